@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../src/core/errors.js'
 import { FRAME_MS } from '../src/core/units.js'
-import { Child, cpuBetween, type CpuShare, cpuTime, freePort } from './kit/process.js'
+import { Child, cpuBetween, type CpuShare, cpuTime, freePort, machineMs } from './kit/process.js'
 import { encode, merge, percentilesMs } from './kit/histogram.js'
-import { FOLLOWING_MESSAGE_MS_MAX, hasBackend, isConversation, isProduction } from './protocol.js'
+import { FOLLOWING_MESSAGE_MS_MAX, collectionsBy, hasBackend, isConversation, isProduction } from './protocol.js'
 import type {
   BackendFacts,
   BackendOptions,
@@ -26,25 +26,39 @@ import type {
 import type { CaseOptions, CaseResult, MemoryOfCase, MemoryPoint, Speed } from './results.js'
 import type { Subject } from './subjects.js'
 import { selfSigned } from './kit/self-signed.js'
+import { recordPerf } from './where/samples.js'
 import { addTruth, framesInMessage, stoodStill, untruths } from './truth.js'
 
 /**
- * Over this a run is void: its latencies would be the generator's own. A quarter of a frame: still well under the 20 ms
- * target, and what a Node timer on a machine with two busy cores can keep (1 to 2 ms at rest).
+ * Maximum lateness of the generator in ms. Above it a run is void, because the generator itself causes the latencies.
+ * It is a quarter of a frame, far below the 20 ms target. A Node timer on a machine with two busy cores can be this
+ * exact (1 to 2 ms if idle).
  */
 export const LATENESS_P99_MS_MAX = 5
 const SETTLE_MS = 1500
 /**
- * At L2-prod-repeat the model answers with what it heard so long ago: a caller's two seconds of talk in five come back when he is
- * silent, as in a conversation, and no line seems to have an echo.
+ * Option that switches off V8's memory reducer. Each forced collection would start the reducer, which collects twice 8
+ * s later, during the measurement. findings/v8-memory-reducer-has-the-flag-of-external-memory.sh
+ */
+const NO_REDUCER = '--no-memory-reducer'
+/**
+ * Delay in ms after which the model sends back audio at L2-prod-repeat. A caller talks for two seconds in five. With
+ * this delay, that speech comes back while the caller is silent, as in a conversation. So the gateway finds no echo on
+ * the lines.
  */
 const ANSWER_AFTER_MS = 2500
 const WARM_UP_MS = 2500
-/** Where callers talk, what a restart has cost is known at the first marker after their two seconds. */
+/**
+ * Warm-up in ms if callers talk. After a restart, the first marker comes after the caller's two seconds of talk, and
+ * only then the cost of the restart is known.
+ */
 const TALK_WARM_UP_MS = 3000
-/** With ten calls, V8 still compiles after half a minute: a third of their processor time in the first ten seconds. */
+/**
+ * Warm-up in ms with ten calls. V8 is still compiling after half a minute; in the first ten seconds this is a third of
+ * the calls' CPU time.
+ */
 const STEADY_WARM_UP_MS = 40_000
-/** Time for starting, opening and settling, beside the measuring. */
+/** Time in ms for starting, opening and settling, in addition to the measurement. */
 const OVERHEAD_MS = 90_000
 const OPEN_TIMEOUT_MS = 60_000
 
@@ -52,7 +66,10 @@ type Server = Child<ToServer, FromServer>
 type Generator = Child<ToGenerator, FromGenerator>
 type Backend = Child<ToBackend, FromBackend>
 
-/** Runs one subject at one level with one number of calls. Never throws for what a subject did. */
+/**
+ * Runs one subject at one level with one number of calls. It never throws because of the subject: a failure is part of
+ * the result.
+ */
 export async function runCase(subject: Subject, options: CaseOptions): Promise<CaseResult> {
   const children: (() => Promise<void>)[] = []
   const seen = { callsOpen: 0 }
@@ -127,7 +144,12 @@ async function measure(
   await sleep(WARM_UP_MS + (isProduction(options.level) ? TALK_WARM_UP_MS : 0) + answerAfterMs(options))
   for (const generator of generators) generator.tell({ type: 'measure' })
   const from = processes.map(cpuTime)
-  await sleep(options.seconds * 1000)
+  const fromMs = machineMs()
+  const perfFile = options.where?.perfFile ?? null
+  const [pid] = processes
+  if (perfFile !== null && pid !== undefined) await recordPerf(pid, options.seconds, perfFile)
+  else await sleep(options.seconds * 1000)
+  const toMs = machineMs()
   const to = processes.map(cpuTime)
   for (const generator of generators) generator.tell({ type: 'finish' })
   const results = (await Promise.all(generators.map((generator) => generator.next('result')))).map(
@@ -165,17 +187,18 @@ async function measure(
     backend: facts,
     pauses: heapAfter.pauses,
     lateness,
+    ...(options.where === undefined || pid === undefined ? {} : { window: { pid, fromMs, toMs } }),
   }
 }
 
-/** `calls` dealt out to `parts`. */
+/** Number of calls of each part, if `calls` are divided into `parts`. */
 function share(calls: number, parts: number): readonly number[] {
   return Array.from({ length: parts }, (_, i) => Math.floor(calls / parts) + (i < calls % parts ? 1 : 0))
 }
 
 type Tls = BackendOptions['tls']
 
-/** A certificate of the stand-in backend, as files for as long as the case runs. */
+/** Certificate of the stand-in backend, in files that exist only while the case is running. */
 function writeCertificate(children: (() => Promise<void>)[]): NonNullable<Tls> {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-bench-'))
   children.push(async () => rmSync(folder, { recursive: true, force: true }))
@@ -214,7 +237,10 @@ function answerAfterMs({ level }: CaseOptions): number {
   return level === 'L2-prod-repeat' ? ANSWER_AFTER_MS : 0
 }
 
-/** One process, or several that share a port; each then has one of its own too, for the sockets of its calls. */
+/**
+ * Starts one server process, or several that share a port. If there are several, each also has its own port, for the
+ * sockets of its calls.
+ */
 async function startServers(
   subject: Subject,
   options: CaseOptions,
@@ -222,7 +248,7 @@ async function startServers(
   children: (() => Promise<void>)[],
 ): Promise<{ readonly servers: readonly Server[]; readonly port: number }> {
   const servers: Server[] = []
-  // A port that the system has chosen for uWebSockets.js cannot be shared.
+  // If the system has chosen the port for uWebSockets.js, the port cannot be shared.
   let port = options.processes === 1 ? 0 : await freePort()
   for (let i = 0; i < options.processes; i++) {
     const nodePort = options.processes === 1 ? null : await freePort()
@@ -233,7 +259,7 @@ async function startServers(
   return { servers, port }
 }
 
-/** All servers together; the pauses are those of the worst. */
+/** Memory of all servers together. The pauses are the pauses of the worst server. */
 async function memoryNow(servers: readonly Server[]): Promise<ServerMemory> {
   const all = await Promise.all(
     servers.map((server) => {
@@ -260,6 +286,8 @@ async function memoryNow(servers: readonly Server[]): Promise<ServerMemory> {
             gcMaxMs: Math.max(...pauses.map(({ gcMaxMs }) => gcMaxMs)),
             gcMs: pauses.reduce((total, { gcMs }) => total + gcMs, 0),
             loopMaxMs: Math.max(...pauses.map(({ loopMaxMs }) => loopMaxMs)),
+            collections: collectionsBy((reason) => pauses.reduce((total, one) => total + one.collections[reason], 0)),
+            stops: pauses.flatMap(({ stops }) => stops),
           },
   }
 }
@@ -278,9 +306,11 @@ function startServer(
     variable: 'BENCH_SERVER',
     options: serverOptions,
     cpus: options.pin ? '0' : null,
+    nodeOptions: [NO_REDUCER, ...(options.where?.nodeOptions ?? [])],
     environment: {
       ...(options.profileDir === null ? {} : { BENCH_PROFILE_DIR: options.profileDir }),
       ...(options.steady ? { BENCH_UNWATCHED: '1' } : {}),
+      ...(options.where === undefined ? {} : { BENCH_STOPS: '1' }),
       ...(tls === null ? {} : { NODE_EXTRA_CA_CERTS: tls.certFile }),
     },
   })
@@ -373,7 +403,7 @@ function speedOf(
   }
 }
 
-/** Several processes as one: `mainCores` is that of the busiest main thread. */
+/** Sum of the shares of several processes. `mainCores` is the share of the busiest main thread. */
 function addShares(shares: readonly CpuShare[]): CpuShare {
   return {
     cores: shares.reduce((sum, { cores }) => sum + cores, 0),
@@ -382,7 +412,7 @@ function addShares(shares: readonly CpuShare[]): CpuShare {
   }
 }
 
-/** Whose stall it may have been. */
+/** Text about pauses that may explain a stall. */
 function pausesIn(pauses: ServerPauses | null): readonly string[] {
   if (pauses === null) return []
   return [

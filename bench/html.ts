@@ -5,7 +5,7 @@ import { sizeWords } from './plan.js'
 import type { BenchResults, CaseResult } from './results.js'
 import { terminalReport } from './terminal.js'
 
-/** The whole report in one file: no scripts, nothing that is loaded from elsewhere. */
+/** The whole report in one file. It contains no scripts, and loads nothing else. */
 export function htmlReport(results: BenchResults): string {
   const { provenance } = results
   const plots = [latencyPlot(results), cpuPlot(results), memoryPlot(results), bargeInPlot(results)].filter(
@@ -46,7 +46,7 @@ function row(name: string, value: string): string {
   return `<tr><th>${escape(name)}</th><td>${escape(value)}</td></tr>`
 }
 
-/** Every run that held, also those of ramps. */
+/** All runs that held, including runs of ramps. */
 function heldRuns(results: BenchResults): readonly CaseResult[] {
   const ramps = [...results.capacities, ...results.scale].flatMap((capacity) => [
     ...capacity.steps,
@@ -121,7 +121,7 @@ function bargeInPlot(results: BenchResults): string {
   })
 }
 
-/** Small SVG charts, written as text: enough for a report, and nothing to install. */
+/** Small SVG charts, written as text. They are enough for a report, and need no package. */
 
 interface Series {
   readonly name: string
@@ -134,7 +134,7 @@ interface LineChart {
   readonly x: string
   readonly y: string
   readonly series: readonly Series[]
-  /** A line across at this value; null for none. */
+  /** Value of a horizontal line; null for no line. */
   readonly limitY: number | null
 }
 
@@ -148,7 +148,7 @@ const LEGEND_LINE = 16
 const COLOURS = ['#0b6bcb', '#c4320a', '#1a7f37', '#7a5af8', '#b54708', '#0e7090', '#c11574', '#475467']
 const GRID = '#e4e9ee'
 
-/** Round steps for an axis from 0 to at least `max`. */
+/** Values for the ticks of an axis from 0 to at least `max`, in steps of round numbers. */
 export function ticksTo(max: number): readonly number[] {
   const rough = Math.max(max, 1e-9) / 5
   const power = 10 ** Math.floor(Math.log10(rough))
@@ -234,7 +234,7 @@ function f(value: number): string {
   return value.toFixed(1)
 }
 
-/** Text for HTML and SVG, in content and in attributes. */
+/** Text for the content and the attributes of HTML and SVG. */
 function escape(text: string): string {
   return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`)
 }

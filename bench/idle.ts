@@ -7,9 +7,12 @@ import { spawnOwn } from '../test/support/spawn-own.js'
 import { cpuBetween, cpuTime } from './kit/process.js'
 import type { IdleResult } from './results.js'
 
-/** How long a gateway may take to start on a busy machine. */
+/** Maximum time in ms for the start of a gateway on a busy machine. */
 const START_MS_MAX = 60_000
-/** Work after a start is over by then: compiling, and the thread of the index of calls, which starts after 5 s. */
+/**
+ * Time in ms after which the work that follows a start has ended: compiling, and the thread of the index of calls,
+ * which starts after 5 s.
+ */
 const SETTLE_MS = 15_000
 
 const AGENT = (backend: string): string => `version: 1
@@ -20,8 +23,9 @@ greeting: Hello.
 `
 
 /**
- * A gateway without calls, started as people start it: `mkondo serve` with one media worker and one agent with this
- * backend. @throws Error when it does not start
+ * Measures a gateway without calls. It is started in the usual way: `mkondo serve` with one media worker, and one agent
+ * with this backend.
+ * @throws Error if the gateway does not start
  */
 export async function measureIdle(backend: string, seconds: number): Promise<IdleResult> {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-bench-'))

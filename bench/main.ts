@@ -22,14 +22,15 @@ import { RESULTS_VERSION } from './results.js'
 import type { BenchResults } from './results.js'
 import { terminalReport } from './terminal.js'
 
-/** A load above this is reported. */
+/** Load average above which the report mentions the load. */
 const BUSY_LOAD_PER_CORE = 0.5
 
-/** Benches with options of their own, by the option that names them. */
+/** Benches with their own options, by the option that selects them. */
 const OTHERS: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
   '--against': async () => (await import('./against/main.js')).againstBench,
   '--turns': async () => (await import('./turns/main.js')).turnsBench,
   '--endpointing': async () => (await import('./endpointing/main.js')).endpointingBench,
+  '--interaction': async () => (await import('./interaction/main.js')).interactionBench,
   '--recognition': async () => (await import('./recognition/main.js')).recognitionBench,
   '--vad': async () => (await import('./vad/main.js')).vadBench,
   '--flood': async () => (await import('./flood/main.js')).floodBench,
@@ -37,11 +38,13 @@ const OTHERS: Readonly<Record<string, () => Promise<(argv: readonly string[]) =>
   '--fleet': async () => (await import('./fleet/main.js')).fleetBench,
   '--soak': async () => (await import('./soak/main.js')).soakBench,
   '--greeting': async () => (await import('./greeting/main.js')).greetingBench,
+  '--phone': async () => (await import('./phone/main.js')).phoneBench,
+  '--where': async () => (await import('./where/main.js')).whereBench,
   '--find': async () => (await import('./find/main.js')).findBench,
   '--store': async () => (await import('./fleet/store-scale.js')).storeBench,
 }
 
-/** `npm run bench`: runs what was asked for and writes it to the terminal, to JSON and to HTML. */
+/** `npm run bench`: runs the requested measurements, and writes the results to the terminal, to JSON and to HTML. */
 async function main(argv: readonly string[]): Promise<number> {
   const [other] = Object.entries(OTHERS).filter(([option]) => argv.includes(option))
   if (other !== undefined) return (await other[1]())(argv)
@@ -99,7 +102,7 @@ async function bench(options: BenchOptions, argv: readonly string[]): Promise<nu
   return isTrue([...cases, ...messages, ...growth, ...few]) ? 0 : 1
 }
 
-/** Load on the machine before the first process of the bench ran: figures are its figures too then. */
+/** Load of the machine before the first process of the bench ran. It also affects the figures. */
 function busyNotes({ machine }: Provenance): readonly string[] {
   if (machine.loadAtStart <= machine.cores * BUSY_LOAD_PER_CORE) return []
   return [

@@ -7,8 +7,9 @@ import { channelOf, parseWav } from '../src/media/wav.js'
 import type { LegRateHz } from '../src/core/units.js'
 
 /**
- * Recordings of Debian 12 that nobody here made: one person each, and music on hold. What is chosen or fitted is chosen
- * by some of them (each file says which); judged is by others, so learn none by heart.
+ * Recordings of Debian 12, made outside this project: recordings of one person each, and music on hold. Some of them
+ * are used to choose or fit settings (each file says which). Others are used to judge. Never fit settings to the
+ * recordings that judge.
  */
 const MATERIAL = {
   allison: { folder: '/usr/share/asterisk/sounds/en_US_f_Allison', packages: 'asterisk-core-sounds-en' },
@@ -19,7 +20,7 @@ const MATERIAL = {
 
 export type Material = keyof typeof MATERIAL
 
-/** Music of Debian's games: by many hands, on all kinds of instruments, hardly any of it sung. */
+/** Music of Debian's games. It is by many composers, with all kinds of instruments, and almost without singing. */
 const ALBUMS = {
   wesnoth: { folder: '/usr/share/games/wesnoth/1.16/data/core/music', packages: 'wesnoth-1.16-music' },
   supertux: { folder: '/usr/share/games/supertux2/music', packages: 'supertux-data' },
@@ -31,8 +32,8 @@ const ALBUMS = {
 export type Album = keyof typeof ALBUMS
 
 /**
- * Short recordings by many people: letters and syllables in twenty languages, words in twenty-two, and the dialogues of two
- * actors each, in Czech and in Dutch. The first group of a pattern names the person.
+ * Short recordings of many people: letters and syllables in twenty languages, words in twenty-two languages, and the
+ * dialogues of two actors in each of Czech and Dutch. The first group of a pattern is the person's name.
  */
 const CROWDS = {
   klettres: { folder: '/usr/share/klettres', packages: 'klettres-data', person: /^([^/]+)\// },
@@ -53,18 +54,18 @@ export type Crowd = keyof typeof CROWDS
 
 const VOICE_FILE = /\.(ogg|mp3|wav)$/
 const PIECE_FILE = /\.(ogg|mp3|it|xm|s3m|mod)$/
-/** Files of hyperrogue: ffmpeg refuses their headers. */
+/** Files of hyperrogue whose headers ffmpeg refuses. */
 const UNREADABLE = /^hr-savino-(caribbean|ivory|ocean)\.ogg$/
-/** After the beginning, which often is not like the rest. */
+/** Start in s, after the beginning of a piece, because the beginning often differs from the rest. */
 const PIECE_FROM_S = 8
 const PIECE_S = 60
 const PIECE_LEAST_S = 32
 
-/** The recordings' own noise stays below it, and an S or an F above. */
+/** Level that is above the noise of the recordings, and below the sounds S and F. */
 const QUIET_PEAK = 80
 const PCM_BYTES_MAX = 64 * 1024 * 1024
 
-/** Packages that `apt-get install` needs for these, or null when all are here. */
+/** Packages for `apt-get install` that these recordings need; null if all are installed. */
 export function missingMaterial(...wanted: readonly Material[]): string | null {
   const missing = wanted
     .map((name) => MATERIAL[name])
@@ -82,7 +83,9 @@ export function missingAlbums(...wanted: readonly Album[]): string | null {
   return packages.length > 0 ? packages.join(' ') : null
 }
 
-/** At most a minute of each of an album's pieces, in the order of their names: mono, 16 kHz. Short ones are left out. */
+/**
+ * At most one minute of each piece of an album, in order of the pieces' names: mono, 16 kHz. Short pieces are left out.
+ */
 export async function albumPieces(name: Album): Promise<readonly Int16Array[]> {
   const { folder } = ALBUMS[name]
   const files = readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -103,8 +106,9 @@ export function missingCrowds(...wanted: readonly Crowd[]): string | null {
 }
 
 /**
- * Speech of each person of a crowd, in the order of their names: mono, 16 kHz, as it was recorded.
- * @param count of recordings of each person, spread evenly over all; fewer where there are no more
+ * Speech of each person of a crowd, in order of the persons' names: mono, 16 kHz, unchanged.
+ * @param count  number of recordings of each person, spread evenly over all of the person's recordings; fewer if the
+ * person has fewer
  */
 export async function crowdRecordings(name: Crowd, count: number): Promise<readonly (readonly Int16Array[])[]> {
   const people: Int16Array[][] = []
@@ -116,7 +120,7 @@ export async function crowdRecordings(name: Crowd, count: number): Promise<reado
   return people
 }
 
-/** That number of them, or all where there are no more, spread evenly. */
+/** This number of recordings, spread evenly over all; all recordings if there are fewer. */
 export function spread<T>(all: readonly T[], count: number): T[] {
   const wanted = Math.min(count, all.length)
   return Array.from({ length: wanted }, (_, i) => all[Math.floor((i * all.length) / wanted)] as T)
@@ -139,7 +143,7 @@ function crowdFiles(name: Crowd): ReadonlyMap<string, readonly string[]> {
 /** Where its recordings are. */
 export const materialFolder = (name: Material): string => MATERIAL[name].folder
 
-/** Names of its recordings without folder and ending, such as `digits/4` or `vm-goodbye`, sorted. */
+/** Names of the person's recordings without folder and extension, such as `digits/4` or `vm-goodbye`, sorted. */
 export function recordings(name: Material): readonly string[] {
   const { folder } = MATERIAL[name]
   return readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -149,8 +153,8 @@ export function recordings(name: Material): readonly string[] {
 }
 
 /**
- * One recording, mono 16-bit: at 16 kHz from its G.722 file (wide band), at 8 kHz from its WAV file.
- * @param recording one of `recordings(name)`
+ * One recording, mono 16-bit: at 16 kHz from its G.722 file (wide band), or at 8 kHz from its WAV file.
+ * @param recording  one of `recordings(name)`
  */
 export async function readRecording(name: Material, recording: string, rateHz: LegRateHz): Promise<Int16Array> {
   const path = join(MATERIAL[name].folder, recording)
@@ -158,14 +162,19 @@ export async function readRecording(name: Material, recording: string, rateHz: L
   return decoded(['-f', 'g722', '-i', `${path}.g722`])
 }
 
-/** As `readRecording`, without the quiet before and after the voice. A view of the recording. */
+/**
+ * Recording like `readRecording`, without the quiet before and after the voice. The result is a view of the recording.
+ */
 export async function readVoice(name: Material, recording: string, rateHz: LegRateHz): Promise<Int16Array> {
   const pcm = await readRecording(name, recording, rateHz)
   const isVoice = (sample: number): boolean => Math.abs(sample) > QUIET_PEAK
   return pcm.subarray(pcm.findIndex(isVoice), pcm.findLastIndex(isVoice))
 }
 
-/** @param input the options of ffmpeg that name its input. @returns it as mono 16-bit PCM of 16 kHz */
+/**
+ * @param input  options of ffmpeg that name its input.
+ * @returns the input as mono 16-bit PCM at 16 kHz
+ */
 async function decoded(input: readonly string[]): Promise<Int16Array> {
   const { stdout } = await promisify(execFile)(
     'ffmpeg',

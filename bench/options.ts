@@ -8,28 +8,31 @@ import { SUBJECTS } from './subjects.js'
 
 export const HELP = `npm run bench -- [what] [how]
 
-What (none: everything, about 40 minutes)
-  --quick                 every part, short: under 3 minutes
-  --level L0|L1|L2|L2-prod|L2-prod-repeat|L2-cascade|L3  one level, all subjects that can do it (may be given more than once)
-  --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2; not L2-cascade)
-  --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
+What (without an option: all parts, about 40 minutes)
+  --quick                 all parts in a short form: under 3 minutes
+  --level L0|L1|L2|L2-prod|L2-prod-repeat|L2-cascade|L3  one level with all its subjects (may be given more than once)
+  --ramp                  maximum number of calls with p99 added latency under 20 ms, at the given levels (default L2; not L2-cascade)
+  --scale                 this maximum for 1, 2, ... media workers and processes on one port, up to the number of cores
   --message-lengths       the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
-  --idle                  a gateway without calls, and what does not depend on the number of calls (10 and 40 at L2-prod)
-  --growth                the gateway with 500, 1,000 and 2,000 calls (or --calls N) at L0, L1 and L2, one call in twenty judged in full
-  --micro                 the hot steps alone
-  --against COMMIT        the gateway against that commit, built aside, in turn; has options of its own (--against --help)
+  --idle                  a gateway without calls, and the cost that does not depend on the number of calls (10 and 40 at L2-prod)
+  --growth                the gateway with 500, 1,000 and 2,000 calls (or --calls N) at L0, L1 and L2; one call in twenty is judged completely
+  --micro                 each frequent step alone
+  --where                 the gateway's processor time by thread and part, and the stops of its threads; has options of its own (--where --help)
+  --against COMMIT        this build and a build of that commit, in turn; has options of its own (--against --help)
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
-  --store                 what a large fleet asks of Redis; has options of its own (--store --help)
-  --find                  ended calls found among a million; has options of its own (--find --help)
-  --greeting              greetings of callers who are looked up, beside one without; has options of its own (--greeting --help)
+  --store                 load that a large fleet causes at Redis; has options of its own (--store --help)
+  --find                  searches among a million ended calls; has options of its own (--find --help)
+  --greeting              time to the greeting, with and without a look-up of the caller; has options of its own (--greeting --help)
+  --phone                 latency by the clock of a SIP phone, through a real Asterisk; has options of its own (--phone --help)
   --soak                  two nodes for an hour, with a fault a minute; has options of its own (--soak --help)
   --flood                 live calls while strangers flood the ports; has options of its own (--flood --help)
-  --endpointing           callers cut in a pause, and waits after the end of a turn; has options of its own (--endpointing --help)
-  --vad                   how well the caller's voice is told from noise, people, music; has options of its own (--vad --help)
-  --recognition           how many order numbers the embedded recogniser hears right; has options of its own (--recognition --help)
-  --turns                 caller stops to first sound, and takeovers of backends; has options of its own (--turns --help)
+  --endpointing           turns that are cut in a pause, and the wait after a turn; has options of its own (--endpointing --help)
+  --interaction           interruptions and backchannels, by τ-voice's figures; has options of its own (--interaction --help)
+  --vad                   detection of the caller's voice in noise, among people and over music; has options of its own (--vad --help)
+  --recognition           order numbers that the embedded recogniser recognises; has options of its own (--recognition --help)
+  --turns                 time from the caller's words to the answer, and takeovers of backends; has options of its own (--turns --help)
 How
-  --subject NAME          only this one (may be given more than once): ${SUBJECTS.map(({ name }) => name).join(', ')}
+  --subject NAME          only this subject (may be given more than once): ${SUBJECTS.map(({ name }) => name).join(', ')}
   --calls N               1 to 5000 calls at once (default 200)
   --seconds S             2 to 600 seconds of measuring for each run (default 15)
   --repeat N              1 to 20 runs of each, interleaved (default 3)
@@ -37,23 +40,23 @@ How
   --processes N           processes of the gateway on one port, 1 to 16 (default 1)
   --message-ms N          caller audio in one message to the gateway's backend: 20, 40, 60, 80 or 100 (default 60)
   --generators N          processes of the load generator, 1 to 8 (default 1)
-  --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
-  --seed N                of late frames and interruptions (default 1)
-  --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 30 at L2-prod and L2-cascade without --track, else 0)
-  --track T               at L2-prod and L2-cascade, of the gateway: inbound_track (default), or both_tracks, a line that has our speech mixed in
-  --duty P                with --growth, 5 to 100: percent of the time in which calls that are not judged send (default 100)
+  --lateness MS           1 to 100: a run is void if the generator's own p99 lateness is above this (default ${LATENESS_P99_MS_MAX})
+  --seed N                seed of late frames and interruptions (default 1)
+  --line-echo 0|30|100    percentage of the calls whose line returns our speech, 20 dB softer and 180 ms later (default 30 at L2-prod and L2-cascade without --track, else 0)
+  --track T               track of the gateway at L2-prod and L2-cascade: inbound_track (default), or both_tracks, a line whose audio contains our speech
+  --duty P                with --growth, 5 to 100: percentage of the time in which calls that are not judged send (default 100)
   --edge-tls              the gateway's public port speaks TLS itself
-  --pin                   server on CPU 0, all else on CPU 1 (taskset)
-  --profile DIR           V8 profiles of the server's threads, the measuring window each
-  --json FILE --html FILE where results go (default bench/results/)
-Exit code: 0, 1 when audio was not true or a run failed, 2 for wrong options.`
+  --pin                   runs the server on CPU 0 and all other processes on CPU 1 (taskset)
+  --profile DIR           writes a V8 profile of each thread of the server, for the measured time
+  --json FILE --html FILE files for the results (default: in bench/results/)
+Exit code: 0; 1 if audio was not true or a run failed; 2 for wrong options.`
 
 export interface BenchOptions {
   readonly quick: boolean
   readonly levels: readonly Level[]
   readonly subjects: readonly string[]
   readonly calls: number
-  /** The user named a number of calls: then the report names what held instead. */
+  /** True if the user gave a number of calls. If it does not hold, the report names the number that held. */
   readonly callsAsked: boolean
   readonly seconds: number
   readonly repeat: number
@@ -65,7 +68,7 @@ export interface BenchOptions {
   readonly seed: number
   readonly pin: boolean
   readonly edgeTls: boolean
-  /** Null where the user did not say. */
+  /** Null if the user did not set it. */
   readonly lineEchoPercent: number | null
   readonly track: Track
   readonly profileDir: string | null
@@ -113,7 +116,10 @@ const WHOLES = {
   duty: [100, 5, 100],
 } as const
 
-/** @returns null when help was asked for. @throws WrongOption */
+/**
+ * @returns null if help is requested.
+ * @throws WrongOption
+ */
 export function parseOptions(argv: readonly string[]): BenchOptions | null {
   const values = parsed(argv, OPTIONS, WHOLES)
   if (values === null) return null
@@ -129,7 +135,8 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
     throw new WrongOption(
       '--ramp looks for added latency, which L2-cascade does not have: its callers wait for the words',
     )
-  // A call has a socket to the generator and one to the backend, or to each service; the server has both ends of the way.
+  // The server needs most sockets: for each call one to the generator, and one to the backend or to each service of a
+  // cascade.
   const files = openFilesMax()
   const needed = calls * (all || levels.includes('L2-cascade') ? 4 : 2) + 200
   if (needed > files) {

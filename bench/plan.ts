@@ -8,46 +8,46 @@ import type { Capacity, CaseOptions, CaseResult, IdleResult } from './results.js
 import { SUBJECTS, isGateway, missingPackage } from './subjects.js'
 import type { Subject } from './subjects.js'
 
-/** The target for added latency: docs/LATENCY.md. */
+/** Target for the added latency in ms (docs/LATENCY.md). */
 export const ADDED_P99_MS_MAX = 20
-/** Calls that a ramp begins with, its steps, and where it ends at the latest. */
+/** Number of calls with which a ramp begins, the factor of its steps, and the maximum number of calls. */
 const RAMP_FROM_CALLS = 50
 const RAMP_STEP = 1.5
 const RAMP_CALLS_MAX = 5000
 const RAMP_HALVINGS = 2
-/** A step that fails for a reason of the moment gets a second chance. */
+/** Number of tries of a ramp's step. A step may fail only because of a momentary disturbance. */
 const RAMP_TRIES = 2
 const QUICK_RAMP_STEPS = 3
 
-/** A busy machine leaves out of a quick run what comes last. */
+/** Levels of a quick run. If the machine is busy, the last levels are left out. */
 const QUICK_LEVELS: readonly Level[] = ['L0', 'L2-prod', 'L2', 'L3', 'L1']
 
 /**
- * No case of a quick run begins later than this, so that it ends within three minutes on a machine that is too busy,
- * too.
+ * Time in ms after which no case of a quick run begins, so that the run ends within three minutes even on a busy
+ * machine.
  */
 const QUICK_BEGIN_MS_MAX = 150_000
 
 type Say = (line: string) => void
 
-/** Remaining time of a run; a run that is not quick takes what it takes. */
+/** Remaining time of a run. Only a quick run has a limit. */
 export class TimeLeft {
   readonly leftOut: string[] = []
   readonly #endsAtMs: number
 
-  /** @param nowMs  when the run began, by `performance.now()` */
+  /** @param nowMs start time of the run, by `performance.now()` */
   constructor(quick: boolean, nowMs: number) {
     this.#endsAtMs = quick ? nowMs + QUICK_BEGIN_MS_MAX : Infinity
   }
 
-  /** True if `what` may still begin; else it is noted as left out. */
+  /** True if `what` may still begin. Otherwise it is recorded as left out. */
   mayBegin(what: string, nowMs = performance.now()): boolean {
     if (nowMs < this.#endsAtMs) return true
     this.leftOut.push(what)
     return false
   }
 
-  /** Nothing, or one line for the report. */
+  /** Notes for the report: one line, or no line. */
   notes(): readonly string[] {
     return this.leftOut.length === 0
       ? []
@@ -60,7 +60,7 @@ interface Skipped {
   readonly why: string
 }
 
-/** The subjects that were asked for and can run; those that cannot, with the reason. */
+/** Subjects that were requested and can run. Requested subjects that cannot run are listed with the reason. */
 export function chooseSubjects(options: BenchOptions): {
   readonly subjects: readonly Subject[]
   readonly skipped: readonly Skipped[]
@@ -80,10 +80,13 @@ export function chooseSubjects(options: BenchOptions): {
   return { subjects, skipped }
 }
 
-/** Share of the calls in production whose line has an echo, unless another is asked for. */
+/** Default percentage of calls whose line has an echo, at levels that resemble production. */
 const PRODUCTION_ECHO_PERCENT = 30
 
-/** An echo carries more than a bridge: with few calls the fixed cost of two clocks would be all that one sees of it. */
+/**
+ * Factor for the number of calls at each level. An echo can carry more calls than a bridge. With few calls, an echo's
+ * cost would be mostly the fixed cost of two clocks.
+ */
 const CALLS_FACTOR: Readonly<Record<Level, number>> = {
   L0: 3,
   L1: 1.5,
@@ -102,8 +105,8 @@ function callsFor(options: BenchOptions, subject: Subject, level: Level): number
 }
 
 /**
- * Callers whose own words come back all the time would hear them in the echo too, and nothing could be said of what comes
- * back then.
+ * Percentage of calls whose line has an echo. It is 0 if the callers' own words come back all the time. The echo would
+ * contain these words too, so the audio that comes back could not be judged.
  */
 function lineEchoPercent({ lineEchoPercent: asked, track }: BenchOptions, level: Level): number {
   return level === 'L2-prod-repeat'
@@ -118,7 +121,7 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
     calls: callsFor(options, subject, level),
     workers: options.workers,
     generators: options.generators,
-    // A peer always runs as one process.
+    // A peer always has one process.
     processes: isGateway(subject) ? options.processes : 1,
     messageMs: isGateway(subject) ? options.messageMs : null,
     seconds: options.seconds,
@@ -136,7 +139,10 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
   }
 }
 
-/** Every subject at every level that it can do; rounds over all of them, so that a busy minute meets all alike. */
+/**
+ * Runs every subject at every level that it supports. Each round runs all of them, so that a busy minute of the machine
+ * affects all equally.
+ */
 export async function runCases(
   options: BenchOptions,
   subjects: readonly Subject[],
@@ -175,7 +181,7 @@ function tell(result: CaseResult, say: Say): void {
     )
 }
 
-/** The requested number of calls did not hold: finds the number that does. */
+/** If the requested number of calls did not hold, finds a number that holds. */
 async function findWhatHolds(failed: CaseResult, subject: Subject, results: CaseResult[], say: Say): Promise<string> {
   let { calls } = failed.options
   for (let step = 0; step < 3 && calls >= 4; step++) {
@@ -189,13 +195,13 @@ async function findWhatHolds(failed: CaseResult, subject: Subject, results: Case
   return `${failed.options.calls} calls did not hold on this machine, nor did ${calls}: something other than their number is wrong, or the machine was too busy`
 }
 
-/** How large a gateway is. */
+/** Size of a gateway. */
 interface Size {
   readonly workers: number
   readonly processes: number
 }
 
-/** The highest number of calls at which `subject` stays under 20 ms with true audio. */
+/** Finds the highest number of calls at which `subject` stays below 20 ms with correct audio. */
 export async function findCapacity(
   options: BenchOptions,
   subject: Subject,
@@ -241,7 +247,7 @@ export async function findCapacity(
     const reason = await attempt(calls)
     if (reason === null) {
       held = calls
-      // A quick run shows the way and leaves the search to a long one.
+      // A quick run makes only a few steps. A long run continues the search.
       if (!options.quick || steps.length < QUICK_RAMP_STEPS) continue
       beyond = `not tried, a quick run takes ${QUICK_RAMP_STEPS} steps`
       break
@@ -274,8 +280,8 @@ export async function findCapacity(
 }
 
 /**
- * One process with 1 media worker, 2, 4, ... up to the number of cores; then 2 processes with one each, 4, ... on one
- * port.
+ * Measures sizes of a gateway: one process with 1, 2, 4, ... media workers, up to the number of cores; then 2, 4, ...
+ * processes with one worker each, on one port.
  */
 export async function scaleOut(options: BenchOptions, subject: Subject, time: TimeLeft, say: Say): Promise<Capacity[]> {
   const sizes: Size[] = []
@@ -291,10 +297,12 @@ export function sizeWords({ workers, processes }: Size): string {
   return processes === 1 ? each : `${processes} processes of ${each}`
 }
 
-/** Two small numbers of calls: the line through their costs says what does not depend on the number. */
+/**
+ * Two small numbers of calls. The line through their costs shows the cost that does not depend on the number of calls.
+ */
 const FEW_CALLS = [10, 40] as const
 
-/** The gateway without calls, with a realtime backend and with the embedded one, and with few. */
+/** Measures the gateway without calls, with a realtime backend and with the embedded backend, and with few calls. */
 export async function measureFew(
   options: BenchOptions,
   subject: Subject,
@@ -309,7 +317,7 @@ export async function measureFew(
       say(`gateway without calls, backend ${backend}, ${options.seconds} s, run ${round} of ${options.repeat}`)
       idle.push(await measureIdle(backend, options.seconds))
     }
-    // Two runs more would not fit into a quick run.
+    // A quick run does not have enough time for two more runs.
     for (const calls of options.quick && options.cases ? [] : FEW_CALLS) {
       if (!time.mayBegin(`${calls} calls at L2-prod`)) continue
       const wanted = { ...caseOptions(options, subject, 'L2-prod'), calls, memory: false, steady: true }
@@ -322,14 +330,14 @@ export async function measureFew(
   return { idle, few }
 }
 
-/** Calls at which a slope has to show. */
+/** Numbers of calls at which growth would show. */
 const GROWTH_CALLS = [500, 1000, 2000] as const
 const GROWTH_LEVELS = ['L0', 'L1', 'L2'] as const
 const GROWTH_GENERATORS = 2
 const GROWTH_TRUTH_EVERY = 20
 const GROWTH_SECONDS_MAX = 6
 
-/** The gateway with many calls, of which one in twenty is judged in full. */
+/** Measures the gateway with many calls. One call in twenty is judged completely. */
 export async function measureGrowth(
   options: BenchOptions,
   subject: Subject,
@@ -359,7 +367,10 @@ export async function measureGrowth(
   return results
 }
 
-/** The least-squares line through points, and which part of their spread it explains; null of fewer than two places. */
+/**
+ * Least-squares line through points, and the share of the points' spread that it explains; null for fewer than two
+ * different positions.
+ */
 export function lineThrough(
   points: readonly (readonly [x: number, y: number])[],
 ): { readonly slope: number; readonly atZero: number; readonly rSquared: number } | null {
@@ -374,7 +385,10 @@ export function lineThrough(
   return { slope, atZero: yMean - slope * xMean, rSquared: yy === 0 ? 1 : (xy * xy) / (xx * yy) }
 }
 
-/** The gateway at L2 with each length of its messages to the backend: fewer messages cost less and wait longer. */
+/**
+ * Measures the gateway at L2 with each length of messages to the backend. Fewer messages cost less, but audio waits
+ * longer.
+ */
 export async function sweepMessages(
   options: BenchOptions,
   subject: Subject,
@@ -398,8 +412,8 @@ export async function sweepMessages(
 }
 
 /**
- * With how many calls the main threads would be full, by what the busiest used per call in the largest run that held; a
- * process has one, whatever the number of its workers.
+ * Number of calls at which the main threads would be full. It is calculated from the CPU time per call of the busiest
+ * main thread, in the largest run that held. Each process has one main thread, for any number of workers.
  */
 export function mainThreadFullAt(capacity: Capacity): number | null {
   const largest = capacity.steps

@@ -1,65 +1,69 @@
+import { GARBAGE_REASONS } from '../src/telemetry/loop-stops.js'
+import type { GarbageReason, StopReason } from '../src/telemetry/loop-stops.js'
 import type { CaseOptions } from './results.js'
 import type { Subject } from './subjects.js'
 
 /**
- * Messages between the processes of a bench over IPC. Every process measures with CLOCK_MONOTONIC (`process.hrtime`),
- * which is one clock for all processes of a machine.
+ * Messages between the processes of a bench over IPC. All processes measure with CLOCK_MONOTONIC (`process.hrtime`).
+ * All processes of a machine have the same value of this clock.
  */
 
 /**
- * Work of the server under test with a frame; `L2-prod` is L2 as calls in production get it, `L2-prod-repeat` the same
- * with a model that says back all it hears, `L2-cascade` the same with a cascade of services (bench/README.md).
+ * Work of the measured server for a frame. `L2-prod` is L2 in the way of production. `L2-prod-repeat` is L2-prod with a
+ * model that repeats all audio that it receives. `L2-cascade` is L2-prod with a cascade of services (bench/README.md).
  */
 export const LEVELS = ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L2-cascade', 'L3'] as const
 export type Level = (typeof LEVELS)[number]
 
-/** Calls as production runs them: TLS to the model, the backend's own defaults, callers who talk 40 % of the time. */
+/**
+ * True if calls run as in production: TLS to the model, the backend's own defaults, callers who talk 40 % of the time.
+ */
 export function isProduction(level: Level): boolean {
   return level === 'L2-prod-repeat' || isConversation(level)
 }
 
-/** Callers and agents take turns (`generator/conversation.ts`). */
+/** True if callers and agents take turns (`generator/conversation.ts`). */
 export function isConversation(level: Level): boolean {
   return level === 'L2-prod' || level === 'L2-cascade'
 }
 
-/** True if the stand-in backend takes part. */
+/** True if the level needs the stand-in backend. */
 export function hasBackend(level: Level): boolean {
   return level !== 'L0' && level !== 'L1'
 }
 
-/**
- * Lengths of the messages in which caller audio goes to a backend, in milliseconds: whole frames, up to the setting's
- * bound.
- */
+/** Lengths in ms of the messages with caller audio to a backend: whole frames, up to the setting's maximum. */
 export const MESSAGE_LENGTHS_MS = [20, 40, 60, 80, 100] as const
 
-/** The longest message of a gateway whose messages follow the call (`src/backends/transport/caller-uplink.ts`). */
+/** Maximum length in ms of a message if messages follow the call (`src/backends/transport/caller-uplink.ts`). */
 export const FOLLOWING_MESSAGE_MS_MAX = 60
-/** The longest one after silence that was not sent: what came before the caller's voice. */
+/**
+ * Maximum length in ms of the first message after silence that was not sent. It also contains the audio before the
+ * caller's voice.
+ */
 export const RESUMED_MESSAGE_MS_MAX = 500
 
 export const TRACKS = ['inbound_track', 'both_tracks'] as const
 export type Track = (typeof TRACKS)[number]
 
-/** How audio lies in messages between a server and the model: 24 kHz PCM, or G.711 at 8 kHz in mu-law or A-law. */
+/** Audio format of messages between a server and the model: 24 kHz PCM, or G.711 at 8 kHz in mu-law or A-law. */
 export type Coding = 'pcm' | 'pcmu' | 'pcma'
 
-/** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
+/** Way to open a call: with webhooks like the carrier, with a plain WebSocket, or with Twilio's JSON. */
 export type Opening = 'webhook' | 'socket' | 'twilio'
 
 /** Line of a subject. */
 type Leg = Pick<Subject, 'legRateHz' | 'coding'>
 
-/** Options of a server under test, in its environment as `BENCH_SERVER`. */
+/** Options of the measured server. They are in its environment as `BENCH_SERVER`. */
 export interface ServerOptions extends Leg, Pick<CaseOptions, 'level' | 'calls' | 'workers' | 'messageMs' | 'track'> {
-  /** Where calls are taken; 0 lets the system choose. */
+  /** Port at which calls are accepted; 0 to let the system choose. */
   readonly port: number
-  /** This process's own port, where several share the other; null where it is alone. */
+  /** Port of this process alone, if several processes share `port`; null if there is only one process. */
   readonly nodePort: number | null
-  /** `ws://127.0.0.1:PORT` of the stand-in backend, `wss:` with TLS; null below L2. */
+  /** URL of the stand-in backend: `ws://127.0.0.1:PORT`, or `wss:` with TLS; null below L2. */
   readonly backendUrl: string | null
-  /** The gateway's public port speaks TLS with these files; null for plain HTTP. */
+  /** Files for TLS on the gateway's public port; null for plain HTTP. */
   readonly edgeTls: { readonly keyFile: string; readonly certFile: string } | null
 }
 
@@ -69,12 +73,18 @@ export type FromServer =
   { readonly type: 'ready'; readonly port: number } | ({ readonly type: 'memory' } & ServerMemory)
 
 export interface ServerMemory {
-  /** After a garbage collection in every isolate that the server could reach. */
+  /** Resident memory after a garbage collection in all isolates that the server could reach. */
   readonly rssBytes: number
   readonly heapUsedBytes: number
-  /** Bytes allocated on V8's heaps since the start, main thread and workers; null where the server does not count. */
+  /**
+   * Bytes that were allocated on V8's heaps since the start, by the main thread and by the workers; null if the server
+   * does not count them.
+   */
   readonly allocatedBytes: { readonly main: number; readonly workers: number } | null
-  /** Since the last question, of the worst isolate (`gcMs`: of all together); null where the server does not count. */
+  /**
+   * Pauses since the last request, of the isolate with the longest pauses (`gcMs`: sum over all isolates); null if the
+   * server does not measure pauses.
+   */
   readonly pauses: ServerPauses | null
 }
 
@@ -82,60 +92,82 @@ export interface ServerPauses {
   readonly gcMaxMs: number
   readonly gcMs: number
   readonly loopMaxMs: number
+  /** Number of collections in all isolates together. */
+  readonly collections: Readonly<Record<GarbageReason, number>>
+  /** Empty unless the bench measures where the CPU time goes. */
+  readonly stops: readonly ThreadStop[]
 }
 
-/** Options of the load generator, in its environment as `BENCH_GENERATOR`. */
+/** Calls `count` for each reason and collects the results. */
+export function collectionsBy(count: (reason: GarbageReason) => number): ServerPauses['collections'] {
+  return Object.fromEntries(GARBAGE_REASONS.map((reason) => [reason, count(reason)])) as Record<GarbageReason, number>
+}
+
+/** Period in which the event loop of one of the server's threads did not turn. */
+export interface ThreadStop {
+  /** Node's thread id; 0 for the main thread. */
+  readonly thread: number
+  /** `CLOCK_MONOTONIC`. */
+  readonly fromMs: number
+  readonly toMs: number
+  readonly reason: StopReason
+}
+
+/** Options of the load generator. They are in its environment as `BENCH_GENERATOR`. */
 export interface GeneratorOptions
   extends
     Leg,
     Pick<Subject, 'opening'>,
     Pick<CaseOptions, 'level' | 'calls' | 'lineEchoPercent' | 'track' | 'truthEvery' | 'dutyPercent' | 'seed'> {
   readonly port: number
-  /** The server's port speaks TLS, with a certificate that is not looked at. */
+  /** True if the server's port uses TLS. The certificate is not checked. */
   readonly tls: boolean
-  /** Number of the first call, so that several generators do not share call SIDs. */
+  /** Number of the first call, so that several generators use different call SIDs. */
   readonly firstCall: number
   /**
-   * Frames that the server sends to its backend in one message; those before the last wait on purpose. Null where their
-   * number follows the call.
+   * Number of frames that the server sends to its backend in one message. All but the last of them wait, which is
+   * intended. Null if this number follows the call.
    */
   readonly messageFrames: number | null
-  /** Speech comes back this much later, beside what the way takes. A multiple of a frame. */
+  /** Delay in ms after which speech comes back, in addition to transmission. It is a multiple of a frame. */
   readonly answerAfterMs: number
-  /** A connection for each webhook: on a shared port that is what the kernel deals out. */
+  /**
+   * True to open a connection for each webhook. On a shared port, the kernel distributes connections among the
+   * processes.
+   */
   readonly freshWebhooks: boolean
-  /** The generator ends by itself after this, whatever its commands. */
+  /** Time in ms after which the generator ends in any case. */
   readonly lifeMs: number
 }
 
 export type ToGenerator =
-  /** Open calls until there are `calls`. */
+  /** Opens calls until there are `calls`. */
   { readonly type: 'open'; readonly calls: number } | { readonly type: 'measure' } | { readonly type: 'finish' }
 
 export type FromGenerator =
   | { readonly type: 'opened'; readonly calls: number; readonly failures: readonly string[] }
   | { readonly type: 'result'; readonly result: GeneratorResult }
 
-/** Results of one generator in its measuring window; times in milliseconds, histograms as HDR base64 in microseconds. */
+/** Results of one generator in its measuring window. Times are in ms. Histograms are in µs, as HDR base64. */
 export interface GeneratorResult {
   readonly calls: number
-  /** Calls whose socket the other side closed before the end. */
+  /** Number of calls whose socket the server closed before the end. */
   readonly callsLost: number
   readonly windowMs: number
   readonly framesSent: number
-  /** Frames of audio that came back in the window. */
+  /** Number of audio frames that came back in the window. */
   readonly framesReceived: number
-  /** Due time of a frame's send to its return, less what was waited for on purpose. */
+  /** Time from the due time of a frame to its return, without intended waiting. */
   readonly addedUs: string
   /** The same with everything. */
   readonly wholeUs: string
-  /** How late the generator itself was with its frames. */
+  /** Lateness of the generator's own frames. */
   readonly latenessUs: string
-  /** Time in which a caller would have had no audio to play, for each gap of 1 ms or more. */
+  /** Durations for which a caller had no audio to play, for each gap of 1 ms or more. */
   readonly gapUs: string
-  /** Barge-ins: first voiced sample spoken to the last agent sample received. */
+  /** Barge-ins: time from the first voiced sample that was sent to the last agent sample that was received. */
   readonly stopUs: string
-  /** Speech the carrier still held when the agent had stopped. */
+  /** Duration of the agent's speech that the carrier still had when the agent stopped. */
   readonly heldUs: string
   readonly bargeIns: {
     readonly tried: number
@@ -146,44 +178,51 @@ export interface GeneratorResult {
   readonly truth: TruthFacts
 }
 
-/** Findings of the generator in the audio itself. */
+/** Results of the generator about the audio itself. */
 export interface TruthFacts {
-  /** Sent in the window and never heard, or still missing at the end; by numbers in the frames, or by markers. */
+  /**
+   * Number of frames that were sent in the window and never received, including frames that were still missing at the
+   * end. It is found by numbers in the frames, or by markers.
+   */
   readonly framesLost: number
-  /** Heard and never sent: repeated, or made up. */
+  /** Number of frames that were received but never sent: repeated or synthesised frames. */
   readonly framesAdded: number
   readonly markersSeen: number
-  /** Gaps over 40 ms that nothing in the schedule explains. */
+  /** Number of gaps above 40 ms that the schedule does not explain. */
   readonly gapsUnasked: number
   readonly snrDbMedian: number | null
-  /** Blocks under 30 dB, of those that were looked at. */
+  /** Number of frames below 30 dB, among the frames that were measured. */
   readonly blocksPoor: number
   readonly blocksSeen: number
 }
 
-/** Options of the stand-in backend, in its environment as `BENCH_BACKEND`. */
+/** Options of the stand-in backend. They are in its environment as `BENCH_BACKEND`. */
 export interface BackendOptions {
   /**
-   * Silence put before the first echoed audio: the far side's cushion, for a jitter of one tick, and what its first
-   * message lacks to the longest one, so that a longer one later leaves no gap.
+   * Duration in ms of silence before the first audio that is sent back. It covers a jitter of one tick at the other
+   * side, and the difference between the first message and the longest message, so that a longer message later causes
+   * no gap.
    */
   readonly cushionMs: number
   readonly messageMsMax: number
-  /** From the end of one response to the start of the next. */
+  /** Time in ms from the end of one response to the start of the next. */
   readonly thinkMs: number
-  /** PEM files of the certificate that it serves; null for a plain socket. */
+  /** PEM files of the stand-in's certificate; null for a socket without TLS. */
   readonly tls: { readonly keyFile: string; readonly certFile: string } | null
-  /** A restart leaves the response as it is and echoes nothing for `thinkMs`: a greeting stays the greeting. */
+  /**
+   * True: a restart does not end the response, but nothing is sent back for `thinkMs`. So a greeting stays one
+   * greeting.
+   */
   readonly oneResponse: boolean
-  /** How long after a message came it is said back. */
+  /** Time in ms after the arrival of a message at which it is sent back. */
   readonly answerAfterMs: number
-  /** It says nothing back, but answers the caller's turns (`generator/conversation.ts`). */
+  /** True: the stand-in sends no audio back, but answers the caller's turns (`generator/conversation.ts`). */
   readonly conversation: boolean
 }
 
 export type ToBackend =
   | { readonly type: 'facts' }
-  /** Echo nothing for `thinkMs`, then begin anew. What a stall has piled up in the server is gone then. */
+  /** Sends nothing back for `thinkMs`, then starts again. By then, audio that a stall delayed in the server is gone. */
   | { readonly type: 'restart' }
   | { readonly type: 'stop' }
 
@@ -194,16 +233,19 @@ export interface BackendFacts {
   readonly sessions: number
   readonly appends: number
   readonly audioMs: number
-  /** Commonest length of an append, in milliseconds. */
+  /** Most frequent length of a message with caller audio, in ms. */
   readonly appendMs: number
   readonly appendMsMin: number
   readonly appendMsMax: number
-  /** Turns that began since the last restart, and those of them that were not heard whole. */
+  /** Turns that began after the last restart. `turnsWrong`: number of these that were not received completely. */
   readonly turns: number
   readonly turnsWrong: number
-  /** By how much those were longer or shorter, in all. */
+  /** Sum of the differences in ms between these turns and their expected duration. */
   readonly turnsOffMs: number
-  /** Answers since the last restart whose words did not reach the voice as the language model said them. */
+  /**
+   * Number of answers since the last restart whose words reached the voice in another form than the language model
+   * sent.
+   */
   readonly answersWrong: number
   readonly cancels: number
   readonly truncates: number

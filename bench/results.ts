@@ -11,47 +11,53 @@ export interface CaseOptions {
   readonly level: Level
   readonly calls: number
   readonly workers: number
-  /** Gateway processes on one port. */
+  /** Number of gateway processes on one port. */
   readonly processes: number
-  /** Caller audio in one message to the backend; null for what the subject takes. */
+  /** Duration in ms of caller audio in one message to the backend; null for the subject's own value. */
   readonly messageMs: number | null
   readonly generators: number
   readonly seconds: number
   readonly seed: number
-  /** Also measure memory at a quarter of the calls: costs three seconds. */
+  /** True: memory is also measured with a quarter of the calls, which takes three seconds. */
   readonly memory: boolean
-  /** Folder for V8 profiles of the server; null for none. */
+  /** Folder for V8 profiles of the server; null for no profiles. */
   readonly profileDir: string | null
   readonly pin: boolean
   /**
-   * As a gateway is that has run for a while, and with nothing of the bench in its threads: V8 has compiled what few calls
-   * heat up slowly, and neither pauses nor the heap are watched.
+   * True: measures a gateway in the state after a long run. V8 has compiled the code that few calls use rarely, and the
+   * bench does not watch pauses or the heap, so it does no work in the gateway's threads.
    */
   readonly steady: boolean
-  /** The gateway's public port speaks TLS. */
+  /** True if the gateway's public port uses TLS. */
   readonly edgeTls: boolean
-  /** Share of the calls whose line gives our speech back, 20 dB softer and 180 ms later. */
+  /** Percentage of calls whose line sends our speech back, 20 dB softer and 180 ms later. */
   readonly lineEchoPercent: number
-  /** Tracks that the carrier forks of the gateway's calls. */
+  /** Tracks that the carrier forks in the gateway's calls. */
   readonly track: Track
-  /** The audio of one call in this number is judged, from the first on; 1 for all. */
+  /** One call in this number is judged by its audio, starting with the first; 1 to judge all calls. */
   readonly truthEvery: number
-  /** Share of the time in which callers whose audio is not judged send. */
+  /** Percentage of the time in which callers whose audio is not judged send audio. */
   readonly dutyPercent: number
-  /** Over this lateness of the generator at p99 the run is void. */
+  /** Maximum lateness of the generator in ms at p99. Above it the run is void. */
   readonly latenessMsMax: number
+  /**
+   * Set to measure where the CPU time goes. `perfFile`: file for the samples of perf; null without perf. `nodeOptions`:
+   * options for Node.
+   */
+  readonly where?: { readonly perfFile: string | null; readonly nodeOptions: readonly string[] }
 }
 
 /**
- * `held`: the audio is true and the generator kept its time. `untrue`: it is not, and there is no speed to speak of.
- * `void`: the generator was late, so the figures are its own. `failed`: calls could not be opened or a process died.
+ * `held`: the audio was correct and the generator was in time. `untrue`: the audio was wrong, so there are no figures
+ * of speed. `void`: the generator was late, so the figures are caused by the generator. `failed`: calls could not be
+ * opened, or a process died.
  */
 type Verdict = 'held' | 'untrue' | 'void' | 'failed'
 
 export interface CaseResult {
   readonly options: CaseOptions
   readonly verdict: Verdict
-  /** Why it is not `held`. */
+  /** Reasons why the verdict is not `held`. */
   readonly reasons: readonly string[]
   readonly callsOpen: number
   /** Only when held. */
@@ -59,9 +65,11 @@ export interface CaseResult {
   readonly memory: MemoryOfCase | null
   readonly truth: TruthFacts | null
   readonly backend: BackendFacts | null
-  /** The server's longest pauses while it was measured: whose stall it was, if there was one. */
+  /** Longest pauses of the server during the measurement. They show whether the server caused a stall. */
   readonly pauses: ServerPauses | null
-  /** How late the generator was. */
+  /** Server's process and measured period by `CLOCK_MONOTONIC`. Set if the bench measures where the CPU time goes. */
+  readonly window?: { readonly pid: number; readonly fromMs: number; readonly toMs: number }
+  /** Lateness of the generator. */
   readonly lateness: Percentiles | null
 }
 
@@ -69,16 +77,19 @@ export interface Speed {
   readonly server: CpuShare
   readonly generatorCores: number
   readonly backendCores: number
-  /** Milliseconds of CPU of the server, all threads (and all processes), per call and second. */
+  /** CPU time of the server (all threads, all processes) in ms per call and second. */
   readonly cpuMsPerCallSecond: number
-  /** The same of its main thread alone; of the busiest, times their number, where there are several processes. */
+  /**
+   * CPU time of the server's main thread in ms per call and second. With several processes, it is the time of the
+   * busiest main thread times the number of processes.
+   */
   readonly mainMsPerCallSecond: number
-  /** Microseconds of CPU of the server per frame that came and went. */
+  /** CPU time of the server in µs per frame that was received and sent back. */
   readonly cpuUsPerFrame: number
   readonly framesPerSecond: number
   readonly addedMs: Percentiles | null
   readonly wholeMs: Percentiles | null
-  /** The same as HDR histogram in microseconds, for whoever wants to merge or plot it. */
+  /** `addedMs` as an HDR histogram in µs, which can be merged or plotted. */
   readonly addedHdr: string
   readonly gapMs: Percentiles | null
   readonly stopMs: Percentiles | null
@@ -101,7 +112,10 @@ export interface MemoryPoint {
 
 export interface MemoryOfCase {
   readonly points: readonly MemoryPoint[]
-  /** RSS per call between the second point (a quarter of the calls) and the last; null with fewer points. */
+  /**
+   * Increase of the RSS per call between the second point (a quarter of the calls) and the last point; null with fewer
+   * points.
+   */
   readonly bytesPerCall: number | null
 }
 
@@ -119,20 +133,20 @@ export interface Capacity {
   readonly level: Level
   readonly workers: number
   readonly processes: number
-  /** Most calls with p99 added latency under `limitMs` and true audio. */
+  /** Highest number of calls with correct audio and a p99 of the added latency below `limitMs`. */
   readonly calls: number
   readonly limitMs: number
-  /** Reason for which the next step failed. */
+  /** Reason why the next step failed. */
   readonly beyond: string
   readonly steps: readonly CaseResult[]
-  /** The same subject at 80 % of the capacity. */
+  /** Result of the same subject with 80 % of the capacity. */
   readonly at80: CaseResult | null
 }
 
 export interface MicroResult {
   readonly name: string
   readonly unit: string
-  /** Microseconds for one unit of work. */
+  /** CPU time in µs for one unit of work. */
   readonly usP50: number
   readonly usMin: number
   readonly usMax: number
@@ -155,14 +169,16 @@ export interface BenchResults {
   readonly cases: readonly CaseResult[]
   readonly capacities: readonly Capacity[]
   readonly scale: readonly Capacity[]
-  /** The gateway at L2 with each length of its messages to the backend. */
+  /** Results of the gateway at L2, for each length of its messages to the backend. */
   readonly messages: readonly CaseResult[]
   readonly idle: readonly IdleResult[]
-  /** The gateway with 500, 1,000 and 2,000 calls: how the cost grows. */
+  /** Results of the gateway with 500, 1,000 and 2,000 calls. They show how the cost grows. */
   readonly growth: readonly CaseResult[]
-  /** The gateway at L2-prod with two small numbers of calls, for what one without them would cost. */
+  /**
+   * Results of the gateway at L2-prod with two small numbers of calls. From these the cost without calls is calculated.
+   */
   readonly few: readonly CaseResult[]
-  /** Notes for the user on the runs as a whole: what held in place of what was asked for. */
+  /** Notes for the user about all runs, for example the number of calls that held instead of the requested number. */
   readonly notes: readonly string[]
   readonly skipped: readonly { readonly name: string; readonly why: string }[]
   readonly checks: readonly Check[]

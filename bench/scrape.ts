@@ -3,8 +3,8 @@ import { FrameHistogram } from '../src/telemetry/frame-histogram.js'
 import { Metrics } from '../src/telemetry/metrics.js'
 
 /**
- * How long a scrape holds up the main thread: `/metrics` of a gateway with several agents and backends, and
- * `/metrics/calls` of N live calls (1,000 when not given). After `npm run build`: node dist/bench/scrape.js [N]
+ * Measures how long a scrape blocks the main thread. The pages are `/metrics` of a gateway with several agents and
+ * backends, and `/metrics/calls` of N live calls (default 1,000). After `npm run build`: node dist/bench/scrape.js [N]
  */
 const liveCalls = Number(process.argv[2] ?? 1000)
 const ROUNDS = 60
@@ -54,7 +54,9 @@ function liveSeries(): CallSeries {
   return series
 }
 
-/** The longest time for which nothing else ran on this thread, from now until the returned function is called. */
+/**
+ * Measures the longest time for which no other code ran on this thread, from now until the returned function is called.
+ */
 function watchHolds(): () => number {
   let longest = 0
   let atMs = performance.now()
@@ -72,7 +74,7 @@ function watchHolds(): () => number {
   }
 }
 
-/** Median and worst of the second half of the rounds; the first half warms up. */
+/** Median and maximum of the second half of the rounds. The first half is warm-up. */
 async function timed(name: string, page: () => Promise<string>): Promise<number> {
   const took: number[] = []
   const held: number[] = []

@@ -5,27 +5,33 @@ import { packageRoot } from '../src/config/package-root.js'
 import type { LegRateHz } from '../src/core/units.js'
 import { type Coding, LEVELS, type Level, type Opening, isProduction } from './protocol.js'
 
-/** Something that takes calls: the gateway, or a peer. */
+/** Program that accepts calls: the gateway or a peer. */
 export interface Subject {
   readonly name: string
   readonly about: string
   readonly levels: readonly Level[]
   readonly opening: Opening
   readonly legRateHz: LegRateHz
-  /** Coding of its audio to the model. */
+  /** Format of the audio to the model. */
   readonly coding: Coding
   /**
-   * Least SNR of the tone through the whole path: 60 for linear samples, what mu-law allows for the one that uses it.
+   * Minimum SNR in dB of the tone over the whole path: 60 for linear samples, or a lower value for a subject with
+   * mu-law.
    */
   readonly snrDbMin: number
-  /** More calls than this it cannot carry on any machine with two cores, and asking for them would only show that. */
+  /**
+   * Maximum number of calls of the subject on a machine with two cores. More calls would only show that they are too
+   * many.
+   */
   callsMax(level: Level): number
-  /** Part of a quick run; else one has no time for it, unless it is asked for by name. */
+  /**
+   * True if the subject is part of a quick run. Other subjects run in a quick run only if they are requested by name.
+   */
   readonly quick: boolean
   /** Packages that must be installed. */
   readonly needs: readonly string[]
   file(level: Level): string
-  /** Frames that go to the backend in one message; null where the length follows the call. */
+  /** Number of frames in one message to the backend; null if the length follows the call. */
   messageFrames(level: Level): number | null
 }
 
@@ -45,7 +51,7 @@ const gateway: Subject = {
   messageFrames: (level) => (isProduction(level) ? null : level === 'L2' || level === 'L3' ? 3 : 1),
 }
 
-/** The gateway on a line that has no more than a telephone's band. */
+/** The gateway on a line with telephone bandwidth. */
 const narrowGateway = (coding: Coding, words: string): Subject => ({
   ...gateway,
   name: `mkondo-8k-${coding}`,
@@ -58,7 +64,7 @@ const narrowGateway = (coding: Coding, words: string): Subject => ({
 
 type PeerFacts = Pick<Subject, 'name' | 'about' | 'levels' | 'needs'> & Partial<Subject>
 
-/** Somebody else's server: the echo of a bare WebSocket in 16 kHz PCM, unless it says otherwise. */
+/** Server of other authors. Without other settings, it is an echo on a plain WebSocket with 16 kHz PCM. */
 const peer = (file: string, facts: PeerFacts): Subject => ({
   opening: 'socket',
   legRateHz: 16_000,
@@ -71,10 +77,10 @@ const peer = (file: string, facts: PeerFacts): Subject => ({
   ...facts,
 })
 
-/** Its audio is mu-law in Twilio's JSON. */
+/** Peers whose audio is mu-law in the JSON of Twilio. */
 const TWILIO = { opening: 'twilio', legRateHz: 8000, coding: 'pcmu', snrDbMin: 33 } as const
 
-/** True if a subject is the gateway, whatever its leg. */
+/** True if the subject is the gateway, with any leg. */
 export function isGateway(subject: Subject): boolean {
   return subject.opening === 'webhook'
 }
@@ -122,7 +128,7 @@ export const SUBJECTS: readonly Subject[] = [
     levels: ['L2', 'L2-prod', 'L2-prod-repeat'],
     needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'],
     ...TWILIO,
-    // With TLS a call takes a hundredth of its one thread.
+    // With TLS, each call needs a hundredth of the peer's only thread.
     callsMax: (level) => (isProduction(level) ? 50 : Infinity),
   }),
   peer('ws-relay.mjs', {
@@ -136,7 +142,7 @@ export const SUBJECTS: readonly Subject[] = [
   }),
 ]
 
-/** The package that keeps `subject` from running; null when all are there. */
+/** Package that is missing for `subject`; null if all packages are installed. */
 export function missingPackage(subject: Subject): string | null {
   const folders = ['bench/peers/node_modules', 'node_modules'].map((folder) => join(packageRoot(), folder))
   return subject.needs.find((name) => !folders.some((folder) => existsSync(join(folder, name, 'package.json')))) ?? null

@@ -1,9 +1,10 @@
 import { heldRuns, spread } from './checks.js'
 import { machineLines } from './kit/machine.js'
+import { collectionsBy } from './protocol.js'
 import { lineThrough, mainThreadFullAt, sizeWords } from './plan.js'
 import type { BenchResults, CaseResult, Speed } from './results.js'
 
-/** The results as people read them in a terminal. */
+/** Report of the results for a terminal. */
 export function terminalReport(results: BenchResults): string {
   return [
     ...heading(results),
@@ -33,7 +34,7 @@ function heading({ provenance }: BenchResults): string[] {
   ]
 }
 
-/** Columns padded to the widest cell. */
+/** Text columns, padded to the widest cell. */
 export function table(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)))
   return rows.map((row) =>
@@ -44,7 +45,7 @@ export function table(rows: readonly (readonly string[])[]): string[] {
   )
 }
 
-/** The same of rows, with what each column says of one. */
+/** Text columns for rows. Each column has a title and a function that makes the cell of a row. */
 export function columns<Row>(
   rows: readonly Row[],
   ...all: readonly (readonly [title: string, cell: (row: Row) => string | number])[]
@@ -98,10 +99,28 @@ function caseTables({ cases }: BenchResults): string[] {
     }
     lines.push(`Level ${level}`)
     if (rows.length > 1) lines.push(...table(rows))
-    // No speed is printed of what was not true; what was wrong is.
-    lines.push(...notHeld(here, ({ subject, calls }) => `${subject} with ${calls} calls`), ...bargeInLines(here), '')
+    // If the audio of a run was wrong, its speed is not printed. The faults are printed instead.
+    lines.push(...notHeld(here, ({ subject, calls }) => `${subject} with ${calls} calls`), ...bargeInLines(here))
+    lines.push(...collectionLines(here), '')
   }
   return lines
+}
+
+/**
+ * Lines about collections of whole heaps while servers were measured. Each of these collections blocks all calls of its
+ * thread.
+ */
+function collectionLines(cases: readonly CaseResult[]): string[] {
+  return [...new Set(cases.map(({ options }) => options.subject))].flatMap((subject) => {
+    const runs = cases.flatMap(({ options, pauses }) => (options.subject === subject && pauses ? [pauses] : []))
+    if (runs.length === 0) return []
+    const all = collectionsBy((reason) => runs.reduce((sum, { collections }) => sum + collections[reason], 0))
+    const longestMs = Math.max(...runs.map(({ gcMaxMs }) => gcMaxMs))
+    return [
+      `${subject}: collections of a whole heap ${all['garbage-major']}, for memory outside of it ${all['garbage-external']},` +
+        ` by V8's memory reducer ${all['garbage-reducer']}; of young objects ${all['garbage-minor']}; the longest ${longestMs.toFixed(1)} ms`,
+    ]
+  })
 }
 
 /** Faults of the runs that did not hold. */

@@ -6,23 +6,30 @@ import { TURN_MS } from './generator/conversation.js'
 import type { CaseOptions } from './results.js'
 import type { Subject } from './subjects.js'
 
-/** Share of looked-at frames that may be under 30 dB: an underrun's fade at most now and then. */
+/** Maximum share of measured frames below 30 dB. Only the fade of a rare underrun may be below. */
 const POOR_SHARE_MAX = 0.01
 /**
- * No frame may be lost or made up, unless the machine stood still: a steady tone is the noise of a line for whoever
- * listens for a voice, so after a stall a jitter buffer catches up by giving frames of it up, as it is meant to: one
- * for each 20 ms and call. Beyond this share it is no longer the same audio. What was counted is in every result.
+ * Maximum share of lost and added frames after a stall. Without a stall, no frame may be lost or added. Voice detection
+ * regards a steady tone as line noise, so after a stall the jitter buffer catches up by dropping frames of it, which is
+ * intended: one frame per call for each 20 ms. Above this share, it is no longer the same audio. The results contain
+ * the counted numbers.
  */
 const ASTRAY_AFTER_STALL_SHARE_MAX = 0.005
-/** The same of callers' turns: they are speech, where a jitter buffer puts frames in and gives none up until it is silent again. */
+/**
+ * Maximum share of lost and added frames after a stall, in callers' turns. Turns are speech: the jitter buffer inserts
+ * frames into it, and drops frames only when there is silence again.
+ */
 const TURNS_ASTRAY_AFTER_STALL_SHARE_MAX = 0.015
-/** A process that did not run for longer than a frame; the event loop's own measure adds its resolution of 10 ms. */
+/**
+ * Minimum duration in ms of a stall: a process did not run for longer than a frame. The event loop's own measurement
+ * adds its resolution of 10 ms.
+ */
 const STALL_MS = 20
 const LOOP_RESOLUTION_MS = 10
 /** Share of interruptions that must stop the agent. */
 const STOPPED_SHARE_MIN = 0.99
 
-/** All generators' findings as one. */
+/** Adds up the results of all generators. */
 export function addTruth(results: readonly GeneratorResult[]): TruthFacts {
   const sum = (pick: (truth: TruthFacts) => number): number =>
     results.reduce((total, result) => total + pick(result.truth), 0)
@@ -39,7 +46,8 @@ export function addTruth(results: readonly GeneratorResult[]): TruthFacts {
 }
 
 /**
- * True if a process of the run stood still for longer than a frame; of a server that does not say it, nothing is known.
+ * True if a process of the run did not run for longer than a frame. If the server does not report pauses, this is
+ * unknown and counts as true.
  */
 export function stoodStill(pauses: ServerPauses | null, lateness: Percentiles | null): boolean {
   return (
@@ -47,7 +55,7 @@ export function stoodStill(pauses: ServerPauses | null, lateness: Percentiles | 
   )
 }
 
-/** Frames that the server sends to its backend in one message; null where their number follows the call. */
+/** Number of frames that the server sends to its backend in one message; null if this number follows the call. */
 export function framesInMessage(
   subject: Subject,
   { level, messageMs }: Pick<CaseOptions, 'level' | 'messageMs'>,
@@ -55,7 +63,7 @@ export function framesInMessage(
   return messageMs === null || !hasBackend(level) ? subject.messageFrames(level) : messageMs / FRAME_MS
 }
 
-/** Faults in the audio of a run; empty when it is true. */
+/** Faults in the audio of a run; empty if the audio is correct. */
 export function untruths(
   subject: Subject,
   options: CaseOptions,
@@ -106,7 +114,7 @@ export function untruths(
     }
     say(backend.answersWrong, 'answers did not reach the voice word by word')
     if (backend.sessions < options.calls) wrong.push(`the backend had ${backend.sessions} sessions`)
-    // A cascade's recogniser takes audio as it comes.
+    // The recogniser of a cascade accepts messages of any length.
     if (options.level === 'L2-cascade') return wrong
     const frames = framesInMessage(subject, options)
     if (frames !== null && backend.appendMs !== frames * FRAME_MS)

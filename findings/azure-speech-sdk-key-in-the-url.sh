@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Versions: microsoft-cognitiveservices-speech-sdk 1.52.0.
-# One would guess: that the key of the resource goes in a header, as Azure documents it, and in nothing else.
-# It does: the key is also in the query of the WebSocket's URL, in Node too, where headers can be set and are set.
-# Source: distrib/lib/src/common.browser/WebsocketConnection.js adds each header to the query for browsers, which cannot
-#   set one.
-# It matters here: URLs end up in logs of proxies; the gateway speaks the protocol itself and sends a header only.
+# Expected: The key of the resource is sent in a header only, as Azure documents it.
+# Actual: The key is also in the query of the WebSocket's URL. This happens in Node too, where headers can be set, and are set.
+# Source: distrib/lib/src/common.browser/WebsocketConnection.js adds each header to the query, because browsers cannot set
+#   headers.
+# Reason to know it: Proxies write URLs to their logs. The gateway has its own client for this protocol, and sends the key in a
+#   header only.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

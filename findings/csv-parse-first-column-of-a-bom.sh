@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Versions: csv-parse 7.0.3.
-# One would guess: that a byte order mark, with which spreadsheets save UTF-8, is no part of the name of the first
-#   column; and that a second column of the same name is an error.
-# It does: the name has the mark as its first character, which no terminal shows, so that the column is missing; `bom`
-#   is off by default. Of two columns with one name the last wins without a word.
-# Source: the package's documentation of the options bom and columns.
-# It matters here: lists of people to call come from spreadsheets, and their first column is the number.
+# Expected: Spreadsheets save UTF-8 with a byte order mark. The mark is not part of the first column's name. A second column
+#   with the same name is an error.
+# Actual: The name has the mark as its first character, which terminals do not show, so the column seems to be missing. The
+#   option `bom` is off by default. If two columns have one name, the last column is used, without an error.
+# Source: The package's documentation of the options bom and columns.
+# Reason to know it: Lists of people to call come from spreadsheets, and their first column is the number.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Versions: csv-parse 7.0.3.
-# One would guess: that `info.lines` counts the lines of the file, as an editor shows them.
-# It does: a line break of Windows within quotes counts as two, so that every later record has a line too high.
-# Source: run here; the package's documentation calls the figure the number of lines encountered.
-# It matters here: a mistake in a list of people to call is reported with its line, and such lists come from spreadsheets.
+# Expected: `info.lines` counts the lines of the file, as an editor shows them.
+# Actual: A Windows line break within quotes counts as two lines. So every later record has a line number that is too high.
+# Source: The result of this script. The package's documentation calls the figure the number of lines encountered.
+# Reason to know it: A mistake in a list of people to call is reported with its line, and such lists come from spreadsheets.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

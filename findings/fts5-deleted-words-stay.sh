@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Versions: SQLite 3.53.4 (in node-sqlite3-wasm 0.8.60).
-# One would guess: that with `PRAGMA secure_delete` nothing of a deleted row stays in the file, also in a full-text table that
-#   has no content of its own.
-# It does: the words of a row that was deleted from an FTS5 table with `contentless_delete=1` stay in the file until its
-#   segments are merged; the deletion is only noted beside them. 'optimize' merges, and they are gone.
+# Expected: With `PRAGMA secure_delete` a deleted row leaves no traces in the file, even in a full-text table without content.
+# Actual: The words of a row that was deleted from an FTS5 table with `contentless_delete=1` stay in the file until its segments
+#   are merged. Until then FTS5 only stores that the row was deleted. 'optimize' merges the segments and removes the words.
 # Source: sqlite.org/pragma.html#pragma_secure_delete says that shadow tables of FTS5 may keep traces; fts5.html,
 #   "Contentless-Delete Tables".
-# It matters here: callers have a right to be erased, and what they said must not be found in a file afterwards.
+# Reason to know it: Callers have a right to be erased. After an erasure their words must not be in a file.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Versions: @google-cloud/text-to-speech 6.4.1 (google-gax 5.0.8).
-# One would guess: that the client over HTTP writes enums by their names, as Google documents its JSON
-#   (`"audioEncoding": "LINEAR16"`), where it was given the name.
-# It does: the request has the number (`"audioEncoding": 1`), and its query asks for numbers in the answer too.
-# Source: text_to_speech_client.js sets `numericEnums`, by which fallbackRest.js of google-gax writes the request.
-# It matters here: a double that is written from the documentation refuses Google's own client; ours takes both.
+# Expected: The client over HTTP writes an enum by its name if the program gives the name, as Google documents its JSON
+#   (`"audioEncoding": "LINEAR16"`).
+# Actual: The request has the number (`"audioEncoding": 1`), and its query requests numbers in the answer too.
+# Source: text_to_speech_client.js sets `numericEnums`. fallbackRest.js of google-gax writes the request by this option.
+# Reason to know it: A double that is written from the documentation refuses Google's own client. Our double accepts names and
+#   numbers.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

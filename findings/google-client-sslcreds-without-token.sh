@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Versions: @google-cloud/speech 7.5.0 (google-gax 5.0.8), @grpc/grpc-js 1.14.7.
-# One would guess: that `sslCreds` says which certificates the client trusts, beside the account's `credentials`, so that
-#   a client behind a proxy of its own still says who it is.
-# It does: calls carry no authorization at all, without an error here: `sslCreds` takes the place of everything that the
-#   client would have made of `credentials`, the account's tokens too.
-# Source: GrpcClient.createStub and _getCredentials of google-gax; run here.
-# It matters here: a double that Google's own client reaches by `sslCreds` cannot prove how a token is checked: the client has
-#   to be given roots by GRPC_DEFAULT_SSL_ROOTS_FILE_PATH for that.
+# Expected: `sslCreds` only sets the certificates that the client trusts. A client behind its own proxy still sends the token of
+#   the account in `credentials`.
+# Actual: Calls do not carry an authorization, and there is no error. `sslCreds` replaces everything that the client would
+#   create from `credentials`, including the account's tokens.
+# Source: GrpcClient.createStub and _getCredentials of google-gax; the result of this script.
+# Reason to know it: If Google's own client reaches a double by `sslCreds`, a test cannot check tokens. The client must get its
+#   root certificates by GRPC_DEFAULT_SSL_ROOTS_FILE_PATH instead.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

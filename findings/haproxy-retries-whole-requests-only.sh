@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Versions: HAProxy 2.6.12 (Debian's package haproxy 2.6.12-1+deb12u4), Node 20 or newer.
-# One would guess: that `retry-on empty-response` asks again whenever a server reads a request and closes without an
-#   answer, as configuration.txt says: "Requests not fitting in a single buffer will never be retried" is the one limit.
-# It does: a request is kept for another try only if it was whole when its first part was sent. A POST whose body comes in
-#   another packet than its head gets 502. With `option http-buffer-request` it is asked again.
-# Source: si_cs_send in src/stream_interface.c (2.6: sc_conn_send in src/stconn.c): no message at HTTP_MSG_DONE, no retry.
-# It matters here: a webhook is lost with the gateway that dies, although another one, or its next start, could answer it.
+# Expected: `retry-on empty-response` repeats a request whenever a server reads it and closes the connection without an answer.
+#   configuration.txt names only one limit: "Requests not fitting in a single buffer will never be retried".
+# Actual: HAProxy keeps a request for another try only if it had the whole request when it sent the first part. A POST whose
+#   body comes in a later packet than its head gets 502. With `option http-buffer-request` the request is repeated.
+# Source: si_cs_send in src/stream_interface.c (2.6: sc_conn_send in src/stconn.c): without a message at HTTP_MSG_DONE there is
+#   no retry.
+# Reason to know it: A webhook is lost when a gateway dies, although another gateway, or the next start, could answer it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Versions: HAProxy 2.6.12 (Debian's package haproxy 2.6.12-1+deb12u4), Node 20 or newer.
-# One would guess: that with `retry-on response-timeout` each try has `timeout server`.
-# It does: the first has. From the second on a try waits for `timeout server-fin`, where there is one: the side of the server
-#   was closed by the first timeout, and keeps the time of a side that is closing.
-# It matters here: with a `timeout server-fin` of 5 s a webhook that meets two gateways that stand still gets to a third after
-#   7 s in place of 4, and after three not within the 10 s for which the carrier waits.
+# Expected: With `retry-on response-timeout` the limit of each try is `timeout server`.
+# Actual: This is true only for the first try. If `timeout server-fin` is set, it is the limit of each later try. The first
+#   timeout has closed the server's side of the stream, and this side keeps the timeout of a closing side.
+# Reason to know it: Suppose that `timeout server-fin` is 5 s, and that a webhook meets two gateways that hang. It reaches a
+#   third gateway after 7 s instead of 4 s. After three such gateways it does not arrive within the 10 s for which the carrier
+#   waits.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

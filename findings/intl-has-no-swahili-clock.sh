@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Versions: Intl of Node 20 to 26 with full ICU, locale sw-KE.
-# One would guess: that the times of a Swahili locale are those that Swahili speakers say: 10 in the morning is the
-#   fourth hour of the day, saa nne asubuhi.
-# It does: all styles write the hour of the European clock ("10:00", "10 asubuhi"); read out as saa kumi that is four in
+# Expected: The times of a Swahili locale are the times that Swahili speakers say: 10 in the morning is the fourth hour of the
+#   day, saa nne asubuhi.
+# Actual: All styles write the hour of the European clock ("10:00", "10 asubuhi"). Read aloud as saa kumi, this means four in
 #   the afternoon.
-# Source: CLDR, common/main/sw.xml: it has day periods, and no calendar or numbering with hours from sunrise.
-# It matters here: an agent that reads a formatted time to a caller is wrong by six hours.
+# Source: CLDR, common/main/sw.xml: it has day periods, but not a calendar or numbering with hours from sunrise.
+# Reason to know it: If an agent reads a formatted time to a caller, the time is wrong by six hours.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Versions: ioredis 6.0.0.
-# One would guess: that a Uint8Array, which Buffer is one of, is written as its bytes.
-# It does: only a Buffer is; any other array of bytes is written as the text of its numbers, without an error.
-# Source: lib/Command of ioredis: arguments that are no Buffer become strings.
-# It matters here: what is sealed for another node (WebCrypto, msgpack) is a Uint8Array.
+# Expected: The client writes a Uint8Array as its bytes, because Buffer is a kind of Uint8Array.
+# Actual: Only a Buffer is written as its bytes. Any other array of bytes is written as the text of its numbers, without an
+#   error.
+# Source: lib/Command of ioredis: arguments that are not a Buffer become strings.
+# Reason to know it: Data that is encrypted for another node (WebCrypto, msgpack) is a Uint8Array.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

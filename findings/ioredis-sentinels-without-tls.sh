@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Versions: ioredis 6.0.0 with a Redis and a Sentinel of Debian (7.0), openssl 3.
-# One would guess: that `tls` of a client with Sentinels holds for the Sentinels and the master, or that
-#   `enableTLSForSentinelMode` makes it so.
-# It does: the Sentinels are asked in plain text, whichever of these is given, and only `sentinelTLS` changes that; the
-#   master is reached in plain text where `tls` is given without `enableTLSForSentinelMode`.
-# Source: lib/connectors/SentinelConnector of ioredis: connectToSentinel has `tls: this.options.sentinelTLS`, and connect
-#   takes `tls` only where `enableTLSForSentinelMode` is true.
-# It matters here: a URL that says TLS has to set all three, or a part of the fleet's traffic is not encrypted.
+# Expected: The option `tls` of a client with Sentinels applies to the Sentinels and to the master, at least with
+#   `enableTLSForSentinelMode`.
+# Actual: Requests to the Sentinels are in plain text with either option. Only `sentinelTLS` changes this. Requests to the
+#   master are also in plain text if `tls` is given without `enableTLSForSentinelMode`.
+# Source: lib/connectors/SentinelConnector of ioredis: connectToSentinel has `tls: this.options.sentinelTLS`, and connect uses
+#   `tls` only if `enableTLSForSentinelMode` is true.
+# Reason to know it: For a URL with TLS the program must set all three options. Otherwise a part of the fleet's traffic is not
+#   encrypted.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

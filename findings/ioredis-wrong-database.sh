@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # Versions: ioredis 6.0.0 with a Redis of Debian (7.0).
-# One would guess: that a connection to a database which the server does not have is not ready, and that its commands
-#   fail.
-# It does: the error is an event, the connection becomes ready, and its commands read and write database 0.
+# Expected: If the server does not have the database of a connection, the connection is not ready, and its commands fail.
+# Actual: The error is only an event. The connection becomes ready, and its commands read and write database 0.
 # Source: lib/redis/event_handler of ioredis: the answer to SELECT is only emitted.
-# It matters here: two fleets that share a Redis by database would share their calls.
+# Reason to know it: Two fleets that share a Redis by database number would share their calls.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Versions: libphonenumber-js 1.13.16.
-# One would guess: that a number dialled in Kenya with the code for Uganda (006) or Tanzania (007) is read as one of that
-#   country, since the codes for neighbours are known for Uganda and Tanzania.
-# It does: in Kenya only 000 is known, so that 006 is read as a national number and is not valid; in Uganda and Tanzania
-#   the neighbours' codes count as an international prefix, after which the neighbour's country code is expected, which
-#   nobody dials there.
-# Source: the metadata of the package, which is Google's; run here.
-# It matters here: numbers that callers and lists give in East Africa are written as they are dialled.
+# Expected: A number that is dialled in Kenya with the code for Uganda (006) or Tanzania (007) is read as a number of that
+#   country, because the package has such codes for Uganda and Tanzania.
+# Actual: For Kenya the package has only 000. So a number with 006 is read as a national number, and is not valid. In Uganda and
+#   Tanzania the codes for neighbours count as an international prefix. After this prefix the package expects the neighbour's
+#   country code, which callers do not dial there.
+# Source: The metadata of the package, which comes from Google; the result of this script.
+# Reason to know it: In East Africa, callers and lists give numbers as they are dialled.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Versions: @alexanderolsen/libsamplerate-js 2.1.2, typescript 5.9.3, any Node.
-# One would guess: that a named import which the compiler accepts for Node (module nodenext) is there when the program
-#   runs.
-# It does: the package is one CommonJS bundle whose exports Node cannot see before it runs, so the import is a
-#   SyntaxError; only the default export works (`import libsamplerate from …; const { create } = libsamplerate`).
+# Expected: If the compiler accepts a named import for Node (module nodenext), the import works when the program runs.
+# Actual: The package is one CommonJS bundle. Node cannot see its exports before it runs, so the import is a SyntaxError. Only
+#   the default export works (`import libsamplerate from …; const { create } = libsamplerate`).
 # Source: dist/libsamplerate.js of the package (a UMD bundle), and its dist/index.d.ts, which declares named exports.
-# It matters here: a resampler that type-checks ends the process at its start.
+# Reason to know it: A resampler without type errors would end the process at its start.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

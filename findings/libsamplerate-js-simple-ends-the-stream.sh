@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Versions: @alexanderolsen/libsamplerate-js 2.1.2.
-# One would guess: that `simple()`, the method that its README shows first, may be called for one frame after the other.
-# It does: it takes each call for a whole recording: the filter begins anew and is flushed, so a tone of amplitude 0.5
-#   is wrong by 0.17 at every frame. `full()` keeps its state, and gives 29 samples later what the delay holds back.
-# Source: the README of the package, and src_simple of libsamplerate, which it wraps.
-# It matters here: 50 clicks a second in a call, at the right length, which no test of lengths finds.
+# Expected: `simple()`, the first method in the package's README, can be called for one frame after the other.
+# Actual: Each call treats its samples as a whole recording: the filter begins anew and is flushed. So a tone of amplitude 0.5
+#   is wrong by 0.17 at every frame. `full()` keeps its state, and returns delayed samples 29 samples later.
+# Source: The README of the package, and src_simple of libsamplerate, which the package wraps.
+# Reason to know it: A call would have 50 clicks a second. The length of the audio is right, so a test of lengths does not find
+#   the fault.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

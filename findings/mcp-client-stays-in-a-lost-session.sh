@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Versions: @modelcontextprotocol/client 2.4.0.
-# One would guess: that the client of a server that restarted begins a new session, as MCP's "Session Management" asks of
-#   clients whose session is answered with 404.
-# It does: each later request goes out in the lost session and fails; and the code of the error that 404 becomes is
-#   CLIENT_HTTP_NOT_IMPLEMENTED, the same as for other refusals: its `status` alone tells a lost session.
-# Source: StreamableHTTPClientTransport.send; run here.
-# It matters here: after the restart of a tool server all calls would be without its tools until the gateway restarts.
+# Expected: After a restart of the server the client begins a new session. MCP's "Session Management" requires this from a
+#   client whose session is answered with 404.
+# Actual: Each later request is sent in the lost session and fails. The error for 404 has the code CLIENT_HTTP_NOT_IMPLEMENTED,
+#   like the errors for other refusals. Only its `status` shows that the session is lost.
+# Source: StreamableHTTPClientTransport.send; the result of this script.
+# Reason to know it: After the restart of a tool server, all calls would lack its tools until the gateway restarts.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

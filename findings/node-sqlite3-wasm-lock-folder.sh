@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Versions: node-sqlite3-wasm 0.8.60 (SQLite 3.53.4).
-# One would guess: that a database is free again when the process that had it locked has died, as SQLite's locks of files are.
-# It does: a lock is a folder beside the file, NAME.lock, which stays. Whoever comes next is told that the database is locked,
-#   for ever; and all users of the machine may read the folder, whatever the mode of the file.
-# Source: the package's dist/node-sqlite3-wasm.js, where a lock is a mkdirSync of NAME.lock.
-# It matters here: a gateway that was killed could not open its index of calls again.
+# Expected: A database is unlocked when the process that locked it dies, like a database that is locked by SQLite's own file
+#   locks.
+# Actual: A lock is a folder beside the file, NAME.lock, and this folder stays. Each later process gets the error that the
+#   database is locked. All users of the machine may read the folder, whatever the mode of the file.
+# Source: The package's dist/node-sqlite3-wasm.js: a lock is a mkdirSync of NAME.lock.
+# Reason to know it: A gateway that was killed could not open its index of calls again.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Versions: piscina 5.3.2.
-# One would guess: that `signal` only says how a task may be cancelled, and that a worker with
-#   `concurrentTasksPerWorker: 10` runs ten tasks.
-# It does: a worker that has a task with a signal takes no other task until that one ends, because an abort ends the
+# Expected: `signal` only cancels a task. A worker with `concurrentTasksPerWorker: 10` runs ten tasks.
+# Actual: A worker that has a task with a signal does not accept other tasks until this task ends, because an abort ends the
 #   whole worker. Its nine other slots stay empty.
-# Source: src/index.ts and src/worker_pool of piscina (a task that is abortable makes its worker busy).
-# It matters here: calls are tasks: with a signal each, a pool of 8 workers would take 8 calls instead of 200.
+# Source: src/index.ts and src/worker_pool of piscina (a task that can be aborted makes its worker busy).
+# Reason to know it: Calls are tasks. If each call had a signal, a pool of 8 workers would accept 8 calls instead of 200.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Versions: prom-client 15.1.3.
-# One would guess: that `setContentType` decides how a registry is written, so that one endpoint can answer each scraper
-#   in the format that it accepts.
-# It does: writing OpenMetrics takes `_total` from the name of each counter for good: the text format written afterwards
-#   has a series of another name.
+# Expected: `setContentType` decides the format in which a registry is written. So one endpoint can answer each scraper in the
+#   format that it accepts.
+# Actual: Writing OpenMetrics removes `_total` from the name of each counter permanently. The text format that is written
+#   afterwards has a series with another name.
 # Source: lib/registry.js, `metrics()`: it sets metric.name.
-# It matters here: one scraper that asks for OpenMetrics would rename the series of all that do not.
+# Reason to know it: One scraper that requests OpenMetrics would rename the series of all other scrapers.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Versions: re2js 2.10.0.
-# One would guess: that a pattern which both engines accept matches the same texts, since only look-around and
-#   back-references are known to be missing in RE2.
-# It does: `\s` leaves out the no-break space and the vertical tab, and `.` matches a carriage return.
-# Source: the syntax of RE2, which the package follows; run here.
-# It matters here: patterns of JSON Schema are ECMAScript's, and an engine that is safe on callers' words must mean the same.
+# Expected: If both engines accept a pattern, it matches the same texts. The only known differences are that RE2 lacks
+#   look-around and back-references.
+# Actual: `\s` does not match the no-break space and the vertical tab, and `.` matches a carriage return.
+# Source: The syntax of RE2, which the package follows; the result of this script.
+# Reason to know it: Patterns in JSON Schema are ECMAScript patterns. The engine that runs them safely on callers' words must
+#   give the same results.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

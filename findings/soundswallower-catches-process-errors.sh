@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Versions: soundswallower 0.6.3 (Emscripten).
-# One would guess: that making a module of WebAssembly changes nothing of the process that it runs in.
-# It does: each module made adds a listener for the process's uncaught exceptions, which throws them again: another
-#   listener that would have logged or survived them does not decide any more.
+# Expected: Creating a WebAssembly module does not change the process in which the module runs.
+# Actual: Each new module adds a listener for uncaught exceptions of the process. This listener throws the exceptions again, so
+#   another listener can no longer log or handle them.
 # Source: soundswallower.node.js: the start-up code that Emscripten writes for Node.
-# It matters here: a speech worker makes a module for each decoder, and its own handling of faults has to stay in
-#   charge.
+# Reason to know it: A speech worker creates a module for each decoder, and must still handle faults itself.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Versions: n2words 4.0.0, to-words 5.7.0, each with the locale sw-KE.
-# One would guess: that a locale which a library lists is right for whole numbers below a million.
-# It does: n2words gives 10,001 and 11,000 the same words (elfu kumi na moja), as it does 1,701 pairs. to-words puts the
-#   count before its scale as English does ("Moja Mia Moja", "Mbili Elfu") where Swahili has it behind (mia moja na
-#   moja, elfu mbili).
+# Expected: If a library lists a locale, it writes whole numbers below a million correctly in this locale.
+# Actual: n2words writes 10,001 and 11,000 with the same words (elfu kumi na moja); there are 1,701 such pairs. to-words puts
+#   the count before its scale, as English does ("Moja Mia Moja", "Mbili Elfu"). In Swahili the count comes after the scale (mia
+#   moja na moja, elfu mbili).
 # Source: n2words/sw-KE; locales/sw-KE of to-words.
-# It matters here: amounts of money are spoken and read back in Swahili.
+# Reason to know it: The agent says amounts of money, and reads them back, in Swahili.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Versions: undici 7.30.2.
-# One would guess: that a request fails when its signal aborts, and that a connection of `timeout: 300` fails after 300
-#   ms.
-# It does: the signal is looked at once there is a connection; until then the request goes on. Timeouts of connections
-#   are counted by a timer that looks once in about a second.
+# Expected: A request fails when its signal aborts. A connection with `timeout: 300` fails after 300 ms.
+# Actual: The signal is read only after the connection is open; until then the request continues. A timer that runs about once a
+#   second checks the timeouts of connections.
 # Source: lib/core/connect.js and lib/util/timers.js of undici.
-# It matters here: a caller hears silence while a tool's deadline passes.
+# Reason to know it: A caller hears silence after a tool's deadline has passed.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Versions: xmlbuilder2 4.0.3, read with saxes 6.0.0.
-# One would guess: that a text comes back from a parser as it was given to the builder.
-# It does: what looks like an entity in a text is not escaped (`&lt;` is read as `<`), and line ends in attributes are
-#   written bare, which a parser has to read as spaces.
-# Source: the serialisers below src/writers of the package; XML 1.0, 3.3.3 (attribute-value normalization).
-# It matters here: a caller's or an API's words are spoken by the carrier from such a document.
+# Expected: A parser returns a text exactly as the builder got it.
+# Actual: Text that looks like an entity is not escaped (`&lt;` is read as `<`). Line ends in attributes are written without
+#   escapes, and a parser must read them as spaces.
+# Source: The serialisers below src/writers of the package; XML 1.0, 3.3.3 (attribute-value normalization).
+# Reason to know it: The carrier speaks the words of a caller or an API from such a document.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

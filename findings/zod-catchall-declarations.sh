@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Versions: zod 4.6.7, typescript 5.9.3.
-# One would guess: that declarations which the compiler writes for a schema compile.
-# It does: an optional key beside `catchall` is written as `[x: string]: string; embedded?: string | undefined`, which
-#   TypeScript refuses in a file (TS2411), though it infers the same type without a word. With `skipLibCheck` nobody
-#   sees it.
+# Expected: The declarations that the compiler writes for a schema compile.
+# Actual: An optional key beside `catchall` is written as `[x: string]: string; embedded?: string | undefined`. TypeScript
+#   refuses this in a file (TS2411), although it infers the same type without an error. With `skipLibCheck` the fault is hidden.
 # Source: $InferObjectOutput with $catchall in the types of zod; the TypeScript handbook on index signatures.
-# It matters here: a user's strict program could not import our types: `.catchall(schema.optional())` can be.
+# Reason to know it: A user's strict program could not import our types. With `.catchall(schema.optional())` it can.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -15,13 +15,13 @@ import {
 } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
-/** Matcher of the agent whose split is looked at. */
+/** Matcher of the agent whose split the dashboard shows. */
 const AGENT = ',agent=~"$agent"'
 
-/** Rate of ended calls of that agent over `by`. */
+/** Rate of the agent's ended calls, summed over the labels in `by`. */
 const ended = (by: string, more = ''): string => rate('mkondo_calls_total', by, AGENT + more)
 
-/** The models: a split, latency, errors, failovers. */
+/** Dashboard of the backends: split, latency, errors, failovers. */
 export function backends(): DashboardBuilder {
   return board({
     uid: 'mkondo-backends',
@@ -32,7 +32,7 @@ export function backends(): DashboardBuilder {
       Split: thirds(
         shares(
           'Calls by backend',
-          'Calls that ended, as shares of all.',
+          'Ended calls of each backend, as shares of all ended calls.',
           curve(`${ended('backend')} / ignoring (backend) group_left ${ended('')}`, '{{backend}}'),
         ),
         shares(
@@ -59,7 +59,7 @@ export function backends(): DashboardBuilder {
         ),
         counts(
           'Barge-ins and claims without a tool, per turn',
-          'Callers who interrupt, and what the agent said it did and no tool did.',
+          'Interruptions by callers, and actions that the agent claimed and no tool did.',
           curve(
             `${rate('mkondo_barge_ins_total', 'backend', `${AGENT},committed="yes"`)} / ${rate('mkondo_turn_response_seconds_count', 'backend', AGENT)}`,
             '{{backend}} barge-ins',
@@ -87,13 +87,13 @@ export function backends(): DashboardBuilder {
         ),
         seconds(
           'Answer by backend',
-          'Without fillers. The difference to the first sound is the time of tools and model.',
+          'Time to the first sound that is not a filler. The difference to the first sound is the time of tools and model.',
           quantiles(0.5, 'mkondo_turn_answer_seconds', 'backend', '{{backend}} p50'),
           dots(quantiles(0.95, 'mkondo_turn_answer_seconds', 'backend', '{{backend}} p95')),
         ),
         seconds(
           'Connection until ready',
-          'The connection opens at the webhook: a caller does not notice less than a second.',
+          'The connection opens at the webhook. A caller does not notice a delay of less than a second.',
           quantiles(0.5, 'mkondo_backend_connect_seconds', 'backend', '{{backend}} p50'),
           dots(quantiles(0.95, 'mkondo_backend_connect_seconds', 'backend', '{{backend}} p95')),
         ),
@@ -116,12 +116,25 @@ export function backends(): DashboardBuilder {
         ),
         shares(
           'Rate limits remaining',
-          "How much of a key's limit is left, as last reported. Near 0 new calls use the next backend of the list.",
+          'Share of the rate limit that remains, as the service last reported it. Near 0, new calls use the next backend of the list.',
           curve('min by (backend, limit) (mkondo_backend_rate_limit_left_ratio)', '{{backend}} {{limit}}'),
+        ),
+        shares(
+          'Heard share of claimed speech',
+          'Speech that callers could hear, as a share of the speech that the sound and words of turns claim. With usual pauses it is 0.6 or more. gateway: phrases of the gateway itself.',
+          curve(
+            `${rate('mkondo_agent_speech_heard_seconds_total', 'agent, backend')} / ${rate('mkondo_agent_speech_claimed_seconds_total', 'agent, backend')}`,
+            '{{agent}} {{backend}}',
+          ),
+        ),
+        perSecond(
+          'Silent turns',
+          'Turns of a second or more of which callers heard less than a fifth.',
+          curve(rate('mkondo_agent_turns_total', 'agent, backend', ',heard="no"'), '{{agent}} {{backend}}'),
         ),
         perSecond(
           'Answers that were stopped',
-          'A model called tools in place of an answer: after they were withheld, too often for one turn, or in a minute.',
+          'Answers in which the model only called tools: after tools were withheld, too often in one turn, or too often in a minute.',
           curve(
             rate('mkondo_backend_irregular_total', 'backend, kind', ',kind=~"answersBounded.+"'),
             '{{backend}} {{kind}}',
@@ -164,7 +177,7 @@ export function backends(): DashboardBuilder {
         ),
         counts(
           'Cost by model',
-          'The same by model: those of a cascade are its services.',
+          'Cost by model. The models of a cascade are its services.',
           curve(
             `86400 * ${rate('mkondo_cost_total', 'backend, model, currency')}`,
             '{{backend}} {{model}} {{currency}}',
@@ -180,19 +193,19 @@ export function backends(): DashboardBuilder {
         ),
         counts(
           'Cost per resolved call',
-          'Carrier, models and analysis, as far as known, of all calls, divided by those that were resolved by their analysis, or contained.',
+          'Known cost of carrier, models and analysis of all calls, divided by the resolved calls. A call is resolved by its analysis, or if it was contained and the caller got an answer or a result.',
           curve(
             `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_analysed_total', 'agent', ',resolved="yes"')}`,
             '{{agent}} {{currency}} resolved',
           ),
           curve(
-            `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_total', 'agent', ',outcome="contained"')}`,
+            `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_served_total', 'agent', ',outcome="contained",served=~"answered|done"')}`,
             '{{agent}} {{currency}} contained',
           ),
         ),
         counts(
           'Cost of calls',
-          'Per day at the current rate, by what is paid for.',
+          'Per day at the current rate, by carrier, models and analysis.',
           curve(
             `86400 * ${rate('mkondo_call_cost_total', 'agent, part, currency')}`,
             '{{agent}} {{part}} {{currency}}',
@@ -200,13 +213,23 @@ export function backends(): DashboardBuilder {
         ),
         perSecond(
           'Calls with a part of unknown cost',
-          'The figures beside it are too low: add a price, a rate or an exchange rate to PRICES_FILE.',
+          'The cost figures are too low: add a price, a rate or an exchange rate to PRICES_FILE.',
           rates('mkondo_call_cost_unknown_total', 'agent, part'),
         ),
         counts(
-          'Numbers by their budget of the day',
-          'Of numbers with a budget: as always, on the cheaper backend, or taking messages alone.',
+          'Canaries',
+          'Stopped: the calls of the canary were worse than the other calls of the agent, and it gets no more calls.',
+          curve('max by (state) (mkondo_canaries)', '{{state}}'),
+        ),
+        counts(
+          'Numbers by their daily budget',
+          'Numbers with a budget, by its effect: none, the cheaper backend, or only messages.',
           curve('max by (step) (mkondo_budget_numbers)', '{{step}}'),
+        ),
+        counts(
+          'Differences from the bills of vendors',
+          'Figures of each model in the file that mkondo cost reconcile compared last. More than 0: the records and the vendor disagree.',
+          curve('max by (model) (mkondo_usage_differences)', '{{model}}'),
         ),
         perSecond(
           'Calls of unknown cost',
@@ -215,7 +238,7 @@ export function backends(): DashboardBuilder {
         ),
         shares(
           'Input from the prompt cache',
-          'Share of the tokens that models were given. Low: instructions or tools change between requests.',
+          'Share of the input tokens of models. It is low if instructions or tools change between requests.',
           curve(
             `${rate('mkondo_model_input_tokens_total', 'agent, backend', ',cache="read"')} / ${rate('mkondo_model_input_tokens_total', 'agent, backend')}`,
             '{{agent}} {{backend}}',

@@ -1,10 +1,10 @@
 import { NODE, board, curve, dots, halves, number, quantiles, seconds, thirds, words } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
-/** Grafana escapes the value, so that it cannot end the label. */
+/** Matcher of the call. Grafana escapes the value, so that a quote in the value cannot end the label. */
 const SID = 'call_sid=${call_sid:doublequote}'
 
-/** One call by its SID: its live series, exemplars of its turns, links to its timeline and logs. */
+/** Dashboard of one call, by its SID: live series, exemplars of turns, links to the timeline and logs. */
 export function call(): DashboardBuilder {
   return board({
     uid: 'mkondo-call',
@@ -34,21 +34,21 @@ export function call(): DashboardBuilder {
       'Call ${call_sid:text}': [
         number(
           'First sound, last turn',
-          'Caller stopped to first sound sent.',
+          'From the end of caller speech to the first sound sent.',
           's',
           `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`,
           { amber: 1.25, red: 2 },
         ),
         number(
           'Added to a frame, p99',
-          "By the gateway, carrier's socket to backend.",
+          "Time that the gateway adds, from the carrier's socket to the backend.",
           's',
           `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`,
           { amber: 0.02, red: 0.05 },
         ),
         number(
           'Barge-in stop, last',
-          'Caller spoke to agent silent.',
+          'From the first speech of the caller to the silence of the agent.',
           's',
           `mkondo_call_barge_in_stop_last_seconds{${NODE},${SID}}`,
           { amber: 0.3, red: 0.6 },
@@ -62,7 +62,7 @@ export function call(): DashboardBuilder {
         ),
         seconds(
           'Added to frames, p99',
-          'Compared with all calls, to tell a slow call from a slow node.',
+          'This call and all calls of the node: the comparison shows if the call or the node is slow.',
           curve(`mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`, 'this call'),
           quantiles(0.99, 'mkondo_frame_latency_seconds', 'direction', 'all calls, {{direction}}'),
         ),

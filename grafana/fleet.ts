@@ -23,7 +23,7 @@ import {
 } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
-/** All nodes together: is the line well, and if not, where to look next. */
+/** Dashboard of all nodes. It shows if the service works, and if not, which dashboard to open next. */
 export function fleet(): DashboardBuilder {
   return board({
     uid: 'mkondo-fleet',
@@ -34,7 +34,7 @@ export function fleet(): DashboardBuilder {
         number('Live calls', 'Calls that hold a slot.', 'short', `sum(mkondo_calls_live{${NODE}})`),
         number(
           'Remaining capacity',
-          'How many more calls the fleet can take.',
+          'Number of further calls that the fleet can accept.',
           'short',
           `sum(mkondo_call_capacity_remaining{${NODE}})`,
         ),
@@ -54,7 +54,7 @@ export function fleet(): DashboardBuilder {
         ),
         number(
           'Answer, p95',
-          'Caller stopped to first agent sound that is not a filler.',
+          'From the end of caller speech to the first agent sound that is not a filler.',
           's',
           `histogram_quantile(0.95, sum by (le) (rate(mkondo_turn_answer_seconds_bucket{${NODE}}[15m])))`,
           { amber: 1.25, red: 2 },
@@ -64,19 +64,24 @@ export function fleet(): DashboardBuilder {
       Calls: thirds(
         counts(
           'Live calls and remaining capacity',
-          'By node. Without remaining capacity calls are refused.',
+          'By node. If no capacity remains, calls are refused.',
           gauge('mkondo_calls_live', '{{instance}} live'),
           gauge('mkondo_call_capacity_remaining', '{{instance}} remaining'),
         ),
         perSecond('Calls ended', 'By outcome.', rates('mkondo_calls_total', 'outcome')),
         perSecond(
+          'Callers served',
+          'Ended calls, by the result for the caller.',
+          rates('mkondo_calls_served_total', 'served'),
+        ),
+        perSecond(
           'Calls ended, by reason',
-          'Shows whether failed calls come from the carrier or from the gateway.',
+          'The reasons show if calls fail at the carrier or in the gateway.',
           rates('mkondo_call_ends_total', 'reason'),
         ),
         perSecond(
           'Refusals',
-          'Calls that got words in place of an agent, and sockets that were not opened. GET /api/refusals lists them; refused calls have records.',
+          'Calls whose callers heard a message in place of an agent, and sockets that were refused. GET /api/refusals lists the refusals; refused calls have records.',
           rates('mkondo_calls_refused_total', 'reason'),
           total('mkondo_refused_records_dropped_total', 'without a record'),
         ),
@@ -88,30 +93,30 @@ export function fleet(): DashboardBuilder {
         ),
         perSecond(
           'Callers looked up',
-          'By what became of it: late ones were greeted without it. docs/CALLERS.md.',
+          'Look-ups of callers, by result. late: the caller was greeted before the result came. docs/CALLERS.md.',
           rates('mkondo_caller_lookups_total', 'state'),
           total('mkondo_callers_forgotten_total', 'forgotten early'),
           total('mkondo_caller_memory_lost_total', 'memory not reached'),
         ),
         perSecond(
-          'Values that say nothing',
-          'Answers of tools with N/A, #REF!, a number in place of a name and the like, by field: nobody hears them. docs/CALLERS.md.',
+          'Values without meaning',
+          'Values such as N/A, #REF! or a number in place of a name in answers of tools, by field. They are not spoken. docs/CALLERS.md.',
           orZero(rates('mkondo_values_left_out_total', 'field')),
         ),
         seconds(
           'Webhook answer, p95',
-          'Received to answered; the carrier times out after seconds.',
+          'From the receipt of a webhook to its answer. The carrier times out after some seconds.',
           quantiles(0.95, 'mkondo_webhook_seconds', 'route'),
         ),
         requests(
           'Webhooks rejected',
-          'Unsigned, stale, malformed or rate-limited; and accepted for the token in the URL alone.',
+          'Rejected webhooks: unsigned, stale, malformed or rate-limited. Also webhooks that were accepted because of the token in the URL alone.',
           rates('mkondo_webhook_rejected_total', 'reason'),
           rates('mkondo_webhooks_token_only_total', 'route', 'accepted by token: {{route}}'),
         ),
         requests(
           'Answers cut off',
-          'Answers of both ports that their readers did not take, or that were not sent whole, by why.',
+          'Answers of both ports that clients did not read, or that were not sent in full, by reason.',
           rates('mkondo_replies_cut_total', 'why'),
         ),
         counts(
@@ -136,7 +141,7 @@ export function fleet(): DashboardBuilder {
           ),
           counts(
             'Nodes by state',
-            'As the nodes see each other; differing curves mean that they disagree. `mkondo fleet` has the names. With other agents: nodes whose new calls get other versions, above 0 only while agents are edited or released.',
+            'State of the nodes as each node sees it. Different curves mean that nodes disagree; `mkondo fleet` has the names. With other agents: nodes that use other versions for new calls. This is above 0 only while agents are edited or released.',
             gauges('max', 'mkondo_nodes', 'state', 'most {{state}}'),
             gauges('min', 'mkondo_nodes', 'state', 'least {{state}}'),
             gauges('max', 'mkondo_nodes_with_other_agents', 'job', 'with other agents'),
@@ -156,23 +161,23 @@ export function fleet(): DashboardBuilder {
           perSecond('Store operations', 'By outcome.', rates('mkondo_store_operations_total', 'outcome')),
           seconds(
             'Store operations, p99',
-            'Each may take 250 ms; after that, calls continue without it.',
+            'An operation has a limit of 250 ms. After that, calls continue without its result.',
             quantiles(0.99, 'mkondo_store_seconds', 'op'),
           ),
           requests(
             'Webhooks routed',
-            'Webhooks that were not answered by the node that received them. Unanswered and orphaned ones: a node is lost.',
+            'Webhooks that were not answered by the node that received them. unanswered and orphaned mean that a node is lost.',
             rates('mkondo_webhooks_routed_total', 'result'),
           ),
           requests(
             'Requests between nodes',
-            'Sent, by result, and those that the internal port refused.',
+            'Sent requests, by result, and requests that the internal port refused.',
             rates('mkondo_peer_requests_total', 'result'),
             rates('mkondo_peer_requests_refused_total', 'reason', 'refused: {{reason}}'),
           ),
           perSecond(
             'Takeovers and conflicts',
-            'Nodes and calls taken over, by evidence; entries of Redis that were not believed, and what it lost; calls given up, by reason; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
+            'Nodes and calls taken over, by evidence; Redis entries that were rejected; data that Redis lost; calls given up, by reason; writes that were too late; and calls that were opened while the store was down. The node claims such calls when the store is up again.',
             rates('mkondo_takeovers_total', 'evidence', 'taken over: {{evidence}}'),
             rates('mkondo_store_ignored_total', 'what', 'not believed: {{what}}'),
             rates('mkondo_store_lost_total', 'what', 'lost by Redis: {{what}}'),
@@ -182,13 +187,13 @@ export function fleet(): DashboardBuilder {
           ),
           perSecond(
             'Calls of lost nodes and streams',
-            'Outcome of calls whose node was lost; streams that the carrier could not open, offered again.',
+            'Results of calls whose node was lost, and streams that were offered again because the carrier could not open them.',
             rates('mkondo_calls_recovered_total', 'result'),
             total('mkondo_streams_offered_again_total', 'stream offered again'),
           ),
           perSecond(
-            'Calls kept for other nodes',
-            'Writes of the state of live calls, by result; parts that are missing, by part; results of tools that could not be stored.',
+            'Stored states of live calls',
+            'Writes of the state of live calls for other nodes, by result; missing parts, by part; and results of tools that could not be stored.',
             rates('mkondo_kept_call_writes_total', 'result'),
             rates('mkondo_kept_call_losses_total', 'what', 'missing: {{what}}'),
             total('mkondo_effect_results_lost_total', 'results lost'),
@@ -200,14 +205,14 @@ export function fleet(): DashboardBuilder {
         ...halves(
           seconds(
             'First sound',
-            "Caller's last voiced sample to the first sound sent, filler or not. Dots are calls.",
+            "From the caller's last voiced sample to the first sound sent, fillers included. Dots are calls.",
             quantiles(0.5, 'mkondo_turn_response_seconds', '', 'p50'),
             dots(quantiles(0.95, 'mkondo_turn_response_seconds', '', 'p95')),
             quantiles(0.99, 'mkondo_turn_response_seconds', '', 'p99'),
           ),
           seconds(
             'Answer',
-            "Caller's last voiced sample to the first sound that is not a filler.",
+            "From the caller's last voiced sample to the first sound that is not a filler.",
             quantiles(0.5, 'mkondo_turn_answer_seconds', '', 'p50'),
             dots(quantiles(0.95, 'mkondo_turn_answer_seconds', '', 'p95')),
             quantiles(0.99, 'mkondo_turn_answer_seconds', '', 'p99'),
@@ -222,14 +227,19 @@ export function fleet(): DashboardBuilder {
           ),
           seconds(
             'Barge-in stop',
-            'First voiced sample of a committed barge-in to the last agent sample sent.',
+            'From the first voiced sample of a committed barge-in to the last agent sample sent.',
             quantiles(0.5, 'mkondo_barge_in_stop_seconds', '', 'p50'),
             dots(quantiles(0.95, 'mkondo_barge_in_stop_seconds', '', 'p95')),
           ),
           perSecond(
             'Barge-ins',
-            'Callers who spoke over the agent; those not committed were false interruptions.',
+            'Barge-ins by callers. A barge-in that was not committed is a false interruption.',
             rates('mkondo_barge_ins_total', 'committed', 'committed {{committed}}'),
+          ),
+          perSecond(
+            'Sounds that made the agent softer',
+            'stop: they took the turn. back: the agent was back at full level. none: the agent was stopped for another reason.',
+            rates('mkondo_barge_in_ducks_total', 'ended', '{{ended}}'),
           ),
         ),
       ],
@@ -247,17 +257,17 @@ export function fleet(): DashboardBuilder {
         ),
         seconds(
           'Tools, p95',
-          'Duration of tool calls, which is that of your APIs.',
+          'Duration of tool calls, which is mostly the response time of your APIs.',
           dots(quantiles(0.95, 'mkondo_tool_seconds', 'tool')),
         ),
         seconds(
           'Tools that wait',
-          'Time to the outcome of tools that wait, p95, by outcome.',
+          'Time from the request to the outcome, p95, by outcome.',
           quantiles(0.95, 'mkondo_tool_wait_seconds', 'tool, outcome'),
         ),
         counts(
-          'Tools whose outcome is not known yet',
-          'Tool calls that wait, those whose caller has left included.',
+          'Tools that wait for their outcome',
+          'Tool calls that wait, including those whose caller has hung up.',
           gauges('sum', 'mkondo_tool_waits_pending', 'instance'),
         ),
         perSecond(
@@ -268,13 +278,13 @@ export function fleet(): DashboardBuilder {
         ),
         perSecond(
           'MCP servers',
-          'How often servers of tools went up and down or changed their list, and attempts to connect that failed.',
+          'Number of times that a server went up or down or changed its tools, and failed attempts to connect.',
           rates('mkondo_mcp_server_events_total', 'agent, server, event'),
           rates('mkondo_mcp_connect_failures_total', 'agent, server', '{{agent}} {{server}} not reached'),
         ),
         counts(
           'Listeners',
-          'Operators who listen to live calls, tenths of a second that slow ones lose in each second, and event streams that were refused.',
+          'Operators who listen to live calls, tenths of a second that slow listeners lose in each second, and refused event streams.',
           gauges('sum', 'mkondo_listeners', 'instance'),
           rates('mkondo_listen_messages_dropped_total', 'instance', '{{instance}} lost'),
           rates('mkondo_ops_streams_refused_total', 'instance, full', '{{instance}} streams refused: {{full}}'),
@@ -282,7 +292,7 @@ export function fleet(): DashboardBuilder {
         perSecond('Tools by outcome', 'Tool calls, by outcome.', rates('mkondo_tool_seconds_count', 'tool, outcome')),
         perSecond(
           'Claims that nothing supports',
-          'Actions that agents claimed and no tool call did, by tool and by verdict, and numbers, prices and weekdays that nothing gave them (no-source).',
+          'Claimed actions that no tool call did, by tool and verdict. no-source: numbers, prices and weekdays that the agent was not given.',
           curve(
             rate('mkondo_claims_total', 'agent, tool, verdict', ',verdict!="done"'),
             '{{agent}} {{tool}} {{verdict}}',
@@ -290,12 +300,12 @@ export function fleet(): DashboardBuilder {
         ),
         perSecond(
           'Where calls end',
-          'Ended calls by the stage that they were in; agents without stages are not in it.',
+          'Ended calls by last stage. Agents without stages are not included.',
           rates('mkondo_stage_ends_total', 'agent, stage, outcome'),
         ),
         shares(
           'Calls resolved, by intent',
-          'Of the ended calls whose agents have `analysis` with the fields `intent` and `resolved`, those that were resolved.',
+          'Resolved calls, as a share of the ended calls. Only agents that have `analysis` with the fields `intent` and `resolved`.',
           curve(
             `${rate('mkondo_calls_analysed_total', 'agent, intent', ',resolved="yes"')} / ${rate('mkondo_calls_analysed_total', 'agent, intent', ',resolved!="unknown"')}`,
             '{{agent}} {{intent}}',
@@ -303,19 +313,19 @@ export function fleet(): DashboardBuilder {
         ),
         seconds(
           'Greeting, p95',
-          'From the open stream to the first sound of the agent.',
+          'From the opening of the stream to the first sound of the agent.',
           quantiles(0.95, 'mkondo_greeting_seconds', 'agent'),
         ),
         perSecond(
           "The carrier's REST API",
-          'Requests, and those that failed; calls that we placed, those of campaigns and call backs by result.',
+          'Requests and failed requests, calls that the gateway placed, and calls of campaigns and call backs by result.',
           rates('mkondo_carrier_api_requests_total', 'result', 'requests {{result}}'),
           rates('mkondo_outbound_calls_total', 'result', 'outbound {{result}}'),
           rates('mkondo_campaign_tries_total', 'result', 'campaigns {{result}}'),
         ),
         counts(
           'Messages to receivers',
-          'Delivered, tried again, and tried no more (`mkondo messages list`); and those that wait.',
+          'Messages that were delivered, tried again or given up (`mkondo messages list`), and messages that wait.',
           rates('mkondo_messages_total', 'result', '{{result}} a second'),
           gauges('sum', 'mkondo_messages_waiting', '', 'wait'),
           gauges('sum', 'mkondo_messages_dead', '', 'tried no more'),
@@ -324,7 +334,7 @@ export function fleet(): DashboardBuilder {
         ),
         counts(
           'Object storage',
-          'Uploads, failures, what is read back, what an erasure makes unreadable; and what waits on the disk.',
+          'Uploads, failures, objects that were read, objects that an erasure made unreadable, and objects that wait on the disk.',
           rates('mkondo_storage_objects_total', 'result', '{{result}} a second'),
           gauges('sum', 'mkondo_storage_waiting', '', 'wait'),
           gauges('max', 'mkondo_storage_oldest_seconds', '', 'age of the oldest, s'),
@@ -339,7 +349,7 @@ export function fleet(): DashboardBuilder {
         ),
         perSecond(
           'Escalations',
-          'By strategy and outcome; and calls to a human that were not begun, because of too many in a minute.',
+          'Escalations by strategy and outcome, and calls to a human that were not placed because the limit per minute was reached.',
           rates('mkondo_escalations_total', 'strategy, outcome'),
           rates('mkondo_human_calls_refused_total', 'by', 'not begun, {{by}}'),
           rates('mkondo_call_backs_refused_total', 'reason', 'no call back, {{reason}}'),
@@ -348,7 +358,7 @@ export function fleet(): DashboardBuilder {
       SLOs: thirds(
         counts(
           'Error budget burn, calls',
-          "At 1 the month's error budget lasts a month; 14.4 pages.",
+          "At 1 the month's error budget lasts for a month. At 14.4 an alert pages.",
           curve('job:mkondo_calls:error_ratio_rate1h / 0.001', '1 h'),
           curve('job:mkondo_calls:error_ratio_rate5m / 0.001', '5 min'),
         ),

@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url'
 import { BOARDS, boardJson } from './boards.js'
 
 /**
- * `npm run dashboards` writes grafana/dashboards/*.json from this folder's source; `--check` says what is not current.
+ * `npm run dashboards` writes grafana/dashboards/*.json from this folder's source. With `--check` it lists the outdated
+ * files.
  */
 function repositoryRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url))

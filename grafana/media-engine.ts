@@ -17,7 +17,7 @@ import {
 } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
-/** Threads, ticks, rings, sockets: the path of a frame. */
+/** Dashboard of the path of a frame: threads, ticks, rings, sockets. */
 export function mediaEngine(): DashboardBuilder {
   return board({
     uid: 'mkondo-media',
@@ -49,16 +49,16 @@ export function mediaEngine(): DashboardBuilder {
         ),
         perSecond(
           'Malformed frames',
-          'Empty frames, odd lengths, text beyond its bound.',
+          'Empty frames, frames of odd length, and texts over the size limit.',
           rates('mkondo_carrier_frames_bad_total', 'kind'),
         ),
         shares(
           'Rings',
-          'The fullest of any call; near 1 the next packet is dropped.',
+          'Fill level of the fullest ring of any call. Near 1 the next packet is dropped.',
           gauges('max', 'mkondo_ring_fill_ratio', 'ring'),
         ),
       ),
-      Ticks: thirds(
+      Ticks: quarters(
         seconds(
           'Lateness, p99',
           'main is the playout tick of the main thread.',
@@ -71,8 +71,13 @@ export function mediaEngine(): DashboardBuilder {
         ),
         shares(
           'Slack',
-          'Share of time that the ticks leave free: remaining capacity of a media worker.',
+          'Share of idle time between ticks, which is the remaining capacity of a media worker.',
           gauges('min', 'mkondo_tick_slack_ratio', 'instance, worker'),
+        ),
+        shares(
+          'Stops of the event loop',
+          'Share of time in stops of over 5 ms, by reason. Each stop delays all calls of its thread.',
+          rates('mkondo_loop_stopped_seconds_total', 'worker, reason'),
         ),
       ),
       Sockets: quarters(
@@ -84,7 +89,7 @@ export function mediaEngine(): DashboardBuilder {
         ),
         bytes(
           'Send buffer',
-          "Bytes in the fullest socket, beyond the kernel's buffer.",
+          "Unsent bytes of the fullest socket, without the kernel's buffer.",
           gauges('max', 'mkondo_socket_backpressure_bytes', 'instance'),
         ),
         perSecond(
@@ -96,38 +101,43 @@ export function mediaEngine(): DashboardBuilder {
       'Threads and process': quarters(
         counts(
           'Worker threads',
-          'Live threads, and calls or sessions on them.',
+          'Live threads, and their calls or sessions.',
           gauges('sum', 'mkondo_workers', 'pool', '{{pool}} threads'),
           gauges('sum', 'mkondo_worker_tasks', 'pool', '{{pool}} tasks'),
         ),
         perSecond(
           'Worker deaths',
-          'Each is replaced, and its calls move to another worker. Media workers by cause.',
+          'A dead worker is replaced, and its calls move to another worker. Deaths of media workers are shown by cause.',
           rates('mkondo_worker_deaths_total', 'pool'),
           rates('mkondo_media_worker_ends_total', 'cause', 'media: {{cause}}'),
           total('mkondo_calls_rehomed_total', 'calls moved'),
         ),
+        perSecond(
+          'Speech that was not recognised',
+          'Utterances that the embedded recogniser missed, wholly or in part, because it had no free decoder. Raise SPEECH_WORKERS for more decoders.',
+          rates('mkondo_speech_refused_total', 'reason'),
+        ),
         seconds(
           'Event loop of the main thread',
-          'Time between two samples of the event loop, 50 ms apart: what is above that is lag.',
+          'Time between two samples of the event loop, which are due every 50 ms. Any excess is lag.',
           gauges('max', 'nodejs_eventloop_lag_p99_seconds', 'instance', '{{instance}} p99'),
           gauges('max', 'nodejs_eventloop_lag_mean_seconds', 'instance', '{{instance}} mean'),
         ),
         seconds(
           'Garbage collection',
-          'Time per second, by kind; the main thread pauses meanwhile.',
+          'Time per second, by kind. The main thread stops during this time.',
           rates('nodejs_gc_duration_seconds_sum', 'kind'),
         ),
         bytes(
           'Memory',
-          "Of the whole process, and of the main thread's heap.",
+          "Memory of the whole process, and of the main thread's heap.",
           gauge('process_resident_memory_bytes', '{{instance}} resident'),
           gauge('nodejs_heap_size_used_bytes', '{{instance}} heap'),
         ),
         counts('CPU', 'Cores in use, all threads.', rates('process_cpu_seconds_total', 'instance')),
         counts(
           'File descriptors',
-          'Open, and the limit. The public port closes before they run out.',
+          'Open descriptors, and the limit. The public port closes before the limit is reached.',
           gauge('process_open_fds', '{{instance}} open'),
           gauge('process_max_fds', '{{instance}} limit'),
           gauge('mkondo_descriptors_low', '{{instance}} port closed'),
@@ -139,7 +149,7 @@ export function mediaEngine(): DashboardBuilder {
         ),
         perSecond(
           'Metrics responses',
-          'Scrapes, calls left out of /metrics/calls, labels beyond the cap, spans lost.',
+          'Scrapes, calls left out of /metrics/calls, label sets over the limit, and lost spans.',
           rates('mkondo_scrapes_total', 'page, served', 'page {{page}} {{served}}'),
           gauges('sum', 'mkondo_call_series_dropped', '', 'calls left out'),
           total('mkondo_label_overflow_total', 'labels'),

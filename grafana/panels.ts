@@ -20,7 +20,7 @@ import { PanelBuilder as TableBuilder } from '@grafana/grafana-foundation-sdk/ta
 import { PanelBuilder as TextBuilder, TextMode } from '@grafana/grafana-foundation-sdk/text'
 import { PanelBuilder as TimeseriesBuilder } from '@grafana/grafana-foundation-sdk/timeseries'
 
-/** The data source is chosen on the dashboard: a Prometheus of any name. */
+/** Data source: the Prometheus that the user selects on the dashboard. */
 const SOURCE = { type: 'prometheus', uid: '${datasource}' }
 
 /** Units as Grafana names them. */
@@ -30,13 +30,15 @@ interface Query {
   readonly expr: string
   /** Legend, with labels as `{{label}}`. */
   readonly legend: string
-  /** Asks for the exemplars of the buckets too: dots that name a call. */
+  /** True: the panel also shows the exemplars of the buckets, as dots that name a call. */
   readonly exemplar?: boolean
 }
 
 const HEIGHT = 8
 
-/** Curves over time, in a unit. @param about  what it shows, and what one does when it is not as it should be */
+/**
+ * Makes a panel of curves over time, in a unit. @param about meaning of the curves, and what to do about a bad value
+ */
 const curvesIn =
   (unit: Unit) =>
   (title: string, about: string, ...queries: readonly Query[]): TimeseriesBuilder => {
@@ -67,7 +69,7 @@ export const bytes = curvesIn('bytes')
 export const bytesPerSecond = curvesIn('Bps')
 export const shares = curvesIn('percentunit')
 
-/** One number as of now, coloured by where it stands. */
+/** Makes a panel with one current number, coloured by its thresholds. */
 export function number(
   title: string,
   about: string,
@@ -95,7 +97,7 @@ export function number(
   return panel.thresholds(new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute).steps(steps))
 }
 
-/** A table of one query's label sets, as of now. A cell of `link.column` leads on. */
+/** Makes a table of the current label sets of one query. Cells of `link.column` are links. */
 export function table(
   title: string,
   about: string,
@@ -114,7 +116,7 @@ export function table(
     .overrideByName(link.column, [{ id: 'links', value: [{ title: link.title, url: link.url }] }])
 }
 
-/** Words and links. */
+/** Makes a panel of text and links. */
 export function words(title: string, about: string, markdown: string): TextBuilder {
   return new TextBuilder().title(title).description(about).height(HEIGHT).mode(TextMode.Markdown).content(markdown)
 }
@@ -130,7 +132,7 @@ function target(query: Query, index: number): DataqueryBuilder {
 
 type AnyPanel = Parameters<DashboardBuilder['withPanel']>[0]
 
-/** Panels of a part of the board's width, side by side. */
+/** Gives each panel this width, in columns of 24. */
 const wide =
   (span: number) =>
   (...panels: readonly (AnyPanel & { span(columns: number): unknown })[]): readonly AnyPanel[] => {
@@ -146,20 +148,20 @@ interface Board {
   readonly uid: string
   readonly title: string
   readonly about: string
-  /** By their titles. */
+  /** Panels of each row, by the row's title. */
   readonly rows: Readonly<Record<string, readonly AnyPanel[]>>
-  /** Text boxes: name, label, and what it holds at first. */
+  /** Text boxes, each with its default value. */
   readonly boxes?: readonly {
     readonly name: string
     readonly label: string
     readonly value: string
     readonly about: string
   }[]
-  /** Links at the top that leave the dashboard. */
+  /** Links to other pages, at the top of the dashboard. */
   readonly links?: readonly { readonly title: string; readonly url: string }[]
 }
 
-/** A dashboard with the variables that all of ours have: the data source and the node. */
+/** Makes a dashboard with the variables that every dashboard has: the data source and the node. */
 export function board(options: Board): DashboardBuilder {
   const builder = new DashboardBuilder(options.title)
     .uid(options.uid)
@@ -180,7 +182,7 @@ export function board(options: Board): DashboardBuilder {
         .sort(VariableSort.AlphabeticalAsc)
         .multi(true)
         .includeAll(true)
-        // Without it "All" becomes a regular expression of every node that ever was.
+        // Without this value, "All" becomes a regular expression that lists every node, including removed nodes.
         .allValue('.*')
         .current({ selected: true, text: 'All', value: '$__all' }),
     )
@@ -206,30 +208,30 @@ export function board(options: Board): DashboardBuilder {
   return builder
 }
 
-/** The matcher that every query of ours has. */
+/** Matcher that every query contains. */
 export const NODE = 'instance=~"$node"'
 
-/** Quantile of a histogram over `by`. */
+/** @returns the quantile `q` of a histogram for each value of the labels in `by` */
 export function quantile(q: number, metric: string, by: string, more = ''): string {
   return `histogram_quantile(${q}, sum by (le${by === '' ? '' : `, ${by}`}) (rate(${metric}_bucket{${NODE}${more}}[$__rate_interval])))`
 }
 
-/** Rate of a counter over `by`. */
+/** @returns the rate of a counter per second, for each value of the labels in `by` */
 export function rate(metric: string, by: string, more = ''): string {
   return `sum by (${by}) (rate(${metric}{${NODE}${more}}[$__rate_interval]))`
 }
 
-/** A curve for each label set of `expr`. */
+/** Makes a query with one curve for each label set of `expr`. */
 export function curve(expr: string, legend: string): Query {
   return { expr, legend }
 }
 
-/** The same with the exemplars. */
+/** Adds exemplars to a query. */
 export function dots(query: Query): Query {
   return { ...query, exemplar: true }
 }
 
-/** `agent, backend` as a legend: `{{agent}} {{backend}}`. */
+/** @returns the legend of a list of labels: `{{agent}} {{backend}}` for `agent, backend` */
 function labels(by: string): string {
   return by === '' ? '' : `{{${by.replaceAll(', ', '}} {{')}}}`
 }
@@ -238,7 +240,7 @@ export function rates(metric: string, by: string, legend = labels(by)): Query {
   return curve(rate(metric, by), legend)
 }
 
-/** The query, or one line at 0 if it has no series: most fleets never count such a thing. */
+/** Shows one line at 0 if the query has no series, because in most fleets the counted event never occurs. */
 export function orZero(query: Query): Query {
   return { ...query, expr: `${query.expr} or vector(0)` }
 }
@@ -247,17 +249,17 @@ export function quantiles(q: number, metric: string, by: string, legend = labels
   return curve(quantile(q, metric, by), legend)
 }
 
-/** Rate of a counter, all of its series together. */
+/** Makes a query for the rate of a counter, summed over all its series. */
 export function total(metric: string, legend: string): Query {
   return curve(`sum(rate(${metric}{${NODE}}[$__rate_interval]))`, legend)
 }
 
-/** A gauge as it is. */
+/** Makes a query for a gauge, with one curve per series. */
 export function gauge(metric: string, legend: string): Query {
   return curve(`${metric}{${NODE}}`, legend)
 }
 
-/** Gauges taken together, over `by`. */
+/** Makes a query for the sum, maximum or minimum of a gauge, for each value of the labels in `by`. */
 export function gauges(how: 'sum' | 'max' | 'min', metric: string, by: string, legend = labels(by)): Query {
   return curve(`${how}${by === '' ? '' : ` by (${by}) `}(${metric}{${NODE}})`, legend)
 }

@@ -2,8 +2,8 @@
 //
 //   node scripts/bounds.mjs
 //
-// A bound is a constant of src whose name ends in _MAX. It stands beside its queue, map, wait or retry; those that two
-// layers or an operator share are in src/core/limits.ts.
+// A bound is a constant of src whose name ends in _MAX. A bound is declared beside its queue, map, wait or retry.
+// Bounds that several layers use, or that an operator sets, are in src/core/limits.ts.
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 

@@ -1,12 +1,12 @@
-// Builds dist/ in about a second: esbuild strips the types file by file (`npm run typecheck` checks them), and the
-// WebAssembly kernels are compiled from AssemblyScript when they are older than their sources, and so is the console,
-// with Vite, and the resampler's filters are taken from libsamplerate.
-// Outputs without a source are deleted, so that a deleted test does not run again.
+// Builds dist/: esbuild strips the types file by file (`npm run typecheck` checks them), AssemblyScript compiles the
+// WebAssembly kernels, Vite builds the console, and the resampler's filters are computed with libsamplerate. An output
+// is built again only if it is older than its source, this script or package-lock.json. Outputs without a source are
+// deleted, so that a deleted test does not run again.
 //
 //   node scripts/build.mjs [--types]
 //
-// --types adds what only the package has: declarations for its entries (`exports` in package.json), for agents and
-// backends in TypeScript, and the versions that it was tested with (docs/adr/0019-exact-versions.md).
+// --types adds files that only the package needs. They are the declarations of its entries (`exports` in package.json),
+// for agents and backends in TypeScript, and the tested versions (docs/adr/0019-exact-versions.md).
 import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
@@ -25,7 +25,7 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
 const startedAt = Date.now()
-/** How far the build is and for how long it has run: one line, on a terminal's standard error. */
+/** Shows the current step and the elapsed time in one line, if standard error is a terminal. */
 const progress = (what) => {
   const elapsed = ((Date.now() - startedAt) / 1000).toFixed(1)
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${what === '' ? '' : `build: ${what}, ${elapsed} s`}`)
@@ -43,35 +43,49 @@ const files = (folder) =>
         .map((entry) => join(entry.parentPath, entry.name))
 const consoleFolder = join(root, 'src', 'console')
 const sources = SOURCES.flatMap((folder) => files(join(root, folder))).filter(
-  // The bench's peers are installed below it, and their packages have sources in TypeScript.
-  (file) => !file.startsWith(consoleFolder + '/') && !file.includes('/node_modules/', root.length),
+  // Excludes the packages of the bench's peers, which contain TypeScript sources. test/examples/vendors.slow.test.ts
+  // builds the example vendors.
+  (file) =>
+    ![consoleFolder, join(root, 'examples', 'vendors')].some((folder) => file.startsWith(folder + '/')) &&
+    !file.includes('/node_modules/', root.length),
 )
 
-/** Folders with an asconfig.json are AssemblyScript: one `.wasm` each, no JavaScript. */
+/** Folders with an asconfig.json contain AssemblyScript. Each folder becomes one `.wasm` file, without JavaScript. */
 const kernels = sources.filter((file) => basename(file) === 'asconfig.json').map(dirname)
 const inKernel = (file) => kernels.some((folder) => file.startsWith(folder + '/'))
 const modules = sources.filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts') && !inKernel(file))
-/** Numbers that a module reads beside itself: copied as they are. */
-const data = sources.filter((file) => file.endsWith('.f32'))
+/**
+ * Files that are copied unchanged: numbers that a module reads from its own folder, and the module that every version
+ * of Node must parse.
+ */
+const data = sources.filter((file) => file.endsWith('.f32') || file.endsWith('.cjs'))
 const built = (file) => join(outDir, relative(root, file))
 
-progress('modules')
-await build({
-  entryPoints: modules,
-  outbase: root,
-  outdir: outDir,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20.19',
-  sourcemap: true,
-  tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
-  logLevel: 'warning',
-})
-
-for (const file of data) copyFileSync(file, built(file))
-
+/** Time of a file's last change or move. A moved file keeps its modification time, so `mtime` would be too early. */
+const changedAt = (file) => statSync(file).ctimeMs
 const isCurrent = (target, inputs) =>
-  existsSync(target) && inputs.every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
+  existsSync(target) && inputs.every((file) => changedAt(file) < statSync(target).mtimeMs)
+
+const how = Math.max(...[import.meta.filename, join(root, 'package-lock.json')].map(changedAt))
+const stale = modules.filter((file) => {
+  const target = built(file).replace(/\.ts$/, '.js')
+  return !isCurrent(target, [file]) || statSync(target).mtimeMs < how
+})
+if (stale.length > 0) {
+  progress('modules')
+  await build({
+    entryPoints: stale,
+    outbase: root,
+    outdir: outDir,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20.19',
+    sourcemap: true,
+    tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+    logLevel: 'warning',
+  })
+}
+for (const file of data) copyFileSync(file, built(file))
 
 for (const folder of kernels) {
   const target = built(folder) + '.wasm'
@@ -97,14 +111,14 @@ for (const folder of kernels) {
     console.error(`${relative(root, folder)}: ${error.message}\n${stderr.toString()}`)
     process.exit(1)
   }
-  // Declared beside the folder: also a module, for a layer that reads no file.
+  // If a declaration is beside the folder, the kernel also becomes a module, for a layer that must not read files.
   if (existsSync(folder + '.wasm.d.ts')) {
     const code = readFileSync(target).toString('base64')
     writeFileSync(target + '.js', `export default Uint8Array.from(atob('${code}'), (c) => c.charCodeAt(0))\n`)
   }
 }
 
-// The filters of the resampler take a quarter of a second to derive: each start would.
+// Computed here, because the filters of the resampler take 250 ms, which each start of the gateway would need.
 const filters = join(outDir, 'src/media/resample/polyphase-rows.json')
 const derivation = join(root, 'scripts/polyphase-rows.mjs')
 if (!isCurrent(filters, [derivation, join(root, 'package-lock.json')])) {
@@ -114,14 +128,14 @@ if (!isCurrent(filters, [derivation, join(root, 'package-lock.json')])) {
 }
 
 const consoleOut = join(outDir, 'console')
-// The console imports types from elsewhere, which are not in it.
+// Only the console's own files count: from other folders it imports only types.
 if (!isCurrent(join(consoleOut, 'index.html'), [...files(consoleFolder), join(root, 'package-lock.json')])) {
   const vite = await import('vite')
   await vite.build({
     root: consoleFolder,
     configFile: false,
     logLevel: 'warn',
-    // Each file has a path of its own: the policy of the page allows nothing inline.
+    // Each asset is a separate file, because the page's content security policy forbids inline content.
     build: { outDir: consoleOut, emptyOutDir: true, assetsInlineLimit: 0, modulePreload: false, target: 'es2022' },
   })
 }
@@ -165,8 +179,8 @@ if (process.argv.includes('--types')) {
 progress('')
 
 /**
- * The locked version of each package that Mkondo needs and does not name itself, as npm's `overrides` write it: a name
- * with its version, or with the packages below it and its own version at `.`.
+ * The locked versions of indirect dependencies, in the form of npm's `overrides`: a name with its version. If a package
+ * has packages below it, the name has an object with these packages, and with the package's own version at `.`.
  */
 function testedVersions() {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))

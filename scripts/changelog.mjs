@@ -1,4 +1,4 @@
-// CHANGELOG.md by release, and the fragments of changes/ that the next release joins to it.
+// Reads CHANGELOG.md by release, and joins the fragments of changes/ to the section of the next release.
 
 /** The subjects of a section, in their order. */
 export const SUBJECTS = [
@@ -16,9 +16,9 @@ export const SUBJECTS = [
 const UNRELEASED = '## Unreleased\n'
 
 /**
- * @param name  of the fragment's file, for errors
- * @returns the entries of a fragment, each a line, with their subjects
- * @throws Error that says what of the fragment is wrong and what is allowed
+ * @param name name of the fragment's file, for errors
+ * @returns the entries of a fragment by subject; each entry is one line
+ * @throws Error that names the fault and the allowed form
  */
 export function fragment(name, text) {
   const allowed = SUBJECTS.map((one) => `'### ${one}'`).join(', ')
@@ -38,7 +38,7 @@ export function fragment(name, text) {
   return read
 }
 
-/** @returns the text of a version's section without its heading, or null where the changelog has none */
+/** @returns the text of a version's section without its heading; null if the changelog does not have the section */
 export function sectionOf(changelog, version) {
   const section = changelog.split(/^## /m).find((one) => one.startsWith(`${version} (`))
   return section === undefined ? null : section.slice(section.indexOf('\n') + 1).trim()
@@ -46,8 +46,8 @@ export function sectionOf(changelog, version) {
 
 /**
  * @param changes  the fragments, each `{ name, text }`
- * @returns the changelog with a section of `version` below "Unreleased", whose breaking entries come first in each subject
- * @throws Error where it has that section, has no "Unreleased", or a fragment is wrong
+ * @returns the changelog with a section for `version` below "Unreleased". In each subject, breaking entries come first
+ * @throws Error if the changelog already has the section or lacks "Unreleased", or if a fragment is wrong
  */
 export function joined(changelog, { version, date, changes }) {
   if (sectionOf(changelog, version) !== null) throw new Error(`CHANGELOG.md has a section ${version} already`)

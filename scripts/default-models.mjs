@@ -1,5 +1,5 @@
-// Refuses models that are a default of this version, or are named as arguments, and end within 90 days
-// (the facts of src/vendors). Needs a build.
+// Fails if a default model of this version, or a model in the arguments, ends within 90 days (facts in src/vendors).
+// Requires a build.
 import { parseArgs } from 'node:util'
 import { endOf, endText } from '../dist/src/backends/model-ends.js'
 import { SETTINGS } from '../dist/src/config/settings.js'
@@ -10,10 +10,10 @@ const { values, positionals } = parseArgs({
   options: { on: { type: 'string', default: new Date().toISOString().slice(0, 10) } },
 })
 
-/** A release is used for so long, in days. */
+/** Expected time of use of a release, in days. */
 const DEFAULT_DAYS = 90
 
-/** Settings with the model of a server of one's own, whose names are those that such servers understand. */
+/** Settings with the model of an operator's own server. Such servers have their own names for models. */
 const OF_OWN_SERVERS = ['sttModel', 'llmModel', 'ttsModel', 'realtimeModel']
 
 const settings = Object.entries(SETTINGS).filter(

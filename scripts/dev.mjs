@@ -1,6 +1,7 @@
-// `npm run dev`: a gateway that follows the sources. An edit below src/ or examples/ is built and the gateway is started
-// again; an edit of an agent reaches the next call without that (AGENTS_WATCH). A build that fails leaves the old one
-// running. What follows `--` goes to `mkondo serve` (default: --with-shop).
+// `npm run dev`: runs a gateway and watches the sources. After an edit below src/ or examples/, the script builds and
+// starts the gateway again. After an edit of an agent's file, the next call uses the new file without a restart
+// (AGENTS_WATCH). If a build fails, the old gateway continues to run. Arguments after `--` are arguments of `mkondo
+// serve` (default: --with-shop).
 //
 //   npm run dev
 //   npm run dev -- --processes 2
@@ -12,7 +13,7 @@ import { watch } from 'chokidar'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const SETTLE_MS = 150
-/** A gateway that has not ended by then is killed: its calls are test calls. */
+/** Maximum time for the gateway to end, in milliseconds. Then it is killed, because its calls are only test calls. */
 const END_MS = 2000
 
 const given = process.argv.slice(2)
@@ -95,7 +96,7 @@ for (const signal of ['SIGINT', 'SIGTERM'])
     gateway.kill(signal)
   })
 
-// An edit that is made before would be taken for what was there.
+// Before `ready`, an edit would not cause a build.
 await once(watcher, 'ready')
 if (await build()) start()
 else say('does not build: it starts after the next edit')

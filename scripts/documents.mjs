@@ -1,6 +1,7 @@
-// Writes what is made from the sources: .env.example, docs/CONFIGURATION.md, the tables of docs/ERRORS.md and
-// docs/AGENT-FILE.md, the tests of docs/closures, the balancers' lists of paths, the user of deploy/redis.conf, and the schemas. With --check it writes nothing, names what is not as it
-// would be written, and ends with 1. test/documents/blocks.test.ts checks the same.
+// Writes the files and parts of files that are generated from the sources: .env.example, docs/CONFIGURATION.md, the tables
+// of docs/ERRORS.md, of the vendors' pages and of docs/AGENT-FILE.md, the balancers' lists of paths, the user of
+// deploy/redis.conf, and the schemas. With --check the script writes nothing: it lists the outdated files, and its exit code
+// is then 1. test/documents/blocks.test.ts makes the same check.
 //
 //   node scripts/documents.mjs [--check]
 import { readFileSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,5 @@
-// The faces of the rooms of src, for `npm run house`: how many files and names a room shows to the others.
+// The faces of the layers of src, for `npm run house`: the number of files that other layers may import, and of the
+// exported names.
 import { createRequire } from 'node:module'
 import { dirname, join, normalize } from 'node:path'
 import ts from 'typescript'
@@ -7,7 +8,7 @@ const FACES = createRequire(import.meta.url)('./faces.cjs')
 
 const roomOf = (file) => file.split('/')[1]
 
-/** Names that `source` exports, in its order. */
+/** @returns the names that `source` exports, in the order of the source */
 function exportsOf(source) {
   return source.statements.flatMap((statement) => {
     if (ts.isExportDeclaration(statement))
@@ -19,14 +20,17 @@ function exportsOf(source) {
   })
 }
 
-/** Files of src that `specifier` names in `file`: one, or none. @param parsed  every file of src, by its path */
+/**
+ * @returns the file of src that `specifier` names in `file`, in a list; an empty list for other specifiers @param
+ * parsed every file of src, by its path
+ */
 export function filesNamed(file, specifier, parsed) {
   if (!specifier.startsWith('.')) return []
   const path = normalize(join(dirname(file), specifier))
   return ['.ts', '.tsx'].map((ending) => path.replace(/\.js$/, ending)).filter((one) => parsed.has(one))
 }
 
-/** Files of other rooms that `file` imports, by types and on demand too. */
+/** @returns the files of other layers that `file` imports, including imports of types and imports on demand */
 function foreignFiles(file, source, parsed) {
   const { importedFiles } = ts.preProcessFile(source.text, true, true)
   const named = importedFiles.flatMap(({ fileName }) => filesNamed(file, fileName, parsed))
@@ -34,9 +38,9 @@ function foreignFiles(file, source, parsed) {
 }
 
 /**
- * Lines that say how wide each face is.
+ * Yields lines with the size of each face.
  * @param parsed  every file of src with its syntax tree, by its path
- * @param all  with the names that each file of a face exports
+ * @param all true: the lines also list the exported names of each file
  */
 export function* faceLines(parsed, all) {
   const entered = new Set()

@@ -1,9 +1,10 @@
-// The parts of a call's two halves, for `npm run house`: what each half's class imports, and what is handed to its parts.
+// The parts of a call's two halves, for `npm run house`: imports of each half's class, and functions that its parts
+// get.
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 
-/** Functions that a part is handed. */
+/** Maximum number of functions that a part should get. */
 const HANDED = 3
 const HALVES = [
   { name: 'WorkerCall', file: 'src/workers/worker/worker-call.ts', parts: 'src/workers/worker/parts' },
@@ -12,7 +13,7 @@ const HALVES = [
 
 const filesOf = (folder) => (existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [])
 
-/** The classes of a file that declare what they take as a part, each with the number of functions that its constructor gets. */
+/** @returns the classes of a file that are parts, each with the number of functions that its constructor gets */
 function partsIn(source, checker) {
   const isCalled = (type) => checker.getNonNullableType(type).getCallSignatures().length > 0
   const functionsOf = (parameter) => {
@@ -30,7 +31,7 @@ function partsIn(source, checker) {
   })
 }
 
-/** @returns lines for people */
+/** @returns lines to print */
 export function halvesFigures() {
   const halves = HALVES.filter(({ file }) => existsSync(file))
   if (halves.length === 0) return []

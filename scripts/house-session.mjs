@@ -1,4 +1,4 @@
-// The doors of a call's session, for `npm run house`: what its features, its owners and its kernel do with one another.
+// The interfaces inside a call's session, for `npm run house`: uses between its features, its owners and its kernel.
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import ts from 'typescript'
@@ -6,13 +6,16 @@ import ts from 'typescript'
 const FEATURES = 'src/call/features'
 const OWNERS = 'src/call/resources'
 const KERNEL = ['src/call/call-core.ts', 'src/call/call-kernel.ts', 'src/call/turns/turn-taking.ts']
-/** Public members of an owner. */
+/** Maximum number of public members that an owner should have. */
 const OWNER_MEMBERS = 12
 
 const filesOf = (folder) => readdirSync(folder).map((name) => join(folder, name))
 const isIn = (folder, file) => file.startsWith(`${folder}/`)
 
-/** Every class member that is used in `source`, with the file that declares it, and whether it is written. */
+/**
+ * Yields every class member that `source` uses, with the file that declares the member. `written`: true if `source`
+ * writes it.
+ */
 function* membersUsed(source, checker) {
   const found = []
   const visit = (node) => {
@@ -41,7 +44,7 @@ function* membersUsed(source, checker) {
   yield* found
 }
 
-/** Names of deadlines that `source` sets or clears. */
+/** @returns the names of the deadlines that `source` sets or clears */
 function deadlinesOf(source) {
   const names = new Set()
   const visit = (node) => {
@@ -68,7 +71,7 @@ const publicMembers = (source) =>
     ).size,
   }))
 
-/** @returns lines for people */
+/** @returns lines to print */
 export function sessionFigures() {
   if (!existsSync(OWNERS)) return []
   const root = `${process.cwd()}/`

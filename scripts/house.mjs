@@ -1,6 +1,6 @@
-// `npm run -s house`: how large the parts of src are, beside what is aimed at. It informs and never fails.
-// `npm run -s house -- --all` prints every file whose class starts late, and the names of the rooms' faces; `--faces` these
-// alone.
+// `npm run -s house` prints the sizes of the parts of src and the aimed sizes. It never fails. With `-- --all` it also
+// prints every file whose class starts late, and the names of the layers' faces. With `-- --faces` it prints only these
+// names.
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
@@ -8,13 +8,13 @@ import { faceLines, filesNamed } from './house-faces.mjs'
 import { halvesFigures } from './house-halves.mjs'
 import { sessionFigures } from './house-session.mjs'
 
-/** Aims, in lines. */
+/** Aimed maximum sizes, in lines. */
 const CLASS_LINES = 900
 const FUNCTION_LINES = 150
 const SERVE_LINES = 70_000
-/** A class begins at most this far below the top of its file. */
+/** Maximum line number at which the first class of a file should begin. */
 const CLASS_START_LINE = 60
-/** Modules that `mkondo serve` runs on its main thread: the second is imported on demand by the first. */
+/** Modules that `mkondo serve` runs on its main thread. The first module imports the second on demand. */
 const SERVE = ['src/cli/serve/serve.ts', 'src/gateway/gateway.ts']
 
 const parsed = new Map(
@@ -46,7 +46,7 @@ for (const [file, source] of parsed) {
   visit(source)
 }
 
-/** Files that a file imports as values: not types, and not what it loads on demand. */
+/** @returns the files from which a file imports values. Imports of types and imports on demand do not count */
 function importsOf(file, source) {
   const found = source.statements.filter((statement) => {
     if (ts.isExportDeclaration(statement)) return statement.moduleSpecifier !== undefined && !statement.isTypeOnly

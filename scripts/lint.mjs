@@ -1,11 +1,11 @@
-// `npm run lint`: its checks side by side, as many as there are processors, each with all that it prints when it ends.
+// `npm run lint`: runs one check per processor at the same time. The output of a check is printed when the check ends.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 
 /** The longest first. */
 const CHECKS = [
-  'eslint .',
+  'eslint . --concurrency 2',
   'npm run -s typecheck',
   'depcruise src --config .dependency-cruiser.cjs',
   'npm run -s format:check',

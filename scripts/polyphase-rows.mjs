@@ -1,23 +1,24 @@
-// The weights of the resampler's filters, which the build takes from libsamplerate.
+// Computes the weights of the resampler's filters with libsamplerate, for the build.
 //
 // A sinc converter at a fixed rational ratio is a periodic linear filter: output n is a weighted sum of the input
-// round n x downBy / upBy, and the weights depend only on (n x downBy) mod upBy. So libsamplerate is driven with
-// impulses, and its weights are kept as rows (`PolyphaseRows` in src/media/resample/polyphase.ts).
+// round n x downBy / upBy, and the weights depend only on (n x downBy) mod upBy. So this script resamples impulses with
+// libsamplerate, and stores the weights as rows (`PolyphaseRows` in src/media/resample/polyphase.ts).
 import assert from 'node:assert/strict'
 import libsamplerate from '@alexanderolsen/libsamplerate-js'
 
-/** Every pair of different rates that audio has in the gateway. */
+/** Sample rates of audio in the gateway, and every pair of different rates. */
 const RATES_HZ = [8000, 16000, 24000]
 const PAIRS = RATES_HZ.flatMap((from) => RATES_HZ.filter((to) => to !== from).map((to) => [from, to]))
 
-// Half the distance between two impulses, in input samples. The longest response, MEDIUM at 24 to 8 kHz, is 275
-// samples long, 137 to a side; 3 x 2 divides it for every downBy.
+// Half the distance between two impulses, in input samples. The longest response (MEDIUM, 24 to 8 kHz) has 275 samples,
+// 137 on each side. The value is divisible by 3 x 2, and so by every downBy.
 const REACH_SAMPLES = 240
-// Loss of a row at its ends: sums to at most 0.13 LSB at full scale, below the rounding to s16.
+// Maximum sum of the weights that are cut from a row. At full scale the loss is 0.13 LSB, less than the rounding to
+// s16.
 const TRIM_ABS_SUM_MAX = 4e-6
 const TAP_GROUP = 16
 
-/** Rows for each pair of rates. Costs about 20 ms a pair, most of it making the converter. */
+/** @returns the rows for each pair of rates. Takes about 20 ms per pair, mostly to create the converter */
 export async function polyphaseRows() {
   const { create, ConverterType } = libsamplerate
   const all = []
@@ -39,7 +40,7 @@ function rowsOf(converter, inRateHz, outRateHz) {
   const upBy = outRateHz / unit
   const downBy = inRateHz / unit
 
-  // Impulse m lies at m past a multiple of downBy, so that together they show every row at every tap.
+  // Impulse m is m samples after a multiple of downBy. So the impulses together show every row at every tap.
   const spacing = 2 * REACH_SAMPLES
   const input = new Float32Array((downBy + 2) * spacing)
   for (let m = 0; m < downBy; m++) input[(m + 1) * spacing + m] = 1
@@ -61,7 +62,7 @@ function rowsOf(converter, inRateHz, outRateHz) {
 
   const { first, last } = sharedExtent(weights)
   const tapsPerRow = Math.ceil((last - first + 1) / TAP_GROUP) * TAP_GROUP
-  // Filling up goes to the old end: the newest tap must not reach past the newest sample.
+  // Padding is added at the old end, because the newest tap must not need samples after the newest sample.
   const oldest = last - tapsPerRow + 1
   const coefficients = new Float32Array(upBy * tapsPerRow)
   for (let p = 0; p < upBy; p++) {
@@ -73,7 +74,7 @@ function rowsOf(converter, inRateHz, outRateHz) {
   return { inRateHz, outRateHz, upBy, downBy, tapsPerRow, coefficients, delaySamples, historySamples }
 }
 
-/** The first and last tap that any row needs. */
+/** @returns the first and the last tap that at least one row needs */
 function sharedExtent(weights) {
   let first = 2 * REACH_SAMPLES
   let last = 0

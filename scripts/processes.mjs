@@ -1,12 +1,13 @@
-// Processes for scripts that do what a person does at a terminal: each in a group of its own, so that what it starts ends
-// with it, and with nothing of this shell's environment but what finds programs and the registry.
+// Starts processes for scripts that act like a person at a terminal. Each process has its own process group, so that
+// its child processes end with it. From this shell's environment it gets only the variables that locate programs and
+// the registry.
 import { spawn } from 'node:child_process'
 
-/** Longest command, and longest wait for a line of one that stays or for its end. */
+/** Maximum duration of a command, and maximum wait for the output or the end of a command that keeps running. */
 const COMMAND_MS = 300_000
 
 const kept =
-  /^(PATH|HOME|LANG|TMPDIR|CI|PORT|OPS_PORT|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|\w+_proxy|npm_config_(cache|registry|\w*proxy))$/i
+  /^(PATH|HOME|LANG|TMPDIR|CI|PORT|OPS_PORT|ASTERISK_ROOT|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|\w+_proxy|npm_config_(cache|registry|\w*proxy))$/i
 const shell = Object.fromEntries(Object.entries(process.env).filter(([name]) => kept.test(name)))
 
 const startedMs = performance.now()
@@ -45,7 +46,7 @@ function end(child, signal) {
   try {
     process.kill(-child.pid, signal)
   } catch {
-    // It has ended.
+    // The process has already ended.
   }
 }
 
@@ -53,7 +54,10 @@ export function failed(what, output) {
   return new Error(`${what}\n--- its output:\n${output}\n---`)
 }
 
-/** Runs a command to its end; fails if that is not one of `codes`. Gives what it printed. */
+/**
+ * Runs a command to its end. @returns its output @throws Error if the exit code is not in `codes`, or the output is not
+ * as expected
+ */
 export async function run(cwd, line, { env, codes = [0], expected = /(?:)/, onOutput = () => undefined } = {}) {
   const beganMs = performance.now()
   const one = start(cwd, line, env)
@@ -67,7 +71,7 @@ export async function run(cwd, line, { env, codes = [0], expected = /(?:)/, onOu
   return one.output
 }
 
-/** Starts a command that stays, and waits until it has printed that. */
+/** Starts a command that keeps running, and waits until its output matches `expected`. */
 export async function stays(cwd, line, expected, env) {
   const one = start(cwd, line, env)
   await new Promise((done, fail) => {
@@ -82,7 +86,7 @@ export async function stays(cwd, line, expected, env) {
   return one
 }
 
-/** Sends a command that stays a signal, and waits for its end. */
+/** Sends a signal to a command that keeps running, and waits for the command's end. */
 export async function stop(one, signal) {
   one.signal(signal)
   const timer = setTimeout(() => one.signal('SIGKILL'), COMMAND_MS)
@@ -91,7 +95,7 @@ export async function stop(one, signal) {
   if (code === 'SIGKILL') throw failed(`${one.line}: does not end after ${signal}`, one.output)
 }
 
-/** Kills everything that still runs. */
+/** Kills all running commands. */
 export function killAll() {
   for (const child of running) end(child, 'SIGKILL')
 }

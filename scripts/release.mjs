@@ -1,16 +1,16 @@
-// Cuts a release.
+// Makes a release.
 //
-//   npm run release -- --next X.Y.Z      sets the version, and joins the fragments of changes/ to its section of CHANGELOG.md,
-//                                        to be read and committed
-//   npm run release [-- FOLDER]          checks the commit, and makes into FOLDER (release/X.Y.Z): the archives, the SBOM, the
-//                                        notes and the checksums of all of them
+//   npm run release -- --next X.Y.Z
+//       Sets the version, also in the commands of documents and deploy files. Moves the fragments of changes/ to the version's
+//       section of CHANGELOG.md. A person then reads and commits the result.
+//   npm run release [-- FOLDER]
+//       Checks the commit, and writes the archives, the SBOM, the notes and all checksums to FOLDER (default: release/X.Y.Z).
 //   node scripts/release.mjs --pack FOLDER [--as-built]
-//                                        makes the archives alone, of a tree that is not released; --as-built packs dist/ as
-//                                        it is, and does not build it first
+//       Makes only the archives, even of a tree that is not a release. --as-built packs dist/ without a new build.
 //
-// The archives are `mkondo`, and for each platform and version of Node a package with the one binary of uWebSockets.js that
-// loads there, of which npm installs one (docs/RELEASES.md, "The package"). A clone keeps `uws-pack`, which has all binaries
-// in one package; they are taken from there.
+// The archives are `mkondo`, and one package per platform and version of Node. Each of these packages has the one
+// matching binary of uWebSockets.js, and npm installs one package (docs/RELEASES.md, "The package"). The binaries come
+// from `uws-pack`, which a clone installs and which contains all binaries.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -19,11 +19,16 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { joined, sectionOf } from './changelog.mjs'
 
-/** The versions of Node that Mkondo runs on and `uws-pack` has binaries for, by the number in the binaries' names. */
+/** Supported versions of Node for which `uws-pack` has binaries, by the ABI number in the binaries' names. */
 const NODE_OF_ABI = { 115: 20, 127: 22 }
-/** Loaded only where a setting, an agent or a command asks for it (src/gateway/on-demand.ts); who does installs it. */
+/**
+ * Packages that are loaded only if a setting, an agent or a command needs them (src/gateway/on-demand.ts). Operators
+ * who need such a package install it.
+ */
 const ON_DEMAND =
   /^(@opentelemetry\/|@modelcontextprotocol\/|@aws-sdk\/|@grpc\/|protobufjs$|bullmq$|soundswallower$|@echogarden\/)/
+/** Packages of `mkondo knowledge import`: development packages in a clone, and optional peer packages in a release. */
+const READERS = /^(unpdf|mammoth|linkedom|read-excel-file|@mozilla\/readability)$/
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 
@@ -49,7 +54,10 @@ const fragments = () =>
         .toSorted()
     : []
 
-/** Sets the version, and joins the fragments to its section of the changelog. */
+/** Files with commands that contain the version's image or archive: `mkondo:X.Y.Z`, `mkondo-X.Y.Z.tgz`. */
+const NAMING_VERSION = ['deploy/README.md', 'deploy/compose.yaml', 'deploy/kubernetes.yaml', 'docs/RELEASES.md']
+
+/** Sets the version, and moves the fragments to the version's section of the changelog. */
 function next(version) {
   if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error(`the version is '${version}'; allowed: X.Y.Z`)
   const changelog = inRoot('CHANGELOG.md')
@@ -61,11 +69,21 @@ function next(version) {
   const today = new Date().toISOString().slice(0, 10)
   writeFileSync(changelog, joined(readFileSync(changelog, 'utf8'), { version, date: today, changes }))
   for (const name of files) rmSync(inRoot(`changes/${name}`))
-  if (json(inRoot('package.json')).version !== version) run('npm', ['version', '--no-git-tag-version', version], root)
+  const before = json(inRoot('package.json')).version
+  if (before !== version) run('npm', ['version', '--no-git-tag-version', version], root)
+  for (const file of NAMING_VERSION.map(inRoot).filter((each) => existsSync(each))) {
+    const text = readFileSync(file, 'utf8')
+    writeFileSync(
+      file,
+      text
+        .replaceAll(`mkondo:${before}`, `mkondo:${version}`)
+        .replaceAll(`mkondo-${before}.tgz`, `mkondo-${version}.tgz`),
+    )
+  }
   console.log(`${files.length} changes are in CHANGELOG.md, below ${version}: read them, and commit`)
 }
 
-/** What a commit must fulfil to be released; each check gives what is wrong, or null. */
+/** Conditions for the release of a commit. Each check returns the fault; null if there is no fault. */
 const CHECKS = {
   'nothing is uncommitted': () => git('status', '--porcelain') || null,
   'the version is not released yet': (version) => {
@@ -79,17 +97,17 @@ const CHECKS = {
   'samples of the forms that it writes are kept': (version) =>
     existsSync(inRoot(`test/releases/${version}/samples.json.gz`)) ? null : 'npm run samples makes them',
   'every licence is allowed': () => faultOf('scripts/sbom.mjs', '--check'),
-  // A table of days that a test would compare with the calendar fails by itself; a release is looked at.
+  // Checked at a release, not in a test: such a test would begin to fail on a certain day without a change of the code.
   'no default model ends soon': () => faultOf('scripts/build.mjs') ?? faultOf('scripts/default-models.mjs'),
 }
 
-/** What a script says is wrong; null where nothing is. */
+/** @returns the standard error of a failed script; null if the script succeeds */
 function faultOf(...script) {
   const { status, stderr } = spawnSync(process.execPath, script, { cwd: root, encoding: 'utf8' })
   return status === 0 ? null : stderr
 }
 
-/** Everything that a release publishes, into one folder. */
+/** Writes all files of a release to one folder. */
 function release(to) {
   const { version } = json(inRoot('package.json'))
   const folder = resolve(to ?? inRoot(`release/${version}`))
@@ -99,7 +117,7 @@ function release(to) {
     return found === null ? [] : [name]
   })
   if (wrong.length > 0) throw new Error(`${version} is not released`)
-  // What an earlier attempt has left would be among the checksums.
+  // Files of an earlier attempt would be included in the checksums.
   if (existsSync(folder) && readdirSync(folder).length > 0) throw new Error(`${folder} is not empty`)
   archives(folder, { build: true })
   run(process.execPath, ['scripts/sbom.mjs', join(folder, `mkondo-${version}.cdx.json`)], root)
@@ -116,7 +134,7 @@ function release(to) {
   for (const file of [...files, 'SHA256SUMS']) console.log(join(folder, file))
 }
 
-/** The archives, made into `folder`. */
+/** Makes the archives in `folder`. @returns their names */
 function archives(folder, { build }) {
   const work = mkdtempSync(join(tmpdir(), 'mkondo-release-'))
   try {
@@ -129,7 +147,7 @@ function archives(folder, { build }) {
   }
 }
 
-/** A folder for each binary: its package, with the module of `uws-pack` that loads it. */
+/** Makes a package folder for each binary, with the module of `uws-pack` that loads the binary. */
 function binaryPackages(work) {
   const source = join(root, 'node_modules/uWebSockets.js')
   const { version, repository } = json(join(source, 'package.json'))
@@ -137,12 +155,12 @@ function binaryPackages(work) {
     const [, os, cpu, abi] = /^uws_([a-z0-9]+)_([a-z0-9]+)_(\d+)\.node$/.exec(file) ?? []
     const node = NODE_OF_ABI[abi]
     if (node === undefined) return []
-    // The name that src/edge/http/uws.ts imports.
+    // src/edge/http/uws.ts imports this name.
     const name = `mkondo-uws-${os}-${cpu}-node${node}`
     const folder = join(work, name)
     for (const part of ['LICENSE', 'dist/index.mjs', 'dist/uws.mjs', `dist/bin/${file}`])
       cpSync(join(source, part), join(folder, part))
-    // The binary is uWebSockets.js itself, under Apache-2.0, whose text this package has.
+    // The binary is uWebSockets.js, licensed under Apache-2.0. @opentelemetry/api contains the text of this licence.
     cpSync(join(root, 'node_modules/@opentelemetry/api/LICENSE'), join(folder, 'LICENSE-uWebSockets.js'))
     write(join(folder, 'package.json'), {
       name,
@@ -161,14 +179,23 @@ function binaryPackages(work) {
   })
 }
 
-/** The folder of Mkondo's own package as it is published: what is in it is what `npm pack` puts into it. */
+/**
+ * Makes the folder of Mkondo's own package from the files of `npm pack`, with the manifest of the published package.
+ * @returns the folder
+ */
 function publishedMkondo(work, binaries) {
   const [archive] = pack(work, '.')
   run('tar', ['-xzf', archive], work)
   const folder = join(work, 'package')
   const manifest = json(join(folder, 'package.json'))
-  const { 'uWebSockets.js': _, ...dependencies } = { ...manifest.dependencies, ...manifest.optionalDependencies }
-  const onDemand = Object.keys(dependencies).filter((name) => ON_DEMAND.test(name))
+  const {
+    'uWebSockets.js': _,
+    '@btc-vision/uwebsockets.js': __,
+    ...dependencies
+  } = { ...manifest.dependencies, ...manifest.optionalDependencies }
+  const readers = Object.entries(manifest.devDependencies).filter(([name]) => READERS.test(name))
+  Object.assign(dependencies, Object.fromEntries(readers))
+  const onDemand = Object.keys(dependencies).filter((name) => ON_DEMAND.test(name) || READERS.test(name))
   const only = (names) => Object.fromEntries(names.map((name) => [name, dependencies[name]]))
   write(join(folder, 'package.json'), {
     ...manifest,

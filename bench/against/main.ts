@@ -23,14 +23,17 @@ Exit code: 0, 1 when the comparison is void (it says why), 2 for wrong options.`
 
 const OPTIONS = { against: { type: 'string' }, level: { type: 'string', default: 'L2' } } as const
 const WHOLES = { calls: [100, 1, 5000], seconds: [8, 2, 600], repeat: [3, 1, 20] } as const
-/** Time of a run beside measuring; it looks for a number of calls that holds when the asked one does not. */
+/**
+ * Time in ms of a run in addition to measuring. It is long because the run searches for a number of calls that holds,
+ * if the requested number does not hold.
+ */
 const RUN_OVERHEAD_MS = 600_000
 const BUILD_MS_MAX = 900_000
-/** Clock ticks of /proc a second, on every Linux that Node runs on. */
+/** Clock ticks of /proc per second, on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 
-/** Two builds in turn. */
+/** Compares two builds. Their runs alternate. */
 export const againstBench = command(HELP, OPTIONS, WHOLES, async ({ against, level, calls, seconds, repeat }, argv) => {
   const how = ['--level', oneOf('--level', level, LEVELS), '--calls', `${calls}`, '--seconds', `${seconds}`]
   const commit = commitOf(against ?? '')
@@ -46,7 +49,7 @@ export const againstBench = command(HELP, OPTIONS, WHOLES, async ({ against, lev
         say(`pair ${round} of ${repeat}: ${name}`)
         return runOf(root, how, join(folder, 'run.json'), seconds)
       }
-      // In turn, and each first as often: what the first leaves behind meets both.
+      // The builds take turns in running first, so that effects of an earlier run are the same for both.
       const first = round % 2 === 1 ? run(packageRoot(), facts.commit) : null
       const other = run(there, commit)
       pairs.push({ here: first ?? run(packageRoot(), facts.commit), there: other })
@@ -67,7 +70,7 @@ export const againstBench = command(HELP, OPTIONS, WHOLES, async ({ against, lev
   }
 })
 
-/** @throws WrongOption when this clone has no such commit */
+/** @throws WrongOption if this clone does not have the commit */
 function commitOf(name: string): string {
   const { status, stdout } = spawnSync('git', ['rev-parse', '--short=12', '--verify', '--quiet', `${name}^{commit}`], {
     cwd: packageRoot(),
@@ -78,7 +81,7 @@ function commitOf(name: string): string {
   return stdout.trim()
 }
 
-/** A clone of its own and no work tree: a run that is stopped leaves nothing behind in this one. */
+/** A separate clone, not a work tree: if a run is stopped, no files remain in this clone. */
 function build(commit: string, to: string, say: (line: string) => void): void {
   say(`building ${commit} in ${to}`)
   const root = packageRoot()
@@ -91,7 +94,7 @@ function build(commit: string, to: string, say: (line: string) => void): void {
   run('npm', ['run', '-s', 'build'], to)
 }
 
-/** @throws Error when it fails, with the end of what it said */
+/** @throws Error with the end of the program's output if the program fails */
 function run(file: string, args: readonly string[], cwd: string): void {
   const { status, stdout, stderr, error } = spawnSync(file, args, {
     cwd,
@@ -103,7 +106,7 @@ function run(file: string, args: readonly string[], cwd: string): void {
     throw new Error(`${file} ${args.join(' ')} failed: ${error?.message ?? `${stdout}${stderr}`.slice(-2000)}`)
 }
 
-/** Runs the gateway once with the bench of the build in `root`. */
+/** Runs the gateway of the build in `root` once, with the bench of the same build. */
 function runOf(root: string, how: readonly string[], json: string, seconds: number): Run {
   rmSync(json, { force: true })
   const before = processorTimes()
@@ -140,7 +143,10 @@ function runOf(root: string, how: readonly string[], json: string, seconds: numb
 
 const NO_FIGURES = { cpuMsPerCallSecond: null, addedP99Ms: null, kbPerCall: null, heapBytesPerFrame: null }
 
-/** Seconds: of all cores of the machine, stolen ones too; of this process and those of its children that have ended; now. */
+/**
+ * CPU times in s: of all cores of the machine, including stolen time; and of this process with its ended children. Also
+ * the current time.
+ */
 function processorTimes(): { readonly busyS: number; readonly ownS: number; readonly atS: number } {
   const [user = 0, nice = 0, system = 0, , , irq = 0, softIrq = 0, steal = 0] = (
     readFileSync('/proc/stat', 'latin1').split('\n')[0] ?? ''
@@ -149,7 +155,7 @@ function processorTimes(): { readonly busyS: number; readonly ownS: number; read
     .slice(1)
     .map(Number)
   const stat = readFileSync('/proc/self/stat', 'latin1')
-  // Behind the name, which may hold spaces: the state is field 3, and fields 14 to 17 are times.
+  // Fields after the process's name, which may contain spaces. The first of them is field 3. Fields 14 to 17 are times.
   const own = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const ownTicks = own.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0)
   return {

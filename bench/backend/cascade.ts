@@ -16,20 +16,24 @@ import { StandInFacts } from './stand-in.js'
 import { TurnListener } from './turn-listener.js'
 
 /**
- * Stand-ins for the services of a cascade, in one process of their own and lean enough for hundreds of calls: a recogniser
- * (Deepgram's `/v1/listen`), a chat model, and a voice (ElevenLabs' `multi-stream-input`), in as much of their protocols as
- * the gateway uses. Their whole doubles are in `src/simulator/vendors`. Callers say one question in each turn, and the
- * model has one answer to it, which the voice speaks from a recording.
+ * Stand-ins for the services of a cascade: a recogniser (Deepgram's `/v1/listen`), a chat model, and a voice
+ * (ElevenLabs' `multi-stream-input`). They run in one separate process, which is small enough for hundreds of calls.
+ * They implement only the parts of the protocols that the gateway uses; complete doubles are in
+ * `src/simulator/vendors`. In each turn, the caller asks the same question. The model has one answer, and the voice
+ * speaks it from a recording.
  */
 const { tls } = optionsFromEnvironment<BackendOptions>('BENCH_BACKEND')
 endWithParent()
 
-/** Words of a caller in a turn of 2 s: one more word after each piece of it, and the last before its end. */
+/**
+ * Words of a caller in a turn of 2 s. After each piece of the turn there is one more word. The last word comes before
+ * the turn's end.
+ */
 const QUESTION = 'Hello, where is my order?'.split(' ')
 const WORD_MS = 350
-/** Between two words of the language model. */
+/** Time in ms between two words of the language model. */
 const TOKEN_EVERY_MS = 10
-/** Connections of one kind that one bench may open. */
+/** Maximum number of connections of each kind in one bench. */
 const SOCKETS_MAX = 20_000
 const REQUEST_BYTES_MAX = 1024 * 1024
 
@@ -37,27 +41,27 @@ interface Recogniser {
   readonly rateHz: number
   readonly listener: TurnListener
   heardMs: number
-  /** Where the audio of the next final result begins. */
+  /** Time at which the audio of the next final result begins. */
   rangeFromMs: number
-  /** Null while nobody speaks. */
+  /** Current turn; null while the caller is silent. */
   turn: HeardWords | null
 }
 
 interface HeardWords {
-  /** Where the turn began. */
+  /** Time at which the turn began. */
   readonly fromMs: number
-  /** Words of it that were reported. */
+  /** Number of words of the turn that were reported. */
   told: number
   readonly run: number
 }
 
-/** An utterance of a voice. */
+/** Utterance of a voice. */
 interface Context {
   readonly run: number
   text: string
-  /** Its next piece; none yet where it has no text. */
+  /** Index of the next piece of sound. The utterance does not start while it has no text. */
   next: number
-  /** All of its text is there. */
+  /** True if all text of the utterance has come. */
   flushed: boolean
 }
 
@@ -87,7 +91,7 @@ function hear(ws: WebSocket<Recogniser>, bytes: Buffer): void {
   tell(ws, session.rangeFromMs, session.heardMs, turn, false)
 }
 
-/** The client ends the turn. */
+/** The client has ended the turn. */
 function finalize(ws: WebSocket<Recogniser>): void {
   const session = ws.getUserData()
   const { turn, rangeFromMs, heardMs } = session
@@ -138,7 +142,7 @@ function tell(
 
 // The language model.
 
-/** Events of a whole answer, a word each, and then the usage. */
+/** Events of a whole answer: one event for each word, then the usage. */
 const EVENTS = [
   ...[{ role: 'assistant', content: '' }, ...ANSWER_WORDS.split(/(?= )/).map((content) => ({ content }))].map((delta) =>
     event({ choices: [{ index: 0, delta, finish_reason: null, logprobs: null }] }),
@@ -179,7 +183,7 @@ function chat(res: HttpResponse): void {
 
 const PIECES_IN_ANSWER = ANSWER_MS / DELTA_MS
 
-/** Messages of a whole answer but for their ends, which name the context. */
+/** Messages of a whole answer without their ends. The end of a message contains the name of its context. */
 async function voiceMessages(rateHz: LegRateHz): Promise<readonly string[]> {
   const bytes = bytesOfSamples(await voiceAnswer(rateHz))
   const each = (DELTA_MS * rateHz * 2) / 1000
@@ -210,7 +214,7 @@ function speak(ws: WebSocket<Voice>, { context_id: id = '', text = '', ...messag
   const { contexts } = ws.getUserData()
   let context = contexts.get(id)
   if (message.close_context === true) {
-    // One that was given all of its text is spoken to its end.
+    // If the text of an utterance is complete, the utterance is spoken to its end.
     if (context !== undefined && !context.flushed) {
       standIn.counts.cancels++
       end(ws, id)
@@ -290,7 +294,7 @@ app
     '/v1/models',
     (res) => void res.writeHeader('content-type', 'application/json').end('{"object":"list","data":[]}'),
   )
-  // Request of the gateway to open a connection.
+  // Request of the gateway for a new connection.
   .options('/*', (res) => void res.writeStatus('204 No Content').end())
   .listen('127.0.0.1', 0, (listener) => {
     if (listener === false) throw new Error('the stand-in services cannot listen on loopback')

@@ -8,39 +8,39 @@ import { StandInFacts } from './stand-in.js'
 import { TurnListener } from './turn-listener.js'
 
 /**
- * A stand-in for a realtime model, in a process of its own: speaks OpenAI's Realtime protocol (JSON and base64 over a
- * WebSocket) and says back what it hears, message by message, each `answerAfterMs` after it came. It decodes nothing that it need not look at, so that its share of the machine is small; what it
- * costs is still measured apart.
+ * Stand-in for a realtime model, in a separate process. It uses OpenAI's Realtime protocol (JSON and base64 over a
+ * WebSocket). It sends back the audio that it receives, message by message, each message `answerAfterMs` after its
+ * arrival. It decodes only the data that it needs, so that it uses little of the machine; its cost is still measured
+ * separately.
  *
- * A response runs from the first audio to a `response.cancel`; the next one begins `thinkMs` later.
- *
- * In a conversation it says nothing back. It detects turns by itself and answers them, in pieces that come faster than
- * real time.
+ * A response continues from the first audio to a `response.cancel`. The next response begins `thinkMs` later. In a
+ * conversation, the stand-in sends no audio back. It then detects turns and answers them, in pieces that come faster
+ * than real time.
  */
 const options = optionsFromEnvironment<BackendOptions>('BENCH_BACKEND')
 endWithParent()
 
 interface Session {
-  /** Number of the response that runs; 0 for none. */
+  /** Number of the running response; 0 if there is none. */
   response: number
   responses: number
-  /** Not before this may a new response begin, or one that is paused go on. */
+  /** Time before which a new response may not begin, and a paused response may not continue. */
   quietUntilMs: number
   paused: boolean
-  /** Coding that the client asked for. */
+  /** Audio format that the client requested. */
   coding: Coding
   prefix: string
-  /** In a conversation, from the first message on. */
+  /** Turn detector of a conversation, from the first message on; null otherwise. */
   listener: TurnListener | null
-  /** The run in which the caller's turn began. */
+  /** Number of the run in which the caller's turn began. */
   turnOfRun: number
 }
 
-/** A message that is to be said back. */
+/** Message that will be sent back. */
 interface Heard {
   readonly ws: Socket
   readonly session: Session
-  /** In base64. */
+  /** Audio in base64. */
   readonly audio: string
   readonly dueMs: number
 }
@@ -54,7 +54,7 @@ const APPEND = '{"type":"input_audio_buffer.append"'
 const AUDIO = '"audio":"'
 const BYTES_PER_MS = { pcm: 48, pcmu: 8, pcma: 8 } as const
 const SETTLE_MS = 200
-/** Sessions that one bench may open. */
+/** Maximum number of sessions in one bench. */
 const SESSIONS_MAX = 20_000
 
 const standIn = new StandInFacts()
@@ -64,7 +64,7 @@ function send(ws: Socket, message: unknown): void {
   ws.send(JSON.stringify(message), false, false)
 }
 
-/** @param firstMs  length of the message that begins it */
+/** @param firstMs  duration in ms of the message that begins the response */
 function begin(ws: Socket, session: Session, firstMs: number): void {
   session.response = ++session.responses
   const id = `resp_${session.response}`
@@ -94,7 +94,7 @@ function begin(ws: Socket, session: Session, firstMs: number): void {
   if (!options.conversation) lead(ws, session, firstMs)
 }
 
-/** Silence before the first audio of a response, as 24 kHz PCM. */
+/** Silence before the first audio of a response, as PCM of 24 kHz. */
 function lead(ws: Socket, session: Session, firstMs: number): void {
   const ms = options.cushionMs + Math.max(0, options.messageMsMax - Math.round(firstMs))
   if (session.coding === 'pcm' && ms > 0) ws.send(`${session.prefix}${cushion(ms).toString('base64')}"}`, false, false)
@@ -111,7 +111,7 @@ function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'comple
   send(ws, { type: 'response.done', event_id: 'event_d', response })
 }
 
-/** Audio in as many characters of base64. */
+/** Duration in ms of audio from its number of base64 characters. */
 function msOfChars(chars: number, coding: Coding): number {
   return (chars * 3) / 4 / BYTES_PER_MS[coding]
 }
@@ -123,7 +123,8 @@ function hear(ws: Socket, session: Session, text: string): void {
   const nowMs = performance.now()
   standIn.append(ms)
   if (options.conversation) return converse(ws, session, text.slice(from, to))
-  // The audio that waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
+  // Audio that waited for the connection is dropped, because it comes all at once: sending it back would delay all
+  // later audio.
   if (session.responses === 0 && session.quietUntilMs === Infinity) session.quietUntilMs = nowMs + SETTLE_MS
   if (session.response === 0 && nowMs < session.quietUntilMs) return
   const audio = text.slice(from, to)
@@ -133,7 +134,7 @@ function hear(ws: Socket, session: Session, text: string): void {
 }
 
 const scratch = new Int16Array(64 * 1024)
-/** The pieces of an answer in base64, for each format. */
+/** Pieces of an answer in base64, for each audio format. */
 const answers = options.conversation
   ? { pcm: await answerPieces('pcm'), pcmu: await answerPieces('pcmu'), pcma: await answerPieces('pcma') }
   : { pcm: [], pcmu: [], pcma: [] }
@@ -163,7 +164,8 @@ function converse(ws: Socket, session: Session, audio: string): void {
       item_id: 'item_c',
     })
   }
-  // Callers connect in the middle of their turns: of what began before the run, nobody knows how long it should be.
+  // Callers may connect in the middle of their turn. So the expected duration of a turn is known only if the turn began
+  // in this run.
   if (session.turnOfRun === standIn.run) standIn.turn(turn.turnMs)
   send(ws, { type: 'input_audio_buffer.speech_stopped', event_id: 'event_w', audio_end_ms: 0, item_id: 'item_c' })
   send(ws, { type: 'input_audio_buffer.committed', event_id: 'event_x', item_id: 'item_c', previous_item_id: null })
@@ -184,7 +186,7 @@ function answer(ws: Socket, session: Session, pieces: readonly string[]): void {
   say(0)
 }
 
-/** Audio that is not said back yet, oldest first: `answerAfterMs` of all calls. */
+/** Audio of all calls that waits `answerAfterMs` before it is sent back, oldest first. */
 const heard: Heard[] = []
 
 function sayDue(): void {
@@ -241,7 +243,7 @@ function control(ws: Socket, session: Session, message: { readonly type?: string
       })
     case 'input_audio_buffer.clear':
       return send(ws, { type: 'input_audio_buffer.cleared', event_id: 'event_b' })
-    // The response begins with the first audio, not when it is asked for: there is nothing to say back before.
+    // The response begins with the first audio, not with its request, because there is no earlier audio to send back.
     case 'response.create':
     case 'input_audio_buffer.append':
     case 'input_audio_buffer.commit':
@@ -275,7 +277,7 @@ app
         listener: null,
         turnOfRun: -1,
       }
-      // The peers offer subprotocols that carry the key; the first offered is as good as any.
+      // The peers offer subprotocols that carry the key; any of them works, so the first is chosen.
       const offered = req.getHeader('sec-websocket-protocol').split(',')[0] ?? ''
       res.upgrade<Data>({ session }, req.getHeader('sec-websocket-key'), offered, '', context)
     },
@@ -316,7 +318,7 @@ function restart(): void {
   }
 }
 
-/** Silence of 24 kHz, but for one sample: zeros alone are no answer to the gateway, which would not play them. */
+/** Silence at 24 kHz with one sample that is not zero: the gateway does not play zeros alone as an answer. */
 function cushion(ms: number): Buffer {
   const silence = Buffer.alloc(ms * 48)
   if (silence.length > 0) silence.writeInt16LE(40, 0)

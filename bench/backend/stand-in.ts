@@ -2,10 +2,13 @@ import { tellParent } from '../kit/process.js'
 import { TURN_MS } from '../generator/conversation.js'
 import type { BackendFacts, FromBackend, ToBackend } from '../protocol.js'
 
-/** Samples that a turn may lack, in milliseconds: what a filter makes of its first and last ones. */
+/**
+ * Maximum difference in ms between a turn and its expected duration. Filters may change the first and last samples of a
+ * turn.
+ */
 const TURN_MS_OFF_MAX = 2
 
-/** Counts of a stand-in over all its calls, and their report to the bench. */
+/** Counts of a stand-in over all its calls. They are reported to the bench. */
 export class StandInFacts {
   readonly counts = {
     sessions: 0,
@@ -19,11 +22,14 @@ export class StandInFacts {
     truncates: 0,
     unknown: 0,
   }
-  /** Begins anew with each restart: of what began before it, nobody knows how long it should be. */
+  /**
+   * Number of the run. It rises with each restart, because the expected duration of turns that began before the restart
+   * is unknown.
+   */
   run = 0
   readonly #appendsByMs = new Map<number, number>()
 
-  /** Caller audio of this length came in one message. */
+  /** Counts one message of caller audio with this duration. */
   append(ms: number): void {
     this.counts.appends++
     this.counts.audioMs += ms
@@ -31,7 +37,7 @@ export class StandInFacts {
     if (this.#appendsByMs.size < 1000) this.#appendsByMs.set(key, (this.#appendsByMs.get(key) ?? 0) + 1)
   }
 
-  /** A turn of a caller was heard. */
+  /** Counts one detected turn of a caller. */
   turn(turnMs: number): void {
     this.counts.turns++
     const offMs = Math.abs(turnMs - TURN_MS)
@@ -40,7 +46,7 @@ export class StandInFacts {
     this.counts.turnsOffMs += offMs
   }
 
-  /** Answers the bench until it says stop, which ends this process. */
+  /** Answers the bench until the bench sends `stop`. This process then ends. */
   serve(port: number, restarted: () => void): void {
     process.on('message', (message: ToBackend) => {
       if (message.type === 'stop') process.exit(0)

@@ -1,15 +1,21 @@
-/** Loud: a caller's turn begins and ends with a tone well above it, and an echo of the agent is well below. */
+/**
+ * Minimum level of a loud sample. A caller's turn begins and ends with a tone that is much louder; an echo of the agent
+ * is much softer.
+ */
 const LOUD = 3000
 
-/** A turn of the caller, once it was silent for long enough. */
+/** Turn of the caller. It ended because the silence after it was long enough. */
 interface HeardTurn {
-  /** From the first loud sample to the last. */
+  /** Duration in ms from the first loud sample to the last. */
   readonly turnMs: number
-  /** How much more silence was heard than the end of a turn takes: the message that had its end was longer. */
+  /** Duration in ms of further silence: the message in which the turn's silence became long enough contained more. */
   readonly surplusMs: number
 }
 
-/** Finds the turns of a caller as a service with its own turn detection does: in the audio that came, whenever it came. */
+/**
+ * Finds the turns of a caller in the received audio. Like a service with its own turn detection, it does not use the
+ * times at which the audio arrives.
+ */
 export class TurnListener {
   readonly #silenceMs: number
   readonly #perMs: number
@@ -17,13 +23,13 @@ export class TurnListener {
   #firstLoud = -1
   #lastLoud = -1
 
-  /** @param silenceMs  of this much silence a turn ends; Infinity where only `end` ends one */
+  /** @param silenceMs  silence in ms that ends a turn; Infinity if only `end` ends a turn */
   constructor(silenceMs: number, sampleRateHz: number) {
     this.#silenceMs = silenceMs
     this.#perMs = sampleRateHz / 1000
   }
 
-  /** @returns 'began' with the first loud sample of a turn, the turn when it is over, else null */
+  /** @returns 'began' with the first loud sample of a turn; the turn when it is over; otherwise null */
   hear(pcm: Int16Array): 'began' | HeardTurn | null {
     const first = pcm.findIndex(isLoud)
     const begins = first >= 0 && this.#firstLoud < 0
@@ -37,7 +43,10 @@ export class TurnListener {
     return { turnMs: this.end() as number, surplusMs }
   }
 
-  /** Somebody else says that the turn is over. @returns how long it was; null where none had begun */
+  /**
+   * Ends the turn by a decision from outside.
+   * @returns the turn's duration in ms; null if no turn had begun
+   */
   end(): number | null {
     if (this.#firstLoud < 0) return null
     const turnMs = (this.#lastLoud + 1 - this.#firstLoud) / this.#perMs

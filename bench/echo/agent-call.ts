@@ -8,7 +8,7 @@ import { PlayoutQueue } from '../../src/carrier/playout-queue.js'
 import { seededRandom } from '../../src/carrier/random.js'
 import { TalkingAgent } from '../vad/interruptions.js'
 
-/** Something that the agent says. */
+/** Piece of the agent's speech. */
 export interface Piece {
   readonly atMs: number
   readonly samples: Int16Array
@@ -22,21 +22,27 @@ interface AgentCall {
   readonly lastMs: number
   readonly seed: number
   /**
-   * The audio that the carrier forks: its frame `n` of the caller's side, of a call whose agent was played in `frame` at the
-   * same tick.
+   * Returns the audio that the carrier forks at tick `n`. `frame` is the agent's frame that was played to the caller at
+   * the same tick.
    */
   readonly fork: (frame: Int16Array, n: number) => Int16Array
-  /** From the carrier's tick to us. */
+  /** Delay in ms from the carrier's tick to the gateway. */
   readonly delayMsAt: (nowMs: number) => number
-  /** Changes of the audio on its way. */
+  /** Disturbances of the audio between the carrier and the gateway. */
   readonly disturbances?: readonly Disturbance[]
-  /** Barge-in as the session does it: silence at an onset, and on again 700 ms later. */
+  /**
+   * Time in ms of a barge-in. It is handled as the session does: silence at the onset, then speech again 700 ms later.
+   */
   readonly pauseAtMs?: number
 }
 
 /**
- * `carrier`: the carrier stands still, both ways. `lost`: what it forks is lost. `held`: both ways audio waits and then comes at
- * once. `waits`: the same only on its way to the caller. `route`: from now on its way to us takes longer, or as long as before.
+ * Kinds of disturbance.
+ * - `carrier`: the carrier pauses in both directions.
+ * - `lost`: audio that the carrier forked is lost.
+ * - `held`: audio is delayed in both directions, and then comes all at once.
+ * - `waits`: like `held`, but only in the direction to the caller.
+ * - `route`: from this time on, audio takes longer to reach us, or takes as long as before again.
  */
 export const DISTURBED = ['carrier', 'lost', 'held', 'route', 'waits'] as const
 export interface Disturbance {
@@ -46,7 +52,10 @@ export interface Disturbance {
 }
 
 export interface Heard {
-  /** Media time of the frames with which the session silenced the agent, and with which it took the agent's turn. */
+  /**
+   * `onsetsAtMs`: media times in ms of the frames at which the session silenced the agent. `commitsAtMs`: media times
+   * at which it ended the agent's turn.
+   */
   readonly onsetsAtMs: number[]
   readonly commitsAtMs: number[]
   readonly digits: string
@@ -55,8 +64,9 @@ export interface Heard {
 }
 
 /**
- * A call whose agent comes back on the caller's side, by a clock of its own: our playout, the carrier's queue with its
- * hold-back and a tick of its own phase, its delay on the way back, and the caller's path.
+ * Runs a call whose agent is heard as an echo in the caller's audio. The call runs on its own clock. It contains our
+ * playout, the carrier's queue with its hold-back and its own tick phase, the delay of the way back, and the caller's
+ * path.
  */
 export function callWithAgent(call: AgentCall): Heard {
   const { rate, pauseAtMs = NaN } = call
@@ -67,7 +77,8 @@ export function callWithAgent(call: AgentCall): Heard {
   const queue = new PlayoutQueue()
   const speech = new Speech(call.pieces)
   const out = new Int16Array(playout.outSamplesMax)
-  // The session of an agent's defaults decides. For it the agent never stops, so that each gap is also judged.
+  // The session decides with an agent's defaults. Here the agent never stops speaking, so that decisions in pauses are
+  // judged too.
   const session = new TalkingAgent()
   const heard = { onsetsAtMs: [] as number[], commitsAtMs: [] as number[], digits: '', frames: [] as Int16Array[] }
   const back: { readonly dueMs: number; readonly frame: Int16Array }[] = []
@@ -122,7 +133,7 @@ export function callWithAgent(call: AgentCall): Heard {
   return { ...heard, echoDelayMs }
 }
 
-/** The agent's speech, which comes all at once when a piece of it begins. */
+/** The agent's speech. A piece of speech comes all at once when it begins. */
 class Speech implements SampleSource {
   taken = 0
   readonly #all: Int16Array

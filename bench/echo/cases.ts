@@ -7,22 +7,22 @@ import { seededRandom } from '../../src/carrier/random.js'
 import { type Material, readRecording, recordings } from '../material.js'
 import { callWithAgent, type Disturbance, type Heard, type Piece } from './agent-call.js'
 
-/** `tel` is a telephone of 8 kHz at the far end of a leg of 16 kHz: what most calls are. */
+/** Kinds of leg. `tel` is a telephone of 8 kHz that is connected to a leg of 16 kHz, as in most calls. */
 export const LEGS = ['8', '16', 'tel'] as const
 type Leg = (typeof LEGS)[number]
 
-/** Who speaks for the agent, and who calls. */
+/** Voices of the agent and of the caller. */
 export interface Voices {
   readonly agent: Material | 'slt'
   readonly caller: Material
 }
 
-/** Cases by which settings were chosen. */
+/** Cases with which settings were chosen. */
 export const TUNING: readonly Voices[] = [
   { agent: 'slt', caller: 'june' },
   { agent: 'june', caller: 'june' },
 ]
-/** Cases that only the tables know. */
+/** Cases that are used only for the tables, not for choosing settings. */
 export const HELD_OUT: readonly Voices[] = [
   { agent: 'allison', caller: 'carlo' },
   { agent: 'carlo', caller: 'allison' },
@@ -34,7 +34,7 @@ export interface EchoCase {
   readonly phone: EchoPhone
   readonly echoDb: number
   readonly delayMs: number
-  /** Level of the caller against the echo; null for a caller who says nothing. */
+  /** Level of the caller relative to the echo in dB; null for a silent caller. */
   readonly callerOverEchoDb: number | null
   readonly voices: Voices
   readonly seed: number
@@ -59,7 +59,7 @@ const SAYS = [
 
 const found = new Map<string, Promise<readonly Int16Array[]>>()
 
-/** Sentences of one voice at the level of speech, spread evenly over what there is. */
+/** Sentences of one voice at the level of speech. They are spread evenly over all sentences of the voice. */
 function sentences(voice: Voices['agent'], rate: LegRateHz, [leastS, mostS]: readonly [number, number]) {
   const key = `${voice} ${rate} ${leastS}`
   let all = found.get(key)
@@ -84,7 +84,7 @@ async function recorded(voice: Material, rate: LegRateHz, leastS: number, mostS:
   const names = recordings(voice).filter((name) => !/monkeys|beep|tone|silence|dictate/.test(name))
   const all: Int16Array[] = []
   for (const name of names) {
-    // The narrow file is quick to read, so it tells the length.
+    // The narrow-band file is fast to read, so it is used to find the duration.
     const seconds = (await readRecording(voice, name, 8000)).length / 8000
     if (seconds < leastS || seconds > mostS) continue
     if (all.length === SENTENCES_MAX) break
@@ -93,21 +93,21 @@ async function recorded(voice: Material, rate: LegRateHz, leastS: number, mostS:
   return all
 }
 
-/** Without the silence before and after. */
+/** Samples without the silence at both ends. */
 function trimmed(pcm: Int16Array): Int16Array {
   const loud = (v: number) => Math.abs(v) > 500
   return pcm.subarray(pcm.findIndex(loud), pcm.findLastIndex(loud) + 1)
 }
 
 interface EchoOutcome extends Heard {
-  /** Media time at which the caller began; NaN without one. */
+  /** Media time in ms at which the caller began; NaN without a caller. */
   readonly callerAtMs: number
   readonly callerEndMs: number
 }
 
 /**
- * One call of about 30 s. The agent goes on whatever the caller does.
- * @param disturbed what happens to the audio on its way, every 5.5 s from the eighth second on
+ * Places one call of about 30 s. The agent continues to speak while the caller speaks.
+ * @param disturbed  disturbance of the audio, every 5.5 s from the eighth second on
  */
 export async function placeEchoCall(
   one: EchoCase,
@@ -160,7 +160,7 @@ export async function placeEchoCall(
       const forked = new Int16Array(played.length)
       if (lineRate === rate) forked.set(spoken)
       else up.double(spoken, forked)
-      // The carrier mixes what it plays into what it forks.
+      // The carrier mixes the audio that it plays to the caller into the forked audio.
       if (one.track === 'both_tracks')
         for (let i = 0; i < forked.length; i++) forked[i] = clip((forked[i] as number) + (played[i] as number))
       return forked

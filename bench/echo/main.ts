@@ -17,7 +17,7 @@ const HELP = `node dist/bench/echo/main.js: how well the caller is told from our
 const TRACKS = ['inbound_track', 'both_tracks'] as const
 const ALONE_DB = [-10, -20, -30, -40, -50]
 const ALONE_MS = [40, 120, 250, 400]
-// An echo of -40 dB and a caller at its level are both softer than any line with a person on it.
+// With an echo of -40 dB, echo and caller would both be softer than any line on which a person speaks.
 const OVER_DB = { plain: [-10, -20, -30], speakerphone: [-10, -20, -30] } as const
 const CALLER_DB = { plain: 0, speakerphone: 6 } as const
 const OVER_CALLS = 30

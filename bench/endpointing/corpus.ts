@@ -14,40 +14,53 @@ import { SPLITS } from '../vad/splits.js'
 import { DIALOGUES } from './dialogues.js'
 import type { DialogueLanguage } from './dialogues.js'
 
-type TurnKind = 'monologue' | 'sentence' | 'yes or no' | 'digits' | `dialogue ${DialogueLanguage}`
+type TurnKind =
+  | 'monologue'
+  | 'sentence'
+  | 'yes or no'
+  | 'digits'
+  | 'paused sentence'
+  | 'paused number'
+  | `dialogue ${DialogueLanguage}`
 
-/** Speech from one time to another, without a pause. */
+/** Period of speech without a pause. */
 interface SaidPart {
   readonly text: string
   readonly fromMs: number
   readonly toMs: number
 }
 
-/** When somebody speaks in a turn; the labels are of the clean signal. */
+/** Periods of speech in a turn. They are found in the clean signal. */
 interface TurnTimes {
   readonly kind: TurnKind
-  /** Its longest pause, and where its first sound begins and its last one ends. */
+  /**
+   * `pauseMs`: longest pause of the turn in ms. `startMs`, `endMs`: times at which its first sound begins and its last
+   * sound ends.
+   */
   readonly pauseMs: number
   readonly startMs: number
   readonly endMs: number
-  /** The words, where that is known. */
+  /** Words of the turn, if they are known. */
   readonly parts: readonly SaidPart[]
   /** Question of the agent. */
   readonly asked: Asked
 }
 
-/** One turn of a caller, as recorded people speak: a second of nothing, the turn, and time to find its end. */
+/**
+ * One turn of a caller, from recordings of people: a second of silence, the turn, and time to detect the end of the
+ * turn.
+ */
 interface Turn extends TurnTimes {
   readonly clean: Float64Array
 }
 
-/** A turn as the caller's path gives it to the session. */
+/** Turn in the form in which the caller's path gives it to the session. */
 export interface HeardTurn extends TurnTimes {
   readonly frames: readonly CallerFrame[]
 }
 
 export const RECORDED = ['allison', 'june', 'carlo'] as const
-/** The figures of `AdaptivePause` were chosen on the first two; nothing was chosen on the others. */
+/** Speakers. The figures of `AdaptivePause` were chosen with the first two. No figures were chosen with the others. */
 export const SPEAKERS = [...RECORDED, 'flite'] as const
 export type Speaker = (typeof SPEAKERS)[number]
 export const TUNED_ON: readonly Speaker[] = ['allison', 'june']
@@ -60,41 +73,62 @@ const SNR_DB = 10
 const SPEECH_DBFS = -20
 const LEAD_MS = 1000
 const TAIL_MS = 2500
-/** Number of each kind, for each speaker. Half of the monologues are long prompts, half are sentences joined with pauses. */
+/**
+ * Number of turns of each kind for each speaker. Half of the monologues are long prompts. The other half are sentences
+ * that are joined with pauses.
+ */
 const MONOLOGUES = 60
 const SENTENCES = 40
 const WORDS = 40
 const NUMBERS = 40
+/** Number of sentences, and of numbers, that contain one long pause, as from callers who think or look something up. */
+const PAUSED_SENTENCES = 53
+const PAUSED_NUMBERS = 16
+const LONG_PAUSE_MS = [400, 1500] as const
+/**
+ * Minimum duration in ms of the quiet stretch at which a sentence pauses. The second constant is the minimum distance
+ * in ms of this stretch from both ends of the sentence.
+ */
+const QUIET_MS = 100
+const INNER_MS = 400
+const QUIETEST = 3
+/**
+ * Amount of material of each speaker with which the end of a turn is learned, and the noise: sentences with and without
+ * a pause, words, numbers.
+ */
+const LEARNED_SENTENCES = 100
+const LEARNED_NUMBERS = 40
 const WORD_MS = [200, 900] as const
 const PROMPT_MS = [4500, 32_000] as const
 const SENTENCE_MS = [1000, 4500] as const
 /**
- * Pauses between joined sentences: their logarithms are normal around 410 ms, and those outside are drawn again. So 400
- * ms cut most monologues, 600 some and 800 none, as with people who were recorded talking (bench/endpointing/README.md). Prompts with
- * longer pauses of their own are left out: the person who records waits there.
+ * Pauses in ms between joined sentences. Their logarithms are normally distributed around 410 ms. Values outside the
+ * limits are drawn again. So if a fixed pause ends a turn, 400 ms cuts most monologues, 600 ms cuts some, and 800 ms
+ * cuts none, as with recordings of people who talk freely (bench/endpointing/README.md). Prompts with longer pauses are
+ * left out, because the recorded person waits there.
  */
 const PAUSE_MS = { median: 410, spread: 0.22, least: 300, most: 620, ofPrompts: 780 } as const
-/** Between digits, and once in a number between its groups. */
+/** Pauses in ms between digits. The second constant is for the single pause between two groups of a number's digits. */
 const DIGIT_GAP_MS = [40, 200] as const
 const GROUP_GAP_MS = [300, 560] as const
 const YES_NO_ASKED: Asked = { what: 'yes-no', digits: [], readBack: false }
 const DIGIT_WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
 
-/** A recording, and what was said in it; empty where that is not known. */
+/** Recording and its words; empty if the words are unknown. */
 interface Clip {
   readonly voice: Float64Array
   readonly text: string
 }
 
-/** Speech of one speaker, at one rate: trimmed, at one level. */
+/** Speech of one speaker at one rate, trimmed and at one level. */
 interface Said {
-  /** Long enough to have pauses of their own. */
+  /** Prompts that are long enough to contain a pause. */
   readonly prompts: readonly Clip[]
-  /** Without a pause. */
+  /** Sentences without a pause. */
   readonly sentences: readonly Clip[]
-  /** As short as a yes or a no. */
+  /** Words that are as short as "yes" or "no". */
   readonly words: readonly Clip[]
-  /** 0 to 9. */
+  /** Digits 0 to 9. */
   readonly digits: readonly Clip[]
 }
 
@@ -140,7 +174,7 @@ async function fliteSpeaker(rateHz: LegRateHz): Promise<(text: string, voice: nu
   }
 }
 
-/** The dialogues, with the pauses that they say. */
+/** Turns of the dialogues. Their pauses are written in the dialogues. */
 async function dialogueTurns(rateHz: LegRateHz): Promise<Turn[]> {
   const speak = await fliteSpeaker(rateHz)
   return Object.entries(DIALOGUES).flatMap(([language, all]) =>
@@ -153,12 +187,12 @@ async function dialogueTurns(rateHz: LegRateHz): Promise<Turn[]> {
   )
 }
 
-/** Its recordings that are neither digits nor letters. */
+/** Recordings of a speaker that are not digits or letters. */
 export function proseOf(speaker: Material): string[] {
   return recordings(speaker).filter((name) => !/silence|beep|tone|monkeys|digits|letters|phonetic/.test(name))
 }
 
-/** The turns of one speaker on one line, without noise. Always the same. */
+/** Turns of one speaker on one line, without noise. Each run creates the same turns. */
 async function turnsOf(speaker: Speaker, rateHz: LegRateHz): Promise<Turn[]> {
   const random = seededRandom(SPEAKERS.indexOf(speaker) + 11)
   const { prompts, sentences, words, digits } = await saidBy(speaker, rateHz)
@@ -171,21 +205,77 @@ async function turnsOf(speaker: Speaker, rateHz: LegRateHz): Promise<Turn[]> {
   }
   for (const clip of spread(sentences, SENTENCES)) turns.push(turn('sentence', [clip], rateHz))
   for (const clip of spread(words, WORDS)) turns.push(turn('yes or no', [clip], rateHz, YES_NO_ASKED))
-  for (let i = 0; i < NUMBERS; i++) {
-    const length = 4 + (i % 4)
-    const group = 1 + Math.floor(random() * (length - 1))
-    const parts: (Clip | number)[] = []
-    for (let digit = 0; digit < length; digit++) {
-      const [least, most] = digit === group ? GROUP_GAP_MS : DIGIT_GAP_MS
-      if (digit > 0) parts.push(least + random() * (most - least))
-      parts.push(pick(digits))
-    }
-    turns.push(turn('digits', parts, rateHz, { what: 'number', digits: [length], readBack: false }))
+  for (let i = 0; i < NUMBERS; i++) turns.push(number('digits', i, GROUP_GAP_MS, digits, rateHz, random))
+  for (const clip of spread(sentences, PAUSED_SENTENCES))
+    turns.push(turn('paused sentence', paused(clip, rateHz, random), rateHz))
+  for (let i = 0; i < PAUSED_NUMBERS; i++) turns.push(number('paused number', i, LONG_PAUSE_MS, digits, rateHz, random))
+  return turns
+}
+
+/**
+ * Turns of a speaker with which the end of a turn is learned, or the result is judged. Each run creates the same turns.
+ */
+async function learnedTurnsOf(speaker: Speaker, rateHz: LegRateHz): Promise<Turn[]> {
+  const random = seededRandom(SPEAKERS.indexOf(speaker) + 91)
+  const { prompts, sentences, words, digits } = await saidBy(speaker, rateHz)
+  const turns: Turn[] = spread(prompts, MONOLOGUES / 2).map((clip) => turn('monologue', [clip], rateHz))
+  for (const clip of spread(sentences, LEARNED_SENTENCES)) {
+    turns.push(turn('sentence', [clip], rateHz))
+    turns.push(turn('paused sentence', paused(clip, rateHz, random), rateHz))
+  }
+  // A short answer to an open question.
+  for (const clip of spread(words, WORDS)) turns.push(turn('sentence', [clip], rateHz))
+  for (let i = 0; i < LEARNED_NUMBERS; i++) {
+    turns.push(number('digits', i, GROUP_GAP_MS, digits, rateHz, random))
+    turns.push(number('paused number', i, LONG_PAUSE_MS, digits, rateHz, random))
   }
   return turns
 }
 
-/** @param said  recordings, and the pauses between them in milliseconds */
+/** A number of four to seven digits with a pause between its two groups. */
+function number(
+  kind: 'digits' | 'paused number',
+  i: number,
+  pause: readonly [number, number],
+  digits: readonly Clip[],
+  rateHz: LegRateHz,
+  random: () => number,
+): Turn {
+  const length = 4 + (i % 4)
+  const group = 1 + Math.floor(random() * (length - 1))
+  const parts: (Clip | number)[] = []
+  for (let digit = 0; digit < length; digit++) {
+    const [least, most] = digit === group ? pause : DIGIT_GAP_MS
+    if (digit > 0) parts.push(least + random() * (most - least))
+    parts.push(digits[Math.floor(random() * digits.length)] as Clip)
+  }
+  return turn(kind, parts, rateHz, { what: 'number', digits: [length], readBack: false })
+}
+
+/**
+ * Sentence with a long pause. The pause is at the sentence's own pause; if it has none, at one of its three quietest
+ * inner stretches, chosen at random.
+ */
+function paused({ voice }: Clip, rateHz: LegRateHz, random: () => number): (Clip | number)[] {
+  const step = frameSamples(rateHz)
+  const stretch = (QUIET_MS / FRAME_MS) * step
+  const inner = (INNER_MS / FRAME_MS) * step
+  const places: { readonly at: number; readonly power: number }[] = []
+  for (let at = inner; at + stretch <= voice.length - inner; at += step)
+    places.push({ at: at + stretch / 2, power: powerOf(voice.subarray(at, at + stretch)) })
+  const quietest: number[] = []
+  for (const { at } of places.toSorted((a, b) => a.power - b.power))
+    if (quietest.length < QUIETEST && quietest.every((other) => Math.abs(other - at) >= stretch)) quietest.push(at)
+  const at = quietest[Math.floor(random() ** 2 * quietest.length)] ?? Math.floor(voice.length / 2)
+  const [least, most] = LONG_PAUSE_MS
+  return [
+    { voice: voice.subarray(0, at), text: '' },
+    least + random() * (most - least),
+    { voice: voice.subarray(at), text: '' },
+  ]
+}
+
+/** @param said  recordings, and the pauses between them in ms */
 function turn(kind: Turn['kind'], said: readonly (Clip | number)[], rateHz: LegRateHz, asked = NOTHING_ASKED): Turn {
   const parts: SaidPart[] = []
   const sounds: Float64Array[] = []
@@ -210,15 +300,24 @@ function turn(kind: Turn['kind'], said: readonly (Clip | number)[], rateHz: LegR
   }
 }
 
-/** All turns of a speaker on a line with a noise, as the caller's path gives them to the session. */
+/**
+ * Turns of a speaker on a line with a noise, as the session receives them from the caller's path.
+ * @param learning  true: turns that are used to learn the end of a turn, or to judge the result
+ */
 export async function heardTurns(
   speaker: Speaker | 'dialogues',
   line: Line,
   noise: Noise,
   vadBank: VadBank,
+  learning = false,
 ): Promise<HeardTurn[]> {
   const rateHz: LegRateHz = line === '16 kHz' ? 16_000 : 8000
-  const turns = speaker === 'dialogues' ? await dialogueTurns(rateHz) : await turnsOf(speaker, rateHz)
+  const turns =
+    speaker === 'dialogues'
+      ? await dialogueTurns(rateHz)
+      : learning
+        ? await learnedTurnsOf(speaker, rateHz)
+        : await turnsOf(speaker, rateHz)
   const others = noise === 'babble' ? await othersThan(speaker, rateHz) : []
   return turns.map(({ clean, ...times }, i) => {
     const samples = clean.slice()
@@ -235,7 +334,7 @@ export async function heardTurns(
   })
 }
 
-/** Others in the room: the recorded people who are not speaking. */
+/** Other people in the room: the recorded people who are not speaking. */
 async function othersThan(speaker: Speaker | 'dialogues', rateHz: LegRateHz): Promise<Float64Array[]> {
   const others: Float64Array[] = []
   for (const other of RECORDED.filter((one) => one !== speaker)) {

@@ -1,13 +1,16 @@
-/** Words of a caller in one turn, after those of the agent. */
+/** One turn of a caller: the agent's words before it, and the caller's words. */
 interface DialogueTurn {
   readonly agent: string
-  /** Pauses in brackets, in milliseconds. */
+  /** Words of the caller. Numbers in brackets are pauses in ms. */
   readonly caller: string
 }
 
 export type DialogueLanguage = 'en' | 'sw' | 'mixed'
 
-/** Pauses that end a sentence and are followed by another are in them too: no word tells those from an end. */
+/**
+ * Dialogues in each language. They also contain pauses at the end of a sentence after which another sentence follows.
+ * Words alone cannot distinguish these pauses from the end of a turn.
+ */
 export const DIALOGUES: Readonly<Record<DialogueLanguage, readonly DialogueTurn[]>> = {
   en: [
     { agent: 'How can I help you?', caller: 'I want a room, and (900) a view of the lake.' },

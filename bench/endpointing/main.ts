@@ -5,14 +5,16 @@ import { benchProgress } from '../kit/progress.js'
 import { missingCrowds, missingMaterial } from '../material.js'
 import { type HeardTurn, LINES, NOISES, type Noise, SPEAKERS, type Speaker, TUNED_ON, heardTurns } from './corpus.js'
 import { ACTORS, prosodyTable } from './prosody.js'
-import { DECIDERS, type Decider, type EndingFigures, endingOf, figuresOf } from './measure.js'
+import { learnedFromRecordings } from './learned.js'
+import { DECIDERS, type Decider, type EndingFigures, SHIPPED, endingOf, figuresOf } from './measure.js'
 
-const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--words] [--json FILE] | --prosody
+const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--words] [--json FILE] | --learn | --prosody
   How often a caller is cut in a pause and how long the end of a turn takes: fixed pauses and the one that adapts, over turns of
   Debian's recorded speakers and of synthesised ones, clean and with pink noise or other people at 10 dB (bench/endpointing/README.md).
   --speaker NAME  only this one (may be given more than once): ${SPEAKERS.join(', ')}
   --words         also with the words of a streaming recogniser, where they are known, and dialogues with pauses in en, sw and both
   --quick         only the line of real calls: 8 kHz mu-law on a leg of 16 kHz
+  --learn         instead: makes agents/learned-turns.json anew, from ${TUNED_ON.join(' and ')}, judged by the recorded speaker who is held out
   --prosody       instead: how well pitch, level and length of the last syllable tell an end from a pause, of people who read and of actors`
 
 interface Row extends EndingFigures {
@@ -28,10 +30,14 @@ const OPTIONS = {
   words: { type: 'boolean', default: false },
   quick: { type: 'boolean', default: false },
   json: { type: 'string' },
+  learn: { type: 'boolean', default: false },
   prosody: { type: 'boolean', default: false },
 } satisfies Options
 
-/** Its exit code is 1 when the recordings are not installed. */
+/**
+ * Bench of endpointing. Its exit code is 1 if the recordings are not installed, or if the learned model is not better
+ * than the rules.
+ */
 export const endpointingBench = command(HELP, OPTIONS, {}, async (values) => {
   const speakers = SPEAKERS.filter((one) => values.speaker.length === 0 || values.speaker.includes(one))
   if (speakers.length < values.speaker.length || speakers.length === 0)
@@ -47,6 +53,13 @@ export const endpointingBench = command(HELP, OPTIONS, {}, async (values) => {
   if (values.prosody) {
     console.log(await prosodyTable())
     return 0
+  }
+  if (values.learn) {
+    const { learned, table, worse } = await learnedFromRecordings(await loadVoiceDetectors())
+    console.log(table)
+    if (worse !== null) console.error(`bench: nothing is written: ${worse}`)
+    else writeFileSync(SHIPPED, `${JSON.stringify(learned, null, 2)}\n`)
+    return worse === null ? 0 : 1
   }
   const rows: Row[] = []
   const { say, show, end } = benchProgress()

@@ -6,22 +6,25 @@ import { truthOf } from '../vad/corpus.js'
 import { meanOf } from '../vad/score.js'
 import { RECORDED, proseOf } from './corpus.js'
 
-/** Figures that are said to distinguish the end of a turn from a pause in it, each as it is when the voice stops; higher is more like an end. */
+/**
+ * Figures that are said to distinguish the end of a turn from a pause in it. They are measured at the moment when the
+ * voice stops. A higher value means that an end is more probable.
+ */
 export const CUES = {
-  /** Slope of the pitch's logarithm in the last 100 ms of voice, against the 200 ms before. */
+  /** Slope of the logarithm of the pitch: the last 100 ms of voice compared with the 200 ms before them. */
   'pitch falls': ({ pitch }: Stop): number => meanOf(pitch.slice(-15, -5)) - meanOf(pitch.slice(-5)),
-  /** The last 100 ms against all that the speaker has said so far. */
+  /** Pitch of the last 100 ms compared with the pitch of all earlier speech of the speaker. */
   'pitch is low': ({ pitch }: Stop): number => meanOf(pitch) - meanOf(pitch.slice(-5)),
-  /** The last 200 ms against the 400 ms before. */
+  /** Level of the last 200 ms compared with the 400 ms before them. */
   'level falls': ({ levels }: Stop): number => meanOf(levels.slice(-30, -10)) - meanOf(levels.slice(-10)),
-  /** How long the last vowel lasts. */
+  /** Duration of the last vowel. */
   'last vowel is long': ({ vowelFrames }: Stop): number => vowelFrames,
 } as const
 
-/** A voice that stops: at the end, or for a pause. */
+/** Moment at which a voice stops, at the end of a turn or in a pause. */
 interface Stop {
   readonly ends: boolean
-  /** Levels of all frames so far in dBFS, and log2 of the pitch of those that have one. */
+  /** Levels in dBFS of all frames so far. `pitch`: log2 of the pitch, of the frames that have a pitch. */
   readonly levels: readonly number[]
   readonly pitch: readonly number[]
   readonly vowelFrames: number
@@ -29,11 +32,12 @@ interface Stop {
 
 export const ACTORS = ['czech', 'dutch'] as const satisfies readonly Crowd[]
 const LINES_OF_AN_ACTOR = 1000
-/** A voice that was heard for less says nothing of what is usual for it. */
+/** Minimum number of frames with pitch. With fewer frames, the usual values of a voice are not known. */
 const PITCHED_FRAMES_MIN = 15
 
 /**
- * How well each cue tells ends from pauses, by speaker: people who read prompts, and actors in a dialogue.
+ * Table that shows, for each speaker, how well each figure distinguishes ends from pauses. The speakers are people who
+ * read prompts, and actors in a dialogue.
  * @returns a table
  */
 export async function prosodyTable(): Promise<string> {
@@ -63,7 +67,10 @@ export async function prosodyTable(): Promise<string> {
 
 const column = (text: string): string => text.padStart(20)
 
-/** Every place of a recording where its voice stops for more than 200 ms; the last is its end. */
+/**
+ * Moments of a recording at which its voice stops for more than 200 ms. The last moment is the end of the recording's
+ * speech.
+ */
 export function stopsOf(voice: Int16Array, rateHz: LegRateHz): Stop[] {
   const truth = truthOf(Float64Array.from(voice), rateHz)
   const tracker = new PitchTracker({ sampleRateHz: rateHz })
@@ -90,7 +97,7 @@ export function stopsOf(voice: Int16Array, rateHz: LegRateHz): Stop[] {
   return stops
 }
 
-/** How often the cue is higher at an end than in a pause, of all pairs: 0.5 for a cue that says nothing. */
+/** Share of all pairs in which the figure is higher at an end than in a pause. It is 0.5 if the figure is useless. */
 export function areaUnder(stops: readonly Stop[], cue: (stop: Stop) => number): number {
   const values = (ends: boolean): number[] => stops.filter((stop) => stop.ends === ends).map(cue)
   const pauses = values(false)

@@ -25,7 +25,7 @@ const PAGE_MS_MAX = 100
 const TIMES_MIN = 100
 const MEMORY_MB_MAX = 64
 const TRIES = 5
-/** The calls begin one after the other. */
+/** Start time of the first call. The calls begin one after another. */
 const FIRST_MS = Date.parse('2026-08-20T00:00:00Z')
 const EVERY_MS = 7777
 const MB = 1024 * 1024
@@ -86,7 +86,7 @@ function make(folder: string, records: number, seed: number): void {
 
 async function measure(folder: string, records: number): Promise<number> {
   const before = process.memoryUsage().rss
-  const finder = new CallFinder([folder], createLog({ level: 'warn' }), {})
+  const finder = new CallFinder([folder], createLog({ level: 'warn' }), {}, () => records)
   let peak = before
   const fromMs = performance.now()
   const find = async (search: CallSearch): Promise<number> => {

@@ -3,30 +3,35 @@ import type { AfterStream } from '../../src/carrier/choices.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
 import { until } from '../../test/support/until.js'
 
-/** Something that goes wrong under live calls, or is done to them. */
+/** Fault during live calls, or an operator's action on these calls. */
 export interface Fault {
   readonly name: string
   readonly fleet: FleetOptions
   readonly afterStream: AfterStream
-  /** After this the carrier tries a refused connection once more; absent: as for any other fault. */
+  /** Time in ms after which the carrier tries a refused connection once more; if absent, the default for all faults. */
   readonly connectRetryMs?: number
   /**
-   * Whose streams it breaks, by how their callers are to hear the agent again; null where no stream may break. All others
-   * must not notice it.
+   * Way in which callers whose streams break must hear the agent again; null if no stream may break. All other callers
+   * must not notice the fault.
    */
   readonly breaks: 'resumed' | 'rung' | null
-  /** The fleet takes `--calls` and no more; three quarters of them are live before. */
+  /**
+   * True: the fleet has capacity for exactly `--calls` calls. Three quarters of these calls are live before the fault.
+   */
   readonly full?: true
-  /** Calls that each node takes beyond its share of `--calls`. */
+  /** Number of calls that each node can take in addition to its share of `--calls`. */
   readonly room?: number
-  /** How long its callers may wait for the agent, and the carrier for an answer; absent: as for any other fault. */
+  /**
+   * Maximum time in ms that callers may wait for the agent, and that the carrier may wait for an answer; if absent, the
+   * default for all faults.
+   */
   readonly backMsMax?: number
   /**
-   * @param calls  those that were live before
-   * @param everyone  these, and who has come since
-   * @param arrive  rings for so long, ten times a second. One `node`: as it is fuller than the others, it claims these
-   *   calls for them; else the balancer chooses
-   * @returns the calls whose streams it breaks
+   * @param calls  calls that were live before the fault
+   * @param everyone  these calls, and all calls that have come later
+   * @param arrive  rings for this time, with ten calls per second. If `node` is given, this node claims the calls for
+   * the other nodes, because it is fuller. Otherwise the balancer chooses the node
+   * @returns the calls whose streams the fault breaks
    */
   happens(
     fleet: Fleet,
@@ -36,24 +41,31 @@ export interface Fault {
   ): Promise<readonly FleetCall[]>
 }
 
-/** How long the fleet has for bringing its callers back. */
+/** Time limit in ms in which the fleet must bring its callers back. */
 const BACK_MS = 16_000
-/** The same of most faults, so that one fleet meets with them one after the other. */
+/** Options that most faults have in common, so that these faults run on one fleet, one after another. */
 export const CONTINUES: FleetOptions = { env: { SAUTIKIT_AFTER_STREAM: 'continues' } }
 
-/** A carrier waits this long for the answer to a webhook, and so does the balancer for a gateway. */
+/** Time in ms for which a carrier waits for the answer to a webhook. The balancer waits equally long for a gateway. */
 const ASKED_MS = 10_000
 const STARTED_AFTER_MS = 2000
-/** How long callers come quickly while a node stands still: a gateway's slots are bounded. */
+/**
+ * Duration in ms for which callers arrive quickly while a node is paused. It is limited because a gateway's capacity is
+ * limited.
+ */
 const PAUSED_ARRIVALS_MS = 5000
-/** Calls that were opened while the store did not answer are claimed with the next heartbeat, and kept a second later. */
+/**
+ * Time in ms for recovery. Calls that were opened while the store did not answer are claimed with the next heartbeat,
+ * and stored a second later.
+ */
 const CAUGHT_UP_MS = 5000
 
 export const FAULTS: readonly Fault[] = [
   steady('each node restarted in turn', CONTINUES, async (fleet, _, everyone) => {
     for (const node of fleet.nodes) {
       const exit = node.drain()
-      // Its callers come to their ends, one after the other, also those whom it took before it knew of the signal.
+      // Callers of the node hang up one after another, including callers that the node accepted before it received the
+      // signal.
       const left = new Set<FleetCall>()
       const leaving = setInterval(() => {
         const call = everyone().find((one) => one.owners.at(-1) === node.name && !left.has(one))
@@ -183,11 +195,11 @@ export const FAULTS: readonly Fault[] = [
   ),
   {
     name: 'the Redis master and a node killed at once',
-    // Not the fleet of the failover below: its master is then gone.
+    // A separate fleet is used, because a failover below loses the master of this fleet.
     fleet: { sentinel: true },
     afterStream: 'continues',
     breaks: 'resumed',
-    // The Sentinel's own time is a part of it.
+    // The limit includes the time that the Sentinel itself needs.
     backMsMax: 20_000,
     happens: async ({ nodes, redis }, calls) => {
       const [victim] = nodes as readonly [FleetNode]
@@ -227,10 +239,10 @@ export const FAULTS: readonly Fault[] = [
       'a full fleet at 150 % load, whose refused callers leave later than the others',
       CONTINUES,
       async (_, calls, _everyone, arrive) => {
-        // As many again: a quarter finds a place.
+        // The same number of calls comes again. A quarter of these calls gets capacity.
         await arrive(calls.length * 100)
         await sleep(2000)
-        // Slots are free when the carrier says that the refused ones have left.
+        // Capacity becomes free when the carrier has reported that the refused callers left.
         for (const call of calls) call.hangUp()
         await Promise.all(calls.map(({ done }) => done))
         await sleep(1500)
@@ -315,7 +327,7 @@ function restarted(name: string, fleet: FleetOptions): Fault {
     fleet,
     afterStream: 'continues',
     breaks: 'resumed',
-    // The gateways' own start is a part of it.
+    // The limit includes the start of the gateways.
     backMsMax: ASKED_MS + 3000,
     happens: async ({ nodes }, calls) => {
       await Promise.all(nodes.map((node) => node.kill()))
@@ -349,7 +361,10 @@ async function away(redis: Fleet['redis'], ms: number): Promise<void> {
   await sleep(3000)
 }
 
-/** Waits until each of these calls has a second stream, and long enough to hear it; calls that get none are counted later. */
+/**
+ * Waits until each of these calls has a second stream, and long enough to hear the agent. Calls without a second stream
+ * are counted later.
+ */
 async function cameBack(calls: readonly FleetCall[]): Promise<void> {
   await until(() => calls.every(({ owners }) => owners.length > 1), BACK_MS, 'second streams').catch(() => undefined)
   await sleep(3000)

@@ -29,34 +29,39 @@ const HELP = `npm run bench -- --fleet [--calls N] [--nodes N] [--seconds S] [--
   --seed N       of who calls then, and for how long (default 1)
   --json FILE    where results go (default bench/results/)`
 
-/** A run that takes longer has failed. The longest takes 60 s, and twice that on a busy machine. */
+/** Time limit in ms of a run. The longest run takes 60 s, or twice as long on a busy machine. */
 const RUN_MS_MAX = 180_000
-/** The targets. */
+/** Targets. */
 const GAP_MS_MORE = 40
 const RESUMED_MS_MAX = 3000
 const RUNG_MS_MAX = 15_000
-/** How long a record of a call that is over may take, also where its node has just been started again. */
+/** Maximum time in ms until an ended call has its record, even if its node has just been started again. */
 const RECORDS_MS_MAX = 20_000
-/** How long its messages may take: those whose node was lost with them wait for another one to take them up. */
+/** Maximum time in ms until a call's messages arrive. Messages of a lost node wait until another node claims them. */
 const MESSAGES_MS_MAX = 30_000
 const WEBHOOK_P99_MS_MAX = 1000
-/** How long a new caller may ring while a node stands still. */
+/** Maximum time in ms for which a new caller hears ringing while a node is paused. */
 const RINGING_P99_MS_MAX = 800
 
 interface Row {
   readonly fault: string
-  /** Time of the whole run, with the start of its fleet. */
+  /** Duration in s of the whole run, including the start of its fleet. */
   readonly seconds: number
   readonly calls: number
-  /** Streams that were to break, and calls among them whose callers heard the agent again, or were rung. */
+  /**
+   * Number of streams that the fault had to break, and number of calls among these whose callers heard the agent again
+   * or were rung.
+   */
   readonly broken: number
   readonly back: number
-  /** Calls that no fault concerned, and whose stream broke all the same. */
+  /** Number of calls that the fault should not have affected, and number of these whose stream broke. */
   readonly cut: number
-  /** The longest time without the agent's sound of those calls, and how much longer than without a fault. */
+  /** Longest time in ms without the agent's sound in these calls, and how much longer it is than without a fault. */
   readonly gapMs: number
   readonly gapMoreMs: number | null
-  /** From the carrier's question to the agent's sound; from the kill to the ring for callers that are rung. */
+  /**
+   * Time in ms from the carrier's question to the agent's sound. For callers who are rung: from the kill to the ring.
+   */
   readonly backMs: { readonly p50: number; readonly max: number } | null
   readonly webhooks: {
     readonly count: number
@@ -65,20 +70,23 @@ interface Row {
     readonly p99Ms: number
     readonly maxMs: number
   }
-  /** First webhooks of calls that came while it happened: the 99th percentile. */
+  /** 99th percentile of the time in ms until the first webhook was answered, for calls that came during the fault. */
   readonly ringingP99Ms: number
-  /** Callers who were turned away, and those of them whom a node has as a call all the same. */
+  /** Number of refused callers, and number of these for whom a node has a call nevertheless. */
   readonly refused: number
   readonly ghosts: number
-  /** Final records of these calls, in the folders of all nodes: calls without one, and calls with several. */
+  /**
+   * Final records of these calls, in the folders of all nodes: number of calls without a record, and number of calls
+   * with several records.
+   */
   readonly records: { readonly missing: number; readonly several: number }
-  /** Messages of these calls that their receiver did not get. */
+  /** Number of messages of these calls that did not arrive at their receiver. */
   readonly messagesMissing: number
-  /** Each target that was missed, in words; none: all were met. */
+  /** Targets that were missed, as text; empty if all targets were met. */
   readonly missed: readonly string[]
 }
 
-/** The fleet under faults. */
+/** Bench of the fleet under faults. */
 export const fleetBench = judged(
   'fleet',
   HELP,
@@ -142,7 +150,7 @@ export const fleetBench = judged(
   },
 )
 
-/** @throws Error after `ms`; what goes on then is of no use any more */
+/** @throws Error after `ms`. Work that is still running then is useless */
 async function within<T>(run: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
@@ -151,10 +159,10 @@ async function within<T>(run: Promise<T>, ms: number): Promise<T> {
   return Promise.race([run, late]).finally(() => clearTimeout(timer))
 }
 
-/** Callers who were not brought back, of whom the nodes' log lines are shown. */
+/** Maximum number of callers who were not brought back and whose log lines at the nodes are printed. */
 const AWAY_SHOWN_MAX = 3
 
-/** The fleet of the moment. Faults that want the same one share it, because a start takes longer than most faults. */
+/** Current fleet. Faults that need an equal fleet share it, because a start takes longer than most faults. */
 class Fleets {
   readonly #nodes: number
   readonly #receiver: CountingReceiver
@@ -218,7 +226,7 @@ async function underFault(
   const how = { afterStream, ...(connectRetryMs !== undefined && { connectRetryMs }) }
   const calls = await fleet.calls(fault.full === true ? Math.floor(count * 0.75) : count, how)
   await sleep(2000)
-  // Callers keep coming while it happens.
+  // Callers also arrive during the fault.
   const all = [...calls]
   const arrivals = setInterval(() => all.push(fleet.call(how)), 1000)
   const happenedMs = performance.now()
@@ -232,7 +240,7 @@ async function underFault(
   const results = await ended(all)
   const lost = results.filter(({ callSid }) => broken.some((call) => call.callSid === callSid))
   const refused = fault.full === true ? results.filter(({ streams }) => streams.length === 0) : []
-  // A caller who came while the balancer was away may have lost a stream as well.
+  // A caller who came while the balancer was down may also have lost a stream.
   const concerned = (result: SimulatedCallResult): boolean => lost.includes(result) || refused.includes(result)
   const others = results.filter((result) => !concerned(result) && !(broken.length === calls.length))
   const ringing = results
@@ -254,7 +262,7 @@ async function underFault(
   return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results, kept, arrived, fault.backMsMax)
 }
 
-/** Callers without a stream whom a node has as a call. */
+/** Number of callers without a stream for whom a node has a call. */
 async function ghostsOf({ nodes }: Fleet, refused: readonly SimulatedCallResult[]): Promise<number> {
   await sleep(1000)
   const lists = await Promise.all(
@@ -263,7 +271,7 @@ async function ghostsOf({ nodes }: Fleet, refused: readonly SimulatedCallResult[
         string,
         { callSid: string; outcome?: string }[]
       >
-      // A refused caller has a record that says so.
+      // The record of a refused caller has this outcome.
       return [...(live ?? []), ...(ended ?? []).filter(({ outcome }) => outcome !== 'refused')].map(
         ({ callSid }) => callSid,
       )
@@ -272,7 +280,7 @@ async function ghostsOf({ nodes }: Fleet, refused: readonly SimulatedCallResult[
   return refused.filter(({ callSid }) => lists.flat().includes(callSid)).length
 }
 
-/** Final records and messages of calls that had a stream; it may take a while until they are there. */
+/** Final records and messages of calls that had a stream. They may arrive some time later. */
 async function keptOf(
   { nodes }: Fleet,
   receiver: CountingReceiver,
@@ -283,7 +291,7 @@ async function keptOf(
   const complete = (): boolean => {
     written = new Map()
     for (const node of nodes)
-      // One to which the carrier's details were added is written again.
+      // If the carrier's details are added to a record, the record is written again.
       for (const callSid of new Set(node.finalRecords()))
         written.set(callSid, [...(written.get(callSid) ?? []), node.name])
     return taken.every(({ callSid }) => written.has(callSid))
@@ -301,7 +309,7 @@ async function keptOf(
   return { records: { missing: missing.length, several: several.length }, messagesMissing: unsent.length }
 }
 
-/** Shows where messages are that have not come: late, or lost. */
+/** Prints the location of each missing message, which shows if it is late or lost. */
 async function showUnsent(nodes: readonly FleetNode[], unsent: readonly string[]): Promise<void> {
   const waiting = await Promise.all(
     nodes.map(async (node) => {
@@ -326,7 +334,7 @@ async function ended(calls: readonly FleetCall[]): Promise<readonly SimulatedCal
   return Promise.all(calls.map(({ done }) => done))
 }
 
-/** How long after the fault each of these callers was rung: milliseconds, for those who were. */
+/** Times in ms after the fault at which callers were rung, for those of these callers who were rung. */
 function rung(fleet: Fleet, broken: readonly FleetCall[], happenedMs: number): readonly number[] {
   return broken.flatMap(({ callSid }) => {
     const asked = fleet.carrier.seen.find(({ idempotencyKey }) => idempotencyKey === `recover-${callSid}`)
@@ -399,12 +407,12 @@ function rowOf(
   }
 }
 
-/** As `resumedMs`; null also for a caller whose last stream did not last until they hung up. */
+/** Time as in `resumedMs`. It is also null if the caller's last stream ended before the caller hung up. */
 function backAfterMs(result: SimulatedCallResult): number | null {
   return result.streams.at(-1)?.closedBy === 'carrier' ? resumedMs(result) : null
 }
 
-/** The carrier's actions for a caller who did not hear the agent again. */
+/** Prints the carrier's actions in the call of a caller who did not hear the agent again. */
 function example(lost: readonly SimulatedCallResult[], breaks: Fault['breaks']): string {
   const one = lost.find((result) => breaks === 'rung' || backAfterMs(result) === null)
   const webhooks = one?.webhooks.map(
@@ -433,7 +441,7 @@ function failed(fault: Fault, thrown: unknown): Omit<Row, 'seconds'> {
   }
 }
 
-/** A run that was just made, so that a bench that is cut off has said something. */
+/** Line about a run that has ended. It is printed at once, so that an interrupted bench has also printed results. */
 function lineOf({
   seconds,
   calls,
@@ -479,7 +487,7 @@ function tableOf(rows: readonly Row[]): string[] {
   )
 }
 
-/** Nearest rank, in whole milliseconds; 0 of nothing. */
+/** Percentile by nearest rank, in whole milliseconds; 0 without values. */
 function percentile(values: readonly number[], percent: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return Math.round(sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0)

@@ -6,25 +6,32 @@ import { promisify } from 'node:util'
 import { packageRoot } from '../../src/config/package-root.js'
 import type { NodeProgram } from '../../test/support/fleet.js'
 import { WrongOption } from '../kit/command.js'
+import { faultsOf } from './mended.js'
+import type { OldFault } from './mended.js'
 
 const run = promisify(execFile)
 
 /** A commit of this repository, built. */
 export interface OtherVersion extends NodeProgram {
-  /** Its whole hash. */
+  /** Full hash of the commit. */
   readonly commit: string
+  /** Faults of this commit that the current version has corrected. */
+  readonly faults: ReadonlySet<OldFault>
 }
 
-/** Settings of an editor of agents. A version from before ADR 27 would refuse them. */
+/** Settings for editing agents. A version from before ADR 27 would refuse these settings. */
 export const EDITS = { AGENTS_EDIT: 'true', AGENTS_WATCH: 'true' }
 
 /**
- * Builds a commit in a folder of its own below the system's folder for temporary files, where the next run finds it. It has the
- * packages of this checkout where it wants the same ones; otherwise `npm ci` installs its own.
- * @throws WrongOption where there is no such commit
+ * Builds a commit in a separate folder in the system's folder for temporary files, where the next run finds the build.
+ * The build uses the packages of this checkout if it needs the same packages. Otherwise `npm ci` installs them.
+ * @throws WrongOption if the commit does not exist; Error if the current version has a fault that `mended.ts` lists
  */
 export async function builtVersion(name: string, say: (line: string) => void): Promise<OtherVersion> {
   const root = packageRoot()
+  const unmended = [...faultsOf(root)]
+  if (unmended.length > 0)
+    throw new Error(`bench/fleet/mended.ts has a text that src has no more: ${unmended.join(', ')}`)
   let commit: string
   try {
     const { stdout } = await run('git', ['rev-parse', '--verify', '--quiet', '--end-of-options', `${name}^{commit}`], {
@@ -38,9 +45,11 @@ export async function builtVersion(name: string, say: (line: string) => void): P
   const main = join(folder, 'dist/src/cli/main.js')
   const built = (): OtherVersion => {
     const edits = readFileSync(join(folder, 'docs/CONFIGURATION.md'), 'utf8').includes('`AGENTS_EDIT`')
-    return { commit, main, env: edits ? EDITS : {} }
+    return { commit, main, env: edits ? EDITS : {}, faults: faultsOf(folder) }
   }
-  if (existsSync(main)) return built()
+  // The checkout from which it uses the packages may have been deleted.
+  if (existsSync(main) && existsSync(join(folder, 'node_modules'))) return built()
+  rmSync(folder, { recursive: true, force: true })
   say(`builds ${commit.slice(0, 8)}`)
   const making = `${folder}.${process.pid}`
   mkdirSync(making, { mode: 0o700 })
@@ -59,7 +68,7 @@ export async function builtVersion(name: string, say: (line: string) => void): P
   return built()
 }
 
-/** Which packages a checkout installs, and in which versions. */
+/** Packages, with their versions, that a checkout installs. */
 function packagesOf(folder: string): string {
   const lock = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')) as {
     readonly packages: Readonly<Record<string, { readonly version?: string }>>

@@ -3,24 +3,24 @@ import { table } from '../terminal.js'
 
 interface Load {
   readonly operations: number
-  /** Both ways. */
+  /** Bytes in both directions. */
   readonly bytes: number
-  /** Time of Redis' processor. */
+  /** CPU time of Redis in ms. */
   readonly cpuMs: number
 }
 
-/** Load of a fleet on Redis. */
+/** Load that a fleet causes on Redis. */
 export interface StoreLoad {
-  /** Load of each node in a second, without calls. */
+  /** Load per node and second, without calls. */
   readonly idle: Load
-  /** Load of each live call in a second. */
+  /** Load per live call and second. */
   readonly live: Load
-  /** Load of each call, once. */
+  /** Load per call, once in its life. */
   readonly arrival: Load
   readonly end: Load
-  /** Memory of Redis that a live call takes. */
+  /** Memory in bytes that a live call needs in Redis. */
   readonly memoryBytes: number
-  /** Nodes in this measurement: a heartbeat reads those of all. */
+  /** Number of nodes in this measurement. It is needed because a heartbeat reads the records of all nodes. */
   readonly nodes: number
 }
 
@@ -31,7 +31,7 @@ interface Reading extends Load {
   readonly memoryBytes: number
 }
 
-/** Reads Redis' own counters at the beginning of each phase of a run. */
+/** Reads the counters of Redis at the start of each phase of a run. */
 export class StoreMeter {
   readonly #redis: RedisServer
   readonly #at = new Map<Phase, Reading>()
@@ -53,7 +53,7 @@ export class StoreMeter {
     })
   }
 
-  /** The requests, a node, a call and a second at a time. All phases must have been marked. */
+  /** Load per node, per call and per second. Call `mark` for all phases first. */
   load(nodes: number, calls: number): StoreLoad {
     const idle = this.#between('idle', 'arriving')
     const live = this.#between('live', 'ending')
@@ -69,7 +69,7 @@ export class StoreMeter {
     return {
       idle: each((name) => idle[name] / idle.seconds / nodes),
       live: perSecond,
-      // While calls arrive, half of them are live on average.
+      // While calls are arriving, half of them are live on average.
       arrival: beyond('arriving', 'live', perSecond),
       end: beyond('ending', 'over', null),
       memoryBytes: Math.max(0, this.#of('ending').memoryBytes - this.#of('arriving').memoryBytes) / calls,
@@ -93,27 +93,31 @@ function each(of: (name: keyof Load) => number): Load {
   return { operations: of('operations'), bytes: of('bytes'), cpuMs: of('cpuMs') }
 }
 
-/** Calls that one node of deploy/kubernetes.yaml takes, and how long a call is on average. */
+/**
+ * Number of calls that one node in deploy/kubernetes.yaml accepts. The second constant is the average duration of a
+ * call in s.
+ */
 const CALLS_PER_NODE = 100
 const CALL_S = 180
 
-/** The same for a fleet with that number of calls at once, each of three minutes. */
+/** Load of a fleet with this number of live calls. Each call takes three minutes. */
 export function forFleetOf(calls: number, load: StoreLoad, nodes = Math.ceil(calls / CALLS_PER_NODE)) {
   const of = (name: keyof Load): number =>
     calls * (load.live[name] + (load.arrival[name] + load.end[name]) / CALL_S) +
-    // Each heartbeat reads the records of all nodes: its bytes and its time grow with their number.
+    // Each heartbeat reads the records of all nodes. So its bytes and its time grow with the number of nodes.
     nodes * load.idle[name] * (name === 'operations' ? 1 : nodes / load.nodes)
   return {
     calls,
     nodes,
     ...each(of),
-    // Redis' own housekeeping is most of the processor that a few nodes take: it says nothing about many.
+    // With only a few nodes, most of the CPU time is Redis' own housekeeping. So this CPU time cannot be scaled to many
+    // nodes.
     cpuMs: nodes === load.nodes ? of('cpuMs') : null,
     memoryBytes: calls * load.memoryBytes,
   }
 }
 
-/** As a bench prints it. */
+/** Lines of the report about the load. */
 export function loadLines(load: StoreLoad, sizes: readonly ReturnType<typeof forFleetOf>[]): string[] {
   const line = (what: string, { operations, bytes, cpuMs }: StoreLoad['idle']): string[] => [
     what,

@@ -58,7 +58,7 @@ export const storeBench = command(HELP, { store: { type: 'boolean' } }, WHOLES, 
   }
 })
 
-/** A node's heartbeat and its keeper, with calls that speak once a second. */
+/** Node with a heartbeat and a keeper. Its calls change once a second. */
 class Node {
   readonly keeper: CallKeeper
   readonly #store: Awaited<ReturnType<typeof connectRedis>>

@@ -6,9 +6,9 @@ import { optionsFromEnvironment, tellParent } from '../kit/process.js'
 export interface FloodOptions {
   readonly kind: FloodKind
   readonly port: number
-  /** The address that it comes from; loopback has many. */
+  /** Source address. Loopback has many addresses. */
   readonly from: string
-  /** Bits on the wire above TCP; what is not read by the gateway does not count. */
+  /** Rate in Mbit/s on the wire above TCP. Data that the gateway does not read is not counted. */
   readonly mbit: number
   readonly seconds: number
 }
@@ -21,12 +21,12 @@ export interface FloodReport {
   readonly connections: number
 }
 
-/** Connections at once of each kind. */
+/** Number of simultaneous connections of each kind. */
 const CONNECTIONS: Readonly<Record<FloodKind, number>> = { gets: 8, posts: 32, bodies: 200, heads: 2200, ops: 4 }
-/** New connections in one step of STEP_MS, so that the flooder itself has time to write. */
+/** Maximum number of new connections in one step of STEP_MS, so that the flooder still has time to write. */
 const CONNECTS_PER_STEP = 20
 const STEP_MS = 10
-/** A connection that takes nothing waits with this much. */
+/** Maximum number of bytes that wait on a connection that does not accept data. */
 const WAITING_BYTES_MAX = 256 * 1024
 
 const options = optionsFromEnvironment<FloodOptions>('BENCH_FLOOD')
@@ -41,7 +41,7 @@ function open(): void {
   socket.on('error', () => socket.destroy())
   socket.on('close', () => sockets.delete(socket))
   if (options.kind === 'ops')
-    socket.pause() // its answers are never read
+    socket.pause() // the answers on this connection are never read
   else socket.resume()
   if (options.kind === 'heads') socket.write('POST /voice/tone HTTP/1.1\r\nHost: a\r\n')
 }
@@ -55,7 +55,7 @@ function post(body: string): string {
   )
 }
 
-/** About as many bytes, of whole requests. */
+/** Complete requests with about this number of bytes in total. */
 function requests(bytes: number): string {
   const one = {
     gets: () => 'GET /x HTTP/1.1\r\nHost: a\r\n\r\n',

@@ -34,15 +34,15 @@ const FRAME_MS = 20
 const WEBHOOK_EVERY_MS = 100
 const NEW_CALL_EVERY_MS = 500
 const GREETING_WAIT_MS = 10_000
-/** A sample above this is no silence. */
+/** Level of a sample above which a frame is not silent. */
 const LOUD = 200
-/** Before a flood is measured, and after it is over. */
+/** Time in ms between the start of a flood and the measurement, and after the end of the flood. */
 const SETTLE_MS = 500
-/** The targets of floods from an address of their own. */
+/** Targets of floods that come from a separate address. */
 const FRAMES_KEPT_MIN = 0.99
 const GAP_MS_MAX = 60
 const WEBHOOK_MS_MAX = 250
-/** The bound of file descriptors in the flood of half-open heads. */
+/** Maximum number of file descriptors in the flood of incomplete request heads. */
 const OPEN_FILES = 2048
 
 interface Flood {
@@ -51,7 +51,7 @@ interface Flood {
   readonly from: string
   readonly mbits: readonly number[]
   readonly openFiles?: number
-  /** False: shown, without a target. */
+  /** True if the run has targets; false if its figures are only shown. */
   readonly judged: boolean
 }
 
@@ -76,20 +76,20 @@ const FLOODS: readonly Flood[] = [
 interface Row {
   readonly flood: string
   readonly mbit: number
-  /** Mbit that the flooder could write, and the connections that it needed. */
+  /** Mbit that the flooder was able to write, and number of connections that it needed for this. */
   readonly sentMbit: number
   readonly connections: number
-  /** Frames that callers got, of those that the run's time has. */
+  /** Share of the frames in the run's time that callers received. */
   readonly framesKept: number
   readonly gapMs: number
   readonly webhooks: { readonly count: number; readonly failed: number; readonly p50Ms: number; readonly p99Ms: number }
-  /** Calls that rang meanwhile, and of them those whose audio socket opened. */
+  /** Number of calls that rang during the run, and number of these whose audio socket opened. */
   readonly newCalls: { readonly rung: number; readonly opened: number }
   readonly rssMb: number
   readonly missed: readonly string[]
 }
 
-/** Live calls under floods. */
+/** Bench of live calls during floods. */
 export const floodBench = judged(
   'flood',
   HELP,
@@ -122,7 +122,7 @@ export const floodBench = judged(
   },
 )
 
-/** One run: a flood, or none (`mbit` 0 of a flood that has a rate). */
+/** Makes one run. It has a flood, or no flood (`mbit` 0 for a flood with a rate). */
 async function run(target: Target, flood: Flood, mbit: number, seconds: number): Promise<Row> {
   const none = flood.name.startsWith('none')
   const port = flood.kind === 'ops' ? target.opsPort : target.port
@@ -166,7 +166,7 @@ function missesOf({ framesKept, gapMs, webhooks, newCalls }: Measured): readonly
   ]
 }
 
-/** A caller's end of an audio socket: sends silence, and notes when frames come. */
+/** Caller's end of an audio socket. It sends silence, and records the arrival times of frames. */
 interface Caller {
   readonly socket: WebSocket
   frames: number
@@ -174,7 +174,7 @@ interface Caller {
   gapMs: number
 }
 
-/** A gateway as `mkondo serve` runs it, and its calls. */
+/** Gateway in the form of `mkondo serve`, and its calls. */
 export class Target {
   readonly port: number
   readonly opsPort: number
@@ -196,8 +196,9 @@ export class Target {
   }
 
   /**
-   * @param more  settings beside those of the flood
-   * @param agents  agents beside `tone`, by name: all speak a tone, and have this in their files besides
+   * @param more  additional settings, besides the settings of the flood
+   * @param agents  additional agents besides `tone`, by name. All of them speak a tone; the values are further fields of
+   * their files
    */
   static async start(
     openFiles: number | undefined,
@@ -235,7 +236,7 @@ export class Target {
     return new Target(gateway, folder, JSON.parse(line) as { port: number; ops_port: number })
   }
 
-  /** Rings calls, and waits until all their agents are heard. */
+  /** Rings calls, and waits until the agents of all of them are heard. */
   async ring(count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
       const socket = await this.#call()
@@ -253,7 +254,10 @@ export class Target {
     await until(() => this.#callers.every(({ frames }) => frames > 50), 30_000, 'the agents to be heard')
   }
 
-  /** @param endsEachMs  not null: so often a call begins, and ends as the carrier says it */
+  /**
+   * @param endsEachMs  if not null: in each interval of this length in ms, one call begins and then ends with the
+   * carrier's event
+   */
   async measure(seconds: number, endsEachMs: number | null = null): Promise<Measured> {
     const fromMs = performance.now()
     for (const caller of this.#callers) Object.assign(caller, { frames: 0, lastMs: fromMs, gapMs: 0 })
@@ -302,7 +306,10 @@ export class Target {
     }
   }
 
-  /** Rings `agent`, and hangs up when it is heard. @returns the time from the webhook to its first loud frame */
+  /**
+   * Rings `agent`, and hangs up when the agent is heard.
+   * @returns the time in ms from the webhook to the first loud frame
+   */
   async greetingMs(agent: string): Promise<number> {
     const sid = this.#newSid()
     const atMs = performance.now()
@@ -334,7 +341,10 @@ export class Target {
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  /** A signed event on a connection of its own. @returns its status */
+  /**
+   * Sends a signed event on its own connection.
+   * @returns the status of the answer
+   */
   #event(sid = this.#newSid()): Promise<number> {
     const body = JSON.stringify({ ...ringing(sid), callSessionState: 'Completed' })
     return new Promise((resolve, reject) => {
@@ -367,11 +377,11 @@ export class Target {
     })
   }
 
-  /** Rings a call and opens its audio socket; null when either failed. */
+  /** Rings a call and opens its audio socket; null if one of these failed. */
   async #call(sid = this.#newSid(), agent = 'tone'): Promise<WebSocket | null> {
     try {
       const url = `http://${CARRIER}:${this.port}/voice/${agent}`
-      // Each caller has a number: one number has a few calls only.
+      // Each caller has its own number, because a number may have only a few calls.
       const form = { ...ringing(sid), callerNumber: `+2547${String(this.#sids).padStart(8, '0')}` }
       const answer = await post(url, { form, sign: { secret: SECRET } })
       return answer.status === 200 ? await openSocket(attribute(answer.text, 'url')) : null
@@ -409,7 +419,7 @@ function tableOf(rows: readonly Row[]): string[] {
   )
 }
 
-/** Results for callers and the carrier. */
+/** Results as callers and the carrier experienced them. */
 export function measuredColumns() {
   return [
     ['frames kept', ({ framesKept }: Measured) => `${(framesKept * 100).toFixed(1)} %`],

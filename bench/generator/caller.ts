@@ -10,7 +10,7 @@ import type { LineEcho } from './line-echo.js'
 import { FrameReader, type Line, maskedFrame, OPCODE } from './lines.js'
 import { MARKER_EVERY_FRAMES, TALK_FRAMES, placeInPeriod, talkFrame } from './signal.js'
 
-/** Context that all callers of a generator share. */
+/** Objects that all callers of a generator use. */
 export interface SharedByCallers {
   readonly line: Line
   readonly counts: AudioCounts
@@ -18,38 +18,44 @@ export interface SharedByCallers {
   readonly audio: ReceivedAudioOptions
   readonly tone: Int16Array
   readonly marker: Int16Array
-  /** Masked frames of the caller's speech, in order. */
+  /** Frames of the caller's speech, in their order and already masked. */
   readonly speech: readonly Buffer[]
-  /** Speech of a caller by schedule (`talkFrame`), as samples; empty where callers say nothing. */
+  /** Samples of the speech of a caller who talks by the schedule (`talkFrame`); empty if callers do not talk. */
   readonly talk: readonly Int16Array[]
-  /** Speech comes back this much later. */
+  /** Time in ms after which a caller's speech comes back. */
   readonly answerAfterMs: number
   readonly conversation: {
-    /** A period of masked frames; all callers have the same. */
+    /** Masked frames of one period. They are the same for all callers. */
     readonly frames: readonly Buffer[]
     readonly answer: Int16Array
-    /** From the end of a turn to its answer, without what the way takes; null where the server decides when a turn ends. */
+    /**
+     * Time in ms from the end of a turn to its answer, without transmission delay; null if the server itself decides
+     * when a turn ends.
+     */
     readonly answerDueMs: number | null
   } | null
-  /** The audio of one call in this number is judged; of the others frames are counted. */
+  /** One call in this number is judged by its audio. In all other calls, frames are only counted. */
   readonly truthEvery: number
-  /** Share of the time in which those others send. */
+  /** Percentage of the time in which calls that are not judged send audio. */
   readonly dutyPercent: number
   framesSent: number
 }
 
-/** A call that sends for a part of the time does so in one piece of each second, so that no server takes its line for dead. */
+/**
+ * Period, in frames, of a call that sends only for a part of the time. It sends once in each second, so that servers do
+ * not regard its line as dead.
+ */
 const DUTY_EVERY_FRAMES = 50
 const DUTY_STEP_FRAMES = 17
-/** In this time what is said has come back. */
+/** Time in ms in which audio must come back after it was sent. */
 const ECHO_MS = 400
-/** A caller is silent for half a second before it speaks: the backend connects meanwhile. */
+/** Number of silent frames before a caller speaks (half a second). The backend connects in this time. */
 const SILENT_FRAMES = 25
 
-// Payloads are looked at as samples: bytes of any alignment are moved here first.
+// Aligned buffer into which payloads are copied, so that they can be read as samples.
 const scratch = new Int16Array(64 * 1024)
 
-/** One simulated caller: sends a frame at each turn of the wheel and listens to what comes back. */
+/** Simulated caller. It sends a frame in each turn of the wheel, and judges the audio that comes back. */
 export class Caller implements Spoke {
   readonly received: ReceivedAudio | HeardAnswers | CountedFrames
   framesSent = 0
@@ -66,13 +72,16 @@ export class Caller implements Spoke {
   #silentFrames = 0
   #socket: Socket | null = null
   #finished = false
-  /** Frames that the line holds back, in order. */
+  /** Frames that the line is delaying, in their order. */
   readonly #held: Buffer[] = []
   #speechAt = -1
-  /** Due time of the first frame that was sent, and when it would be answered if the way took no time. */
+  /**
+   * Due time of the first frame that was sent, and time at which the answer to this frame would come without
+   * transmission delay.
+   */
   #startMs = NaN
 
-  /** @param number  its place among the callers of a run: when it talks */
+  /** @param number index among the callers of a run. It decides when this caller talks */
   constructor(
     shared: SharedByCallers,
     name: string,
@@ -102,14 +111,14 @@ export class Caller implements Spoke {
             echo !== null,
           )
     this.#reader = new FrameReader((opcode, bytes, from, to) => this.#frame(opcode, bytes, from, to))
-    // Buffers of its own: the number of each frame is written into them.
+    // Each caller has its own buffers, because each frame's number is written into them.
     this.#tone = shared.line.frame(shared.tone, name)
     this.#marker = shared.line.frame(shared.marker, name)
     this.#silence = shared.line.frame(new Int16Array(shared.tone.length), name)
     this.#talk = shared.talk.map((samples) => shared.line.frame(samples, name))
   }
 
-  /** The socket is open: from the next turn on frames are sent. */
+  /** Called when the socket is open. Frames are sent from the next turn of the wheel on. */
   opened(socket: Socket, greeting: readonly Buffer[]): void {
     this.#socket = socket
     for (const frame of greeting) socket.write(frame)
@@ -124,7 +133,7 @@ export class Caller implements Spoke {
     this.#socket = null
   }
 
-  /** Sends nothing more. */
+  /** Stops sending. */
   finish(): void {
     this.#finished = true
     this.received.finish(machineMs())
@@ -161,7 +170,8 @@ export class Caller implements Spoke {
     }
     for (const late of this.#held) socket.write(late)
     this.#held.length = 0
-    // Bytes that the kernel did not take are kept by reference, and ours are written over at the next turn.
+    // The kernel did not accept these bytes. They are kept by reference, so they must be copied: this caller's buffers
+    // are overwritten in the next turn.
     socket.write(socket.writableLength > 0 ? Buffer.from(frame) : frame)
     if (dueMs >= shared.counts.windowStartMs && dueMs < shared.counts.windowEndMs) {
       recordMs(shared.lateness, machineMs() - dueMs)
@@ -190,7 +200,10 @@ export class Caller implements Spoke {
     return this.#next()
   }
 
-  /** A caller whose audio is not judged sends for a part of the time only, where the machine is too small for more. */
+  /**
+   * True while a caller whose audio is not judged does not send. These callers send less because the machine is too
+   * small for more.
+   */
   #rests(): boolean {
     if (!(this.received instanceof CountedFrames)) return false
     const place = (this.framesSent + this.#number * DUTY_STEP_FRAMES) % DUTY_EVERY_FRAMES
@@ -245,16 +258,19 @@ export class Caller implements Spoke {
   }
 }
 
-/** How often a caller interrupts, and for how long it speaks. */
+/** Time in ms between two interruptions by a caller. The second constant is their duration in ms. */
 const INTERRUPT_EVERY_MS = 4000
 export const SPEECH_MS = 800
-/** Share of frames at which the line stalls, and for how long at most: later than any playout waits for nothing. */
+/**
+ * Share of frames at which the line stalls. The second constant is the maximum duration of a stall in ms. Playout never
+ * waits as long as this.
+ */
 const STALL_SHARE = 0.005
 const STALL_FRAMES_MAX = 3
 
 /**
- * Behaviour of the line and the caller at level L3, from a seed: one frame in two hundred begins a stall of 20 to 60 ms,
- * after which what was held back comes at once, so that one frame in a hundred is late; and every four seconds the
+ * Behaviour of the line and the caller at level L3, drawn with a seed. One frame in two hundred starts a stall of 20 to
+ * 60 ms. After a stall, the delayed frames come all at once, so one frame in a hundred is late. Every four seconds the
  * caller speaks over the agent.
  */
 export class Interruptions {
@@ -266,7 +282,7 @@ export class Interruptions {
     this.#random = seededRandom(seed)
   }
 
-  /** True if the frame that is due now is held back. */
+  /** True if the line delays the frame that is due now. */
   hold(): boolean {
     if (this.#stallFrames > 0) {
       this.#stallFrames--
@@ -276,10 +292,13 @@ export class Interruptions {
     return this.#stallFrames > 0
   }
 
-  /** True if the caller begins to speak with the frame due at `dueMs`; `startMs` was its first. */
+  /**
+   * True if the caller starts to speak with the frame that is due at `dueMs`. `startMs` is the due time of the caller's
+   * first frame.
+   */
   begins(dueMs: number, startMs: number): boolean {
     if (Number.isNaN(this.#nextMs)) {
-      // Callers are spread over the period, on the grid of their frames, and let the agent begin.
+      // Callers are spread over the period, in steps of whole frames. The agent speaks first.
       const frames = Math.floor(this.#random() * (INTERRUPT_EVERY_MS / FRAME_MS))
       this.#nextMs = startMs + 2000 + frames * FRAME_MS
     }
@@ -289,15 +308,15 @@ export class Interruptions {
   }
 }
 
-/** An item on the wheel: called once in each turn, when its slot is due. */
+/** Entry on the wheel. It is called once in each turn, when its slot is due. */
 interface Spoke {
   due(dueMs: number): void
 }
 
 /**
- * One timer for all calls: a turn of 20 ms in slots of 1 ms, each due at `origin + n` ms whatever happened before. A
- * slot that comes late is made up at once and its calls see the time at which it was due, not at which it came: so
- * no delay of the generator, and none of the server, moves a later frame.
+ * One timer for all calls. A turn of 20 ms has slots of 1 ms, each due at `origin + n` ms. If a slot is late, it is
+ * processed at once, and its calls still get its due time. So a delay of the generator or the server never moves later
+ * frames.
  */
 export class Wheel {
   readonly #slots: Spoke[][] = Array.from({ length: FRAME_MS }, () => [])
@@ -316,7 +335,10 @@ export class Wheel {
     this.#timer = null
   }
 
-  /** Adds a call where few are: each next one 7 slots on, so that any number is spread over the turn. */
+  /**
+   * Adds a call to a slot with few calls. Each new call is 7 slots after the previous call, so that any number of calls
+   * is spread over the turn.
+   */
   add(spoke: Spoke): void {
     const slot = this.#next
     this.#next = (this.#next + 7) % FRAME_MS

@@ -8,32 +8,36 @@ import type { Coding } from '../protocol.js'
 import { MARKER_HZ, TALK_EVERY_FRAMES, TALK_FRAMES, TALK_PEAK, TONE_PEAK, speechFrames, toneFrame } from './signal.js'
 
 /**
- * The shape of a call at L2-prod, over and over: 2 s of the caller, 2 s of the agent, 1 s of silence. The caller's turn
- * begins and ends with a tone of one frame, so that the model can say how much of it came. The agent's answer is the same
- * each time, so that the generator can compare every sample.
+ * Shape of a call at L2-prod, which is repeated: 2 s of the caller, 2 s of the agent, 1 s of silence. The caller's turn
+ * begins and ends with a tone of one frame, so that the model can measure how much of the turn it received. The agent's
+ * answer is always the same, so that the generator can compare every sample.
  */
-/** Silence after which the model takes a turn for over, as OpenAI's `server_vad` does by default; and how long it thinks. */
+/**
+ * Silence in ms after which the model ends a turn, as OpenAI's `server_vad` does by default. The second constant is the
+ * time in ms that the model then thinks.
+ */
 export const END_OF_TURN_MS = 500
 export const THINK_MS = 300
-/** The same of a cascade, which ends turns by itself: what its recogniser, its language model and its voice take of it. */
+/** Times in ms of a cascade's recogniser, language model and voice. A cascade ends turns itself. */
 export const SERVICES_MS = { stt: 50, llm: 150, tts: 100 } as const
 export const ANSWER_MS = 2000
 /**
- * OpenAI documents frames of 200 ms for the audio of its realtime translation. Its other realtime models send their audio
- * faster than real time and give no size: four times as fast, here.
+ * Duration in ms of a message of the model. For the audio of its realtime translation, OpenAI documents frames of 200
+ * ms. For its other realtime models it does not document a size; these send audio faster than real time. Here they send
+ * four times as fast as real time.
  */
 export const DELTA_MS = 200
 export const DELTA_EVERY_MS = 50
-/** Duration of a caller's turn, as the model hears it. */
+/** Duration in ms of a caller's turn, as the model measures it. */
 export const TURN_MS = TALK_FRAMES * FRAME_MS
 
 const MODEL_RATE_HZ = 24_000
 export const ANSWER_WORDS =
   'Your order is on its way to you, and it should be there this afternoon between four and six.'
-/** -60 dBFS and less: a quiet line. */
+/** Peak of the noise of a quiet line: -60 dBFS or less. */
 const NOISE_PEAK = 30
 
-/** A period of the caller's frames, from the first of its turn on. */
+/** The caller's frames of one period, starting with the first frame of the turn. */
 export async function callerFrames(rateHz: LegRateHz): Promise<readonly Int16Array[]> {
   const beep = toneFrame(rateHz, MARKER_HZ).map((sample) => (sample * TALK_PEAK) / TONE_PEAK)
   const words = await speechFrames(rateHz, TURN_MS - 2 * FRAME_MS, undefined, TALK_PEAK)
@@ -44,7 +48,7 @@ export async function callerFrames(rateHz: LegRateHz): Promise<readonly Int16Arr
   return [beep, ...words, beep, ...noise]
 }
 
-/** The agent's answer as the model says it: the bytes of 24 kHz PCM, or of G.711. */
+/** Agent's answer in the form in which the model sends it: bytes of PCM at 24 kHz, or of G.711. */
 export async function modelAnswer(coding: Coding): Promise<Uint8Array> {
   if (coding === 'pcm') return bytesOfSamples(through(await resamplers(), await spoken(16_000), 16_000, MODEL_RATE_HZ))
   const narrow = await spoken(8000)
@@ -53,7 +57,7 @@ export async function modelAnswer(coding: Coding): Promise<Uint8Array> {
   return coded
 }
 
-/** The same as the caller hears it where nothing is lost: G.711 is passed on as it is. */
+/** Agent's answer in the form in which the caller hears it if nothing is lost. G.711 is passed on unchanged. */
 export async function answerToHear(rateHz: LegRateHz, coding: Coding): Promise<Int16Array> {
   const said = await modelAnswer(coding)
   if (coding === 'pcm') return through(await resamplers(), samplesOf(said), MODEL_RATE_HZ, rateHz)
@@ -62,7 +66,10 @@ export async function answerToHear(rateHz: LegRateHz, coding: Coding): Promise<I
   return heard
 }
 
-/** The agent's answer as a voice of a cascade says it, at the rate of the leg: the caller hears it sample by sample. */
+/**
+ * Agent's answer in the form in which the voice of a cascade sends it, at the rate of the leg. The caller hears the
+ * same samples.
+ */
 export async function voiceAnswer(rateHz: LegRateHz): Promise<Int16Array> {
   return spoken(rateHz)
 }

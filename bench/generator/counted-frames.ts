@@ -1,11 +1,14 @@
 import type { AudioCounts } from './received-audio.js'
 
-/** Frames that come back on a call whose audio is not judged: with thousands of calls, only some are, in full. */
+/**
+ * Counts frames that come back on a call whose audio is not judged. With thousands of calls, only some calls are judged
+ * completely.
+ */
 export class CountedFrames {
   readonly #counts: AudioCounts
   readonly #frame: number
 
-  /** @param frame  samples of 20 ms */
+  /** @param frame  number of samples in 20 ms */
   constructor(frame: number, counts: AudioCounts) {
     this.#counts = counts
     this.#frame = frame
@@ -17,6 +20,6 @@ export class CountedFrames {
   }
 
   finish(): void {
-    /* nothing is judged */
+    /* no audio is judged */
   }
 }

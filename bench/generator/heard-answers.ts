@@ -4,19 +4,22 @@ import { recordMs } from '../kit/histogram.js'
 import { ANSWER_MS, END_OF_TURN_MS, THINK_MS } from './conversation.js'
 import { type AudioCounts, GAP_MS, POOR_SNR_DB, SNRS_KEPT } from './received-audio.js'
 
-/** After a pause of this length the next audio is another answer. */
+/** Pause in ms after which further audio counts as another answer. */
 const PAUSE_MS = 400
-/** From the end of a turn an answer has begun by then, or it never comes. */
+/** Time in ms from the end of a turn in which its answer must begin. Otherwise the answer counts as missing. */
 const ANSWER_WITHIN_MS = END_OF_TURN_MS + THINK_MS + 1000
-/** Filters and the start of playout may move an answer by this much, against the audio that is expected. */
+/**
+ * Maximum number of samples by which an answer may be shifted against the expected audio. Filters and the start of
+ * playout cause this shift.
+ */
 const LAG_MAX = 400
-/** Where the lag is found: in the middle of words. */
+/** Index of the frame at which the shift is measured. It is in the middle of words. */
 const LAG_FROM_FRAME = 20
 const LAG_FRAMES = 4
-/** A frame softer than this says nothing of the way: samples are whole numbers. */
+/** Power of a frame below which the frame is too soft to be judged, because samples are whole numbers. */
 const AUDIBLE_POWER = 100 * 100
 
-/** Listens to the answers on one call, and compares them with what the model said, sample by sample. */
+/** Judges the answers on one call. Compares each answer with the model's answer, sample by sample. */
 export class HeardAnswers {
   readonly #expected: Int16Array
   readonly #counts: AudioCounts
@@ -30,9 +33,9 @@ export class HeardAnswers {
   #lag = 0
 
   /**
-   * @param expected  what an answer sounds like where nothing is lost
-   * @param dueMs  from the end of a turn to its answer, without what the way takes. Null: nobody can say; then the wait is
-   * given as a whole
+   * @param expected  samples of an answer without losses
+   * @param dueMs  time in ms from the end of a turn to its answer, without transmission delay. If it is null because
+   * this time is unknown, the whole wait is reported
    */
   constructor(
     rateHz: LegRateHz,
@@ -47,7 +50,7 @@ export class HeardAnswers {
     this.#answer = new Int16Array(expected.length + 50 * this.#frame)
   }
 
-  /** The last frame of a turn was due at `dueMs`: its answer follows. */
+  /** Called when the last frame of a turn is sent, with its due time `dueMs`. The answer to the turn follows. */
   turnEnds(dueMs: number): void {
     this.#settle()
     this.#unanswered(dueMs)
@@ -79,13 +82,13 @@ export class HeardAnswers {
     if (this.#inWindow(arrivalMs)) counts.framesReceived += count / this.#frame
   }
 
-  /** Nothing more is sent: an answer that is not over is left out. */
+  /** Called when sending has ended. An answer that is not complete is left out. */
   finish(nowMs: number): void {
     if (this.#got >= this.#expected.length - this.#frame) this.#settle()
     this.#unanswered(nowMs)
   }
 
-  /** A turn whose answer never came has lost all of its frames. */
+  /** Counts all frames of a turn's answer as lost, if the answer never came. */
   #unanswered(nowMs: number): void {
     const counts = this.#counts
     if (this.#turnEndedMs >= counts.windowStartMs && nowMs - this.#turnEndedMs > ANSWER_WITHIN_MS)
@@ -98,7 +101,7 @@ export class HeardAnswers {
     this.#got = 0
     if (got === 0 || !this.#inWindow(this.#beganMs)) return
     const counts = this.#counts
-    // After its last word a gateway may send silence, and the filters end a little later.
+    // After its last word, a gateway may send silence. The filters also end a little later than the word.
     const later = audibleEnd(this.#answer, got) - audibleEnd(this.#expected, this.#expected.length)
     const frames = Math.round(later / this.#frame)
     if (frames > 0) counts.framesAdded += frames
@@ -112,7 +115,7 @@ export class HeardAnswers {
       if (counts.snrsDb.length < SNRS_KEPT) counts.snrsDb.push(snrDb)
     }
     counts.blocksPoor += poor
-    // An answer that is right is one marker.
+    // A correct answer is counted as one marker.
     if (poor === 0) counts.markersSeen++
   }
 
@@ -128,7 +131,7 @@ export class HeardAnswers {
     this.#lag = bestLag
   }
 
-  /** dB of what was expected in these frames over what is different. */
+  /** Ratio in dB between the expected signal in these frames and its difference from the received signal. */
   #snrDb(fromFrame: number, frames: number): number {
     const from = fromFrame * this.#frame
     const count = frames * this.#frame
@@ -145,7 +148,7 @@ export class HeardAnswers {
   }
 }
 
-/** Behind the last audible sample of the first `count`. */
+/** Index after the last audible sample among the first `count` samples. */
 function audibleEnd(pcm: Int16Array, count: number): number {
   return pcm.subarray(0, count).findLastIndex((sample) => sample * sample > AUDIBLE_POWER) + 1
 }

@@ -1,33 +1,36 @@
 import { FRAME_MS, frameSamples, msToSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 
-/** The line's echo of our speech: 20 dB softer, this long after it was played. */
+/**
+ * Gain of the line's echo of our speech: 20 dB softer. The second constant is the delay in ms of the echo after the
+ * speech was played.
+ */
 const ECHO_GAIN = 0.1
 const ECHO_DELAY_MS = 180
-/** Audio that a server may send ahead of time; more is not played. */
+/** Maximum duration in ms of audio that a server may send ahead of time. Further audio is not played. */
 const AHEAD_MS_MAX = 500
 
-/** True if caller number `caller` has an echo, when `percent` of the callers have one: spread evenly. */
+/** True if caller number `caller` has an echo. The `percent` of callers that have an echo are spread evenly. */
 export function hasLineEcho(caller: number, percent: number): boolean {
   return Math.floor(((caller + 1) * percent) / 100) > Math.floor((caller * percent) / 100)
 }
 
 /**
- * The far end of a call whose line has an echo: plays what comes in real time, and gives the caller's frames what comes
- * back of it. On a mixed line the carrier also puts what it plays into them, as it is.
+ * Far end of a call whose line has an echo. It plays received audio in real time, and adds the echo to the caller's
+ * frames. On a mixed line, the carrier also adds the played audio, unchanged.
  */
 export class LineEcho {
   readonly #frame: number
   readonly #delay: number
   readonly #gain: number
   readonly #isMixed: boolean
-  /** A line of time: what was played, what is to be played, and silence where there was nothing to play. */
+  /** Samples in order of time: samples that were played, samples that will be played, and silence in gaps. */
   readonly #line: Int16Array
   readonly #back: Int16Array
   #written = 0
   #played = 0
 
-  /** @param isMixed  the carrier puts what it plays into the caller's audio */
+  /** @param isMixed  true: the carrier mixes the played audio into the caller's audio */
   constructor(rateHz: LegRateHz, echoes = true, isMixed = false) {
     this.#frame = frameSamples(rateHz)
     this.#gain = echoes ? ECHO_GAIN : 0
@@ -37,18 +40,21 @@ export class LineEcho {
     this.#back = new Int16Array(this.#frame)
   }
 
-  /** Audio that came for the caller. */
+  /** Accepts audio for the caller. */
   heard(samples: Int16Array, count: number): void {
     const room = this.#line.length - this.#delay - this.#frame - (this.#written - this.#played)
     for (let i = 0; i < Math.min(count, room); i++) this.#put(samples[i] as number)
   }
 
-  /** Throws audio away that is not played yet. */
+  /** Discards audio that has not been played yet. */
   cleared(): void {
     this.#written = this.#played
   }
 
-  /** Plays a frame. @returns what comes back of earlier ones meanwhile; valid until the next call */
+  /**
+   * Plays a frame.
+   * @returns the echo of earlier frames in this frame's time; valid until the next call
+   */
   play(): Int16Array {
     const line = this.#line
     while (this.#written < this.#played + this.#frame) this.#put(0)

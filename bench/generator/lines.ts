@@ -9,18 +9,23 @@ type HeardText =
   | { readonly type: 'reply'; readonly frame: Buffer }
   | { readonly type: 'other' }
 
-/** How audio lies in messages: as raw samples, or in Twilio's JSON. */
+/** Form of audio in messages: raw samples, or the JSON of Twilio. */
 export interface Line {
   readonly rateHz: LegRateHz
-  /** One masked message with these samples; the caller owns it and may number it. */
+  /**
+   * Creates one masked message with these samples. The calling code owns the message and may write a number into it.
+   */
   frame(samples: Int16Array, call: string): Buffer
   /** Writes the number of the frame into a message. */
   number(frame: Buffer, number: number): void
-  /** Puts samples on top of those of a message, but not on its number. @returns a copy; null where the line cannot */
+  /**
+   * Adds samples to the samples of a message, except where the message has its number.
+   * @returns a copy; null if the line does not support this
+   */
   withSamples(frame: Buffer, added: Int16Array): Buffer | null
-  /** Messages that a call begins with. */
+  /** Messages that are sent at the start of a call. */
   greeting(call: string): readonly Buffer[]
-  /** Copies the samples of a binary message. @returns how many. */
+  /** Copies the samples of a binary message. @returns the number of samples */
   samples(bytes: Buffer, from: number, to: number, out: Int16Array): number
   text(bytes: Buffer, from: number, to: number, out: Int16Array): HeardText
 }
@@ -80,7 +85,7 @@ class PcmLine implements Line {
   }
 }
 
-/** Digits of the timestamp, with leading zeros, so that it can be written over in place. */
+/** Number of digits of the timestamp, with leading zeros, so that it can be overwritten in place. */
 const TIMESTAMP_DIGITS = 10
 
 class TwilioLine implements Line {
@@ -125,7 +130,7 @@ class TwilioLine implements Line {
     ].map((message) => maskedFrame(OPCODE.text, Buffer.from(JSON.stringify(message))))
   }
 
-  /** Whoever takes this line listens to no echo. */
+  /** This line does not support echoes. */
   withSamples(): null {
     return null
   }
@@ -141,7 +146,8 @@ class TwilioLine implements Line {
       const audio = Buffer.from(text.slice(at + 11, text.indexOf('"', at + 11)), 'base64')
       return { type: 'audio', samples: decodeMuLaw(audio, out) }
     }
-    // A mark comes back when the audio before it was played; nobody waits for it here.
+    // Answers a mark at once. A carrier would answer it after playing the audio before the mark; the bench does not
+    // wait for this.
     if (text.includes('"mark"')) return { type: 'reply', frame: maskedFrame(OPCODE.text, Buffer.from(text)) }
     return text.includes('"clear"') ? { type: 'clear' } : { type: 'other' }
   }
@@ -149,9 +155,12 @@ class TwilioLine implements Line {
 
 const TIMESTAMP_AT = '{"event":"media","media":{"timestamp":"'.length
 
-/** Client frames that are masked once and server frames that are taken apart without a copy where they lie whole. */
+/**
+ * WebSocket frames of this bench. Frames of the client are masked only once. Frames of the server are read without a
+ * copy if they are complete in the buffer.
+ */
 
-/** Any key is right as long as it is not the server's to predict; nothing here needs to be secret. */
+/** Mask of frames. Masking only needs a key that the server cannot predict; the key need not be secret here. */
 export const MASK: readonly number[] = [0x5a, 0xc3, 0x19, 0x7e]
 
 export const OPCODE = { text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const
@@ -173,22 +182,23 @@ export function maskedFrame(opcode: Opcode, payload: Uint8Array): Buffer {
   return frame
 }
 
-/** Writes `value` as little-endian u32 at byte `at` of a masked frame's payload; `at` is a multiple of 4. */
+/** Writes `value` as a little-endian u32 at byte `at` of the payload of a masked frame. `at` is a multiple of 4. */
 export function patchMasked(frame: Buffer, headerBytes: number, at: number, value: number): void {
   for (let i = 0; i < 4; i++) frame[headerBytes + at + i] = ((value >>> (8 * i)) & 0xff) ^ (MASK[i] as number)
 }
 
-/** Writes one byte at `at` of a masked frame's payload. */
+/** Writes one byte at `at` of the payload of a masked frame. */
 function patchMaskedByte(frame: Buffer, headerBytes: number, at: number, value: number): void {
   frame[headerBytes + at] = value ^ (MASK[at & 3] as number)
 }
 
-/** Longest frame that a server may send; more is a broken stream. */
+/** Maximum size in bytes of a server's frame. A larger frame means that the stream is damaged. */
 const FRAME_BYTES_MAX = 1024 * 1024
 
 /**
- * Takes the bytes of a server apart. `onFrame` gets the payload as a part of a buffer, valid only during the call.
- * Fragmented messages are not put together: no server here sends any, and one that does fails loudly.
+ * Splits a server's bytes into frames. `onFrame` gets the payload as a part of a buffer, which is valid only during the
+ * call. Fragmented messages are not joined, because the servers of this bench do not send them. A fragmented message
+ * causes an error.
  */
 export class FrameReader {
   #rest: Buffer = Buffer.alloc(0)
@@ -198,7 +208,7 @@ export class FrameReader {
     this.#onFrame = onFrame
   }
 
-  /** @param bytes may be overwritten after the call */
+  /** @param bytes may be overwritten after this call */
   push(bytes: Buffer): void {
     const data = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes])
     let at = 0
@@ -222,7 +232,7 @@ export class FrameReader {
       this.#onFrame(first & 0x0f, data, at + header, at + header + length)
       at += header + length
     }
-    // The rest is copied: the socket's buffer is used again.
+    // The remaining bytes are copied, because the buffer of the socket is used again.
     this.#rest = at === data.length ? Buffer.alloc(0) : Buffer.from(data.subarray(at))
   }
 }

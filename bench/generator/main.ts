@@ -13,14 +13,14 @@ import { askForStream, closeWebhooks, freshConnections, openSocket, overTls } fr
 import { MARKER_HZ, TONE_HZ, speechFrames, talkFrames, toneFrame } from './signal.js'
 
 /**
- * The load generator: one process, one timer, all its calls. Knows nothing of what it measures; the same for the
- * gateway and for every peer.
+ * Load generator: one process with one timer for all its calls. It does not know which subject is measured. It is the
+ * same for the gateway and for every peer.
  */
 const options = optionsFromEnvironment<GeneratorOptions>('BENCH_GENERATOR')
 endWithParent()
 if (options.freshWebhooks) freshConnections()
 if (options.tls) overTls()
-// Whatever is forgotten elsewhere: this process does not outlive its time.
+// Safeguard: at its time limit, this process always ends.
 setTimeout(() => process.exit(4), options.lifeMs)
 
 const OPENING_AT_ONCE = 8
@@ -75,7 +75,7 @@ async function open(wanted: number): Promise<void> {
         await openOne(options.firstCall + index)
       } catch (thrown) {
         failures.push(messageOf(thrown))
-        // A server that refuses one call refuses the next: no storm.
+        // If a server refuses one call, it will refuse the next call too. So no further calls are tried.
         if (failures.length >= FAILURES_TOLD) return
       }
     }
@@ -84,7 +84,7 @@ async function open(wanted: number): Promise<void> {
   tellParent({ type: 'opened', calls: callers.length, failures } satisfies FromGenerator)
 }
 
-/** Echo of the gateway's speech on a call; null for none. */
+/** Echo of the gateway's speech on a call; null if the line has no echo. */
 function farEnd(index: number): LineEcho | null {
   const echoes = hasLineEcho(index, options.lineEchoPercent)
   const isMixed = options.track === 'both_tracks'
@@ -116,7 +116,7 @@ async function openOne(index: number): Promise<void> {
   wheel.add(caller)
 }
 
-/** Frames whose answer is still on its way when the last was sent. */
+/** Time in ms for answers that have not arrived when the last frame is sent. */
 const DRAIN_MS = 400
 
 function finish(): void {
@@ -132,7 +132,8 @@ function finish(): void {
 }
 
 function result(windowMs: number): GeneratorResult {
-  // A message that was not yet full when the caller fell silent never left, and what the backend still held was not said.
+  // Not counted as lost: when the caller fell silent, an incomplete message was never sent, and audio that the backend
+  // still had did not come back.
   const unsent = (options.messageFrames ?? FOLLOWING_MESSAGE_MS_MAX / FRAME_MS) - 1 + options.answerAfterMs / FRAME_MS
   let framesLost = counts.framesLost
   if (options.level !== 'L3') {

@@ -15,18 +15,21 @@ let agent: Agent = new Agent({ keepAlive: true, maxSockets: 8 })
 
 let tls = false
 
-/** The server speaks TLS. Its certificate is of the bench's own making and not looked at. */
+/** Makes the generator use TLS. The bench creates the server's certificate, so the certificate is not checked. */
 export function overTls(): void {
   tls = true
   agent = new TlsAgent({ keepAlive: true, maxSockets: 8, rejectUnauthorized: false })
 }
 
-/** A connection for each webhook, in place of a few that are used again and again. */
+/** Opens a new connection for each webhook. Otherwise a few connections are reused. */
 export function freshConnections(): void {
   agent = new Agent({ keepAlive: false, maxSockets: 8 })
 }
 
-/** Where a call's audio goes, asked for as the carrier does: the webhook of a ringing call and its XML. */
+/**
+ * URL for the audio of a call. It is requested in the way of the carrier: with the webhook of a ringing call, from the
+ * XML in the answer.
+ */
 export async function askForStream(port: number, callSid: string): Promise<URL> {
   const body = new URLSearchParams({
     sessionId: callSid,
@@ -76,10 +79,13 @@ function post(port: number, path: string, body: string): Promise<string> {
   })
 }
 
-/** All reads of this process land here; a call's bytes are used up before the next read. */
+/** Buffer for all reads of this process. The bytes of a call are processed before the next read. */
 const readBuffer = Buffer.allocUnsafe(256 * 1024)
 
-/** One opened audio socket; from the upgrade on its bytes go to `onBytes`, valid only during the call. */
+/**
+ * Opens one audio socket. After the upgrade, the socket's bytes are given to `onBytes`; they are valid only during that
+ * call.
+ */
 export function openSocket(
   port: number,
   target: string,

@@ -9,11 +9,14 @@ import type { Heard, SineTable } from './signal.js'
 
 /** Counts and latencies of all calls of a generator. */
 export interface AudioCounts {
-  /** Times of the machine clock between which frames count; Infinity while there is no window. */
+  /** Times on the machine clock between which frames are counted; Infinity while there is no window. */
   windowStartMs: number
   windowEndMs: number
   framesReceived: number
-  /** Sent and never heard, and heard and never sent, in the window. */
+  /**
+   * `framesLost`: number of frames in the window that were sent but never received. `framesAdded`: number that were
+   * received but never sent.
+   */
   framesLost: number
   framesAdded: number
   markersSeen: number
@@ -50,45 +53,65 @@ export function newAudioCounts(): AudioCounts {
 
 export interface ReceivedAudioOptions {
   readonly rateHz: LegRateHz
-  /** Sent frames carry their number (`SEQUENCE_AT`), and come back bit by bit. */
+  /** True if each frame contains its number (`SEQUENCE_AT`) and comes back unchanged. */
   readonly sequence: boolean
-  /** Interruptions and late frames are part of the schedule: frames do not come back one for one. */
+  /**
+   * True if interruptions and late frames are part of the schedule. Then a received frame cannot be assigned to each
+   * sent frame.
+   */
   readonly interrupted: boolean
-  /** Null where the number of frames in a message follows the call. */
+  /** Number of frames in a message; null if this number changes during the call. */
   readonly messageFrames: number | null
 }
 
-/** A stop in the agent's speech longer than this is heard as a gap. */
+/** Pause in ms of the agent's speech above which a caller hears a gap. */
 export const GAP_MS = 40
-/** Share of a frame at which its number lies, and at which it is listened to; see `block`. */
+/**
+ * Position of a frame's number in the frame, as a share of its length. The second constant is the position at which the
+ * frame's kind is recognised; see `block`.
+ */
 const SEQUENCE_AT = 0.5
 const LISTEN_AT = 0.75
-/** Frames that come within this time of each other were sent together. */
+/** Maximum difference in ms between the arrival times of frames that count as sent together. */
 const TOGETHER_MS = 2
-/** A gateway that sends ahead of time, at each tick of 5 ms, holds a frame back while the caller has this much to play. */
+/**
+ * Minimum duration in ms of audio that the caller still has to play for a frame to count as delayed by the gateway's
+ * pacing. The gateway sends ahead of time, at each tick of 5 ms.
+ */
 const PACED_FROM_MS = PLAYOUT_LEAD_MS_16K - FRAME_MS - 5 - TOGETHER_MS
 const FOLLOWING_FRAMES_MAX = FOLLOWING_MESSAGE_MS_MAX / FRAME_MS
-/** A second of memory, and the fewest frames that tell which of them was the last of a message. */
+/**
+ * Share of the averages that remains after each second. The second constant is the minimum number of frames from which
+ * the last position in a message is found.
+ */
 const PHASE_MEMORY = 0.94
 const PHASE_FRAMES_MIN = 12
 const SNR_EVERY_FRAMES = 5
 export const SNRS_KEPT = 20_000
-/** Poor: worse than any telephone codec. */
+/** Signal-to-noise ratio in dB below which audio is poor. Every telephone codec is better. */
 export const POOR_SNR_DB = 30
-/** The agent was silent and speaks again: shorter than the stand-in backend thinks. */
+/**
+ * Silence in ms after which the agent's speech counts as new speech. It is shorter than the thinking time of the
+ * stand-in backend.
+ */
 const TURN_SILENCE_MS = 300
-/** An interruption that has not stopped the agent after this has failed. */
+/** Time in ms in which an interruption must stop the agent. Otherwise the interruption has failed. */
 const STOP_WITHIN_MS = 1500
 
 /**
- * Listens to what comes back on one call. Samples are cut into frames as they were sent: the first that is not
- * silent answers the first that was sent, and from there on count, numbers and markers must agree.
+ * Judges the audio that comes back on one call. Samples are cut into frames in the same way as they were sent: the
+ * first frame that is not silent is the answer to the first sent frame. From then on, count, numbers and markers must
+ * match.
  *
- * A frame has arrived when its middle sample has: filters that hold a few samples back do not count as a frame late.
+ * A frame has arrived when its middle sample has arrived. So a filter that delays a few samples does not make a frame
+ * late.
  */
 export class ReceivedAudio {
   framesHeard = 0
-  /** Due time of the first frame that was sent, and when it would be answered if the way took no time. */
+  /**
+   * Due time of the first frame that was sent, and time at which the answer to this frame would come without
+   * transmission delay.
+   */
   startMs = NaN
   readonly #counts: AudioCounts
   readonly #options: ReceivedAudioOptions
@@ -99,36 +122,40 @@ export class ReceivedAudio {
   readonly #talker: number | null
   readonly #echoes: boolean
   readonly #twoCosines: number
-  /** Where the line has an echo: the best block since the last marker. */
+  /** Highest signal-to-noise ratio of a frame since the last marker, used if the line has an echo. */
   #bestSnrDb = -Infinity
   #filled = 0
   #blockArrivalMs = 0
-  /** How far numbers of sent frames have run ahead of the count of heard ones. */
+  /** Difference between the numbers of the sent frames and the count of the received frames. */
   #slip = 0
-  /** Frames of the message that comes in, when the last of them came, and how long its last one took. */
+  /**
+   * `#together`: number of frames of the current message. `#togetherMs`: arrival time of the last of these frames.
+   * `#togetherWholeMs`: delay of the last frame of the message.
+   */
   #together = 0
   #togetherMs = -Infinity
   #togetherWholeMs = 0
-  /** More frames of that message, which come later because the carrier had no room. */
+  /** Number of further frames of this message. They come later because the carrier's buffer was full. */
   #heldBack = 0
-  /** Audio that the caller had to play when the last frame came. */
+  /** Duration in ms of audio that the caller still had to play when the last frame came. */
   #leftMs = 0
-  /** End of the audio that the caller has to play. */
+  /** Time in ms at which the caller's audio ends. */
   #playEndMs = NaN
-  /** The schedule explains that nothing comes: an interruption, or the end. */
+  /** True if the schedule explains missing audio: by an interruption, or by the end of the call. */
   #excused = false
   #excusedUntilMs = -Infinity
   #lastContentMs = -Infinity
   #inMarker = false
   #interruptedAtMs = NaN
-  /** Waiting by place in a message, to learn which frame is its last. */
+  /** Waits of frames, by position in a message. They are used to find which position is the last in a message. */
   readonly #phaseSumMs: Float64Array
   readonly #phaseCount: Float64Array
   #lastPhase = -1
 
   /**
-   * @param talker  the caller's number where it talks by schedule (`talkFrame`); null where it does not
-   * @param echoes  the line has an echo: it puts the marker before last, 20 dB softer, into some frames of the tone
+   * @param talker  the caller's number if the caller talks by the schedule (`talkFrame`); null otherwise
+   * @param echoes  true: the line has an echo, which adds the last marker but one, 20 dB softer, to some frames of the
+   * tone
    */
   constructor(
     options: ReceivedAudioOptions,
@@ -150,7 +177,7 @@ export class ReceivedAudio {
     this.#phaseCount = new Float64Array(options.messageFrames ?? 0)
   }
 
-  /** Samples of one message; only read during the call. */
+  /** Judges the samples of one message. They are only read during this call. */
   audio(samples: Int16Array, count: number, arrivalMs: number): void {
     if (this.#options.interrupted) this.#watchSpeech(samples, count, arrivalMs)
     const middle = this.#frame / 2
@@ -167,7 +194,7 @@ export class ReceivedAudio {
     }
   }
 
-  /** The carrier got the command to throw away its buffer. */
+  /** Called when the carrier is ordered to discard its buffer. */
   cleared(nowMs: number): void {
     if (Number.isNaN(this.#interruptedAtMs)) return
     this.#counts.bargeIns.cleared++
@@ -175,24 +202,27 @@ export class ReceivedAudio {
     this.#playEndMs = nowMs
   }
 
-  /** The caller begins to speak over the agent; `spokenMs` is the time of the first voiced sample. */
+  /** Called when the caller starts to speak over the agent. `spokenMs` is the time of the first voiced sample. */
   interrupts(spokenMs: number): void {
     this.#settleInterruption(spokenMs)
     this.#excused = true
-    // Nothing to stop when the agent has not been heard just now.
+    // If the agent was not audible just before, there is nothing to stop.
     if (spokenMs - this.#lastContentMs > 100 || spokenMs < this.#counts.windowStartMs) return
     this.#counts.bargeIns.tried++
     this.#interruptedAtMs = spokenMs
   }
 
-  /** Until then gaps are the line's own: it held frames back, or what comes back is the caller's own speech. */
+  /**
+   * Excuses gaps until this time: either the line delayed frames, or the audio that comes back is the caller's own
+   * speech.
+   */
   excuse(untilMs: number): void {
     this.#excusedUntilMs = Math.max(this.#excusedUntilMs, untilMs)
   }
 
-  /** Nothing more is sent: what stops now stops by schedule. */
+  /** Called when sending has ended. Audio that stops afterwards stops by schedule. */
   finish(nowMs: number): void {
-    // An interruption that had no time to work is neither a success nor a failure.
+    // If an interruption did not have enough time to work, it counts neither as a success nor as a failure.
     if (nowMs - this.#interruptedAtMs < STOP_WITHIN_MS && nowMs - this.#lastContentMs <= GAP_MS) {
       this.#counts.bargeIns.tried--
       this.#interruptedAtMs = NaN
@@ -201,7 +231,10 @@ export class ReceivedAudio {
     this.#excused = true
   }
 
-  /** Frames up to the last that came, lost ones included, and the one that is more than half here. */
+  /**
+   * Number of frames up to the last received frame, including lost frames. A frame counts if more than half of it has
+   * arrived.
+   */
   get framesReached(): number {
     return this.framesHeard + this.#slip + (this.#filled >= this.#frame / 2 && this.framesHeard > 0 ? 1 : 0)
   }
@@ -218,8 +251,8 @@ export class ReceivedAudio {
   }
 
   /**
-   * The audio that comes back now may be the caller's own speech. It holds no markers, and its quality cannot be measured; frames
-   * lost in it are found at the next marker.
+   * True if the audio that comes back now may be the caller's own speech. Speech contains no markers, and its quality
+   * cannot be measured. Frames that are lost in it are found at the next marker.
    */
   #mayTalk(arrivalMs: number): boolean {
     if (this.#talker === null) return false
@@ -230,7 +263,7 @@ export class ReceivedAudio {
     return false
   }
 
-  /** How much audio the caller has left to play, and whether it ran out. */
+  /** Calculates how much audio the caller still has to play, and records a gap if there was none left. */
   #playing(arrivalMs: number): void {
     const gapMs = arrivalMs - this.#playEndMs
     this.#leftMs = -gapMs
@@ -256,16 +289,16 @@ export class ReceivedAudio {
     if (measurable && !this.#mayTalk(arrivalMs)) this.#quality(arrivalMs)
   }
 
-  /** A marker that is not where the count of frames wants it: frames were lost, or something was put in. */
+  /** Compares a marker's position with the count of frames. If they differ, frames were lost or added. */
   #slipToMarker(arrivalMs: number): void {
-    // The last marker that was due: nothing comes back half a second late and is still a call.
+    // The newest marker that was due. No audio comes back half a second late in a working call.
     const dueFrames = Math.floor((arrivalMs - this.startMs) / FRAME_MS)
     const index = dueFrames - ((dueFrames + 1) % MARKER_EVERY_FRAMES)
-    // A marker that was made up twice is heard twice.
+    // If a marker was sent twice, it is heard twice.
     if (index >= 0) this.#slipTo(index, arrivalMs)
   }
 
-  /** The frame that was heard is number `index` of those that were sent. */
+  /** Sets the number of the frame that was heard to `index`, its number among the sent frames. */
   #slipTo(index: number, arrivalMs: number): void {
     const frames = index - this.framesHeard - this.#slip
     if (frames === 0) return
@@ -280,10 +313,10 @@ export class ReceivedAudio {
     const wholeMs = arrivalMs - dueMs
     const { messageFrames } = this.#options
     if (messageFrames === null) return this.#followingLatency(dueMs, wholeMs, arrivalMs)
-    // Messages are filled with the frames that were not given up on the way.
+    // Messages contain only the frames that were not dropped on the way.
     const phase = this.framesHeard % messageFrames
     if (dueMs < this.#counts.windowStartMs) {
-      // Forgets slowly: what came before a stall says nothing of now.
+      // Old values are weighted less and less, because values from before a stall say nothing about now.
       this.#phaseSumMs[phase] = (this.#phaseSumMs[phase] as number) * PHASE_MEMORY + wholeMs
       this.#phaseCount[phase] = (this.#phaseCount[phase] as number) * PHASE_MEMORY + 1
       return
@@ -296,9 +329,10 @@ export class ReceivedAudio {
   }
 
   /**
-   * Where messages follow the call, frames that come together, as many as the longest message has, count as one message:
-   * those before the last waited for it. What comes when the carrier has no room for more waited for that; if it had been
-   * said when the frames before it came, it was in their message, and they waited for it.
+   * Latency if the length of messages changes during the call. Frames that come together count as one message, up to
+   * the length of the longest message; the earlier frames of a message waited for its last frame. A frame may come
+   * later because the carrier's buffer was full. If this frame was due when the frames before it came, it was in the
+   * same message, and these frames waited for it.
    */
   #followingLatency(dueMs: number, wholeMs: number, arrivalMs: number): void {
     const isHeldBack = this.#leftMs >= PACED_FROM_MS
@@ -324,7 +358,10 @@ export class ReceivedAudio {
     this.#heldBack = 0
   }
 
-  /** The place in a message whose frames come back soonest is its last: the others waited for it. */
+  /**
+   * Finds the last position in a message. Its frames come back with the shortest delay, because all other frames wait
+   * for it.
+   */
   #learnLastPhase(): number {
     let best = 0
     let bestMs = Infinity
@@ -345,8 +382,8 @@ export class ReceivedAudio {
     const at = this.#frame * SEQUENCE_AT
     const low = (this.#block[at] as number) & 0xffff
     const high = (this.#block[at + 1] as number) & 0xffff
-    // Restores the samples that the number has overwritten, so that quality is measured by the others: a tone, also one
-    // with its own echo, goes on as its last two samples say.
+    // Restores the samples that the number has overwritten, so that they do not change the measured quality. Each
+    // sample of a tone follows from the two samples before it, even if the tone has an echo.
     for (let i = at; i < at + 2; i++) {
       this.#block[i] = this.#echoes
         ? Math.round(this.#twoCosines * (this.#block[i - 1] as number) - (this.#block[i - 2] as number))
@@ -367,15 +404,21 @@ export class ReceivedAudio {
     if (snrDb < POOR_SNR_DB) counts.blocksPoor++
   }
 
-  /** An echo of a marker falls into two of the four blocks between two markers at most, so the best tells the way. */
+  /**
+   * Between two markers, four frames are measured. The echo of a marker falls into at most two of them, so the best of
+   * the four shows the quality of the path.
+   */
   #settleQuality(): void {
     if (this.#bestSnrDb > -Infinity) this.#counts.snrsDb.push(this.#bestSnrDb)
     this.#bestSnrDb = -Infinity
   }
 
-  /** With interruptions a frame's place is known from the markers alone: the last one sent before it came. */
+  /**
+   * With interruptions, the position of a frame is known only from markers: a received marker is the last marker that
+   * was sent before.
+   */
   #freely(marker: boolean, arrivalMs: number): void {
-    // Some sounds of the caller's own speech pass for a marker when they come back.
+    // When the caller's own speech comes back, some of its sounds look like a marker.
     if (marker && !this.#inMarker && arrivalMs > this.#excusedUntilMs) {
       this.#counts.markersSeen++
       this.#settleQuality()
@@ -383,18 +426,21 @@ export class ReceivedAudio {
       const sinceFirstMs = arrivalMs - this.startMs - (MARKER_EVERY_FRAMES - 1) * FRAME_MS
       if (sinceFirstMs >= 0 && this.#inWindow(arrivalMs)) recordMs(this.#counts.whole, sinceFirstMs % everyMs)
     } else if (!marker && !this.#inMarker && this.framesHeard % SNR_EVERY_FRAMES === 0) {
-      // A block across the end of silence or of a marker is poor by nature; two in a row of pure tone are not.
+      // A frame at the end of silence or of a marker always looks poor. Two successive frames of pure tone do not.
       if (hear(this.#block, 0, this.#options.rateHz) === 'tone') this.#quality(arrivalMs)
     }
     this.#inMarker = marker
   }
 
-  /** The last sample that is no silence, message by message: a fade of 5 ms is no whole frame. */
+  /**
+   * Notes the last sample that is not silent, message by message. Whole frames would be too coarse, because a fade
+   * takes 5 ms.
+   */
   #watchSpeech(samples: Int16Array, count: number, arrivalMs: number): void {
     for (let at = 0; at < count; at += 7) {
       if (Math.abs(samples[at] as number) > TONE_PEAK / 20) {
         if (!Number.isNaN(this.#interruptedAtMs) && arrivalMs - this.#lastContentMs > TURN_SILENCE_MS) {
-          // Speech after a silence: the agent has the turn again.
+          // The agent speaks again after a silence.
           this.#settleInterruption(arrivalMs)
           this.#counts.bargeIns.resumed++
         }
@@ -419,7 +465,7 @@ export class ReceivedAudio {
   }
 }
 
-/** Byte of the payload at which a frame's number lies. */
+/** Byte of the payload at which the number of a frame begins. */
 export function sequenceByte(rateHz: LegRateHz): number {
   return frameSamples(rateHz) * SEQUENCE_AT * 2
 }

@@ -6,23 +6,24 @@ import { speakAs } from '../../src/carrier/caller-voices.js'
 import { voicedExtent } from '../../src/carrier/speech-spans.js'
 
 /**
- * Sounds of bench callers. Tone and marker have a whole number of periods in a frame (21 and 41), so that every frame
- * of one kind is the same and phases meet; and a number without a common factor with the samples of a frame, so that
- * rounding is noise and not a part of the tone. A marker frame tells where in the stream a sample belongs.
+ * Sounds of the bench's callers. In a frame, tone and marker have a whole number of periods (21 and 41). So all frames
+ * of one kind are equal, and the phase is continuous. These numbers have no common factor with the number of samples in
+ * a frame, so that rounding causes noise and not a part of the tone. A marker frame shows the position of a sample in
+ * the stream.
  */
 export const TONE_HZ = 1050
 export const MARKER_HZ = 2050
-/** A marker in each half second. */
+/** One marker in each half second. */
 export const MARKER_EVERY_FRAMES = 25
-/** -30 dBFS: the noise of a line, for whoever listens for a voice, and speech is well above it. */
+/** Peak of the tone: -30 dBFS. For voice detection the tone is the noise of a line, and speech is much louder. */
 export const TONE_PEAK = 1500
 const SPEECH_PEAK = 24_000
-/** -9 dBFS, about -25 dBFS on average: an ordinary voice on the phone. */
+/** Peak of a caller's talk: -9 dBFS, about -25 dBFS on average, like a normal voice on the phone. */
 export const TALK_PEAK = 12_000
-/** Two seconds of a caller, spoken without a pause. */
+/** Two seconds of a caller's speech without a pause. */
 const TALK_WORDS = 'I would like to know where my order is, the number is four one two seven.'
 
-/** One frame of a sine that starts at phase zero. */
+/** One frame of a sine that begins at phase zero. */
 export function toneFrame(rateHz: LegRateHz, hz: number): Int16Array {
   const step = (2 * Math.PI * hz) / rateHz
   return Int16Array.from({ length: frameSamples(rateHz) }, (_, i) => Math.round(TONE_PEAK * Math.sin(step * i)))
@@ -32,8 +33,8 @@ export function toneFrame(rateHz: LegRateHz, hz: number): Int16Array {
 const WORDS = 'No, no, wait, wait a moment please.'
 
 /**
- * Words of a caller, from the first voiced sample on, cut to `ms`: real speech, because a voice detector that is worth
- * its name takes nothing else for it. The same samples each time.
+ * Words of a caller, from the first voiced sample on, cut to `ms`. They are real speech, because a good voice detector
+ * does not accept other sounds as voice. Their samples are always the same.
  */
 export async function speechFrames(
   rateHz: LegRateHz,
@@ -52,22 +53,27 @@ export async function speechFrames(
 }
 
 /**
- * When callers in production speak: 2 s of every 5, which is 40 % of the time. For three seconds they say nothing: a
- * model that is ready only after a caller has spoken gives no greeting, and what it says then may be interrupted. Callers
- * differ by `offsetFrames`, so that at any moment 40 % of them speak.
+ * Schedule of callers in production: they speak 2 s of every 5 s, which is 40 % of the time. In the first three seconds
+ * they are silent. Some models are ready only after a caller has spoken; they give no greeting, and their first words
+ * may be interrupted. The callers have different offsets, so that 40 % of them speak at any moment.
  */
 export const TALK_EVERY_FRAMES = 250
 export const TALK_FRAMES = 100
 const TALK_FROM_FRAME = 150
-/** Steps of the offsets: without a common factor with the period, so that few callers are spread as evenly as many. */
+/**
+ * Step in frames between the offsets of two callers. It has no common factor with the period, so that even a few
+ * callers are spread evenly.
+ */
 const OFFSET_STEP_FRAMES = 97
 
-/** Where caller number `caller` is in its period at frame `index`. */
+/** Position of caller number `caller` in its period at frame `index`. */
 export function placeInPeriod(index: number, caller: number): number {
   return (index + caller * OFFSET_STEP_FRAMES) % TALK_EVERY_FRAMES
 }
 
-/** Which frame of its speech caller number `caller` says at frame `index`; -1 when it is silent. */
+/**
+ * Index of the frame of its speech that caller number `caller` sends at frame `index`; -1 while the caller is silent.
+ */
 export function talkFrame(index: number, caller: number): number {
   if (index < TALK_FROM_FRAME) return -1
   const place = placeInPeriod(index, caller)
@@ -75,8 +81,8 @@ export function talkFrame(index: number, caller: number): number {
 }
 
 /**
- * Speech of level `TALK_PEAK` on top of the tone: the tone is the noise of the line, and keeps a block that falls
- * between two words from being taken for silence.
+ * Speech of level `TALK_PEAK` plus the tone. The tone is the noise of the line. Without it, a frame between two words
+ * would count as silence.
  */
 export async function talkFrames(rateHz: LegRateHz, tone: Int16Array): Promise<Int16Array[]> {
   const frames = await speechFrames(rateHz, TALK_FRAMES * FRAME_MS, TALK_WORDS, TALK_PEAK)
@@ -86,16 +92,17 @@ export async function talkFrames(rateHz: LegRateHz, tone: Int16Array): Promise<I
 /** Content of a piece of received audio. */
 export type Heard = 'silence' | 'tone' | 'marker' | 'other'
 
-/** Under this a piece counts as silence: 20 dB below the tone. */
+/** Power below which a piece counts as silence: 20 dB below the tone. */
 const SILENT_POWER = (TONE_PEAK * TONE_PEAK) / 2 / 100
 
 const LISTEN_MS = 2
-/** A sine has none of this, speech and clicks have plenty. */
+/** Maximum share of the power that does not fit a sine. It is 0 for a sine, and large for speech and clicks. */
 const IMPURE_SHARE = 0.1
 
 /**
- * Tells tone, marker and silence apart by 2 ms. For a sine, the neighbours of a sample add up to 2 cos w times the
- * sample; so w is found by least squares, and how badly it fits tells a sine from anything else.
+ * Distinguishes tone, marker and silence by 2 ms of samples. In a sine of frequency w, the sum of a sample's two
+ * neighbours is 2 cos w times the sample. So w is found by least squares, and the error of the fit shows whether the
+ * signal is a sine.
  */
 export function hear(samples: Int16Array, at: number, rateHz: LegRateHz): Heard {
   const count = (rateHz * LISTEN_MS) / 1000
@@ -110,7 +117,7 @@ export function hear(samples: Int16Array, at: number, rateHz: LegRateHz): Heard 
     neighbours += around * around
   }
   if (power / (count - 2) < SILENT_POWER) return 'silence'
-  // The residue of the fit, of the power that it fits.
+  // Error of the fit, compared with the fitted power.
   if (neighbours - (product * product) / power > IMPURE_SHARE * 4 * power) return 'other'
   const cosine = product / (2 * power)
   return Math.abs(cosine - cosineOf(TONE_HZ, rateHz)) < Math.abs(cosine - cosineOf(MARKER_HZ, rateHz))
@@ -122,7 +129,10 @@ function cosineOf(hz: number, rateHz: LegRateHz): number {
   return Math.cos((2 * Math.PI * hz) / rateHz)
 }
 
-/** dB of the tone over everything else in one frame, which holds a whole number of its periods; at most 96. */
+/**
+ * Ratio in dB of the tone to everything else in one frame, which contains a whole number of the tone's periods; at most
+ * 96.
+ */
 export function toneSnrDb(block: Int16Array, sines: SineTable): number {
   let real = 0
   let imaginary = 0

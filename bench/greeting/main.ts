@@ -13,7 +13,10 @@ const HELP = `npm run bench -- --greeting [--calls N] [--json FILE]
   --json FILE  where results go (default bench/results/)`
 
 const WITHIN_MS = 300
-/** How much later than both the control's and the answer of its API a greeting may be, at p50 and p99. */
+/**
+ * Maximum delay in ms of a greeting, at p50 and p99. It counts from the control's greeting, or from the answer of the
+ * look-up's API if that is later.
+ */
 const MORE_MS_MAX = 20
 
 interface Api {
@@ -35,7 +38,7 @@ interface Row extends Api {
   readonly p99Ms: number
 }
 
-/** Greetings of agents that know their callers, beside one that does not. */
+/** Compares greetings of agents that look up their callers with the greeting of an agent that does not. */
 export const greetingBench = judged('greeting', HELP, {}, { calls: [200, 10, 5000] }, async ({ calls }, { show }) => {
   const api = createServer((request, response) => {
     const its = APIS.find(({ agent }) => request.url?.startsWith(`/${agent}`) === true)
@@ -79,7 +82,7 @@ export const greetingBench = judged('greeting', HELP, {}, { calls: [200, 10, 500
   return { ok: missed.length === 0, lines: [head, ...table, ...missed], results: { calls, rows } }
 })
 
-/** The part of an agent's file that looks its callers up. */
+/** Part of an agent's file that looks up the agent's callers. */
 function knows(url: string): string {
   return `greeting: "Hello {{caller.name}}."
 caller: { tool: lookup_customer, withinMs: ${WITHIN_MS} }

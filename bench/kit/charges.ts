@@ -2,16 +2,20 @@ import { Worker } from 'node:worker_threads'
 import { seededRandom } from '../../src/carrier/random.js'
 
 /**
- * Time that the machine itself charges for what a gateway does thousands of times a second: falling asleep, being woken, and
- * reading memory that is in no cache. One virtual machine was seen to charge 33 and 70 µs for the same sleep within two
- * hours; the figures of a run move with these, and mean little beside those of another machine without them.
+ * Time that the machine needs for operations that a gateway does thousands of times a second: putting a thread to
+ * sleep, waking it, and reading memory that is in no cache. On one virtual machine, the time of the same sleep was once
+ * 33 µs and two hours later 70 µs. The figures of a run change with these times. Without them, figures of two machines
+ * can hardly be compared.
  */
 export interface MachineCharges {
-  /** Processor time of a thread that sleeps for 1 ms, in µs a sleep. */
+  /** CPU time in µs per sleep, of a thread that sleeps for 1 ms. */
   readonly sleepUs: number
-  /** Processor time of a thread that wakes another and is woken by it, in µs a wake. */
+  /** CPU time in µs per wake, of a thread that wakes another thread and is then woken by it. */
   readonly wakeUs: number
-  /** The first read of a cache line somewhere in 64 MiB, each at the address that the one before gave, in ns. */
+  /**
+   * Time in ns of the first read of a cache line somewhere in 64 MiB. The address of each read comes from the read
+   * before.
+   */
   readonly coldReadNs: number
 }
 
@@ -22,7 +26,7 @@ const LINES = (64 * 2 ** 20) / (LINE_WORDS * Int32Array.BYTES_PER_ELEMENT)
 const READS = 300_000
 const ANSWER_MS = 5000
 
-/** Takes about half a second, in which nothing else should run in this process. */
+/** Measures for about half a second. During this time, nothing else should run in this process. */
 export async function machineCharges(): Promise<MachineCharges> {
   return { sleepUs: sleep(), wakeUs: await wake(), coldReadNs: coldRead() }
 }
@@ -35,7 +39,7 @@ function sleep(): number {
   return (user + system) / SLEEPS
 }
 
-/** Two threads throw a ball: the word counts the throws, and each waits while it is the other's turn. */
+/** Two threads throw a ball in turn. The word counts the throws. Each thread waits until it is its turn. */
 async function wake(): Promise<number> {
   const ball = new Int32Array(new SharedArrayBuffer(4))
   const partner = new Worker(new URL('./charges-partner.js', import.meta.url), { workerData: { ball, rounds: ROUNDS } })
@@ -53,13 +57,13 @@ async function wake(): Promise<number> {
 }
 
 /**
- * Throws the ball when the count is even (`turn` 0) or odd (1).
- * @throws Error when the other thread does not throw it back
+ * Throws the ball if the count is even (`turn` 0) or odd (`turn` 1).
+ * @throws Error if the other thread does not throw the ball back
  */
 export function throwBall(ball: Int32Array, turn: 0 | 1, rounds: number): void {
   for (let round = 0; round < rounds; round++) {
     const mine = 2 * round + turn
-    // The first throw waits for nothing.
+    // The first throw does not wait.
     while (mine > 0 && Atomics.load(ball, 0) < mine) {
       if (Atomics.wait(ball, 0, mine - 1, ANSWER_MS) === 'timed-out') throw new Error('the other thread did not answer')
     }
@@ -70,7 +74,7 @@ export function throwBall(ball: Int32Array, turn: 0 | 1, rounds: number): void {
 
 function coldRead(): number {
   const words = new Int32Array(LINES * LINE_WORDS)
-  // One ring through all lines (Sattolo's shuffle), the same at each run.
+  // One ring through all lines (Sattolo's shuffle). Each run has the same ring.
   const order = new Int32Array(LINES)
   for (let i = 0; i < LINES; i++) order[i] = i
   const random = seededRandom(1)
@@ -86,7 +90,7 @@ function coldRead(): number {
     for (let i = 0; i < reads; i++) at = words[at] as number
     return at
   }
-  const at = walk(READS, 0) // until V8 has compiled it
+  const at = walk(READS, 0) // so that V8 has compiled the function
   const from = process.hrtime.bigint()
   walk(READS, at)
   return Number(process.hrtime.bigint() - from) / READS

@@ -7,16 +7,19 @@ import { machineLines, provenance, type Provenance } from './machine.js'
 import { benchProgress, type BenchProgress } from './progress.js'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
-/** Options that take a whole number: what it is where the option is not given, and its bounds. */
+/** Options whose value is a whole number: the default, the minimum and the maximum. */
 type Wholes = Readonly<Record<string, readonly [fallback: number | null, min: number, max: number]>>
 type Values<O extends Options, W extends Wholes> = ReturnType<typeof parseArgs<{ options: O }>>['values'] & {
   readonly [K in keyof W]: W[K][0] extends null ? number | null : number
 }
 
-/** Options that are wrong; the message says which, what it held and what is allowed. */
+/** Error for wrong options. The message names the option, its value and the allowed values. */
 export class WrongOption extends Error {}
 
-/** @returns null where help is asked for. @throws WrongOption */
+/**
+ * @returns null if help is requested.
+ * @throws WrongOption
+ */
 export function parsed<const O extends Options, const W extends Wholes>(
   argv: readonly string[],
   options: O,
@@ -53,7 +56,10 @@ export function oneOf<T extends string>(name: string, text: string, allowed: rea
   return found
 }
 
-/** @param run  null: help is asked for. @returns its exit code; 2 for wrong options */
+/**
+ * @param run  resolves to null if help is requested.
+ * @returns the exit code of `run`; 2 for wrong options
+ */
 export async function exitCodeOf(help: string, run: () => Promise<number | null>): Promise<number> {
   try {
     const code = await run()
@@ -66,7 +72,10 @@ export async function exitCodeOf(help: string, run: () => Promise<number | null>
   }
 }
 
-/** A bench with options of its own. @returns what runs it: its exit code is that of `run`, 2 for wrong options */
+/**
+ * A bench with its own options.
+ * @returns a function that runs the bench. It returns the exit code of `run`, or 2 for wrong options
+ */
 export function command<const O extends Options, const W extends Wholes>(
   help: string,
   options: O,
@@ -80,17 +89,20 @@ export function command<const O extends Options, const W extends Wholes>(
     })
 }
 
-/** Measurements of a bench with targets. */
+/** Results of a bench with targets. */
 interface Judged {
   /** All targets were met. */
   readonly ok: boolean
-  /** The report, below the machine's lines. */
+  /** Lines of the report, printed below the lines about the machine. */
   readonly lines: readonly string[]
   /** Results that are written as JSON. */
   readonly results: object
 }
 
-/** A bench with targets, which takes `--NAME` and `--json`. @returns as of `command`: 0 when all targets were met, else 1 */
+/**
+ * A bench with targets, and with the options `--NAME` and `--json`.
+ * @returns a function like the result of `command`. Its exit code is 0 if all targets were met, otherwise 1
+ */
 export function judged<const O extends Options, const W extends Wholes>(
   name: string,
   help: string,
@@ -116,7 +128,7 @@ export function judged<const O extends Options, const W extends Wholes>(
   })
 }
 
-/** @param path  undefined: in bench/results/, named by the time of the run */
+/** @param path undefined for a file in bench/results/ whose name contains the time of the run */
 export function writeReport(
   path: string | undefined,
   prefix: string,

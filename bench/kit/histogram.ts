@@ -3,10 +3,10 @@ import type { Histogram } from 'hdr-histogram-js'
 
 export type { Histogram } from 'hdr-histogram-js'
 
-/** Highest distinct value: a minute. */
+/** Highest value that is distinguished: one minute. */
 const HIGHEST_US = 60_000_000
 
-/** A histogram of microseconds with three significant digits. */
+/** Creates a histogram in µs with three significant digits. */
 export function newHistogram(): Histogram {
   return hdr.build({
     lowestDiscernibleValue: 1,
@@ -16,7 +16,7 @@ export function newHistogram(): Histogram {
   })
 }
 
-/** Records milliseconds; below a microsecond counts as one, above a minute as a minute. */
+/** Records a value in ms. A value below 1 µs counts as 1 µs, a value above a minute as a minute. */
 export function recordMs(histogram: Histogram, ms: number): void {
   const us = Math.round(ms * 1000)
   histogram.recordValue(us < 1 ? 1 : us > HIGHEST_US ? HIGHEST_US : us)
@@ -30,14 +30,14 @@ export function decode(text: string): Histogram {
   return hdr.decodeFromCompressedBase64(text, 'packed', false)
 }
 
-/** All of `texts` in one. */
+/** Adds up the histograms in `texts`. */
 export function merge(texts: readonly string[]): Histogram {
   const all = newHistogram()
   for (const text of texts) all.add(decode(text))
   return all
 }
 
-/** Milliseconds at the percentiles that reports show; null for an empty histogram. */
+/** Values in ms at the percentiles that reports show; null for an empty histogram. */
 export interface Percentiles {
   readonly count: number
   readonly p50: number
@@ -47,7 +47,7 @@ export interface Percentiles {
   readonly max: number
 }
 
-/** The same of single values, which may be below zero; null for none. */
+/** Percentiles of single values, which may be negative; null if there are no values. */
 export function percentilesOf(valuesMs: readonly number[]): Percentiles | null {
   if (valuesMs.length === 0) return null
   const sorted = valuesMs.toSorted((a, b) => a - b)

@@ -7,7 +7,7 @@ import { packageRoot, packageVersion } from '../../src/config/package-root.js'
 import { machineCharges } from './charges.js'
 import type { MachineCharges } from './charges.js'
 
-/** Where and with what a result was measured. */
+/** Machine, versions and command with which a result was measured. */
 export interface Provenance {
   readonly at: string
   readonly command: string
@@ -17,14 +17,14 @@ export interface Provenance {
     readonly cpu: string
     readonly cores: number
     readonly memoryGib: number
-    /** Load average over a minute at the start: what else the machine was doing. */
+    /** Load average over one minute at the start. It shows what else was running on the machine. */
     readonly loadAtStart: number
     readonly charges: MachineCharges
   }
   readonly versions: Readonly<Record<string, string>>
 }
 
-/** Measures what the machine charges, too: call it before anything else runs. */
+/** Also measures the machine's times for basic operations. Call it before anything else runs. */
 export async function provenance(command: string): Promise<Provenance> {
   return {
     at: new Date().toISOString(),
@@ -78,12 +78,12 @@ function commit(): string {
       (git('status', '--porcelain', '--untracked-files=no') === '' ? '' : ' (changed)')
     )
   } catch {
-    // An installed package has no history.
+    // An installed package does not contain the Git history.
     return 'unknown'
   }
 }
 
-/** Versions of packages as they are installed for `from`; those that are not are left out. */
+/** Versions of the packages that are installed for `from`. Packages that are not installed are left out. */
 function packages(from: string, names: readonly string[]): Record<string, string> {
   const folders = createRequire(from).resolve.paths('x') ?? []
   const found: Record<string, string> = {}
@@ -102,7 +102,7 @@ function packages(from: string, names: readonly string[]): Record<string, string
   return found
 }
 
-/** Open files that this process and its children may have; Infinity where it is not known. */
+/** Maximum number of open files of this process and its children; Infinity if unknown. */
 export function openFilesMax(): number {
   try {
     const line = /^Max open files\s+(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'latin1'))
@@ -112,7 +112,7 @@ export function openFilesMax(): number {
   }
 }
 
-/** The machine in two lines: what it is, and what it charges. */
+/** Two lines about the machine: what it is, and how long basic operations take. */
 export function machineLines({ machine }: Provenance): readonly [string, string] {
   const { sleepUs, wakeUs, coldReadNs } = machine.charges
   return [

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 
-/** How long a child may take to say what it is asked. */
+/** Time in ms in which a child must answer a request. */
 const ANSWER_MS = 30_000
 const STDERR_CHARS_KEPT = 4000
 
@@ -13,13 +13,16 @@ interface ChildOptions {
   readonly variable: string
   readonly options: unknown
   readonly environment?: Readonly<Record<string, string>>
-  /** Lets the process collect garbage when it wants to. */
-  readonly exposeGc?: boolean
-  /** CPUs that the process is bound to, as `taskset -c` takes them; null for any. */
+  /** Options of Node. */
+  readonly nodeOptions?: readonly string[]
+  /** CPUs to which the process is bound, in the form of `taskset -c`; null for any CPU. */
   readonly cpus?: string | null
 }
 
-/** One process of a bench: typed messages out, and the next message of a type in. Dies with its parent. */
+/**
+ * One process of a bench. Sends typed messages to it, and receives the next message of a given type. The process dies
+ * with its parent.
+ */
 export class Child<To, From extends { readonly type: string }> {
   readonly name: string
   readonly pid: number
@@ -31,6 +34,7 @@ export class Child<To, From extends { readonly type: string }> {
 
   constructor(options: ChildOptions) {
     this.name = options.name
+    const { nodeOptions = [] } = options
     const bound = options.cpus ?? null
     this.#process = fork(options.file, [], {
       env: {
@@ -40,8 +44,8 @@ export class Child<To, From extends { readonly type: string }> {
         NODE_ENV: 'production',
       },
       ...(bound === null
-        ? { execArgv: options.exposeGc === true ? ['--expose-gc'] : [] }
-        : { execPath: 'taskset', execArgv: ['-c', bound, process.execPath] }),
+        ? { execArgv: [...nodeOptions] }
+        : { execPath: 'taskset', execArgv: ['-c', bound, process.execPath, ...nodeOptions] }),
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'json',
     })
@@ -60,7 +64,7 @@ export class Child<To, From extends { readonly type: string }> {
     )
   }
 
-  /** The last words on its standard error. */
+  /** The end of the process's standard error. */
   get stderr(): string {
     return this.#stderr
   }
@@ -69,7 +73,10 @@ export class Child<To, From extends { readonly type: string }> {
     if (this.#ended === null && this.#process.connected) this.#process.send(message as object)
   }
 
-  /** The next message of this type. @throws Error when the process ends first or `timeoutMs` pass */
+  /**
+   * Receives the next message of this type.
+   * @throws Error if the process ends first, or after `timeoutMs`
+   */
   next<T extends From['type']>(type: T, timeoutMs = ANSWER_MS): Promise<Extract<From, { type: T }>> {
     const early = this.#early.get(type)
     if (early !== undefined) {
@@ -88,14 +95,14 @@ export class Child<To, From extends { readonly type: string }> {
         done()
       }
       this.#waiting.set(type, {
-        // The key of the map is the message's type.
+        // The map's key is the type of the message.
         resolve: (message) => settle(() => resolve(message as Extract<From, { type: T }>)),
         reject: (error) => settle(() => reject(error)),
       })
     })
   }
 
-  /** Asks it to end, then makes it end. */
+  /** Requests the process to end. If it does not end, kills it. */
   async stop(message: To | null): Promise<void> {
     if (this.#ended !== null) return
     const gone = new Promise<void>((resolve) => this.#process.once('exit', () => resolve()))
@@ -118,15 +125,18 @@ export class Child<To, From extends { readonly type: string }> {
   }
 }
 
-/** The options that the parent process put into `name`. @throws Error naming the variable when it is not there */
+/**
+ * Reads the options that the parent process has put into `name`.
+ * @throws Error with the variable's name if the variable is missing
+ */
 export function optionsFromEnvironment<T>(name: string): T {
   const text = process.env[name]
   if (text === undefined) throw new Error(`${name} is not set: this program is started by bench/main.ts`)
-  // Written by our own parent with JSON.stringify of the same type.
+  // The parent wrote this with JSON.stringify, from the same type.
   return JSON.parse(text) as T
 }
 
-/** Sends to the parent; a process that lost its parent ends instead of running on alone. */
+/** Sends to the parent. If the parent has ended, this process ends too, instead of continuing alone. */
 export function tellParent(message: unknown): void {
   if (process.send === undefined || !process.connected) process.exit(3)
   process.send(message)
@@ -136,7 +146,7 @@ export function endWithParent(): void {
   process.on('disconnect', () => process.exit(3))
 }
 
-/** A port of loopback that is free now: the system does not give it out again for a while. */
+/** A port of loopback that is free now. The system does not give it to others for some time. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer()
@@ -152,15 +162,15 @@ export function freePort(): Promise<number> {
 const originNs = process.hrtime.bigint()
 const offsetMs = Number(originNs) / 1e6 - performance.now()
 
-/** CLOCK_MONOTONIC in milliseconds: comparable between the processes of one machine. */
+/** CLOCK_MONOTONIC in ms. It can be compared between all processes of a machine. */
 export function machineMs(): number {
   return performance.now() + offsetMs
 }
 
-/** CPU time of one process so far, in milliseconds. */
+/** CPU time in ms of one process so far. */
 interface CpuTime {
   readonly atMs: number
-  /** Thread id to CPU time; the main thread has the process's id. */
+  /** CPU time by thread id. The id of the main thread is the process's id. */
   readonly threads: ReadonlyMap<number, number>
 }
 
@@ -168,9 +178,9 @@ interface CpuTime {
 const TICKS_PER_S = 100
 
 /**
- * Reads the CPU time of each thread of `pid` from /proc: in nanoseconds where the kernel keeps schedstat, else in
- * ticks of 10 ms.
- * @throws Error where there is no /proc: the bench accounts for other processes and needs Linux
+ * Reads the CPU time of each thread of `pid` from /proc: in ns if the kernel provides schedstat, otherwise in ticks of
+ * 10 ms.
+ * @throws Error without /proc. The bench needs Linux, because it measures other processes
  */
 export function cpuTime(pid: number): CpuTime {
   const threads = new Map<number, number>()
@@ -186,22 +196,22 @@ function threadMs(folder: string): number | null {
   try {
     const ran = Number(readFileSync(`${folder}/schedstat`, 'latin1').split(' ')[0])
     if (ran > 0) return ran / 1e6
-    // After the command's name, which may hold anything, fields 14 and 15 are user and system time.
+    // Fields 14 and 15 are user and system time. They come after the command's name, which may contain any characters.
     const fields = readFileSync(`${folder}/stat`, 'latin1')
       .replace(/^.*\) /s, '')
       .split(' ')
     return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_S
   } catch {
-    // The thread ended between listing and reading.
+    // The thread ended between the listing and the read.
     return null
   }
 }
 
-/** Cores that a process has used between two readings. */
+/** Number of cores that a process used between two readings. */
 export interface CpuShare {
   readonly cores: number
   readonly mainCores: number
-  /** The busiest other threads, in descending order, for as many as use more than a hundredth of a core. */
+  /** The other threads that used more than a hundredth of a core, busiest first. */
   readonly otherCores: readonly number[]
 }
 

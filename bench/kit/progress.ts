@@ -1,13 +1,16 @@
 import { terminalText } from '../../src/core/terminal-text.js'
 import { Progress } from '../../src/cli/progress.js'
 
-/** How far a bench is, on standard error: lines that stay, and on a terminal one line below them with the elapsed time. */
+/**
+ * Progress of a bench on standard error: lines that stay, and, on a terminal, one line below them with the elapsed
+ * time.
+ */
 export interface BenchProgress {
   /** Prints a line that stays. */
   readonly say: (line: string) => void
   /** Shows the present measurement. */
   readonly show: (what: string) => void
-  /** Clears the line; before anything is printed to standard output. */
+  /** Clears the line. Call it before printing to standard output. */
   readonly end: () => void
 }
 

@@ -5,18 +5,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from '../../test/support/until.js'
 
-/** A receiver of messages that knows them by their ids. */
+/** Receiver of messages, which records the messages by their ids. */
 export interface CountingReceiver {
-  /** For `MESSAGES_FILE`: this receiver, and no other. */
+  /** Content for `MESSAGES_FILE` that names only this receiver. */
   readonly file: string
-  /** When each came, each time, on the clock of `performance.now`. */
+  /** For each message, all times of arrival on the clock of `performance.now`. */
   readonly ids: ReadonlyMap<string, readonly number[]>
-  /** Those of `expected` that have not come within `ms`. */
+  /** Messages of `expected` that have not arrived within `ms`. */
   missing(expected: readonly string[], ms: number): Promise<readonly string[]>
   close(): void
 }
 
-/** Ids of the messages that each call sends which had a stream. */
+/** Ids of the messages that are sent for each call that had a stream. */
 export const messagesOf = (callSids: readonly string[]): readonly string[] =>
   callSids.flatMap((callSid) => [`${callSid}:call.started`, `${callSid}:call.ended`])
 

@@ -1,6 +1,6 @@
 import { generateKeyPairSync, sign } from 'node:crypto'
 
-/** One DER value: tag, length, contents. */
+/** One value in DER: tag, length, contents. */
 function der(tag: number, ...contents: readonly Uint8Array[]): Buffer {
   const body = Buffer.concat(contents)
   const length =
@@ -32,8 +32,8 @@ const BASIC_CONSTRAINTS = '551d13'
 const DAY_MS = 86_400_000
 
 /**
- * A certificate of a day for `localhost` and 127.0.0.1 that vouches for itself, with its key; both in PEM.
- * @param subject  its common name; certificates that are trusted together need different ones
+ * Self-signed certificate for `localhost` and 127.0.0.1 that is valid for one day, with its key; both in PEM.
+ * @param subject  common name. Certificates that are trusted together need different names
  */
 export function selfSigned(subject = 'localhost'): { readonly key: string; readonly cert: string } {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })

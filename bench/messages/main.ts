@@ -20,22 +20,22 @@ const HELP = `npm run bench -- --messages [--calls N] [--seconds S] [--rounds N]
 
 /** 1,000 a minute. */
 const ENDS_EACH_MS = 60
-/** How much worse than its control a run may be. */
+/** Maximum differences of a run to its control: additional share of lost frames, and additional times in ms. */
 const FRAMES_LOST_MORE_MAX = 0.005
 const GAP_MORE_MS_MAX = 40
 const WEBHOOK_MORE_MS_MAX = 50
-/** Share of the ended calls whose message the other receiver has. */
+/** Share of ended calls whose message arrived at the other receiver. */
 const TOLD_MIN = 0.99
 const TOLD_WAIT_MS = 15_000
 
 interface Row extends Measured {
   readonly what: 'no receiver' | 'one of two is down'
-  /** Calls whose message the receiver that works got. */
+  /** Calls whose message arrived at the receiver that works. */
   readonly told: number
   readonly missed: readonly string[]
 }
 
-/** Live calls beside calls that end. */
+/** Number of live calls besides the calls that end. */
 export const messagesBench = judged(
   'messages',
   HELP,
@@ -95,7 +95,7 @@ async function startReceiver(): Promise<CountingReceiver> {
   }
 }
 
-/** @param receiver  the one that works; null: the gateway tells nobody */
+/** @param receiver receiver that works; null if the gateway sends no messages */
 async function measured(
   calls: number,
   seconds: number,
@@ -103,7 +103,7 @@ async function measured(
 ): Promise<Measured & { readonly told: number }> {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-messages-'))
   const file = join(folder, 'messages.yaml')
-  // Nobody listens at port 9.
+  // URL without a listener: port 9.
   const down = `{ name: down, url: 'http://127.0.0.1:9/', unsigned: true }`
   writeFileSync(
     file,

@@ -3,14 +3,17 @@ import { socketTimes } from './socket-step.js'
 import { STEP_CALLS, makeSteps } from './steps.js'
 import type { Step } from './steps.js'
 
-/** Times the hot steps, in a process of its own so that nothing else has shaped the code or the heap. */
+/**
+ * Measures the steps that run for every frame. It uses its own process, so that other work has not shaped the compiled
+ * code or the heap.
+ */
 
 export interface MicroOptions {
   readonly rounds: number
   readonly roundMs: number
 }
 
-/** Microseconds for one call's frame, by round. */
+/** CPU time in µs for one frame of one call, for each round. */
 export interface MicroTimes {
   readonly name: string
   readonly us: readonly number[]
@@ -31,7 +34,7 @@ endWithParent()
 const steps = await makeSteps()
 const times = new Map<string, number[]>()
 for (const step of steps) for (let i = 0; i < WARM_UP_FRAMES; i++) step.frame()
-// Rounds over all steps: a busy moment of the machine meets all alike.
+// Each round measures all steps, so that a busy moment of the machine affects all of them equally.
 for (let round = 0; round < rounds; round++) {
   for (const step of steps) times.set(step.name, [...(times.get(step.name) ?? []), timeOf(step)])
 }
@@ -42,7 +45,7 @@ const alone = steps.map((step) => ({
 }))
 tellParent({ type: 'micro', times: [...alone, ...(await socketTimes(options))] } satisfies FromMicro)
 
-/** CPU time and not the clock's: another process that takes the core is no cost of the step. */
+/** CPU time in µs. Elapsed time would include the time of other processes that use the core. */
 function timeOf(step: Step): number {
   const untilMs = performance.now() + roundMs
   const before = process.cpuUsage()
@@ -55,7 +58,10 @@ function timeOf(step: Step): number {
   return (user + system) / (frames * STEP_CALLS)
 }
 
-/** Heap that one frame of one call allocates; the least of a few tries, as a collection in between would hide some. */
+/**
+ * Heap in bytes that one frame of one call allocates: the median of some tries. A try during which a collection made
+ * the heap smaller is left out.
+ */
 function heapOf(step: Step): number | null {
   const gc = (globalThis as { gc?: () => void }).gc
   if (gc === undefined) return null

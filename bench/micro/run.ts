@@ -7,7 +7,7 @@ import { Child } from '../kit/process.js'
 import type { MicroResult } from '../results.js'
 import type { FromMicro, MicroOptions, MicroTimes } from './main.js'
 
-/** Peers for the work of a step, each in a process of its own. */
+/** Peers for the work of a step. Each peer runs in its own process. */
 const PEERS: readonly {
   readonly name: string
   readonly file: string
@@ -58,7 +58,13 @@ export async function runMicro(
 }
 
 async function timesOf(name: string, file: string, options: MicroOptions): Promise<readonly MicroTimes[]> {
-  const child = new Child<never, FromMicro>({ name, file, variable: 'BENCH_MICRO', options, exposeGc: true })
+  const child = new Child<never, FromMicro>({
+    name,
+    file,
+    variable: 'BENCH_MICRO',
+    options,
+    nodeOptions: ['--expose-gc'],
+  })
   try {
     return (await child.next('micro', TIMEOUT_MS)).times
   } finally {

@@ -2,13 +2,13 @@ import { fileURLToPath } from 'node:url'
 import { getHeapStatistics } from 'node:v8'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BackendSession, BackendSink } from '../../src/backends/backend.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
 import { FRAME_MS } from '../../src/core/units.js'
 import { Child } from '../kit/process.js'
 import type { FromBackend, ToBackend } from '../protocol.js'
 import type { MicroOptions, MicroTimes } from './main.js'
 
-/** Sessions over loopback; all of them are sent to in turn, three times as often as calls would. */
+/** Number of sessions over loopback. They are sent to in turn, three times as often as in calls. */
 const CALLS = 200
 const MESSAGE_MS = 60
 const FRAMES = MESSAGE_MS / FRAME_MS
@@ -34,15 +34,15 @@ const session: BackendSession = {
   resume: null,
 }
 
-/** Microseconds or bytes, for one frame of one call. */
+/** Cost in µs or bytes for one frame of one call. */
 interface Cost {
   readonly out: number
   readonly in: number
 }
 
 /**
- * Cost of a caller's frame on its way to a realtime service, and of the answer's on its way back: socket, kernel, JSON
- * and base64.
+ * Cost of a caller's frame on its way to a realtime service, and of the answer's frame on its way back. It includes
+ * socket, kernel, JSON and base64.
  */
 export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<readonly MicroTimes[]> {
   const service = new Child<ToBackend, FromBackend>({
@@ -88,7 +88,7 @@ export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<re
           for (let j = 0; j < FRAMES; j++) backend.pushAudio(frame)
         }
         const sent = meter()
-        // A collection in between would hide some.
+        // If a collection has made the heap smaller in between, the difference counts as 0.
         out += Math.max(0, sent - last)
         await sleep(TICK_MS)
         last = meter()

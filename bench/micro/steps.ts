@@ -1,8 +1,9 @@
 import { Base64Audio } from '../../src/backends/transport/base64-audio.js'
-import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-realtime/wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/vendors/self-hosted/realtime/wire.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { EchoMatcher } from '../../src/media/echo/echo-canceller.js'
 import { LoudspeakerEcho } from '../../src/media/echo/loudspeaker-echo.js'
+import { hasSound } from '../../src/media/pcm.js'
 import { Playout } from '../../src/media/playout/playout.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { ComposedDetector, type VadBank } from '../../src/media/vad/vad.js'
@@ -12,17 +13,20 @@ import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { FRAME_MS } from '../../src/core/units.js'
 import type { SampleRateHz } from '../../src/core/units.js'
 
-/** One hot step with the state of many calls, so that caches are as cold as in a full worker. */
+/**
+ * One step that runs for every frame. It has the state of many calls, so that caches are as cold as in a media worker
+ * with many calls.
+ */
 export interface Step {
   readonly name: string
-  /** Takes every call through one frame. */
+  /** Processes one frame of each call. */
   frame(): void
 }
 
-/** Calls that a step goes round. */
+/** Number of calls that a step processes in turn. */
 export const STEP_CALLS = 256
 
-/** Speech-like noise, the same each time: 100 ms for each of a few callers. */
+/** Noise that resembles speech: 20 ms for each of eight callers. It is always the same. */
 function material(rateHz: SampleRateHz): Int16Array[] {
   let state = 1
   const random = (): number => {
@@ -38,7 +42,7 @@ function material(rateHz: SampleRateHz): Int16Array[] {
 
 const calls = <T>(make: () => T): T[] => Array.from({ length: STEP_CALLS }, make)
 
-/** All steps, each with its own state. */
+/** All steps. Each has its own state. */
 export async function makeSteps(): Promise<readonly Step[]> {
   const assets = await loadMediaAssets()
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
@@ -52,6 +56,8 @@ export async function makeSteps(): Promise<readonly Step[]> {
     mixedLine(),
     detector(vads),
     vad(vads),
+    lineLevel(8000, vads),
+    lineLevel(16000, vads),
     resampler(resamplers, 16000, 24000),
     resampler(resamplers, 24000, 16000),
     resampler(resamplers, 8000, 24000),
@@ -59,6 +65,7 @@ export async function makeSteps(): Promise<readonly Step[]> {
     encode(),
     decode(),
     playout(),
+    silence(),
     histogram(),
   ]
 }
@@ -106,14 +113,14 @@ function callerPath(vadBank: VadBank): Step {
       for (const path of paths) {
         path.push(frames[turn++ & 7] as Uint8Array, nowMs)
         while (path.pull(nowMs)) {
-          /* its fields would be read here */
+          /* a call would read the frame's fields here */
         }
       }
     },
   }
 }
 
-/** Two seconds that never sound alike, as speech does: six tones, others every 60 ms. */
+/** Two seconds of sound that always changes, as speech does: six tones, with new frequencies every 60 ms. */
 function changing(rateHz: SampleRateHz): Int16Array[] {
   let state = 7
   const random = (): number => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) / 4294967296
@@ -132,11 +139,14 @@ function changing(rateHz: SampleRateHz): Int16Array[] {
 
 const CHANGING_FRAMES = 100
 const LOOKED_FOR_FRAMES = 400
-/** Later and softer, in frames and as a factor: of a loudspeaker, and of the copy that a carrier mixes in. */
+/**
+ * Delay in frames, and gain, of our speech when it comes back: from a loudspeaker, and as the copy that a carrier mixes
+ * in.
+ */
 const LOUDSPEAKER_ECHO = { frames: 6, gain: 0.1 }
 const MIXED_COPY = { frames: 2, gain: 0.8 }
 
-/** Our speech and what comes back of it. */
+/** Our speech, and the sound of our speech that comes back. */
 function echoed({ frames, gain }: { readonly frames: number; readonly gain: number }) {
   const sent = changing(16000)
   const heard = sent.map((frame) => frame.map((sample) => Math.round(gain * sample)))
@@ -146,7 +156,10 @@ function echoed({ frames, gain }: { readonly frames: number; readonly gain: numb
   }
 }
 
-/** While we talk: the reference and the verdict. @param known  an echo is there, and known after the warm-up */
+/**
+ * Step while we talk: stores the reference and judges the frame.
+ * @param known  true: there is an echo, which is known after the warm-up
+ */
 function loudspeakerEcho(known: boolean): Step {
   const make = () => calls(() => new LoudspeakerEcho({ sampleRateHz: 16000 }))
   let echoes = make()
@@ -158,7 +171,8 @@ function loudspeakerEcho(known: boolean): Step {
     frame: () => {
       n++
       const nowMs = n * FRAME_MS
-      // One that has found nothing for long looks for an echo a fifth of the time only.
+      // If an echo matcher has found no echo for long, it searches only a fifth of the time. So new ones are made from
+      // time to time.
       if (!known && n % LOOKED_FOR_FRAMES === 0) echoes = make()
       for (const echo of echoes) {
         echo.reference(sent(n), nowMs - FRAME_MS)
@@ -168,7 +182,7 @@ function loudspeakerEcho(known: boolean): Step {
   }
 }
 
-/** A line into which the carrier mixes our own speech, while we talk: it is found and taken out. */
+/** Step while we talk on a line into which the carrier mixes our own speech. Our speech is found and removed. */
 function mixedLine(): Step {
   const matchers = calls(() => new EchoMatcher({ sampleRateHz: 16000 }))
   const { sent, heard } = echoed(MIXED_COPY)
@@ -184,6 +198,21 @@ function mixedLine(): Step {
         frame.set(heard(n))
         if (matcher.match(frame, nowMs) === 'own') lastSample += matcher.cancel(frame)
       }
+    },
+  }
+}
+
+/** Level of a frame after the line's filter. */
+function lineLevel(rateHz: 8000 | 16000, vadBank: VadBank): Step {
+  const detectors = calls(
+    () => vadBank.openDetector?.(rateHz) ?? new ComposedDetector({ sampleRateHz: rateHz, vad: vadBank.open(rateHz) }),
+  )
+  const frames = material(rateHz)
+  let turn = 0
+  return {
+    name: `media/vad/line-filter: level without offset and hum, ${rateHz / 1000} kHz`,
+    frame: () => {
+      for (const detector of detectors) lastSample += detector.levelDbfs(frames[turn++ & 7] as Int16Array)
     },
   }
 }
@@ -227,7 +256,7 @@ function resampler(bank: ResamplerBank, from: SampleRateHz, to: SampleRateHz): S
   }
 }
 
-/** A message of 60 ms stands for three frames. */
+/** A message of 60 ms contains three frames. */
 const MESSAGE_FRAMES = 3
 const MESSAGE_BYTES = 24 * 60 * 2
 
@@ -235,7 +264,7 @@ function encode(): Step {
   const audio = Buffer.alloc(MESSAGE_BYTES, 7)
   let turn = 0
   return {
-    name: 'backends/openai-realtime: caller audio into 60 ms messages',
+    name: 'vendors/self-hosted/realtime: caller audio into 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
       for (let i = 0; i < STEP_CALLS; i++)
@@ -244,7 +273,7 @@ function encode(): Step {
   }
 }
 
-/** Keeps a decoded sample: without a use, the compiler could remove the decoding. */
+/** Uses a decoded sample. Without a use, the compiler could remove the decoding. */
 let lastSample = 0
 
 function swallow(pcm: Int16Array): void {
@@ -258,7 +287,7 @@ function decode(): Step {
   )
   let turn = 0
   return {
-    name: 'backends/openai-realtime: agent audio out of 60 ms messages',
+    name: 'vendors/self-hosted/realtime: agent audio out of 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
       for (let i = 0; i < STEP_CALLS; i++)
@@ -285,6 +314,17 @@ function playout(): Step {
         line.playout.pump(nowMs - FRAME_MS / 2, line.ring, out)
         line.playout.pump(nowMs, line.ring, out)
       }
+    },
+  }
+}
+
+/** A frame of speech is recognised at its first loud sample. A silent frame takes longest. */
+function silence(): Step {
+  const frames = calls(() => new Int16Array(320).fill(7))
+  return {
+    name: 'media/pcm: whether a silent frame has a sound',
+    frame: () => {
+      for (const pcm of frames) if (hasSound(pcm)) lastSample++
     },
   }
 }

@@ -1,4 +1,4 @@
-// The pattern of most telephony samples in Node: fastify with @fastify/websocket, here as an echo.
+// Echo in the way of most telephony samples for Node: fastify with @fastify/websocket.
 import Fastify from 'fastify'
 import websocket from '@fastify/websocket'
 import { ready } from './peer.mjs'

@@ -1,5 +1,6 @@
-// Installs the peers here, at the versions of package-lock.json, and runs no install scripts: onnxruntime's reaches
-// for the network, and none of them is needed. About 600 MB; `npm ci` at the root knows nothing of it.
+// Installs the peers here, in the versions of package-lock.json, without install scripts: onnxruntime's script
+// downloads files, and no peer needs an install script. The packages need about 600 MB. `npm ci` at the root does not
+// install them.
 import { spawnSync } from 'node:child_process'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'

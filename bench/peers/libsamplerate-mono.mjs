@@ -1,4 +1,4 @@
-// The library that the gateway takes its filters from, as one would use it: an instance per stream.
+// The library from which the gateway takes its filters, used in the normal way: one instance per stream.
 import libsamplerate from '@alexanderolsen/libsamplerate-js'
 import { answer, material, time } from './micro-peer.mjs'
 

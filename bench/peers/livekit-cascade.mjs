@@ -1,5 +1,6 @@
-// LiveKit's agents in Node, without a room: caller audio from a WebSocket, recogniser, model and voice through its own
-// plugins, turns by Silero VAD. `inference` (its cloud) is not used, so that everything stays on loopback.
+// LiveKit's agents in Node, without a room: caller audio from a WebSocket; recogniser, model and voice through
+// LiveKit's own plugins; turns by Silero VAD. `inference` (LiveKit's cloud) is not used, so that all connections stay
+// on loopback.
 import { WebSocketServer } from 'ws'
 import { AudioFrame } from '@livekit/rtc-node'
 import { initializeLogger, voice } from '@livekit/agents'
@@ -25,7 +26,10 @@ class CallerAudio extends voice.AudioInput {
   }
 }
 
-/** Sends each frame at once, as the gateway's stand-in for the carrier hears it; played when its time is over. */
+/**
+ * Sends each frame at once, because the gateway's stand-in for the carrier gets frames in this way. A frame counts as
+ * played when its time is over.
+ */
 class CallerEar extends voice.AudioOutput {
   #socket
   #seconds = 0

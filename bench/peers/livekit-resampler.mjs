@@ -1,4 +1,4 @@
-// LiveKit's resampler for Node: soxr behind a Rust FFI.
+// LiveKit's resampler for Node: soxr, called through a Rust FFI.
 import { AudioFrame, AudioResampler, AudioResamplerQuality } from '@livekit/rtc-node'
 import { answer, material, time } from './micro-peer.mjs'
 
@@ -9,7 +9,7 @@ for (const [from, to] of [
 ]) {
   const resampler = new AudioResampler(from, to, 1, AudioResamplerQuality.MEDIUM)
   const frame = new AudioFrame(material(from), from, 1, from / 50)
-  // Each call is synchronous; its first 500 frames are warm-up.
+  // Each call of `push` is synchronous. The first 500 frames are warm-up.
   for (let i = 0; i < 500; i++) resampler.push(frame)
   times.push({
     name: `LiveKit AudioResampler MEDIUM: ${from / 1000} to ${to / 1000} kHz`,

@@ -1,9 +1,12 @@
-// Common part of the peers of single steps: the options, CPU time per frame in rounds, and the answer.
+// Common part of the peers for single steps: options, CPU time per frame in rounds, and the answer.
 const { rounds, roundMs } = JSON.parse(process.env.BENCH_MICRO ?? '{"rounds":5,"roundMs":60}')
 
 process.on('disconnect', () => process.exit(0))
 
-/** Runs `frame` (one call's 20 ms) for each round; CPU time of all threads in microseconds a frame, by round. */
+/**
+ * Runs `frame` (20 ms of one call) in rounds.
+ * @returns for each round, the CPU time of all threads in µs per frame
+ */
 export async function time(frame, framesPerRound = Infinity) {
   const us = []
   for (let round = 0; round <= rounds; round++) {
@@ -15,7 +18,7 @@ export async function time(frame, framesPerRound = Infinity) {
       frames++
     }
     const { user, system } = process.cpuUsage(before)
-    // The first round warms up.
+    // The first round is warm-up.
     if (round > 0) us.push((user + system) / frames)
   }
   return us
@@ -25,7 +28,7 @@ export function answer(times) {
   process.send?.({ type: 'micro', times: times.map(({ name, us }) => ({ name, us, heapBytesPerFrame: null })) })
 }
 
-/** 20 ms of something like speech. */
+/** 20 ms of sound that resembles speech. */
 export function material(rateHz) {
   return Int16Array.from({ length: rateHz / 50 }, (_, i) => 3000 * Math.sin(i * 0.07) + ((i * 7919) % 1000))
 }

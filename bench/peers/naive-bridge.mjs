@@ -1,5 +1,5 @@
-// What one writes first: `ws` on both sides, one libsamplerate instance per stream and direction, JSON.stringify per
-// 20 ms frame. The same resampling quality as the gateway's (SINC_MEDIUM).
+// A simple bridge, as a first version is usually written: `ws` on both sides, one libsamplerate instance per stream and
+// direction, and JSON.stringify for each 20 ms frame. Its resampling quality equals the gateway's (SINC_MEDIUM).
 import { WebSocket, WebSocketServer } from 'ws'
 import libsamplerate from '@alexanderolsen/libsamplerate-js'
 import { options, ready } from './peer.mjs'
@@ -7,7 +7,7 @@ import { options, ready } from './peer.mjs'
 const { create, ConverterType } = libsamplerate
 const converterType = ConverterType.SRC_SINC_MEDIUM_QUALITY
 
-/** s16le bytes to s16le bytes at the other rate. */
+/** Converts s16le bytes to s16le bytes at the other rate. */
 function convert(converter, bytes) {
   const samples = new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
   const output = converter.full(Float32Array.from(samples, (sample) => sample / 32768))

@@ -1,5 +1,6 @@
-// OpenAI's agents SDK with its Twilio transport, as its documentation composes them, against the stand-in backend.
-// Its work is lighter than the gateway's at L2: 8 kHz mu-law both ways, no resampling, no voice detection, no pacing.
+// OpenAI's agents SDK with its Twilio transport, composed as in its documentation, connected to the stand-in backend.
+// It does less work than the gateway at L2: 8 kHz mu-law in both directions, no resampling, no voice detection, no
+// pacing.
 import { WebSocketServer } from 'ws'
 import { RealtimeAgent, RealtimeSession } from '@openai/agents/realtime'
 import { TwilioRealtimeTransportLayer } from '@openai/agents-extensions'
@@ -9,7 +10,7 @@ const agent = new RealtimeAgent({ name: 'bench', instructions: 'Say back what yo
 const wss = new WebSocketServer({ host: '127.0.0.1', port: 0, handleProtocols: () => 'audio.drachtio.org' })
 wss.on('connection', (twilioWebSocket) => {
   const transport = new TwilioRealtimeTransportLayer({ twilioWebSocket })
-  // The transport's own default gives way to the session's, so the format is named here.
+  // The session's format overrides the default of the transport, so the format is set here.
   const audio = { input: { format: 'g711_ulaw' }, output: { format: 'g711_ulaw' } }
   const session = new RealtimeSession(agent, { transport, tracingDisabled: true, config: { audio } })
   session.on('error', (error) => process.stderr.write(`session error: ${JSON.stringify(error).slice(0, 300)}\n`))

@@ -1,4 +1,5 @@
-// Interface of all peers to the bench: options in, "ready" and memory out. The measured work is in each peer's own file.
+// Interface between all peers and the bench: a peer gets options, and reports "ready" and its memory. The work that is
+// measured is in the file of each peer.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
@@ -8,7 +9,7 @@ const gc = runInNewContext('gc')
 /** { level, calls, workers, backendUrl } */
 export const options = JSON.parse(process.env.BENCH_SERVER ?? '{}')
 
-/** Tells the bench that calls are taken at `port`. */
+/** Reports to the bench that calls are accepted at `port`. */
 export function ready(port) {
   process.send?.({ type: 'ready', port })
 }

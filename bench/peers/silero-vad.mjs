@@ -1,4 +1,4 @@
-// Silero VAD as LiveKit's agents run it in Node: onnxruntime, one inference for 32 ms.
+// Silero VAD in the way in which LiveKit's agents run it in Node: onnxruntime, one inference for 32 ms.
 import { initializeLogger } from '@livekit/agents'
 import { VAD } from '@livekit/agents-plugin-silero'
 import { AudioFrame } from '@livekit/rtc-node'
@@ -12,7 +12,8 @@ let inferences = 0
 void (async () => {
   for await (const event of stream) if (event.type !== undefined) inferences++
 })()
-// 160 frames are 100 inferences; the stream works behind the queue, so each round waits for what it has pushed.
+// 160 frames cause 100 inferences. The stream processes its queue later, so each round waits until the inferences for
+// its frames are done.
 const BATCH = 160
 const us = (
   await time(async () => {

@@ -1,4 +1,4 @@
-// The ceiling: uWebSockets.js and nothing else. Every frame goes back in the callback that brought it.
+// Upper limit: only uWebSockets.js. Each frame is sent back in the callback that received it.
 import { App, us_socket_local_port } from 'uWebSockets.js'
 import { ready } from './peer.mjs'
 

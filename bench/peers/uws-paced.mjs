@@ -1,5 +1,5 @@
-// Cost of pacing by itself: uWebSockets.js and one clock. A frame is copied when it comes and goes back at the next of the
-// ticks that the gateway's main thread keeps, in place of the callback that brought it.
+// Cost of pacing alone: uWebSockets.js and one clock. A frame is copied when it arrives. It is sent back at the next
+// tick, instead of in the callback that received it. The ticks are those of the gateway's main thread.
 import { App, us_socket_local_port } from 'uWebSockets.js'
 import { ready } from './peer.mjs'
 
@@ -26,7 +26,7 @@ App()
     },
     message: (ws, message) => {
       const call = ws.getUserData()
-      // More than two seconds: lost, as the bench will see.
+      // If more than two seconds of audio are waiting, the frame is dropped; the bench will notice this.
       if (call.bytes + message.byteLength > call.held.length) return
       call.held.set(new Uint8Array(message), call.bytes)
       call.bytes += message.byteLength

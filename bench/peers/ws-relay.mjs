@@ -1,5 +1,5 @@
-// The least that a bridge in Node can keep for a call: one socket of `ws` on each side, TLS to the stand-in backend, and
-// the text of each message passed on. Nothing is decoded, heard, paced or kept; mu-law goes through as it is.
+// Minimum that a bridge in Node needs for a call: one socket of `ws` on each side, TLS to the stand-in backend, and
+// each message's text is passed on. Audio is not decoded, judged, paced or stored; mu-law is passed on unchanged.
 import { WebSocket, WebSocketServer } from 'ws'
 import { options, ready } from './peer.mjs'
 

@@ -1,4 +1,4 @@
-// The sketch that the carrier's articles print, on the `ws` package, with the model replaced by an echo.
+// The example program from the carrier's articles, on the `ws` package, with an echo in place of the model.
 import { WebSocketServer } from 'ws'
 import { ready } from './peer.mjs'
 

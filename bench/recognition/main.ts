@@ -39,21 +39,21 @@ type Speaker = (typeof ENGLISH)[number] | (typeof FOREIGN)[number]
 const isRecorded = (speaker: Speaker): speaker is 'allison' | 'june' | 'carlo' =>
   speaker === 'allison' || speaker === 'june' || speaker === 'carlo'
 
-/** Level in dBFS, and how far below it pink noise lies. */
+/** Level of speech in dBFS, and by how many dB pink noise is softer; null without noise. */
 const LINES = { recorded: [-26, null], noise: [-26, 20], clipped: [-12, null], soft: [-40, null] } as const
 type Line = keyof typeof LINES
 
-/** Eight of them are said where any number may be. */
+/** Numbers for questions in which any number may be said. Eight of them are used per speaker. */
 const NUMBERS = 24
-/** Said where eight are known, each among seven others. */
+/** Numbers for questions in which eight numbers are known. Each number is one of a group of eight. */
 const KNOWN_NUMBERS = 40
 const KNOWN = 8
 const DIGIT_GAP_MS = 60
 const PIECE_MS = 100
-/** Largest number of one person. */
+/** Maximum number of sentences of one person. */
 const SENTENCES = 100
 const SENTENCE_LINES = ['recorded', 'noise'] as const
-/** Prompts with numbers, letters and nothing. */
+/** Prompts that contain numbers, letters or silence. */
 const NO_SENTENCES = /(^|\/)(digits|letters|phonetic|silence)\//
 
 interface Sentence {
@@ -72,7 +72,7 @@ interface Said {
   readonly line: Line
   readonly kind: 'known' | 'free' | 'part'
   readonly number: string
-  /** The caller's orders; none where any number may be said. */
+  /** Orders of the caller; empty if any number may be said. */
   readonly orders: readonly string[]
   readonly pcm: Int16Array
 }
@@ -85,7 +85,7 @@ const OPTIONS = {
   voices: { type: 'string', multiple: true, default: [] },
 } satisfies Options
 
-/** Its exit code is 1 when the recordings are not installed. */
+/** Bench of recognition. Its exit code is 1 if the recordings are not installed. */
 export const recognitionBench = command(HELP, OPTIONS, {}, async (values) => {
   const coding = oneOf('--coding', values.coding, CODINGS)
   const missing = missingMaterial('allison', 'june', 'carlo')
@@ -145,7 +145,7 @@ function numbersOf(count: number, oh: boolean, random: () => number): string[] {
   return Array.from({ length: count }, (_, i) => {
     const number = Array.from({ length: 4 }, () => Math.floor(random() * 10))
     if (oh) {
-      // As its first word "oh" is not a digit.
+      // The first digit is not 0, because as a first word "oh" is not a digit.
       number[0] ||= 1
       number[1 + (i % 3)] = 0
     }
@@ -154,8 +154,8 @@ function numbersOf(count: number, oh: boolean, random: () => number): string[] {
 }
 
 /**
- * Words that the shipped order line listens for when it asks for an order number, where the caller has these orders, and its
- * words for the digits.
+ * Grammar of the shipped order line when it asks for an order number from a caller with these orders, and its words for
+ * the digits.
  */
 async function orderLine(): Promise<{
   readonly grammarOf: (orders: readonly string[]) => string
@@ -176,7 +176,10 @@ async function orderLine(): Promise<{
   return { grammarOf, digits: dialogue.digits, checkOf: (anyNumber) => understanding.digitCheck(anyNumber) }
 }
 
-/** Each speaker's numbers on each line, in a random order. Speakers of other languages say no known ones. */
+/**
+ * Numbers of each speaker on each line, in random order. Speakers of other languages only say numbers that are not
+ * known.
+ */
 async function saidBy(
   speakers: readonly Speaker[],
   numbers: readonly string[],
@@ -202,7 +205,7 @@ async function saidBy(
   return shuffled(said, random)
 }
 
-/** The first half of each number, where any number may be said in parts. */
+/** The first half of each number, for questions in which any number may be said in parts. */
 async function partsOf(
   numbers: readonly string[],
   digits: readonly string[],
@@ -223,7 +226,7 @@ async function partsOf(
 
 const nameOf = (folder: string): string => basename(folder)
 
-/** One person's, spread evenly over all. */
+/** Sentences of one person, spread evenly over all of the person's sentences. */
 async function sentencesOf(folder: string, coding: Coding): Promise<Sentence[]> {
   const all = (await recordedSentences(folder)).filter(({ name }) => !NO_SENTENCES.test(name))
   if (all.length === 0) throw new Error(`${folder} has no WAV file of 8 or 16 kHz with a sentence of 0.8 to 8 s`)

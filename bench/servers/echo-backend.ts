@@ -3,7 +3,8 @@ import { FRAME_MS } from '../../src/core/units.js'
 import { answerProbe } from './isolate-probe.js'
 
 /**
- * Audio that piled up behind a stall would stay in the way of an echo for good: it ends, and begins anew when all is quiet.
+ * Number of silent frames after a restart. Audio that a stall delayed would delay an echo for ever. So the answer ends,
+ * and begins again after this silence.
  */
 const SILENT_FRAMES = 30
 const open = new Set<EchoBackend>()
@@ -12,11 +13,11 @@ answerProbe(() => {
 })
 
 const RATE_HZ = 16000
-/** Two frames of silence first: without a cushion the least delay would be an underrun. */
+/** Number of silent frames before the first audio. Without this buffer, the smallest delay would cause an underrun. */
 const LEAD_FRAMES = 2
 const silence = new Int16Array((RATE_HZ * FRAME_MS) / 1000)
 
-/** A backend that says back every frame at once, as one endless item: what is left is the gateway itself. */
+/** Backend that sends every frame back at once, as one endless item. So only the cost of the gateway itself is left. */
 class EchoBackend implements Backend {
   readonly capabilities: BackendCapabilities = {
     name: 'bench-echo',
@@ -79,10 +80,10 @@ class EchoBackend implements Backend {
   }
 
   speechStart(): void {
-    /* it listens all the time */
+    /* this backend always listens */
   }
   speechEnd(): void {
-    /* it answers all the time */
+    /* this backend always answers */
   }
   sendText(): void {
     /* it ignores texts */

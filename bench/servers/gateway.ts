@@ -12,10 +12,10 @@ import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/gateway/
 import { HumanCalls } from '../../src/escalation/human-calls.js'
 
 /**
- * The gateway as it is: edge, calls, media workers, composed as `src/gateway/gateway.ts` does. Its own are only the
- * agent and the backend: at L1 an echo in the worker, at L2 and L3 the OpenAI client alone against the stand-in. At
- * L2-prod the backend is `openai` as the registry makes it from the settings: its defaults, the failover wrapper, TLS. At
- * L2-cascade it is `cascade`, made in the same way.
+ * The real gateway: edge, calls and media workers, composed in the same way as in `src/gateway/gateway.ts`. Only the
+ * agent and the backend belong to the bench. At L1 the backend is an echo in the worker. At L2 and L3 it is only the
+ * OpenAI client, connected to the stand-in. At L2-prod the registry makes the backend `openai` from the settings, with
+ * its defaults, the failover wrapper and TLS. At L2-cascade it makes the backend `cascade` in the same way.
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 const parts = edgeParts(options)

@@ -1,6 +1,6 @@
 import type { Backend, BackendSink } from '../../src/backends/backend.js'
-import type { BackendContext } from '../../src/backends/load-backend.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import type { BackendContext } from '../../src/backends/backend-context.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
 import { optionsFromEnvironment } from '../kit/process.js'
 import type { ServerOptions } from '../protocol.js'
 import { answerProbe } from './isolate-probe.js'
@@ -11,10 +11,13 @@ answerProbe()
 const { backendUrl, messageMs } = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 if (backendUrl === null) throw new Error('levels from L2 on need the stand-in backend')
 
-/** Rate that L2 has always had, for comparison over time; L2-prod has what the gateway takes. */
+/**
+ * Length in ms of messages at L2. It never changes, so that results can be compared over time. L2-prod uses the
+ * gateway's own value.
+ */
 const L2_MESSAGE_MS = 60
 
-/** The gateway's own OpenAI client, with nothing changed but where it connects to and the length of its messages. */
+/** The gateway's own OpenAI client. Only its URL and the length of its messages are different. */
 export function createBackend(sink: BackendSink, { clock }: BackendContext): Backend {
   return new OpenAiRealtimeBackend(sink, {
     apiKey: null,

@@ -16,8 +16,9 @@ import type { ServerOptions } from '../protocol.js'
 import { benchAgent, edgeParts, type EdgeParts, serve } from './serve.js'
 
 /**
- * L0: the gateway's way of a frame with nothing in it. Edge, both rings, the tick of a worker, the playout clock and
- * the tick of the main thread are the gateway's own; the worker moves each packet from one ring to the other.
+ * L0: the path of a frame through the gateway, without any processing. Edge, both rings, the worker's tick, the playout
+ * clock and the main thread's tick are the gateway's own code. The worker only moves each packet from one ring to the
+ * other.
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 const parts = edgeParts(options)

@@ -8,7 +8,8 @@ import { answerProbe } from './isolate-probe.js'
 import type { ToRingWorker } from './ring-echo.js'
 
 /**
- * Audio that piled up behind a stall would stay in the way of an echo for good: it falls silent until playout has run dry.
+ * Duration in ms of silence after a stall. Audio that a stall delayed would delay an echo for ever. So the echo is
+ * silent until playout has no more audio.
  */
 const SILENT_MS = 500
 const clock = processClock()
@@ -20,7 +21,10 @@ answerProbe(() => {
   }
 })
 
-/** Two frames of silence first: without a cushion the least delay would be an underrun. */
+/**
+ * Number of silent samples (two frames) before the first audio. Without this buffer, the smallest delay would cause an
+ * underrun.
+ */
 const LEAD_SAMPLES = 640
 const aligned = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
 const samples = new Views(new Int16Array(aligned.buffer))

@@ -9,6 +9,7 @@ import { Metrics } from '../../src/telemetry/metrics.js'
 import type { CallDirectory } from '../../src/workers/main/live-call.js'
 import { processClock } from '../../src/workers/shared/ticker.js'
 import { endWithParent, tellParent } from '../kit/process.js'
+import { collectionsBy } from '../protocol.js'
 import type { FromServer, ServerOptions, ToServer } from '../protocol.js'
 import {
   isolateProbe,
@@ -19,16 +20,22 @@ import {
   type ProbeQuestion,
 } from './isolate-probe.js'
 
-/** Workers answer within this, or are counted as silent. */
-const PROBE_WAIT_MS = 500
+/**
+ * Time in ms in which workers must answer; later answers are ignored. With profiles it is longer, because workers need
+ * seconds to write a profile.
+ */
+const PROBE_WAIT_MS = process.env['BENCH_PROFILE_DIR'] === undefined ? 500 : 5000
 
-/** Tells the bench that this server takes calls at `port`, and answers its questions until it gets the order to stop. */
+/**
+ * Reports to the bench that this server accepts calls at `port`. Answers the bench's requests until the bench orders it
+ * to stop.
+ */
 export function serve(port: number, stop: () => Promise<void>): void {
   const probe = isolateProbe()
   endWithParent()
   process.on('message', (message: ToServer) => {
     if (message.type === 'stop') {
-      // A server that cannot stop in time is stopped by its end.
+      // If the server cannot stop in time, its process exits.
       setTimeout(() => process.exit(5), 5000).unref()
       void stop().finally(() => process.exit(0))
       return
@@ -49,6 +56,8 @@ export function serve(port: number, stop: () => Promise<void>): void {
               gcMaxMs: worst((one) => one.gcMaxMs),
               gcMs: all((one) => one.gcMs),
               loopMaxMs: worst((one) => one.loopMaxMs),
+              collections: collectionsBy((reason) => all((one) => one.collections[reason])),
+              stops: isolates.flatMap((one) => one.stops),
             },
         allocatedBytes: UNWATCHED
           ? null
@@ -62,7 +71,7 @@ export function serve(port: number, stop: () => Promise<void>): void {
   tellParent({ type: 'ready', port } satisfies FromServer)
 }
 
-/** Has every worker that listens collect its garbage, and gathers what they say. */
+/** Makes every worker with a probe collect its garbage, and collects the workers' answers. */
 function askWorkers(): Promise<readonly ProbeAnswer[]> {
   return new Promise((resolve) => {
     const channel = new BroadcastChannel(PROBE_CHANNEL)
@@ -80,7 +89,7 @@ function askWorkers(): Promise<readonly ProbeAnswer[]> {
   })
 }
 
-/** Parts that a server of the bench shares with the gateway's own composition. */
+/** Parts that the bench's servers have in common with the gateway's composition. */
 export interface EdgeParts {
   readonly clock: Clock
   readonly log: Log
@@ -111,14 +120,15 @@ export function edgeParts(options: ServerOptions): EdgeParts {
         shared: options.nodePort !== null,
         nodeUrl: options.nodePort === null ? null : `http://127.0.0.1:${options.nodePort}`,
         ...(options.nodePort === null ? {} : { nodePort: options.nodePort }),
-        // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
+        // Unsigned webhooks are accepted because there is neither a secret nor a public URL, as on a developer's
+        // machine.
         webhookSecrets: [],
         bareSignatures: false,
         tokenOnly: 'learn',
         tokenSecrets: ['a-secret-of-the-bench-and-of-nothing-else'],
         ownedNumbers: [],
         noAgent: [{ verb: 'hangup' }],
-        // All calls of a bench come from one number.
+        // All calls of a bench have the same caller number.
         callerLimits: { calls: 20_000, perMinute: 60_000, withheldPercent: 100, exempt: [] },
         humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 0, fallbacksPerMinute: 0 }),
         trustedProxies: [],
@@ -136,8 +146,8 @@ export function edgeParts(options: ServerOptions): EdgeParts {
 }
 
 /**
- * The agent of all bench calls. Nothing in it makes the session act by itself: no prompts, no fillers, no limit
- * within the length of a run. Below L3 the echo is one greeting that cannot be interrupted.
+ * Agent of all bench calls. It does not make the session act by itself: it has no prompts, no fillers, and no limit
+ * that a run could reach. Below L3, the echo is one greeting that cannot be interrupted.
  */
 export function benchAgent({
   level,

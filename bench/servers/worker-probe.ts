@@ -1,4 +1,4 @@
 import { answerProbe } from './isolate-probe.js'
 
-// Named as a module of the bench agent, so that every media worker imports it, whatever its backend is.
+// The bench's agent names this module, so that every media worker imports it, with any backend.
 answerProbe()

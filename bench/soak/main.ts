@@ -20,28 +20,34 @@ const HELP = `npm run bench -- --soak [--minutes N] [--calls N] [--seed N] [--js
   --seed N     of who calls, and for how long (default 1)
   --json FILE  where results go (default bench/results/)`
 
-/** Calls last this long, at least and at most. */
+/** Minimum and maximum duration of a call in ms. */
 const CALL_MS_MIN = 15_000
 const CALL_MS_MAX = 150_000
-/** New callers come no faster than this. */
+/** Minimum time in ms between two new callers. */
 const ARRIVAL_MS = 400
 const FAULT_EACH_MS = 60_000
 const FAULT_FROM_MS = 20_000
-/** How long a disk takes nothing, and an API is slow. */
+/** Time in ms for which a disk is full. SLOW_MS: time in ms for which an API is slow. */
 const DISK_FULL_MS = 20_000
 const SLOW_MS = 20_000
 const SLOW_ANSWER_MS = 6000
-/** How long after the last call a message may come: two tries, and a node that died with it is started again. */
+/**
+ * Maximum time in ms after the last call in which its messages must arrive. It is enough for two tries and the restart
+ * of a node that died.
+ */
 const MESSAGES_WITHIN_MS = 120_000
-/** When memory is read first. */
+/** Time in ms after the start at which memory is first measured. */
 const SETTLED_MS = 600_000
 const SHOWN_MAX = 20
-/** After this without calls V8 has given back what it had for them. */
+/** Time in ms without calls after which V8 has released the memory of the calls. */
 const IDLE_MS = 60_000
-/** The memory of a node that lived through all of it may be so much more then. */
+/** Maximum increase of memory, as a share, at a node that ran for the whole test. */
 const RSS_MORE_MAX = 0.25
 
-/** By the last two digits of the caller's number (`test/support/tone-backend.ts`): what they want, and how often. */
+/**
+ * Behaviour of callers, by the last two digits of their number (`test/support/tone-backend.ts`), with the share of
+ * callers who behave in this way.
+ */
 const CALLERS = [
   { kind: 'talks', digits: '01', share: 0.6, stays: true },
   { kind: 'wants a ticket', digits: '02', share: 0.25, stays: true },
@@ -54,7 +60,7 @@ interface Fault {
   happens(fleet: Fleet): Promise<void>
 }
 
-/** The node to which things happen; the other one lives through all of it, and shows what grows. */
+/** The node that the faults affect. The other node runs for the whole test and shows whether its memory grows. */
 const victimOf = ({ nodes }: Fleet): FleetNode => nodes.at(-1) as FleetNode
 
 const FAULTS: readonly Fault[] = [
@@ -80,7 +86,7 @@ const FAULTS: readonly Fault[] = [
       const before = await sentinel.masterPort()
       const isFirst = before === redis.port
       if (isFirst) await redis.kill()
-      // The replica that was made the master gives it back.
+      // If the replica is the master, it fails over back to the first server.
       else await sentinel.command('SENTINEL', 'FAILOVER', sentinel.masterName)
       await until(async () => (await sentinel.masterPort()) !== before, 20_000, 'another master')
       await sleep(3000)
@@ -109,10 +115,10 @@ interface Ended {
   readonly callSid: string
   readonly kind: (typeof CALLERS)[number]['kind']
   readonly streams: number
-  /** From the carrier's question to the agent's sound, of a call whose stream broke. */
+  /** Time in ms from the carrier's question to the agent's sound, for a call whose stream broke. */
   readonly backMs: number | null
   readonly webhooksFailed: number
-  /** Fault, with the injected fault of that moment; null: none. */
+  /** Problem of the call, and the fault that was being injected; null if the call had no problem. */
   readonly cause: string | null
 }
 
@@ -124,7 +130,7 @@ interface Memory {
   readonly descriptors: number
 }
 
-/** An hour of a fleet. */
+/** Runs a fleet for an hour. */
 export const soakBench = judged(
   'soak',
   HELP,
@@ -167,18 +173,18 @@ export const soakBench = judged(
   },
 )
 
-/** Callers who come and go, and what fails meanwhile. */
+/** Callers who come and go while faults are injected. */
 class Soak {
   readonly ended: Ended[] = []
-  /** By name, how often; and those that could not be carried out, with why. */
+  /** Number of faults by name. Faults that could not be injected are listed with the reason. */
   readonly faults = new Map<string, number>()
   readonly #fleet: Fleet
   readonly #atOnce: number
   readonly #random: () => number
-  /** Those who are on the line, each with what makes them leave. */
+  /** Live calls, each with a function that makes its caller leave. */
   readonly #live = new Map<FleetCall, () => void>()
   readonly #over = new Set<Promise<void>>()
-  /** The fault that began last. */
+  /** The fault that was injected last. */
   #fault = 'none yet'
   #number = 0
 

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageRoot } from '../../src/config/package-root.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { DeepgramDouble } from '../../src/vendors/deepgram/double.js'
 import { ElevenLabsVoiceDouble } from '../../src/vendors/elevenlabs/double.js'
 import { Child, machineMs } from '../kit/process.js'
@@ -13,19 +13,22 @@ import type { CascadeUrls, FromTurnsGateway, ToTurnsGateway, TurnsGatewayOptions
 import { END_OF_SPEECH_MS, WARM_TURNS, cpuOf, figure, nth, voice } from './share.js'
 import { TurnCaller } from './turn-caller.js'
 
-/** Time that the services take: a recogniser's final text, a model's first token, a voice's first byte. */
+/**
+ * Delays in ms of the services: until the recogniser's final text, the model's first token, and the voice's first byte.
+ */
 export const SERVICE_MS = { stt: 150, llm: 300, tts: 120 } as const
 const SERVICES_MS = SERVICE_MS.stt + SERVICE_MS.llm + SERVICE_MS.tts
 const KEY = 'key-of-the-bench'
 const SAID = 'Where is my order?'
 const ANSWER = 'It is on its way to you.'
-/** More turns than a run has. */
+/** Number of turns. It is larger than the number of turns in a run. */
 const TURNS_MAX = 20_000
 const PEER = join(packageRoot(), 'bench/peers/livekit-cascade.mjs')
 
 /**
- * Who answers. `in turn`: the gateway, one service after the other, when a fixed quiet has ended the turn. `ahead`: the
- * gateway as it is, which ends a question by its words and asks the model before that. `livekit`: its agents in Node.
+ * Program that answers. `in turn`: the gateway with one service after the other, after a fixed silence has ended the
+ * turn. `ahead`: the gateway with its defaults, which ends a question by its words and asks the model before the turn
+ * has ended. `livekit`: LiveKit's agents in Node.
  */
 export type CascadeSubject = 'in turn' | 'ahead' | 'livekit'
 
@@ -33,24 +36,27 @@ export interface CascadeResult {
   readonly subject: CascadeSubject
   readonly calls: number
   readonly seconds: number
-  /** Turns that were answered, and that were not. */
+  /** Number of turns that were answered, and number of turns that were not. */
   readonly answered: number
   readonly unanswered: number
   /**
-   * In turn: from the end of the turn, as the recogniser learns it, to the first sound at the caller's socket, less what the
-   * services take.
+   * For `in turn`: time from the end of the turn, when the recogniser learns of it, to the first sound at the caller's
+   * socket, less the services' delays.
    */
   readonly afterEnd: Percentiles | null
   /**
-   * In turn: from the last voiced sample to the first sound, less the quiet and what the services take. Below zero where the
-   * detector began the quiet before the word's last sound.
+   * For `in turn`: time from the last voiced sample to the first sound, less the silence and the services' delays. It
+   * is negative if the detector began the silence before the word's last sound.
    */
   readonly share: Percentiles | null
-  /** In turn: as `afterEnd`, with what the services take. */
+  /** For `in turn`: `afterEnd` plus the services' delays. */
   readonly whole: Percentiles | null
-  /** Last voiced sample to the first sound: all that the caller waits, with the quiet that ends a turn. */
+  /**
+   * Time from the last voiced sample to the first sound: the whole wait of the caller, including the silence that ends
+   * a turn.
+   */
   readonly wait: Percentiles | null
-  /** Processor time of who answers, all threads: milliseconds of a call and second. */
+  /** CPU time of the answering program (all threads) in ms per call and second. */
   readonly cpuMs: number
 }
 
@@ -98,7 +104,7 @@ export async function measureCascade(
     for (let i = 0; i < calls; i++) {
       const caller = new TurnCaller(speech)
       await caller.open(port, subject === 'livekit' ? null : `HD_${String(i + 1).padStart(12, '0')}`)
-      // One after the other: the session that appears now is this call's.
+      // Calls begin one after another, so the session that appears now belongs to this call.
       pairs.push({ caller, ends: (await nth(stt.sessions, i)).endsAtMs })
     }
     cpuMs = await cpuOf(server.pid, options)
@@ -118,8 +124,8 @@ export async function measureCascade(
 }
 
 /**
- * @param ends  when the recogniser learnt of the ends of the turns, by `performance.now`
- * @param inTurn  one service follows the other, after a fixed quiet
+ * @param ends  times, by `performance.now`, at which the recogniser learned of the ends of turns
+ * @param inTurn  one service follows the other, after a fixed silence
  */
 export function figuresOf(
   pairs: readonly { readonly caller: Pick<TurnCaller, 'turns'>; readonly ends: readonly number[] }[],
@@ -135,7 +141,7 @@ export function figuresOf(
       const nextMs = caller.turns[i + 1]?.stoppedMs ?? Infinity
       const endMs = ends.map((atMs) => atMs + offsetMs).findLast((atMs) => atMs > stoppedMs && atMs < nextMs)
       if (Number.isNaN(heardMs) || (inTurn && endMs === undefined)) {
-        // The last one may have been cut off by the end of the run.
+        // The end of the run may have cut off the last turn.
         if (nextMs !== Infinity) unanswered++
         continue
       }

@@ -6,20 +6,20 @@ import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/process.js'
 
-/** Options of the gateway under test, in its environment as `BENCH_TURNS`. */
+/** Options of the measured gateway. They are in its environment as `BENCH_TURNS`. */
 export interface TurnsGatewayOptions {
   readonly serviceUrl: string
   readonly calls: number
   readonly turns: 'gateway' | 'server_vad'
-  /** Null for what the gateway takes. */
+  /** Null for the gateway's own value. */
   readonly messageMs: number | null
   readonly streamSilence: boolean
   readonly endOfSpeechMs: number
-  /** The backend is a cascade of these services; null: the realtime one at `serviceUrl`. */
+  /** Services of a cascade as the backend; null for the realtime backend at `serviceUrl`. */
   readonly cascade: CascadeUrls | null
 }
 
-/** Addresses of the services, and whether turns end by their words and the model is asked before they do. */
+/** URLs of the services. `ahead`: true if turns end by their words, and the model is asked before that. */
 export interface CascadeUrls {
   readonly stt: string
   readonly llm: string
@@ -30,7 +30,7 @@ export interface CascadeUrls {
 export type FromTurnsGateway = { readonly type: 'ready'; readonly port: number }
 export type ToTurnsGateway = { readonly type: 'stop' }
 
-/** The gateway as `mkondo serve` composes it, with one agent on the stand-in of known delay. */
+/** The gateway with the composition of `mkondo serve`, and one agent on the stand-in with a known delay. */
 const options = optionsFromEnvironment<TurnsGatewayOptions>('BENCH_TURNS')
 endWithParent()
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-bench-'))
@@ -67,7 +67,7 @@ const env = {
         ELEVENLABS_TTS_URL: cascade.tts,
       }),
   MEDIA_WORKERS: '1',
-  // All callers have one number.
+  // All callers have the same number.
   CALLER_CALLS: '1000',
   CALLER_CALLS_PER_MINUTE: '1000',
 }

@@ -9,21 +9,23 @@ import { LevelDetector } from '../../src/simulator/vendors/double.js'
 import { machineMs } from '../kit/process.js'
 
 interface KnownServiceOptions {
-  /** From the question to the first sound of the answer. */
+  /** Time in ms from the question to the first sound of the answer. */
   readonly delayMs: number
-  /** From the wish for a session to its confirmation: what a connection to a far service costs. */
+  /**
+   * Time in ms from the request for a session to its confirmation. It represents the connection to a distant service.
+   */
   readonly readyMs: number
-  /** With turns of its own: quiet that ends the caller's turn. */
+  /** Silence in ms that ends the caller's turn, if the service detects turns itself. */
   readonly silenceMs: number
   /** Length of each answer. */
   readonly answerMs: number
-  /** Answers come in pieces of 100 ms, a little faster than they are heard; all at once when not given. */
+  /** True: answers come in pieces of 100 ms, slightly faster than real time. If absent, an answer comes all at once. */
   readonly paced?: boolean
-  /** Keeps every sample that it is given. */
+  /** True: the service stores every sample that it receives. */
   readonly keepsAudio?: boolean
 }
 
-/** One answer: when it was asked for, and when its first sound was sent. */
+/** One answer: the time at which it was requested, and the time at which its first sound was sent. */
 interface KnownAnswer {
   readonly askedMs: number
   sentMs: number
@@ -35,8 +37,8 @@ const PIECE_MS = 100
 const PACE_MS = 90
 
 /**
- * A stand-in for a realtime model whose delay is known: it speaks OpenAI's protocol, answers each turn with a tone
- * after `delayMs`, and writes down when it was asked and when it answered.
+ * Stand-in for a realtime model with a known delay. It uses OpenAI's protocol and answers each turn with a tone after
+ * `delayMs`. It records the times of all requests and answers.
  */
 export class KnownService {
   readonly sessions: KnownSession[] = []
@@ -87,9 +89,9 @@ interface ClientMessage {
 /** One session of the stand-in. */
 export class KnownSession {
   readonly answers: KnownAnswer[] = []
-  /** Every sample that came, where the service keeps them. */
+  /** Every sample that was received, if the service stores them. */
   readonly samples: number[] = []
-  /** Messages with the caller's audio, and their bytes. */
+  /** Number of messages with the caller's audio, and number of their bytes. */
   readonly audioIn = { messages: 0, bytes: 0 }
   readonly #socket: WebSocket
   readonly #options: KnownServiceOptions
@@ -114,7 +116,7 @@ export class KnownSession {
     this.#send({ type: 'session.created', session: { type: 'realtime' } })
   }
 
-  /** The line is cut, with whatever it carries. */
+  /** Cuts the connection, with all data that is on its way. */
   breakOff(): void {
     this.#cancel()
     this.#socket.terminate()

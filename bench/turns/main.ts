@@ -13,19 +13,25 @@ const HELP = `npm run bench -- --turns [--calls N] [--seconds S] [--takeovers N]
   --seconds S    of each run (default 40)
   --takeovers N  (default 200)`
 
-/** The target for the gateway's share; docs/LATENCY.md. */
+/** Target for the gateway's share in ms (docs/LATENCY.md). */
 const SHARE_P99_MS_MAX = 30
 const GAP_P99_MS_MAX = 800
-/** The same for a cascade, above what its services take; and for the whole from the end of the turn. */
+/**
+ * Targets in ms for a cascade: for the time in addition to its services' delays, and for the whole time from the end of
+ * the turn.
+ */
 const CASCADE_P50_MS_MAX = 15
 const CASCADE_P99_MS_MAX = 40
 const WHOLE_P50_MS_MAX = 650
-/** Processor time of a cascade's calls, in those of the same callers on a realtime model with its defaults. */
+/**
+ * Maximum CPU time of a cascade's calls, as a multiple of the CPU time of the same callers' calls on a realtime model
+ * with its defaults.
+ */
 const CASCADE_COST_MAX = 1.3
 
 const WHOLES = { calls: [20, 1, 200], seconds: [40, 1, 10_000], takeovers: [200, 1, 10_000] } as const
 
-/** Caller stops to first sound, and takeovers. */
+/** Measures the time from the end of the caller's speech to the first sound, and takeovers. */
 export const turnsBench = judged('turns', HELP, {}, WHOLES, async ({ calls, seconds, takeovers }, { say, show }) => {
   const runs: readonly Pick<ShareOptions, 'turns' | 'messageMs' | 'streamSilence'>[] = [
     { turns: 'gateway', messageMs: null, streamSilence: false },
@@ -48,7 +54,8 @@ export const turnsBench = judged('turns', HELP, {}, WHOLES, async ({ calls, seco
     cascades.push(await measureCascade({ subject, calls, seconds }, say))
   }
   const [inTurn, ahead] = cascades
-  // Each by itself: a quiet that began before the word's last sound makes up for nothing that comes after it.
+  // Each part must meet the target alone. If the silence began before the word's last sound, this must not make up for
+  // a delay after the turn.
   const parts = [inTurn?.afterEnd, inTurn?.share]
   const realtime = shares.find(({ turns, streamSilence }) => turns === 'server_vad' && !streamSilence)
   const cost = (ahead?.cpuMs ?? NaN) / (realtime?.cpuMs ?? NaN)

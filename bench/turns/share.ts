@@ -11,28 +11,28 @@ import { TurnCaller } from './turn-caller.js'
 
 export interface ShareOptions {
   readonly turns: 'gateway' | 'server_vad'
-  /** Caller audio in one message; null for what the gateway takes. */
+  /** Duration in ms of caller audio in one message; null for the gateway's own value. */
   readonly messageMs: number | null
-  /** The service gets the silence between turns too. */
+  /** True if the service also gets the silence between turns. */
   readonly streamSilence: boolean
   readonly calls: number
   readonly seconds: number
 }
 
-/** Share of the gateway in the caller's wait, in milliseconds. */
+/** The gateway's share of the caller's wait, in ms. */
 export interface ShareResult extends ShareOptions {
-  /** Turns that were answered, and that were not. */
+  /** Number of turns that were answered, and number of turns that were not. */
   readonly answered: number
   readonly unanswered: number
-  /** Last voiced sample sent to the question at the service, less the quiet that ends a turn. */
+  /** Time from sending the last voiced sample to the question at the service, less the silence that ends a turn. */
   readonly inbound: Percentiles | null
-  /** First sound sent by the service to the first sound at the caller's socket. */
+  /** Time from the first sound that the service sends to the first sound at the caller's socket. */
   readonly outbound: Percentiles | null
-  /** Both, turn by turn: all of the wait but the quiet and the service's own delay. */
+  /** Sum of `inbound` and `outbound` for each turn: the whole wait except the silence and the service's own delay. */
   readonly share: Percentiles | null
-  /** The caller's audio at the service, of a call and second. */
+  /** Caller audio that arrives at the service, per call and second. */
   readonly audioIn: { readonly messages: number; readonly kilobytes: number }
-  /** Processor time of the gateway, all threads: milliseconds of a call and second. */
+  /** CPU time of the gateway (all threads) in ms per call and second. */
   readonly cpuMs: number
 }
 
@@ -42,10 +42,10 @@ const SILENCE_MS = 500
 const ANSWER_MS = 300
 const WORDS = 'Where is my order'
 const SESSION_WAIT_MS = 5000
-/** Every call's first turn is not counted: code and connections are new then. */
+/** Number of turns at the start of each call that are not counted, because code and connections are new. */
 export const WARM_TURNS = 1
 
-/** Runs calls against a backend of known delay and measures the part of the caller's wait that the gateway adds. */
+/** Runs calls against a backend with a known delay. Measures the part of the caller's wait that the gateway adds. */
 export async function measureShare(options: ShareOptions, say: (line: string) => void): Promise<ShareResult> {
   const service = await KnownService.start({
     delayMs: DELAY_MS,
@@ -75,7 +75,7 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
     const speech = await voice()
     for (let i = 0; i < options.calls; i++) {
       const caller = new TurnCaller(speech)
-      // One after the other: the session that appears now is this call's.
+      // Calls begin one after another, so the session that appears now belongs to this call.
       await caller.open(port, `HD_${String(i + 1).padStart(12, '0')}`)
       pairs.push({ caller, session: await nth(service.sessions, i) })
     }
@@ -116,17 +116,17 @@ function shareOf(pairs: readonly { readonly caller: TurnCaller; readonly session
   for (const { caller, session } of pairs) {
     for (const [i, turn] of caller.turns.entries()) {
       if (i < WARM_TURNS) continue
-      // The answer to this turn was asked for after its end, and before the next one's.
+      // The answer to this turn was requested after the end of this turn and before the end of the next.
       const nextMs = caller.turns[i + 1]?.stoppedMs ?? Infinity
       const answer = session.answers.findLast(({ askedMs }) => askedMs > turn.stoppedMs && askedMs < nextMs)
       if (answer === undefined || Number.isNaN(turn.heardMs) || Number.isNaN(answer.sentMs)) {
-        // The last one may have been cut off by the end of the run.
+        // The end of the run may have cut off the last turn.
         if (nextMs !== Infinity) unanswered++
         continue
       }
       answered++
-      // The detector may end a word before its last sound: the quiet begins too early then, which must make up for
-      // nothing.
+      // The detector may end a word before its last sound, so that the silence begins too early. This must not make up
+      // for other delays.
       const inMs = Math.max(0, answer.askedMs - turn.stoppedMs - quietMs)
       const outMs = turn.heardMs - answer.sentMs
       recordMs(inbound, inMs)
@@ -143,7 +143,7 @@ function shareOf(pairs: readonly { readonly caller: TurnCaller; readonly session
   }
 }
 
-/** Processor time of a process while calls run, in milliseconds of a call and second. */
+/** CPU time of a process while calls are running, in ms per call and second. */
 export async function cpuOf(
   pid: number,
   { calls, seconds }: { readonly calls: number; readonly seconds: number },
@@ -153,7 +153,7 @@ export async function cpuOf(
   return (cpuBetween(pid, from, cpuTime(pid)).cores * 1000) / calls
 }
 
-/** A few spoken words that end at full voice: their last sample is a voiced one. */
+/** A few spoken words that end at full loudness, so that their last sample is voiced. */
 export async function voice(): Promise<Int16Array> {
   const flite = await loadFlite()
   const { pcm, sampleRateHz } = flite.speak(WORDS, 'slt')
@@ -171,7 +171,7 @@ export async function voice(): Promise<Int16Array> {
   return pcm.slice(first * frame, (last + 1) * frame)
 }
 
-/** The session of a call, when it is there. */
+/** Session of a call, as soon as it exists. */
 export async function nth<Session>(sessions: readonly Session[], index: number): Promise<Session> {
   for (let waitedMs = 0; waitedMs < SESSION_WAIT_MS; waitedMs += 5) {
     const session = sessions[index]

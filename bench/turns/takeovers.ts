@@ -2,7 +2,8 @@ import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
+import { lineSample } from '../kit/line-samples.js'
 import { machineMs } from '../kit/process.js'
 import { newHistogram, percentilesMs, recordMs } from '../kit/histogram.js'
 import type { Percentiles } from '../kit/histogram.js'
@@ -17,11 +18,14 @@ interface TakeoverOptions {
 
 interface TakeoverResult extends TakeoverOptions {
   readonly done: number
-  /** The line is cut to a second backend that knows everything. */
+  /** Time from the cut of the connection to the moment when a second backend has all data of the call. */
   readonly gap: Percentiles | null
-  /** The line is cut to the second one's first sound, less its own delay. */
+  /** Time from the cut of the connection to the second backend's first sound, less the second backend's own delay. */
   readonly sound: Percentiles | null
-  /** Samples of the open question that the second one did not get, or got in the wrong order or twice. */
+  /**
+   * Number of samples of the open question that the second backend did not receive, or received twice or in the wrong
+   * order.
+   */
   readonly samplesWrong: number
   readonly samplesChecked: number
   readonly audioLostMs: number
@@ -30,15 +34,15 @@ interface TakeoverResult extends TakeoverOptions {
 const RATE_HZ = 16_000
 const FRAME = frameSamples(RATE_HZ)
 const DELAY_MS = 200
-/** Cost of a connection to a far service. */
+/** Time in ms for a connection to a distant service. */
 const READY_MS = 150
 const UTTERANCE_MS = 900
 const TAKEOVER_MS_MAX = 8000
 
 /**
- * Calls whose first backend is cut off at a moment that is different in each of them, in the question or in the answer,
- * while the caller speaks in real time. No two samples of a caller are the same, so that it can be said of each of them
- * whether the second backend got it.
+ * Runs calls whose first backend is cut off, while the caller speaks in real time. The cut comes at a different moment
+ * in each call, in the question or in the answer. All samples of a caller differ, so that for each sample one can check
+ * whether the second backend received it.
  */
 export async function measureTakeovers(options: TakeoverOptions, say: (line: string) => void): Promise<TakeoverResult> {
   const both = { delayMs: DELAY_MS, silenceMs: 300, answerMs: 3000, paced: true, keepsAudio: true }
@@ -53,7 +57,7 @@ export async function measureTakeovers(options: TakeoverOptions, say: (line: str
     for (let begun = 0; begun < options.takeovers; begun += options.calls) {
       const round = Math.min(options.calls, options.takeovers - begun)
       for (let i = 0; i < round; i++) {
-        // Connected one after the other: the session that appears is this call's.
+        // Calls are connected one after another, so the session that appears belongs to this call.
         const call = await TakeoverCall.open(first, second, (begun + i) / options.takeovers)
         calls.push(call)
       }
@@ -100,7 +104,7 @@ class TakeoverCall {
     this.#recorder = recorder
     this.#cut = cut
     this.#second = second
-    // From the middle of the question to well into the answer.
+    // The cut is between the middle of the question and a late point of the answer.
     this.#cutAtMs = 300 + share * 2200
   }
 
@@ -130,7 +134,7 @@ class TakeoverCall {
     return new TakeoverCall(backend, recorder, () => session.breakOff(), second, share)
   }
 
-  /** @returns what was measured, null when nobody took over in time */
+  /** @returns measured values; null if no backend took over in time */
   async run(): Promise<{ gapMs: number; soundMs: number; wrong: number; checked: number; lost: number } | null> {
     const beganMs = machineMs()
     let cutMs = NaN
@@ -140,13 +144,14 @@ class TakeoverCall {
     const sounds: number[] = []
     this.#recorder.onAudio = () => sounds.push(machineMs())
     while (machineMs() - beganMs < TAKEOVER_MS_MAX) {
-      // About the audio: after this process has stood still, frames come late and all of them belong to the question.
+      // Time by the caller's audio, not by the clock. If this process paused, frames are late, but all of them still
+      // belong to the question.
       const atMs = (this.#said.length / FRAME) * FRAME_MS
       const asked = !Number.isNaN(askedMs)
       this.#frame()
       if (!speaking && !asked && atMs >= 100) {
         speaking = true
-        // Noticed 40 ms late, as the call does it.
+        // Speech is detected 40 ms late, as in a real call.
         this.#speakingFrom = this.#said.length - 2 * FRAME
         this.#backend.speechStart(machineMs() - 40)
       } else if (speaking && atMs >= 100 + UTTERANCE_MS) {
@@ -166,13 +171,11 @@ class TakeoverCall {
     }
     const failover = this.#failover
     const soundAtMs = sounds.find((soundMs) => soundMs > cutMs)
-    const session = this.#second.sessions.find(
-      ({ samples }) => samples.length > 0 && samples.includes(this.#said[this.#speakingFrom] ?? NaN),
-    )
+    const session = this.#second.sessions.find(({ samples }) => this.#questionIn(samples) >= 0)
     const told = this.#compare(session?.samples ?? [])
     await this.#backend.close('the bench is over')
     if (failover === undefined || soundAtMs === undefined) return null
-    // Where the caller still spoke, they wait from their own end on.
+    // If the caller was still speaking at the cut, their wait begins at the end of their speech.
     const waitFromMs = Math.max(cutMs, askedMs)
     return { gapMs: failover.gapMs, soundMs: soundAtMs - waitFromMs, lost: this.#backend.stats.lostSamples, ...told }
   }
@@ -182,20 +185,22 @@ class TakeoverCall {
   }
 
   #frame(): void {
-    const frame = new Int16Array(FRAME)
-    for (let i = 0; i < FRAME; i++) {
-      // Odd steps through all 65,536 values: no sample comes twice within four seconds.
-      frame[i] = ((this.#said.length * 12_345 + 1) % 65_536) - 32_768
-      this.#said.push(frame[i] as number)
-    }
+    const frame = Int16Array.from({ length: FRAME }, (_, i) => lineSample(this.#said.length + i))
+    this.#said.push(...frame)
     this.#backend.pushAudio(frame)
   }
 
-  /** The samples of the question, one by one, in what the second backend got. */
+  /** @returns position of the question's first frame in `samples`; -1 if `samples` do not contain it */
+  #questionIn(samples: readonly number[]): number {
+    const first = this.#said.slice(this.#speakingFrom, this.#speakingFrom + FRAME)
+    return samples.findIndex((_, at) => first.every((sample, i) => samples[at + i] === sample))
+  }
+
+  /** Compares the question, sample by sample, with the samples that the second backend received. */
   #compare(got: readonly number[]): { wrong: number; checked: number } {
     const questionEnd = this.#speakingFrom + (UTTERANCE_MS / FRAME_MS - 1) * FRAME
     const wanted = this.#said.slice(this.#speakingFrom, questionEnd)
-    const at = got.indexOf(wanted[0] ?? NaN)
+    const at = this.#questionIn(got)
     if (at < 0) return { wrong: wanted.length, checked: wanted.length }
     let wrong = 0
     for (const [i, sample] of wanted.entries()) if (got[at + i] !== sample) wrong++

@@ -4,24 +4,27 @@ import { machineMs } from '../kit/process.js'
 import { FrameReader, maskedFrame, OPCODE } from '../generator/lines.js'
 import { askForStream, openSocket } from '../generator/opening.js'
 
-/** One turn as the caller saw it. */
+/** One turn, measured at the caller. */
 interface CallerTurn {
-  /** When the frame with the last voiced sample was sent. */
+  /** Time at which the frame with the last voiced sample was sent. */
   readonly stoppedMs: number
-  /** When the first sound of the answer came; NaN when none did. */
+  /** Time at which the first sound of the answer came; NaN if no sound came. */
   heardMs: number
 }
 
 const RATE_HZ = 16_000
 const FRAME = frameSamples(RATE_HZ)
-/** Louder than this is the agent's voice. */
+/** Minimum level of a sample of the agent's voice. */
 const HEARD_LEVEL = 500
-/** After the end of an answer, before the next words; plus a part of a frame, so that turns do not fall on one beat. */
+/**
+ * Pause in ms between the end of an answer and the next words. A part of a frame is added, so that turns do not always
+ * begin at the same phase.
+ */
 const PAUSE_MS = 500
-/** An answer that takes longer is none. */
+/** Maximum time in ms of an answer. If it takes longer, it counts as missing. */
 const ANSWER_MS_MAX = 4000
 
-/** A caller who says the same few words, hears the answer out, and says them again. */
+/** Caller who says the same few words again and again. The caller always listens to the whole answer first. */
 export class TurnCaller {
   readonly turns: CallerTurn[] = []
   readonly #speech: Int16Array
@@ -34,13 +37,13 @@ export class TurnCaller {
   #lastSoundMs: number
   #greeted = false
 
-  /** @param speech  s16 at 16 kHz whose last sample is voiced; whole frames */
+  /** @param speech s16 samples at 16 kHz, in whole frames. The last sample is voiced */
   constructor(speech: Int16Array) {
     this.#speech = speech
     this.#lastSoundMs = Infinity
   }
 
-  /** @param callSid  asked for by webhook; null: `/` takes the stream at once, as a peer does */
+  /** @param callSid requests the stream with a webhook; null if `/` accepts the stream at once, as at a peer */
   async open(port: number, callSid: string | null): Promise<void> {
     const url = callSid === null ? new URL(`ws://127.0.0.1:${port}/`) : await askForStream(port, callSid)
     this.#socket = await openSocket(port, url.pathname + url.search, {
@@ -75,7 +78,7 @@ export class TurnCaller {
     const nowMs = machineMs()
     const open = this.turns.at(-1)
     if (this.#speechAt < 0 && this.#greeted && nowMs - this.#lastSoundMs >= PAUSE_MS) {
-      // The next one begins when this one's answer is over, or will never come.
+      // The next turn begins when the answer to this turn is over, or when it can no longer come.
       if (open === undefined || !Number.isNaN(open.heardMs) || nowMs - open.stoppedMs > ANSWER_MS_MAX)
         this.#speechAt = 0
     }

@@ -17,35 +17,38 @@ import {
 } from './sounds.js'
 import { SPLITS, type Split } from './splits.js'
 
-/** One call's worth of audio with what is true of each of its 20 ms frames. */
+/** Audio of one call, with a label for each of its 20 ms frames. */
 export interface LabelledCall {
   readonly samples: Int16Array
-  /** Somebody speaks: from the clean speech's level, gaps of up to 200 ms filled. */
+  /**
+   * True for frames in which somebody speaks. It is found by the level of the clean speech; gaps of up to 200 ms are
+   * filled.
+   */
   readonly speech: readonly boolean[]
 }
 
-// Callers at -20 dBFS, and some 6 dB louder and softer.
+// Callers have a level of -20 dBFS. Some are up to 6 dB louder or softer.
 const SPEECH_DBFS = -20
 const LEVELS_DB = [0, -4, 3, -6, 6, 1]
 export const UTTERANCES_PER_CALL = 6
 const STRETCHES = [1, 0.85, 1.2]
-// 30 dB below the loud frames; gaps that a word leaves are speech.
+// Frames up to 30 dB below the loud frames are speech. Gaps within words are speech too.
 const TRUTH_BELOW_LOUD_DB = 30
 const GAP_FRAMES = 10
 const TELEPHONE_HZ = [300, 3400] as const
 
-/** Clean utterances and what was made of them: the material of all calls. */
+/** Clean utterances, and material for their surroundings. All calls are made from this material. */
 export interface Utterances {
   readonly rateHz: LegRateHz
   readonly split: Split
   readonly voices: readonly Float64Array[]
-  /** The people at other tables, where they are not `voices`. */
+  /** Voices of people at other tables, if these are not `voices`. */
   readonly crowd?: readonly Float64Array[]
-  /** Pieces that take the place of those that are drawn for music; not empty. */
+  /** Pieces of music that are used instead of synthesised music; not empty. */
   readonly pieces?: readonly Float64Array[]
 }
 
-/** @param count of utterances; every voice, pace and pitch comes in turn */
+/** @param count number of utterances. Voices, paces and pitches are used in turn */
 export async function speakUtterances(rateHz: LegRateHz, count: number, split: Split = 'heldOut'): Promise<Utterances> {
   const flite = await loadFlite()
   const { sentences, voices, pitches } = SPLITS[split]
@@ -62,7 +65,10 @@ export async function speakUtterances(rateHz: LegRateHz, count: number, split: S
   )
 }
 
-/** @param sentences one utterance each, at any rate; every six in turn are one caller's, and as loud as he is */
+/**
+ * @param sentences  one utterance each, at any rate. Six successive utterances belong to one caller, and get the
+ * caller's level
+ */
 export function utterancesOf(
   rateHz: LegRateHz,
   split: Split,
@@ -82,21 +88,24 @@ export function utterancesOf(
 interface CallPlan {
   readonly utterances: Utterances
   readonly noise: Noise | null
-  /** Speech over noise, where somebody speaks. */
+  /** Ratio of speech to noise in dB, while somebody speaks. */
   readonly snrDb: number
   readonly seed: number
-  /** A telephone line: its band, and its 8 bits. */
+  /** True for a telephone line, which limits the band and uses 8 bits per sample. */
   readonly telephone: boolean
-  /** The noise comes and goes. */
+  /** True if the noise comes and goes. */
   readonly changes?: boolean
-  /** How long it is at most until the caller first speaks; without it one second, or up to one where the noise changes. */
+  /**
+   * Maximum time in ms until the caller first speaks. If absent, the time is one second, or up to one second if the
+   * noise changes.
+   */
   readonly leadMsMax?: number
 }
 
-/** How long a caller waits before he speaks: 100 ms at least. */
+/** Time in ms for which a caller waits before speaking: at least 100 ms. */
 export const drawnLeadMs = (maxMs: number, random: () => number): number => 100 + (maxMs - 100) * random()
 
-/** Calls of six utterances, with pauses of 0.4 to 1.6 s. */
+/** Makes calls of six utterances each, with pauses of 0.4 to 1.6 s. */
 export function makeCalls(plan: CallPlan): LabelledCall[] {
   const { utterances, noise } = plan
   const random = seededRandom(plan.seed)
@@ -152,7 +161,10 @@ export function noiseOf(noise: Noise, extent: Extent, { voices, split, crowd, pi
   }
 }
 
-/** From somewhere in one of the pieces on, and again from its beginning where it ends. */
+/**
+ * Starts at a random position in one of the pieces. At the end of the piece, it continues at the beginning of the
+ * piece.
+ */
 function excerpt(pieces: readonly Float64Array[], extent: Extent): Float64Array {
   const random = seededRandom(extent.seed)
   const piece = pieces[Math.floor(random() * pieces.length)] as Float64Array
@@ -160,7 +172,7 @@ function excerpt(pieces: readonly Float64Array[], extent: Extent): Float64Array 
   return Float64Array.from({ length: samplesOf(extent) }, (_, i) => piece[(from + i) % piece.length] as number)
 }
 
-/** Leaves parts of 1 to 6 s out, in place: nothing at all there, or next to nothing. */
+/** Silences parts of 1 to 6 s in place. A silenced part contains zeros or almost inaudible sound. */
 export function comesAndGoes(sound: Float64Array, rateHz: LegRateHz, random: () => number): void {
   let on = random() < 0.5
   for (let at = 0; at < sound.length;) {
@@ -172,7 +184,7 @@ export function comesAndGoes(sound: Float64Array, rateHz: LegRateHz, random: () 
   }
 }
 
-/** Frames in which somebody speaks. */
+/** True for each frame in which somebody speaks. */
 export function truthOf(clean: Float64Array, rateHz: LegRateHz): boolean[] {
   const frame = frameSamples(rateHz)
   const powers: number[] = []
@@ -189,11 +201,14 @@ export function truthOf(clean: Float64Array, rateHz: LegRateHz): boolean[] {
   return speech
 }
 
-/** Effect of a telephone line on samples: the two laws of G.711, or nothing. */
+/** Coding of a telephone line: one of the two laws of G.711, or none. */
 export const CODINGS = ['pcmu', 'pcma', 'pcm'] as const
 export type Coding = (typeof CODINGS)[number]
 
-/** As it comes out of a carrier: clipped, and where it was a telephone, without lows, highs and half of its bits. */
+/**
+ * Samples as a carrier delivers them. They are clipped. After a telephone, they also lack low and high frequencies, and
+ * half of their bits.
+ */
 export function throughLine(
   samples: Float64Array,
   rateHz: LegRateHz,
@@ -209,12 +224,12 @@ export function throughLine(
   return out
 }
 
-/** Audio that came over a telephone line of 8 kHz, on a leg of 16 kHz. */
+/** Audio of a telephone line of 8 kHz on a leg of 16 kHz. */
 export function widened(telephone: Int16Array): Int16Array {
   return throughLine(resampled(Float64Array.from(telephone), 8000, 16_000), 16_000, false)
 }
 
-/** Two poles at either edge of the telephone band. */
+/** Filters with two poles at each edge of the telephone band. */
 function bandPassed(samples: Float64Array, rateHz: number): Float64Array {
   let out = samples
   for (const [kind, hz] of [
@@ -247,9 +262,9 @@ function bandPassed(samples: Float64Array, rateHz: number): Float64Array {
 
 export function resampled(samples: Float64Array, fromHz: number, toHz: number): Float64Array {
   const step = fromHz / toHz
-  // Frequencies that the new rate cannot hold are taken out by a moving average as long as its step.
+  // Frequencies that are too high for the new rate are removed by a moving average. The average is as long as a step.
   const reach = Math.max(1, step)
-  // Between rates that are multiples of one another there are few weights.
+  // If one rate is a multiple of the other, there are only a few different weights.
   const few = Number.isInteger(step) || Number.isInteger(1 / step)
   const known = new Map<number, number>()
   const weightAt = (x: number): number => {
@@ -278,7 +293,7 @@ function atSpeechLevel(samples: Float64Array, rateHz: LegRateHz, dbfs: number): 
   return samples.map((value) => gain * value)
 }
 
-/** @returns the sound with that RMS, over all of it */
+/** @returns the sound, scaled to this RMS over its whole duration */
 export function atLevel(sound: Float64Array, dbfs: number): Float64Array {
   const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerOf(sound))
   return sound.map((value) => gain * value)

@@ -3,11 +3,11 @@ import { GROUPS, SQUASH_LIMIT } from '../../src/media/vad/detection-limits.js'
 import { nearlyNormal, seededRandom } from '../../src/carrier/random.js'
 import { FIRST_NUMBERS, GROUP_NUMBERS, INPUTS, MEMORY_INPUTS, UNITS, layerNumbers, squashed } from './voice-features.js'
 
-/** Frames to learn from: `INPUTS` numbers each, the label, and the weight. */
+/** Frames for training. Each has `INPUTS` numbers, a label and a weight. */
 export interface Examples {
   readonly inputs: Float32Array
   readonly speech: Uint8Array
-  /** Frames of weight 0 are only remembered. */
+  /** Frames of weight 0 are not learned. They only change the memory. */
   readonly weights: Float32Array
 }
 
@@ -29,8 +29,9 @@ const FORGET = 0.9
 const FORGET_SQUARES = 0.999
 
 /**
- * Fits the units of `JsVoiceKernel` by Adam on cross-entropy. The same examples and seed give the same numbers.
- * @returns `FIRST_NUMBERS`, the inputs' means and deviations already in them
+ * Fits the units of `JsVoiceKernel` with Adam on cross-entropy. The same examples and seed always give the same
+ * numbers.
+ * @returns `FIRST_NUMBERS` numbers, which already contain the means and deviations of the inputs
  */
 export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: FitOptions): Float64Array {
   const width = INPUTS
@@ -99,7 +100,7 @@ function backward(
   }
 }
 
-/** Steps along the gradient by Adam, at a rate that falls as a cosine. */
+/** Adam's steps along the gradient. The learning rate falls like a cosine. */
 class Adam {
   readonly #rate: number
   readonly #decay: number
@@ -114,7 +115,7 @@ class Adam {
     this.#second = new Float64Array(count)
   }
 
-  /** @param done the share of all steps, with this one */
+  /** @param done share of all steps, including this step */
   step(model: Float64Array, gradient: Float64Array, done: number): void {
     const step = ++this.#steps
     const first = this.#first
@@ -138,7 +139,7 @@ interface Moments {
   readonly deviation: Float64Array
 }
 
-/** Mean and scale of each input. */
+/** Mean and standard deviation of each input. */
 function moments(parts: readonly Float32Array[]): Moments {
   const count = parts.reduce((sum, { length }) => sum + length, 0) / INPUTS
   const mean = new Float64Array(INPUTS)
@@ -153,7 +154,7 @@ function moments(parts: readonly Float32Array[]): Moments {
   return { mean, deviation: square.map((one) => Math.sqrt(one) + 1e-3) }
 }
 
-/** The same units of the layer at `at` for inputs as they come, in place. */
+/** Changes the layer at `at` in place, so that its units accept inputs that are not normalised. */
 function fold(model: Float64Array, at: number, mean: Float64Array, deviation: Float64Array): void {
   for (let k = 0; k < mean.length; k++) {
     for (let unit = 0; unit < UNITS; unit++) {
@@ -173,25 +174,26 @@ function shuffle(order: Uint32Array, random: () => number): void {
   }
 }
 
-// For `fitMemory`: calls at once, and frames of each for one step.
+// Constants for `fitMemory`. LANES: number of calls that are processed at once. SPAN: number of frames of each call in
+// one step.
 const LANES = 32
 const SPAN = 100
 const MEMORY_RATE = 0.005
 const MEMORY_DECAY = 0.00001
 const GRADIENT_MAX = 1
-/** At first a unit takes over 0.3 of what is new in a frame. */
+/** At the start of the fit, a unit takes over a share of 0.3 of a frame's new value. */
 const SHARE_BIAS = -1
 const LAYER = layerNumbers(MEMORY_INPUTS)
 
 /**
- * Fits the second stage: each of its groups to all calls, from a beginning that its seed draws.
- * @param seeds as many as there are groups
- * @returns `SECOND_NUMBERS`, the inputs' means and deviations already in them
+ * Fits the second stage. Each of its groups is fitted to all calls, with start values that the group's seed draws.
+ * @param seeds  one seed for each group
+ * @returns `SECOND_NUMBERS` numbers, which already contain the means and deviations of the inputs
  */
 export function fitMemory(calls: readonly Examples[], { epochs, seeds }: MemoryFitOptions): Float64Array {
   assert(seeds.length === GROUPS, 'each group needs a seed')
   const usual = moments(calls.map(({ inputs }) => inputs))
-  // The mean of the groups' odds: a share of each output.
+  // The result is the mean of the groups' odds, so each output gets its share.
   const groups = seeds.map((seed) =>
     fitGroup(calls, usual, { epochs, seed }).map((one, i) => (i < 2 * LAYER ? one : one / GROUPS)),
   )
@@ -200,9 +202,9 @@ export function fitMemory(calls: readonly Examples[], { epochs, seeds }: MemoryF
 }
 
 /**
- * Fits a group of the second stage: Adam on cross-entropy, the gradient taken back through `SPAN` frames of a call. The
- * same calls and seed give the same numbers.
- * @returns `GROUP_NUMBERS` and the bias of the output
+ * Fits one group of the second stage with Adam on cross-entropy. The gradient goes back through `SPAN` frames of a
+ * call. The same calls and seed always give the same numbers.
+ * @returns `GROUP_NUMBERS` numbers, and the bias of the output
  */
 function fitGroup(
   calls: readonly Examples[],
@@ -244,7 +246,7 @@ function fitGroup(
   return model
 }
 
-/** Calls one after the other, `SPAN` frames at a time, and what the units made of each of these frames. */
+/** Calls one after another, `SPAN` frames at a time, with the values of all units for each of these frames. */
 class Lane {
   readonly #nextCall: () => Examples
   readonly #mean: Float64Array
@@ -252,7 +254,7 @@ class Lane {
   #call: Examples
   #frame = 0
   readonly #inputs = Array.from({ length: SPAN }, () => new Float64Array(MEMORY_INPUTS))
-  /** 0 where a call begins. */
+  /** 0 at the first frame of a call, otherwise 1. */
   readonly #kept = new Float64Array(SPAN)
   readonly #errors = new Float64Array(SPAN)
   readonly #shares = Array.from({ length: SPAN }, () => new Float64Array(UNITS))
@@ -269,7 +271,7 @@ class Lane {
     this.#call = nextCall()
   }
 
-  /** @returns how many of the frames count */
+  /** @returns the number of frames that are learned */
   hear(model: Float64Array): number {
     let learnt = 0
     const memory = this.#memory
@@ -309,7 +311,7 @@ class Lane {
     return learnt
   }
 
-  /** Adds the gradient of the frames that were heard last, times `scale`. */
+  /** Adds the gradient of the frames of the last `hear`, multiplied by `scale`. */
   blame(model: Float64Array, gradient: Float64Array, scale: number): void {
     const later = new Float64Array(UNITS)
     const earlier = new Float64Array(UNITS)
@@ -338,7 +340,7 @@ class Lane {
   }
 }
 
-/** @param sums of the units of the layer at `at` are written there */
+/** @param sums gets the sums of the units of the layer at `at` */
 function sumUp(model: Float64Array, at: number, x: Float64Array, sums: Float64Array): void {
   for (let unit = 0; unit < UNITS; unit++) sums[unit] = model[at + unit] as number
   for (let k = 0, row = at + UNITS; k < x.length; k++, row += UNITS) {
@@ -347,7 +349,10 @@ function sumUp(model: Float64Array, at: number, x: Float64Array, sums: Float64Ar
   }
 }
 
-/** @param of the gradient of the layer's sums. @param memory what of it is the memory's is added there */
+/**
+ * @param of  gradient of the layer's sums
+ * @param memory  the part of the gradient that belongs to the memory is added to it
+ */
 function giveBack(
   model: Float64Array,
   gradient: Float64Array,

@@ -8,43 +8,49 @@ import { joined, resampled, throughLine, truthOf } from './corpus.js'
 import { TalkingAgent } from './interruptions.js'
 import { framesOf } from './score.js'
 
-/** Whom a call's session takes the floor from, and whom not: recorded people on three lines. */
+/**
+ * Measures which sounds make a call's session take the floor from the agent. The sounds are from recorded people, on
+ * three lines.
+ */
 export const SPEAKERS = ['allison', 'june', 'carlo'] as const satisfies readonly Material[]
 type Speaker = (typeof SPEAKERS)[number]
 const LINES = ['8 kHz', '16 kHz', 'tel'] as const
 type Line = (typeof LINES)[number]
 
-/** Sentences and short sounds of each speaker, spread over the names of their recordings. */
+/** Number of sentences and number of short sounds of each speaker, spread over the names of the recordings. */
 const SENTENCES = 16
 const SHORT_SOUNDS = 20
 const SENTENCE_MS = [1200, 6000] as const
-/** "Mm-hm", "okay": from the first loud sample to the last. */
+/**
+ * Minimum and maximum duration in ms of a short sound, such as "mm-hm" or "okay", from its first loud sample to its
+ * last.
+ */
 const SHORT_MS = [150, 560] as const
-/** The agent has talked for so long when somebody speaks up. */
+/** Time in ms for which the agent has spoken when somebody starts to speak. */
 const INTO_ANSWER_MS = 1500
-/** A caller who was not given the turn by then was not heard. */
+/** Time in ms in which a caller must get the turn. Otherwise the caller counts as not heard. */
 const GIVEN_UP_MS = 3000
 const ROOM_MS = 60_000
-/** Number for each speaker. */
+/** Number of calls with a television for each speaker. */
 const ROOMS = 2
-/** Between two sentences on television. */
+/** Pause in ms between two sentences on television. */
 const TV_GAP_MS = 250
-/** How long it is on before the caller first speaks. */
+/** Duration in ms for which the television is on before the caller first speaks. */
 const BEFORE_MS = 4000
 
-/** The rule before backchannels and levels, for comparison. */
+/** Earlier rule without backchannels and levels, for comparison. */
 export const PLAIN: BargeInOptions = { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null, quieterDb: null }
 
 interface InterruptionRow {
   readonly line: Line
-  /** How much softer the caller interrupts than they spoke before. */
+  /** Number of dB by which the caller's interruption is softer than the caller's earlier speech. */
   readonly softerDb: number
   readonly calls: number
   readonly committed: number
-  /** Until the agent's last sample, from the detector's onset and from the true one. */
+  /** Time to the agent's last sample, from the detector's onset. `stopTrueP95Ms`: the same time from the true onset. */
   readonly stopP95Ms: number
   readonly stopTrueP95Ms: number
-  /** Until the turn is taken, from the true onset. */
+  /** Time from the true onset until the caller gets the turn. */
   readonly commitMedianMs: number
   readonly commitP95Ms: number
 }
@@ -54,7 +60,7 @@ interface ShortSoundRow {
   readonly sounds: number
   readonly paused: number
   readonly committed: number
-  /** How long a paused agent was silent. */
+  /** Duration in ms for which a paused agent was silent. */
   readonly silentMedianMs: number
 }
 
@@ -69,7 +75,10 @@ interface RoomRow {
 interface SpeakerRow {
   readonly speaker: Speaker
   readonly line: Line
-  /** Level that a tenth of the voiced frames exceeds, and that a hundredth does, above the RMS of all of them. */
+  /**
+   * `tenthDb`: level that a tenth of the voiced frames exceeds, in dB above the RMS of all voiced frames.
+   * `hundredthDb`: level that a hundredth exceeds.
+   */
   readonly tenthDb: number
   readonly hundredthDb: number
 }
@@ -81,7 +90,7 @@ export interface Floor {
   readonly speakers: readonly SpeakerRow[]
 }
 
-/** @throws Error when Debian's recordings are not installed */
+/** @throws Error if Debian's recordings are not installed */
 export async function measureFloor(vadBank: VadBank, bargeIn: BargeInOptions): Promise<Floor> {
   const missing = missingMaterial(...SPEAKERS)
   if (missing !== null) throw new Error(`apt-get install --no-install-recommends ${missing}`)
@@ -103,7 +112,7 @@ export async function measureFloor(vadBank: VadBank, bargeIn: BargeInOptions): P
   return { interruptions, shortSounds, rooms, speakers }
 }
 
-/** At `SPEECH_LEVEL_DBFS`, each without the silence around it. */
+/** Speech of one person at `SPEECH_LEVEL_DBFS`, without the silence before and after it. */
 interface People {
   readonly sentences: readonly Float64Array[]
   readonly short: readonly Float64Array[]
@@ -111,7 +120,7 @@ interface People {
 
 const rateOf = (line: Line): LegRateHz => (line === '16 kHz' ? 16_000 : 8000)
 
-/** Names of recordings by their lengths: of whole sentences, and of the shortest words. */
+/** Names of recordings, chosen by their length: whole sentences, and the shortest words. */
 interface Names {
   readonly sentences: readonly string[]
   readonly short: readonly string[]
@@ -135,7 +144,7 @@ export async function peopleOf(speaker: Speaker, { sentences, short }: Names, ra
   return { sentences: await read(sentences), short: await read(short) }
 }
 
-/** A recording from its first loud frame to its last, at `SPEECH_LEVEL_DBFS`. */
+/** A recording from its first loud frame to its last loud frame, at `SPEECH_LEVEL_DBFS`. */
 async function spokenBy(speaker: Speaker, name: string, rateHz: LegRateHz): Promise<Float64Array> {
   const pcm = Float64Array.from(atSpeechLevel(await readRecording(speaker, name, rateHz), rateHz))
   const speech = truthOf(pcm, rateHz)
@@ -145,7 +154,7 @@ async function spokenBy(speaker: Speaker, name: string, rateHz: LegRateHz): Prom
 
 interface Call {
   readonly sound: Float64Array
-  /** When the caller's first sentence is over; the agent answers it from then on. */
+  /** Time at which the caller's first sentence is over. From then on, the agent answers it. */
   readonly answersAtMs: number
 }
 
@@ -162,7 +171,7 @@ class FloorBench {
     this.#bargeIn = bargeIn
   }
 
-  /** Callers who speak a whole sentence over the agent. */
+  /** Measures callers who speak a whole sentence over the agent. */
   interruptions(softerDb: number): InterruptionRow {
     const stops: number[] = []
     const trueStops: number[] = []
@@ -200,7 +209,7 @@ class FloorBench {
     }
   }
 
-  /** The shortest words of these people, over an agent who has more to say. */
+  /** Measures the shortest words of these people, spoken over an agent who has more to say. */
   shortSounds(): ShortSoundRow {
     let [sounds, paused, committed] = [0, 0, 0]
     const silences: number[] = []
@@ -220,7 +229,7 @@ class FloorBench {
     return { line: this.#line, sounds, paused, committed, silentMedianMs: quantile(silences, 0.5) }
   }
 
-  /** A television that was on before the caller spoke, with the two other speakers. */
+  /** Measures a television that is on before the caller speaks. The two other speakers speak on television. */
   room(belowDb: number): RoomRow {
     let [minutes, pauses, commits] = [0, 0, 0]
     for (const [speaker, { sentences }] of this.#people) {
@@ -244,7 +253,7 @@ class FloorBench {
     return { line: this.#line, belowDb, minutes, pausesPerMin: pauses / minutes, commitsPerMin: commits / minutes }
   }
 
-  /** How far a person's loudest frames stand out. */
+  /** Measures how much louder a person's loudest frames are. */
   speaker(speaker: Speaker): SpeakerRow {
     const sentences = this.#people.get(speaker)?.sentences ?? []
     const levels = this.#frames(joined(sentences.flatMap((sentence) => [sentence, this.#quiet(500)])))
@@ -262,7 +271,7 @@ class FloorBench {
     return new Float64Array((ms * rateOf(this.#line)) / 1000)
   }
 
-  /** A caller whose first sentence is understood and answered. */
+  /** Call of a caller whose first sentence is understood and answered. */
   #answered(first: Float64Array, then: readonly Float64Array[]): Call {
     const asked = joined([this.#quiet(BEFORE_MS), first, this.#quiet(1000)])
     const answersAtMs = Math.floor((asked.length * 1000) / rateOf(this.#line) / FRAME_MS) * FRAME_MS

@@ -9,7 +9,7 @@ export interface Interruptions {
   readonly commitsPerMin: number
 }
 
-/** The call's rule: that of an agent's defaults on a backend that recognises words. */
+/** Options of the session: an agent's defaults, on a backend that recognises words. */
 const AGENT: CallSessionOptions = {
   ...DEFAULT_CALL_OPTIONS,
   callSid: 'HD_bench',
@@ -22,29 +22,33 @@ const AGENT: CallSessionOptions = {
   weighsSpeech: true,
   toolNames: [],
   greeting: null,
-  // Nothing but the caller's sound decides.
+  // Only the caller's sound leads to decisions.
   silence: { afterMs: Infinity, prompts: [] },
   answerTimeoutMs: Infinity,
   duration: { maxMs: Infinity, text: '' },
 }
-/** Speech of the agent that waits for as long as he talks: more than the end of a sentence. */
+/**
+ * Duration in ms of the agent's speech that waits to be sent while the agent talks. It is more than the end of a
+ * sentence.
+ */
 const PENDING_MS = 10_000
 
 /**
- * A call's session with an agent who never stops talking: after he was interrupted he talks on as soon as the session
- * asks for an answer. Nobody recognises words unless `understood` says so.
+ * Session of a call whose agent never stops talking. After an interruption, the agent continues to talk as soon as the
+ * session requests an answer. Words are recognised only if `understood` is called.
  */
 export class TalkingAgent {
-  /** When he fell silent for a moment, and when his turn was taken. */
+  /** Times at which the agent paused for a moment. `commitsAtMs`: times at which the agent lost the turn. */
   readonly pausesAtMs: number[] = []
+  #ducked = false
   readonly commitsAtMs: number[] = []
   readonly resumesAtMs: number[] = []
-  /** Decisions and their reasons, as in the timeline. */
+  /** Decisions and their reasons, in the form of the timeline. */
   readonly decisions: string[] = []
   readonly session: CallSession
   nowMs = 0
   #generation = 0
-  /** His speech waits to be sent, or was taken from him; paused it is kept. */
+  /** True if speech of the agent waits to be sent. After a lost turn it is false; during a pause the speech is kept. */
   #talks = false
   #paused = false
   #lastSentAtMs: number | null = null
@@ -66,7 +70,7 @@ export class TalkingAgent {
     this.talk()
   }
 
-  /** Words of the caller were recognised. */
+  /** Reports that these words of the caller were recognised. */
   understood(words: string): void {
     const itemId = `caller-${this.nowMs}`
     this.#in({
@@ -75,7 +79,7 @@ export class TalkingAgent {
     })
   }
 
-  /** He is silent until `talk`: the caller has the turn. */
+  /** Makes the agent silent until `talk`, because the caller has the turn. */
   listen(): void {
     this.#in({ type: 'backend', event: { type: 'turn-done', generation: this.#generation, status: 'completed' } })
     this.#in({ type: 'item-heard', itemId: `item-${this.#generation}` })
@@ -117,7 +121,7 @@ export class TalkingAgent {
     switch (output.type) {
       case 'playout-pause':
         this.#paused = true
-        this.pausesAtMs.push(this.nowMs)
+        if (!this.#ducked) this.pausesAtMs.push(this.nowMs)
         return
       case 'playout-resume':
         this.#paused = false
@@ -129,10 +133,15 @@ export class TalkingAgent {
         this.commitsAtMs.push(this.nowMs)
         return
       case 'backend-speech-end':
-        // Sound that may not be meant for him is answered only with words.
+        // Sound that may not be meant for the agent is answered only if words are recognised.
         if (output.unless === undefined) this.#answers = true
         return
       case 'mark':
+        // The caller notices that the voice becomes softer. So this is the onset; a pause that follows is not counted
+        // again.
+        if (output.name === 'barge-in-duck') this.pausesAtMs.push(this.nowMs)
+        if (output.name.startsWith('barge-in'))
+          this.#ducked = output.name === 'barge-in-duck' || output.name === 'barge-in-pause'
         this.decisions.push(`${this.nowMs} ${output.name} ${output.detail ?? ''}`.trim())
         return
       default:
@@ -142,8 +151,8 @@ export class TalkingAgent {
 }
 
 /**
- * How often a sound without a caller pauses an agent who never stops talking, and how often it takes his turn: by the
- * session itself, with the defaults of an agent.
+ * Counts how often sound without a caller pauses an agent who never stops talking, and how often it takes the agent's
+ * turn. The session itself decides, with an agent's defaults.
  */
 export function interruptionsOf(
   frames: readonly CallerFrame[],

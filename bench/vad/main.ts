@@ -53,6 +53,11 @@ function tables(quality: Quality): string {
       `${rateHz} Hz, mean F1 over ${NOISES.join(', ')}: ${SNRS_DB.map((snr) => `${meanF1(rows, snr, NOISES).toFixed(3)} at ${snr} dB`).join(', ')}`,
     )
   }
+  lines.push('', 'bad lines, without noise', 'rate   line          P %   R %   F1     false %')
+  for (const row of quality.lines)
+    lines.push(
+      `${String(row.rateHz).padEnd(6)} ${row.line.padEnd(12)} ${percent(row.precision)} ${percent(row.recall)} ${row.f1.toFixed(3)} ${percent(row.falseShare).padStart(8)}`,
+    )
   lines.push('', 'no speech', 'rate   sound                              raw %  with hang-over %  onsets')
   for (const row of quality.nonSpeech) {
     lines.push(
@@ -72,7 +77,7 @@ function nobodyTable(rows: readonly NobodyRow[]): string {
   ].join('\n')
 }
 
-/** @param file  undefined: none; `-`: standard output, in place of the table */
+/** @param file undefined for no file; `-` for standard output instead of the table */
 function report(figures: object, table: string, file: string | undefined): void {
   const json = JSON.stringify({ version: 1, ...figures }, null, 2)
   if (file !== undefined && file !== '-') writeFileSync(file, json)
@@ -124,7 +129,7 @@ function floorTables({ interruptions, shortSounds, rooms, speakers }: Floor): st
   ].join('\n')
 }
 
-/** Microseconds a frame of the whole caller's path costs, the best of a few rounds. */
+/** CPU time in µs per frame of the whole caller's path, from the fastest of a few rounds. */
 async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
   const utterances = await speakUtterances(rateHz, 6)
   const [call] = makeCalls({ utterances, noise: 'pink', snrDb: 15, seed: 3, telephone: rateHz === 8000 })
@@ -159,7 +164,10 @@ const OPTIONS = {
   json: { type: 'string' },
 } satisfies Options
 
-/** `npm run bench -- --vad`: the tables of callers in noise and of sounds without one, or what its options say. */
+/**
+ * `npm run bench -- --vad`: prints tables for callers in noise and for sounds without a caller, or the tables that its
+ * options request.
+ */
 export const vadBench = command(HELP, OPTIONS, {}, async (values) => {
   const vadBank = await loadVoiceDetectors()
   const quick = values.quick === true

@@ -1,7 +1,7 @@
 import { nearlyNormal, seededRandom } from '../../src/carrier/random.js'
 import { type Extent, samplesOf } from './sounds.js'
 
-/** Kind of the piece that is played: held chords, a bass, a tune and a beat, each with its own loudness and decay. */
+/** Style of a synthesised piece: chords, a bass, a tune and a beat, each with its own loudness and decay. */
 export interface MusicStyle {
   readonly name: string
   /** Fastest and slowest. */
@@ -13,11 +13,11 @@ export interface MusicStyle {
   readonly tuneGain: number
   readonly tuneDecayS: number
   readonly tuneOctaves: number
-  /** Power of the harmonics' decrease: 0.7 a bowed string, 2 a flute. */
+  /** Exponent with which the harmonics decrease: 0.7 for a bowed string, 2 for a flute. */
   readonly rollOff: number
   readonly harmonics: number
   readonly vibratoHz: number
-  /** Swing of the phase, in radians. */
+  /** Amplitude of the vibrato's phase, in radians. */
   readonly vibrato: number
   readonly attackS: number
   readonly drumGain: number
@@ -49,9 +49,9 @@ const FIFTHS = [
 ]
 const CHORDS = [POP, MINOR, JAZZ, FIFTHS]
 
-/** Pieces with which the detector is measured; nothing is ever fitted to them, nor chosen by them. */
+/** Pieces that measure the detector. They are never used to fit the detector or to choose its settings. */
 export const HELD_OUT_STYLES: readonly MusicStyle[] = [
-  // Plucked and held notes over a bass, a tune on top, a beat under it.
+  // Plucked and sustained notes over a bass, with a tune and a beat.
   {
     name: 'band',
     beatS: [0.4, 0.65],
@@ -89,7 +89,7 @@ export const HELD_OUT_STYLES: readonly MusicStyle[] = [
   },
 ]
 
-/** Pieces by which the choices are made: seeds, epochs, weights, thresholds (bench/vad/README.md). */
+/** Pieces that are used to choose settings: seeds, epochs, weights, thresholds (bench/vad/README.md). */
 export const VALIDATION_STYLES: readonly MusicStyle[] = [
   // A piano alone.
   {
@@ -127,7 +127,7 @@ export const VALIDATION_STYLES: readonly MusicStyle[] = [
     attackS: 0.02,
     drumGain: 0,
   },
-  // Dance: a beat above all.
+  // Dance music, in which the beat is loudest.
   {
     name: 'dance',
     beatS: [0.24, 0.33],
@@ -163,7 +163,7 @@ export const VALIDATION_STYLES: readonly MusicStyle[] = [
     attackS: 0.04,
     drumGain: 150,
   },
-  // A cello alone, or nearly.
+  // A cello, almost alone.
   {
     name: 'cello',
     beatS: [0.5, 1],
@@ -184,13 +184,13 @@ export const VALIDATION_STYLES: readonly MusicStyle[] = [
 ]
 
 /**
- * A style that the numbers may be fitted to, drawn anew for each seed, so that they do not hang on a handful of pieces:
- * half of them bowed or blown, where notes last, and half plucked or struck, mostly over a beat.
+ * Style for training pieces. Each seed draws another style, so that the fitted numbers do not depend on a few pieces.
+ * Half of the styles are bowed or blown, with long notes. The other half are plucked or struck, mostly with a beat.
  */
 export function drawnStyle(seed: number): MusicStyle {
   const random = seededRandom(seed)
   const between = (least: number, most: number): number => least + (most - least) * random()
-  // As likely to be doubled as halved.
+  // Random factor. Doubling is as likely as halving.
   const times = (least: number, most: number): number => least * (most / least) ** random()
   const held = random() < 0.5
   const fastest = between(0.22, 0.7)
@@ -213,7 +213,7 @@ export function drawnStyle(seed: number): MusicStyle {
   }
 }
 
-/** A piece in one style; tempo, key and tune are the seed's. */
+/** A piece in one style. The seed determines its tempo, key and tune. */
 export function music(extent: Extent, style: MusicStyle): Float64Array {
   const random = seededRandom(extent.seed)
   const { rateHz } = extent

@@ -7,20 +7,23 @@ import { missingInstruments, renderedMusic } from './rendered.js'
 import { framesOf, meanOf, shareOf } from './score.js'
 import { brownNoise, carNoise, hum, pinkNoise, steppingNoise, street, whiteNoise } from './sounds.js'
 
-/** A leg of 8 kHz, one of 16 kHz that is as wide, and one of 16 kHz that carries 8 kHz mu-law, as real calls do. */
+/**
+ * Lines: a leg of 8 kHz; a leg of 16 kHz with full bandwidth; and, as in real calls, a leg of 16 kHz that carries
+ * mu-law of 8 kHz (`tel`).
+ */
 const LINES = ['8 kHz', '16 kHz', 'tel'] as const
 type Line = (typeof LINES)[number]
 
 export interface NobodyRow extends Interruptions {
   readonly name: string
   readonly line: Line
-  /** Share of the frames after the first second. */
+  /** Share of voiced frames after the first second. */
   readonly voicedShare: number
 }
 
 interface Sound {
   readonly name: string
-  /** One piece or several, whose means make a row. */
+  /** One piece, or several pieces whose mean is one row. */
   readonly at: (rateHz: LegRateHz) => readonly Float64Array[] | Promise<readonly Float64Array[]>
 }
 
@@ -29,7 +32,7 @@ export const JUDGING_ALBUMS: readonly Album[] = ['pingus', 'singularity']
 const FIRST_FRAMES = 50
 const MUSIC_DBFS = -22
 const NOISE_DBFS = -32
-// As loud as a machine makes the noise of a line.
+// Level of line noise that a machine generates.
 const COMFORT_DBFS = -48
 const PIECES = 6
 const PIECE_MS = 45_000
@@ -46,13 +49,13 @@ const NOISES = [
 ] as const
 
 /**
- * Sounds in which nobody speaks: noise alone, Debian's music on hold as it was recorded, the music of two games, and
- * pieces on sampled instruments. Nothing is fitted to any of them but to two pieces on hold (`TRAINING_MUSIC` in
+ * Measures sounds in which nobody speaks: noise, Debian's recorded music on hold, the music of two games, and pieces on
+ * sampled instruments. The detector is fitted to none of them, except two pieces of music on hold (`TRAINING_MUSIC` in
  * scenes.ts).
- * @param ms of each noise and each recorded piece: nobody waits longer than two minutes, and a piece takes the turn, if
- *   at all, in its first seconds
- * @param everyNth of an album's pieces and of those on sampled instruments, only every n-th is heard
- * @returns the rows, and what `apt-get install` needs for those that are left out
+ * @param ms  duration in ms of each noise and each recorded piece. Callers do not wait for more than two minutes, and a
+ * piece that takes the turn does so in its first seconds
+ * @param everyNth  uses only every n-th of an album's pieces and of the pieces on sampled instruments
+ * @returns the rows, and the packages for `apt-get install` that the omitted rows need
  */
 export async function measureNobody(
   vadBank: VadBank,
@@ -115,7 +118,7 @@ export async function measureNobody(
   return { rows, missing: missing.filter((packages) => packages !== null) }
 }
 
-/** @param sound at 16 kHz for the line that is as wide, at 8 kHz for the others */
+/** @param sound sound at 16 kHz for the line with full bandwidth, at 8 kHz for the other lines */
 function figuresOf(sound: Float64Array, line: Line, vadBank: VadBank): Omit<NobodyRow, 'name' | 'line'> {
   const sent = throughLine(sound, line === '16 kHz' ? 16_000 : 8000, line !== '16 kHz')
   const frames = framesOf(line === 'tel' ? widened(sent) : sent, line === '8 kHz' ? 8000 : 16_000, vadBank)
@@ -123,6 +126,6 @@ function figuresOf(sound: Float64Array, line: Line, vadBank: VadBank): Omit<Nobo
   return { voicedShare, ...interruptionsOf(frames) }
 }
 
-/** @param wide of 16 kHz */
+/** @param wide sound at 16 kHz */
 export const atRate = (wide: Float64Array, rateHz: LegRateHz): Float64Array =>
   rateHz === 16_000 ? wide : resampled(wide, 16_000, rateHz)

@@ -11,11 +11,19 @@ interface SpeechRow extends Score {
   readonly snrDb: number | null
 }
 
+interface LineRow extends Score {
+  readonly rateHz: LegRateHz
+  readonly line: FaultyLine
+}
+
 interface NonSpeechRow {
   readonly rateHz: LegRateHz
   readonly name: string
   readonly signal: boolean
-  /** Share of frames in the raw decision, and after the hang-over; and how often the agent would have been stopped. */
+  /**
+   * Share of voiced frames in the raw decision. `share`: the same share after the hang-over. `onsets`: number of times
+   * that the agent would have been stopped.
+   */
   readonly rawShare: number
   readonly share: number
   readonly onsets: number
@@ -23,21 +31,47 @@ interface NonSpeechRow {
 
 export interface Quality {
   readonly speech: readonly SpeechRow[]
+  /** Results of the same callers without noise, on lines with an offset or with mains hum. */
+  readonly lines: readonly LineRow[]
   readonly nonSpeech: readonly NonSpeechRow[]
 }
 
 interface QualityOptions {
   readonly vadBank: VadBank
-  /** `heldOut` when it is not given. */
+  /** `heldOut` if absent. */
   readonly split?: MeasuredSplit
-  /** Other callers than those of the split. */
+  /** Makes other callers than the callers of the split. */
   readonly speak?: (rateHz: LegRateHz, count: number) => Promise<Utterances>
   readonly rates: readonly LegRateHz[]
-  /** Utterances in the corpus: 24 are about a minute and a half. */
+  /** Number of utterances in the corpus. 24 utterances are about a minute and a half. */
   readonly utterances: number
   readonly noises?: readonly Noise[]
   readonly snrsDb?: readonly number[]
   readonly nonSpeechMs: number
+}
+
+/** Sound that a faulty line adds: a constant offset, or hum of the mains with its harmonics at -20 dBFS. */
+export const FAULTY_LINES = ['offset 8000', 'offset -8000', 'hum 50 Hz', 'hum 60 Hz'] as const
+type FaultyLine = (typeof FAULTY_LINES)[number]
+const HUM_RMS = 32_768 * 10 ** (-20 / 20)
+const HUM_HARMONICS = 5
+
+/** The samples after a faulty line, which comes after the telephone. */
+export function overFaultyLine(samples: Int16Array, rateHz: LegRateHz, line: FaultyLine): Int16Array {
+  const [kind, number = ''] = line.split(' ')
+  const amount = Number(number)
+  // The amplitude of harmonic k is 1 / k.
+  const powers = Array.from({ length: HUM_HARMONICS }, (_, k) => (k + 1) ** -2 / 2)
+  const gain = HUM_RMS / Math.sqrt(powers.reduce((sum, power) => sum + power, 0))
+  return samples.map((sample, i) => {
+    let added = amount
+    if (kind === 'hum') {
+      added = 0
+      for (let k = 1; k <= HUM_HARMONICS; k++)
+        added += (gain / k) * Math.sin((2 * Math.PI * k * amount * i) / rateHz + k)
+    }
+    return Math.max(-32_768, Math.min(32_767, Math.round(sample + added)))
+  })
 }
 
 export const SNRS_DB = [20, 10, 5, 0] as const
@@ -45,9 +79,10 @@ const ECHO_DB = -20
 const ECHO_DELAYS_MS = [60, 180, 320] as const
 const TRACKS = ['inbound_track', 'both_tracks'] as const
 
-/** Measures the caller's path, as calls have it, on a corpus that is made anew each time and always the same. */
+/** Measures the caller's path of real calls, on a corpus that is made for each run and is always the same. */
 export async function measureQuality(options: QualityOptions): Promise<Quality> {
   const speech: SpeechRow[] = []
+  const lines: LineRow[] = []
   const nonSpeech: NonSpeechRow[] = []
   const split = options.split ?? 'heldOut'
   const { seed } = SPLITS[split]
@@ -56,12 +91,12 @@ export async function measureQuality(options: QualityOptions): Promise<Quality> 
       speakUtterances(rateHz, options.utterances, split))
     const telephone = rateHz === 8000
     const decide = (call: LabelledCall): boolean[] => smoothed(decisionsOf(call.samples, rateHz, options.vadBank))
-    speech.push({
-      rateHz,
-      noise: 'none',
-      snrDb: null,
-      ...scoreOf(makeCalls({ utterances, noise: null, snrDb: 0, seed: seed + 1, telephone }), decide),
-    })
+    const clean = makeCalls({ utterances, noise: null, snrDb: 0, seed: seed + 1, telephone })
+    speech.push({ rateHz, noise: 'none', snrDb: null, ...scoreOf(clean, decide) })
+    for (const line of FAULTY_LINES) {
+      const calls = clean.map((call) => ({ ...call, samples: overFaultyLine(call.samples, rateHz, line) }))
+      lines.push({ rateHz, line, ...scoreOf(calls, decide) })
+    }
     for (const noise of options.noises ?? NOISES) {
       for (const snrDb of options.snrsDb ?? SNRS_DB) {
         speech.push({
@@ -78,10 +113,10 @@ export async function measureQuality(options: QualityOptions): Promise<Quality> 
     }
     nonSpeech.push(...echoRows(utterances, options))
   }
-  return { speech, nonSpeech }
+  return { speech, lines, nonSpeech }
 }
 
-/** The agent's own voice out of the caller's loudspeaker, with nobody else speaking. */
+/** Only the agent's own voice, from the caller's loudspeaker. No other person speaks. */
 function echoRows({ rateHz, voices }: Utterances, options: QualityOptions): NonSpeechRow[] {
   const agent = throughLine(joined(voices.filter((_, i) => i % 4 === 0)), rateHz, false)
   const gain = 10 ** (ECHO_DB / 20)
@@ -109,7 +144,7 @@ function nonSpeechRow(name: string, signal: boolean, rateHz: LegRateHz, raw: rea
   return { rateHz, name, signal, rawShare: shareOf(raw), share: shareOf(smoothed(raw)), onsets }
 }
 
-/** The mean over the noises at one signal-to-noise ratio. */
+/** Mean over all noises at one signal-to-noise ratio. */
 export function meanF1(rows: readonly SpeechRow[], snrDb: number, noises: readonly Noise[]): number {
   const chosen = rows.filter((row) => row.snrDb === snrDb && row.noise !== 'none' && noises.includes(row.noise))
   return chosen.reduce((sum, row) => sum + row.f1, 0) / Math.max(1, chosen.length)

@@ -9,19 +9,19 @@ import type { Split } from './splits.js'
 
 const FILES_MAX = 20_000
 const UTTERANCE_S = [0.8, 8] as const
-// Folders of prompts have silences and beeps among the sentences.
+// Folders of prompts also contain silences and beeps.
 const LEAST_RMS = 100
 const TONES_MAX = 0.1
-/** Also letters and single words. */
+/** Minimum and maximum duration in s of a crowd's recordings. They may be letters and single words. */
 const CROWD_S = [0.3, 6] as const
 const CROWD_LEAST_RMS = 30
 
 /**
- * The sentences of people who were recorded.
- * @param folder of WAV files as `readWavFile` takes them, one sentence each, also in its subfolders; others are passed
- *   over
- * @returns them with their names in the folder, in the order of these
- * @throws Error when the folder has too many files
+ * Sentences of recorded people.
+ * @param folder  folder of WAV files in a form that `readWavFile` can read, one sentence per file; subfolders are
+ * included, other files are skipped
+ * @returns the sentences with their names in the folder, sorted by name
+ * @throws Error if the folder has too many files
  */
 export async function recordedSentences(
   folder: string,
@@ -39,11 +39,11 @@ export async function recordedSentences(
 }
 
 /**
- * People who were recorded, in place of the synthesised ones: an optional check, as no recording lies in this
- * repository.
- * @param folder as of `recordedSentences`
- * @param count of utterances, which are taken in the order of their names, spread evenly over all
- * @throws Error when there are fewer
+ * Utterances of recorded people instead of synthesised voices. This is an optional check, because this repository
+ * contains no recordings.
+ * @param folder  as for `recordedSentences`
+ * @param count  number of utterances. They are in the order of their names, spread evenly over all
+ * @throws Error if there are fewer sentences
  */
 export async function recordedUtterances(folder: string, rateHz: LegRateHz, count: number): Promise<Utterances> {
   const found = await recordedSentences(folder)
@@ -60,9 +60,9 @@ export async function recordedUtterances(folder: string, rateHz: LegRateHz, coun
 }
 
 /**
- * One of Debian's prompt speakers, as wide as the leg.
- * @param count of utterances, spread evenly over all sentences of that person
- * @param pitches by turns for every six: played faster or slower, as of a smaller or a larger speaker
+ * Utterances of one of Debian's prompt speakers, with the bandwidth of the leg.
+ * @param count  number of utterances, spread evenly over all sentences of the person
+ * @param pitches  used in turn for six utterances each: faster or slower playing sounds like a smaller or larger speaker
  */
 export async function promptUtterances(
   person: Exclude<Material, 'music'>,
@@ -88,8 +88,8 @@ export async function promptUtterances(
 }
 
 /**
- * The people of a crowd, as wide as the leg, six utterances of each in turn.
- * @param count of utterances of each person, a multiple of six; fewer of a person who said less
+ * Utterances of the people of a crowd, with the bandwidth of the leg. Each person has six utterances in turn.
+ * @param count  number of utterances of each person, a multiple of six; fewer if a person has fewer
  */
 export async function crowdUtterances(
   crowd: Crowd,
@@ -108,7 +108,7 @@ export async function crowdUtterances(
   return utterancesOf(rateHz, split, sentences)
 }
 
-/** @returns of each person of a crowd `count` utterances of 16 kHz at most, each from its first sound to its last */
+/** @returns for each person of a crowd at most `count` utterances at 16 kHz, each from its first sound to its last */
 export async function crowdVoices(crowd: Crowd, count: number): Promise<readonly (readonly Float64Array[])[]> {
   return (await crowdRecordings(crowd, 2 * count)).map((recorded) => {
     const voices = recorded

@@ -7,17 +7,17 @@ import { promisify } from 'node:util'
 import { parseWav } from '../../src/media/wav.js'
 import { seededRandom } from '../../src/carrier/random.js'
 
-/** Debian's package of sampled instruments, General MIDI. */
+/** Sampled instruments (General MIDI) from a Debian package. */
 const SOUNDFONT = '/usr/share/sounds/sf2/TimGM6mb.sf2'
 const PACKAGES = 'fluidsynth timgm6mb-soundfont'
 
-/** Packages that `apt-get install` needs to play pieces on sampled instruments, or null when it is here. */
+/** Packages for `apt-get install` that are needed to play pieces on sampled instruments; null if they are installed. */
 export function missingInstruments(): string | null {
   const player = (process.env['PATH'] ?? '').split(':').some((folder) => existsSync(join(folder, 'fluidsynth')))
   return player && existsSync(SOUNDFONT) ? null : PACKAGES
 }
 
-/** Instruments by families, as General MIDI numbers them. Voices (52 to 54) and noises (120 to 127) are left out. */
+/** Instruments by family, with their General MIDI numbers. Voices (52 to 54) and noises (120 to 127) are left out. */
 const FAMILIES = {
   struck: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 46, 108, 112, 114],
   plucked: [24, 25, 26, 27, 28, 30, 45, 104, 105, 106, 107],
@@ -51,13 +51,13 @@ const DRUMS = 9
 interface Piece {
   readonly seed: number
   readonly ms: number
-  /** One instrument in four is played by nothing but pieces that judge. */
+  /** Split of the piece. One instrument in four is only used in pieces of `validation`. */
   readonly split: 'training' | 'validation'
 }
 
 /**
- * Pieces of music on sampled instruments, 16 kHz, mono: tempo, key, instruments, drums and tune are drawn from the seed.
- * The same bytes for the same versions of the two packages.
+ * Pieces of music on sampled instruments, 16 kHz, mono. The seed determines tempo, key, instruments, drums and tune.
+ * With the same versions of the two packages, the bytes are always the same.
  */
 export async function renderedMusic(piece: Piece): Promise<Float64Array> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-music-'))
@@ -111,7 +111,7 @@ function midiOf({ seed, ms, split }: Piece): Uint8Array {
     events.push({ tick: 0, bytes: [0xb0 | channel, 91, Math.round(90 * random())] })
   }
 
-  // Who plays: alone, an ensemble without a beat, or a band.
+  // Kind of players: one player, an ensemble without a beat, or a band.
   const kind = random()
   const alone = kind < 0.2
   const band = kind > 0.5

@@ -24,71 +24,80 @@ import { crowdUtterances, promptUtterances } from './recorded.js'
 import { renderedMusic } from './rendered.js'
 import { knocks, type Noise, NOISES, steppingNoise, syllables } from './sounds.js'
 
-/** Where a frame to learn from comes from, for what it counts. */
+/** Origin of a training frame, on which its weight depends. */
 export interface Origin {
   /**
-   * A caller over a noise; over one that comes and goes; with words after long pauses; with hardly a pause; by turns with
-   * music; nobody.
+   * `call`: a caller over a noise. `changing`: over a noise that comes and goes. `words`: words after long pauses.
+   * `talk`: talk with very short pauses. `hold`: music in turn with the caller. `nobody`: no caller.
    */
   readonly scene: 'call' | 'changing' | 'words' | 'talk' | 'hold' | 'nobody'
   readonly sound: Noise | 'none' | 'knocks' | 'steps'
-  /** Speech over noise; 0 where nobody speaks. */
+  /** Ratio of speech to noise in dB; 0 if nobody speaks. */
   readonly snrDb: number
 }
 
-/** One call to learn from. */
+/** One call for training. */
 interface Scene extends Origin {
   readonly rateHz: LegRateHz
   readonly call: LabelledCall
 }
 
-/** Telephone lines of 8 kHz, legs of 16 kHz that are as wide, and legs of 16 kHz that carry such a telephone line. */
+/**
+ * Lines: telephone lines of 8 kHz; legs of 16 kHz with full bandwidth; and legs of 16 kHz that carry a telephone line
+ * of 8 kHz (`tel`).
+ */
 const LINES = ['8 kHz', '16 kHz', 'tel'] as const
 type Line = (typeof LINES)[number]
 
 export interface SceneOptions {
-  /** Number for each synthesised and recorded speaker. */
+  /** Number of utterances of each synthesised and recorded speaker. */
   readonly utterances: number
-  /** For each line, noise and signal-to-noise ratio. */
+  /** Number of calls for each combination of line, noise and signal-to-noise ratio. */
   readonly calls: number
-  /** Length of each sound in which nobody speaks. */
+  /** Duration in ms of each sound in which nobody speaks. */
   readonly soundMs: number
   /** Played on sampled instruments. */
   readonly pieces: number
-  /** Number for each piece of the albums. */
+  /** Number of excerpts of each piece of the albums. */
   readonly excerpts: number
   readonly lines?: readonly Line[]
   readonly noises?: readonly Noise[]
-  /** False leaves out what Debian's packages hold: recorded people, recorded music and instruments. */
+  /** False leaves out the content of Debian's packages: recorded people, recorded music and instruments. */
   readonly recorded?: boolean
 }
 
 const SNRS_DB = [20, 10, 5, 0] as const
 const CHANGING_SNRS_DB = [20, 10, 5] as const
-/** Sounds that lie over a caller and are like him: more of these. */
+/** Sounds that resemble a caller. There are more calls with these sounds. */
 const HARD_SOUNDS = ['babble', 'music'] as const
 const HARD_SNRS_DB = [10, 5] as const
 const HARD_CALLS = 3
 const PEOPLE = ['allison', 'june'] as const
-/** Twenty people who say letters and syllables, and two actors; utterances of each. */
+/** Number of utterances of each person: of twenty people who say letters and syllables, and of two actors. */
 export const TRAINING_CROWDS = { klettres: 12, czech: 60 } as const satisfies Partial<Record<Crowd, number>>
 const CROWD_PITCHES = [1, 1, 0.8, 1, 1.15, 0.88]
-/** Half of what they say is left as they said it; the other half is as of other speakers, mostly larger ones. */
+/** Pitch factors. Half of the speech is unchanged. The other half sounds like other speakers, mostly larger ones. */
 const PITCHES = [1, 0.75, 1, 0.85, 1, 1.15, 1, 0.8]
-/** Two of the five pieces in Debian's package; the others judge. */
+/** Two of the five pieces in Debian's package. The other three judge the detector. */
 const TRAINING_MUSIC = ['macroform-cold_day', 'macroform-robot_dity'] as const
 export const TRAINING_ALBUMS: readonly Album[] = ['hyperrogue', 'supertux', 'wesnoth']
-/** Who waits for the greeting speaks after some seconds: the first of them must not stand for speech. */
+/**
+ * Maximum time in ms before a caller speaks. Callers who listen to the greeting speak only after some seconds, so the
+ * first seconds must not be learned as speech.
+ */
 const LEAD_MS_MAX = 12_000
 const MUSIC_DBFS = -22
-/** Little of a steady noise is likely to the first stage, so there is more of it. */
+/**
+ * Factor for the duration of steady noises. The first stage regards only few of their frames as likely speech, so more
+ * noise is needed.
+ */
 const STEADY_TIMES = 5
 const KNOCKING = 4
 const STEPPING = 6
 const DRAWN_PIECES = 16
-/** Some pieces fall silent for a while. */
+/** Power below which a part of a piece counts as silent. Some pieces are silent for a while. */
 const SILENT_POWER = 100
-/** Voices without words for each synthesised utterance. */
+/** Number of voices without words for each synthesised utterance. */
 const WORDLESS = 0.4
 const WORD_CALLS = 12
 const WORDS_PER_CALL = 8
@@ -103,17 +112,18 @@ const WORDS = /^(digits\/\d+|letters\/[a-z]|vm-(yes|no|and|or))$/
 /** Material at one rate. */
 interface Material {
   readonly utterances: Utterances
-  /** How many of these, the first, are no people. */
+  /** Number of synthesised utterances. They are the first of `utterances`. */
   readonly synthesised: number
   readonly pieces: readonly Float64Array[]
-  /** Said alone: digits and the like. */
+  /** Words that are spoken alone: digits and similar words. */
   readonly words: readonly Float64Array[]
 }
 
 /**
- * The material that the detector's numbers are derived from: synthesised voices, words, music and seeds of their own
- * (`splits.ts`), two people and two pieces of music as they were recorded, and pieces on sampled instruments. Where
- * nobody speaks there is noise that begins, ends and steps, people at other tables, knocks and music.
+ * Material from which the detector's numbers are derived. It contains synthesised voices, words, music and seeds that
+ * no other split uses (`splits.ts`), recordings of two people, two recorded pieces of music, and pieces on sampled
+ * instruments. Scenes without a speaker contain noise that starts, stops and changes its level, people at other tables,
+ * knocks and music.
  */
 export async function* trainingScenes(options: SceneOptions): AsyncGenerator<Scene> {
   const { noises = NOISES, lines = LINES } = options
@@ -170,7 +180,7 @@ export async function* trainingScenes(options: SceneOptions): AsyncGenerator<Sce
         const utterances = hardCallers(HARD_CALLS * options.calls)
         const plan = { utterances, noise: sound, snrDb, seed, telephone, leadMsMax: LEAD_MS_MAX }
         for (const call of makeCalls(plan)) yield { scene: 'call', sound, snrDb, ...onLine(call) }
-        // Also music that is drawn, not played, and a crowd of synthesised voices.
+        // Also uses synthesised music instead of recorded music, and a crowd of synthesised voices.
         const { rateHz: hz, split, voices } = hardCallers(2 * HARD_CALLS * options.calls)
         const drawn = { ...plan, utterances: { rateHz: hz, split, voices, crowd: synthesised }, seed: seed + 50 }
         for (const call of makeCalls(drawn)) yield { scene: 'call', sound, snrDb, ...onLine(call) }
@@ -179,15 +189,15 @@ export async function* trainingScenes(options: SceneOptions): AsyncGenerator<Sce
   }
 }
 
-/** One kind of line, and who calls on it. */
+/** One kind of line, and its callers. */
 interface Place {
-  /** Rate of the sound before it goes over the line. */
+  /** Rate of the sound before the line. */
   readonly rateHz: LegRateHz
   readonly telephone: boolean
   readonly pieces: readonly Float64Array[]
   readonly words: readonly Float64Array[]
   readonly synthesised: readonly Float64Array[]
-  /** The next `count` callers, six utterances each. */
+  /** Returns the next `count` callers, with six utterances each. */
   readonly callers: (count: number) => Utterances
   readonly hardCallers: (count: number) => Utterances
   readonly onLine: (call: LabelledCall) => { readonly rateHz: LegRateHz; readonly call: LabelledCall }
@@ -267,7 +277,10 @@ async function materialAt(
   return { utterances: { ...flite, voices }, synthesised, pieces, words: await singleWords(rateHz) }
 }
 
-/** A caller who is put on hold after each sentence: 3 to 12 s of music, by turns as loud as he and softer. */
+/**
+ * A caller who is put on hold after each sentence. The music lasts 3 to 12 s. Its level ranges from slightly louder
+ * than the caller to much softer.
+ */
 function onHold(utterances: Utterances, seed: number, telephone: boolean): LabelledCall {
   const { rateHz, voices } = utterances
   const random = seededRandom(seed)
@@ -288,7 +301,7 @@ function onHold(utterances: Utterances, seed: number, telephone: boolean): Label
   return { samples: throughLine(joined(heard), rateHz, telephone), speech: truthOf(joined(clean), rateHz) }
 }
 
-/** A minute or so with pauses of 40 to 240 ms, on a line that hisses or not. */
+/** About a minute of talk with pauses of 40 to 240 ms, on a line with or without noise. */
 function talksOn(utterances: Utterances, seed: number, telephone: boolean): LabelledCall {
   const { rateHz, voices } = utterances
   const random = seededRandom(seed)
@@ -305,7 +318,7 @@ function talksOn(utterances: Utterances, seed: number, telephone: boolean): Labe
 function* nothingSaid(plan: {
   readonly utterances: Utterances
   readonly pieces: readonly Float64Array[]
-  /** The number of the line. */
+  /** Number of the line. */
   readonly line: number
   readonly ms: number
   readonly noises: readonly Noise[]
@@ -314,7 +327,8 @@ function* nothingSaid(plan: {
   const { rateHz } = utterances
   const random = seededRandom(5 + line)
   const level = (): number => -15 - 25 * random()
-  // Recorded music, which is at the end, on every line; a rendered piece on two of the three.
+  // Recorded music, which is at the end of the list, is used on every line. A rendered piece is used on two of the
+  // three lines.
   for (const [i, piece] of pieces.entries())
     if (i >= pieces.length - TRAINING_MUSIC.length || i % 3 !== line)
       yield { sound: 'music', samples: atLevel(piece, level()) }
@@ -348,7 +362,10 @@ async function singleWords(rateHz: LegRateHz): Promise<Float64Array[]> {
   return words
 }
 
-/** One to three words at a time, after 0.4 to 6 s of a line that is silent or has noise 5 to 50 dB below them. */
+/**
+ * One to three words at a time. Between them are 0.4 to 6 s of a line that is silent, or has noise 5 to 50 dB below the
+ * words.
+ */
 function fewWords(words: readonly Float64Array[], rateHz: LegRateHz, seed: number, telephone: boolean): LabelledCall {
   const random = seededRandom(seed)
   const silent = (s: number): Float64Array => new Float64Array(Math.round(rateHz * s))

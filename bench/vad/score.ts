@@ -7,21 +7,21 @@ import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'
 
 /**
- * An onset is two frames, as for the session. The hang-over joins the parts of a word; after the last word it counts
- * as false speech.
+ * Number of voiced frames that make an onset, as in the session. OFF_FRAMES: number of frames of the hang-over, which
+ * joins the parts of a word. After the last word, the hang-over counts as false speech.
  */
 export const ON_FRAMES = 2
 export const OFF_FRAMES = 4
 
 interface Echo {
-  /** Speech of the agent; it comes back that much softer and later. */
+  /** Speech of the agent that comes back. It is softer, and delayed by `delayMs`. */
   readonly agent: Int16Array
   readonly delayMs: number
-  /** Track that the carrier was asked for: the caller alone, whose telephone lets us through, or both mixed. */
+  /** Forked track: only the caller, whose telephone lets the agent's speech through, or both mixed. */
   readonly track: ForkedTrack
 }
 
-/** The raw decisions of the caller's path for one call, frame by frame. */
+/** Raw decisions of the caller's path for each frame of one call. */
 export function decisionsOf(
   samples: Int16Array,
   rateHz: LegRateHz,
@@ -31,7 +31,7 @@ export function decisionsOf(
   return framesOf(samples, rateHz, vadBank, echo).map(({ voiced }) => voiced)
 }
 
-/** The same with all that the call has of a frame. */
+/** All figures that a call has of each frame. */
 export function framesOf(
   samples: Int16Array,
   rateHz: LegRateHz,
@@ -55,7 +55,7 @@ export function framesOf(
   return frames
 }
 
-/** `ON_FRAMES` of voice begin speech, `OFF_FRAMES` without end it. */
+/** Speech begins with `ON_FRAMES` voiced frames, and ends with `OFF_FRAMES` frames without voice. */
 export function smoothed(decisions: readonly boolean[]): boolean[] {
   let row = 0
   let quiet = OFF_FRAMES
@@ -70,16 +70,16 @@ export interface Score {
   readonly precision: number
   readonly recall: number
   readonly f1: number
-  /** Share of the frames without speech that pass for it. */
+  /** Share of the frames without speech that were detected as speech. */
   readonly falseShare: number
-  /** From a segment's first frame to the decision, over the segments that were found. */
+  /** Time in ms from the first frame of a segment to the decision, over all segments that were found. */
   readonly onsetMedianMs: number
   readonly onsetP90Ms: number
   readonly segmentsMissed: number
   readonly segments: number
 }
 
-/** @param decide gives the smoothed decisions for a call */
+/** @param decide returns the smoothed decisions for a call */
 export function scoreOf(calls: readonly LabelledCall[], decide: (call: LabelledCall) => readonly boolean[]): Score {
   let right = 0,
     wrong = 0,

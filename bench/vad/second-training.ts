@@ -7,8 +7,8 @@ import { type Origin, type SceneOptions, trainingScenes } from './scenes.js'
 import { INPUTS, JsVoiceKernel, VoiceFeatures } from './voice-features.js'
 
 /**
- * Frames that the second stage learns from: the calls of `trainingScenes`. It remembers all of their frames, and those count
- * that are more likely speech than not by the numbers of the `first`.
+ * Training frames of the second stage, from the calls of `trainingScenes`. All frames of these calls change the memory.
+ * Only frames that are likely speech by the `first` stage's numbers are learned.
  */
 export async function secondExamples(options: SceneOptions, first: ArrayLike<number>): Promise<Examples[]> {
   const calls: Examples[] = []
@@ -40,8 +40,9 @@ export async function secondExamples(options: SceneOptions, first: ArrayLike<num
 type Weights = Partial<Record<Origin['sound'], number>>
 
 /**
- * Frames of a rare kind count more, hopeless ones less; so do the first frames of speech, and words after a pause,
- * because a caller who was silent must be heard at once.
+ * Weight of a frame in which somebody speaks. Frames of rare kinds have a higher weight, and frames that cannot be
+ * recognised a lower weight. The first frames of speech and words after a pause also have a higher weight, because a
+ * caller who was silent must be heard at once.
  */
 function speechWeight({ scene, sound, snrDb }: Origin, sinceOnset: number): number {
   return (

@@ -3,7 +3,7 @@ import { nearlyNormal, seededRandom } from '../../src/carrier/random.js'
 import { dtmfTones } from '../../src/carrier/line.js'
 import { type MusicStyle, music } from './music.js'
 
-/** Sounds that are made, not recorded: the same on every machine. All return samples as floats in s16 units. */
+/** Synthesised sounds, which are the same on every machine. All functions return samples as floats in s16 units. */
 
 export const NOISES = ['white', 'pink', 'brown', 'car', 'hum', 'street', 'babble', 'music'] as const
 export type Noise = (typeof NOISES)[number]
@@ -21,7 +21,7 @@ export function whiteNoise(extent: Extent): Float64Array {
   return Float64Array.from({ length: samplesOf(extent) }, () => nearlyNormal(random))
 }
 
-/** -3 dB an octave: Paul Kellet's three poles. */
+/** Falls by 3 dB per octave: Paul Kellet's three poles. */
 export function pinkNoise(extent: Extent): Float64Array {
   let b0 = 0,
     b1 = 0,
@@ -34,14 +34,14 @@ export function pinkNoise(extent: Extent): Float64Array {
   })
 }
 
-/** -6 dB an octave above 40 Hz. */
+/** Falls by 6 dB per octave above 40 Hz. */
 export function brownNoise(extent: Extent): Float64Array {
   const keep = Math.exp((-2 * Math.PI * 40) / extent.rateHz)
   let brown = 0
   return whiteNoise(extent).map((white) => (brown = keep * brown + white))
 }
 
-/** A machine in the room: the mains' odd and even harmonics, one of them beating, and a breath of noise. */
+/** A machine in the room: odd and even harmonics of the mains, with a slow beat, and a little noise. */
 export function hum(extent: Extent): Float64Array {
   const random = seededRandom(extent.seed + 1)
   const mainsHz = random() < 0.5 ? 50 : 60
@@ -55,7 +55,7 @@ export function hum(extent: Extent): Float64Array {
   })
 }
 
-/** Knocks, clicks and a receiver that is put down: short, loud, without a pitch. */
+/** Knocks, clicks, and a receiver that is put down. They are short and loud, and have no pitch. */
 export function knocks(extent: Extent): Float64Array {
   const random = seededRandom(extent.seed)
   const out = whiteNoise(extent).map((value) => 6 * value)
@@ -72,7 +72,10 @@ export function knocks(extent: Extent): Float64Array {
   return out
 }
 
-/** A speaker without words: syllables of voiced sound that glides, hissed consonants, pauses. Pitch and pace are drawn. */
+/**
+ * A speaker without words: voiced syllables with gliding pitch, hissing consonants, and pauses. The seed determines
+ * pitch and pace.
+ */
 export function syllables(extent: Extent): Float64Array {
   const random = seededRandom(extent.seed + 5)
   const { rateHz } = extent
@@ -110,7 +113,7 @@ export function syllables(extent: Extent): Float64Array {
   return out
 }
 
-/** A car from inside: rumble below 200 Hz, the engine's orders, and tyres that swell and fade. */
+/** Inside of a car: rumble below 200 Hz, harmonics of the engine, and tyres whose noise rises and falls. */
 export function carNoise(extent: Extent): Float64Array {
   const white = whiteNoise(extent)
   const low = Math.exp((-2 * Math.PI * 120) / extent.rateHz)
@@ -128,9 +131,7 @@ export function carNoise(extent: Extent): Float64Array {
   })
 }
 
-/**
- * A street: traffic that swells and fades, cars that pass by, tyres, horns now and then, and steps. Nobody speaks.
- */
+/** A street: traffic that rises and falls, passing cars, tyres, sometimes horns, and steps. Nobody speaks. */
 export function street(extent: Extent): Float64Array {
   const random = seededRandom(extent.seed + 3)
   const { rateHz } = extent
@@ -141,7 +142,8 @@ export function street(extent: Extent): Float64Array {
     const t = i / rateHz
     return (1.5 + 0.7 * Math.sin(2 * Math.PI * swell * t)) * value + 3 * (hissing[i] as number)
   })
-  // Cars: a hiss that comes and goes within some seconds, and the orders of an engine whose pitch falls as it passes.
+  // Cars: noise that rises and falls within some seconds, and harmonics of an engine whose pitch falls as the car
+  // passes.
   for (let at = 0; at < out.length; at += Math.round(rateHz * (0.7 + 5 * random()))) {
     const widthS = 0.4 + 1.6 * random()
     const gain = 4 + 14 * random()
@@ -175,7 +177,7 @@ export function street(extent: Extent): Float64Array {
   return out.map((value, i) => value + stepGain * (steps[i] as number))
 }
 
-/** Noise of a line that a machine makes: its level jumps by 7 to 15 dB every one to five seconds. */
+/** Line noise that a machine generates. Its level changes by 7 to 15 dB every one to five seconds. */
 export function steppingNoise(extent: Extent): Float64Array {
   const random = seededRandom(extent.seed + 4)
   const out = random() < 0.5 ? whiteNoise(extent) : pinkNoise(extent)
@@ -190,7 +192,7 @@ export function steppingNoise(extent: Extent): Float64Array {
   return out
 }
 
-/** Many voices at once, each from its own place in `speech`, until no word can be distinguished from another. */
+/** Many voices at once, each from another position in `speech`, so that no word can be understood. */
 export function babble(extent: Extent, speech: readonly Float64Array[]): Float64Array {
   const random = seededRandom(extent.seed)
   const out = new Float64Array(samplesOf(extent))
@@ -208,7 +210,7 @@ export function babble(extent: Extent, speech: readonly Float64Array[]): Float64
   return out
 }
 
-/** Tones in turn, repeated: frequencies, and how long with and without sound. */
+/** One tone of a repeated sequence: its frequencies, and its durations in ms with and without sound. */
 interface Cadence {
   readonly hz: readonly number[]
   readonly onMs: number
@@ -245,7 +247,7 @@ function keys(extent: Extent): Float64Array {
 
 interface NonSpeech {
   readonly name: string
-  /** Steady tones, signals and keys: what must pass for speech in less than 2 % of the frames. */
+  /** True for steady tones, signals and DTMF digits. Less than 2 % of their frames may be detected as speech. */
   readonly signal: boolean
   readonly make: (extent: Extent) => Float64Array
 }
@@ -256,7 +258,7 @@ const tones = (name: string, ...parts: Cadence[]): NonSpeech => ({
   make: (extent) => cadence(parts, extent),
 })
 
-/** Sounds that a line carries besides people and music. Cadences after ITU-T E.180 and Bellcore. */
+/** Sounds on a line besides people and music. The cadences follow ITU-T E.180 and Bellcore. */
 export const NON_SPEECH: readonly NonSpeech[] = [
   { name: 'digital silence', signal: true, make: (extent) => new Float64Array(samplesOf(extent)) },
   tones('tone 440 Hz', { hz: [440], onMs: 60_000, offMs: 0 }),

@@ -2,13 +2,14 @@ import type { FliteVoice } from '../../src/speech/flite.js'
 import { HELD_OUT_STYLES, type MusicStyle, VALIDATION_STYLES, drawnStyle } from './music.js'
 
 /**
- * The detector's numbers are derived from `training`. `validation` decides the length of the fit, the weights of frames
- * and the threshold of speech. `heldOut` measures the result. No split shares words, pieces of music or seeds with
- * another. The voices of `heldOut` are in no other split; the other two have the same voices at different pitches.
+ * The detector's numbers are derived from `training`. With `validation`, the length of the fit, the weights of frames
+ * and the threshold of speech are chosen. With `heldOut`, the result is measured. No two splits have common words,
+ * pieces of music or seeds. The voices of `heldOut` are only in that split. The two other splits have the same voices
+ * with different pitches.
  */
 export type Split = 'training' | 'validation' | 'heldOut'
 
-/** Those that are measured with. */
+/** Splits with which the detector is measured. */
 export type MeasuredSplit = Exclude<Split, 'training'>
 
 export const HOLD_MUSIC: Readonly<Record<MeasuredSplit, readonly MusicStyle[]>> = {
@@ -19,11 +20,11 @@ export const HOLD_MUSIC: Readonly<Record<MeasuredSplit, readonly MusicStyle[]>> 
 interface SplitMaterial {
   readonly sentences: readonly string[]
   readonly voices: readonly [FliteVoice, FliteVoice]
-  /** Played faster or slower: a smaller or a larger speaker. */
+  /** Pitch factors: faster or slower playing sounds like a smaller or larger speaker. */
   readonly pitches: readonly number[]
   /** Added to every seed. */
   readonly seed: number
-  /** Music in the caller's surroundings. */
+  /** Style of the music in the caller's surroundings. */
   readonly styleOf: (seed: number) => MusicStyle
 }
 

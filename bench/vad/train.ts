@@ -44,7 +44,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2
   }
   const built = await loadVoiceModels()
-  // The second stage learns from what is likely to the first stage, by the numbers as they are kept.
+  // The second stage learns from frames that are likely speech for the first stage. For this, the first stage uses its
+  // rounded numbers.
   const first = values.second === true ? rounded(built.first) : rounded(fit(await firstExamples(FIRST), FIRST_FIT))
   const second = rounded(fitMemory(await secondExamples(SECOND, first), SECOND_FIT))
   const models = { first, second }

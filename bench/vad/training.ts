@@ -19,22 +19,22 @@ import { drawnStyle, music } from './music.js'
 import { knocks, type Noise, NOISES } from './sounds.js'
 import { INPUTS, JsVoiceKernel, VoiceFeatures } from './voice-features.js'
 
-/** Where a frame to learn from comes from, for what it counts. */
+/** Origin of a training frame, on which its weight depends. */
 interface Origin {
-  /** A caller over a noise; over one that comes and goes; nobody at all. */
+  /** `call`: a caller over a noise. `changing`: over a noise that comes and goes. `nobody`: no caller. */
   readonly scene: 'call' | 'changing' | 'nobody'
   readonly sound: Noise | 'none' | 'knocks'
-  /** Speech over noise; 0 where nobody speaks. */
+  /** Ratio of speech to noise in dB; 0 if nobody speaks. */
   readonly snrDb: number
   readonly rateHz: LegRateHz
 }
 
-/** @param sinceOnset frames since the caller began to speak; null where he does not */
+/** @param sinceOnset number of frames since the caller began to speak; null if the caller is not speaking */
 type Weigh = (origin: Origin, sinceOnset: number | null) => number
 
 interface FirstOptions {
   readonly utterances: number
-  /** Length of each sound in which nobody speaks. */
+  /** Duration in ms of each sound in which nobody speaks. */
   readonly soundMs: number
   /** Default: both rates. */
   readonly ratesHz?: readonly LegRateHz[]
@@ -44,8 +44,9 @@ interface FirstOptions {
 }
 
 /**
- * Hard frames count more, hopeless ones less. A false detection stops the agent, so it costs more than a missed frame
- * of speech. The first frames of speech count more again, because a barge-in waits for them.
+ * Weight of a frame. Difficult frames have a higher weight, and frames that cannot be recognised a lower weight. A
+ * false detection stops the agent, so it costs more than a missed frame of speech. The first frames of speech also have
+ * a higher weight, because a barge-in waits for them.
  */
 const frameWeight: Weigh = ({ scene, sound, snrDb }, sinceOnset) => {
   const weight =
@@ -71,9 +72,9 @@ const ONSET_FRAMES = 4
 const ONSET_WEIGHT = 2
 
 /**
- * The material that the numbers of the first stage are derived from: voices, words, music and seeds of their own (`splits.ts`),
- * on telephone lines and others. Where nobody speaks there is noise that begins and ends, people at other tables,
- * knocks and music.
+ * Material from which the first stage's numbers are derived. It contains voices, words, music and seeds that no other
+ * split uses (`splits.ts`), on telephone lines and other lines. Scenes without a speaker contain noise that starts and
+ * stops, people at other tables, knocks and music.
  */
 export async function firstExamples(options: FirstOptions): Promise<Examples> {
   const frames: Float32Array[] = []
@@ -90,7 +91,7 @@ export async function firstExamples(options: FirstOptions): Promise<Examples> {
       const frame = call.samples.subarray(i * length, (i + 1) * length)
       features.take(frame)
       sinceOnset = spoken && i > 0 && call.speech[i - 1] === true ? sinceOnset + 1 : 0
-      // The detector is not asked about these.
+      // The detector does not get these frames.
       if (levelDbfs(frame) < VOICE_DBFS_MIN || isPureTone(frame, rateHz)) return
       frames.push(kernel.inputs.slice(0, INPUTS))
       speech.push(spoken ? 1 : 0)
@@ -99,7 +100,7 @@ export async function firstExamples(options: FirstOptions): Promise<Examples> {
   }
   for (const rateHz of ratesHz) {
     const utterances = await speakUtterances(rateHz, options.utterances, 'training')
-    // Many callers on a 16 kHz line have come through an 8 kHz line before.
+    // Many callers on a 16 kHz line have passed a line of 8 kHz before.
     const lines = (i: number): boolean => rateHz === 8000 || i % 2 === 0
     for (const call of makeCalls({ utterances, noise: null, snrDb: 0, seed: 11, telephone: lines(1) })) {
       add(call, { scene: 'call', sound: 'none', snrDb: Infinity, rateHz })
@@ -170,7 +171,7 @@ function nothingSaid(
     if (noise === 'music') return
     for (const dbfs of [-18, -32]) {
       const sound = atLevel(noiseOf(noise, { rateHz, ms, seed: 4000 + i }, utterances), dbfs)
-      // From the first frame on, and then twice after a pause.
+      // The sound starts with the first frame, and starts again after each of two pauses.
       const part = Math.floor(sound.length / 3)
       const pause = noiseOf('white', { rateHz, ms: 2500, seed: 5000 + i }, utterances).map((value) => 8 * value)
       const samples = joined([
@@ -188,10 +189,13 @@ function nothingSaid(
   return sounds
 }
 
-/** More digits have no effect: the last one changes only the fourth digit of F1. */
+/**
+ * Number of digits of the stored numbers. More digits have no effect: even the last of these digits changes only the
+ * fourth digit of F1.
+ */
 const DIGITS = 4
 
-/** The numbers as they are kept. */
+/** The numbers as they are stored, rounded. */
 export function rounded(model: ArrayLike<number>): number[] {
   return Array.from(model, (number) => Number(number.toPrecision(DIGITS)))
 }
@@ -202,7 +206,7 @@ export interface Models {
   readonly second: ArrayLike<number>
 }
 
-/** @returns `src/media/vad/voice-model.f32`: the numbers of both stages as they are kept, as little-endian f32 */
+/** @returns content of `src/media/vad/voice-model.f32`: the rounded numbers of both stages as little-endian f32 */
 export function modelBytes({ first, second }: Models): Uint8Array {
   return new Uint8Array(Float32Array.from([...rounded(first), ...rounded(second)]).buffer)
 }

@@ -12,56 +12,65 @@ import {
 } from '../../src/media/vad/detection-limits.js'
 import type { Vad } from '../../src/media/vad/vad.js'
 
-/** Samples at 2 kHz in the autocorrelation, and its lags: 5 to 28 are pitches of 400 to 71 Hz. */
+/** Number of samples, at 2 kHz, in the autocorrelation. Its lags, 5 to 28, are pitches of 400 to 71 Hz. */
 const WINDOW = 64
 export const LAG_MIN = 5
 const LAG_MAX = 28
 export const LAGS = LAG_MAX - LAG_MIN + 1
 const HISTORY_SAMPLES = WINDOW + LAG_MAX
 
-/** The features of a frame, and the units that weigh them. */
+/** INPUTS: number of features of a frame. UNITS: number of units that weigh the features. */
 export const INPUTS = 48
 export const UNITS = 32
-/** The units of the second stage also weigh what they were in the last frame: their memory. */
+/**
+ * Number of inputs of a unit in the second stage. Such a unit also weighs the units' values in the last frame, which
+ * are their memory.
+ */
 export const MEMORY_INPUTS = INPUTS + UNITS
-/** Memory of a stream: the units of all groups. */
+/** Number of values in the memory of a stream: the units of all groups. */
 export const MEMORY_UNITS = GROUPS * UNITS
 
-/** How many numbers a layer of units has: their biases, and for each input its weights. */
+/** Number of model numbers of a layer of units: a bias for each unit, and a weight for each input and unit. */
 export const layerNumbers = (inputs: number): number => UNITS + inputs * UNITS
-/** The same of the first stage: a layer, weights of the output, its bias. */
+/** Number of model numbers of the first stage: a layer, the weights of the output, and the output's bias. */
 export const FIRST_NUMBERS = layerNumbers(INPUTS) + UNITS + 1
-/** The same of a group: the layers of how much each unit takes over and of what, and weights of the output. */
+/**
+ * Number of model numbers of a group: a layer for the share that each unit takes over, a layer for the new value, and
+ * the weights of the output.
+ */
 export const GROUP_NUMBERS = 2 * layerNumbers(MEMORY_INPUTS) + UNITS
-/** The same of the second stage: its groups, and the bias of their outputs' sum. */
+/** Number of model numbers of the second stage: its groups, and the bias of the sum of their outputs. */
 export const SECOND_NUMBERS = GROUPS * GROUP_NUMBERS + 1
 
 /**
- * Features that tell a caller from his surroundings, frame by frame, as numbers near 0 to 4. None depends on how loud
- * the line is: levels are relative to the floor of their band (the lowest smoothed level of the last 3 s) or to the
- * usual level.
+ * Features of a frame that distinguish a caller from the surroundings, as numbers near 0 to 4. They do not depend on the
+ * loudness of the line: levels are relative to the floor of their band (the lowest smoothed level of the last 3 s) or to
+ * the usual level.
  *
- * | inputs | what                                                                                              |
- * |--------|---------------------------------------------------------------------------------------------------|
- * | 0-5    | each band over its floor                                                                          |
- * | 6-9    | level over its floor, its median, its loud tenth; how far the loud tenth is over the soft fifth   |
- * | 10-13  | pitch: the highest peak of the correlation below 1 kHz, now and over 60 ms, 160 ms, 1 s           |
- * | 14-18  | how much the correlation is that of 20 and 80 ms before, and for how long; how far the pitch moved |
- * | 19-23  | how fast the bands change; deviation of the level in 320 ms and 1.3 s                             |
- * | 24-32  | all bands over their floors together: its last peaks, means, and place among the usual ones        |
- * | 33, 34 | the same of what has a pitch                                                                      |
- * | 35-46  | each band over what it mostly is, and its mean over the floor                                     |
- * | 47     | how new the call is                                                                               |
+ * | inputs | meaning                                                                                       |
+ * |--------|-----------------------------------------------------------------------------------------------|
+ * | 0-5    | level of each band over its floor                                                             |
+ * | 6-9    | level over its floor, over its median and over its loud tenth; loud tenth over the soft fifth |
+ * | 10-13  | pitch: highest peak of the correlation below 1 kHz, now and over 60 ms, 160 ms and 1 s        |
+ * | 14-18  | similarity of the correlation to 20 and 80 ms earlier, and its duration; change of the pitch  |
+ * | 19-23  | speed of change of the bands; deviation of the level in 320 ms and in 1.3 s                   |
+ * | 24-32  | score (all bands over their floors): its newest peaks, its means, its rank among usual scores |
+ * | 33, 34 | mean and newest peak of the score, weighted by the pitch                                      |
+ * | 35-46  | each band over its usual level, and its mean over the floor                                   |
+ * | 47     | newness of the call                                                                           |
  *
  * Music and machines have steady pitches. Many people at once have no pitch. A caller changes in all of these features.
  *
- * The units are derived with this class; calls use its twin, src/media/vad/caller-kernel/.
+ * The units' numbers are derived with this class. Calls use its twin, src/media/vad/caller-kernel/.
  */
 export class VoiceFeatures {
   readonly #kernel: JsVoiceKernel
   readonly #splitter: BandSplitter
   readonly #history = new Float32Array(HISTORY_SAMPLES)
-  /** The least smoothed level of each band and of all, for the parts of the window; one part is still filling. */
+  /**
+   * Lowest smoothed level of each band and of all bands together, for each part of the window. The newest part is not
+   * complete.
+   */
   readonly #leastDb = new Float32Array(LEVELS * PARTS).fill(Infinity)
   readonly #smoothDb = new Float32Array(LEVELS)
   #part = 0
@@ -70,7 +79,9 @@ export class VoiceFeatures {
   readonly #over = new Float32Array(BANDS)
   readonly #overMean = new Float32Array(BANDS)
   readonly #quickDb = new Float32Array(BANDS)
-  /** Shares of the frames that are softer: learnt in steps, up for a louder one and down for a softer. */
+  /**
+   * Usual level of each band: a quantile that is learned in steps, up for a louder frame and down for a softer frame.
+   */
   readonly #usualDb = new Float32Array(BANDS)
   #levelDb = 0
   #softFifth = 0
@@ -79,7 +90,7 @@ export class VoiceFeatures {
   #usualScore = 0
   #higherScore = 0
   #highScore = 0
-  /** The last correlations, each with length 1, and the newest of them. */
+  /** The newest correlations, each scaled to length 1. */
   readonly #correlations = Array.from({ length: CORRELATIONS }, () => new Float32Array(LAGS))
   #steady = 0
   #steadyPitch = 0
@@ -106,10 +117,13 @@ export class VoiceFeatures {
     this.#splitter = new BandSplitter(options)
   }
 
-  /** Writes the features of the next frame to the kernel's `inputs`. */
-  take(frame: Int16Array): void {
+  /**
+   * Writes the features of the next frame to `inputs` of the kernel.
+   * @param filters  true if the line is faulty (`LineFilter`)
+   */
+  take(frame: Int16Array, filters = false): void {
     this.#frames++
-    this.#splitter.take(frame, bandPower, low)
+    this.#splitter.take(frame, bandPower, low, filters)
     const score = this.#bands()
     const pitch = this.#pitch()
     this.#level()
@@ -117,7 +131,10 @@ export class VoiceFeatures {
     this.#kernel.inputs[47] = Math.exp(-this.#frames / 50)
   }
 
-  /** Each band over its floor. @returns the average over the floor, in decibels */
+  /**
+   * Calculates each band's level over its floor.
+   * @returns the average level over the floor in dB
+   */
   #bands(): number {
     const { inputs } = this.#kernel
     const step = this.#step()
@@ -171,7 +188,7 @@ export class VoiceFeatures {
     return floor
   }
 
-  /** @returns how much of a pitch there is, 0 to 1 */
+  /** @returns strength of the pitch, 0 to 1 */
   #pitch(): number {
     const { inputs, correlation } = this.#kernel
     this.#history.copyWithin(0, LOW_SAMPLES)
@@ -238,7 +255,7 @@ export class VoiceFeatures {
     inputs[9] = (this.#loudTenth - this.#softFifth) / 10
     const levels = this.#levels
     const slot = this.#frames % LONG_WINDOW
-    // Rounded as the window stores it, so that exactly the added value is subtracted later.
+    // Rounded in the same way as in the window, so that exactly the added value is subtracted later.
     const level = Math.fround(db)
     this.#long.move(level, levels[slot] as number, this.#frames > LONG_WINDOW)
     const leaves = levels[(this.#frames + LONG_WINDOW - SHORT_WINDOW) % LONG_WINDOW] as number
@@ -287,15 +304,15 @@ export class VoiceFeatures {
   }
 
   /**
-   * Step of the usual levels, in decibels: large in the first frames, later small enough to follow a line within
-   * seconds.
+   * Step in dB of the usual levels. It is large in the first frames. Later it is smaller, but large enough to follow a
+   * line within seconds.
    */
   #step(): number {
     return Math.max(STEP_DB, 3 / (1 + this.#frames / 10))
   }
 }
 
-/** Deviation in a window, from running sums. */
+/** Standard deviation in a window, from running sums. */
 class RunningDeviation {
   #sum = 0
   #squares = 0
@@ -318,11 +335,11 @@ class RunningDeviation {
   }
 }
 
-// Each band and all of them together.
+// Number of levels: one for each band, and one for all bands together.
 const LEVELS = BANDS + 1
 const BAND_SHARES = [1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 4, 1 / 4]
 const OVER_DB_MAX = 45
-// The lowest smoothed level is this far below its mean.
+// Number of dB by which the lowest smoothed level is below its mean.
 const FLOOR_BIAS_DB = 2
 const PARTS = 5
 const PART_FRAMES = 30
@@ -338,20 +355,23 @@ const bandPower = new Float64Array(BANDS)
 const low = new Float32Array(LOW_SAMPLES)
 
 /**
- * The sums of the voice detector; one object may serve many streams, as its arrays are scratch. Its twin is in
- * src/media/vad/caller-kernel/.
+ * Calculations of the voice detector. One object may serve many streams, because its arrays keep no data between calls.
+ * Its twin is in src/media/vad/caller-kernel/.
  */
 export class JsVoiceKernel {
-  /** `HISTORY_SAMPLES` at 2 kHz, the newest last. */
+  /** `HISTORY_SAMPLES` samples at 2 kHz, newest last. */
   readonly history = new Float32Array(HISTORY_SAMPLES)
-  /** Correlation at each of `LAGS`, the longest first: -1 to 1. */
+  /** Correlation at each lag, -1 to 1. The longest lag comes first. */
   readonly correlation = new Float32Array(LAGS)
-  /** The first `INPUTS` are of the frame, the others the memory of a group of the second stage. */
+  /**
+   * The first `INPUTS` values are features of the frame. The other values are the memory of a group of the second
+   * stage.
+   */
   readonly inputs = new Float32Array(MEMORY_INPUTS)
   readonly #first: Float32Array
   readonly #second: Float32Array
 
-  /** @param models left out where only the features are needed */
+  /** @param models may be left out if only the features are needed */
   constructor(models: { readonly first?: ArrayLike<number>; readonly second?: ArrayLike<number> } = {}) {
     this.#first = Float32Array.from(models.first ?? new Float32Array(FIRST_NUMBERS))
     this.#second = Float32Array.from(models.second ?? new Float32Array(SECOND_NUMBERS))
@@ -374,7 +394,7 @@ export class JsVoiceKernel {
     }
   }
 
-  /** @returns the log of the odds that the frame is speech, by the first stage */
+  /** @returns logarithm of the odds that the frame is speech, by the first stage */
   odds(): number {
     const model = this.#first
     const outAt = layerNumbers(INPUTS)
@@ -387,11 +407,12 @@ export class JsVoiceKernel {
   }
 
   /**
-   * The second stage, whose units remember: each takes over a share of what the frame and the memory of its group make
-   * of it, and decides that share by the same (a gated recurrent unit without a reset gate). Once for each frame.
-   * @param odds of the first stage; it takes the place of the call's newness, within `ODDS_LIMIT`
-   * @param memory the `MEMORY_UNITS` units of the stream, 0 when it begins; changed to what they are after this frame
-   * @returns the log of the odds that the frame is speech, by all that was heard
+   * Calculates the second stage, whose units have a memory. Each unit calculates a new value and a share, both from the
+   * frame and from the memory of its group. It then takes over this share of the new value (a gated recurrent unit
+   * without a reset gate). Call it once for each frame.
+   * @param odds  odds of the first stage, limited to `ODDS_LIMIT`. They replace the feature for how new the call is
+   * @param memory  the stream's `MEMORY_UNITS` values, 0 at its beginning; they are updated for this frame
+   * @returns logarithm of the odds that the frame is speech, by all frames so far
    */
   secondOdds(odds: number, memory: Float32Array): number {
     const { inputs } = this
@@ -421,16 +442,20 @@ export class JsVoiceKernel {
   }
 }
 
-/** The hyperbolic tangent, nearly: a fraction that is 1 with slope 0 at `SQUASH_LIMIT`, so that no exponential is needed. */
+/**
+ * Approximation of the hyperbolic tangent: a fraction that reaches 1 with slope 0 at `SQUASH_LIMIT`, so no exponential
+ * is needed.
+ */
 export function squashed(x: number): number {
   const bounded = Math.max(-SQUASH_LIMIT, Math.min(SQUASH_LIMIT, x))
   const square = bounded * bounded
   return (bounded * (27 + square)) / (27 + 9 * square)
 }
 
-/** Decides as the calls' `KernelStream` does, in TypeScript: caller-kernel.test.ts compares them. */
+/** TypeScript version of the `KernelStream` that calls use. caller-kernel.test.ts compares their decisions. */
 export class VoiceStream implements Vad {
   doubtful = false
+  lineIsFaulty = false
   readonly #kernel: JsVoiceKernel
   readonly #sampleRateHz: LegRateHz
   #features: VoiceFeatures
@@ -447,7 +472,7 @@ export class VoiceStream implements Vad {
   isSpeech(frame: Int16Array): boolean {
     assert(!this.#released, 'VAD used after its release')
     assert(frame.length === frameSamples(this.#sampleRateHz), 'the VAD takes frames of 20 ms')
-    this.#features.take(frame)
+    this.#features.take(frame, this.lineIsFaulty)
     const odds = this.#kernel.odds()
     const second = this.#kernel.secondOdds(odds, this.#memory)
     this.#likely = odds > (this.#likely ? ODDS_ON : ODDS_BEGIN)
@@ -459,7 +484,7 @@ export class VoiceStream implements Vad {
   reset(): void {
     this.#features = new VoiceFeatures({ sampleRateHz: this.#sampleRateHz, kernel: this.#kernel })
     this.#memory.fill(0)
-    this.#likely = this.doubtful = false
+    this.#likely = this.doubtful = this.lineIsFaulty = false
   }
 
   release(): void {

@@ -8,21 +8,24 @@ import { atRate, JUDGING_ALBUMS } from './nobody.js'
 import { crowdVoices } from './recorded.js'
 import { framesOf, ON_FRAMES } from './score.js'
 
-/** How long the noise was there when the caller first speaks. The tables of quality.ts know one second alone. */
+/** Duration in ms of the noise before the caller first speaks. The tables of quality.ts use only one second. */
 export const WAITED_MS = [1500, 6000, 12_000] as const
 const RATES_HZ = [8000, 16_000] as const
 const NOISES = ['pink', 'car', 'street', 'babble', 'music'] as const
 const SNRS_DB = [10, 5] as const
-/** Sentences, and single words, of each speaker of prompts. */
+/** Number of sentences, and number of single words, of each prompt speaker. */
 const UTTERANCES = 12
-/** Nothing is fitted to these: sentences of two actors and words of twenty-two people; utterances of each. */
+/**
+ * Number of utterances of each person: sentences of two actors, and words of twenty-two people. The detector is not
+ * fitted to these recordings.
+ */
 const JUDGING_CROWDS = { dutch: 14, ktuberling: 2 } as const
 const AFTER_MS = 1000
-/** Speech that is found later has lost its first word. */
+/** Maximum time in ms until speech is detected. With a later detection, the first word is lost. */
 const FOUND_MS = 400
 
 export interface WaitingRow {
-  /** Debian's three speakers of prompts, or the people of `JUDGING_CROWDS`. */
+  /** `prompts`: Debian's three prompt speakers. `crowds`: the people of `JUDGING_CROWDS`. */
   readonly who: 'prompts' | 'crowds'
   readonly rateHz: LegRateHz
   readonly noise: (typeof NOISES)[number]
@@ -31,14 +34,15 @@ export interface WaitingRow {
   readonly utterances: number
   /** Within `FOUND_MS`. */
   readonly found: number
-  /** Until the onset, over the utterances that have one. */
+  /** Time to the onset, over the utterances that have an onset. */
   readonly onsetMedianMs: number
   readonly onsetP90Ms: number
 }
 
 /**
- * Recorded people whose first words come after some seconds of noise alone, as of anybody who listens to a greeting.
- * @throws Error when Debian's recordings are not installed
+ * Measures recorded people whose first words come after some seconds of noise, as with callers who listen to a
+ * greeting.
+ * @throws Error if Debian's recordings are not installed
  */
 export async function measureWaiting(vadBank: VadBank): Promise<readonly WaitingRow[]> {
   const [album] = JUDGING_ALBUMS
@@ -92,7 +96,7 @@ export async function measureWaiting(vadBank: VadBank): Promise<readonly Waiting
   return rows
 }
 
-/** Packages that `apt-get install` needs for `measureWaiting`, or null. */
+/** Packages for `apt-get install` that `measureWaiting` needs; null if all are installed. */
 function missingForWaiting(): string | null {
   const missing = [
     missingMaterial(...SPEAKERS),
@@ -104,7 +108,7 @@ function missingForWaiting(): string | null {
 
 const msOf = (samples: Float64Array, rateHz: LegRateHz): number => (1000 * samples.length) / rateHz
 
-/** The voice begins after `waitedMs` of the noise. */
+/** Noise in which the voice begins after `waitedMs`. */
 function over(
   noise: Float64Array,
   voice: Float64Array,
@@ -115,7 +119,7 @@ function over(
   return noise.map((value, i) => gain * value + (voice[i - from] ?? 0))
 }
 
-/** From the voice's beginning to the frame that is its onset; null where there is none while it lasts. */
+/** Time in ms from the voice's beginning to the frame of its onset; null if there is no onset while the voice lasts. */
 function onsetMsOf(
   sound: Float64Array,
   voiceMs: number,

@@ -22,19 +22,24 @@ const FILES = [
   'deploy/README.md',
   'bench/README.md',
   'bench/endpointing/README.md',
+  'bench/interaction/README.md',
   'bench/peers/README.md',
   'bench/recognition/README.md',
   'bench/vad/README.md',
   ...readdirSync(join(repository, 'examples'))
     .sort()
     .map((name) => `examples/${name}/README.md`),
+  'src/vendors/README.md',
+  ...readdirSync(join(repository, 'src/vendors'))
+    .sort()
+    .map((name) => `src/vendors/${name}/README.md`),
 ]
 
-/** Where a file is on the site: `README.md` is its folder's page, docs/ is the root. */
+/** Where a file is on the site: `README.md` is its folder's page, docs/ and src/ are the root. */
 function addressOf(file) {
   return file
     .replace(/^docs\/site\//, '')
-    .replace(/^docs\//, '')
+    .replace(/^(docs|src)\//, '')
     .replace(/README\.md$/, 'index.md')
 }
 
@@ -73,7 +78,9 @@ const GROUPS = [
       'docs/OFFLINE-AGENT.md',
       'docs/BACKENDS.md',
       'docs/COST.md',
+      'docs/MODELS.md',
       'docs/CASCADE.md',
+      'docs/VENDORS.md',
       'docs/LANGUAGES.md',
       'docs/KEYPAD.md',
       'docs/MCP.md',
@@ -90,10 +97,12 @@ const GROUPS = [
     [
       'deploy/README.md',
       'docs/OPERATIONS.md',
+      'docs/ASTERISK.md',
       'docs/WAITING.md',
       'docs/MESSAGES.md',
       'docs/STORAGE.md',
       'docs/ANALYSIS.md',
+      'docs/ASSISTANT.md',
       'docs/METRICS.md',
       'docs/ERRORS.md',
       'docs/RELEASES.md',
@@ -101,6 +110,7 @@ const GROUPS = [
       'CHANGELOG.md',
     ],
   ],
+  ['Vendors', (file) => file.startsWith('src/vendors/')],
   ['Closures', (file) => file === 'docs/CLOSURES.md' || file.startsWith('docs/closures/')],
   ['Runbooks', (file) => file.startsWith('docs/runbooks/')],
   ['Reference', (file) => file.startsWith('docs/site/reference/')],

@@ -34,7 +34,7 @@ const METHODS = {
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, method, params = {} } = JSON.parse(line)
-  // A notification wants no answer.
+  // A notification does not get an answer.
   if (id === undefined) continue
   const answer = METHODS[method]
   const outcome = answer ? { result: answer(params) } : { error: { code: -32601, message: `no method ${method}` } }

@@ -1,6 +1,6 @@
 /**
- * A stand-in for a xiaozhi server, from its published protocol and the source of its open-source implementation: what it
- * sends, in which order, and how it refuses. Its model is a script.
+ * A double of a xiaozhi server, written from its published protocol and the source of its open-source implementation:
+ * its messages, their order, and its refusals. Its model is a script.
  */
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
@@ -25,7 +25,10 @@ export class XiaozhiDouble {
   connections = 0
   callerAudioMs = 0
   readyDelayMs = 0
-  /** The status with which upgrades are refused; `never`: they are not answered; `close`: let in, then sent away. */
+  /**
+   * Status with which upgrades are refused. `never`: upgrades are not answered. `close`: upgrades are accepted, then
+   * the connection is closed.
+   */
   refuses: number | 'never' | 'close' | null = null
   readonly #token: string
   readonly #server: Server
@@ -80,16 +83,16 @@ export class XiaozhiDouble {
   }
 }
 
-/** One client, as the server serves it. */
+/** One connected client. */
 class Session {
   readonly #client: WebSocket
   readonly #double: XiaozhiDouble
   /** Samples of the caller since `listen start`. */
   #heard = 0
   #listening = false
-  /** The answer that is under way; raised by each new one and by an abort, which ends all before it. */
+  /** Number of the current answer. Each new answer, and each abort, increases it and so ends all earlier answers. */
   #chat = 0
-  /** Calls without a result, by their id. */
+  /** Calls without a result, by id. */
   readonly #calls = new Map<number, string>()
   #nextId = 3
 

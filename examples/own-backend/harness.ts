@@ -4,7 +4,7 @@ import type { BackendFactory } from 'mkondo/backend'
 import { XiaozhiDouble } from './double.js'
 
 const TOKEN = 'xz-0123456789abcdef'
-/** How a proxy in front of the server refuses; the server itself knows only whom it lets in. */
+/** Status with which a proxy in front of the server refuses. The server itself refuses only by the token. */
 const STATUS: Readonly<Partial<Record<BackendErrorCode, number>>> = {
   rate_limit: 429,
   bad_request: 404,
@@ -12,8 +12,8 @@ const STATUS: Readonly<Partial<Record<BackendErrorCode, number>>> = {
 }
 
 /**
- * The suite's view of the double.
- * @param load  makes the backend with these options, as the gateway does or directly
+ * The conformance suite's view of the double.
+ * @param load  creates the backend with these options, as the gateway does, or directly
  */
 export function xiaozhiHarness(
   load: (options: Readonly<Record<string, unknown>>) => BackendFactory | Promise<BackendFactory>,

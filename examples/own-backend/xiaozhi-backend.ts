@@ -38,7 +38,7 @@ export interface XiaozhiOptions {
   /** `ws://HOST:8000/xiaozhi/v1/` */
   readonly url: string
   readonly token: string | null
-  /** Identifier of this client at the server; it has a prompt, a voice and a memory for each. */
+  /** Identifier of this client at the server. The server has a prompt, a voice and a memory for each client. */
   readonly deviceId: string
   /** Default: 8 s. */
   readonly connectTimeoutMs?: number
@@ -61,7 +61,7 @@ export function createBackend(
 }
 
 const RATE_HZ = 16_000
-/** Raw samples, little-endian: the server takes them as they are when the greeting asks for `pcm`. */
+/** Raw samples, little-endian. The server accepts them if the greeting requests `pcm`. */
 const AUDIO = { format: 'pcm', sample_rate: RATE_HZ, channels: 1, frame_duration: 60 }
 const WAITING_MS_MAX = 10_000
 const PRE_ROLL_MS_MAX = 1200
@@ -84,7 +84,7 @@ class XiaozhiBackend implements Backend {
     name: 'xiaozhi',
     inputRateHz: RATE_HZ,
     outputRateHz: RATE_HZ,
-    // In its manual mode the server learns when the caller begins and ends.
+    // In the server's manual mode the client reports when the caller begins and ends.
     serverVad: false,
     truncate: false,
     maxSessionMs: null,
@@ -103,19 +103,21 @@ class XiaozhiBackend implements Backend {
   #generation = 0
   #callerTurns = 0
   #entries = 0
-  /** Between `tts start` and `tts stop` of an answer that may be heard; audio at any other time is late. */
+  /** True between `tts start` and `tts stop` of an answer that the caller may hear. Audio at any other time is late. */
   #answering = false
-  /** Something came since `tts start`. */
+  /** True if a message came since `tts start`. */
   #began = false
   #answer: Answer | null = null
   #speaking = false
-  /** The server knows that the caller speaks. */
+  /** True if the server was informed that the caller speaks. */
   #listening = false
-  /** Calls without a result yet: the gateway's id, and the server's. */
+  /** Calls without a result: the server's id, by the gateway's id. */
   readonly #calls = new Map<string, unknown>()
-  /** Text that the model should know; it goes with the next text, because the server answers each text that it gets. */
+  /**
+   * Texts for the model that need no answer. They are sent with the next text, because the server answers each text.
+   */
   readonly #untold: string[] = []
-  /** Texts that were sent, without punctuation: the server sends them back as if they had been said. */
+  /** Texts that were sent, without punctuation. The server returns them as if the caller had said them. */
   readonly #echoes: string[] = []
 
   constructor(sink: BackendSink, options: XiaozhiOptions, nowMs: () => number) {
@@ -189,7 +191,7 @@ class XiaozhiBackend implements Backend {
     this.#speaking = true
     this.#uplink.open(preRollMs(this.#nowMs() - atMs))
     this.#connection.whenReady(() => {
-      // A question that the caller adds to replaces the one that is being thought about.
+      // If the caller continues a question, the longer question replaces the question that the model is answering.
       if (this.#answering && this.#answer === null) this.#abort()
       this.#send({ type: 'listen', state: 'start', mode: 'manual' })
       this.#listening = true
@@ -226,7 +228,7 @@ class XiaozhiBackend implements Backend {
     if (id === undefined || !this.#calls.delete(callId)) return
     const text = replyText(reply)
     const content = [{ type: 'text', text }]
-    // For a failed call, the server reads `error` only.
+    // If a call has failed, the server reads only `error`.
     this.#reply(id, reply.ok ? { content, isError: false } : { content, isError: true, error: text })
   }
 
@@ -235,7 +237,7 @@ class XiaozhiBackend implements Backend {
   }
 
   updateSession({ instructions, tools }: { instructions?: string; tools?: readonly ToolSpec[] }): void {
-    // They stand in the server's own configuration.
+    // The instructions are in the server's own configuration.
     if (instructions !== undefined) this.#counts.fixedInstructions++
     if (tools === undefined) return
     this.#tools = tools
@@ -256,7 +258,7 @@ class XiaozhiBackend implements Backend {
     return this.#connection.close(reason)
   }
 
-  // --- what the server sends ------------------------------------------------------------------------------
+  // --- messages of the server -----------------------------------------------------------------------------
 
   #message(data: Buffer): void {
     const message = objectOf(data)
@@ -273,7 +275,7 @@ class XiaozhiBackend implements Backend {
         return this.#tts(message['state'], message['text'])
       case 'mcp':
         return this.#asked(message['payload'] as Message | undefined)
-      case 'llm': // the face that a device should show
+      case 'llm': // the facial expression that a device should show
         return
       default:
         this.#counts.unknownMessages++
@@ -345,7 +347,7 @@ class XiaozhiBackend implements Backend {
     this.#sink.audio(pcm, this.#outputRateHz, answer.itemId, answer.generation)
   }
 
-  /** MCP, with the gateway in the part of the server: its tools are those of the agent. */
+  /** MCP: the gateway is the server, and its tools are the agent's tools. */
   #asked(payload: Message | undefined): void {
     const { method, id, params } = payload ?? {}
     switch (method) {
@@ -373,19 +375,19 @@ class XiaozhiBackend implements Backend {
 
   #call(id: unknown, { name, arguments: written }: Message): void {
     const callId = `call-${String(id)}`
-    // An answer that was stopped makes no calls any more.
+    // Calls of a stopped answer are ignored.
     if (!this.#answering || typeof name !== 'string' || this.#calls.has(callId) || this.#calls.size >= CALLS_MAX) return
     this.#calls.set(callId, id)
     const { generation } = this.#open()
     this.#sink.event({ type: 'tool-call', callId, name, generation, ...objectArguments(written) })
-    // The model speaks next when it gets the result.
+    // The model continues when it gets the result.
     this.#end('completed')
   }
 
   #closeFault(code: number, words: string): VendorFault {
     const what = `Xiaozhi closed the connection (${code})${words === '' ? '' : `: ${words}`}`
     const polite = code === 1000 || code === 1005
-    // A client that it does not let in gets a sentence, and the connection ends in good order.
+    // If the server refuses a client, it sends a sentence and closes the connection normally.
     if (polite && !this.#greeted) return vendorFault('auth', `${what}, before its greeting: is the token right?`, true)
     if (polite) return vendorFault('session_expired', what, true)
     return vendorFault(code === 1011 ? 'internal' : 'network', what, true)
@@ -428,7 +430,7 @@ class XiaozhiBackend implements Backend {
     this.#sink.event({ type: 'transcript', role: 'agent', text, final, itemId, generation })
   }
 
-  /** Stops what the server says or thinks about. Nothing of it is heard from here on, whatever still comes. */
+  /** Stops the server's present answer. The caller does not hear any of it from now on, even if more audio comes. */
   #abort(): void {
     this.#answering = false
     this.#send({ type: 'abort', reason: 'caller' })
@@ -438,9 +440,9 @@ class XiaozhiBackend implements Backend {
     this.#end('cancelled')
   }
 
-  // --- what the server gets -------------------------------------------------------------------------------
+  // --- messages to the server -----------------------------------------------------------------------------
 
-  /** A text that is answered. */
+  /** Sends a text that the server answers. */
   #write(words: string): void {
     const text = [...this.#untold.splice(0), words].join('\n')
     this.#echoes.push(letters(text))
@@ -470,7 +472,7 @@ function objectOf(data: Buffer): Message | null {
   }
 }
 
-/** A copy, because a message may begin at an odd address; a byte that is no whole sample is left out. */
+/** Copies the data, because a message may begin at an odd address. An incomplete sample at the end is left out. */
 function samplesOf(data: Buffer): Int16Array {
   const pcm = new Int16Array(data.length >> 1)
   data.copy(Buffer.from(pcm.buffer), 0, 0, pcm.length * 2)

@@ -10,11 +10,11 @@ export type Payer =
   | 'cancels'
   | 'has-too-little'
   | 'mistypes-the-pin'
-  /** Does not answer the prompt, or the phone is off: M-Pesa gives up, and says so. */
+  /** The payer does not answer the prompt, or the phone is off. M-Pesa reports that the prompt has expired. */
   | 'is-not-reached'
-  /** Nothing comes back, and the query does not know either. */
+  /** There is no callback, and the query does not have an outcome either. */
   | 'does-nothing'
-  /** Pays, and the callback is lost: only the query tells. */
+  /** The payer pays, and the callback is lost. Only the query returns the outcome. */
   | 'pays-unheard'
   /** The callback comes before the answer to the request. */
   | 'pays-before-the-answer'
@@ -22,9 +22,9 @@ export type Payer =
   | 'pays-and-is-told-twice'
 
 interface DarajaOptions {
-  /** By the payer's number, `2547…`. */
+  /** Actions by the payer's number, `2547…`. */
   readonly payer: (phone: string) => Payer
-  /** From the prompt to the PIN. */
+  /** Time from the prompt to the PIN. */
   readonly pinMs: number
 }
 
@@ -33,7 +33,7 @@ interface Push {
   readonly amount: number
   readonly callbackUrl: string
   readonly merchantId: string
-  /** Null until it is final. */
+  /** Null until the outcome is final. */
   result: { readonly code: number; readonly words: string } | null
 }
 
@@ -50,12 +50,12 @@ const OUTCOMES: Readonly<Record<Payer, { readonly code: number; readonly words: 
 }
 
 /**
- * A double of the STK push of Daraja, M-Pesa's API: token, push, callback, query, as far as `pay.ts` uses them. The payer is
- * a function of the number.
+ * A double of the STK push of Daraja, M-Pesa's API: token, push, callback and query, as far as `pay.ts` uses them.
+ * The payer's number determines the payer's action.
  */
 export async function startDarajaDouble({ payer, pinMs }: DarajaOptions): Promise<{
   readonly url: string
-  /** Prompts that phones have shown, by number. */
+  /** Prompts that were shown on phones, by number. */
   readonly prompts: readonly string[]
   close(): Promise<void>
 }> {
@@ -135,7 +135,7 @@ export async function startDarajaDouble({ payer, pinMs }: DarajaOptions): Promis
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, // a TCP server's address, once it listens
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, // a TCP server's address when it listens
     prompts,
     close: () => {
       abort.abort()

@@ -7,7 +7,7 @@ export function priceOf(order: string): number | undefined {
   return /^41\d\d$/.test(order) ? 2000 : undefined
 }
 
-/** Whoever calls from an invented number owes one. */
+/** Each caller with an invented number owes one order. */
 export function orderOf(phone: string): string | undefined {
   return /^\+2547000000\d\d$/.test(phone) ? `41${phone.slice(-2)}` : undefined
 }
@@ -30,10 +30,10 @@ export function payerOf(phone: string): Payer {
   return PAYERS[Number(phone.at(-1))] ?? 'pays'
 }
 
-/** The code that this API sends, which `scenarios/proves-the-number.yaml` keys in. */
+/** The code that this API sends. `scenarios/proves-the-number.yaml` enters it on the keypad. */
 export const DEMO_CODE = '135790'
 
-/** The pay API before a double of Daraja, on loopback: free ports where none is given. */
+/** The pay API with a double of Daraja, on loopback. Ports that are not given are free ports. */
 export async function startPayDemo({
   pinMs = 4000,
   payer = payerOf,

@@ -21,7 +21,7 @@ for (const [option, max] of [
 
 const { env } = process
 const address = { port: Number(values.port), host: values.host }
-// In place of your SMS service: only this terminal sees the code.
+// Replaces your SMS service: the text is only printed in this terminal.
 const sms = (phone: string, text: string): void => console.log(`SMS to …${phone.slice(-3)}: ${text}`)
 try {
   const pay =

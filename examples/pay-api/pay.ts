@@ -4,13 +4,13 @@ import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Webhook } from 'standardwebhooks'
 
-/** Bodies that are read, and what is remembered. */
+/** Maximum size of a body, and maximum numbers of stored payments and codes. */
 const BODY_BYTES_MAX = 16 * 1024
 const PAYMENTS_MAX = 10_000
 const CODES_MAX = 10_000
-/** How long a prompt may be answered; the phone drops it after about a minute. */
+/** Time in s for an answer to a prompt. The phone closes the prompt after about a minute. */
 const PROMPT_S = 90
-/** Longest time of posting an outcome, until the gateway answers, and the shortest pause between two tries. */
+/** Maximum time in ms for posting an outcome until the gateway answers, and minimum pause in ms between two tries. */
 const TELL_WITHIN_MS = 15 * 60_000
 const TELL_AGAIN_MS = 2000
 /** SMS codes. */
@@ -19,10 +19,10 @@ const CODE_TRIES = 3
 const RESEND_MS = 30_000
 
 interface PayApiOptions {
-  /** 0, the default, takes any free port. */
+  /** 0 (default) means any free port. */
   readonly port?: number
   readonly host?: string
-  /** Where Daraja's callbacks reach this API. Default: its own address. */
+  /** Address at which Daraja's callbacks reach this API. Default: its own address. */
   readonly publicUrl?: string
   readonly daraja: {
     readonly url: string
@@ -31,21 +31,24 @@ interface PayApiOptions {
     readonly shortCode: string
     readonly passKey: string
   }
-  /** Price of an order, in whole shillings; undefined: there is no such order. The model does not choose it. */
+  /**
+   * Price of an order, in whole shillings; undefined if the order does not exist. The model does not choose the
+   * price.
+   */
   readonly priceOf: (order: string) => number | undefined
-  /** The open order of a number; undefined: there is none. */
+  /** The open order of a number; undefined if there is none. */
   readonly orderOf: (phone: string) => string | undefined
-  /** Sends a text; the code is in nothing else. */
+  /** Sends a text message. Only this message contains the code. */
   readonly sms: (phone: string, text: string) => void
-  /** A code of six digits; random where it is absent. For demos and tests. */
+  /** Returns a code of six digits. Default: a random code. For demos and tests. */
   readonly newCode?: () => string
   /** Default: TELL_AGAIN_MS. For tests. */
   readonly tellAgainMs?: number
-  /** `whsec_…` of CONTINUE_SECRETS; absent: posts are not signed. */
+  /** `whsec_…` of CONTINUE_SECRETS. Default: posts are not signed. */
   readonly continueSecret?: string
 }
 
-/** Result codes after which the same push may be sent again, with what the model is to do. */
+/** Result codes after which the same push may be sent again, each with an instruction for the model. */
 const CODES: Readonly<Record<number, string>> = {
   0: 'It is paid.',
   1: 'There is too little money. Offer another time or another number.',
@@ -103,7 +106,7 @@ export async function startPayApi(options: PayApiOptions): Promise<{ readonly ur
     server.once('error', reject)
     server.listen(port, host, resolve)
   })
-  const url = `http://${host}:${(server.address() as AddressInfo).port}` // a TCP server's address, once it listens
+  const url = `http://${host}:${(server.address() as AddressInfo).port}` // a TCP server's address when it listens
   api.ownUrl = options.publicUrl ?? url
   return {
     url,
@@ -120,7 +123,7 @@ class PayApi {
   readonly #options: PayApiOptions
   /** By CheckoutRequestID. */
   readonly #payments = new Map<string, Payment>()
-  /** Pushes whose id is not known yet, by the path of their callback: it may come before Daraja's answer. */
+  /** Pushes without an id, by the path of their callback: the callback may come before Daraja's answer. */
   readonly #early = new Map<string, unknown>()
   readonly #codes = new Map<string, { readonly code: string; readonly sentAtMs: number; tries: number }>()
   readonly #closing = new AbortController()
@@ -198,7 +201,7 @@ class PayApi {
     return { status: 200, body: { ResultCode: 0, ResultDesc: 'Accepted' } }
   }
 
-  /** A callback, or the answer of a query; the first that is final counts. */
+  /** Handles a callback, or the answer to a query. The first final outcome is used. */
   #settled(id: string, said: unknown): void {
     const payment = this.#payments.get(id)
     if (payment === undefined || payment.outcome !== null) return
@@ -219,7 +222,7 @@ class PayApi {
     void this.#tell(payment.continueUrl, payment.outcome)
   }
 
-  /** For an agent that polls: asks Daraja where no callback has come. */
+  /** For an agent that polls: asks Daraja if the callback has not come. */
   async #asked(id: string): Promise<Answer> {
     const payment = this.#payments.get(id)
     if (payment === undefined) return refuse(404, 'no such payment')
@@ -250,13 +253,13 @@ class PayApi {
         if (answer.status < 500 && answer.status !== 429) return
         pauseMs = Math.max(pauseMs, Number(answer.headers.get('retry-after') ?? 0) * 1000)
       } catch {
-        // The gateway cannot be reached now.
+        // The gateway cannot be reached at this moment.
       }
       await new Promise((resolve) => setTimeout(resolve, pauseMs).unref())
     }
   }
 
-  /** @returns Daraja's answer; `{}` where there was none */
+  /** @returns Daraja's answer, or `{}` if there was none */
   async #daraja(path: string, body: object): Promise<Readonly<Record<string, unknown>>> {
     const { url, key, secret, shortCode, passKey } = this.#options.daraja
     try {
@@ -283,7 +286,10 @@ class PayApi {
 
   // --- codes ----------------------------------------------------------------------------------------------
 
-  /** One code for each call at a time: which number it proves is not the model's to say afterwards. */
+  /**
+   * Each call has one code at a time. The code stays bound to its number, so the model cannot choose another number
+   * later.
+   */
   #sendCode(call: string, phone: string): Answer {
     if (!/^\+?\d{9,15}$/.test(phone)) return refuse(400, 'phone must be a number')
     const before = this.#codes.get(call)
@@ -308,7 +314,7 @@ class PayApi {
   }
 }
 
-/** `YYYYMMDDHHmmss` in Nairobi, which has no summer time. */
+/** `YYYYMMDDHHmmss` in Nairobi, which does not have summer time. */
 function nairobiTime(date: Date): string {
   return new Date(date.getTime() + 3 * 3_600_000).toISOString().replace(/\D/g, '').slice(0, 14)
 }

@@ -1,4 +1,4 @@
-/** Where an order is, in the words of the shop's own system. */
+/** Status of an order, in the words of the shop's own system. */
 type OrderStatus = 'processing' | 'packed' | 'out_for_delivery' | 'delivered' | 'delayed' | 'cancelled'
 
 export interface Order {
@@ -6,11 +6,11 @@ export interface Order {
   /** E.164 number of the customer. */
   readonly phone: string
   readonly status: OrderStatus
-  /** When it arrives or arrived, as a person would say it; null when that is not known. */
+  /** Time of the arrival, in words; null if it is unknown. */
   readonly eta: string | null
   readonly courier: string | null
   readonly items: readonly string[]
-  /** Why it is late or cancelled. */
+  /** Reason why the order is late or cancelled. */
   readonly reason?: string
 }
 
@@ -19,38 +19,38 @@ export interface Account {
   readonly phone: string
   readonly name: string
   readonly plan: string
-  /** Kenyan shillings; negative when something is owed. */
+  /** Kenyan shillings; negative if the customer owes an amount. */
   readonly balanceKes: number
   readonly status: 'active' | 'suspended'
-  /** Handed to a person at once. */
+  /** True if the caller gets a human at once. */
   readonly vip: boolean
-  /** Language that they want; absent: nobody has asked. */
+  /** Language that the customer prefers; absent if it is unknown. */
   readonly language?: 'en' | 'sw'
-  /** Answers with which a caller proves who they are; checked by `/api/accounts/verification` alone. */
+  /** Answers with which a caller is verified. Only `/api/accounts/verification` returns them. */
   readonly security: { readonly birthDate: string; readonly idNumber: string; readonly customerNumber: string }
   readonly area: string
 }
 
-/** Plan that a customer pays for. */
+/** Plan of a customer, with its price. */
 export interface Plan {
   readonly name: string
   readonly speedMbps: number
   readonly priceKes: number
 }
 
-/** Product of the shop, and the charge for its delivery. */
+/** Product of the shop, or the charge for its delivery. */
 export interface Product {
   readonly name: string
   /** Other words that callers use for it. */
   readonly also: readonly string[]
-  /** Kenyan shillings; null where nobody has set a price. */
+  /** Kenyan shillings; null if no price is set. */
   readonly priceKes: number | null
 }
 
-/** Something that is broken for everybody in an area. */
+/** Outage for all customers in an area. */
 export interface Outage {
   readonly area: string
-  /** As a person would say it. */
+  /** Time in words. */
   readonly since: string
   readonly restoredBy: string
 }
@@ -63,7 +63,7 @@ export interface Ticket {
   readonly status: 'open' | 'closed'
 }
 
-/** All that the demo shop knows when it starts. */
+/** All data of the demo shop at its start. */
 export interface ShopData {
   readonly orders: readonly Order[]
   readonly accounts: readonly Account[]
@@ -73,15 +73,15 @@ export interface ShopData {
   readonly products: readonly Product[]
 }
 
-/** Has exactly one open order, 4127. */
+/** Customer with exactly one open order, 4127. */
 const ONE_ORDER = '+254700000001'
 /** Has several open orders. */
 const MANY_ORDERS = '+254700000002'
-/** Has had one order, which was delivered. */
+/** Customer with one order, which was delivered. */
 const ONLY_DELIVERED = '+254700000003'
-// +254700000009 is a customer without any order: it appears among the accounts only.
+// Customer without orders (+254700000009), who is only in the accounts.
 
-/** Invented people; numbers of a range that is not in use. */
+/** Invented people, with numbers of a range that is not in use. */
 export const DEMO_DATA: ShopData = {
   orders: [
     {
@@ -221,7 +221,7 @@ export const DEMO_DATA: ShopData = {
       area: 'Karen',
       security: { birthDate: '1968-02-23', idNumber: '10573628', customerNumber: '40018259' },
     },
-    // Of two customers the system behind it has no name and plan, and says so as such systems do.
+    // The system has neither name nor plan for two customers. It returns texts for absence, as such systems do.
     {
       accountId: 'AC-1011',
       phone: '+254700000011',

@@ -10,7 +10,7 @@ const URL_CHARS_MAX = 2048
 const REQUEST_TIMEOUT_MS = 5000
 
 interface ShopApiOptions {
-  /** 0 takes any free port. */
+  /** 0 means any free port. */
   readonly port?: number
   readonly host?: string
   readonly data?: ShopData
@@ -31,7 +31,7 @@ interface Answer {
 
 const refuse = (status: number, error: string): Answer => ({ status, body: { error } })
 
-/** Starts the demo shop's HTTP API. Resolves when it listens; rejects when the port is taken. */
+/** Starts the demo shop's HTTP API. Resolves when it listens; rejects if the port is in use. */
 export async function startShopApi(options: ShopApiOptions = {}): Promise<ShopApi> {
   const shop = new Shop(options.data ?? DEMO_DATA)
   const server = createServer(
@@ -58,7 +58,7 @@ export async function startShopApi(options: ShopApiOptions = {}): Promise<ShopAp
       resolve()
     })
   })
-  const { port } = server.address() as AddressInfo // a TCP server's address, once it listens
+  const { port } = server.address() as AddressInfo // a TCP server's address when it listens
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     close: () =>
@@ -114,13 +114,13 @@ async function answer(shop: Shop, request: IncomingMessage): Promise<Answer> {
   }
 }
 
-/** One order by its number, or the orders of a phone. */
+/** Returns one order by its number, or the orders of a phone. */
 function orders(shop: Shop, query: URLSearchParams): Answer {
   const orderNumber = query.get('order_number')?.trim()
   if (orderNumber !== undefined && orderNumber !== '') {
     const found = shop.order(orderNumber)
     if (found === undefined) return refuse(404, 'no such order')
-    // Who knows the order number may learn where the order is, but not whose it is.
+    // The number of an order gives access to its status, but not to the customer's data.
     const { phone: _phone, ...visible } = found
     return { status: 200, body: visible }
   }
@@ -137,7 +137,7 @@ function byPhone(query: URLSearchParams, find: (phone: string) => unknown): Answ
   return found === undefined ? refuse(404, 'no account has this phone') : { status: 200, body: found }
 }
 
-/** Whether there is an outage in an area, or where a phone's owner lives. It discloses nothing else of the owner. */
+/** Returns the outage in an area, or in the area of a phone's owner. No other data of the owner is returned. */
 function outage(shop: Shop, query: URLSearchParams): Answer {
   const [area, phone] = [query.get('area'), query.get('phone')]
   if ((area === null || area.trim() === '') && (phone === null || !/\d/.test(phone)))
@@ -172,7 +172,7 @@ async function reschedule(shop: Shop, request: IncomingMessage): Promise<Answer>
   return typeof done === 'string' ? RESCHEDULE_REFUSALS[done] : { status: 200, body: done }
 }
 
-/** The body and the key of a request that may have an effect, or the refusal of it. */
+/** Returns the body and the key of a request that may have an effect, or the refusal of the request. */
 async function postOf(
   request: IncomingMessage,
 ): Promise<Answer | { readonly key: string; readonly value: Readonly<Record<string, unknown>> }> {
@@ -204,7 +204,7 @@ function isText(value: unknown, charsMax: number): value is string {
   return typeof value === 'string' && value.trim() !== '' && value.length <= charsMax
 }
 
-/** The body as an object, or the refusal of it. */
+/** Returns the body as an object, or the refusal of the body. */
 async function readJson(
   request: IncomingMessage,
 ): Promise<Answer | { readonly value: Readonly<Record<string, unknown>> }> {
@@ -212,7 +212,7 @@ async function readJson(
   let bytes = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length
-    // Read on and keep nothing: leaving here would close the socket before the refusal is sent.
+    // The loop continues to read and discards the data: leaving it would close the socket before the refusal is sent.
     if (bytes <= BODY_BYTES_MAX) chunks.push(chunk)
   }
   if (bytes > BODY_BYTES_MAX) return refuse(413, `the body is larger than ${BODY_BYTES_MAX} bytes`)
@@ -221,7 +221,7 @@ async function readJson(
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       return refuse(422, 'the body must be a JSON object')
     }
-    return { value: value as Readonly<Record<string, unknown>> } // an object, by the line above
+    return { value: value as Readonly<Record<string, unknown>> } // an object, because of the check above
   } catch {
     return refuse(400, 'the body is not JSON')
   }

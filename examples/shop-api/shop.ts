@@ -1,10 +1,10 @@
 import type { Account, Order, Outage, Plan, Product, ShopData, Ticket } from './data.js'
 
-/** Tickets, and answers of POSTs, that are kept; the oldest go first. */
+/** Maximum numbers of stored tickets and of stored answers to POSTs. The oldest are removed first. */
 const TICKETS_MAX = 1000
 const ANSWERS_MAX = 1000
 
-/** Products that a search answers with. */
+/** Maximum number of products in a search's answer. */
 const PRODUCTS_FOUND_MAX = 5
 
 /** When couriers drive. */
@@ -21,7 +21,7 @@ function digitsOf(phone: string): string {
 
 /** An account as its owner may see it. */
 interface AccountView extends Omit<Account, 'security'> {
-  /** Owed amount, 0 when there is none. */
+  /** Owed amount; 0 if there is none. */
   readonly owedKes: number
   readonly openTickets: readonly Ticket[]
   /** An outage that this customer notices, or null. */
@@ -36,7 +36,7 @@ export class Shop {
   readonly plans: readonly Plan[]
   readonly #tickets: Ticket[]
   readonly #products: readonly Product[]
-  /** Answers of earlier POSTs by their Idempotency-Key, with the request they belong to. */
+  /** Answers to earlier POSTs by Idempotency-Key, each with its request. */
   readonly #byKey = new Map<string, { readonly request: string; readonly answer: unknown }>()
   #lastTicket: number
 
@@ -54,7 +54,7 @@ export class Shop {
     return this.#orders.find((order) => order.orderNumber === orderNumber)
   }
 
-  /** Open orders of a phone; when there are none, the delivered and cancelled ones. */
+  /** Open orders of a phone; if there are none, the delivered and cancelled orders. */
   ordersOf(phone: string): readonly Order[] {
     const digits = digitsOf(phone)
     const all = this.#orders.filter((order) => digitsOf(order.phone) === digits)
@@ -76,7 +76,7 @@ export class Shop {
     }
   }
 
-  /** The data with which a caller's answers are compared. */
+  /** The data that is compared with a caller's answers. */
   verification(phone: string): Pick<Account, 'accountId' | 'phone' | 'name' | 'vip' | 'security'> | undefined {
     const account = this.#accountOf(phone)
     if (account === undefined) return undefined
@@ -88,7 +88,7 @@ export class Shop {
     return this.#outages.find((outage) => outage.area.toLowerCase() === area.trim().toLowerCase())
   }
 
-  /** The outage that a phone's owner notices. */
+  /** Outage in the area of a phone's owner. */
   outageOf(phone: string): Outage | undefined {
     const account = this.#accountOf(phone)
     return account === undefined ? undefined : this.outage(account.area)
@@ -101,7 +101,7 @@ export class Shop {
 
   /**
    * Opens a ticket, once for each key.
-   * @returns `conflict` when the key was used for another request
+   * @returns `conflict` if the key was used for another request
    */
   openTicket(
     key: string,
@@ -118,8 +118,8 @@ export class Shop {
   }
 
   /**
-   * Asks for another delivery time, once for each key. The order stays as it is until a courier has agreed.
-   * @returns why it is refused; `unknown` when the phone has no such order
+   * Requests another delivery time, once for each key. The order does not change until a courier has agreed.
+   * @returns the reason of a refusal; `unknown` if the phone has no such order
    */
   reschedule(
     key: string,
@@ -144,7 +144,7 @@ export class Shop {
     return done === 'conflict' ? done : done.answer
   }
 
-  /** The products that a caller's words name, those with the most words of theirs first. */
+  /** Returns the products that a caller's words name. The products with the most matching words are first. */
   products(query: string): readonly Pick<Product, 'name' | 'priceKes'>[] {
     const words = ` ${
       query
@@ -162,7 +162,10 @@ export class Shop {
       .map(({ name, priceKes }) => ({ name, priceKes }))
   }
 
-  /** Does something once for each key. @returns `conflict` when the key was used for another request */
+  /**
+   * Runs an action once for each key.
+   * @returns `conflict` if the key was used for another request
+   */
   #once<T>(
     key: string,
     fields: readonly string[],
@@ -170,7 +173,7 @@ export class Shop {
   ): { readonly answer: T; readonly created: boolean } | 'conflict' {
     const request = JSON.stringify(fields)
     const earlier = this.#byKey.get(key)
-    // The same request has the same kind of answer.
+    // The same request always has an answer of the same type.
     if (earlier !== undefined)
       return earlier.request === request ? { answer: earlier.answer as T, created: false } : 'conflict'
     const answer = make()

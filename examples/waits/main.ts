@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 
 /**
- * An API whose answer comes later: a courier is asked to fetch a parcel, and accepts or not after a while. `POST /pick-ups`
- * `{ callback }` is answered with 202; the outcome is posted to `callback`, again every second while that answers 429, 503 or
- * nothing, for `TRIES` tries at most.
+ * An API whose answer comes later. A courier is asked to fetch a parcel, and accepts or refuses after a while. `POST
+ * /pick-ups` `{ callback }` is answered with 202, and the outcome is posted to `callback`. If that post gets 429, 503
+ * or no answer, it is repeated every second, at most `TRIES` times.
  */
 const TRIES = 60
 
@@ -15,10 +15,10 @@ const { values } = parseArgs({
   options: { port: { type: 'string', default: '8093' }, 'decides-ms': { type: 'string', default: '8000' } },
 })
 
-/** Ends every wait: what was not decided or posted by then never is. */
+/** Ends every wait. Outcomes that were not decided or posted before are lost. */
 const stopped = new AbortController()
 
-/** Rejects when it is stopped. */
+/** Rejects when this program is stopped. */
 async function tell(callback: string): Promise<void> {
   const { signal } = stopped
   await sleep(Number(values['decides-ms']), undefined, { signal })
@@ -45,7 +45,7 @@ const server = createServer((request, response) => {
   })
 })
 server.listen(Number(values.port), '127.0.0.1', () => {
-  const { port } = server.address() as AddressInfo // it listens on a port
+  const { port } = server.address() as AddressInfo // the server listens on a port
   console.log(`courier API on http://127.0.0.1:${port}`)
 })
 const stop = (): void => {

@@ -1,4 +1,4 @@
-// Lets tap run a test by the name of its source: test/x.test.ts is dist/test/x.test.js, as built.
+// Lets tap run a test by the name of its source: for test/x.test.ts it runs the built dist/test/x.test.js.
 import { register } from 'node:module'
 
 register(

@@ -1,44 +1,49 @@
-// All tests but the slow ones. The files of a folder share processes; those in ALONE are long, because they start programs
-// or gateways, or they look at all that their own process has.
-import { join } from 'node:path'
+// Runs all tests except the slow tests. Several test files run in one process, because loading the sources takes 2 to 4
+// s of CPU time per process, more than most files need. Each process runs the next file that no other process has
+// claimed, so that all processes end at about the same time. The files in ALONE inspect or change the state of the
+// whole process, so each runs in its own process.
 import t from 'tap'
-import { spawn, testFiles } from './lane.mjs'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { spawn, spawnSharing, testFiles } from './lane.mjs'
 
-/** Processes at a time. Most wait for sockets and clocks more than they compute: four keep two cores busy. */
-const JOBS = 4
-/** Files that share a process. Fewer, and more time goes into loading; more, and the last one ends late. */
-const PER_PROCESS = 12
 /**
- * The longest begins first, so that the last to end is a short one. Files of other folders share processes, the last ones:
- * to load costs a process more than most of them.
+ * Number of processes at the same time. Most tests wait for sockets and clocks more than they compute: four processes
+ * use two cores.
  */
-const FOLDERS = [
-  ...['cli', 'fleet', 'media', 'gateway', 'backends', 'agents', 'simulator', 'security', 'alone'],
-  ...['workers', 'edge', 'telemetry', 'speech', 'messages', 'deploy', 'examples', 'call', ''],
-]
-const ALONE = new RegExp(
-  `^test/(${[
-    'cli/(call-out|check-offline|demo|doctor|killed|serve|descriptors)',
-    'console/.*',
-    'fleet/(redis-store|supervisor)',
-    'grafana/.*',
-    'security/secrets',
-  ].join('|')})[.]test[.]ts$`,
-)
+const JOBS = 4
+/** Files that each run in their own process, the longest first. */
+const ALONE = [
+  'cli/serve',
+  'console/console',
+  'security/secrets',
+  'security/floods',
+  'workers/call-registry',
+  'cli/check-offline',
+  'cli/demo',
+].map((name) => `test/${name}.test.ts`)
+/** The longest of the other files. They start first, so that no long file is still running at the end. */
+const FIRST = [
+  'gateway/numbers',
+  'fleet/gateway-simulation',
+  'call/pairs',
+  'cli/check',
+  'fleet/supervisor',
+  'cli/doctor',
+].map((name) => `test/${name}.test.ts`)
+
 t.jobs = JOBS
 t.setTimeout(0)
 
-const files = testFiles().filter((file) => !file.endsWith('.slow.test.ts'))
-const groups = new Map(FOLDERS.map((folder) => [folder, []]))
-for (const file of files) {
-  const [, folder] = file.split('/')
-  groups.get(ALONE.test(file) ? 'alone' : FOLDERS.includes(folder) ? folder : '').push(file)
-}
-for (const [group, its] of groups) {
-  const parts = group === 'alone' ? its.length : Math.ceil(its.length / PER_PROCESS)
-  for (let part = 0; part < parts; part++) {
-    const name = group === 'alone' ? its[part] : `${join('test', group)}/ ${part + 1} of ${parts}`
-    const files = its.filter((_, i) => i % parts === part)
-    spawn(t, name, files)
-  }
-}
+/** `TEST_FOLDERS=edge,fleet npm test` runs only these folders. */
+const folders = process.env.TEST_FOLDERS?.split(',')
+const fast = testFiles().filter(
+  (file) => !file.endsWith('.slow.test.ts') && (folders === undefined || folders.includes(file.split('/')[1])),
+)
+const among = (names) => names.filter((file) => fast.includes(file))
+for (const file of among(ALONE)) spawn(t, file)
+const others = fast.filter((file) => !ALONE.includes(file) && !FIRST.includes(file))
+const taken = mkdtempSync(join(tmpdir(), 'mkondo-lane-'))
+t.teardown(() => rmSync(taken, { recursive: true }))
+for (let i = 1; i <= JOBS; i++) spawnSharing(t, `test/ ${i} of ${JOBS}`, [...among(FIRST), ...others], taken)

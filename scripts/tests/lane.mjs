@@ -1,17 +1,22 @@
-// The files of a lane, as processes that tap runs side by side.
+// The test files of a lane, run by tap in concurrent processes.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** Limit of a process: a hung one is ended and is a failure. */
+/**
+ * Time limit of a process: if the process hangs, it is ended and counts as a failure. In a shared process each file has
+ * a shorter limit.
+ */
 const PROCESS_TIMEOUT_MS = 600_000
+const SHARED_TIMEOUT_MS = 1_200_000
 
 /**
- * V8 optimises code after it has run eight times as much as usual: most of what runs here runs too seldom to pay for that.
- * Programs that tests start get the same (test/cli/mkondo-process.ts). Newer Nodes than 20 do not start with it.
+ * Delays V8's optimisation of code to eight times the usual amount of execution, because most code of the tests runs
+ * too rarely to benefit. Programs that tests start get this option too (test/cli/mkondo-process.ts). Node versions
+ * after 20 do not start with this option.
  */
 const V8_OPTIONS = process.versions.node.startsWith('20.') ? ['--interrupt-budget=1000000'] : []
 
-/** The test files, in order: `test/….test.ts`. */
+/** @returns the test files in alphabetical order: `test/….test.ts` */
 export const testFiles = () =>
   readdirSync('test', { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
@@ -19,17 +24,21 @@ export const testFiles = () =>
     .sort()
 
 /**
- * Runs these files in one process, a test of `t` beside others of its jobs. Without tap's loaders: they cost a second in
- * it and in each Node that it starts, and what is built needs none. tap puts them into NODE_OPTIONS of every process that
- * it starts, whatever environment it is given, so `env` takes them out again.
+ * Runs a file in its own process, as a test of `t`. tap's loaders are not used: they take a second in each Node
+ * process, and built files do not need them. tap always sets NODE_OPTIONS with the loaders, so `env` removes
+ * NODE_OPTIONS again.
  */
-export function spawn(t, name, files) {
-  const args =
-    files.length > 1 ? ['scripts/tests/together.mjs', ...files] : [`dist/${files[0].replace(/\.ts$/, '.js')}`]
-  return t.spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, ...V8_OPTIONS, ...args], {
+export const spawn = (t, file) => start(t, file, [file], PROCESS_TIMEOUT_MS)
+
+/** Runs the files that no other process has claimed. @param taken an empty folder that the processes share */
+export const spawnSharing = (t, name, files, taken) => start(t, name, ['--taken', taken, ...files], SHARED_TIMEOUT_MS)
+
+function start(t, name, args, timeout) {
+  const node = [...V8_OPTIONS, 'scripts/tests/together.mjs', ...args]
+  return t.spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, ...node], {
     name,
     buffered: t.jobs > 1,
-    timeout: PROCESS_TIMEOUT_MS,
+    timeout,
     at: null,
     stack: '',
   })

@@ -1,5 +1,5 @@
-// A reporter for tap: a line for each file, what failed or was skipped, and at the end `N passed, N failed, N skipped`,
-// which `.ci/run` adds up.
+// A reporter for tap. Prints a line for each file, and each failed or skipped test. The last line is
+// `N passed, N failed, N skipped`, which `.ci/run` adds up.
 import { Transform } from 'node:stream'
 
 const COUNTS = /^# \{ total: .*\}$/
@@ -8,9 +8,9 @@ const TEST_FILE = /^test\/.*\.test\.[jt]s(?= |$)/
 
 export default class Summary extends Transform {
   #rest = ''
-  /** The subtests that are open, outermost first, with the failures before each. */
+  /** Running subtests, outermost first, each with the number of failures before it. */
   #open = []
-  /** Whether a failure's diagnosis may begin with the next line, or has begun; it ends with `...`. */
+  /** State of a failure's diagnosis: `next` if it may begin with the next line, `begun` until its last line `...`. */
   #diagnosis = 'none'
   #passed = 0
   #failed = 0
@@ -39,7 +39,7 @@ export default class Summary extends Transform {
       return
     }
     this.#diagnosis = 'none'
-    // Output of a test itself may look like anything.
+    // The test's own output may have any form.
     if (!Number.isInteger(depth) || depth > this.#open.length) return
     const point = POINT.exec(text)
     if (point !== null) this.#tell(depth, ...point.slice(1))
@@ -58,13 +58,13 @@ export default class Summary extends Transform {
     const isFile = TEST_FILE.test(name)
     const { failed = this.#failed, isEmpty = false } = this.#open[depth] ?? {}
     this.#open.length = depth
-    // A subtest or a process may end badly though nothing failed within it. A file without a test has failed.
+    // A subtest or a process may fail although no assert within it has failed. A file without a test counts as failed.
     if ((isFile && isEmpty) || (not !== undefined && this.#failed === failed)) {
       this.#failed++
       this.push(`not ok: ${path}\n`)
       this.#diagnosis = 'next'
     } else if (not !== undefined && name.startsWith('test/')) {
-      // How a process ended: a signal takes the files after it along, which its arguments name.
+      // Reports how a process ended. If a signal ended it, its arguments name the files that did not run.
       this.push(`not ok: ${path}\n`)
       this.#diagnosis = 'next'
     } else if (name.includes(' # SKIP')) this.push(`skipped: ${path}\n`)

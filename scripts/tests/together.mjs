@@ -1,50 +1,85 @@
-// Runs built test files in this one process, one after another: each file's `import t from 'tap'` gets a subtest of its
-// own, named after the file, so that results, teardowns and limits stay the file's. A process that loads the sources
-// costs half a second of processor time, and most tests take milliseconds.
+// Runs built test files in this process, one after another. For each file, `import t from 'tap'` returns a separate
+// subtest with the file's name, so that results, teardowns and time limits belong to the file. One process is used
+// because loading the sources takes 2 to 4 s of CPU time, and most tests take milliseconds.
 //
-//   node scripts/tests/together.mjs test/….test.ts …
-import { register } from 'node:module'
+//   node scripts/tests/together.mjs [--taken FOLDER] test/….test.ts …
+//
+// With a folder, the process runs only the files that no other process with this folder has claimed, in the given
+// order.
+import asyncHooks from 'node:async_hooks'
+import { mkdirSync } from 'node:fs'
+import { register, syncBuiltinESMExports } from 'node:module'
+import { join } from 'node:path'
 
-// tap names folders of files after the command line.
+// Removes the arguments, because tap uses the command line to name folders.
 const files = process.argv.splice(2)
+const taken = files[0] === '--taken' ? files.splice(0, 2)[1] : null
 
-const testOf = new Map()
-globalThis[Symbol.for('mkondo.testOf')] = testOf
-
-// tap has a hook that follows each promise of a process, to tell which test threw what none caught: a fifth of the
-// processor time of a simulation. Without it such a fault ends the process, with its stack, which is a failure too.
-const NO_DOMAINS = 'export class Domain { constructor(onerror) { this.onerror = onerror } destroy() {} }'
-
-register(
-  'data:text/javascript,' +
-    encodeURIComponent(`
-  const moduleOf = (source) => ({ url: 'data:text/javascript,' + encodeURIComponent(source), format: 'module', shortCircuit: true })
-  export async function resolve(specifier, context, nextResolve) {
-    if (specifier === 'async-hook-domain') return moduleOf(${JSON.stringify(NO_DOMAINS)})
-    if (specifier !== 'tap' || !context.parentURL?.endsWith('.test.js')) return nextResolve(specifier, context)
-    return moduleOf('export default globalThis[Symbol.for("mkondo.testOf")].get(' + JSON.stringify(context.parentURL) + ')')
-  }
-`),
-)
-
+// Replaces tap's hook, which follows each promise of the process to find the test of an uncaught error. The hook takes
+// a fifth of a simulation's CPU time. While tap is loaded, it gets a hook that does nothing. An uncaught error then
+// counts for another test, or ends the process and shows its stack. Both are failures.
+const { createHook } = asyncHooks
+asyncHooks.createHook = () => ({ enable: () => undefined, disable: () => undefined })
+syncBuiltinESMExports()
 const { default: root } = await import('tap')
+asyncHooks.createHook = createHook
+syncBuiltinESMExports()
 
-// Each file has a time limit; the process as a whole has none. A file must be given its own: it inherits that of the process.
+const urlOf = (file) => new URL(`../../dist/${file.replace(/\.ts$/, '.js')}`, import.meta.url).href
+
+// Time limit of a file, in milliseconds. The process has no time limit, so a file without its own limit would have no
+// limit either.
 const FILE_TIMEOUT_MS = 240_000
-root.setTimeout(0)
-
-const done = files.map((file) => {
-  const url = new URL(`../../dist/${file.replace(/\.ts$/, '.js')}`, import.meta.url).href
-  return root.test(file, { timeout: FILE_TIMEOUT_MS }, async (t) => {
-    testOf.set(url, t)
-    await import(url)
-  })
-})
-
-/** A handle that a test has left open, such as one that ran out of time, is a failure and does not keep the process. */
+/**
+ * Time after the last test, in ms, until an open handle counts as a failure and the process ends. A test that exceeded
+ * its time limit may leave a handle open.
+ */
 const LEFT_OPEN_MS = 10_000
-await Promise.allSettled(done)
-setTimeout(() => {
-  console.error(`still open after the last test: ${process.getActiveResourcesInfo().join(', ')}`)
-  process.exit(1)
-}, LEFT_OPEN_MS).unref()
+
+/** Claims a file for this process. @returns false if another process has claimed the file */
+function take(file) {
+  if (taken === null) return true
+  try {
+    mkdirSync(join(taken, encodeURIComponent(file)))
+    return true
+  } catch (thrown) {
+    if (thrown.code === 'EEXIST') return false
+    throw thrown
+  }
+}
+
+async function together() {
+  const testOf = new Map()
+  globalThis[Symbol.for('mkondo.testOf')] = testOf
+  // Takes a second of CPU time, so a single file runs without this hook.
+  register(
+    'data:text/javascript,' +
+      encodeURIComponent(`
+    export async function resolve(specifier, context, nextResolve) {
+      if (specifier !== 'tap' || !context.parentURL?.endsWith('.test.js')) return nextResolve(specifier, context)
+      const own = 'export default globalThis[Symbol.for("mkondo.testOf")].get(' + JSON.stringify(context.parentURL) + ')'
+      return { url: 'data:text/javascript,' + encodeURIComponent(own), format: 'module', shortCircuit: true }
+    }
+  `),
+  )
+  root.setTimeout(0)
+  let ran = 0
+  for (const file of files) {
+    if (!take(file)) continue
+    ran++
+    const its = root.test(file, { timeout: FILE_TIMEOUT_MS }, async (t) => {
+      testOf.set(urlOf(file), t)
+      await import(urlOf(file))
+    })
+    await Promise.allSettled([its])
+  }
+  // tap would count a process without a test as failed.
+  if (ran === 0) root.pass('other processes have taken all files')
+  setTimeout(() => {
+    console.error(`still open after the last test: ${process.getActiveResourcesInfo().join(', ')}`)
+    process.exit(1)
+  }, LEFT_OPEN_MS).unref()
+}
+
+if (files.length === 1 && taken === null) await import(urlOf(files[0]))
+else await together()

@@ -10,68 +10,84 @@ export type { ToolSpec }
 
 /** Abilities of a backend; fixed before `connect`. */
 export interface BackendCapabilities {
-  /** The name in metrics and records: `embedded`, `openai`, `gemini`, ... */
+  /** Name in metrics and records, such as `embedded`. */
   readonly name: string
-  /** Rate of the samples for `pushAudio`; the gateway resamples to it. */
+  /** Sample rate of the audio for `pushAudio`. The gateway resamples the caller's audio to this rate. */
   readonly inputRateHz: SampleRateHz
-  /** Usual rate of the samples for `BackendSink.audio`; each call of it states its own rate. */
+  /** Usual sample rate of the audio for `BackendSink.audio`. The actual rate is an argument of each `audio`. */
   readonly outputRateHz: SampleRateHz
   /** False: the gateway's VAD calls `speechStart` and `speechEnd`. True: the backend detects speech itself. */
   readonly serverVad: boolean
   /**
-   * It stops its answer by itself when it hears speech. False, with `serverVad`: the gateway decides what interrupts, and
-   * calls `interrupt`.
+   * True if the backend stops its answer by itself when it detects speech. If it is false and `serverVad` is true, the
+   * gateway decides which speech interrupts the agent, and calls `interrupt`.
    * @defaultValue `serverVad`
    */
   readonly serverInterrupts?: boolean
-  /** The backend cuts an interrupted item to what the caller heard, or tells the model what that was. */
+  /**
+   * Minimum silence in ms before a backend with `serverVad` ends a turn. During this silence, the gateway may pass the
+   * caller's audio up to 60 ms late.
+   * @defaultValue 0
+   */
+  readonly turnEndFromMs?: number
+  /**
+   * Maximum silence in ms before a backend with `serverVad` ends a turn. After this silence, the gateway may pass quiet
+   * audio up to 60 ms late.
+   * @defaultValue `Infinity`
+   */
+  readonly turnEndToMs?: number
+  /**
+   * True if the backend shortens an interrupted item to the part that the caller heard, or tells the model which part
+   * the caller heard.
+   */
   readonly truncate: boolean
   /**
-   * The model owns the floor: it hears and speaks at the same time, and decides by itself when it begins and stops. An
-   * interruption only ends what the caller hears. False: the gateway asks for each answer.
+   * True if the model listens and speaks at once, and decides when to speak. An interruption then stops only the sound
+   * for the caller, not the model. False: the gateway requests each answer.
    * @defaultValue `false`
    */
   readonly fullDuplex?: boolean
   /**
-   * `speechEnd` takes `unless`: speech may be given that is not meant for the backend. With `serverVad` `speechEnd` comes
-   * then too, and only so: right after a `speech-stopped` over an answer that the caller still hears, and that the
-   * service may have finished.
+   * True if `speechEnd` accepts `unless`, so that the backend can ignore speech that was not meant for the agent. If
+   * such a backend has `serverVad`, `speechEnd` is called only right after a `speech-stopped`, while the caller still
+   * hears an answer. The service may already have sent the whole answer.
    * @defaultValue `false`
    */
   readonly weighsSpeech?: boolean
   /**
-   * It can speak slower and faster in mid-session (`SessionUpdate.speed`).
+   * True if the backend can change its speaking speed during a session (`SessionUpdate.speed`).
    * @defaultValue `false`
    */
   readonly changesSpeed?: boolean
   /**
-   * `updateSession` changes the tools in mid-session. False: the session begins with those of all stages, and the call
-   * refuses those that are not for its stage.
+   * True if `updateSession` can change the tools during a session. False: the session has the tools of all stages, and
+   * the gateway refuses tools of other stages.
    * @defaultValue `true`
    */
   readonly changesTools?: boolean
   /**
-   * A text of the gateway's (`sendText` as `system`) reaches a model, which can say what is in it. False: a script has words
-   * for what it asked for itself, and for nothing else.
+   * True if a text of the gateway (`sendText` as `system`) reaches a model. False: the backend is a script, which
+   * ignores such texts.
    * @defaultValue `true`
    */
   readonly readsTexts?: boolean
   /**
-   * It reports each request to a model with `BackendSink.asks`. False: the call counts what it gives it to answer.
+   * True if the backend reports each request to a model with `BackendSink.asks`. False: the gateway counts each input
+   * that the backend has to answer.
    * @defaultValue `false`
    */
   readonly countsRequests?: boolean
-  /** Longest session; null for no limit. */
+  /** Maximum duration of a session in ms; null for no limit. */
   readonly maxSessionMs: number | null
 }
 
-/** One line of what was said, for a session that replaces another. */
+/** Words of the caller or the agent in an earlier session, for a session that replaces it. */
 export interface HistoryEntry {
   readonly role: 'caller' | 'agent'
   readonly text: string
 }
 
-/** A tool call that has its result, so that it is not run again. */
+/** A tool call with its result. A new session must not make this tool call again. */
 export interface ToolLedgerEntry {
   readonly callId: string
   readonly name: string
@@ -79,57 +95,66 @@ export interface ToolLedgerEntry {
   readonly ok: boolean
   readonly result: unknown
   /**
-   * The result only says that the outcome comes later.
+   * True if the result is only the message that the outcome comes later.
    * @defaultValue `false`
    */
   readonly pending?: true
 }
 
-/** Arguments of a backend's `connect`. Plain data: it crosses threads by structured clone. */
+/** Arguments of a backend's `connect`. Plain data, which can be copied between threads. */
 export interface BackendSession {
   readonly callSid: string
   readonly agent: string
-  /** The caller's number in E.164; empty when withheld. Never logged. */
+  /** The caller's phone number in E.164; empty if withheld. Never logged. */
   readonly from: string
   readonly to: string
   readonly instructions: string
   readonly greeting: string | null
   readonly tools: readonly ToolSpec[]
-  /** Tag of the language that the call is in, such as `sw-KE`. */
+  /** Tag of the call's language, such as `sw-KE`. */
   readonly language: string
-  /** Tags of the languages that the agent speaks: what recognisers are to expect. */
+  /** Tags of the languages that the agent speaks, for recognisers. */
   readonly languages: readonly string[]
   readonly voice: string | null
   /**
-   * Voices by backend that differ from the agent's now (`SessionUpdate.voices`).
+   * Voices by backend, if they differ from the voices in the agent's file (`SessionUpdate.voices`).
    * @defaultValue none
    */
   readonly voices?: Readonly<Record<string, LocalizedText>>
   /**
-   * Times the speed that the voice is set to, 0.7 to 1.3: what the caller has asked for.
+   * Factor for the voice's configured speed, 0.7 to 1.3, if the caller asked for another speed.
    * @defaultValue 1
    */
   readonly speed?: number
   /**
-   * Names that a voice gets in another spelling than the transcript.
+   * Names that the voice needs in another spelling than the transcript.
    * @defaultValue none
    */
   readonly pronunciations?: readonly Pronunciation[]
   /**
-   * Names that callers are likely to say, at most 40 of 40 characters: for recognisers that take such a list.
+   * Names that callers are likely to say, for recognisers that accept such a list. At most 40 names of at most 40
+   * characters.
    * @defaultValue none
    */
   readonly vocabulary?: readonly string[]
-  /** Words and tool calls from before, when this session replaces another during a call. */
+  /** Earlier words and tool calls of the call, if this session replaces another session. */
   readonly history: readonly HistoryEntry[]
   readonly toolLedger: readonly ToolLedgerEntry[]
-  /** The agent's `offline:` block as loaded, for the embedded backend; null for an agent that has none. */
+  /** The agent's `offline:` block, which the embedded backend needs; null if the agent's file does not have one. */
   readonly offline: unknown
-  /** The day where the callers are, as `2026-11-25`. @defaultValue none: no day is understood */
+  /**
+   * Today's date in the callers' time zone, such as `2026-11-25`. Without this date the backend does not understand
+   * words such as "tomorrow".
+   * @defaultValue none
+   */
   readonly today?: string
-  /** Values of the caller that may be said, by field: for a script; a model finds them in its instructions. @defaultValue nothing */
+  /**
+   * The caller's values that the agent may say, by field. Only a script needs this field, because a model finds these
+   * values in its instructions.
+   * @defaultValue none
+   */
   readonly caller?: CallerValues
-  /** True if the human colleagues are there now, by their opening hours. @defaultValue true */
+  /** True if human colleagues are available now, according to their opening hours. @defaultValue true */
   readonly humansThere?: boolean
   /** The backend's own state from a checkpoint (`Backend.snapshot`); null at the start of a call. */
   readonly resume: unknown
@@ -137,173 +162,188 @@ export interface BackendSession {
 
 /** Values that may change during a session (`Backend.updateSession`). */
 export interface SessionUpdate {
-  /** @defaultValue unchanged */
+  /** @defaultValue the present instructions */
   readonly instructions?: string
   /**
-   * The part of the instructions that is new, for a service that cannot replace them and takes a text.
+   * The new part of the instructions. It is sent as a text if the service cannot replace its instructions.
    * @defaultValue `instructions`
    */
   readonly news?: string
-  /** @defaultValue unchanged */
+  /** @defaultValue the present tools */
   readonly tools?: readonly ToolSpec[]
   /**
-   * New greeting, if it is still to come: more is known of the caller.
-   * @defaultValue unchanged
+   * New greeting, if the gateway now knows more about the caller. Ignored if the agent has already greeted.
+   * @defaultValue the present greeting
    */
   readonly greeting?: string | null
-  /** @defaultValue unchanged */
+  /** @defaultValue the present values */
   readonly caller?: CallerValues
   /**
-   * Tag of the language that the caller speaks now: of a voice's texts.
-   * @defaultValue unchanged
+   * Tag of the language that the caller speaks now. The backend then uses the agent's texts in this language.
+   * @defaultValue the present language
    */
   readonly language?: string
   /**
-   * Voices by backend, each one name or one for each language. A backend whose service keeps the voice that it began with
-   * ignores them.
-   * @defaultValue unchanged
+   * Voices by backend: one voice name, or one per language. Ignored if the service cannot change the voice of a
+   * session.
+   * @defaultValue the present voices
    */
   readonly voices?: Readonly<Record<string, LocalizedText>>
   /**
-   * The conversation before the caller's last words is no longer needed, because the instructions summarise it. A service
-   * that can remove it from the model's memory does so.
+   * True if the instructions contain a summary of the conversation before the caller's last words. If possible, the
+   * service then removes that conversation from the model's memory.
    * @defaultValue `false`
    */
   readonly forget?: boolean
   /**
-   * Times the speed that the voice is set to, 0.7 to 1.3; a service whose range is narrower takes the nearest.
-   * @defaultValue unchanged
+   * Factor for the voice's configured speed, 0.7 to 1.3. A service with a narrower range uses the nearest speed.
+   * @defaultValue the present speed
    */
   readonly speed?: number
 }
 
 export interface ToolReply {
   readonly ok: boolean
-  /** The tool's answer, or `{ error }` in words that the model can use. JSON-safe. */
+  /** The tool's result, or `{ error }` with a text for the model. It can be written as JSON. */
   readonly value: unknown
   /**
-   * The value only says that the outcome comes later, with `toolOutcome` or as a text. A backend whose dialogue waits for
-   * results ignores it.
+   * True if the value is only the message that the outcome comes later. The outcome comes through `toolOutcome` or as a
+   * text. A backend whose dialogue waits for results ignores such a value.
    * @defaultValue `false`
    */
   readonly pending?: true
 }
 
-/** Receives a backend's events and audio; all methods are called on the call's own thread. */
+/** Receives a backend's events and audio. All methods are called on the thread of the call. */
 export interface BackendSink {
   event(event: BackendEvent): void
   /**
-   * The agent's speech: any number of samples, usually faster than real time. The memory belongs to the backend and is
-   * valid only during the call.
+   * The agent's speech: any number of samples, usually faster than real time. The backend owns the memory, which is
+   * valid only until this method returns.
    */
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
   /**
-   * A model is about to be asked, by a backend with `countsRequests`. Absent: it may be.
-   * @returns false where the call has asked its models too often: nothing is asked, and the session is closed
+   * Called by a backend with `countsRequests` before it sends a request to a model. If this method is absent, requests
+   * are not limited.
+   * @returns false if the call has sent too many requests to its models. The backend then does not send the request,
+   * and the gateway closes the session
    */
   asks?(): boolean
-  /** The service reported its remaining limits. Optional. */
+  /** Receives the service's remaining limits, if the service reports them. Optional. */
   rateLimits?(limits: readonly RateLimit[]): void
 }
 
-/** One limit of a key at its service, as the service reported it. */
+/** One rate limit of an API key, as the service reported it. */
 export interface RateLimit {
-  /** `requests`, `tokens`. */
+  /** Kind of limit, such as `requests` or `tokens`. */
   readonly name: string
   readonly limit: number
   readonly remaining: number
   readonly resetMs: number
 }
 
-/** Kind of a text (`Backend.sendText`), and whether it needs an answer. */
+/** Role of a text for `Backend.sendText`. `respond` is true if the backend must request an answer to the text. */
 export type TextOptions =
   | { readonly role: 'caller' | 'system'; readonly respond: boolean }
   | { readonly role: 'agent'; readonly respond: false }
 
 /**
- * A realtime model, or something that behaves like one. One instance serves one call and is never reused.
- * No method throws because of a fault of the service: faults are `error` and `closed` events.
+ * A realtime model, or another service that leads a conversation. One instance serves one call and is never reused.
+ * Methods do not throw the service's faults. They report faults as `error` and `closed` events.
  */
 export interface Backend {
   readonly capabilities: BackendCapabilities
   /**
-   * Opens the session; called once. Resolves when ready for audio (after the `ready` event). Rejects with GatewayError
-   * BACKEND_*, after an `error` and a `closed` event with the same fault; an abort of `signal`, when the caller hangs up
-   * while it connects, rejects with BACKEND_CLOSED. The model gets history and tool ledger before its first turn.
+   * Opens the session; called once. Resolves when the session is ready for audio (after the `ready` event). The model
+   * gets history and tool ledger before its first turn.
+   *
+   * If the connection fails, `connect` emits an `error` and a `closed` event with the fault, then rejects with the same
+   * fault as GatewayError BACKEND_*. If `signal` is aborted because the caller hung up, `connect` rejects with
+   * BACKEND_CLOSED.
    */
   connect(session: BackendSession, signal: AbortSignal): Promise<void>
   /**
-   * Caller audio at `inputRateHz`, 20 ms a frame; copied before return. Never blocks; drops the oldest when full.
-   * @param voiced  the gateway's voice activity detection found voice in the frame; undefined when this is not known
+   * Adds one frame (20 ms) of caller audio at `inputRateHz`. Copies the frame before the method returns. Never blocks;
+   * drops the oldest frames when the buffer is full.
+   * @param voiced true if the gateway's voice activity detection found voice in the frame; undefined if not known
    */
   pushAudio(pcm: Int16Array, voiced?: boolean): void
   /**
-   * The caller began to speak, up to a second ago; more frames follow through `pushAudio`. It ends no answer by itself:
-   * where the speech interrupts, `interrupt` comes too. Only without `serverVad`. Before `ready`: kept, with the audio.
+   * Reports that the caller began to speak at `atMs`, up to one second ago. More frames follow through `pushAudio`.
+   * Called only if `serverVad` is false. This method does not stop an answer; `interrupt` does. Before `ready`, the
+   * backend stores the report and the audio.
    */
   speechStart(atMs: number): void
   /**
-   * The caller stopped speaking; `atMs` is the time of the last voiced sample.
-   * @param unless  set where the speech may not be meant for the agent (a television, a backchannel): without words, or
-   *   with none but these, or with words that hardly fit the sound, no event follows. Only with `weighsSpeech`.
+   * Reports that the caller stopped speaking.
+   * @param unless  set if the speech may not be meant for the agent (a television, a backchannel). The backend then
+   * ignores speech without words, speech that consists only of words in `unless`, and speech whose words do not fit the
+   * sound. Only with `weighsSpeech`.
    */
   speechEnd(atMs: number, unless?: readonly string[]): void
   /**
-   * Adds a text to the conversation: what the caller wrote (`caller`), a note of the gateway's for the model (`system`), or
-   * what the caller heard the gateway say in the agent's place (`agent`: a silence prompt, a filler, an apology), which
-   * becomes the model's own words. `respond` asks for one answer to it, once nobody speaks; without it the model knows
-   * the text from its next answer on.
+   * Adds a text to the conversation. The role is `caller` for the caller's written words, and `system` for a note from
+   * the gateway to the model. The role is `agent` for words that the gateway spoke in the agent's place (a silence
+   * prompt, a filler, an apology). For the model, these words are its own words. If `respond` is true, the backend
+   * requests one answer to the text as soon as neither party speaks. If `respond` is false, the model reads the text
+   * before its next answer.
    *
-   * `sendText('', { role: 'system', respond: true })` asks the agent to begin without saying how. The backend puts its own
-   * words in the place of the empty text: to greet with `session.greeting` as it stands, with a greeting of the model's
-   * own where that is null, and to go on without a greeting where the session has a history (`openingText` of
-   * `mkondo/transport`). Before `ready`: at most 16 texts are kept.
+   * `sendText('', { role: 'system', respond: true })` asks the agent to begin. The backend replaces the empty text with
+   * its own request (`openingText` of `mkondo/transport`). The request is for `session.greeting` word for word, or for
+   * a greeting of the model's own if `greeting` is null. If the session has a history, the request tells the model to
+   * continue without a greeting. Before `ready`, the backend stores at most 16 texts.
    */
   sendText(text: string, options: TextOptions): void
   /**
-   * The caller pressed a key: `0` to `9`, `*`, `#`, `A` to `D`; anything else is ignored. Keys belong together until `#`
-   * or a pause (`KeyEntry` of `mkondo/transport`); the model gets them as one text and answers it, and the call gets
-   * them as a transcript of the caller (`keysTranscript`).
+   * Adds a DTMF digit: `0` to `9`, `*`, `#`, `A` to `D`; other characters are ignored. Digits form one entry until `#`
+   * or a pause (`KeyEntry` of `mkondo/transport`). The model gets the entry as one text and answers the text. The
+   * gateway gets the entry as a transcript of the caller (`keysTranscript`).
    */
   dtmf(digit: string): void
   /**
-   * The result of a tool call, exactly once each; unknown and repeated ids are ignored, also those of calls that
-   * `tool-cancel` took back. It may come when the turn of the call is long over. With the last result of an answer's
-   * calls the model goes on, unless the caller is speaking: then after that speech.
+   * Delivers the result of a tool call, exactly once per tool call. Ignored for unknown and repeated ids, and for ids
+   * that `tool-cancel` cancelled. The turn of the tool call may have ended long before. When all tool calls of an
+   * answer have results, the model continues. If the caller is speaking, the model continues after the caller's speech.
    */
   toolResult(callId: string, reply: ToolReply): void
   /**
-   * The outcome of a call whose `toolResult` was `pending`. Optional: of a backend whose dialogue waits for it.
-   * @returns true when its dialogue takes it as the call's result; otherwise the outcome is sent as a text
+   * Delivers the outcome of a tool call whose `toolResult` was `pending`. Optional. Only a backend whose dialogue waits
+   * for the outcome has this method.
+   * @returns true if the dialogue uses the outcome as the tool call's result; false if the gateway must send the
+   * outcome as a text
    */
   toolOutcome?(callId: string, reply: ToolReply): boolean
   /**
-   * Stops the answer; the caller heard `itemId` up to `playedMs` (of the item's sound; null: nothing). When this returns,
-   * `turn-done` *cancelled* was emitted, and nothing of the answer is delivered any more, however late it comes. What was
-   * not heard must not stay in the model's memory, as far as the service allows (`truncate`). Idempotent, safe when idle,
-   * and may come from within an event or a piece of audio.
+   * Stops the answer. `itemId` is the item that the caller was hearing; null if the caller was not hearing an item.
+   * `playedMs` is the heard duration of the item's sound. Emits `turn-done` *cancelled* before it returns, and delivers
+   * no further part of the answer, even if the service sends more. If the backend has the ability `truncate`, the model
+   * forgets the speech that the caller did not hear. The method is idempotent, and does nothing if no answer runs. It
+   * may be called within an event or within `audio`.
    */
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void
   /**
-   * Replaces instructions, tools, language, voice or speed from the model's next answer on; what is absent stays. Causes none. A
-   * service that cannot change them in mid-session ignores it, and counts it in `counters`.
+   * Replaces instructions, tools, language, voice or speed, beginning with the next answer. Absent fields do not
+   * change. The method does not cause an answer. Unsupported updates are counted in `counters`.
    */
   updateSession(update: SessionUpdate): void
-  /** Small JSON-safe state to resume this conversation in a new instance; null when the history is enough. */
+  /**
+   * State with which a new instance can continue this conversation. It is small and can be written as JSON. Null if the
+   * history is enough.
+   */
   snapshot(): unknown
   /**
-   * Goes on exactly where `previous` is: sends the service what it had not consumed of what `previous` sent. Called when
-   * this instance is ready, was made from a snapshot of `previous`, and takes its place. Optional.
-   * @returns true when nothing needs to be replayed; false when this is not possible: then the input without an answer
-   *   is replayed
+   * Continues the session of `previous` exactly at the point that `previous` has reached. Input that the service has
+   * not consumed yet is sent again. Called when this instance is ready and replaces `previous`. This instance was made
+   * from a snapshot of `previous`. Optional.
+   * @returns true if the gateway need not replay any input; false if the gateway must replay the unanswered input
    */
   continueFrom?(previous: Backend): boolean
   /**
-   * Counts of irregularities so far, by kind: messages that could not be read, late audio, and the like. For metrics
-   * and the call record. Optional.
+   * Counts of irregularities so far, by kind, for metrics and the call record. Examples: unreadable messages, late
+   * audio. Optional.
    */
   counters?(): Readonly<Record<string, number>>
-  /** Idempotent; resolves within 1 s, after the `closed` event. */
+  /** Closes the session. Idempotent; resolves within 1 s, after the `closed` event. */
   close(reason: string): Promise<void>
 }
 

@@ -6,24 +6,24 @@ import type { CallRecord } from '../call/documents/record.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
 
-/** A call whose budget is spent has this long for its goodbye. */
+/** Time for the goodbye of a call that has used its budget, in milliseconds. */
 const BUDGET_GOODBYE_MS = 15_000
 
-/** Limits of one call; a limit that is not given does not apply. */
+/** Limits of one call. An absent limit does not apply. */
 export interface BudgetLimits {
   readonly maxMs?: number
-  /** Input and output together. */
+  /** Maximum number of input and output tokens together. */
   readonly maxTokens?: number
   readonly maxOutputTokens?: number
-  /** In the currency of the prices. */
+  /** Maximum cost in the currency of the prices. */
   readonly maxCost?: number
 }
 
 export interface BudgetOptions {
   readonly limits: BudgetLimits
-  /** Counts what the call uses. */
+  /** Meter that counts the call's usage. */
   readonly meter: CostMeter
-  /** How long the model has for its goodbye. */
+  /** Time for the model's goodbye, in milliseconds. */
   readonly goodbyeMs?: number
 }
 
@@ -31,24 +31,26 @@ type BudgetReport = NonNullable<CallRecord['budget']>
 
 const GOODBYE =
   'The time for this call is used up. Tell the caller so in one short sentence, say goodbye, and then call end_call.'
-/** Prefix of the ids of the guard's own `end_call`; a number follows, because each id is answered once. */
+/**
+ * Prefix of the ids of the budget's own calls of `end_call`. A number follows, because each id may be used only once.
+ */
 const CALL_ID = 'budget-end-'
-/** How many more goodbyes there are when the caller speaks during one. */
+/** Maximum number of further goodbyes, if the caller speaks during the goodbye. */
 const GOODBYE_RETRIES_MAX = 2
 
 /**
- * Between the backend of a call and the call: counts what the call uses, and ends a call that has reached a limit of its
- * budget, with a goodbye. All events pass through here.
+ * Counts the usage of a call, and ends the call with a goodbye when a limit of its budget is reached. All events from
+ * the backend to the call pass through here.
  *
- *     open    --a limit is reached--> spent                the model is asked to say goodbye, when nobody speaks
- *     spent   --the model calls `end_call`--> ending       the model ends the call
- *     spent   --its goodbye is over | goodbyeMs--> ending  the guard calls `end_call` for the model
- *     ending  --by the model, and goodbyeMs later the call goes on--> ending  the same: the model's may not have been taken
- *     ending  --the caller speaks during the goodbye, GOODBYE_RETRIES_MAX times--> spent
- *     ending  --once more--> over                          a fatal `quota` error: the call ends or escalates
+ *     open   --a limit is reached--> spent: when both sides are silent, the model is asked to say goodbye
+ *     spent  --the model calls `end_call`--> ending: the model ends the call
+ *     spent --the goodbye is over, or `goodbyeMs` passed--> ending: the budget calls `end_call` for the model
+ *     ending --`goodbyeMs` after the model's `end_call`--> ending: the budget calls `end_call`, as the model's tool call may be lost
+ *     ending --the caller speaks during the goodbye--> spent, at most GOODBYE_RETRIES_MAX times
+ *     ending --the caller speaks during the last goodbye--> over: a fatal `quota` error ends or escalates the call
  *
- * `end_call` is the call session's own tool: it plays the last words to their end, and says a goodbye if there were
- * none.
+ * `end_call` is the call session's own tool. It plays the agent's last words to their end. If the agent has not said
+ * goodbye, the tool plays a goodbye.
  */
 export class Budget implements BackendSink {
   readonly #sink: BackendSink
@@ -58,14 +60,14 @@ export class Budget implements BackendSink {
   #state: 'open' | 'spent' | 'ending' | 'over' = 'open'
   #spent: keyof BudgetLimits | null = null
   #endedBy: BudgetReport['endedBy'] = null
-  /** Id of the model's own `end_call` that has no result yet. */
+  /** Id of the model's own `end_call` until it has a result. */
   #agentEnd: string | null = null
   #goodbyeAsked = false
   #speaking = false
   #generation = 0
   readonly #answering = new Set<number>()
   #goodbyeRetries = 0
-  /** Time that the call used its backends before, on another worker or node, and when it began here. */
+  /** Duration of the phone call on earlier workers or nodes, in ms; and its start time on this worker. */
   #usedBeforeMs = 0
   #recorded: UsedBudget['recorded']
   #readyAtMs: number | null = null
@@ -86,7 +88,7 @@ export class Budget implements BackendSink {
     this.#goodbyeAlarm = new Alarm(timers)
   }
 
-  /** Goes on with what another worker or node counted. */
+  /** Adds usage that another worker or node counted. */
   restore(used: UsedBudget | null): void {
     if (used === null) return
     this.#options.meter.restore(used.models)
@@ -109,11 +111,14 @@ export class Budget implements BackendSink {
     this.#speaking = speaking
   }
 
-  /** A tool call has its result. @returns true when the budget asked for it, and not a backend */
+  /**
+   * Records that a tool call has its result.
+   * @returns true if the budget made the tool call; false if a backend made it
+   */
   asked(callId: string): boolean {
     const ours = callId.startsWith(CALL_ID)
     if (ours || callId === this.#agentEnd) {
-      // `end_call` gets a result only when the caller speaks during the goodbye.
+      // If the phone call continues after `end_call` has a result, the caller spoke during the goodbye.
       this.#agentEnd = null
       if (this.#state === 'ending') this.#goodbyeInterrupted()
     }
@@ -126,7 +131,7 @@ export class Budget implements BackendSink {
 
   event(event: BackendEvent): void {
     if (this.#state === 'over' && event.type !== 'closed') return
-    // The call's reaction to the event may depend on it.
+    // The event is counted first, because the call's reaction to the event may depend on the count.
     switch (event.type) {
       case 'turn-start':
         this.#generation = Math.max(this.#generation, event.generation)
@@ -177,7 +182,7 @@ export class Budget implements BackendSink {
     const tokens = before.inputTokens + total.inputTokens + outputTokens
     if (maxTokens !== undefined && tokens >= maxTokens) this.#reached('maxTokens')
     else if (maxOutputTokens !== undefined && outputTokens >= maxOutputTokens) this.#reached('maxOutputTokens')
-    // The known cost is a lower bound, and already too much.
+    // The known cost has reached the limit, and the real cost is at least as high.
     else if (maxCost !== undefined && before.known + meter.cost().known >= maxCost) this.#reached('maxCost')
   }
 
@@ -196,12 +201,12 @@ export class Budget implements BackendSink {
   #goodbye(): void {
     this.#goodbyeAsked = false
     this.#goodbyeAlarm.set(this.#options.goodbyeMs ?? BUDGET_GOODBYE_MS, () => this.#endCall())
-    // The model is already saying its own goodbye.
+    // The model itself is saying goodbye, so it is not asked for a goodbye.
     if (this.#agentEnd !== null) this.#ends('agent')
     else this.#askWhenQuiet()
   }
 
-  /** Asks for the goodbye, but not during an answer and not while the caller speaks. */
+  /** Requests the goodbye when neither the agent nor the caller speaks. */
   #askWhenQuiet(): void {
     if (this.#state !== 'spent' || this.#goodbyeAsked || this.#speaking || this.#answering.size > 0) return
     this.#goodbyeAsked = true
@@ -225,7 +230,7 @@ export class Budget implements BackendSink {
   #endCall(): void {
     this.#goodbyeAlarm.clear()
     if (this.#state === 'spent') this.#ends('guard')
-    // A new generation, so that an interruption of the last answer does not cancel it.
+    // The tool call gets a new generation, so that an interruption of the last answer does not cancel the tool call.
     this.#sink.event({
       type: 'tool-call',
       callId: `${CALL_ID}${this.#goodbyeRetries + 1}`,
@@ -255,12 +260,15 @@ export class Budget implements BackendSink {
   }
 }
 
-/** Usage of the call, for the worker or node that goes on with it. JSON. */
+/** Usage of the call so far, for the worker or node that continues the call. JSON. */
 export interface UsedBudget {
   readonly models: readonly ModelUsage[]
   readonly usedMs: number
-  /** Its known price. Absent from an earlier build. */
+  /** Known part of the cost. Absent in snapshots of an earlier version. */
   readonly cost?: { readonly currency: string; readonly known: number }
-  /** Used by a call that was cut off and has a record of its own: it counts for the limits, and in no other cost. */
+  /**
+   * Usage of an earlier, interrupted call that has its own record. This usage counts for the limits, but not for this
+   * call's reported cost.
+   */
   readonly recorded?: Readonly<Record<'inputTokens' | 'outputTokens' | 'known', number>>
 }

@@ -1,4 +1,5 @@
 import { waitOf } from '../call/backend-events.js'
+import { isSilentTurn, type AgentTurn } from '../call/turns/heard-turns.js'
 import type { CallResult } from '../call/documents/kept-call.js'
 import { GatewayError } from '../core/errors.js'
 import { BACKEND_PRE_ROLL_MS, INPUT_REPLAY_MARGIN_MS } from '../core/limits.js'
@@ -28,6 +29,7 @@ import { faultError, faultEvent, vendorFault } from './transport/vendor-fault.js
 import type { VendorFault } from './transport/vendor-fault.js'
 import type { SessionRole } from './watch.js'
 import { CallHistory, isSilent } from './failover/call-history.js'
+import type { OpenAnswer } from './failover/call-history.js'
 import { BackendList } from './failover/backend-list.js'
 import type { Candidate, CandidateListener, CandidateOptions, CandidateSession } from './failover/backend-list.js'
 import { DeafWatch } from './failover/deaf-watch.js'
@@ -36,31 +38,30 @@ import { StallWatch } from './failover/stall-watch.js'
 import type { StallState } from './failover/stall-watch.js'
 
 /**
- * The backend of a call: makes one of a list, and counts what the call uses (`Budget`). When the primary, which serves the
- * call, fails, the next candidate takes over. It gets everything that was said and done, and a replay of the inputs
- * without an answer.
+ * The backend of a call: serves it with one backend of a list, and counts the call's usage (`Budget`). The backend that
+ * serves the call is the primary. When the primary fails, the next candidate takes over. The new primary gets the
+ * call's history and a replay of the unanswered inputs.
  *
  *     idle    --connect--> seeking
- *     seeking --a candidate is ready--> serving                       the first time: `ready`; after a loss: `failover`
- *     seeking --it failed, or is too slow and there is another--> seeking the next of `BackendList`
- *     seeking --every candidate failed, and the last one to connect--> seeking  after a pause, until the search takes too long
- *     seeking --every candidate failed--> seeking                     a last resort, if there is one
- *     seeking --this one failed too--> over                           one fatal `error`, `closed`, `connect` rejects
+ *     seeking --a candidate is ready--> serving: `ready` the first time, `failover` after a loss
+ *     seeking --the candidate failed, or is too slow and is not the last--> seeking: the next candidate of `BackendList`
+ *     seeking --all candidates failed, the last while connecting--> seeking: all again, after a pause, within a time limit
+ *     seeking --all candidates failed--> seeking: the last resort, if there is one
+ *     seeking --the last resort failed too--> over: one fatal `error`, `closed`, `connect` rejects
  *     serving --fatal error, closed, stall, failed answers--> seeking: replacement, else standby, else next candidate
- *     serving --its session ends soon, both sides quiet--> serving, by a new session of the same candidate (rotation)
+ *     serving --the session ends soon, both sides are silent--> serving: a new session of this candidate (rotation)
  *     (any)   --close--> over
  *
- * A single model runs as a list of one. That gives it a new session after `session_expired` or a broken connection,
- * rotation, `holding` while the caller waits for the new session, and the circuit that the calls of a worker share.
+ * A single model runs as a list of one candidate. So rotation, `holding` and the worker's shared circuit work for a
+ * single model too. After `session_expired` or a broken connection, a single model gets a new session.
  *
- * Inputs are stored in `CallHistory` before they go to a backend, and a takeover replays them from there. So it does
- * not matter when exactly a backend is lost. All events that are passed on have the call's generations and ids
- * (`CandidateSession`).
+ * Inputs are stored in `CallHistory` before a backend gets them, and a takeover replays the stored inputs. So no input
+ * is lost, whenever a backend fails. All emitted events have the call's generations and ids (`CandidateSession`).
  */
 export class CallBackend implements Backend, CandidateListener {
   readonly stats = noFailovers()
 
-  /** The call, or the budget that passes everything on to it. */
+  /** Receiver of all events: the call itself, or the budget, which passes them to the call. */
   readonly #sink: BackendSink
   readonly #budget: Budget | null
   readonly #options: CallBackendOptions
@@ -77,38 +78,56 @@ export class CallBackend implements Backend, CandidateListener {
 
   /** The session that serves the call. */
   #primary: CandidateSession | null = null
-  /** While there is no primary: the session that becomes it when it is ready. */
+  /** Result of `capabilities`, and the primary's own capabilities from which it was made. */
+  #capabilities: BackendCapabilities
+  #ownCapabilities: BackendCapabilities | null = null
+  /** The session that becomes the primary when it is ready; null while a primary serves. */
   #next: CandidateSession | null = null
   readonly #connectAlarm: Alarm
-  /** The search for a session: when it is given up, and how often every candidate was tried. */
+  /** Time at which the search for a session ends, and number of rounds in which every candidate was tried. */
   #searchUntilMs = 0
   #triesAgain = 0
   #loss: { readonly from: string; readonly atMs: number; readonly reason: string } | null = null
-  /** When the caller began to wait for a takeover; NaN while no caller waits. */
+  /** Time at which the caller began to wait for a takeover; NaN while the caller does not wait. */
   #holdFromMs = NaN
   readonly #holdAlarm: Alarm
-  /** The primary has just taken over and may repeat tool calls of the one before: these are not run again. */
+  /**
+   * True if the primary has just taken over and may repeat tool calls of the earlier session. The gateway does not run
+   * repeated tool calls again.
+   */
   #repeating = false
   #responsesFailed = 0
-  /** The primary has made a sound or called a tool. */
+  /**
+   * Number of consecutive answers of the primary without audible sound, and number of sessions that were replaced
+   * because of such answers.
+   */
+  #silentAnswers = 0
+  #silentSessions = 0
+  /**
+   * Highest generation of the earlier sessions. Answers with this generation or a lower generation do not belong to the
+   * primary.
+   */
+  #primaryFrom = 0
+  /** True if the primary has made a sound or called a tool. */
   #primaryLives = false
 
   #standby: CandidateSession | null = null
   #standbyTries = 0
   readonly #standbyAlarm: Alarm
 
-  /** A session of the primary's candidate that replaces it at a quiet moment. */
+  /** Second session of the primary's candidate, which replaces the primary at a quiet moment. */
   #replacement: CandidateSession | null = null
   readonly #rotation: RotationWatch
 
-  /** @throws GatewayError when no candidate can be made, or rates differ and there is no resampler */
+  /** @throws GatewayError if no candidate can be made, or if sample rates differ and no resampler is given */
   constructor(sink: BackendSink, options: CallBackendOptions) {
     const { timers } = options
     this.#budget = options.budget === undefined ? null : new Budget(sink, this, timers, options.budget)
     this.#sink = this.#budget ?? sink
     this.#options = options
     this.#candidates = new BackendList(options, this)
-    const { inputRateHz, serverVad } = this.#candidates.capabilities
+    this.#capabilities = this.#candidates.capabilities
+    const { inputRateHz, serverVad } = this.#capabilities
     this.#history = new CallHistory(timers, inputRateHz, serverVad)
     this.#stall = new StallWatch(timers, options.stallMs ?? FAILOVER_STALL_MS, (state) => this.#stalled(state))
     this.#deaf = new DeafWatch(timers, options.stallMs ?? FAILOVER_STALL_MS, () => this.#isDeaf())
@@ -118,15 +137,30 @@ export class CallBackend implements Backend, CandidateListener {
     this.#rotation = new RotationWatch(timers, (last) => this.#beginRotation(last))
   }
 
-  /** `name` and `changesSpeed` are the primary's; the rest does not change. */
+  /**
+   * The primary determines `name`, `changesSpeed` and `readsTexts`. The other capabilities never change. The object is
+   * made once for each primary, because a media worker reads it after every tick of a call. `changesSpeed` is read from
+   * the primary each time, because a voice may refuse another speed during a call.
+   */
   get capabilities(): BackendCapabilities {
-    const { capabilities } = this.#candidates
-    if (this.#primary === null) return capabilities
-    const { name, changesSpeed = false, readsTexts = true } = this.#primary.backend.capabilities
-    return { ...capabilities, name, changesSpeed, readsTexts }
+    if (this.#primary === null) return this.#candidates.capabilities
+    const own = this.#primary.backend.capabilities
+    if (this.#ownCapabilities !== own) {
+      const { name, readsTexts = true } = own
+      this.#ownCapabilities = own
+      this.#capabilities = {
+        ...this.#candidates.capabilities,
+        name,
+        readsTexts,
+        get changesSpeed() {
+          return own.changesSpeed === true
+        },
+      }
+    }
+    return this.#capabilities
   }
 
-  // --- the call's side --------------------------------------------------------------------------------------
+  // --- methods for the call ---------------------------------------------------------------------------------
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
     if (this.#over || this.#session !== null || signal.aborted) return Promise.reject(gone())
@@ -158,7 +192,7 @@ export class CallBackend implements Backend, CandidateListener {
   pushAudio(pcm: Int16Array, voiced?: boolean): void {
     if (this.#over) return
     const primary = this.#primary
-    // Nobody takes over from one that is alone: nothing is kept for another, and nothing watches it.
+    // If there is only one backend and no successor, a history and a check of its speech detection are not needed.
     if (this.#alone) return primary?.feed(pcm, voiced)
     this.#history.audio(pcm, voiced ?? true)
     if (primary === null) return
@@ -179,7 +213,7 @@ export class CallBackend implements Backend, CandidateListener {
     if (this.#over) return
     if (this.#candidates.capabilities.serverVad) {
       if (unless === undefined) return
-      // The service has reported this speech, and the call says that it may not be meant for the agent.
+      // The service itself reported this speech. The call only adds that the speech may not be meant for the agent.
       this.#history.speechWeighed()
       this.#stall.stop()
       return this.#primary?.backend.speechEnd(atMs, unless)
@@ -220,7 +254,8 @@ export class CallBackend implements Backend, CandidateListener {
     const answered = this.#history.toolAnswered(callId, reply)
     if (primary === null) return
     if (answered !== null && reply.pending !== true && !this.#history.toolsRunning && !this.#gives()) return
-    // A call that the history does not know may be the backend's own, from before the call moved to this media worker.
+    // If a tool call is not in the history, the backend's state may contain it. The tool call was then made before the
+    // phone call moved to this media worker.
     const inners = (answered?.callIds ?? [callId]).flatMap((id) => primary.inner(id) ?? [])
     for (const inner of inners) primary.backend.toolResult(inner, reply)
     if (answered === null) return
@@ -256,7 +291,28 @@ export class CallBackend implements Backend, CandidateListener {
     for (const one of [this.#primary, this.#next, this.#standby, this.#replacement]) one?.backend.updateSession(update)
   }
 
-  /** The budget is the whole call's, whichever worker or node goes on with it. */
+  /**
+   * Handles the end of a response; `turn` contains the part that the caller heard. If several answers in a row are
+   * silent, the backend counts as failed, and the next backend answers.
+   */
+  turnHeard(turn: AgentTurn): void {
+    const primary = this.#primary
+    if (this.#over || primary === null || turn.generation === null || turn.generation <= this.#primaryFrom) return
+    if (!isSilentTurn(turn)) {
+      // If the caller interrupted an answer before its sound, the backend need not be silent.
+      if (turn.heardMs === 0) return
+      this.#silentAnswers = this.#silentSessions = 0
+      return primary.candidate.circuit.heard()
+    }
+    this.#history.unheard(turn.generation)
+    this.#silentAnswers++
+    if (this.#silentAnswers < FAILOVER_SILENT_ANSWERS_MAX || this.#alone || primary.candidate.scripted) return
+    const words = `${primary.name}: ${this.#silentAnswers} answers in a row that the caller could not hear`
+    // Runs later, because code of the session is running now and still needs the session.
+    queueMicrotask(() => this.#isMute(primary, words))
+  }
+
+  /** The budget covers the whole call, on all workers and nodes. */
   snapshot(): CallBackendSnapshot {
     const primary = this.#primary
     return {
@@ -266,7 +322,7 @@ export class CallBackend implements Backend, CandidateListener {
     }
   }
 
-  /** The report so far; a copy. */
+  /** @returns a copy of the report so far */
   report(): CallBackendReport {
     const { replayedSamples, lostSamples, ...counters } = this.stats
     const { inputRateHz } = this.#candidates.capabilities
@@ -293,7 +349,7 @@ export class CallBackend implements Backend, CandidateListener {
     if (first) this.#sink.event({ type: 'closed', code: CLOSE_NORMAL, reason, clean: true })
   }
 
-  // --- the sessions' side -----------------------------------------------------------------------------------
+  // --- methods for the sessions -----------------------------------------------------------------------------
 
   sessionAudio(
     session: CandidateSession,
@@ -316,10 +372,13 @@ export class CallBackend implements Backend, CandidateListener {
     this.#sink.audio(pcm, sampleRateHz, itemId, generation)
   }
 
-  /** Keeps what a takeover must know of a piece of an answer. @returns false for silence before its first sound, which is not played */
+  /**
+   * Records a piece of an answer, in case another backend takes over.
+   * @returns false for silence before the answer's first sound, which is not played
+   */
   #sounds(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): boolean {
     const ms = samplesToMs(pcm.length, sampleRateHz)
-    // Silence after the first sound of an answer is a pause in it, and is played.
+    // Silence after an answer's first sound is played, because it is a pause in the answer.
     if (this.#history.answer(generation).soundMs === 0 && !hasSound(pcm)) {
       this.#history.silence(generation, itemId, ms)
       return false
@@ -368,7 +427,7 @@ export class CallBackend implements Backend, CandidateListener {
       case 'turn-start':
         history.activity++
         history.answer(event.generation)
-        // An answer that has begun must sound, also after speech that may have been a noise.
+        // Once the service has begun an answer, the answer must have sound, even if the last speech was only noise.
         if (!history.answerSounding && !history.callerSpeaking) this.#stall.asked()
         return this.#emit(event)
       case 'audio-done':
@@ -388,7 +447,8 @@ export class CallBackend implements Backend, CandidateListener {
       case 'speech-started':
         if (!this.#candidates.capabilities.serverVad) return
         this.#stall.stop()
-        // Services report speech late and do not say how late: assume that it began in the newest audio that is kept.
+        // Services report speech late, by an unknown delay. The code assumes that the speech began in the newest stored
+        // audio.
         history.speechStarted(this.#options.timers.nowMs() - (INPUT_REPLAY_MARGIN_MS - BACKEND_PRE_ROLL_MS))
         return this.#emit(event)
       case 'speech-stopped':
@@ -398,7 +458,7 @@ export class CallBackend implements Backend, CandidateListener {
         this.#stall.asked()
         return this.#emit(event)
       case 'error':
-        // A rate-limited service will refuse further requests for a while.
+        // The session is replaced, because the service will refuse further requests for a while.
         if (event.code === 'rate_limit' && this.#candidates.hasBetterThan(session.candidate))
           return this.failed(session, event)
         this.#candidates.watch.fault({
@@ -418,7 +478,7 @@ export class CallBackend implements Backend, CandidateListener {
     if (status === 'failed') {
       this.#responsesFailed++
       const limited = /rate_?limit/i.test(event.reason ?? '')
-      // The next backend gets the same question, so the caller need not repeat it.
+      // The unanswered question is replayed to the next backend, so that the caller need not repeat the question.
       const repeatedly = this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX
       if ((limited || repeatedly) && this.#candidates.hasBetterThan(session.candidate, repeatedly)) {
         const words = `${session.name}: ${this.#responsesFailed} answers failed`
@@ -431,7 +491,7 @@ export class CallBackend implements Backend, CandidateListener {
       this.#responsesFailed = 0
       if (answer?.toolCalls === 0 && answer.soundMs > 0) this.#repeating = false
     }
-    this.#emit(event)
+    this.#emit({ ...event, ...unplayed(answer) })
   }
 
   #toolCall(session: CandidateSession, event: EventOf<'tool-call'>): void {
@@ -441,10 +501,11 @@ export class CallBackend implements Backend, CandidateListener {
     this.#primaryLives = true
     history.activity++
     const answer = history.answers.get(event.generation)
-    // The answer goes on after a call whose result is not spoken about.
+    // A tool call counts as the end of the answer only if the agent will speak about the tool's result.
     if (answer !== undefined && waitOf(event) === 'now') answer.toolCalls++
     this.#stall.stop()
-    // A dialogue asks in its own order, perhaps long after it took over.
+    // A scripted dialogue asks its questions in its own order. So, even long after a takeover, the dialogue may repeat
+    // a tool call of an earlier backend.
     const again = this.#repeating || (session.candidate.scripted && history.owes(event))
     const known = again && event.invalid === undefined ? history.toolCalledAgain(event) : null
     if (known === null) {
@@ -462,19 +523,19 @@ export class CallBackend implements Backend, CandidateListener {
     const primary = this.#primary
     const history = this.#history
     const { timers, stallMs = FAILOVER_STALL_MS } = this.#options
-    // A scripted dialogue runs locally; its silence is no fault.
+    // A scripted dialogue runs locally, so its silence is not a fault.
     if (primary === null || primary.candidate.scripted || this.#alone) return
     if (history.callerSpeaking || !history.hasOpenInputs || history.toolsRunning) return
     if (state === 'sounding') {
       if (history.answers.size === 0) return
-      // Sound comes faster than real time: the caller waits only after all of it has been played.
+      // Audio arrives faster than real time, so the caller begins to wait only at the end of playout.
       const leftMs = history.speaksUntilMs + stallMs - timers.nowMs()
       if (leftMs > 0) return this.#stall.again(state, leftMs)
     }
-    // `spoken` may follow a noise, so it counts only once.
+    // In the state `spoken`, the last speech may have been noise, so this stall counts only once.
     if (state === 'spoken' && this.stats.stalls > 0) return
-    // Without another backend the call itself handles the silence, except that of a single service that says nothing at
-    // all after speech, or nothing since its session began: a new session may do better, once.
+    // If there is no other backend, the call itself handles the silence. Exception: a single service gets one new
+    // session if it is silent after speech, or if it was silent since its start.
     const silent = state === 'spoken' || !this.#primaryLives
     const reconnects = silent && this.stats.stalls === 0 && this.#candidates.regularCount === 1
     if (!reconnects && !this.#candidates.hasBetterThan(primary.candidate, true)) return
@@ -483,7 +544,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.failed(primary, vendorFault('timeout', `${primary.name}: silent for ${stallMs} ms ${what}`, true), 'stall')
   }
 
-  /** The service does not report the speech that the gateway hears. */
+  /** Handles a service that does not report the speech that the gateway detects. */
   #isDeaf(): void {
     const primary = this.#primary
     if (primary === null || this.#alone || primary.candidate.scripted) return
@@ -496,34 +557,48 @@ export class CallBackend implements Backend, CandidateListener {
     this.failed(primary, vendorFault('timeout', words, true), 'deaf')
   }
 
-  // --- the bound of requests ---------------------------------------------------------------------------------
+  #isMute(session: CandidateSession, words: string): void {
+    if (this.#over || session !== this.#primary || this.#history.toolsRunning) return
+    this.#silentSessions++
+    // The caller still waits for an answer, because a silent answer does not answer a question.
+    if (!this.#history.hasOpenInputs) this.#history.question('', 'system')
+    this.failed(session, vendorFault('internal', words, true), UNHEARD)
+  }
+
+  // --- maximum number of requests to a model ----------------------------------------------------------------
 
   sessionAsks(session: CandidateSession): boolean {
     return this.#ask(session)
   }
 
-  /** The caller has said or keyed something, which is answered. */
+  /** Handles speech or DTMF digits of the caller that need an answer. */
   #callerAsks(): void {
     this.#bound.turn()
     this.#gives()
   }
 
-  /** The primary is given something to answer, and does not count itself how often it asks. @returns whether it may be given */
+  /**
+   * Counts an input that the primary has to answer, if the primary does not count its own requests. @returns true if
+   * the primary may receive the input
+   */
   #gives(): boolean {
     const primary = this.#primary
     return primary === null || primary.backend.capabilities.countsRequests === true || this.#ask(primary)
   }
 
   #ask(session: CandidateSession): boolean {
-    // A script asks no model.
+    // A script does not send requests to a model, so its inputs are not counted.
     if (session.candidate.scripted) return true
     const reached = this.#bound.ask(this.#options.timers.nowMs())
-    // The session's own code is not left while it runs.
+    // Runs later, because code of the session is running now and still needs the session.
     if (reached !== null) queueMicrotask(() => this.#answerFailed(session, reached))
     return reached === null
   }
 
-  /** A model that is asked again and again answers nobody: the caller is asked to say it again, to another session. */
+  /**
+   * Handles a model that needed too many requests for one answer. The agent asks the caller to repeat, and a new
+   * session gets the repeated words.
+   */
   #answerFailed(session: CandidateSession, reached: BoundReached): void {
     if (this.#over || session !== this.#primary) return
     this.#candidates.count(session, BOUND_COUNTERS[reached])
@@ -536,7 +611,7 @@ export class CallBackend implements Backend, CandidateListener {
 
   // --- failover ---------------------------------------------------------------------------------------------
 
-  /** A session is lost, in any role. */
+  /** Handles the loss of a session in any role. */
   failed(session: CandidateSession, fault: VendorFault, reason: string = fault.code): void {
     if (session.phase === 'over') return
     const { watch } = this.#candidates
@@ -544,7 +619,7 @@ export class CallBackend implements Backend, CandidateListener {
       watch.session({ backend: session.name, role: session.role, connectMs: null, fault: fault.code })
     }
     watch.fault({ backend: session.name, code: fault.code, message: fault.message, sessionLost: true })
-    this.#candidates.reportToCircuit(session, fault)
+    this.#candidates.reportToCircuit(session, fault, reason === UNHEARD)
     this.#candidates.retire(session, 'failed')
     if (session === this.#primary) return this.#lostPrimary(session, fault, reason)
     this.#candidates.failed(session.candidate, fault.retryable)
@@ -573,13 +648,16 @@ export class CallBackend implements Backend, CandidateListener {
     this.stats.failovers++
     this.#candidates.beginSearch()
     this.#triesAgain = 0
-    // The end of a session's time is no fault of the service.
+    // The normal end of a session is not a fault of the service.
     const sameAgain = fault.code === 'session_expired'
     if (!sameAgain) this.#candidates.failed(session.candidate, fault.retryable)
-    const exhausted = this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX)
+    // Each backend is replaced for silence only once. A single service gets one new session.
+    const allSilent = reason === UNHEARD && this.#silentSessions > this.#candidates.regularCount
+    const exhausted = allSilent || this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX)
     const last = session.candidate.lastResort && exhausted ? null : this.#candidates.lastResort()
     this.#searchUntilMs = nowMs + (last === null ? SEARCH_MS : FIRST_SEARCH_MS)
-    // It connects, but does not answer: where there is a last resort, another session of it is not worth the wait.
+    // The backend connects but does not answer. So, if a last resort is left, the call does not wait for another
+    // session of this backend.
     const mute = last !== null && (reason === 'responses-failed' || (reason === 'stall' && this.stats.stalls > 1))
     if (mute) session.candidate.tried = true
     if (last === null && (exhausted || this.#candidates.next() === null)) return this.#giveUp(fault)
@@ -593,7 +671,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#seek(fault, sameAgain ? session.candidate : null)
   }
 
-  /** From here on there is no primary. Open answers end as cancelled. */
+  /** Removes the primary, so that the call has no primary. Open answers end as cancelled. */
   #leave(session: CandidateSession, reason: string): void {
     this.#primary = null
     this.#loss = { from: session.name, atMs: this.#options.timers.nowMs(), reason }
@@ -602,15 +680,16 @@ export class CallBackend implements Backend, CandidateListener {
     this.#deaf.reset()
     this.#repeating = true
     this.#responsesFailed = 0
+    this.#silentAnswers = 0
     const answers = [...this.#history.answers]
     this.#history.answers.clear()
-    for (const [generation, { itemsOpen }] of answers) {
-      for (const itemId of itemsOpen) this.#emit({ type: 'audio-done', generation, itemId })
-      this.#emit({ type: 'turn-done', generation, status: 'cancelled', reason: 'failover' })
+    for (const [generation, answer] of answers) {
+      for (const itemId of answer.itemsOpen) this.#emit({ type: 'audio-done', generation, itemId })
+      this.#emit({ type: 'turn-done', generation, status: 'cancelled', reason: 'failover', ...unplayed(answer) })
     }
   }
 
-  /** @param fault  the fault of the last one, which is reported if no candidate is left */
+  /** @param fault  fault of the last candidate, reported if no candidate is left */
   #seek(fault: VendorFault, preferred: Candidate | null = null): void {
     this.#connectAlarm.clear()
     if (this.#over) return
@@ -628,14 +707,14 @@ export class CallBackend implements Backend, CandidateListener {
       this.#standby = null
       return this.#await(standby)
     }
-    // A new call tries each candidate at once; whoever comes back waits for its turn.
+    // At the start of a call, each candidate is tried at once. Later, a candidate is tried only when its pause is over.
     if (!this.#served && this.#triesAgain === 0) return this.#try(candidate)
     const closedMs = this.#candidates.closedForMs(candidate)
     if (closedMs > 0) return this.#wait(closedMs, candidate, fault, () => this.#seek(fault, preferred))
     const turnMs = this.#candidates.turnMs(candidate)
     if (turnMs === 0) return this.#try(candidate)
     this.#wait(turnMs, candidate, fault, () => {
-      // Others may have found meanwhile that it cannot be reached.
+      // During the wait, other calls may have found that the service cannot be reached.
       if (this.#candidates.closedForMs(candidate) > 0) this.#seek(fault, preferred)
       else this.#try(candidate)
     })
@@ -647,14 +726,14 @@ export class CallBackend implements Backend, CandidateListener {
     this.#connect(session, this.#served ? 'takeover' : 'first')
   }
 
-  /** Goes on after `ms`, or at once without this candidate where the search does not last so long. */
+  /** Runs `goOn` after `ms`. If the search ends before that, the candidate fails at once. */
   #wait(ms: number, candidate: Candidate, fault: VendorFault, goOn: () => void): void {
     if (this.#options.timers.nowMs() + ms <= this.#searchUntilMs) return this.#connectAlarm.set(ms, goOn)
     candidate.tried = true
     this.#seek(fault)
   }
 
-  /** Every candidate was tried. One that could not be reached may be reachable a moment later. */
+  /** Starts again with the first candidate after a pause, because a service may become reachable soon. */
   #seekAgain(fault: VendorFault): void {
     const waitMs = this.#candidates.jittered(TRY_AGAIN_MS * 2 ** this.#triesAgain)
     const untilMs = this.#searchUntilMs
@@ -673,12 +752,12 @@ export class CallBackend implements Backend, CandidateListener {
     })
   }
 
-  /** `session` becomes the primary as soon as it is ready. */
+  /** Makes `session` the primary as soon as the session is ready. */
   #await(session: CandidateSession): void {
     this.#next = session
     session.candidate.tried = true
     if (session.phase === 'ready') return this.#promote(session)
-    // With another candidate left, a slow one gets only `connectMs`.
+    // If another candidate is left, the maximum connection time is `connectMs`.
     const { connectMs = FAILOVER_CONNECT_MS } = this.#options
     if (this.#candidates.next(null, this.#served) === null && this.#candidates.lastResort() === null) return
     this.#connectAlarm.set(connectMs, () => {
@@ -695,12 +774,16 @@ export class CallBackend implements Backend, CandidateListener {
     const { instructionsNow } = this.#options
     const base = this.#session as BackendSession
     const instructions = instructionsNow?.() ?? base.instructions
-    // Mostly they are still the same words: two kilobytes that the call need not keep twice.
+    // If the instructions are equal, the earlier string is used, because instructions have about 2 kB and need not be
+    // stored twice per call.
     const renewed = instructions === base.instructions ? base : { ...base, instructions }
     this.#candidates.connect(session, role, { ...renewed, ...this.#history.known }, state)
   }
 
-  /** @param continued  the session goes on exactly where the one before it was: nothing needs to be replayed */
+  /**
+   * @param continued true if the session continues exactly at the end of the earlier session; the input is then not
+   * replayed
+   */
   #promote(session: CandidateSession, continued = false): void {
     const { timers } = this.#options
     const loss = this.#loss
@@ -709,10 +792,12 @@ export class CallBackend implements Backend, CandidateListener {
     this.#next = null
     this.#loss = null
     this.#served = true
-    // Input that the call sends in reply is stored in the history, and replayed with the rest.
+    // The call may react to the event with new input. This input is stored in the history and replayed with the other
+    // inputs.
     if (first) this.#emit({ type: 'ready' })
     if (this.#over) return
     this.#primary = session
+    this.#primaryFrom = this.#candidates.generation
     this.#primaryLives = false
     this.#candidates.beginSearch()
     this.#rotation.begin(session.backend.capabilities.maxSessionMs)
@@ -722,7 +807,7 @@ export class CallBackend implements Backend, CandidateListener {
       : this.#history.replay(session, this.#session as BackendSession, loss !== null && session.candidate.scripted)
     this.stats.replayedSamples += replayed.samples
     this.stats.lostSamples += replayed.lostSamples
-    // The session may have failed during the replay.
+    // The session may have failed during the replay, so this is checked again.
     if (this.#primary !== session) return
     if (replayed.texts > 0) this.#stall.asked()
     else if (replayed.inputs > 0 && !this.#history.callerSpeaking) this.#stall.spoken()
@@ -744,7 +829,10 @@ export class CallBackend implements Backend, CandidateListener {
 
   // --- rotation ---------------------------------------------------------------------------------------------
 
-  /** Connects a replacement at a quiet moment, and another one if something was said before it was ready. */
+  /**
+   * Connects a replacement of the primary at a quiet moment. If a party spoke before the replacement was ready,
+   * connects another replacement.
+   */
   #beginRotation(last: boolean): boolean {
     const primary = this.#primary
     if (primary === null || this.#replacement !== null || (!last && !this.#quiet())) return false
@@ -788,7 +876,7 @@ export class CallBackend implements Backend, CandidateListener {
     const session = this.#primary === null ? null : this.#candidates.takeStandby(this.#primary.candidate)
     if (session === null) return this.#retryStandby()
     session.stale = true
-    // Set before it connects, because it may fail at once.
+    // The field is set before the session connects, because the connection may fail at once.
     this.#standby = session
     this.#connect(session, 'standby')
   }
@@ -807,7 +895,7 @@ export class CallBackend implements Backend, CandidateListener {
 
   // --- the end ----------------------------------------------------------------------------------------------
 
-  /** No candidate is left. */
+  /** Ends the search, because no candidate is left. */
   #giveUp(fault: VendorFault): void {
     const settle = this.#settle
     this.#settle = null
@@ -838,60 +926,74 @@ export class CallBackend implements Backend, CandidateListener {
   }
 }
 
-/** Replacements of one call's backend that are made for a fault; rotations do not count. */
+/** Maximum number of replacements of one call's backend because of a fault; rotations do not count. */
 const FAILOVERS_MAX = 8
-/** A backend that has not got ready after this is given up while there is another. */
+/** Maximum connection time of a backend in milliseconds, if another backend is left. */
 const FAILOVER_CONNECT_MS = 3000
-/** A backend that does not answer for this long is replaced. Half of the session's own limit. */
+/**
+ * Maximum time without an answer before a backend is replaced, in milliseconds; half of the call session's own limit.
+ */
 const FAILOVER_STALL_MS = 6000
-/** Sessions of a call that are replaced because they do not hear the caller: after these the line may be at fault. */
+/**
+ * Maximum number of sessions of one call that are replaced because they do not detect the caller's speech. If more
+ * sessions fail, the phone line may be at fault.
+ */
 const FAILOVER_DEAF_MAX = 2
-/** How long a caller waits in silence while a backend is being replaced. */
+/**
+ * Number of consecutive answers without audible sound after which the backend counts as failed; and the name of this
+ * failure.
+ */
+const FAILOVER_SILENT_ANSWERS_MAX = 2
+const UNHEARD = 'silent'
+/** Time in milliseconds that the caller waits in silence during a replacement before the `holding` event. */
 const FAILOVER_HOLD_MS = 1500
-/** Answers that may fail one after another before another backend is asked. */
+/** Number of consecutive failed answers before another backend is used. */
 const FAILOVER_RESPONSES_FAILED_MAX = 2
-/** How long both sides are quiet before a session is rotated. */
+/** Minimum silence of both sides before a session is rotated, in milliseconds. */
 const ROTATION_QUIET_MS = 400
-/** Pause before a failed standby is tried again, and the number of tries. */
+/** Pause in milliseconds before a failed standby is tried again; and maximum number of tries. */
 const STANDBY_RETRY_MS = 30_000
 const STANDBY_TRIES_MAX = 5
 
 /**
- * How long a caller waits for a model to be reached, before it is given up: at the start, where nothing was said yet, and
- * in mid-call, where the caller hears that it takes a moment. An attempt that was begun in time may take longer.
+ * Maximum duration of the search for a model, in milliseconds. The limit at the start of a call is short, because the
+ * agent has not spoken yet. During a call, the agent announces that the search takes a moment. An attempt that began
+ * before the limit may end after it.
  */
 const FIRST_SEARCH_MS = 3000
 const SEARCH_MS = 10_000
-/** Pause before a backend is tried again when all were tried; each time twice as long. */
+/** Pause before failed backends are tried again, in milliseconds. The pause doubles each time. */
 const TRY_AGAIN_MS = 200
-/** Times that this is done in one search: 200 ms to 6.4 s. */
+/** Maximum number of pauses in one search. The pauses last 200 ms to 6.4 s. */
 const TRIES_AGAIN_MAX = 6
 
 const NOTHING_REPLAYED = { samples: 0, lostSamples: 0, texts: 0, inputs: 0 }
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
-/** Events which show that a service heard the caller, and those which show that it works on something. */
+/** Events of a service that hears the caller, and events of a service that works on an answer. */
 const HEARS: ReadonlySet<BackendEvent['type']> = new Set(['speech-started', 'understood'])
 const ANSWERS: ReadonlySet<BackendEvent['type']> = new Set(['turn-start', 'tool-call'])
-/** The agent's echo may follow its speech for this long. */
+/** Maximum time in ms between the agent's speech and its echo. */
 const ECHO_MS = 500
-/** Shorter speech may be a noise: no answer is expected. */
+/** Minimum duration of speech that needs an answer, in milliseconds; shorter speech may be noise. */
 const REAL_SPEECH_MS = 200
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 
 export interface CallBackendOptions extends CandidateOptions {
-  /** The instructions of a session that begins now; absent: those of the call's session. */
+  /**
+   * Returns the instructions for a session that begins now. If absent, the instructions of the call's session are used.
+   */
   readonly instructionsNow?: () => string
-  /** Keeps the next candidate connected, without audio, from the start of the call. */
+  /** True if the next candidate is connected from the start of the call. It gets no audio. */
   readonly standby?: boolean
   readonly connectMs?: number
-  /** How long silence after a question lasts until it counts as a fault. */
+  /** Maximum silence after a question, in milliseconds. A longer silence counts as a fault. */
   readonly stallMs?: number
-  /** How long the caller waits before a `holding` event. */
+  /** Time in milliseconds that the caller waits before a `holding` event. */
   readonly holdAfterMs?: number
   readonly failoversMax?: number
-  /** Limits of the call, and the meter of its cost; without it neither is counted. */
+  /** Limits of the call, and the meter of its cost. If absent, the call has no limit, and its cost is not counted. */
   readonly budget?: BudgetOptions
 }
 
@@ -901,17 +1003,20 @@ function noFailovers() {
     failovers: 0,
     rotations: 0,
     stalls: 0,
-    /** From a fault until the next backend had the replayed input: the last and the longest; null before any. */
+    /**
+     * Last and maximum time from a fault until the next backend had the replayed input, in milliseconds; null before
+     * the first fault.
+     */
     gapMsLast: null as number | null,
     gapMsMax: null as number | null,
-    /** From the last fault to the first sound of the new backend, null before any. */
+    /** Time from the last fault to the first sound of the new backend, in milliseconds; null before the first fault. */
     soundMsLast: null as number | null,
-    /** Caller audio that was replayed, and that was too old to be replayed. */
+    /** Number of samples of caller audio that were replayed, and number of samples that were too old for a replay. */
     replayedSamples: 0,
     lostSamples: 0,
-    /** Tool calls that got an earlier result and were not run again. */
+    /** Number of repeated tool calls that got the result of the earlier tool call. */
     toolsSpared: 0,
-    /** Audio and events of retired sessions. */
+    /** Number of audio pieces and events that were dropped because they came from retired sessions. */
     lateDropped: 0,
     rotationsAbandoned: 0,
     standbysLost: 0,
@@ -925,7 +1030,15 @@ function gone(): GatewayError {
   return new GatewayError('BACKEND_CLOSED', 'the call ended before its backend was connected')
 }
 
-/** Words of the caller that the service heard; not keys, which the backend itself writes down. */
+/** Duration of an answer's silence that was not played, in milliseconds. */
+function unplayed(answer: OpenAnswer | undefined): { readonly silentMs?: number } {
+  return answer === undefined || !isSilent(answer) ? {} : { silentMs: answer.silentMs }
+}
+
+/**
+ * True for words of the caller that the service recognised. DTMF digits do not count, because the backend itself writes
+ * their transcript.
+ */
 function isCallersVoice(event: BackendEvent): boolean {
   return event.type === 'transcript' && event.role === 'caller' && !isKeysItem(event.itemId)
 }

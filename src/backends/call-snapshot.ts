@@ -1,31 +1,34 @@
 import type { UsedBudget } from './budget.js'
 
-/** The state of a call's backend from which another worker or node goes on. JSON. */
+/** State of a call's backend, for the worker or node that continues the call. JSON. */
 export interface CallBackendSnapshot {
   readonly version: 2
   readonly used: UsedBudget | null
-  /** Null: no backend serves the call, and its history is enough. */
+  /**
+   * State of the backend that serves the call; null if there is none. The next worker then uses only the call's
+   * history.
+   */
   readonly serving: ServingSnapshot | null
 }
 
-/** The backend that serves a call, and its own state, for the call's next media worker. */
+/** The backend that served a call, and the backend's own state, for the call's next media worker. */
 export interface ServingSnapshot {
   /** Name of the backend that serves the call. */
   readonly member: string
-  /** Number of its session: ids of unanswered tool calls begin with it. */
+  /** Number of the backend's session. Ids of unanswered tool calls begin with this number. */
   readonly serial: number
   /** The highest generation of an answer so far. */
   readonly generation: number
   readonly state: unknown
 }
 
-/** The budget in a snapshot; null for anything else. */
+/** @returns the budget in a snapshot; null if `resume` is not a snapshot with a budget */
 export function usedIn(resume: unknown): UsedBudget | null {
   const { used } = (resume ?? {}) as { readonly used?: Partial<UsedBudget> | null }
   return typeof used?.usedMs === 'number' && Array.isArray(used.models) ? (used as UsedBudget) : null
 }
 
-/** The backend that served the call, in a snapshot; null: then only the history is used. */
+/** @returns the backend in a snapshot; null if no backend served the call. The history is then enough */
 export function servingIn(resume: unknown): ServingSnapshot | null {
   const { serving } = (resume ?? {}) as { readonly serving?: Partial<ServingSnapshot> | null }
   const good = typeof serving?.member === 'string' && isCount(serving.serial) && isCount(serving.generation)
@@ -33,8 +36,8 @@ export function servingIn(resume: unknown): ServingSnapshot | null {
 }
 
 /**
- * A snapshot as the backends of another agent may have it: the call keeps its budget, and its numbers, so that no id or
- * generation comes twice.
+ * Makes a snapshot for the backends of another agent. The snapshot keeps the budget and the counts of sessions and
+ * generations, so that every id and generation stays unique.
  */
 export function snapshotForAnother(snapshot: unknown): unknown {
   const serving = servingIn(snapshot)
@@ -44,8 +47,8 @@ export function snapshotForAnother(snapshot: unknown): unknown {
 }
 
 /**
- * The budget of a snapshot alone, for who goes on with the call and is not to know what was said.
- * @param recorded  the call that used it has a record of its own
+ * Makes a snapshot with only the budget, for another backend that must not get the conversation.
+ * @param recorded true if the call that used the budget has its own record
  */
 export function budgetSnapshot(snapshot: unknown, recorded: boolean): CallBackendSnapshot | null {
   const used = usedIn(snapshot)

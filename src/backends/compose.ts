@@ -1,4 +1,5 @@
 import type { LocalizedText } from '../call/spoken/localized-text.js'
+import type { AgentTurn } from '../call/turns/heard-turns.js'
 import type { ResamplerBank } from '../media/resample/resampler.js'
 import type { CallResult } from '../call/documents/kept-call.js'
 import type { BackendFactory } from './backend.js'
@@ -12,59 +13,65 @@ import type { Prices } from '../agents/file/prices.js'
 import { namingEnds } from './model-ends.js'
 import { MODULE_PREFIX, detectsTurns, modelsOf } from './registry.js'
 import { loadBackend } from './load-backend.js'
-import type { BackendContext } from './load-backend.js'
+import type { BackendContext } from './backend-context.js'
 import { clockTimers } from './timers.js'
 import type { BackendWatch } from './watch.js'
 import type { MessagePhrases } from './cascade/message-taker.js'
 
-/** Context that the backends of a call share, beside each one's own. */
+/** Context that the backends of a call share. */
 interface CompositionContext extends Omit<BackendContext, 'gatewayTurns'> {
-  /** The instructions of a session that begins now: they name the time. */
+  /** Returns the instructions for a session that begins now. They contain the current time. */
   readonly instructionsNow: () => string
   readonly circuits: Circuits
   readonly resamplers: ResamplerBank
   readonly watch: BackendWatch
 }
 
-/** How an agent wants its backends used; the `failover:` block of its file. */
+/** Options of an agent for its backends, from the `failover:` block and other fields of its file. */
 export interface CompositionOptions {
-  /** Resolved names in the order in which they are tried, one or more. */
+  /** Names of the backends in order of use; at least one. */
   readonly names: readonly string[]
-  /** The agent's voice by backend name; it may be one a language. */
+  /** The agent's voice for each backend, by backend name: one voice name, or one voice name per language. */
   readonly voices: Readonly<Record<string, LocalizedText | undefined>>
   readonly standby: boolean
-  /** How long silence after a question lasts until it counts as a fault. */
+  /** Maximum silence after a question, in milliseconds. A longer silence counts as a fault. */
   readonly stallMs: number
-  /** How long the caller waits for another backend before a filler is spoken. */
+  /** Time in milliseconds that the caller waits for another backend before the agent speaks a filler. */
   readonly holdAfterMs: number
-  /** Limits of one call; null for none. */
+  /** Limits of one call; null if there are no limits. */
   readonly budget: BudgetLimits | null
-  /** The agent's own prices, before those of the settings and the vendors' lists; null for none. */
+  /**
+   * Prices in the agent's file, which override the prices of the settings and of the vendors' lists. Null if the
+   * agent's file has no prices.
+   */
   readonly prices: Prices | null
-  /** Phrases that take a message when no model answers; null: none is taken. */
+  /** Phrases for taking a message when no model answers; null if the agent does not take messages. */
   readonly message: MessagePhrases | null
   /**
-   * No model answers, whatever `names` says: the cascade takes a message. Without `message` it does nothing.
+   * True if the cascade takes a message even if `names` contains a model, because models must not answer calls. If
+   * `message` is null, this field has no effect.
    * @defaultValue false
    */
   readonly messagesOnly?: boolean
 }
 
-/** The backend of one call: `create` is called once, `report` at the end. */
+/** The backend of one call. `create` is called once, and `report` at the end of the call. */
 interface ComposedBackend {
   readonly create: BackendFactory
   readonly report: () => CallResult['report']
+  /** Method `CallBackend.turnHeard` of the call's backend. */
+  readonly turnHeard: (turn: AgentTurn) => void
 }
 
 const NOTHING_REPORTED: CallBackendReport = { failover: null, irregular: {}, budget: null }
-/** The backend with a scripted dialogue; see `FailoverCandidate.scripted`. */
+/** Name of the backend with a scripted dialogue; see `FailoverCandidate.scripted`. */
 const SCRIPTED = 'embedded'
-/** The one whose recogniser and voice can take a message without a model. */
+/** Name of the backend whose recogniser and voice can take a message without a model. */
 const SPEAKS_ALONE = 'cascade'
 
 /**
- * The backend of a call as the agent's file describes it.
- * @throws GatewayError AGENT_INVALID as `loadBackend`
+ * Makes the backend of one call from the settings in the agent's file.
+ * @throws GatewayError AGENT_INVALID as `loadBackend` throws it
  */
 export async function composeBackend(
   options: CompositionOptions,
@@ -73,7 +80,7 @@ export async function composeBackend(
   const { message, voices } = options
   const onlyMessage = options.messagesOnly === true ? message : null
   const names = onlyMessage === null ? options.names : [SPEAKS_ALONE]
-  // When one of them cannot detect turns, the gateway marks the turns for all.
+  // If one backend cannot detect turns, the gateway detects the turns for all backends.
   const gatewayTurns = names.length > 1 && !names.every((name) => detectsTurns(name, context.settings, context.options))
   const load = (name: string, more: Pick<BackendContext, 'message'> = {}): Promise<BackendFactory> =>
     loadBackend(name, {
@@ -101,7 +108,7 @@ export async function composeBackend(
       backend = new CallBackend(sink, {
         candidates: [
           ...factories.map((create, index) => {
-            const name = names[index] as string // as many names as factories
+            const name = names[index] as string // `names` and the factories have equal lengths
             return { create, scripted: name === SCRIPTED, ...(alone ? {} : { voice: voices[name] ?? null }) }
           }),
           ...takesMessage,
@@ -120,6 +127,7 @@ export async function composeBackend(
       })
       return backend
     },
+    turnHeard: (turn) => backend?.turnHeard(turn),
     report: () => {
       const report = backend?.report() ?? NOTHING_REPORTED
       return { ...report, budget: options.budget === null ? null : report.budget, cost: meter.cost() }

@@ -4,11 +4,11 @@ import { interruptionChecks } from './conformance/interruption-checks.js'
 import { lifecycleChecks } from './conformance/lifecycle-checks.js'
 
 /**
- * Checks that every backend must pass, whichever service it uses. They need no particular test runner:
+ * Checks that every backend must pass. Any test runner can run these checks:
  *
  *     for (const check of CONFORMANCE_CHECKS) test(check.name, async () => show(await check.run(harness)))
  *
- * Each check sets up its own service. Most take well under a second, a few take up to one.
+ * Each check makes its own service and takes at most a second.
  */
 export const CONFORMANCE_CHECKS: readonly ConformanceCheck[] = [
   ...conversationChecks,
@@ -28,6 +28,9 @@ export type {
   ScriptedReply,
 } from './conformance/harness.js'
 
-/** Checks for the services of a cascade, each by itself: `STT_CHECKS` for recognisers, and so on. */
+/**
+ * Checks for a single service of a cascade: `STT_CHECKS` for recognisers, `LLM_CHECKS` for language models,
+ * `TTS_CHECKS` for voices.
+ */
 export { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from './conformance/service-checks.js'
 export type { ServiceSetup } from './conformance/service-checks.js'

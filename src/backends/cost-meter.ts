@@ -8,7 +8,7 @@ import type { PriceList } from './prices.js'
 /** Usage of one model of one backend. */
 export interface ModelUsage {
   readonly backend: string
-  /** Null: the backend names no model. */
+  /** Name of the model; null if the backend does not name a model. */
   readonly model: string | null
   readonly usage: BackendUsage
 }
@@ -17,20 +17,20 @@ interface Row extends ModelUsage {
   readonly usage: UsageSums
 }
 
-/** Models of one call that are counted apart. */
+/** Maximum number of models of one call that are counted separately. */
 const ROWS_MAX = 16
 const OTHER = 'other'
 
 /**
- * Usage of a call, by backend and model, and its cost. Tokens of different models have different prices, so sums over
- * several models have none.
+ * Counts the usage of a call by backend and model, and the cost of the usage. Tokens are counted for each model
+ * separately, because models have different prices.
  */
 export class CostMeter {
   readonly #prices: PriceList
   readonly #modelOf: (backend: string) => string | null
   readonly #rows = new Map<string, Row>()
 
-  /** @param modelOf  the model that a backend is set to; for usage that names none */
+  /** @param modelOf returns the configured model of a backend, for usage that does not name a model */
   constructor(prices: PriceList, modelOf: (backend: string) => string | null) {
     this.#prices = prices
     this.#modelOf = modelOf
@@ -41,12 +41,12 @@ export class CostMeter {
     addUsage(row.usage, usage)
   }
 
-  /** Goes on with what another worker or node counted. */
+  /** Adds usage that another worker or node counted. */
   restore(rows: readonly ModelUsage[]): void {
     for (const { backend, model, usage } of rows) addUsage(this.#row(backend, model).usage, usage)
   }
 
-  /** Copies. */
+  /** @returns copies of the rows */
   rows(): ModelUsage[] {
     return [...this.#rows.values()].map(({ backend, model, usage }) => ({ backend, model, usage: { ...usage } }))
   }

@@ -1,13 +1,13 @@
 import type { BackendEvent } from './backend.js'
 import { Alarm } from './timers.js'
 
-/** DTMF digits within this time of each other go to the model as one entry, and the most digits of an entry. */
+/** Maximum pause between two DTMF digits of one entry, in milliseconds; and maximum number of digits in an entry. */
 const BACKEND_KEYS_PAUSE_MS = 1500
 const BACKEND_KEYS_MAX = 20
 
 /**
- * Collects DTMF digits into one entry: a model that gets the digits of an order number one by one answers each of them.
- * An entry ends with `#`, after a pause of BACKEND_KEYS_PAUSE_MS, or at BACKEND_KEYS_MAX digits.
+ * Collects DTMF digits into one entry, because a model answers each text that it gets. An entry ends with `#`, after a
+ * pause of BACKEND_KEYS_PAUSE_MS, or after BACKEND_KEYS_MAX digits.
  */
 export class KeyEntry {
   readonly #done: (digits: string) => void
@@ -40,17 +40,17 @@ export class KeyEntry {
   }
 }
 
-/** The transcript of entry `ordinal` of a call, which belongs to the answer `generation` that it causes. */
+/** Makes the transcript of entry `ordinal` of a call. `generation` is the generation of the answer to this entry. */
 export function keysTranscript(digits: string, ordinal: number, generation: number): BackendEvent {
   return { type: 'transcript', role: 'caller', text: digits, final: true, itemId: keysItem(ordinal), generation }
 }
 
-/** Item of the transcript of pressed keys. */
+/** Id of the item with the transcript of DTMF digits. */
 export function keysItem(ordinal: number): string {
   return `keys-${ordinal}`
 }
 
-/** True if a transcript of the caller is of pressed keys; `itemId` may have a prefix. */
+/** True if a transcript of the caller contains DTMF digits; `itemId` may have a prefix. */
 export function isKeysItem(itemId: string): boolean {
   return /(^|[^a-z])keys-\d+$/.test(itemId)
 }

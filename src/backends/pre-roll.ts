@@ -1,22 +1,28 @@
 import { BACKEND_PRE_ROLL_MS } from '../core/limits.js'
 import { msToSamples } from '../core/units.js'
 
-/** Silence, or a soft onset, before the first voiced sample that belongs to speech. */
+/**
+ * Duration of audio before the first voiced sample that belongs to speech, in milliseconds. It is silence or a soft
+ * onset.
+ */
 const BEFORE_SPEECH_MS = 200
 
-/** How much audio from before now belongs to speech that was first heard `sinceMs` ago. */
+/**
+ * @returns the duration of stored audio that belongs to speech, in milliseconds, if the first voice of the speech was
+ * `sinceMs` ago
+ */
 export function preRollMs(sinceMs: number, leastMs = BACKEND_PRE_ROLL_MS): number {
   return Math.max(leastMs, sinceMs + BEFORE_SPEECH_MS)
 }
 
 /**
- * A ring of the newest caller audio. VAD reports the start of speech late, so the onset of an utterance is taken from
- * here.
+ * Ring buffer of the newest caller audio. Voice activity detection reports the start of speech late. So the first part
+ * of an utterance is read from this buffer.
  */
 export class PreRoll {
   readonly #rateHz: number
   readonly #lengthSamples: number
-  /** Empty before the first audio: many backends of a list never get any. */
+  /** Allocated when the first audio arrives, because many backends of a list never get audio. */
   #ring = new Int16Array(0)
   #writeAt = 0
   #filled = 0
@@ -26,7 +32,7 @@ export class PreRoll {
     this.#lengthSamples = msToSamples(lengthMs, rateHz)
   }
 
-  /** Copies the samples in; the oldest are overwritten. */
+  /** Copies the samples into the buffer, and overwrites the oldest samples if the buffer is full. */
   push(pcm: Int16Array): void {
     if (this.#ring.length === 0) this.#ring = new Int16Array(this.#lengthSamples)
     const ring = this.#ring
@@ -37,7 +43,10 @@ export class PreRoll {
     this.#filled = Math.min(ring.length, this.#filled + pcm.length)
   }
 
-  /** A copy of the last `ms`, oldest first, or of less if there is less; empties the ring. */
+  /**
+   * Empties the buffer.
+   * @returns a copy of the last `ms` of audio, oldest sample first; the whole content if it is shorter
+   */
   take(ms = Infinity): Int16Array {
     const out = new Int16Array(Math.min(this.#filled, msToSamples(ms, this.#rateHz)))
     let readAt = (this.#writeAt - out.length + this.#ring.length) % this.#ring.length

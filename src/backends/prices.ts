@@ -1,32 +1,35 @@
-import type { CarrierRates, ModelPrice, PriceFile, Prices } from '../agents/file/prices.js'
+import type { CarrierRates, PriceFile, Prices } from '../agents/file/prices.js'
 import type { BackendUsage } from '../call/backend-events.js'
 import { VENDORS } from '../vendors/list.js'
+import type { ModelPrice } from '../vendors/model-price.js'
 import type { ListedPrice } from '../vendors/vendor.js'
 
 /** The currency of `LIST_PRICES`. */
 const LIST_CURRENCY = 'USD'
 
 /**
- * The vendors' public prices by model, in US dollars. A model that is not here, and a unit that a model does not have
- * here, costs an unknown amount.
+ * The vendors' public prices by model, in US dollars. The cost is unknown for a model or a unit that is not listed here.
  */
 export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = Object.fromEntries(
   VENDORS.flatMap(({ prices = {} }) => Object.entries(prices)),
 )
 
-/** The carrier's published charges: the price of the stream is quoted second-hand from its page of prices. */
+/**
+ * Published charges of the carrier. The price of the stream is taken from a text that quotes the carrier's price page.
+ */
 export const CARRIER_RATES: CarrierRates & Pick<ListedPrice, 'source'> = {
   currency: 'KES',
   inboundPerMinute: 0,
   outboundPerMinute: 3,
   streamPerMinute: 0.5,
-  // Its pages say both by the second and by the begun minute.
+  // The carrier's pages contradict each other: one gives a price per second, another a price per begun minute. 60 s is
+  // the higher estimate.
   blockS: 60,
   source: 'https://sautikit.com/pricing',
   readOn: '2026-10-09',
 }
 
-/** A cost, or why it is not known. */
+/** A cost, or the reason why it is not known. */
 type Cost = { readonly amount: number } | { readonly unknown: string }
 
 const MILLION = 1_000_000
@@ -44,8 +47,8 @@ const TOKEN_PRICES = [
 ] as const
 
 /**
- * Cost of `usage` at `price`. A unit that was used, is charged for and has no price makes the cost unknown, never 0.
- * Tokens that the service counts but reports as neither text nor audio are charged as text.
+ * @returns the cost of `usage` at `price`. If a used unit is charged but has no price, the cost is unknown, not 0. All
+ * tokens except audio are charged as text.
  */
 export function costOf(usage: BackendUsage, price: ModelPrice): Cost {
   const byTokens = TOKEN_PRICES.some((name) => price[name] !== undefined)
@@ -66,7 +69,7 @@ export function costOf(usage: BackendUsage, price: ModelPrice): Cost {
   return { unknown: 'what was used has no price' }
 }
 
-/** Every price that is named is 0. */
+/** True if every part of the price is 0. */
 function free(price: ModelPrice): boolean {
   const named = Object.values(price).filter((value) => typeof value === 'number')
   return named.length > 0 && named.every((value) => value === 0)
@@ -87,7 +90,8 @@ function tokenCost(usage: BackendUsage, price: ModelPrice): Cost {
   const audioIn = price.inputAudioPerMillionTokens ?? price.inputPerMillionTokens
   const cachedText = price.cachedPerMillionTokens ?? price.inputPerMillionTokens
   const cachedAudio = price.cachedAudioPerMillionTokens ?? price.cachedPerMillionTokens ?? audioIn
-  // Without a split all tokens are text, as of a language model, where the price knows no other kind.
+  // Some services, such as language models, do not report text and audio tokens separately. If text and audio have one
+  // price, all tokens then count as text.
   const splitIn = inputAudioTokens !== undefined || inputTextTokens !== undefined
   if (inputTokens > 0 && !splitIn && audioIn !== price.inputPerMillionTokens)
     return { unknown: 'the service does not say how many input tokens are audio' }
@@ -127,14 +131,15 @@ function tokenCost(usage: BackendUsage, price: ModelPrice): Cost {
 /** The price list of one call. */
 export interface PriceList {
   readonly currency: string
-  /** Null: this model of this backend has no price. */
+  /** @returns the price; null if this model of this backend has no price */
   readonly priceOf: (backend: string, model: string | null) => ModelPrice | null
 }
 
 /**
- * The agent's own prices before the operator's, and these before the vendors'. Prices in another currency than the
- * first list that is set do not count, because nothing here converts money.
- * @param own  the agent's, then the operator's
+ * Merges the price lists. The agent's own prices are used first, then the operator's prices, then the vendors' prices.
+ * If a list's currency differs from the first list's currency, the list is ignored, because this code does not convert
+ * money.
+ * @param own the agent's prices, then the operator's prices
  */
 export function priceList(own: readonly (Prices | null)[]): PriceList {
   const set = own.filter((prices) => prices !== null)
@@ -154,7 +159,10 @@ export function priceList(own: readonly (Prices | null)[]): PriceList {
   }
 }
 
-/** Value of one unit of `from` in `to`, by the rates of PRICES_FILE; null: there is no rate. */
+/**
+ * @returns the value of one unit of currency `from` in currency `to`, by the rates of PRICES_FILE; null if the file has
+ * no rate
+ */
 export function exchangeRate(prices: PriceFile | null, from: string, to: string): number | null {
   if (from === to) return 1
   if (prices?.exchange === undefined) return null
@@ -164,11 +172,14 @@ export function exchangeRate(prices: PriceFile | null, from: string, to: string)
   return target === undefined || source === undefined ? null : target / source
 }
 
-/** Runs on this machine and sends nothing anywhere. */
+/** Name of the backend that runs on this machine and sends no data to other machines. */
 const EMBEDDED = 'embedded'
 const FREE: ModelPrice = { perMinute: 0 }
 
-/** The row of a model in a list by models. A dated snapshot has the row of its model, unless it has one of its own. */
+/**
+ * Finds the row of a model in a list by model names. For a dated snapshot of a model, the model's row is used, unless
+ * the list has a row for the snapshot.
+ */
 export function ofModel<Row>(rows: Readonly<Record<string, Row>>, model: string): Row | undefined {
   const name = model.replace(/^models\//, '')
   const family = name.replace(/-\d{4}-?\d{2}-?\d{2}$/, '')
@@ -176,8 +187,8 @@ export function ofModel<Row>(rows: Readonly<Record<string, Row>>, model: string)
 }
 
 /**
- * The name under which a service's model is priced: the vendor's list does not hold for a server that only has the
- * vendor's shape, so the model of any other server has its host after it, such as `tts-1@localhost:8000`.
+ * @returns the name of a service's model in the price list. Hosts have different prices, so models on other hosts have
+ * the host after the name: `tts-1@localhost:8000`.
  */
 export function pricedModel(model: string, baseUrl: string): string {
   const { host } = new URL(baseUrl)

@@ -2,14 +2,15 @@ import { withoutNoValues } from '../call/tools/value-fault.js'
 import type { BackendSession, HistoryEntry, ToolLedgerEntry, ToolReply } from './backend.js'
 import { replyText } from './tool-text.js'
 
-/** Characters of conversation history that a new session gets, newest first. */
+/**
+ * Maximum number of characters of conversation history for a new session. If the history is longer, its newest part is
+ * used.
+ */
 const BACKEND_HISTORY_CHARS_MAX = 32 * 1024
 
-/**
- * The gateway's own texts for a model, not for callers; used only where the agent's definition has no text of its own.
- */
+/** Texts of the gateway for a model, not for callers. A text is used only if the agent's file does not have its own. */
 
-/** The text that replaces the empty system text with which a call asks its backend to begin. */
+/** @returns the text that replaces an empty system text, with which the gateway asks the backend to begin */
 export function openingText(session: BackendSession): string {
   if (session.history.length > 0)
     return "The line had a short gap. Go on from the caller's last words; do not greet again."
@@ -18,15 +19,23 @@ export function openingText(session: BackendSession): string {
   return `The caller is on the line now. Greet them with exactly these words, and nothing else: ${session.greeting}`
 }
 
-/** Words of the gateway that the caller heard, for a service to which the agent's words cannot be given as such. */
+/**
+ * Makes a text that contains words which the gateway spoke to the caller. Used if the service does not accept words of
+ * the agent.
+ */
 export function saidText(words: string): string {
   return `You have just said to the caller: ${words}`
 }
 
-/** New instructions, for a service that takes them as a text only. */
+/** Makes a text with new instructions. Used if the service accepts new instructions only as a text. */
 export function newInstructions(instructions: string): string {
   return `From here on these instructions apply: ${instructions}`
 }
+
+/** Text for a model after a tool has reported a new speaking speed, but the voice does not support this speed. */
+export const SPEED_REFUSED =
+  'The voice has refused to change its speed. Tell the caller in a few words that you cannot speak slower or faster. From now ' +
+  'on use shorter sentences, and say one thing at a time.'
 
 const KEYS_PRESSED = 'The caller pressed these keys on the phone: '
 
@@ -34,30 +43,36 @@ export function keysText(keys: string): string {
   return `${KEYS_PRESSED}${keys}`
 }
 
-/** The keys in such a text; null in any other. */
+/** @returns the DTMF digits in a text about pressed keys; null for any other text */
 export function keysIn(text: string): string | null {
   return text.startsWith(KEYS_PRESSED) ? text.slice(KEYS_PRESSED.length) : null
 }
 
-/** The newest items, oldest first, that have at most BACKEND_HISTORY_CHARS_MAX characters together. */
+/** @returns the newest items, oldest first. Together they have at most BACKEND_HISTORY_CHARS_MAX characters */
 function newest<Item>(items: readonly Item[], charsOf: (item: Item) => number): readonly Item[] {
   let chars = 0
   const tooMuch = items.findLastIndex((item) => (chars += charsOf(item)) > BACKEND_HISTORY_CHARS_MAX)
   return items.slice(tooMuch + 1)
 }
 
-/** The newest part of the history. */
+/** @returns the newest part of the history */
 export function recentHistory(history: readonly HistoryEntry[]): readonly HistoryEntry[] {
   return newest(history, ({ text }) => text.length).filter(({ text }) => text !== '')
 }
 
-/** The newest tool calls with results, as a model has them: a value that says nothing is null, as in the first answer. */
+/**
+ * @returns the newest tool calls with results, in the form that a model gets. An empty value becomes null, as in the
+ * tool's first answer.
+ */
 export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLedgerEntry[] {
   const read = ledger.map((entry) => ({ ...entry, result: withoutNoValues(entry.result) }))
   return newest(read, ({ args, ok, result }) => JSON.stringify(args).length + replyText({ ok, value: result }).length)
 }
 
-/** Summary of the call before a takeover, for a session that was connected earlier, such as a standby. */
+/**
+ * Makes a text with the call's words and tool results, for a session that was connected before the takeover, such as a
+ * standby.
+ */
 export function recapText(history: readonly HistoryEntry[], ledger: readonly ToolLedgerEntry[]): string {
   const said = recentHistory(history).map(({ role, text }) => `${role === 'caller' ? 'Caller' : 'You'}: ${text}`)
   const done = recentTools(ledger).map(
@@ -70,7 +85,7 @@ export function recapText(history: readonly HistoryEntry[], ledger: readonly Too
   return lines.join('\n')
 }
 
-/** The result of a tool that an earlier session called. */
+/** Makes a text with a tool's result, if an earlier session called the tool. */
 export function lateToolText(name: string, reply: ToolReply): string {
   return `The tool ${name}, which was called before, has answered: ${replyText(reply)}`
 }

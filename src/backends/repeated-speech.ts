@@ -1,20 +1,27 @@
 import { plainText } from '../call/turns/backchannel.js'
 
-/** A sentence of fewer words is no repetition: `One moment.` may be said twice. */
+/**
+ * Minimum number of words of a repetition that is dropped. The agent may repeat a shorter sentence, such as `One
+ * moment.`
+ */
 const REPEAT_WORDS_MIN = 3
-/** Pieces of speech of one turn that are remembered. */
+/** Maximum number of pieces of speech per turn that are stored for comparison. */
 const PIECES_MAX = 8
-/** The most sound that is held back: before its first word came, and in all. */
+/**
+ * Maximum duration of buffered sound in milliseconds, if the sound's words are not known yet; and maximum duration in
+ * all cases.
+ */
 const WORDLESS_HELD_MS_MAX = 1000
 const HELD_MS_MAX = 8000
 
 /**
- * Finds speech that a model gives again within one turn before it calls another tool ("Let me look that up." twice).
- * A piece of speech is what a service delivers between two boundaries: an item, or all that comes up to a tool call.
+ * Drops repeated speech. A model may say a sentence such as "Let me look that up." again within one turn, before it
+ * calls another tool. A piece of speech is an item of the service, or all speech before a tool call.
  *
- *     (piece) --something was said in this turn--> held --its words differ, or too much is held--> passed on
- *     held    --a tool call follows, and its words are the beginning of an earlier piece--> dropped
- *     held    --the answer ends--> passed on: the last words of an answer are always heard
+ *     (new piece) --the agent has already spoken in this turn--> buffered
+ *     buffered    --the words differ, or the buffer is full--> passed on
+ *     buffered    --a tool call, and the words are the beginning of an earlier piece--> dropped
+ *     buffered --the answer ends--> passed on, because the last words of an answer are always played
  */
 export class RepeatedSpeech {
   readonly #play: (pcm: Int16Array) => void
@@ -23,21 +30,26 @@ export class RepeatedSpeech {
   #holding = false
   #held: Int16Array[] = []
   #heldMs = 0
-  /** Passes on the newest words of the piece, and its end, after its sound. */
+  /**
+   * Callbacks for buffered words and for the end of the piece's sound. They are called after the sound was passed on.
+   */
   #heldWords: (() => void) | null = null
   #heldEnd: (() => void) | null = null
 
-  /** @param play  passes sound on */
+  /** @param play  receives the sound to play */
   constructor(play: (pcm: Int16Array) => void) {
     this.#play = play
   }
 
-  /** The caller said something, or is asked again: everything may be said again. */
+  /**
+   * Forgets earlier speech. Called when the caller spoke or a new answer is requested, because the agent may then
+   * repeat its words.
+   */
   forget(): void {
     this.#said.length = 0
   }
 
-  /** The agent begins another piece. */
+  /** Begins a new piece of the agent's speech. */
   begin(): void {
     this.#words = ''
     this.#drop()
@@ -46,8 +58,8 @@ export class RepeatedSpeech {
   }
 
   /**
-   * @param words  of the piece so far
-   * @param tell  passes them on: now, or with what is held, or not at all
+   * @param words the piece's words so far
+   * @param tell passes the words on. Called now, later together with the buffered sound, or never
    */
   words(words: string, tell: () => void): void {
     this.#words = words
@@ -58,7 +70,7 @@ export class RepeatedSpeech {
     tell()
   }
 
-  /** Sound of the piece; what is held was copied. */
+  /** Plays sound of the piece, or buffers a copy. */
   sound(pcm: Int16Array, ms: number): void {
     if (this.#heldMs + ms > (this.#words === '' ? WORDLESS_HELD_MS_MAX : HELD_MS_MAX)) this.#holding = false
     if (this.#holding) {
@@ -70,13 +82,13 @@ export class RepeatedSpeech {
     this.#play(pcm)
   }
 
-  /** No more sound of the piece follows. */
+  /** Ends the sound of the piece. */
   sounded(tell: () => void): void {
     if (this.#holding) this.#heldEnd = tell
     else tell()
   }
 
-  /** The piece ends. @returns true when it was dropped */
+  /** Ends the piece. @returns true if the piece was dropped */
   end(toolFollows: boolean): boolean {
     const words = plainText(this.#words)
     const long = words.split(' ').length >= REPEAT_WORDS_MIN
@@ -100,7 +112,7 @@ export class RepeatedSpeech {
     this.#heldWords = this.#heldEnd = null
   }
 
-  /** Passes on what is held. What takes it may interrupt. */
+  /** Passes all buffered sound and words on. The receiver may interrupt while this method runs. */
   #passOn(): void {
     if (this.#held.length > 0) for (const pcm of this.#held.splice(0)) this.#play(pcm)
     const [words, end] = [this.#heldWords, this.#heldEnd]

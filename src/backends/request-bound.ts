@@ -1,14 +1,17 @@
-/** Requests to models for one turn of the caller, and in any minute of a call. */
+/** Maximum number of requests to models for one turn of the caller, and for one minute of a call. */
 export const TURN_REQUESTS_MAX = 12
 export const MINUTE_REQUESTS_MAX = 40
 const MINUTE_MS = 60_000
-/** Calls of withheld tools after which an answer has failed: the model may have asked for the first before it knew. */
+/**
+ * Number of tool calls after which an answer fails, if the tools were withheld. The first of them may have been made
+ * before the model knew that the tools are withheld.
+ */
 const WITHHELD_CALLS_MAX = 2
 
-/** The limit that an answer has reached. */
+/** Name of the limit that was reached. */
 export type BoundReached = 'withheld' | 'turn' | 'minute'
 
-/** Counters of a backend whose answers the bound has ended (`RequestBound`). */
+/** Names of the counters that count answers which `RequestBound` has ended, by limit. */
 export const BOUND_COUNTERS: Readonly<Record<BoundReached, string>> = {
   withheld: 'answersBoundedByWithheldTools',
   turn: 'answersBoundedByTurn',
@@ -16,27 +19,31 @@ export const BOUND_COUNTERS: Readonly<Record<BoundReached, string>> = {
 }
 
 /**
- * How often the models of one call may be asked, whatever they do, and whichever backend or delegate asks them. `CallBackend` has
- * the only one.
+ * Limits the number of requests to models in one call. Requests of all the call's backends and delegates count.
+ * `CallBackend` has the only instance.
  *
- *     open --MINUTE_REQUESTS_MAX in a minute, TURN_REQUESTS_MAX in a turn--> reached until the minute, or the turn, is over
- *     open --WITHHELD_CALLS_MAX calls of tools that were withheld--> reached; the answer has failed
+ *     open --MINUTE_REQUESTS_MAX in a minute--> reached: until the minute is over
+ *     open --TURN_REQUESTS_MAX in a turn--> reached: until the turn is over
+ *     open --WITHHELD_CALLS_MAX calls of withheld tools--> reached: the answer has failed
  */
 export class RequestBound {
   /** Times of the newest requests, at most MINUTE_REQUESTS_MAX. */
   readonly #askedAtMs: number[] = []
   #inTurn = 0
-  /** The newest answer that may still know the tools; Infinity: they are offered. */
+  /** Generation of the newest answer that may still use the tools; Infinity while the tools are offered. */
   #knowsTools = Infinity
   #withheldCalls = 0
 
-  /** The caller has said or keyed something. */
+  /** Starts a new turn, because the caller has spoken or pressed keys. */
   turn(): void {
     this.#inTurn = 0
     this.#withheldCalls = 0
   }
 
-  /** A model is to be asked. @returns the limit that forbids it; null: it may be, and is counted */
+  /**
+   * Requests permission to send a request to a model. @returns null if the request is allowed and counted; otherwise
+   * the limit that forbids the request
+   */
   ask(nowMs: number): BoundReached | null {
     while ((this.#askedAtMs[0] ?? nowMs) <= nowMs - MINUTE_MS) this.#askedAtMs.shift()
     if (this.#inTurn >= TURN_REQUESTS_MAX) return 'turn'
@@ -46,13 +53,13 @@ export class RequestBound {
     return null
   }
 
-  /** @param generation  the newest answer, in which calls may still come that were made before */
+  /** @param generation generation of the newest answer, which may still contain tool calls from before the change */
   tools(offered: boolean, generation: number): void {
     this.#knowsTools = offered ? Infinity : generation
     this.#withheldCalls = 0
   }
 
-  /** A model has called a tool. @returns `withheld` where its answer has failed by that */
+  /** Counts a tool call of a model. @returns `withheld` if the answer fails because of this tool call */
   called(generation: number): BoundReached | null {
     if (generation <= this.#knowsTools) return null
     return ++this.#withheldCalls >= WITHHELD_CALLS_MAX ? 'withheld' : null

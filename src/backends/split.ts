@@ -5,24 +5,27 @@ import type { BackendChoice } from '../agents/file/own-backends.js'
 import { resolveBackends } from './registry.js'
 import type { BackendSettings } from './registry.js'
 
-/** A share of an agent's calls, and the backends that serve it. An agent without a split has one share of all calls. */
+/**
+ * Share of an agent's calls, and the backends that serve these calls. If an agent has no split, one share contains all
+ * its calls.
+ */
 export interface BackendShare {
-  /** 0 to 100; the shares of an agent sum to 100. */
+  /** Size of the share in percent. The sizes of an agent's shares sum to 100. */
   readonly percent: number
-  /** The agent's file says `auto`. */
+  /** True if the agent's file has `auto` for this share. */
   readonly auto: boolean
-  /** Resolved names in the order in which they are tried, one or more. */
+  /** Resolved names of backends in order of use; at least one. */
   readonly names: readonly string[]
 }
 
-/** All calls on these backends. @param names  resolved, one or more */
+/** Makes one share with all calls. @param names resolved names, at least one */
 export function allCallsOn(...names: readonly string[]): readonly BackendShare[] {
   return [{ percent: 100, auto: false, names }]
 }
 
 /**
- * The shares of an agent with these settings.
- * @param offline  the agent has an `offline:` block
+ * Resolves the shares of an agent with these settings.
+ * @param offline true if the agent has an `offline:` block
  * @throws GatewayError as `resolveBackends`
  */
 export function resolveShares(
@@ -39,31 +42,32 @@ export function resolveShares(
   }))
 }
 
-/** Every backend that an agent's calls may use, once. */
+/** @returns every backend that an agent's calls may use, without duplicates */
 export function namesIn(shares: readonly BackendShare[]): readonly string[] {
   return [...new Set(shares.flatMap(({ names }) => names))]
 }
 
 /**
- * The share that serves a call. It follows from the SID alone, so another worker or node that goes on with the call
- * chooses the same one.
+ * Chooses the share that serves a call. The choice depends only on the SID, so each worker or node that continues the
+ * call chooses the same share.
  */
 export function shareOf(shares: readonly BackendShare[], callSid: string): BackendShare {
   const at = placeOf(callSid)
   let below = 0
   const served = shares.filter(({ percent }) => percent > 0)
   const found = served.find(({ percent }) => at < (below += percent))
-  return found ?? (served.at(-1) as BackendShare) // the percents sum to 100 only as exactly as floats do
+  return found ?? (served.at(-1) as BackendShare) // rounding errors may make the sum of percentages slightly less than 100
 }
 
-/** Where a text comes to lie from 0 up to 100, the same in all processes. */
+/** Maps a text to a number from 0 up to 100. The number is the same in all processes. */
 export function placeOf(text: string): number {
   return (createHash('sha256').update(text).digest().readUInt32BE(0) / 2 ** 32) * 100
 }
 
 /**
- * True if calls of this share are heard by the offline recogniser from the start. The embedded backend behind `auto`
- * gets it when it takes over: most calls never need its memory. */
+ * True if the offline recogniser gets the audio of this share's calls from the start. With `auto`, the recogniser
+ * starts only at a takeover, because most calls never need it.
+ */
 export function usesRecogniser({ auto, names }: BackendShare): boolean {
   return (auto ? names.slice(0, 1) : names).includes('embedded')
 }

@@ -1,16 +1,22 @@
-/** Texts that a recogniser was given before it heard anything. Some return them for sound without words. */
+/**
+ * Context texts that a recogniser gets in advance, before the audio. Some recognisers return such a text for sound
+ * without words.
+ */
 export interface Told {
-  /** A prompt, or what the calls are about. */
+  /** Prompt for the recogniser, or a text about the subject of the calls. */
   readonly text?: string
-  /** Words and names to expect. */
+  /** Words and names that callers are likely to say. */
   readonly terms?: readonly string[]
 }
 
-/** This number of words of a prompt in a row, or all of a shorter one, are the prompt and not the caller; the same holds for terms. */
+/**
+ * Minimum number of consecutive prompt words with which a text counts as the prompt, not as speech. It is `enough`, or
+ * the length of a shorter prompt, but at least `least`. `TOLD_TERMS` counts terms instead of words.
+ */
 const TOLD_WORDS = { least: 3, enough: 5 }
 const TOLD_TERMS = { least: 3, enough: 4 }
 
-/** True if a recogniser returns the context that it was given, instead of words that it heard. */
+/** True if a recogniser returned its context instead of recognised words. */
 export function isTold(text: string, { text: about = '', terms = [] }: Told): boolean {
   const words = plainWords(text)
   if (words.length === 0) return false
@@ -21,7 +27,7 @@ export function isTold(text: string, { text: about = '', terms = [] }: Told): bo
     joined: readonly string[],
   ): boolean => {
     const needed = Math.max(least, Math.min(enough, from.length))
-    // Again and again, from any of them on.
+    // The returned text may begin anywhere in the prompt, and may repeat the prompt.
     return from.some((_, start) => {
       let at = 0
       let count = 0
@@ -36,7 +42,7 @@ export function isTold(text: string, { text: about = '', terms = [] }: Told): bo
   return spoken(told, TOLD_WORDS, words) || spoken(terms, TOLD_TERMS, words)
 }
 
-/** Words in lower case, without what stands between them. */
+/** Words of a text in lower case, without spaces and punctuation. */
 export function plainWords(text: string): string[] {
   return text
     .toLowerCase()

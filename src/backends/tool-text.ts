@@ -4,20 +4,20 @@ import type { ToolReply } from './backend.js'
 
 type ToolArguments = Readonly<Record<string, unknown>>
 
-/** Arguments of a tool call as a model wrote them. */
+/** Arguments that a model wrote for a tool call. */
 export interface ParsedArguments {
-  /** A number that a double cannot hold is its text (`exactJson`). */
+  /** Arguments by name. A number that a double cannot represent is kept as text (`exactJson`). */
   readonly args: ToolArguments
-  /** Their fault, in words that the model can use. */
+  /** Fault in the arguments, as a text for the model. */
   readonly invalid?: string
-  /** They were not a plain JSON object, but certainly meant one. */
+  /** True if the text was not a plain JSON object, but could be read as an object. */
   readonly mended?: true
 }
 
-/** JSON text inside JSON text, inside JSON text. */
+/** Maximum depth of JSON text inside JSON text. */
 const NESTED_TEXTS_MAX = 2
 
-/** Parses arguments that came as text. For a tool without arguments models send an empty text. */
+/** Parses arguments that came as text. For a tool without arguments, models send an empty text. */
 export function parseArguments(text: string): ParsedArguments {
   if (text.trim() === '') return { args: {} }
   if (text.length > BACKEND_TOOL_TEXT_CHARS_MAX) return { args: {}, invalid: 'The arguments are too long.' }
@@ -26,14 +26,14 @@ export function parseArguments(text: string): ParsedArguments {
     const parsed = objectArguments(exactJson(bare))
     return bare === text || parsed.invalid !== undefined ? parsed : { ...parsed, mended: true }
   } catch {
-    // The parser's message quotes the text, which may hold a caller's words.
+    // The parser's message is not used, because it quotes the text, which may contain a caller's words.
     return { args: {}, invalid: 'The arguments are not valid JSON. Call the tool again with a JSON object.' }
   }
 }
 
 /**
- * The certain meaning of a value: the JSON text in a text, fenced or not; the one object of a list; no arguments for an
- * empty list.
+ * Unwraps a value that a model wrapped. Such a value is JSON inside a text, with or without a code fence, or a list
+ * with one object. An empty list means that there are no arguments.
  * @throws SyntaxError for a text that is not JSON
  */
 function unnested(value: unknown): unknown {
@@ -44,7 +44,7 @@ function unnested(value: unknown): unknown {
   return inner[0] ?? {}
 }
 
-/** Arguments that came as a parsed value. */
+/** Checks arguments that the service sent as a value, not as text. */
 export function objectArguments(value: unknown): ParsedArguments {
   if (value === undefined || value === null) return { args: {} }
   try {
@@ -52,18 +52,21 @@ export function objectArguments(value: unknown): ParsedArguments {
     if (typeof inner === 'object' && inner !== null && !Array.isArray(inner))
       return { args: inner as ToolArguments, ...(inner === value ? {} : { mended: true as const }) }
   } catch {
-    // refused below
+    // The value is refused below.
   }
   return { args: {}, invalid: 'The arguments must be a JSON object. Call the tool again with one.' }
 }
 
-/** A tool's result as text for a model: JSON, cut at BACKEND_TOOL_TEXT_CHARS_MAX characters. */
+/**
+ * Converts a tool's result to a text for a model. The text is JSON, shortened to BACKEND_TOOL_TEXT_CHARS_MAX
+ * characters.
+ */
 export function replyText(reply: ToolReply): string {
   let text: string | undefined
   try {
     text = JSON.stringify(reply.ok ? reply.value : (reply.value ?? { error: 'The tool failed.' }))
   } catch {
-    // A cycle or a BigInt.
+    // The value contains a cycle or a BigInt.
     text = '{"error":"The answer of the tool cannot be written as JSON."}'
   }
   if (text === undefined) return 'null'

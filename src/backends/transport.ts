@@ -1,17 +1,17 @@
 /**
- * Parts for a custom backend of a service behind a WebSocket: `import { VendorConnection } from 'mkondo/transport'`. Each piece
- * can be used without the others; docs/OWN-BACKEND.md puts them together, and examples/own-backend is a whole backend made of
+ * Parts for a custom backend of a service behind a WebSocket: `import { VendorConnection } from 'mkondo/transport'`. Each
+ * part can be used alone. docs/OWN-BACKEND.md puts them together, and examples/own-backend is a whole backend made of
  * them.
  *
- * - **Connection**: `VendorConnection` is its life (deadlines, ready, one `closed`), `vendorFault` and
- *   `httpFault` name what went wrong, `vendorText` makes a service's words safe to show.
- * - **Input buffer**: `CallerUplink` collects the caller's frames into messages, keeps the audio from before the start of
- *   speech was known (`preRollMs`), and messages that cannot be sent yet. `messageLength` says how long a message is.
- * - **Audio codec**: `Base64Audio` decodes audio that comes as base64 in JSON, `MessageReader` reads such messages without
- *   parsing the audio.
- * - **Tools and texts**: `objectArguments`, `parseArguments` and `replyText` check a model's texts and write the gateway's
- *   replies; `KeyEntry` makes one entry of pressed keys; `openingText`, `keysText`, `saidText` and `recapText` are the gateway's
- *   own words for a model.
+ * - **Connection**: `VendorConnection` keeps the deadlines and emits `ready` and one `closed`. `vendorFault` and
+ *   `httpFault` make faults. `vendorText` makes a service's words safe to show.
+ * - **Input buffer**: `CallerUplink` collects the caller's frames into messages. It keeps the audio before the start of
+ *   speech (`preRollMs`), and messages that cannot be sent yet. `messageLength` gives the length of a message.
+ * - **Audio codec**: `Base64Audio` decodes audio in base64 from JSON. `MessageReader` reads such messages without parsing
+ *   the audio.
+ * - **Tools and texts**: `objectArguments`, `parseArguments` and `replyText` check a model's texts and write the
+ * gateway's replies. `KeyEntry` joins pressed keys to one entry. `openingText`, `keysText`, `saidText` and `recapText`
+ *   are the gateway's own words for a model.
  */
 export { VendorConnection } from './transport/vendor-connection.js'
 export type { VendorConnectionOptions } from './transport/vendor-connection.js'

@@ -2,94 +2,99 @@ import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
 
 /**
- * Answers that an agent may expect: a word or two, a number that may be whole, one that is not yet (or has not begun),
- * or anything.
+ * Kinds of answer that the agent expects next. `yes-no`: yes or no. `digits`: the digits so far may be complete.
+ * `more-digits`: the digits so far are not complete. `open`: any answer.
  */
 export const CALLER_EXPECTATIONS = ['yes-no', 'digits', 'more-digits', 'open'] as const
 export type CallerExpectation = (typeof CALLER_EXPECTATIONS)[number]
 
 /**
- * Usage of a service since its last report. The token counts are the service's own; a detail that it does not report is
- * absent, never 0, because the price depends on it. A service that uses several models (a delegate, a recogniser, a
- * voice) reports each in an event of its own, with its `model`.
+ * Usage of one model since the last report, as counted by the service. A figure that the service does not report is
+ * absent, because the value 0 would falsify the price.
  */
 export const usageSchemaOf = (figure: z.ZodNumber) =>
   z.object({
-    /** All input tokens: text, audio and images, cached ones too. */
+    /** All input tokens: text, audio and images, including cached tokens. */
     inputTokens: figure,
-    /** With the tokens of the model's reasoning, which are text. */
+    /** All output tokens, including the text tokens of the model's reasoning. */
     outputTokens: figure,
-    /** Caller audio sent. */
+    /** Duration of the caller audio that was sent, in milliseconds. */
     audioInMs: figure,
-    /** Agent audio received. */
+    /** Duration of the agent audio that was received, in milliseconds. */
     audioOutMs: figure,
-    /** The model whose figures these are; absent: the one that the backend is set to. */
+    /** Name of the model that these figures belong to; absent for the backend's configured model. */
     model: z.string().exactOptional(),
-    /** Text among the input tokens, cached ones too. */
+    /** Text tokens among the input tokens, including cached tokens. */
     inputTextTokens: figure.exactOptional(),
-    /** Audio among the input tokens, cached ones too. */
+    /** Audio tokens among the input tokens, including cached tokens. */
     inputAudioTokens: figure.exactOptional(),
-    /** Input tokens from the service's cache, text and audio: a part of `inputTokens`. */
+    /** Input tokens (text and audio) that the service read from its cache. `inputTokens` includes these tokens. */
     inputCachedTokens: figure.exactOptional(),
-    /** Audio among `inputCachedTokens`. */
+    /** Audio tokens among `inputCachedTokens`. */
     inputCachedAudioTokens: figure.exactOptional(),
-    /** Text that was written to the service's cache, where that is charged for: a part of `inputTokens`. */
+    /**
+     * Text tokens written to the service's cache, if the service charges for them. `inputTokens` includes these tokens.
+     */
     inputCacheWriteTokens: figure.exactOptional(),
     outputTextTokens: figure.exactOptional(),
     outputAudioTokens: figure.exactOptional(),
-    /** Time that the service charges for: of the connected session, or of the audio that it transcribed. */
+    /** Time that the service charges for, in seconds: the duration of the session, or of the transcribed audio. */
     sessionSeconds: figure.exactOptional(),
-    /** Characters of the text that was synthesised, of services that charge for them. */
+    /** Characters of synthesised text, if the service charges for characters. */
     speechCharacters: figure.exactOptional(),
   })
 export type BackendUsage = DocumentOf<ReturnType<typeof usageSchemaOf>>
 
 /**
- * Events from a backend to the call. The types are in this pure layer because the session decides by them;
- * `src/backends/backend.ts` is the contract that uses them.
- *
- * Every event that belongs to a response carries the response's `generation`: a number that the backend raises
- * with each response it starts. The session drops all events of a generation that it has interrupted, however late they
- * come.
+ * Events from a backend to the call. The events are defined in this layer, because the session uses them for its
+ * decisions; `src/backends/backend.ts` imports them. Each response has a number, its `generation`, which is in all
+ * events of the response. By this number the session recognises and drops late events of an interrupted response.
  */
 export const backendEventSchema = z
   .discriminatedUnion('type', [
-    /** Ready for audio; exactly once. */
+    /** The backend is ready for audio. Sent exactly once. */
     z.object({ type: z.literal('ready') }),
-    /** The backend began to answer. */
+    /** The backend began a response. */
     z.object({ type: z.literal('turn-start'), generation: z.number() }),
-    /** The last sample of `itemId` was delivered. */
+    /** The backend has delivered the last audio sample of `itemId`. */
     z.object({ type: z.literal('audio-done'), generation: z.number(), itemId: z.string() }),
     z.object({
       type: z.literal('turn-done'),
       generation: z.number(),
       status: z.enum(['completed', 'cancelled', 'failed']),
       reason: z.string().exactOptional(),
-      /** The service ended the answer early: at its longest, or because a filter refused the rest. */
+      /**
+       * Reason why the service ended the answer early. Either the answer reached the length limit, or a filter refused
+       * the rest of the answer.
+       */
       cut: z.enum(['length', 'filter']).exactOptional(),
+      /** Silence that was removed from the start of the response, in milliseconds; absent if none was removed. */
+      silentMs: z.number().exactOptional(),
     }),
-    /** From the backend's own VAD (only with `capabilities.serverVad`). */
+    /** The backend's own VAD detected speech. Only with `capabilities.serverVad`. */
     z.object({ type: z.literal('speech-started') }),
     z.object({ type: z.literal('speech-stopped') }),
     /**
-     * More words of the current speech were recognised; the transcript follows when the speech ends. Sent each time the
-     * number of words grows. A backend that sends partial transcripts does not need it.
+     * More words of the current speech were recognised; their transcript follows when the speech ends. Backends that
+     * send partial transcripts may omit this event.
      */
     z.object({ type: z.literal('understood') }),
+    /** The backend could not interpret the caller's last words. It asks the caller to repeat them, or gives up. */
+    z.object({ type: z.literal('not-understood') }),
     /**
-     * The caller's most likely answer now; it decides which pause ends the turn. Valid until the next such event. `keys`: from a
-     * backend that takes keys without a model, so that it alone in the call also gets secret keys.
+     * Kind of answer that the agent expects from now on; it determines which pause ends the caller's turn. `keys`: only
+     * from a dialogue without a model, which may receive secret digits too. `secret`: the next digits are secret.
      */
     z.object({
       type: z.literal('expects'),
       what: z.enum(CALLER_EXPECTATIONS),
       keys: z.enum(['open', 'secret']).exactOptional(),
     }),
-    /** The backend cancelled its own response because the caller spoke. */
+    /** The backend cancelled its own response because the caller began to speak. */
     z.object({ type: z.literal('interrupted'), generation: z.number() }),
     /**
-     * Words. `final` false may be followed by a longer text of the same item. Caller and agent entries are not
-     * ordered relative to each other.
+     * Transcript of the caller or of the agent. If `final` is false, a longer text of the same item may follow. The
+     * order between caller entries and agent entries is not defined.
      */
     z.object({
       type: z.literal('transcript'),
@@ -98,14 +103,19 @@ export const backendEventSchema = z
       final: z.boolean(),
       itemId: z.string(),
       generation: z.number(),
-      /** The caller's final words in parts, each in one language, from recognisers that detect it. */
+      /**
+       * Final words of the caller, divided into parts of one language each. Sent by recognisers that detect the
+       * language.
+       */
       languages: z.array(z.object({ text: z.string(), language: z.string() })).exactOptional(),
     }),
     /**
-     * Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. `quiet`:
-     * the model says nothing when it gets the result, unless the tool failed. `background`: it asks in advance, and speaks
-     * of the result when the caller wants to know. `spent`: from the gateway, because the budget of the call is used up; it is
-     * carried out as soon as the agent may speak.
+     * Tool call of the model. The call answers each `callId` exactly once, with `toolResult`.
+     * - `invalid`: description of the error in the arguments.
+     * - `quiet`: the model speaks about the result only if the tool failed.
+     * - `background`: the model called the tool in advance, and speaks about the result only if the caller asks for it.
+     * - `spent`: the gateway made this tool call because the phone call's budget is used up. The tool runs as soon as
+     *   the agent may speak.
      */
     z.object({
       type: z.literal('tool-call'),
@@ -119,7 +129,10 @@ export const backendEventSchema = z
       spent: z.literal(true).exactOptional(),
     }),
     z.object({ type: z.literal('tool-cancel'), callIds: z.array(z.string()) }),
-    /** `backend`: which of several backends used it; absent: the one that answers. */
+    /**
+     * Usage of a service. `backend`: name of the backend that caused the usage; absent if the answering backend caused
+     * it.
+     */
     z.object({ type: z.literal('usage'), usage: usageSchemaOf(z.number()), backend: z.string().exactOptional() }),
     z.object({
       type: z.literal('error'),
@@ -134,23 +147,23 @@ export const backendEventSchema = z
         'overrun',
         'internal',
       ]),
-      /** For an operator. It holds no API key, no phone number and no word of a caller. */
+      /** Message for an operator. It does not contain API keys, phone numbers or words of a caller. */
       message: z.string(),
-      /** The session cannot be used any more. */
+      /** True if the session cannot be used any more. */
       fatal: z.boolean(),
-      /** Another attempt, without a change, may succeed. */
+      /** True if the same request may succeed when it is repeated. */
       retryable: z.boolean(),
     }),
-    /** The service will end the session in `inMs`; the gateway prepares a replacement. */
+    /** The service will end the session in `inMs` milliseconds; the gateway prepares a replacement. */
     z.object({ type: z.literal('expiring'), inMs: z.number() }),
     /**
-     * Another backend, or another session of the same backend (`reason` rotation), answers from here on, `gapMs` after
-     * the previous one was lost. It has the history of the call and the input that had no answer yet.
+     * From now on another backend answers. It has received the history and the input that is still unanswered. For a
+     * rotation, it is a new session of the same backend. `gapMs`: time since the earlier session was lost.
      */
     z.object({ type: z.literal('failover'), from: z.string(), to: z.string(), gapMs: z.number(), reason: z.string() }),
-    /** Failover takes long, so the caller should hear a filler. */
+    /** The failover is slow, so the caller should hear a filler. */
     z.object({ type: z.literal('holding') }),
-    /** Exactly once, as the last event. */
+    /** The backend is closed. Sent exactly once, as the last event. */
     z.object({ type: z.literal('closed'), code: z.number(), reason: z.string(), clean: z.boolean() }),
   ])
   .meta({ id: 'backend-event' })
@@ -158,8 +171,8 @@ export type BackendEvent = DocumentOf<typeof backendEventSchema>
 export type BackendErrorCode = Extract<BackendEvent, { type: 'error' }>['code']
 
 /**
- * Who waits for the result of a tool call: the model, which then speaks (`now`); the model, if it failed (`failure`);
- * nobody yet (`later`): the model speaks of it when the caller wants to know.
+ * Condition on which the model speaks about a tool's result. `now`: it speaks at once. `failure`: it speaks at once if
+ * the tool failed. `later`: it speaks when the caller asks for the result.
  */
 export type ToolWait = 'now' | 'failure' | 'later'
 
@@ -167,7 +180,7 @@ export function waitOf(call: { readonly quiet?: true; readonly background?: true
   return call.background === true ? 'later' : call.quiet === true ? 'failure' : 'now'
 }
 
-/** The model must speak now that the result is there. */
+/** True if the model must speak now because the result has arrived. */
 export function asksForAnswer(wait: ToolWait, ok: boolean): boolean {
   return wait === 'now' || (wait === 'failure' && !ok)
 }

@@ -13,33 +13,36 @@ import type { RequestName, Requests } from './requests.js'
 import { Stream } from './resources/stream.js'
 import { noUsage, type UsageSums } from './usage.js'
 
-/** Outputs of a session that wait to be drained; beyond it marks and checkpoint notices are dropped. */
+/** Maximum number of outputs that wait to be drained. Above this number, marks and checkpoint notices are dropped. */
 export const CALL_OUTPUTS_QUEUED_MAX = 256
 
-/** The core of a call: its clock and deadlines, its outputs, its log, and the facts and requests of its parts. */
+/** Core of a call: its clock and deadlines, its outputs, its log, and the facts and requests that features exchange. */
 export abstract class CallCore {
-  /** Events so far; each entry was an output. */
+  /** Log of all events so far. Each of its entries was also sent as an output. */
   readonly log: CallLog
   readonly usage: UsageSums
   readonly counters = {
-    /** Chunks of audio of a dead response, dropped. */
+    /** Number of audio chunks that were dropped, because their response had been cancelled. */
     lateAudioDropped: 0,
-    /** Transcripts and tool calls of a dead response, dropped. */
+    /** Number of transcripts and tool calls that were dropped, because their response had been cancelled. */
     lateEventsDropped: 0,
-    /** Tool calls answered without running: unknown, invalid, too many, or made before in this turn. */
+    /**
+     * Tool calls that were refused and did not run, because of an unknown tool, invalid arguments, too many calls, or a
+     * repetition in this turn.
+     */
     toolCallsRefused: 0,
-    /** Results that came after their call was cancelled, timed out or answered. */
+    /** Tool results that arrived after the tool call was cancelled, timed out or answered. */
     toolResultsLate: 0,
     silencePrompts: 0,
-    /** Times that the caller's segment was ended because nobody understood it. */
+    /** Number of segments of caller sound that were ended because no words were recognised in them. */
     notUnderstood: 0,
-    /** Times that the agent began to wait because the caller had put us on hold. */
+    /** Number of times that the caller put the agent on hold and the agent began to wait. */
     putOnHold: 0,
-    /** Short sounds over the agent that were taken for listening. */
+    /** Number of short sounds over the agent that counted as backchannels. */
     backchannels: 0,
-    /** Times that the caller asked for a moment, and got no answer. */
+    /** Number of times that the caller asked for a moment and therefore was not answered. */
     askedToWait: 0,
-    /** Marks and checkpoint notices that nobody drained in time. */
+    /** Number of marks and checkpoint notices that were dropped, because the outputs were not drained in time. */
     outputsDropped: 0,
   }
   readonly options: CallSessionOptions
@@ -47,22 +50,28 @@ export abstract class CallCore {
   readonly playout: PlayoutView
   readonly deadlines = new Deadlines(DEADLINE_NAMES)
   readonly stream: Stream
-  /** The previous worker's checkpoint; null for a new call. */
+  /** Checkpoint of the previous worker; null for a new call. */
   readonly resume: CallCheckpoint | null
-  /** Null unless the call goes on with a new stream. */
+  /** The new stream on which the call continues; null if the call did not lose its stream. */
   readonly newStream: NewStream | null
-  /** When the stream of a call that goes on here was opened, on the clock of the inputs; of a new call when it was announced. */
+  /**
+   * Time zero of the call, on the clock of the inputs: the time of its webhook. If a previous worker opened the stream,
+   * time zero is the time of that opening.
+   */
   readonly zeroMs: number
-  /** The features of the call. An input goes to the first that takes it, a fact to each, in this order. */
+  /**
+   * Features of the call, in the order in which they receive inputs and facts. An input goes only to the first feature
+   * that takes it.
+   */
   abstract readonly features: CallFeatures
   #nowMs: number
-  /** Outputs from `#outputsHead` on wait to be drained. */
+  /** Outputs; entries from index `#outputsHead` on wait to be drained. */
   readonly #outputs: CallOutput[] = []
   #outputsHead = 0
-  /** The state differs from the last checkpoint; at most one notice per input. */
+  /** True if the state differs from the last checkpoint. At most one checkpoint notice is sent per input. */
   #checkpointDue = false
 
-  /** @param resume  state of the same call from its previous worker */
+  /** @param resume  state of this call from its previous worker */
   constructor(options: CallSessionOptions, playout: PlayoutView, resume: SessionResume | undefined) {
     const checkpoint = resume?.checkpoint ?? null
     this.options = options
@@ -78,23 +87,26 @@ export abstract class CallCore {
     this.stream = new Stream(checkpoint?.gapMs ?? 0)
   }
 
-  /** Every feature that hears such facts has acted on it when this returns. */
+  /**
+   * Sends a fact to every feature that listens for it. When this method returns, all these features have acted on the
+   * fact.
+   */
   tell(fact: Fact): void {
     this.features.hear(fact)
   }
 
-  /** Asks the one owner of a request. */
+  /** Sends a request to the feature that owns it. */
   ask<Name extends RequestName>(name: Name, ...args: Parameters<Requests[Name]>): ReturnType<Requests[Name]> {
     const owner = this.features.owner(name)
     return (owner[name] as (...all: Parameters<Requests[Name]>) => ReturnType<Requests[Name]>)(...args)
   }
 
-  /** Time of the newest input. */
+  /** Time of the newest input, in milliseconds. */
   get nowMs(): number {
     return this.#nowMs
   }
 
-  /** The time of an input; it never goes back. */
+  /** Sets the clock to the time of an input. The clock never goes back. */
   clockTo(nowMs: number): void {
     this.#nowMs = Math.max(nowMs, this.#nowMs)
   }
@@ -108,7 +120,10 @@ export abstract class CallCore {
     return this.#nowMs - this.streamZeroMs
   }
 
-  /** When the queue is full, only informative outputs are dropped, never actions. */
+  /**
+   * Queues an output. When the queue is full, an output that only informs is dropped. An output that requests an action
+   * is never dropped.
+   */
   out(output: CallOutput): void {
     if (output.type === 'backend-text')
       this.tell({ type: 'model-given', text: output.text, ofCaller: output.role === 'caller' })
@@ -129,7 +144,7 @@ export abstract class CallCore {
     return output
   }
 
-  /** The state that a takeover needs has changed. */
+  /** Notes a change of the state that a takeover needs. */
   changed(): void {
     this.#checkpointDue = true
   }
@@ -144,7 +159,7 @@ export abstract class CallCore {
     this.out(detail === undefined ? { type: 'mark', name } : { type: 'mark', name, detail })
   }
 
-  /** Appends to the call log and emits the entry. */
+  /** Appends an entry to the call log and emits the entry. */
   record(entry: CallLogEntry): void {
     this.log.append(entry)
     this.out({ type: 'log', entry })

@@ -1,27 +1,33 @@
-/** The states of a call, as an operator reads them. */
+/** States of a call, as an operator sees them. */
 export type CallState =
   'waiting' | 'connecting' | 'live' | 'escalating' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
 
-/** States in which the agent does not converse with the caller; `handed-over`: another agent was promised, and the last words are heard. */
+/**
+ * States in which the agent does not converse with the caller. `handed-over`: the call was promised to another agent,
+ * and the caller hears this agent's last words.
+ */
 export type Interruption = Exclude<CallState, 'waiting' | 'live'> | 'handed-over'
 
-/** In the conversation with this agent only. */
+/** Value of `endsIn` for a deadline that runs only while this agent converses with the caller. */
 const CONVERSATION = ['connecting', 'closing', 'handed-over', 'bridged', 'closed', 'ended'] as const
-/** It does not run while a human is tried either. */
+/** Value of `endsIn` for a deadline that also ends when the gateway tries to reach a human. */
 const ANSWERS = [...CONVERSATION, 'escalating', 'holding'] as const
-/** It runs until a human has the call, or the stream is closed. */
+/** Value of `endsIn` for a deadline that runs until a human has the call or the stream is closed. */
 const CALL = ['bridged', 'closed', 'ended'] as const
 
 interface DeadlineRow {
-  /** Entering one of these ends the deadline. */
+  /** States that end this deadline when the call enters them. */
   readonly endsIn: readonly Interruption[]
-  /** It is suspended in place of ended, and its rest runs when the conversation continues. */
+  /**
+   * If true, the states in `endsIn` suspend the deadline instead of ending it. The remaining time starts to run again
+   * when the conversation continues.
+   */
   readonly returns?: true
 }
 
 /**
- * Every deadline of a call, with the states that end or suspend it. Each is set and cleared by its owner alone. Of two that are due
- * at the same time the first in this list comes first.
+ * Every deadline of a call, with the states that end or suspend it. Only a deadline's owner sets it. If two deadlines
+ * have the same time, the first in this list fires first.
  */
 export const DEADLINES = {
   'backend-ready': { endsIn: [...CONVERSATION, 'escalating'] },
@@ -66,7 +72,7 @@ export const DEADLINE_NAMES = Object.keys(DEADLINES) as DeadlineName[]
 
 const endedBy = (by: Interruption): readonly DeadlineName[] =>
   DEADLINE_NAMES.filter((name) => (DEADLINES[name].endsIn as readonly Interruption[]).includes(by))
-/** The deadlines that each state ends or suspends. */
+/** Deadlines that each state ends or suspends. */
 export const ENDED_BY: Readonly<Record<Interruption, readonly DeadlineName[]>> = {
   connecting: endedBy('connecting'),
   escalating: endedBy('escalating'),
@@ -78,7 +84,7 @@ export const ENDED_BY: Readonly<Record<Interruption, readonly DeadlineName[]>> =
   'handed-over': endedBy('handed-over'),
 }
 
-/** Longest wait for our speech to be heard before the call goes on. */
+/** Maximum time that the call waits until the caller has heard the gateway's speech, in milliseconds. */
 export const WORDS_HEARD_MS_MAX = 20_000
-/** Interval at which an agreed end, or a handover, checks again whether the agent is quiet. */
+/** Interval, in milliseconds, at which an agreed end or a handover checks again whether the agent is silent. */
 export const QUIET_POLL_MS = 100

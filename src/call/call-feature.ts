@@ -6,35 +6,41 @@ import { UNANSWERED } from './requests.js'
 import type { RequestName, Requests } from './requests.js'
 
 /**
- * One subject of a call beside frames, turns, barge-in and playout, which are turn-taking's (`TurnTaking`): when it acts by itself,
- * the facts that it hears, the requests that it answers, and its part of the checkpoint. It knows no other feature.
+ * Handles one subject of a call, for example the end of the call. It has deadlines, facts, requests and a part of the
+ * checkpoint. Features do not depend on each other. For turn-taking see `TurnTaking`.
  */
 export interface CallFeature {
-  /** Requests that this feature owns; it has a method of each one's name. */
+  /** Names of the requests that this feature owns. The feature has a method of the same name for each request. */
   readonly answers?: readonly RequestName[]
-  /** A deadline is over; each is one feature's, or turn-taking's. A method and no table, which each call would have a copy of. */
+  /**
+   * Acts on a deadline that has passed. Each deadline belongs to one feature or to turn-taking. One method needs less
+   * memory than a table of handlers in each call.
+   */
   due?(name: DeadlineName): void
-  /** The caller waits for it, or answers it: silence is no reason for a prompt. */
+  /**
+   * True while the caller waits for this feature or answers its question. During this time silence does not lead to a
+   * prompt.
+   */
   readonly busy?: boolean
-  /** Takes an input. @returns true: no other feature gets it */
+  /** Takes an input. @returns true if no other feature may get the input */
   input?(input: CallInput): boolean
-  /** Facts that it hears. */
+  /** Types of the facts that this feature receives. */
   readonly hears?: readonly Fact['type'][]
-  /** Something happened in the call: one of `hears`. */
+  /** Acts on a fact of a type in `hears`. */
   hear?(fact: Fact): void
-  /** The caller has heard the last sample of an item, or its rest was cut or cannot be said. */
+  /** Acts when an item has ended, because the caller has heard its last sample or the rest cannot be heard. */
   itemOver?(itemId: string, over: 'heard' | 'cut'): void
-  /** An input was taken and is settled. */
+  /** Acts after an input was taken and processed completely. */
   settled?(input: CallInput): void
-  /** After each change of the call. */
+  /** Acts after each change of the call. */
   afterwards?(): void
-  /** Its part of the state that a takeover needs. */
+  /** Returns this feature's part of the state that a takeover needs. */
   checkpoint?(): Partial<CallCheckpoint>
 }
 
 /**
- * Which features of a list take what, as indices in their order. Most facts and inputs are of few features, and all calls with the
- * same features share it.
+ * Indexes of features: for each method, each fact and each request, the features that take part. Calls with equal lists
+ * of features share one object.
  */
 class Routes {
   readonly input: readonly number[]
@@ -75,12 +81,12 @@ class Routes {
 const NONE: readonly number[] = []
 const routesOf = new WeakMap<readonly string[], Routes>()
 
-/** The features of a call, in order. */
+/** Features of a call, in the order in which they receive inputs and facts. */
 export class CallFeatures {
   readonly #all: readonly CallFeature[]
   readonly #routes: Routes
 
-  /** @param names  of the features; calls with the same list have the same features */
+  /** @param names  names of the features; calls with equal lists of names have equal features */
   constructor(names: readonly string[], all: readonly CallFeature[]) {
     this.#all = all
     let routes = routesOf.get(names)
@@ -91,7 +97,7 @@ export class CallFeatures {
     this.#routes = routes
   }
 
-  /** Gives an input to the first that takes it. @returns false: none does */
+  /** Passes an input to the first feature that takes it. @returns false if no feature takes it */
   input(input: CallInput): boolean {
     return this.#routes.input.some((index) => this.#all[index]?.input?.(input))
   }
@@ -116,17 +122,17 @@ export class CallFeatures {
     for (const index of this.#routes.afterwards) this.#all[index]?.afterwards?.()
   }
 
-  /** Each feature's part of the state that a takeover needs. */
+  /** Returns each feature's part of the state that a takeover needs. */
   checkpoint(): (Partial<CallCheckpoint> | undefined)[] {
     return this.#routes.checkpoint.map((index) => this.#all[index]?.checkpoint?.())
   }
 
-  /** The caller waits for one of them, or answers it. */
+  /** True if the caller waits for a feature, or answers the question of a feature. */
   get busy(): boolean {
     return this.#routes.busy.some((index) => this.#all[index]?.busy === true)
   }
 
-  /** The one owner of a request. */
+  /** Returns the feature that owns a request. */
   owner(name: RequestName): Requests {
     const index = this.#routes.owner(name)
     // A feature has a method for each request in `answers`.

@@ -21,14 +21,14 @@ import { Stages } from './stages.js'
 import { Transcript } from './spoken/transcript.js'
 import { ANNOUNCEMENT, TurnTaking } from './turns/turn-taking.js'
 
-/** The kernel of a call: the core, the owners of what only one part of a call may hold, turn-taking, and the features. */
+/** Kernel of a call: the core, the resources, turn-taking, and the features. */
 export class CallKernel extends CallCore {
   readonly callerSpeech: CallerSpeech
   readonly agentSpeech = new AgentSpeech()
   readonly transcript: Transcript
-  /** Speech that the caller still waits for from the previous worker. */
+  /** Speech of the previous worker that the caller has not heard yet. */
   readonly owed: OwedAnswer
-  // Only one part of the call may hold each at a time.
+  // Resources of the call. At most one feature at a time holds each resource.
   readonly line: Line
   readonly floor: Floor
   readonly input: Input
@@ -36,17 +36,18 @@ export class CallKernel extends CallCore {
   readonly model: Model
   readonly effects: Effects
   readonly wait: Wait
-  /** Who is on the line, and what is proven. */
+  /** Person on the line, and the identity that this person has proved. */
   readonly person: Person
-  /** The stages of the call; null: it has none. */
+  /** The stages of the call; null without stages. */
   readonly stages: Stages | null
-  /** Who speaks. */
+  /** Turn-taking between caller and agent. */
   readonly talk: TurnTaking
   readonly features: CallFeatures
 
   /**
-   * @param resume      state of the same call from its previous worker: the session continues and does not greet again
-   * @param turnDecider in place of the one that the options ask for
+   * @param resume  state of this call from its previous worker. With this state the session continues and does not
+   * greet again
+   * @param turnDecider  replaces the turn decider of the options
    */
   constructor(
     options: CallSessionOptions,
@@ -85,7 +86,7 @@ export class CallKernel extends CallCore {
     super.out(output)
   }
 
-  /** The words of a phrase in the call's language, with what is known of the caller; empty where there is none. */
+  /** Returns a phrase in the call's language, with the caller's values in it; '' if the phrase is absent. */
   text(phrase: LocalizedText | null | undefined): string {
     return phrase == null ? '' : withCaller(textIn(phrase, this.language.now), this.person.values)
   }
@@ -94,7 +95,7 @@ export class CallKernel extends CallCore {
     return this.text(this.options.goodbyeText)
   }
 
-  /** The call is in another language now: the voice follows. */
+  /** Acts on a change of the call's language. The voice changes too. */
   languageChanged(): void {
     this.mark('language', this.language.now)
     this.out({ type: 'language', language: this.language.now })
@@ -109,7 +110,10 @@ export class CallKernel extends CallCore {
   }
 }
 
-/** With the stream the speech was lost that waited in shared memory or was on its way. */
+/**
+ * Returns the speech that the caller has not heard yet. If the stream was lost, the result includes waiting speech in
+ * shared memory, and speech that was already sent.
+ */
 function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream | null): OwedAnswer {
   if (newStream === null || owed !== 'nothing') return owed
   return openTranscript.some(({ role }) => role === 'agent') ? 'rest-of-answer' : 'nothing'
@@ -133,7 +137,7 @@ function stagesOf(core: CallCore): Stages | null {
   )
 }
 
-/** The backend is expected to answer this. */
+/** True if this output asks the backend for an answer. */
 function asksBackend(output: CallOutput): boolean {
   switch (output.type) {
     case 'backend-speech-end':

@@ -10,7 +10,7 @@ import type {
 } from './documents/record.js'
 import type { LoggedToolCall, CallLogEntry, CallLogRecords } from './documents/log-entry.js'
 
-/** Turns and barge-ins of one call that are kept in its record, each. */
+/** Maximum number of entries of each kind in one call's record: turns, barge-ins, stage moves, facts, handovers. */
 const CALL_RECORDS_MAX = 1000
 
 export type ToolCallEnd = LoggedToolCall['end']
@@ -27,8 +27,8 @@ const NOTHING_DROPPED = {
 }
 
 /**
- * Events of a call, in order and bounded. The session keeps one log and emits each entry as an output. The main thread
- * builds another log from these outputs; the live view and the call record read that one.
+ * Events of a call, in order. Each kind of event has a limit. The session emits each entry; the main thread builds the
+ * live view and the record from these entries.
  */
 export class CallLog implements CallLogRecords {
   readonly transcript: TranscriptEntry[]
@@ -41,7 +41,7 @@ export class CallLog implements CallLogRecords {
   readonly handovers: HandoverRecord[]
   readonly dropped: Record<keyof CallLogRecords['dropped'], number>
 
-  /** @param before  the log of the call's previous worker */
+  /** @param before  log of the call's previous worker */
   constructor(before?: CallLogRecords) {
     this.transcript = [...(before?.transcript ?? [])]
     this.toolCalls = [...(before?.toolCalls ?? [])]
@@ -95,7 +95,7 @@ export class CallLog implements CallLogRecords {
     return this.turns.filter((turn) => turn.answerMs !== null).length
   }
 
-  /** A copy. */
+  /** Returns a copy of the records. */
   records(): CallLogRecords {
     return {
       transcript: [...this.transcript],
@@ -111,7 +111,7 @@ export class CallLog implements CallLogRecords {
   }
 }
 
-/** @returns how many entries were dropped */
+/** @returns the number of entries that were dropped */
 function keep<T>(list: T[], entry: T, max: number): number {
   list.push(entry)
   if (list.length <= max) return 0

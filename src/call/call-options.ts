@@ -17,31 +17,34 @@ import { phraseSchema, spokenSchema as spoken } from './spoken/localized-text.js
 import { stageOptionsSchema } from './stage-definition.js'
 
 const escalationSchema = z.object({
-  /** Said before the stream is closed or held; null for nothing. */
+  /** Spoken before the stream is closed or put on hold; null to say nothing. */
   announceText: phraseSchema.nullable(),
-  /** Said when no human could be reached. */
+  /** Spoken when no human could be reached. */
   failedText: phraseSchema,
-  /** Said instead outside of opening hours. */
+  /** Spoken in place of `failedText` outside of opening hours. */
   closedText: phraseSchema,
-  /** Said before a stream is closed on a carrier that may leave the caller in silence. */
+  /** Spoken before the stream is closed, if the carrier may then leave the caller in silence. */
   silentLineText: phraseSchema,
-  /** Null: no call backs. */
+  /** Offer of a call back; null if the agent does not offer call backs. */
   callback: z
     .object({
-      /** Asked after the words that nobody could be reached; the DTMF digit 1 means yes. */
+      /** Question after the message that no human could be reached. The DTMF digit 1 means yes. */
       offerText: phraseSchema,
-      /** Said after the digit 1. */
+      /** Spoken after the digit 1. */
       confirmedText: phraseSchema,
-      /** Said after the digit 1 where the call back is refused. */
+      /** Spoken after the digit 1 if the call back is refused. */
       refusedText: phraseSchema.default(''),
-      /** The number that the caller calls from may be called. */
+      /** True if the gateway may call the caller's number. */
       numberKnown: z.boolean(),
     })
     .nullable(),
   afterFailure: z.enum(['continue', 'goodbye']),
-  /** The escalation machine must answer within this, or it counts as failed. */
+  /**
+   * Time limit for each answer of the escalation machine, in milliseconds. Without an answer in time the escalation
+   * fails.
+   */
   stepTimeoutMs: z.number(),
-  /** A held stream without a human counts as failed after this. */
+  /** Time limit for a stream on hold, in milliseconds. If no human has joined in time, the escalation fails. */
   holdTimeoutMs: z.number(),
 })
 
@@ -52,118 +55,170 @@ export const refusalSchema = z.strictObject({
     .min(1000)
     .max(10_000)
     .default(2500)
-    .describe('How long a no is waited for, after the text was heard and before the conversation begins.'),
+    .describe(
+      'Time in ms after the text in which the caller may refuse, before the conversation begins. The gateway waits until a caller who speaks in this time has finished.',
+    ),
   text: spoken
     .default({ en: 'All right, nothing of this call is kept.', sw: 'Sawa, hatutahifadhi chochote cha simu hii.' })
-    .describe('Said to a no.'),
+    .describe('Spoken after a refusal.'),
 })
 
 /**
- * The settings of one call session. Plain data without functions, because it crosses threads and a journal keeps it for
- * replay.
+ * Settings of one call session. They are plain data without functions, because they are sent between threads and stored
+ * in a journal for replay.
  */
 export const sessionOptionsSchema = z
   .object({
     callSid: z.string(),
     agent: z.string(),
-    /** Tags of the languages that the agent speaks; the call begins in the first. */
+    /** Tags of the agent's languages; the call begins in the first. */
     languages: z.array(z.string()).default([]),
     /** Monotonic time of the webhook that announced the call: time zero of the timeline. */
     preparedAtMs: z.number(),
-    /** Calendar time minus monotonic time, so that `nowMs + wallOffsetMs` is what `Date.now()` would return. */
+    /** Calendar time minus monotonic time, in milliseconds: `nowMs + wallOffsetMs` is the value of `Date.now()`. */
     wallOffsetMs: z.number(),
-    /** The backend detects the caller's speech itself (`capabilities.serverVad`). */
+    /** True if the backend itself detects the caller's speech (`capabilities.serverVad`). */
     serverVad: z.boolean(),
-    /** The service stops its answer when it detects speech (`capabilities.serverInterrupts`); otherwise the gateway decides. */
+    /**
+     * True if the service stops its answer when it detects speech (`capabilities.serverInterrupts`). If false, the
+     * gateway decides.
+     */
     serverInterrupts: z.boolean(),
-    /** The backend uses the played duration of an interrupted item (`capabilities.truncate`). */
+    /** True if the backend uses the played duration of an interrupted item (`capabilities.truncate`). */
     truncate: z.boolean(),
-    /** The backend can be given speech that may not be meant for it (`capabilities.weighsSpeech`). */
+    /** True if the backend accepts speech that may not be meant for it (`capabilities.weighsSpeech`). */
     weighsSpeech: z.boolean(),
     /**
-     * Names of the agent's tools; any other name is answered with an error. The gateway's built-in tools need no entry.
+     * Names of the agent's tools. A call of any other tool is answered with an error. Built-in tools of the gateway are
+     * not listed.
      */
     toolNames: z.array(z.string()),
     /** Values that `collect_digits` can ask a caller for. */
     collections: z.array(collectionSchema).default([]),
-    /** Tools whose answers may come later, by name. */
+    /** Tools whose results may arrive later, by name. */
     waits: z
       .record(
         z.string(),
         z.object({
-          /** Said when the wait begins; absent: the model says it. */
+          /** Spoken when the wait begins; absent if the model announces the wait. */
           say: phraseSchema.exactOptional(),
-          /** Said while it goes on, after `everyMs` of quiet. */
+          /** Spoken during the wait, after each `everyMs` of silence. */
           still: phraseSchema,
           everyMs: z.number(),
-          /** Said when nothing came in time; absent: the model says it. */
+          /** Spoken when no result has arrived in time; absent if the model itself informs the caller. */
           onTimeout: phraseSchema.exactOptional(),
         }),
       )
       .default({}),
     /**
-     * Names of the agent's tools that have an effect, and what the gateway says of them. Null: a call that was recorded by a
-     * build without it, whose effects are cut off by the end of the call.
+     * Names of the agent's tools with an effect, and the gateway's words about these effects. Null in calls of earlier
+     * builds: the end of such a call cuts off running effects.
      */
     effects: z
-      .object({ tools: z.array(z.string()), said: inSession(afterEffectSchema.shape) })
+      .object({
+        tools: z.array(z.string()),
+        /**
+         * Tools that change something, including tools that may safely run twice. Absent in journals of earlier builds.
+         */
+        changes: z.array(z.string()).exactOptional(),
+        said: inSession(afterEffectSchema.shape),
+      })
       .nullable()
       .default(null),
-    /** Spoken by the gateway when the backend does not greet in time. Null: the agent's file leaves the words to the model. */
+    /**
+     * The gateway's greeting, used if the backend does not greet in time. Null if the agent's file leaves the greeting
+     * to the model.
+     */
     greeting: phraseSchema.nullable(),
-    /** Sent to the backend once with a request for a response, when the stream is open and the backend is ready: it greets. */
+    /** Text sent once to the backend when stream and backend are ready. It requests a response: the greeting. */
     kickOffText: z.string(),
-    /** Sent to the backend of a taken-over call when the caller still waits for an answer or for the rest of one. */
+    /**
+     * Text sent to the new backend of a taken-over call if the caller still waits for an answer or for the rest of an
+     * answer.
+     */
     resumeText: z.string(),
-    /** Said when a call goes on with a new stream, because the one before was lost with its node. */
+    /** Spoken when a call continues on a new stream because its node and its old stream were lost. */
     cutOffText: phraseSchema.default(''),
-    /** Time from the opened stream until a backend that is not ready counts as dead. */
+    /**
+     * Time limit for the backend to become ready, in milliseconds after the stream opened. A backend that is not ready
+     * in this time counts as dead.
+     */
     backendReadyTimeoutMs: z.number(),
-    /** Time limit for the first sound of an answer; two missing answers in a row mean a dead backend. */
+    /**
+     * Time limit for the first sound of an answer, in milliseconds. After two late answers in a row the backend counts
+     * as dead.
+     */
     answerTimeoutMs: z.number(),
-    /** Said when a response failed; after RESPONSES_FAILED_MAX failures in a row the backend counts as dead. */
+    /** Spoken when a response failed. After RESPONSES_FAILED_MAX failures in a row the backend counts as dead. */
     responseFailedText: phraseSchema,
-    /** Phrase for the caller when the backend is dead. */
+    /** Spoken when the backend is dead. */
     apologyText: phraseSchema,
-    /** `escalate` falls back to hanging up when no escalation is set. */
+    /** Behaviour when the backend is dead. If the agent cannot escalate, `escalate` has the same effect as `hangup`. */
     onBackendFailure: z.enum(['escalate', 'hangup']),
     goodbyeText: phraseSchema,
     speech: speechOptionsSchema,
     bargeIn: bargeInOptionsSchema,
     silence: silenceOptionsSchema,
-    /** Behaviour after the caller has said that this is all, and the agent has answered; null: none. */
+    /**
+     * Behaviour when the caller has said that they do not need anything else. It begins after the agent's answer to
+     * these words. Null without a special behaviour.
+     */
     closing: inSession(closingSchema.shape).nullable().exactOptional(),
-    /** Null: sound without words is asked about again and again, and then the call ends. */
+    /**
+     * Limits of a wait on hold. If null, the agent does not wait on hold. Instead, the gateway asks several times about
+     * the sound without words, and then ends the call.
+     */
     putOnHold: z.object({ afterMs: z.number(), maxMs: z.number() }).nullable(),
     duration: z.object({ maxMs: z.number(), text: phraseSchema }),
     filler: fillerOptionsSchema,
-    /** How long a caller waits before the agent's waiting sound begins; absent: it has none. */
+    /**
+     * Time that the caller waits before the agent's waiting sound begins, in milliseconds; absent if the agent does not
+     * have a waiting sound.
+     */
     waitingSoundAfterMs: z.number().exactOptional(),
-    /** A tool call without a result by then is answered with an error; the tool runner's own limit is shorter. */
+    /**
+     * Time limit of a tool call, in milliseconds. After this time the model gets an error as the result. The tool
+     * runner's own limit is shorter.
+     */
     toolLimitMs: z.number(),
-    /** When the session escalates by itself; null: never. Needs `escalation`. */
+    /**
+     * Conditions on which the session itself escalates the call; null without conditions. Conditions require
+     * `escalation`.
+     */
     rules: inSession(rulesSchema.shape).nullable(),
-    /** Claims that the agent may make; null: nothing is judged. */
+    /** Claims that the agent may make; null if claims are not audited. */
     claims: claimOptionsSchema.nullable().default(null),
-    /** How callers are known before the greeting; null: they are not. */
+    /** Look-up of callers before the greeting; null if callers are not looked up. */
     caller: callerOptionsSchema.nullable().default(null),
-    /** The stages of the call and what can be known in it; null: one conversation without stages. */
+    /** Stages of the call and the facts that can become known; null if the agent does not use stages. */
     stages: stageOptionsSchema.nullable().default(null),
-    /** Agents to whom the model may hand the call over, with when. */
+    /** Agents to which the model may hand over the call, each with the reason for such a handover. */
     handoverTo: z.record(z.string(), z.string()).default({}),
-    /** Set for a call that we placed: nothing is said until the input `amd-result` says who took it. */
+    /**
+     * Settings of answering-machine detection, for a call that the gateway placed. The agent is silent until the input
+     * `amd-result` reports whether a person answered.
+     */
     amd: amdOptionsSchema.nullable(),
-    /** The gateway has placed the call. Absent in journals of earlier builds, whose calls might do what only placed ones may. */
+    /**
+     * True if the gateway placed the call. Absent in journals of earlier builds: all their calls have the permissions
+     * of a placed call.
+     */
     placed: z.boolean().exactOptional(),
-    /** The call only takes a message. Absent in journals of earlier builds. */
+    /** True if the call only takes a message. Absent in journals of earlier builds. */
     messagesOnly: z.boolean().exactOptional(),
-    /** The agent may press keys (`send_digits`). */
+    /** True if the agent may send DTMF digits (`send_digits`). */
     sendsDigits: z.boolean().default(false),
-    /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
+    /**
+     * Announcement of the recording, spoken before all other speech, without interruption; null without an
+     * announcement.
+     */
     consentText: phraseSchema.nullable(),
-    /** Then the caller may say no: how long that is waited for, and what is said to it. Null: nothing is waited for. */
+    /**
+     * Time after the announcement in which the caller may refuse, and the answer to a refusal. Null if the agent does
+     * not wait for a refusal.
+     */
     refusal: inSession(refusalSchema.shape).nullable().default(null),
-    /** Null: this agent cannot escalate to a human. */
+    /** Settings of escalation; null if this agent cannot escalate to a human. */
     escalation: escalationSchema.nullable(),
   })
   .meta({ id: 'options' })
@@ -177,47 +232,48 @@ const limitsSchema = z.strictObject({
     .min(30)
     .max(7200)
     .default(30 * 60)
-    .describe('Maximum duration of a call; after a handover, of the part that this agent has.'),
+    .describe('Maximum duration of a call in seconds; after a handover, of the part with this agent.'),
   maxDurationText: spoken
     .default({
       en: 'We have reached the time limit of this call. Goodbye.',
       sw: 'Muda wa simu hii umekwisha. Kwaheri.',
     })
-    .describe('Spoken at the end of that time, before the gateway hangs up.'),
+    .describe('Spoken when this duration is reached, before the gateway hangs up.'),
 })
 
-/** Keys of an agent's file that become options of a session. */
+/** Sections of an agent's file that become options of a session. */
 export const callSections = z.strictObject({
-  turn: turnSchema.prefault({}),
-  silence: silenceSchema.prefault({}),
+  turn: turnSchema.prefault({}).describe("End of the caller's turn (docs/VAD.md)."),
+  silence: silenceSchema.prefault({}).describe('Prompts while both sides are silent.'),
   closing: closingSchema
     .prefault({})
     .nullable()
     .describe(
-      'A caller who says that this is all ("that\'s all, thank you", "hayo tu, asante") is answered once, then the call ends. null: only the model ends it.',
+      'Ends the call after a caller says that this is all ("that\'s all, thank you", "hayo tu, asante") and the agent has answered. null: only the model ends the call.',
     ),
   putOnHold: putOnHoldSchema
     .nullable()
     .prefault({})
-    .describe('Behaviour while the caller has put the agent on hold. null: it asks repeatedly.'),
-  limits: limitsSchema.prefault({}),
-  bargeIn: bargeInSchema.prefault({}),
-  fillers: fillersSchema.prefault({}),
+    .describe('Behaviour while the caller has put the agent on hold. null: the agent keeps prompting the caller.'),
+  limits: limitsSchema.prefault({}).describe('Maximum duration of a call.'),
+  bargeIn: bargeInSchema.prefault({}).describe('How callers interrupt the agent (docs/VAD.md).'),
+  fillers: fillersSchema.prefault({}).describe('Phrases for a caller who waits for an answer.'),
   afterEffect: afterEffectSchema.prefault({}),
   goodbye: spoken
     .default({ en: 'Thank you for calling. Goodbye.', sw: 'Asante kwa kupiga simu. Kwaheri.' })
     .describe('Spoken before the gateway ends a call.'),
   tryAgain: spoken
     .default({ en: 'Sorry, could you say that again?', sw: 'Samahani, unaweza kurudia?' })
-    .describe('Spoken when an answer failed.'),
+    .describe('Spoken if an answer failed.'),
   apology: spoken
     .default({ en: 'I am sorry, I have a technical problem.', sw: 'Samahani, nina tatizo la kiufundi.' })
-    .describe('Spoken when a backend fails during a call and none replaces it.'),
+    .describe('Spoken if a backend fails during a call and no other backend takes over.'),
 })
 
-/** The options of a session that these keys become. */
+/** Returns the session options that are made from these sections. */
 export function sectionOptions(sections: z.output<typeof callSections>) {
-  const { waitWords, ...pauses } = sections.turn
+  // The agent's loader reads the file that `learned` names, and adds the model of this file to the options.
+  const { waitWords, learned: _, ...pauses } = sections.turn
   const { onsetMs, doubtfulOnsetMs, ...bargeIn } = sections.bargeIn
   const { phrases, ...filler } = sections.fillers
   const { silence, closing, putOnHold, limits } = sections
@@ -227,7 +283,9 @@ export function sectionOptions(sections: z.output<typeof callSections>) {
     goodbyeText: sections.goodbye,
     speech: {
       ...{ onsetMs, doubtfulOnsetMs, ...pauses },
-      realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
+      learned: null,
+      // the shortest "no" in the test corpus has 180-220 ms of voice; bursts of comfort noise are shorter
+      realSpeechMs: 200,
     },
     bargeIn: {
       ...bargeIn,
@@ -252,9 +310,11 @@ export const DEFAULT_CALL_OPTIONS = {
   kickOffText: '',
   resumeText: "The line had a short gap. Go on from the caller's last words; do not greet again.",
   cutOffText: 'I am sorry, we were cut off. I am still here.',
-  // Two webhook-to-socket times and one slow TLS connect; past this the caller has heard nothing for too long.
+  // This time is enough for two webhooks with their sockets and one slow TLS connection. Callers do not accept a longer
+  // silence.
   backendReadyTimeoutMs: 4000,
-  // Slow models answer a long context within 4 s at the 99th percentile; three times that is dead.
+  // Slow models answer a long context within 4 s at the 99th percentile. A model that needs three times as long counts
+  // as dead.
   answerTimeoutMs: 12_000,
   onBackendFailure: 'escalate',
   ...sectionOptions(callSections.parse({ silence: { firstPrompt: FIRST_PROMPT } })),
@@ -272,7 +332,7 @@ export const DEFAULT_CALL_OPTIONS = {
   escalation: null,
 } as const satisfies Partial<CallSessionOptions>
 
-/** Defaults for an agent with an escalation. */
+/** Defaults for an agent with escalation. */
 export const DEFAULT_ESCALATION_OPTIONS = {
   announceText: 'I am connecting you to a colleague. Please hold.',
   failedText: 'I am sorry, no colleague is free right now.',
@@ -280,6 +340,7 @@ export const DEFAULT_ESCALATION_OPTIONS = {
   silentLineText: 'If the line stays silent, please hang up and call us again.',
   callback: null,
   afterFailure: 'continue',
-  stepTimeoutMs: 5000, // the machine answers in one thread hop; callers accept about 5 s without a word
-  holdTimeoutMs: 60_000, // two numbers that ring for 30 s each
+  // the escalation machine answers after one message between threads; callers accept about 5 s of silence
+  stepTimeoutMs: 5000,
+  holdTimeoutMs: 60_000, // time to call two phone numbers for 30 s each
 } as const satisfies EscalationOptions

@@ -40,36 +40,40 @@ import type { Person } from './resources/person.js'
 import type { Stages } from './stages.js'
 import type { UsageSums } from './usage.js'
 
-/** Waiting speech beyond this is not in the shared ring, so it is lost when the worker dies. */
+/**
+ * Duration of the agent's speech that the shared ring holds, in milliseconds. If the worker dies, waiting speech
+ * outside this ring is lost.
+ */
 const SURVIVING_SPEECH_MS = 2000
-/** Frame in place of the caller's audio while the caller enters secret digits. */
+/** Frame that replaces the caller's audio while the caller enters secret digits. */
 const UNHEARD = plainFrame(false)
 
 /**
- * Makes all decisions of one call: inputs with their time go in, outputs come out. It has no sockets, timers, clocks or
- * logs, so the same inputs give the same outputs. A journal relies on this.
+ * Makes all decisions of one call. Inputs with their times go in; outputs come out. This class does not use sockets,
+ * timers, clocks or logs, so equal inputs give equal outputs. Replay of a journal depends on this.
  *
  *     waiting    --stream-opened-->                          connecting   (after a lost stream the gateway says that the
  *                                                                         line was cut off)
  *     connecting --backend ready-->                          live         (the backend gets its kick-off text)
- *     connecting, live --no greeting of the backend in time--> the same   (the gateway greets)
- *     connecting --not ready in time-->                      escalating | closing   with an apology
- *     live       --backend died, answers nothing-->          escalating | closing   with an apology
+ *     connecting, live --no greeting of the backend in time--> unchanged  (the gateway greets)
+ *     connecting --backend not ready in time-->              escalating | closing   with an apology
+ *     live       --backend died or does not answer-->        escalating | closing   with an apology
  *     live       --escalate_to_human, operator, rule-->      escalating   see `EscalationSide`
  *     live       --end_call, silence, duration, operator-->  closing      see `Ending`
  *     (any)      --carrier completed, end now-->             closed
  *     (any)      --stream-closed-->                          ended
  *
- * Clock, deadlines and outputs are in `CallCore`, frames, turns, barge-in and playout in `TurnTaking`; what else a call can be about
- * is a feature each.
+ * `CallCore` has clock, deadlines and outputs. `TurnTaking` has frames, turns, barge-in and playout. Each other subject
+ * of a call is a feature.
  */
 export class CallSession {
   readonly #call: CallKernel
 
   /**
-   * @param resume      state of the same call from its previous worker: the session continues and does not greet again
-   * @param turnDecider in place of the one that the options ask for
-   * @param without     features that this call lacks: what is asked of them has the answer of `UNANSWERED`
+   * @param resume  state of this call from its previous worker. With this state the session continues and does not
+   * greet again
+   * @param turnDecider  replaces the turn decider of the options
+   * @param without  features that this session does not have; `UNANSWERED` answers their requests
    * @defaultValue none
    */
   constructor(
@@ -88,7 +92,7 @@ export class CallSession {
     this.#call = new CallKernel(options, playout, featuresOf, resume, turnDecider)
   }
 
-  /** Events so far; each entry was an output. */
+  /** Log of all events so far. Each of its entries was also sent as an output. */
   get log(): CallLog {
     return this.#call.log
   }
@@ -101,17 +105,22 @@ export class CallSession {
     return this.#call.counters
   }
 
+  /** Number of sounds that lowered the agent's volume, but were not classified before the agent was stopped. */
+  get ducksUndecided(): number {
+    return this.#call.talk.bargeIn.ducksUndecided
+  }
+
   /** Data of the caller. */
   get caller(): Pick<Person, 'open' | 'values' | 'earlier'> {
     return this.#call.person
   }
 
-  /** Who is rung back has not said yet that they want to go on. */
+  /** True in a call back until the person confirms the wish to continue. */
   get asksToGoOn(): boolean {
     return this.#call.person.unconfirmed !== null
   }
 
-  /** The stages of the call; null: it has none. */
+  /** The stages of the call; null without stages. */
   get stages(): Stages | null {
     return this.#call.stages
   }
@@ -120,36 +129,63 @@ export class CallSession {
     return this.#call.line.state
   }
 
-  /** Nobody but a tool may have what the caller enters or says now. */
+  /** True if only a tool may receive the caller's digits and words now. */
   get private(): boolean {
     return this.#call.keypad.private
   }
 
   /**
-   * A key as the input `dtmf` may have it: SECRET_DIGIT for a digit that nobody but a tool may have. Null for none at all: the
-   * echo of an own tone, which would count as one of these.
+   * Returns the digit for the input `dtmf`. A digit that only a tool may receive becomes SECRET_DIGIT. An echo of a
+   * tone that the gateway sent becomes null.
    */
   keyOf(digit: string): string | null {
     if (!this.#call.keypad.isPrivate(digit) || !/^\d$/.test(digit)) return digit
     return this.#call.keypad.isEcho(digit) ? null : SECRET_DIGIT
   }
 
-  /** Keys sound that nobody is to read, or their echo may still come. */
+  /** True while secret DTMF tones sound, or while their echo may still arrive. */
   get secretTones(): boolean {
     return this.#call.keypad.isEcho(SECRET_DIGIT)
   }
 
-  /** Nobody but a tool may have keys that the caller presses now. */
+  /** True if only a tool may receive the digits that the caller presses now. */
   get privateKeys(): boolean {
     return this.#call.keypad.isPrivate()
   }
 
-  /** From the opened stream to the first agent sound; null before that sound. */
+  /** True while a turn of the caller is open. */
+  get callerSpeaks(): boolean {
+    return this.#call.callerSpeech.speaking
+  }
+
+  /** Time at which the caller's open turn ends if no more voice follows. */
+  get turnEndsAtMs(): number {
+    return this.#call.callerSpeech.endsAtMs
+  }
+
+  /**
+   * True while the session counts voiced or unvoiced frames. It counts during a sound over the agent, hold music, or
+   * ignored sound.
+   */
+  get countsFrames(): boolean {
+    const { bargeIn, unrecognised, putOnHold } = this.#call.talk
+    return bargeIn.undecided || unrecognised.ignoring || putOnHold.suspected
+  }
+
+  /** True while the call waits for an answer of the model, the end of a tool, or a DTMF digit. */
+  get awaits(): boolean {
+    const { agentSpeech, wait, effects, keypad } = this.#call
+    return agentSpeech.responding !== null || wait.answerDue || effects.running > 0 || keypad.grants.holder !== null
+  }
+
+  /**
+   * Time from the opening of the stream to the first agent sound, in milliseconds; null before the first agent sound.
+   */
   get greetingMs(): number | null {
     return this.#call.talk.greetingMs
   }
 
-  /** Tag of the language that the call is in. */
+  /** Tag of the call's current language. */
   get language(): string {
     return this.#call.language.now
   }
@@ -163,7 +199,7 @@ export class CallSession {
     return this.#call.streamZeroMs
   }
 
-  /** How long the stream has been open, or was open in total; all streams of the call together. */
+  /** Total time for which the call had an open stream, in milliseconds, over all streams of the call. */
   streamMs(nowMs: number): number {
     const { stream, newStream } = this.#call
     if (stream.openedAtMs === null) return newStream?.streamMs ?? 0
@@ -171,8 +207,8 @@ export class CallSession {
   }
 
   /**
-   * Who the caller is, once a tool has established it; goes into the escalation packet.
-   * @param withheld  as in a journal; null: the session has the values itself
+   * Sets the caller's identity after a tool has verified it. The escalation packet includes it.
+   * @param withheld  withheld data of the caller, read from a journal; null if the session itself has this data
    */
   setIdentity(identity: Readonly<Record<string, unknown>>, withheld: Withheld | null = null): void {
     this.#call.person.identify(identity, withheld)
@@ -182,8 +218,8 @@ export class CallSession {
   }
 
   /**
-   * Takes one input and runs what is due at `nowMs`. Then drain `pollOutput()` until null. It does not throw because of
-   * what the backend, the carrier or a tool did.
+   * Takes one input and processes everything that is due at `nowMs`. After this method, call `pollOutput()` until it
+   * returns null. Faults of backend, carrier or tools do not throw.
    */
   handle(input: CallInput, nowMs: number): void {
     const call = this.#call
@@ -195,7 +231,7 @@ export class CallSession {
   }
 
   /**
-   * One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes.
+   * Takes one 20 ms frame of the caller; `nowMs` is the time of its last sample. Allocates only if something changes.
    */
   callerFrame(heard: CallerFrame, nowMs: number): void {
     const call = this.#call
@@ -205,7 +241,10 @@ export class CallSession {
     if (call.talk.callerFrame(frame, nowMs)) this.#afterwards()
   }
 
-  /** True if audio of that item may be played. False: it belongs to a dead response; drop it. */
+  /**
+   * True if audio of this item may be played. False if the audio's response was cancelled; the audio must then be
+   * dropped.
+   */
   acceptAudio(itemId: string, generation: number, nowMs: number): boolean {
     const call = this.#call
     const known = call.agentSpeech.item(itemId)
@@ -224,11 +263,16 @@ export class CallSession {
     return true
   }
 
+  /** True if the response with this number may be played. */
+  wantsResponse(generation: number): boolean {
+    return this.#call.line.streaming && this.#call.agentSpeech.isWanted(generation)
+  }
+
   pollOutput(): CallOutput | null {
     return this.#call.takeOutput()
   }
 
-  /** Latest time to call `handle({ type: 'timer' })`; null when no deadline is set. */
+  /** Latest time for the next `handle({ type: 'timer' })`; null if no deadline is set. */
   nextWake(): Wake | null {
     return this.#call.deadlines.next()
   }
@@ -237,7 +281,7 @@ export class CallSession {
     const call = this.#call
     const itemId = call.playout.currentItem(call.nowMs)
     const parts = call.features.checkpoint()
-    // Each key has one writer; the schema of the checkpoint proves in tests that none is missing.
+    // Each property is written in one place. A test compares the properties with the checkpoint's schema.
     return Object.assign(
       {
         version: CALL_CHECKPOINT_VERSION,
@@ -276,7 +320,7 @@ export class CallSession {
   }
 
   #afterwards(): void {
-    // Each pass clears a deadline; the bound only guards against one that is set in the past.
+    // Each pass clears one deadline. The limit matters only if a handler sets a deadline in the past.
     for (let passes = 0; passes < 2 * DEADLINE_NAMES.length; passes++) {
       const due = this.#call.deadlines.takeDue(this.#call.nowMs)
       if (due === null) break
@@ -301,8 +345,14 @@ function checkpointState(state: CallState): CallCheckpoint['state'] {
 }
 
 /**
- * Every feature. A key is nobody's if it is the echo of our own; else it goes to an open question of consent, an entry of digits, the
- * offer of a call back, a person who is rung back, and then to the backend. Claims are judged before a stage changes.
+ * Every feature, in the order in which features receive an input. The echo of a digit that the gateway sent is dropped.
+ * The first active feature of this list takes any other digit:
+ * - the time in which the caller may refuse the recording
+ * - an entry of digits
+ * - an offer of a call back
+ * - a confirmation by a person who is called back
+ *
+ * Without an active feature, the backend receives the digit. Claims are audited before a stage changes.
  */
 const FEATURES = {
   'sent-digits': (call) => new SentDigits(call),

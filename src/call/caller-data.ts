@@ -1,48 +1,48 @@
 import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
 
-/** Name under which facts and stages read what is known of the caller: `caller.tier`. No tool may have it. */
+/** Prefix of the caller's data in facts and stages, for example `caller.tier`. A tool must not have this name. */
 export const CALLER_SOURCE = 'caller'
 
 const valuesSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
 
-/** Values known of a caller, by field. */
+/** Known data of a caller, by field. */
 export type CallerValues = DocumentOf<typeof valuesSchema>
 
-/** Outcome of a look-up of the caller. `late`: it had not answered when the greeting was due. */
+/** Outcome of a look-up of the caller. `late`: the answer had not arrived when the greeting was due. */
 export const CALLER_STATES = ['found', 'unknown', 'failed', 'withheld', 'late'] as const
 
 /** Memory of a caller's last call, for an agent with `caller.memory`. */
 export const earlierCallSchema = z.object({
-  /** Absent in what earlier builds have kept. */
+  /** Absent in memories stored by earlier builds. */
   callSid: z.string().exactOptional(),
-  /** Calendar time at which it ended. */
+  /** Calendar time at which the earlier call ended. */
   endedWallMs: z.number(),
   outcome: z.string(),
   facts: valuesSchema,
 })
 export type EarlierCall = DocumentOf<typeof earlierCallSchema>
 
-/** Begin of the fields that an earlier call left: `last_outcome`, `last_days`, and `last_NAME` of each fact. */
+/** Prefix of the fields from an earlier call: `last_outcome`, `last_days`, and `last_NAME` for each fact. */
 const EARLIER = 'last_'
 
-/** The fields of an earlier call. @param facts  names of the agent's facts */
+/** Names of the fields from an earlier call. @param facts  names of the agent's facts */
 export function earlierFields(facts: readonly string[]): string[] {
   return ['outcome', 'days', ...facts].map((name) => `${EARLIER}${name}`)
 }
 
-/** Values that an earlier call left. @param wallMs calendar time */
+/** Values of the fields from an earlier call. @param wallMs  calendar time */
 export function earlierValues({ endedWallMs, outcome, facts }: EarlierCall, wallMs: number): CallerValues {
   const days = Math.max(0, Math.floor((wallMs - endedWallMs) / 86_400_000))
   const values = Object.entries({ outcome, days, ...facts })
   return Object.fromEntries(values.map(([name, value]) => [`${EARLIER}${name}`, value]))
 }
 
-/** Values that the model may have of the caller now. */
+/** Data of the caller that the model may use now. */
 export interface CallerNow {
-  /** Values that may be said. */
+  /** Values that the agent may say. */
   readonly values: CallerValues
-  /** Those of them that an earlier call has left: none before the caller has proved who they are. */
+  /** Values from an earlier call; empty until the caller has proved their identity. */
   readonly earlier: CallerValues
 }
 
@@ -50,58 +50,66 @@ export const UNKNOWN_CALLER: CallerNow = { values: {}, earlier: {} }
 
 /** The answer of a look-up. */
 export const callerAnswerSchema = z.object({
-  /** `withheld`: there was no number to look up. */
+  /** `withheld`: the caller's number is missing, so a look-up is not possible. */
   state: z.enum(CALLER_STATES).exclude(['late']),
-  /** `cache`: an earlier call of this hour had found it. */
+  /** `cache`: found by another call in the last hour. */
   from: z.enum(['tool', 'file', 'cache', 'memory']),
   values: valuesSchema,
-  /** Values of an earlier call: nobody has them before the caller is verified, neither words nor a model. Absent: none. */
+  /**
+   * Values of an earlier call. Phrases and the model receive these values only after the caller is verified. Absent
+   * without such values.
+   */
   earlier: valuesSchema.exactOptional(),
 })
 export type CallerAnswer = DocumentOf<typeof callerAnswerSchema>
 
-/** Data of a caller that nobody has before they have proved who they are: personal fields, and an earlier call. */
+/** Data that is withheld until the caller is verified: personal fields, and an earlier call. */
 export const withheldSchema = z.object({ values: valuesSchema, earlier: valuesSchema })
 export type Withheld = DocumentOf<typeof withheldSchema>
 
-/** An answer as the call keeps it. */
+/** Answer of a look-up, as the call stores it. */
 export const knownCallerSchema = callerAnswerSchema.extend({
   state: z.enum(CALLER_STATES),
-  /** The tool, or the file. */
+  /** Name of the tool, or of the file. */
   source: z.string(),
-  /** `of` of the call's options; empty in journals of earlier builds. */
+  /** Value of `of` in the call's options; empty in journals of earlier builds. */
   of: z.string().default(''),
-  /** `memoryOf` of the call's options. */
+  /** Value of `memoryOf` in the call's options. */
   memoryOf: z.string().exactOptional(),
-  /** From the webhook to the answer. */
+  /** Time from the webhook to the answer, in milliseconds. */
   ms: z.number(),
 })
 export type KnownCaller = DocumentOf<typeof knownCallerSchema>
 
-/** How a call's agent knows its callers. */
+/** Settings of the look-up and memory of callers. */
 export const callerOptionsSchema = z.object({
   source: z.string(),
-  /** Differs wherever something else is looked up: another agent's tool of the same name says nothing of this one's. */
+  /** Identifier of the look-up's source. With it, two agents whose tools have the same name do not share answers. */
   of: z.string().default(''),
-  /** The agent that remembers its callers; absent: it remembers none, or a build that had its name in `of`. */
+  /**
+   * Agent that remembers its callers; absent if the agent does not remember callers. Earlier builds used `of` instead.
+   */
   memoryOf: z.string().exactOptional(),
-  /** The greeting waits for the look-up until then, from the webhook on. */
+  /** Maximum time from the webhook that the greeting waits for the look-up, in milliseconds. */
   withinMs: z.number(),
-  /** Fields that only a verified caller hears, and the model too has only then. */
+  /** Fields that are kept from the caller and the model until the caller is verified. */
   personal: z.array(z.string()),
-  /** Field with the tag of the caller's language; null: there is no such field. */
+  /** Field that holds the tag of the caller's language; null without such a field. */
   language: z.string().nullable(),
 })
 
-/** `{{caller.NAME}}` in words, with the space before it. */
+/** Placeholder `{{caller.NAME}}` in a text, with the space before it. */
 const FIELD = /([ \t]*)\{\{\s*caller\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
 
-/** The fields of the caller that a text reads. */
+/** Returns the names of the caller's fields in a text. */
 export function callerFieldsIn(text: string): string[] {
   return [...text.matchAll(FIELD)].map(([, , name = '']) => name)
 }
 
-/** A text with what is known of the caller in it; a field that is not known is left out, with the space before it. */
+/**
+ * Returns a text with the caller's values inserted. A placeholder without a value is removed together with the space
+ * before it.
+ */
 export function withCaller(text: string, values: CallerValues): string {
   if (!text.includes('{{')) return text
   return text.replace(FIELD, (_, space: string, name: string) =>

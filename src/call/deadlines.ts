@@ -2,8 +2,8 @@ import type { Wake } from '../core/clock.js'
 import { smallArray } from '../core/small-arrays.js'
 
 /**
- * A fixed set of named deadlines. Setting one replaces it; a deadline that fires is cleared first, so that its
- * handler may set it again. Operators see the name as the reason of the next wake-up.
+ * A fixed set of named deadlines. A deadline is cleared before it fires, so its handler may set it again. Operators see
+ * the name of the deadline as the reason for a wake-up.
  */
 export class Deadlines<Name extends string> {
   readonly #names: readonly Name[]
@@ -30,7 +30,7 @@ export class Deadlines<Name extends string> {
     this.#stale = true
   }
 
-  /** The deadlines that are set, as time that is left. */
+  /** Deadlines that are set, with their remaining time in milliseconds. */
   left(nowMs: number): Partial<Record<Name, number>> {
     return Object.fromEntries(
       this.#names.flatMap((name, index) => {
@@ -40,7 +40,7 @@ export class Deadlines<Name extends string> {
     ) as Partial<Record<Name, number>>
   }
 
-  /** Time until the deadline; Infinity if it is not set. */
+  /** Time until the deadline, in milliseconds; Infinity if the deadline is not set. */
   leftMs(name: Name, nowMs: number): number {
     return (this.#atMs[this.#names.indexOf(name)] as number) - nowMs
   }
@@ -49,7 +49,7 @@ export class Deadlines<Name extends string> {
     return (this.#atMs[this.#names.indexOf(name)] as number) < Infinity
   }
 
-  /** Clears and returns the earliest deadline that is due; null when none is due. */
+  /** Clears and returns the earliest deadline that is due; null if no deadline is due. */
   takeDue(nowMs: number): Name | null {
     const first = this.#earliest()
     if (first < 0 || (this.#atMs[first] as number) > nowMs) return null
@@ -58,7 +58,7 @@ export class Deadlines<Name extends string> {
     return this.#names[first] as Name
   }
 
-  /** Cached between changes, because it is read on every tick. */
+  /** Returns the next wake-up; cached between changes because every tick reads it. */
   next(): Wake | null {
     if (!this.#stale) return this.#wake
     this.#stale = false

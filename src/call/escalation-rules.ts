@@ -3,15 +3,18 @@ import type { DocumentOf } from './documents/document.js'
 import type { SessionResume } from './documents/checkpoint.js'
 import type { CallInput } from './events.js'
 
-/** The DTMF digit that accepts what a caller was asked, such as the offer of a call back. */
+/** DTMF digit that means yes to a question of the gateway, such as the offer of a call back. */
 export const YES_DIGIT = '1'
-/** And the one that refuses it. */
+/** DTMF digit that means no to a question of the gateway. */
 export const NO_DIGIT = '2'
 
-/** Phrases of the words of an angry caller. */
+/** Maximum number of phrases that identify an angry caller. */
 const RULE_PHRASES_MAX = 100
 
-/** Errors of the model's tool call, not of the tool: they do not show that the caller cannot be helped. */
+/**
+ * Errors that the model made in a tool call; the tool itself did not fail. They do not show that the agent cannot help
+ * the caller.
+ */
 const NOT_FAILURES: readonly string[] = [
   'TOOL_ARGUMENTS',
   'TOOL_UNKNOWN',
@@ -21,8 +24,8 @@ const NOT_FAILURES: readonly string[] = [
 ]
 
 /**
- * The agent's rules for escalating without the backend. It sees the session's inputs and reports each rule at most
- * once.
+ * The agent's rules for an escalation that the backend did not request. The rules receive the session's inputs. Each
+ * rule is reported at most once.
  */
 export class EscalationRules {
   readonly #options: RuleOptions
@@ -31,7 +34,10 @@ export class EscalationRules {
   #angry = 0
   #failures = 0
 
-  /** @param resume  from the call's previous worker: what it counted goes on, and no rule is reported again */
+  /**
+   * @param resume  state from the call's previous worker. With this state counts continue, and a reported rule is not
+   * reported again
+   */
   constructor(options: RuleOptions, resume?: SessionResume) {
     const { words, vip, failures } = options
     this.#options = options
@@ -47,7 +53,7 @@ export class EscalationRules {
     if (failures !== null && this.#failures >= failures) this.#applied.add('failures')
   }
 
-  /** @returns the reason to escalate now; null when no rule applies */
+  /** @returns the reason for an escalation now; null if no rule applies */
   applies(input: CallInput, identity: Readonly<Record<string, unknown>> | null): string | null {
     const { words, vip, failures } = this.#options
     if (
@@ -61,7 +67,7 @@ export class EscalationRules {
     }
     if (input.type !== 'tool-result') return null
     if (isFailure(input)) this.#failures++
-    // The identity comes from the tool that verified the caller.
+    // The tool that verified the caller returned this identity.
     if (vip !== null && identity?.[vip] === true)
       return this.#once('vip', 'The caller is to be connected at once (VIP).')
     if (failures !== null && this.#failures >= failures) {
@@ -82,7 +88,7 @@ export class EscalationRules {
   }
 }
 
-/** True if a tool's result, or a fix that did not help, shows that the caller could not be helped. */
+/** True if the result shows that the agent could not help, because a tool failed or a fix did not help. */
 export function isFailure({
   ok,
   value,
@@ -93,11 +99,14 @@ export function isFailure({
   readonly error?: string
 }): boolean {
   if (!ok) return error === undefined || !NOT_FAILURES.includes(error)
-  // A fix that the caller tried and that did not help (`note_fix`).
+  // A fix that the caller tried without success (`note_fix`).
   return typeof value === 'object' && value !== null && 'helped' in value && value.helped === false
 }
 
-/** Lower-case words with one space around each, so that a phrase never matches inside a word. */
+/**
+ * Returns words in lower case with one space before and after each word. Because of the spaces, a phrase never matches
+ * a part of a word.
+ */
 function padded(text: string): string {
   return ` ${text
     .toLowerCase()
@@ -107,7 +116,7 @@ function padded(text: string): string {
     .join(' ')} `
 }
 
-/** `rules:` of an agent's file: when the gateway itself escalates a call to a human, whatever the model decides. */
+/** `rules:` of an agent's file: conditions on which the gateway itself escalates a call, regardless of the model. */
 export const rulesSchema = z.strictObject({
   words: z
     .strictObject({
@@ -116,19 +125,26 @@ export const rulesSchema = z.strictObject({
         .min(1)
         .max(RULE_PHRASES_MAX)
         .describe(
-          'Words of an angry caller, in all languages that callers speak; compared word by word, without case and punctuation.',
+          'Words of an angry caller, in all languages that callers speak. They are compared as whole words, without case and punctuation.',
         ),
-      times: z.int().min(1).max(10).default(1).describe("How many of the caller's sentences must contain one of them."),
+      times: z
+        .int()
+        .min(1)
+        .max(10)
+        .default(1)
+        .describe("Number of the caller's sentences that must contain one of the phrases."),
     })
     .nullable()
     .default(null)
-    .describe('Words of the caller after which the call escalates to a human.'),
+    .describe('Escalates the call after certain words of the caller. null: words do not escalate the call.'),
   vip: z
     .string()
     .regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'must be a name of verification.identity' })
     .nullable()
     .default(null)
-    .describe('Field of the verified identity: when it is true, the call escalates to a human.'),
+    .describe(
+      'Field of verification.identity. The call escalates as soon as the field is known to be true. null: no field.',
+    ),
   failures: z
     .int()
     .min(1)
@@ -136,7 +152,7 @@ export const rulesSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      'Failed tools and fixes that did not help (note_fix), together, after which the call escalates to a human.',
+      'Number of failed tools and unsuccessful fixes (note_fix), together, at which the call escalates. null: failures do not escalate the call.',
     ),
 })
 type RuleOptions = DocumentOf<typeof rulesSchema>

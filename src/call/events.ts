@@ -12,31 +12,31 @@ import type { CallOutcome, CallbackAsk, EndReason, HandoverRecord } from './docu
 const escalationStepSchema = z
   .discriminatedUnion('type', [
     /**
-     * Finish what is being said, then close the stream: the carrier will ask how to continue. `mayBeSilent`: the carrier
-     * may hold the caller in silence instead, which we could not end, so the caller hears what to do in that case.
+     * Finish the current words, then close the stream; the carrier then requests the next document. `mayBeSilent`: the
+     * carrier may never end the following silence, so the caller hears instructions first.
      */
     z.object({ type: z.literal('close-stream'), mayBeSilent: z.boolean() }),
-    /** Keep the stream open and be silent: the human joins this leg. */
+    /** Keep the stream open and say nothing, because the human joins this leg of the call. */
     z.object({ type: z.literal('hold') }),
     z.object({ type: z.literal('bridged'), strategy: escalationStrategySchema }),
-    /** Nobody can be reached: tell the caller, and ask whether to call back. `closed`: outside of opening hours. */
+    /** Inform the caller that no human can be reached, and offer a call back. `closed`: outside of opening hours. */
     z.object({ type: z.literal('offer'), outcome: escalationOutcomeSchema, detail: z.string(), closed: z.boolean() }),
-    /** Every strategy failed: tell the caller, continue. */
+    /** Every strategy failed: inform the caller, and continue the conversation. */
     z.object({ type: z.literal('failed'), outcome: escalationOutcomeSchema, detail: z.string(), closed: z.boolean() }),
   ])
   .meta({ id: 'escalation-step' })
 export type EscalationStep = DocumentOf<typeof escalationStepSchema>
 
-/** Why the media socket closed, when it was closed neither normally nor by us. */
+/** Fault that closed the media socket; absent if the socket closed normally or the gateway closed it. */
 const streamFaultSchema = z.object({
   reason: z.enum([
     /** The carrier violated the WebSocket protocol, or sent a frame over the size limit. */
     'carrier-protocol',
-    /** It closed with an error code (1002, 1011, …). */
+    /** The carrier closed the socket with an error code (1002, 1011, …). */
     'carrier-error',
-    /** The connection ended without a close frame, as when a leg is lost abruptly. */
+    /** The connection ended without a close frame, for example because a leg was lost suddenly. */
     'socket-lost',
-    /** Nothing came, not even pongs. */
+    /** The carrier did not send any frame in time, not even a pong. */
     'carrier-silent',
     /** This process shuts down. */
     'drain-limit',
@@ -45,7 +45,7 @@ const streamFaultSchema = z.object({
 })
 export type StreamFault = DocumentOf<typeof streamFaultSchema>
 
-/** Why a call back is refused. */
+/** Reasons for refusing a call back. */
 export const CALL_BACK_REFUSALS = [
   'time',
   'number',
@@ -58,82 +58,88 @@ export const CALL_BACK_REFUSALS = [
   'not-kept',
 ] as const
 
-/** Why a call back is refused when it is asked for. */
+/** Refusal of a requested call back. */
 const callBackRefusalSchema = z.object({
   /**
-   * `time`: that does not exist or is over; `number`: it may not be rung; `third-number`: another than theirs, in a call back;
-   * `open`, `caller-open`: one waits already; `number-limit`, `caller-limit`: too many; `do-not-call`: it wants no calls.
+   * `time`: invalid or in the past. `number`: the gateway may not call it. `third-number`: this call is itself a call
+   * back, and the number is not this caller's number. `open`, `caller-open`: a call back for this number or caller is
+   * already waiting. `number-limit`, `caller-limit`: too many call backs. `do-not-call`: the number is on the
+   * do-not-call list.
    */
   why: z.enum(CALL_BACK_REFUSALS),
-  /** For the model; without numbers. */
+  /** Explanation for the model, without phone numbers. */
   text: z.string(),
 })
 export type CallBackRefusal = DocumentOf<typeof callBackRefusalSchema>
 
 /**
- * Everything that can happen to a call session. Inputs are plain data, passed with their time, so that a journal of
- * them can be replayed.
+ * All inputs of a call session. Each input is plain data and is passed with its time, so that a replay can repeat it.
  */
 export const callInputSchema = z
   .discriminatedUnion('type', [
     /**
-     * The carrier's media socket is open, since `openedAtMs`, which is not after the time of the input; absent: since that
-     * time. On a busy machine a worker hears of it late, and the caller has waited since the opening.
+     * The carrier's media socket is open. `openedAtMs`: time at which the socket opened; absent if this is the input's
+     * time. A busy worker may process the opening late, while the caller already waits.
      */
     z.object({
       type: z.literal('stream-opened'),
       sampleRateHz: z.literal([8000, 16000]),
       openedAtMs: z.number().exactOptional(),
     }),
-    /** The first text frame named a call; `matches` is false when it was not the call of the token. */
+    /** The first text frame named a call. `matches` is false if the stream token belongs to another call. */
     z.object({ type: z.literal('stream-metadata'), matches: z.boolean() }),
-    /** The carrier's media socket is closed (also after we closed it). */
+    /** The carrier's media socket is closed, by the carrier or by the gateway. */
     z.object({ type: z.literal('stream-closed'), code: z.number(), fault: streamFaultSchema.exactOptional() }),
-    /** A lifecycle event from a webhook. */
+    /** Lifecycle event from a webhook. */
     z.object({ type: z.literal('carrier-state'), state: z.enum(CARRIER_STATES) }),
-    /** Who took a call that we placed (`AnsweringMachineDetector`), and what corrects it; only when the options ask for it. */
+    /**
+     * Result of answering-machine detection in a call that the gateway placed (`AnsweringMachineDetector`), and later
+     * corrections. Sent only if detection is enabled in the options.
+     */
     z.object({
       type: z.literal('amd-result'),
       who: z.enum(ANSWERED_BY),
       why: z.string(),
       beep: z.literal(true).exactOptional(),
     }),
-    /** The gateway or an operator ends the call; with `speak` the agent says its goodbye first. */
+    /** The gateway or an operator ends the call. If `speak` is true, the agent says goodbye first. */
     z.object({ type: z.literal('hangup-requested'), reason: endReasonSchema, detail: z.string(), speak: z.boolean() }),
-    /** An operator wants a human on the call. */
+    /** An operator requests a human for the call. */
     z.object({ type: z.literal('escalate-requested'), reason: z.string() }),
-    /** A supervisor says something to the model, and not to the caller. */
+    /** A supervisor sends text to the model; the caller does not hear it. */
     z.object({ type: z.literal('whisper'), text: z.string() }),
-    /** A step that the escalation machine asks of the session. */
+    /** Step of the escalation that `Escalation` requests from the session. */
     z.object({ type: z.literal('escalation'), step: escalationStepSchema }),
-    /** Answer to the output `callback`: null if the call back is kept, else the reason. */
+    /** Answer to the output `callback`: null if the call back was stored; otherwise the reason for the refusal. */
     z.object({ type: z.literal('callback-answer'), refusal: callBackRefusalSchema.nullable() }),
     z.object({ type: z.literal('dtmf'), digit: z.string() }),
-    /** The look-up of the caller has answered. */
+    /** Result of the look-up of the caller. */
     callerAnswerSchema.extend({ type: z.literal('caller-known') }),
     z.object({ type: z.literal('backend'), event: backendEventSchema }),
     z.object({
       type: z.literal('tool-result'),
       callId: z.string(),
       ok: z.boolean(),
-      /** `undefined` has no key in JSON. */
+      /** Null in place of `undefined`, which JSON cannot hold. */
       value: z.unknown().default(null),
       error: z.string().exactOptional(),
     }),
-    /** The tool call that runs has begun something whose outcome comes later; the conversation waits for at most `waitMs`. */
+    /**
+     * The running tool call has started something whose outcome arrives later. The conversation waits at most `waitMs`.
+     */
     z.object({ type: z.literal('tool-pending'), callId: z.string(), waitMs: z.number() }),
-    /** News of a pending tool call, perhaps again. `progress` is no outcome. */
+    /** Report of a pending tool call. Several may arrive; `progress` is not an outcome. */
     z.object({
       type: z.literal('tool-outcome'),
       callId: z.string(),
       status: z.enum(['progress', 'succeeded', 'failed']),
       value: z.unknown().default(null),
     }),
-    /** The backend has no words for the outcome that it was given. */
+    /** The backend cannot put this outcome into words. */
     z.object({ type: z.literal('tool-untold'), callId: z.string() }),
-    /** Playout: the first sample of an item went to the carrier's socket. */
+    /** The first sample of an item was sent to the carrier's socket. */
     z.object({ type: z.literal('item-started'), itemId: z.string(), sentAtMs: z.number() }),
-    /** Playout: the caller has heard the last sample of an item. */
+    /** The caller has heard the last sample of an item. */
     z.object({ type: z.literal('item-heard'), itemId: z.string() }),
     /** A phrase of the gateway could not be synthesised. */
     z.object({ type: z.literal('announce-failed'), itemId: z.string() }),
@@ -142,14 +148,19 @@ export const callInputSchema = z
   .meta({ id: 'call-input' })
 export type CallInput = DocumentOf<typeof callInputSchema>
 
-/** Kind of speech of an item; only some kinds count as an answer (`Turns`). `tool`: what a tool asks of the caller. */
+/**
+ * Kind of speech of an item; only some kinds count as an answer (`Turns`). `tool`: question of a tool to the caller.
+ */
 export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation' | 'tool' | 'tones'
 
-/** Everything that a session can request. Drained with `pollOutput()` after every input. */
+/** All outputs of a session. Call `pollOutput()` after every input until it returns null. */
 export type CallOutput =
-  /** The gateway's VAD heard the caller start or stop; only for backends without a VAD of their own. */
+  /** The gateway's VAD detected that the caller began to speak; only for backends without a VAD of their own. */
   | { readonly type: 'backend-speech-start'; readonly atMs: number }
-  /** With `unless` no answer is wanted where there are no words, or only these: it may not be meant for the agent. */
+  /**
+   * End of the caller's speech. `unless`: list of words, set if the speech may not be meant for the agent. The backend
+   * then answers only if the speech contains other words.
+   */
   | { readonly type: 'backend-speech-end'; readonly atMs: number; readonly unless?: readonly string[] }
   | {
       readonly type: 'backend-text'
@@ -157,10 +168,10 @@ export type CallOutput =
       readonly role: 'caller' | 'system'
       readonly respond: boolean
     }
-  /** The caller heard the gateway say this in the agent's place. */
+  /** Text from the gateway that the caller heard as the agent's speech. */
   | { readonly type: 'backend-text'; readonly text: string; readonly role: 'agent'; readonly respond: false }
   | { readonly type: 'backend-dtmf'; readonly digit: string }
-  /** `pending`: not the outcome, which follows as `backend-tool-outcome`. */
+  /** `pending`: the outcome is not known yet and follows as `backend-tool-outcome`. */
   | {
       readonly type: 'backend-tool-result'
       readonly callId: string
@@ -168,7 +179,10 @@ export type CallOutput =
       readonly value: unknown
       readonly pending?: true
     }
-  /** The outcome of a pending tool call; `text` says it to a model that does not wait for the call's result. */
+  /**
+   * Outcome of a pending tool call. `text`: description of the outcome, for a model that no longer waits for the result
+   * of this tool call.
+   */
   | {
       readonly type: 'backend-tool-outcome'
       readonly callId: string
@@ -177,61 +191,83 @@ export type CallOutput =
       readonly text: string
       readonly respond: boolean
     }
-  /** Progress of a wait in the conversation. `told`: the caller has heard its outcome. */
+  /** State of the wait for a pending tool call. `told`: the caller has heard the outcome. */
   | { readonly type: 'wait'; readonly callId: string; readonly state: 'told' | 'expired' | 'cancelled' }
-  /** The model may call the agent's tools, or has to answer without them. */
+  /** `offered`: if true, the model may call the agent's tools; if false, it must answer without tools. */
   | { readonly type: 'backend-tools'; readonly offered: boolean }
   | { readonly type: 'backend-interrupt'; readonly itemId: string | null; readonly playedMs: number }
   | { readonly type: 'backend-close'; readonly reason: string }
-  /** Barge-in, step one: fall silent with a fade, keep everything. */
+  /**
+   * A sound over the agent may be a backchannel. Playout is 12 dB quieter until `playout-pause`, `playout-resume` or
+   * `playout-clear`.
+   */
+  | { readonly type: 'playout-duck' }
+  /** Onset of a barge-in: playout fades out and keeps all its audio. */
   | { readonly type: 'playout-pause' }
-  /** A false interruption: continue where playout paused, with a fade. */
+  /** False interruption: playout fades in and continues at full level from the point where it paused. */
   | { readonly type: 'playout-resume' }
-  /** Barge-in, step two: discard what was not sent and flush the carrier. */
+  /** Commit of a barge-in: discard all unsent audio and clear the carrier's buffer. */
   | { readonly type: 'playout-clear' }
-  /** The caller waits, and hears the agent's waiting sound wherever there is no speech; or not any more. */
+  /** Turns the agent's waiting sound on or off. A waiting caller hears this sound while the agent does not speak. */
   | { readonly type: 'waiting-sound'; readonly on: boolean }
-  /** Say a phrase of the gateway; it goes through the same playout as item `itemId`. */
+  /** Speak a phrase of the gateway. Playout treats it like other speech, as item `itemId`. */
   | { readonly type: 'announce'; readonly itemId: string; readonly text: string; readonly kind: SpeechKind }
-  /** Send the tones of these keys; they go through the same playout as item `itemId`. */
+  /** Send these DTMF digits. Playout treats their tones like speech, as item `itemId`. */
   | {
       readonly type: 'tones'
       readonly itemId: string
       readonly digits: string
-      /** The tool call whose keys these stand for: each is SECRET_DIGIT, and only who carries it out knows them. */
+      /**
+       * Tool call that supplied secret digits. Each digit in this output is SECRET_DIGIT; only the component that sends
+       * the tones has the real digits.
+       */
       readonly secretOf?: string
     }
-  /** That phrase is not wanted any more, and has not begun to sound. */
+  /** Do not speak this phrase. Its sound has not begun. */
   | { readonly type: 'announce-cancel'; readonly itemId: string }
   | {
       readonly type: 'run-tool'
       readonly callId: string
       readonly name: string
       readonly args: Readonly<Record<string, unknown>>
-      /** Earlier calls of this tool with these arguments; part of the effect's key (`ToolLedger`). */
+      /**
+       * Number of earlier calls of this tool with these arguments; part of the effect's idempotency key (`ToolLedger`).
+       */
       readonly occurrence: number
-      /** The newest digits that the caller pressed while the line was private are its value of that argument. */
+      /**
+       * Argument whose value is secret. The value is the newest `digits` digits that the caller pressed while the line
+       * was private.
+       */
       readonly secret?: { readonly argument: string; readonly digits: number }
     }
   /**
-   * From here on the caller enters digits that only a tool may get, or not any more: recording, journal and backend get silence,
-   * and each digit that is pressed is the input `dtmf` with SECRET_DIGIT.
+   * Begins or ends privacy, while the caller enters digits that only a tool may receive. Recording, journal and backend
+   * get silence. Each digit is the input `dtmf` with SECRET_DIGIT.
    */
   | { readonly type: 'private'; readonly on: boolean }
   | { readonly type: 'cancel-tools'; readonly callIds: readonly string[] }
-  /** Escalate to a human; the packet is stored before the stream ends. */
+  /** Escalate to a human. The packet is stored before the stream ends. */
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
-  /** The caller's answer to the offer of a call back (null: no), or a request without an offer; `callback-answer` answers a wish. */
+  /**
+   * The caller's request for a call back; null if the caller declined the offer. The input `callback-answer` answers
+   * the request.
+   */
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
-  /** The person wants no calls from us; the tool call is answered once that is written. */
+  /** The person wants no more calls. The tool call is answered once this wish is stored. */
   | { readonly type: 'do-not-call'; readonly callId: string }
-  /** A mailbox's beep was heard: if a wish for no more calls was taken, it was that of a mailbox. */
+  /**
+   * A mailbox's beep was heard. If a wish for no more calls was already stored, it came from the mailbox and is
+   * deleted.
+   */
   | { readonly type: 'do-not-call-undone' }
-  /** The caller has heard that the call is recorded, or written down, and has not said no. */
+  /** The caller has heard that the call is recorded or transcribed, and has not refused. */
   | { readonly type: 'recording-announced' }
-  /** The caller has said no: neither recording nor words of the call are kept. */
+  /** The caller has refused, so the recording and the words of the call are not kept. */
   | { readonly type: 'recording-refused' }
-  /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */
+  /**
+   * Close the carrier's socket. If `hangup` is true, the carrier is also asked to end the call. Otherwise the carrier
+   * keeps the leg open in silence.
+   */
   | {
       readonly type: 'end-stream'
       readonly code: number
@@ -239,48 +275,59 @@ export type CallOutput =
       readonly detail: string
       readonly hangup: boolean
     }
-  /** The caller speaks another language of the agent's: what is said from here on is in that one. */
+  /** The caller speaks another of the agent's languages. All later speech is in that language. */
   | { readonly type: 'language'; readonly language: string }
-  /** More is known of the caller, or more of it may be said: greeting and instructions follow from `CallSession.caller`. */
+  /**
+   * More of the caller's data is known or may be said. Build greeting and instructions again from `CallSession.caller`.
+   */
   | { readonly type: 'caller' }
-  /** The stage is another, or more is known: instructions and tools of the model follow from `CallSession.stages`. */
+  /**
+   * The stage has changed, or more facts are known. Build the model's instructions and tools again from
+   * `CallSession.stages`.
+   */
   | {
       readonly type: 'stage'
-      /** The stage before has left a line behind, so that the model no longer needs its words. Absent: it does. */
+      /**
+       * True if the previous stage left a summary. The model then no longer needs the words of that stage. Absent
+       * otherwise.
+       */
       readonly forget?: true
     }
-  /** Another agent goes on with the call, from the checkpoint: this session is over. The log has the record once it does. */
+  /**
+   * Another agent continues the call from the checkpoint, and this session is over. The record is added to the log when
+   * that agent has the call.
+   */
   | { readonly type: 'handover'; readonly record: HandoverRecord }
   /** A new entry of the call log. */
   | { readonly type: 'log'; readonly entry: CallLogEntry }
-  /** A mark of the timeline. `atMs` absent: the time of the input. */
+  /** Mark on the timeline. If `atMs` is absent, the mark has the time of the input. */
   | { readonly type: 'mark'; readonly name: string; readonly detail?: string; readonly atMs?: number }
-  /** The state that a takeover needs has changed. Read it with `checkpoint()`. */
+  /** The state that a takeover needs has changed. Read the state with `checkpoint()`. */
   | { readonly type: 'checkpoint-due' }
   /** The last output of a session. */
   | { readonly type: 'ended'; readonly outcome: CallOutcome; readonly reason: EndReason; readonly detail: string }
 
-/** A call back that the caller asked for or accepted. */
+/** Call back that the caller asked for or accepted. */
 export interface CallbackWish {
   readonly asked: CallbackAsk
-  /** E.164; null for the number that they call from. */
+  /** Number in E.164 form; null for the number that the caller calls from. */
   readonly number: string | null
   readonly note: string
-  /** The caller's date and time as the model wrote them; absent: they named none. */
+  /** Date and time of the caller's wish, as the model wrote them; absent if the caller named none. */
   readonly wantedAt?: string
   readonly packet: EscalationPacket
 }
 
-/** The session's view of speech on its way to the caller; implemented by `PlayoutLedger`. */
+/** State of the speech that is on its way to the caller, as the session sees it. `PlayoutLedger` implements it. */
 export interface PlayoutView {
-  /** True while the caller hears agent sound, or will hear it without another output of the session. */
+  /** True while the caller hears agent sound, or will hear it without a further output of the session. */
   audible(nowMs: number): boolean
-  /** How much of the item the caller has heard, in milliseconds; 0 for an unknown item. */
+  /** Played duration of the item, in milliseconds; 0 for an unknown item. */
   playedMs(itemId: string, nowMs: number): number
-  /** The item that the caller hears now or heard last; null before any. */
+  /** Item that the caller hears now or heard last; null before the first item. */
   currentItem(nowMs: number): string | null
-  /** Speech that waits to be sent, in milliseconds, ring and backlog together. */
+  /** Speech that waits to be sent, in milliseconds: the sum of ring and backlog. */
   pendingMs(): number
-  /** When the last agent sample was written to the socket; null before any. */
+  /** Time at which the last agent sample was written to the socket; null before the first sample. */
   lastSentAtMs(): number | null
 }

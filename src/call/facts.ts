@@ -6,68 +6,68 @@ import type { SpeechKind } from './events.js'
 import type { TranscriptEntry } from './documents/record.js'
 
 /**
- * A fact of the call: one sender, any number of hearers (`CallFeature.hear`). Every hearer has acted on a fact before its sender
- * goes on, in the order of `CallSession`'s list of features.
+ * A fact of the call. One component sends it; any number of features receive it (`CallFeature.hear`). The receivers act
+ * in the order of `CallSession`'s features, before the sender continues.
  */
 export type Fact =
-  /** The stream is open, or continues here. @see Opening */
+  /** The stream is open, or the call continues on this worker. @see Opening */
   | { readonly type: 'stream-open'; readonly durationDueMs: number }
-  /** The state is about to become `to`. */
+  /** The call is about to enter the state `to`. */
   | { readonly type: 'line'; readonly to: CallState }
   /** The agent's conversation with the caller begins. */
   | { readonly type: 'conversation-begins' }
-  /** The conversation continues after an escalation or a goodbye. */
+  /** The conversation continues, because an escalation did not reach a human or the caller spoke after a goodbye. */
   | { readonly type: 'conversation-continues'; readonly after: 'escalation' | 'goodbye' }
-  /** The caller has proved who they are. */
+  /** The caller has proved their identity. */
   | { readonly type: 'identified' }
-  /** Data of the caller that may be said to them. */
+  /** Data of the caller that the agent may say. */
   | { readonly type: 'caller-data'; readonly value: CallerValues }
-  /** A recording was taken for a person: everything asked of that person is void. */
+  /** The person who answered was only a recording, so all questions to that person are withdrawn. */
   | { readonly type: 'recording-found' }
-  /** Another agent was promised the call. */
+  /** The call was promised to another agent. */
   | { readonly type: 'agent-promised' }
-  /** The call ends: nothing is asked of the caller any more. */
+  /** The call ends, so the gateway does not ask the caller further questions. */
   | { readonly type: 'call-ends' }
-  /** The agent's last words are in the transcript: claims are judged. */
+  /** The agent's last words are in the transcript, so claims can be audited. */
   | { readonly type: 'conversation-over' }
-  /** The call is over and has not been recorded as ended yet. */
+  /** The call is over; its end is not in the record yet. */
   | { readonly type: 'call-ended'; readonly callerHungUp: boolean }
   | { readonly type: 'model-ready' }
-  /** The model has another backend. */
+  /** Another backend serves the call now. */
   | { readonly type: 'model-replaced' }
-  /** The failover takes long. */
+  /** The failover is slow. */
   | { readonly type: 'model-holding' }
   /** First audio of an item of the model. */
   | { readonly type: 'model-audio' }
-  /** The model began a response that is not wanted. */
+  /** The model began a response that the call will not play. */
   | { readonly type: 'response-unwanted' }
-  /** The caller acts next: nobody owes an answer. */
+  /** The caller is expected to act next. The agent and the tools need not answer first. */
   | { readonly type: 'caller-acts' }
-  /** The model was given this text. */
+  /** Text that was sent to the model. `ofCaller`: true if the text is from the caller. */
   | { readonly type: 'model-given'; readonly text: string; readonly ofCaller: boolean }
-  /** A dialogue without a model says how it takes the next keys. */
+  /** A dialogue without a model announces its use of the next DTMF digits. */
   | { readonly type: 'dialogue-keys'; readonly keys: 'open' | 'secret' }
-  /** Words of the caller as the recogniser gives them. */
+  /** Transcript of the caller, as the recogniser sent it. */
   | Extract<BackendEvent, { readonly type: 'transcript' }>
-  /** Words of the caller that are not empty. `final` false: they may still change. */
+  /** Words of the caller, not empty. If `final` is false, the words may still change. */
   | { readonly type: 'caller-said'; readonly text: string; readonly final: boolean }
-  /** The caller's final words were taken as a turn. */
+  /** Final words of the caller that count as a turn. */
   | { readonly type: 'caller-turn'; readonly text: string }
-  /** The caller asked for a moment. */
-  | { readonly type: 'caller-asks-to-wait' }
-  /** Words or digits of the caller were understood. `endsHold`: the caller no longer keeps us on hold. */
+  /** The caller asked for a moment. If `moment` is false, the caller only hesitated. */
+  | { readonly type: 'caller-asks-to-wait'; readonly moment: boolean }
+  /** Words or digits of the caller were recognised. `endsHold`: the caller no longer keeps the agent on hold. */
   | { readonly type: 'understood'; readonly endsHold: boolean }
   /** A sign that the caller is present. */
   | { readonly type: 'caller-active' }
-  /** Unrecognised sound is being timed until then. */
+  /** The caller makes a sound without recognised words; the gateway waits for words until `untilMs`. */
   | { readonly type: 'unrecognised-sound'; readonly untilMs: number }
-  /** The caller has put us on hold. */
+  /** The caller has put the agent on hold. */
   | { readonly type: 'put-on-hold' }
-  /** A turn of the caller has ended at that time. */
+  /** A turn of the caller ended at `atMs`. */
   | { readonly type: 'turn-ended'; readonly atMs: number }
   /** The caller has interrupted the agent. */
   | { readonly type: 'barge-in' }
-  /** Words of the agent that are being said or will be. */
+  /** Words of the agent that the caller hears now or will hear. */
   | { readonly type: 'agent-words'; readonly text: string; readonly by: 'model' | 'gateway' }
   /** An entry of the agent's transcript is complete. */
   | {
@@ -85,15 +85,15 @@ export type Fact =
       readonly generation: number | null
       readonly sentAtMs: number
     }
-  /** The item that sounds is noted. */
+  /** The caller hears this item from now on. Turn-taking has already acted on the item. */
   | { readonly type: 'agent-sounding'; readonly itemId: string }
-  /** The caller heard the last sample of an item, which the transcript does not say yet. */
+  /** The caller heard the last sample of an item; the transcript does not contain this yet. */
   | { readonly type: 'item-heard'; readonly itemId: string }
-  /** The agent's speech was discarded after that much of the item. */
+  /** The agent's speech was discarded after `playedMs` of the item. */
   | { readonly type: 'agent-cut'; readonly itemId: string | null; readonly playedMs: number }
-  /** A phrase of the gateway could not be said. */
+  /** A phrase of the gateway could not be spoken. */
   | { readonly type: 'announce-failed'; readonly itemId: string }
-  /** A tool call has its result. `stage` false: the stage has had it before. */
+  /** Result of a tool call. `stage` is false if the stage has already received the result. */
   | {
       readonly type: 'tool-settled'
       readonly callId: string
@@ -103,9 +103,9 @@ export type Fact =
       readonly error?: string
       readonly stage: boolean
     }
-  /** A tool with an effect has ended. `spoken`: its result goes to a model that is to answer it. */
+  /** A tool with an effect has ended. `spoken`: the result goes to a model that should answer it. */
   | { readonly type: 'effect-settled'; readonly end: EffectEnd; readonly spoken: boolean }
-  /** A tool call that the gateway made itself has its result, which no model gets. */
+  /** Result of a tool call that the gateway itself made; the model does not receive it. */
   | {
       readonly type: 'own-tool-settled'
       readonly callId: string
@@ -113,13 +113,13 @@ export type Fact =
       readonly value: unknown
       readonly error: string | undefined
     }
-  /** The outcome of a tool call comes later. */
+  /** The outcome of this tool call will arrive later. */
   | { readonly type: 'tool-pending' }
   | { readonly type: 'tool-refused'; readonly name: string; readonly args: Readonly<Record<string, unknown>> }
-  /** The backend takes these tool calls back. */
+  /** The backend cancels these tool calls. */
   | { readonly type: 'tools-taken-back'; readonly callIds: readonly string[] }
-  /** Something was arranged for the caller outside the model's tools. */
+  /** The gateway itself arranged something for the caller, without a tool of the model. */
   | { readonly type: 'arranged'; readonly tool: string }
 
-/** The facts of those names. */
+/** Facts with these names. */
 export type FactOf<Names extends readonly Fact['type'][]> = Extract<Fact, { readonly type: Names[number] }>

@@ -1,6 +1,6 @@
 import type { CallKernel } from './call-kernel.js'
 
-/** A feature of one call, whose kernel it acts on. */
+/** Base class for a feature of one call; the feature acts on the call's kernel. */
 export abstract class Feature {
   protected readonly call: CallKernel
 

@@ -2,7 +2,10 @@ import { TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
 import type { CallKernel } from './call-kernel.js'
 import type { EscalationPacket } from './documents/handoff.js'
 
-/** The data of a call that a human gets. A person who has not confirmed that the earlier call was theirs is not given away. */
+/**
+ * Returns the call's data for a human. In a call back, the packet includes the person's data only after the person has
+ * confirmed that the earlier call was theirs.
+ */
 export function handoffPacket(call: CallKernel, reason: string, summary: string): EscalationPacket {
   const { options, log, person, stages } = call
   const { unconfirmed } = person
@@ -17,7 +20,7 @@ export function handoffPacket(call: CallKernel, reason: string, summary: string)
     tried: unconfirmed === null ? log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })) : [],
     ...(stages === null || unconfirmed !== null ? {} : stages.left),
     transcript: [...log.transcript.slice(unconfirmed ?? 0), ...call.transcript.open].slice(-TRANSCRIPT_ENTRIES_MAX),
-    // Only formats a number and reads no clock.
+    // This only formats a given time; it does not read a clock.
     at: new Date(call.nowMs + options.wallOffsetMs).toISOString(),
   }
 }

@@ -1,15 +1,18 @@
 import type { CallOutcome, EndReason } from './documents/record.js'
 
 export interface OutcomeFacts {
-  /** A human answered, or a call back was noted. */
+  /** True if a human answered, or a call back was stored. */
   readonly escalated: boolean
-  /** At least one question of the caller got an answer. */
+  /** True if at least one question of the caller was answered. */
   readonly answered: boolean
-  /** The caller was waiting for an answer, a human or a tool with an effect when the call ended. */
+  /** True if the call ended while the caller waited for an answer, a human or a tool with an effect. */
   readonly waiting: boolean
 }
 
-/** The outcome of a call. A caller who got answers and hung up was served; one who was still waiting was not. */
+/**
+ * Returns the outcome of a call. A caller who was answered and then hung up was served. A caller who hung up while
+ * waiting was not served.
+ */
 export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
   switch (reason) {
     case 'escalated':
@@ -22,8 +25,7 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
     case 'duration-limit':
     case 'operator-hangup':
     case 'drain-limit':
-    // A broken line, or a caller who hung up on a carrier that sends no close frame, or leaves its socket open: these
-    // look alike.
+    // A broken line may look like a caller who hung up: the close frame is missing, or the socket stays open.
     case 'socket-lost':
     case 'carrier-silent':
       if (facts.escalated) return 'escalated'

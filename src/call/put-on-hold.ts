@@ -2,46 +2,52 @@ import { z } from 'zod'
 import { ANSWER_UNHEARD_MS } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 
-/** A sound with a longer pause is over. Announcements and songs pause less; a person who is asked pauses more. */
+/**
+ * Minimum length of a pause that ends a sound, in milliseconds. Pauses in announcements and songs are shorter; the
+ * pause of a person who was asked a question is longer.
+ */
 const GOES_ON_MS = 2000
-/** Voice after the end of our question: a person who is asked answers within it or is quiet. */
+/**
+ * Duration of voice after the gateway's question, in milliseconds, that shows a hold. A person who hears the question
+ * either answers within this time or is quiet.
+ */
 const AFTER_QUESTION_MS = 1500
 
 /**
- * Finds that the caller has put us on hold: speech-like sound (songs, radio, a menu of another line) goes on and brings
- * no words, even over and after our question. Then the agent waits quietly, and what sounds gets an answer only if it is
- * understood.
+ * Detects that the caller has put the agent on hold. Speech-like sound (songs, radio, the menu of another line)
+ * continues without words, even during and after the gateway's question. In this case the agent waits silently and
+ * answers only words.
  *
- *     listening --ANSWER_UNHEARD_MS of voice without words, and we asked--> suspected   it interrupts us no more
- *     suspected --afterMs of voice, AFTER_QUESTION_MS of it after our question--> waiting   for `maxMs` at most
+ *     listening --ANSWER_UNHEARD_MS of voice without words, and the gateway asked--> suspected   no barge-in any more
+ *     suspected --afterMs of voice, AFTER_QUESTION_MS of it after the question--> waiting   for `maxMs` at most
  *     suspected --quiet for GOES_ON_MS--> listening
- *     (either)  --words, a digit--> listening, and the wait begins at nothing
- *     waiting   --we ask again because the line has fallen silent--> listening, the wait goes on where it was
- *     waiting   --quiet for GOES_ON_MS, where the backend answers whatever it is given--> listening, the same
+ *     (any)     --words, a digit--> listening; the total time of waiting is reset to 0
+ *     waiting   --the line is silent, so the gateway asks again--> listening; the total time of waiting is kept
+ *     waiting   --quiet for GOES_ON_MS, if the backend answers all sound--> listening; the total time is kept
  */
 export class PutOnHold {
   waiting = false
   readonly #options: PutOnHoldOptions | null
   readonly #weighsSpeech: boolean
-  /** Voice without words, with pauses under `GOES_ON_MS`. */
+  /** Duration of voice without words, in milliseconds. The sum continues over pauses shorter than `GOES_ON_MS`. */
   voiceMs = 0
   #afterQuestionMs = 0
   #quietMs = 0
   #asked = false
-  /** When we began to wait first since the last words; NaN when we did not. */
+  /** Time of the first wait after the last recognised words; NaN before the first wait. */
   #sinceMs = NaN
 
   /**
-   * @param options  null: an agent that never waits on hold
-   * @param weighsSpeech  the backend gets what sounds while we wait and answers only words. Without that it gets nothing
-   *   while the sound goes on, so a pause must be enough to listen again
+   * @param options  null if the agent never waits on hold
+   * @param weighsSpeech  true if the backend receives the sound during the wait and answers only words. If false, the
+   * backend does not receive the sound, so a pause is enough to listen again.
    */
   constructor(options: PutOnHoldOptions | null, weighsSpeech: boolean) {
     this.#options = options
     this.#weighsSpeech = weighsSpeech
   }
 
-  /** The sound has gone on for so long that it is hardly the caller's. */
+  /** True if the sound is too long to be the caller's speech. */
   get suspected(): boolean {
     return this.waiting || (this.#options !== null && this.#asked && this.voiceMs >= ANSWER_UNHEARD_MS)
   }
@@ -61,27 +67,27 @@ export class PutOnHold {
     return this.voiceMs >= this.#options.afterMs && this.#afterQuestionMs >= AFTER_QUESTION_MS
   }
 
-  /** Agent sound begins. */
+  /** Notes that agent sound begins. */
   agentSounds(): void {
     if (this.voiceMs === 0 || this.waiting) return
     this.#asked = true
     this.#afterQuestionMs = 0
   }
 
-  /** @returns when the wait is over */
+  /** Starts the wait. @returns the time at which the wait ends */
   wait(nowMs: number): number {
     this.waiting = true
     if (Number.isNaN(this.#sinceMs)) this.#sinceMs = nowMs
     return this.#sinceMs + (this.#options?.maxMs ?? 0)
   }
 
-  /** The line has fallen silent, and we ask. */
+  /** Notes that the line has become silent and the gateway asks again. */
   ask(): void {
     this.waiting = false
     this.#soundOver()
   }
 
-  /** Words were understood, or a digit was pressed. */
+  /** Notes that words were recognised or a digit was pressed. */
   understood(): void {
     this.ask()
     this.#sinceMs = NaN
@@ -100,14 +106,14 @@ export const putOnHoldSchema = z.strictObject({
     .int()
     .min(3000)
     .max(60_000)
-    .default(8000) // longer than people speak without a word that is understood
-    .describe('Speech-like sound without words after which the agent, having asked once, waits silently.'),
+    .default(8000) // people do not speak for so long without a recognised word
+    .describe('Length in ms of speech-like sound without words. Then the agent prompts once, and waits silently.'),
   maxS: z
     .int()
     .min(5)
     .max(1800)
     .default(60)
-    .describe('How long it waits for words; then it offers a call back if it can, or says goodbye.'),
+    .describe('Maximum wait for words. Then the agent offers a call back if escalation has callback, or says goodbye.'),
 })
 
 interface PutOnHoldOptions {

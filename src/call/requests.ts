@@ -3,99 +3,129 @@ import type { BackendEvent } from './backend-events.js'
 
 export type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
 
-/** A wish for a human. */
+/** Request for a human. */
 export interface EscalationRequest {
   readonly reason: string
   readonly summary: string
   readonly origin: 'agent' | 'operator' | 'rule' | 'backend-failed'
-  /** The tool call that asked; it is answered only if the escalation fails. */
+  /** Tool call that requested the human. The tool call is answered only if the escalation fails. */
   readonly toolCallId: string | null
-  /** The backend that asks tells the caller itself that nobody can come, and takes a message: no call back is offered by key. */
+  /**
+   * True if the backend itself informs the caller that no human is available, and takes a message. The gateway then
+   * does not offer a call back by DTMF digit.
+   */
   readonly takesMessage?: boolean
 }
 
 type Arguments = Readonly<Record<string, unknown>>
 
 /**
- * Everything that one part of a call can ask of another. Each request has one owner, the feature that lists it in `answers`, and
- * one answer. A session without that feature answers as `UNANSWERED` says.
+ * Every request between components of a call. Each has one answer and one owner: the feature that lists it in
+ * `answers`. Without that feature, `UNANSWERED` answers.
  */
 export interface Requests {
-  /** Tries to reach a human. @returns false: this call has no way to one */
+  /** Tries to reach a human. @returns false if this call cannot reach a human */
   escalate: (request: EscalationRequest) => boolean
-  /** An escalation of the previous worker continues here. */
+  /** Continues an escalation that the previous worker began. */
   continueEscalation: (request: EscalationRequest, holding: boolean) => void
-  /** A human has the call. */
+  /** Notes that a human has the call. */
   bridge: (strategy: EscalationStrategy) => void
-  /** Says `words`, as they are once nothing is waited for, then ends the stream. `interrupt` cuts the agent's words. */
+  /**
+   * Says `words`, then ends the stream. `words` is called when the call no longer waits for tools with an effect.
+   * `interrupt` discards the agent's current speech.
+   */
   sayThenEnd: (reason: EndReason, detail: string, words: () => string, interrupt: boolean) => void
-  /** Ends the stream at once. `hangup` false: the leg stays up for a human. */
+  /** Ends the stream at once. If `hangup` is false, the leg stays open for a human. */
   endNow: (reason: EndReason, detail: string, hangup: boolean) => void
-  /** Ends the call when the agent's words were heard; the caller can take it back. */
+  /** Ends the call when the caller has heard the agent's words; the caller can cancel the end. */
   endAfterSpeech: (detail: string, toolCallId: string | null, goodbye: () => string) => void
-  /** The budget of the call is used up: `event` ends it as soon as nobody waits. */
+  /**
+   * Notes that the call's budget is used up. `event` ends the call as soon as the caller no longer waits for a human,
+   * an entry or a tool.
+   */
   endForBudget: (event: ToolCallEvent) => void
-  /** Says `words` and asks whether to call back. `ends`: the call ends without a yes. */
+  /** Says `words` and offers a call back. If `ends` is true, the call ends unless the caller accepts. */
   offerCallBack: (
     words: string,
     wish: { readonly reason: string; readonly summary: string } | null,
     ends: boolean,
   ) => void
-  /** An offered call back is not offered any more. */
+  /** Withdraws the offer of a call back. */
   withdrawOffer: () => void
   /**
-   * Asks for a call back; the tool call is answered once it is known whether it is kept. `number` null: the caller's own.
-   * @returns error for the model; null: the answer follows
+   * Requests a call back to `number`, or to the caller if `number` is null. The tool call is answered when the call
+   * back is stored or refused.
+   * @returns the error for the model; null if the answer follows later
    */
   noteCallBack: (callId: string, number: string | null, note: string, wantedAt: string | null) => string | null
   /** Takes a tool call of the model. */
   takeTool: (event: ToolCallEvent) => void
-  /** Answers a tool call. `recorded`: what records have in place of the value. */
+  /** Answers a tool call. `recorded`: value that records contain instead of the result. */
   answerTool: (callId: string, ok: boolean, value: unknown, error: string | undefined, recorded?: unknown) => void
-  /** A tool runs from now on. `filled`: a caller who waits hears a filler. `ownCallId`: its result is the asking feature's. */
+  /**
+   * Notes that a tool runs from now on. If `filled` is true, a waiting caller hears a filler. `ownCallId`: the result
+   * belongs to the feature that requested this tool call.
+   */
   watchTool: (filled: boolean, ownCallId?: string) => void
-  /** `all`: nobody waits for tools any more; those with an effect that were sent continue. `cut`: they are cut off too. */
+  /**
+   * Cancels tool calls. `all`: the call no longer waits for tools, but effects that were sent continue. `cut`: effects
+   * that were sent are cut off too.
+   */
   cancelTools: (callIds: readonly string[] | 'all' | 'cut') => void
-  /** @returns true if an end or a handover that is due has to wait for tools with an effect: it asks again */
+  /**
+   * @returns true if a due end or handover must wait for tools with an effect. The requesting feature then asks again
+   * later
+   */
   awaitEffects: () => boolean
-  /** @returns true if the end has to wait for tools with an effect: `run` is called once it need not */
+  /** @returns true if the end must wait for tools with an effect: `run` is called when they have ended */
   delayEnd: (run: () => void) => boolean
-  /** Asks the caller for digits. */
+  /** Asks the caller for DTMF digits. */
   collectDigits: (callId: string, args: Arguments) => void
-  /** @returns reason why digits cannot be asked for; null if they can */
+  /** @returns the reason why the caller cannot be asked for digits; null if the caller can be asked */
   digitsFault: (args: Arguments) => string | null
   sendDigits: (callId: string, keys: string) => void
-  /** @returns reason why these keys cannot be sent; null if they can */
+  /** @returns the reason why these DTMF digits cannot be sent; null if they can be sent */
   sendDigitsFault: (args: Arguments) => string | null
-  /** Promises another agent. @returns reason why the call stays here; null if it goes */
+  /**
+   * Promises the call to another agent.
+   * @returns the reason why the call stays with this agent; null if it is handed over
+   */
   handOver: (to: string, summary: string) => string | null
-  /** The model asks for another stage. */
+  /** Handles the model's request for another stage. */
   goToStage: (callId: string, args: Arguments) => void
-  /** Acts on a stage that leads to a human. @returns true if a human is being reached */
+  /** Acts on a stage that leads to a human. @returns true if the call is being escalated */
   followStage: () => boolean
-  /** The model says that the person who was rung back wants to continue. */
+  /** Handles the model's report that the called person wants to continue the cut-off conversation. */
   confirmRingBack: (callId: string) => void
-  /** Says the consent text once the caller's language is known. @returns false if it was said or need not be said */
+  /**
+   * Says the consent text when the caller's language is known.
+   * @returns false if the text was already said or is not needed
+   */
   askConsent: () => boolean
-  /** The beginning continues: consent, greeting, conversation. */
+  /** Continues the beginning of the call: consent, greeting, conversation. */
   converse: () => void
-  /** The caller's own words take the greeting's place. `interrupted`: the model's answer to them was cut off. */
+  /** Skips the greeting because the caller spoke first. `interrupted`: the model's answer to the caller was cut off. */
   answerFirst: (answers: boolean, interrupted: boolean) => void
-  /** The first words wait for the look-up of the caller, then `next` is asked. @returns false if they do not */
+  /**
+   * Delays the first words until the look-up of the caller is complete. After the look-up, the request `next` is sent.
+   * @returns false if a wait is not necessary
+   */
   awaitCaller: (next: 'converse' | 'begin') => boolean
-  /** Stages and claims learn the caller's data. @returns true if the call goes elsewhere because of them */
+  /**
+   * Passes the caller's data to stages and claims. @returns true if the data moves the call to another agent or a human
+   */
   tellCaller: () => boolean
-  /** The conversation begins, or continues where it was. */
+  /** Begins the conversation, or continues it from its last point. */
   begin: () => void
-  /** Nobody could be reached: the conversation continues. */
+  /** Continues the conversation after no human could be reached. */
   continueAfterEscalation: () => void
-  /** The backend is dead. */
+  /** Handles a dead backend. */
   failModel: (detail: string) => void
 }
 
 export type RequestName = keyof Requests
 
-/** Answers of a session that lacks the owner of a request. */
+/** Answers to requests, for a session without the feature that owns the request. */
 export const UNANSWERED: Requests = {
   escalate: () => false,
   continueEscalation: () => undefined,

@@ -2,19 +2,19 @@ import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
 import { languageCode } from './spoken/localized-text.js'
 
-/** Stages of one agent, ways out of one of them, and facts of one agent. */
+/** Limits: stages of one agent, exits of one stage, facts of one agent. */
 const STAGES_MAX = 20
 const NEXT_MAX = 8
 const FACTS_MAX = 30
 
-/** The fact that the caller has proved who they are; no tool gives it. */
+/** Name of the fact that the caller has proved their identity; tools cannot set this fact. */
 export const VERIFIED_FACT = 'verified'
-/** Arguments of the model's tool that are no facts. */
+/** Names that a fact must not have, because the model's tool uses them. */
 const TAKEN: readonly string[] = [VERIFIED_FACT, 'stage', 'summary']
 
 const stageName = z
   .string()
-  .regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
+  .regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 characters of a-z 0-9 -, beginning with a letter' })
 const factName = z
   .string()
   .regex(/^[A-Za-z][A-Za-z0-9_]{0,39}$/, { error: 'must be a letter, then up to 39 letters, digits or _' })
@@ -37,11 +37,13 @@ export const factsSchema = z
         from: z
           .union([source.transform((one) => [one]), z.array(source).min(1).max(8)])
           .exactOptional()
-          .describe('The tools whose results give it: TOOL.FIELD, or TOOL alone: true once the tool has succeeded.'),
+          .describe(
+            'Tools whose results supply the fact, as TOOL.FIELD. TOOL alone is true after the tool has succeeded. A fact needs from or ask.',
+          ),
         ask: sentence
           .exactOptional()
           .describe(
-            'Meaning of the fact, for the model, which passes it on with go_to_stage when the caller has said it.',
+            'Meaning of the fact, for the model. When the caller has said the fact, the model sends it with go_to_stage.',
           ),
       })
       .refine(({ from, ask }) => from !== undefined || ask !== undefined, { error: 'needs from or ask' }),
@@ -50,24 +52,24 @@ export const factsSchema = z
 
 const onSchema = z
   .strictObject({
-    facts: z.array(factName).min(1).max(FACTS_MAX).exactOptional().describe('All of these are known.'),
-    tool: toolName.exactOptional().describe('This tool has succeeded in the stage.'),
+    facts: z.array(factName).min(1).max(FACTS_MAX).exactOptional().describe('Facts that must all be known.'),
+    tool: toolName.exactOptional().describe('Tool that must have succeeded in the stage.'),
     result: z
       .record(z.string(), scalar)
       .exactOptional()
-      .describe('Fields that the result of that tool must have, with these values.'),
+      .describe('Fields that the result of this tool must have, with their values.'),
     failures: z
       .int()
       .min(1)
       .max(20)
       .exactOptional()
-      .describe('This many tools have failed in the stage, or fixes did not help (note_fix).'),
+      .describe('Number of failed tools and unsuccessful fixes (note_fix) in the stage, together.'),
     afterS: z
       .int()
       .min(5)
       .max(3600)
       .exactOptional()
-      .describe('The call has been in the stage for this long, in seconds.'),
+      .describe('Time in the stage, in seconds, before the call changes to the other stage.'),
   })
   .refine(({ tool, result }) => result === undefined || tool !== undefined, {
     path: ['result'],
@@ -82,15 +84,23 @@ const nextSchema = z
     [
       sentence.transform((when) => ({ when })),
       z.strictObject({
-        when: sentence.exactOptional().describe('When the model is to go there. Default: only the gateway does.'),
+        when: sentence
+          .exactOptional()
+          .describe(
+            'Condition, in words, for the model to change to that stage. Default: only the gateway changes to it.',
+          ),
         needs: z
           .array(factName)
           .max(FACTS_MAX)
           .exactOptional()
-          .describe('Facts that must be known for that, in place of the needs of the stage.'),
+          .describe(
+            'Facts that must be known before the model may change to that stage. Default: needs of this stage.',
+          ),
         on: onSchema
           .exactOptional()
-          .describe('When the gateway goes there by itself: as soon as one of these is true.'),
+          .describe(
+            'Conditions for the gateway itself to change to that stage. One true condition is enough. Default: never.',
+          ),
       }),
     ],
     { error: 'must be a text that says when, or { when, needs, on }' },
@@ -106,19 +116,21 @@ const stageSchema = z.strictObject({
     .trim()
     .min(1)
     .max(16_000)
-    .describe('Instructions of the model in this stage; they come after the instructions of the agent.'),
+    .describe('Instructions of the model in this stage. They come after the instructions of the agent.'),
   tools: z
     .array(toolName)
     .max(60)
     .exactOptional()
     .describe(
-      'Tools that the model may call in this stage. Default: all. Reaching a human, ending the call, language and speed are always offered.',
+      'Tools that the model may call in this stage: tools of the agent, verify_caller, search_knowledge, note_fix. Reaching a human, ending the call, language and speed are always offered. Default: all.',
     ),
   language: z
     .string()
     .max(10)
     .exactOptional()
-    .describe('Language of the stage, one of languages. Default: that of the call.'),
+    .describe(
+      'Language of the stage, one of languages. The call changes to this language. Default: the language does not change.',
+    ),
   voice: z
     .strictObject({
       cascade: z
@@ -129,30 +141,33 @@ const stageSchema = z.strictObject({
     })
     .exactOptional()
     .describe(
-      "Voice of the stage by backend, as the agent's: of those that can change it in mid-call. Default: the agent's.",
+      "Voice of the model in this stage, by backend. Services that cannot change the voice within a session keep the first voice. Phrases of the gateway have the agent's voice. Default: voice of the agent.",
     ),
   needs: z
     .array(factName)
     .max(FACTS_MAX)
     .default([])
-    .describe('Facts that must be known before the model may leave the stage.'),
+    .describe('Facts that must be known before the model may leave the stage, such as verified.'),
   next: z
     .record(stageName, nextSchema)
-    .refine((next) => Object.keys(next).length <= NEXT_MAX, { error: `has more than ${NEXT_MAX} ways` })
+    .refine((next) => Object.keys(next).length <= NEXT_MAX, { error: `has more than ${NEXT_MAX} next stages` })
     .default({})
-    .describe('Where the call may go from here: stage to when.'),
+    .describe('Up to 8 next stages, each with its condition: a text, or { when, needs, on }.'),
   escalate: sentence
     .exactOptional()
-    .describe('The call goes to a human when it comes into this stage, for this reason.'),
+    .describe('Escalates the call to a human, with this reason, when the call enters this stage. It needs escalation.'),
   handoverTo: z
     .string()
     .max(40)
     .exactOptional()
-    .describe('The call is handed over to this agent when it comes into this stage.'),
-  final: z.boolean().default(false).describe('The call ends in this stage: it needs no next.'),
+    .describe('Hands the call over to this agent of the folder when the call enters this stage.'),
+  final: z
+    .boolean()
+    .default(false)
+    .describe('Says that the call ends in this stage. A stage without next needs final, escalate or handoverTo.'),
 })
 
-/** The stages of an agent; the call begins in the first. */
+/** Stages of an agent; the call begins in the first. */
 export const stagesSchema = z
   .record(stageName, stageSchema)
   .refine((stages) => Object.keys(stages).length > 0, { error: 'has no stage' })
@@ -161,6 +176,6 @@ export const stagesSchema = z
 type AgentStages = DocumentOf<typeof stagesSchema>
 export type Stage = AgentStages[string]
 
-/** The stages and facts of one agent, as a session gets them. */
+/** Stages and facts of one agent, in the options of a session. */
 export const stageOptionsSchema = z.object({ stages: stagesSchema, facts: factsSchema })
 export type StageOptions = DocumentOf<typeof stageOptionsSchema>

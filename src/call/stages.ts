@@ -9,18 +9,18 @@ import { VERIFIED_FACT } from './stage-definition.js'
 import { valueFault } from './tools/value-fault.js'
 import type { Stage, StageOptions } from './stage-definition.js'
 
-/** Moves of one call, and values that its facts took: what comes after them is refused, or not kept. */
+/** Maximum number of stage moves in one call. Further moves are refused. */
 const STAGE_MOVES_MAX = 100
 const FACT_CHANGES_MAX = 200
-/** Characters of a fact, and of the line that a stage leaves behind. */
+/** Maximum length of a fact, and of a stage's summary, in characters. */
 const FACT_CHARS_MAX = 200
 const SUMMARY_CHARS_MAX = 300
-/** Characters of a stage's name, which a model may have invented. */
+/** Maximum length of a stage's name, in characters; a model may have invented the name. */
 const STAGE_NAME_CHARS_MAX = 40
 
 type MoveCause = StageRecord['why']
 
-/** A tool's result, as far as stages read it. */
+/** Fields of a tool's result that stages use. */
 interface StageResult {
   readonly tool: string
   readonly ok: boolean
@@ -33,11 +33,11 @@ type StageEntry =
   { readonly kind: 'stage'; readonly record: StageRecord } | { readonly kind: 'fact'; readonly record: FactRecord }
 
 /**
- * In which stage a call is, what is known, and where it may go. It has no clock and does no I/O; what happened is in the
- * call log, from which another worker or node goes on.
+ * Stage of a call, its known facts, and its exits. This class does not use a clock or I/O. The call log contains all
+ * moves, so that another worker or node can continue.
  *
- *     stage --the model's go_to_stage: a way out, and what it needs is known--> next
- *     stage --otherwise--> the same; the model hears what is missing, or which ways there are
+ *     stage --the model's go_to_stage, to an exit whose facts are known--> next
+ *     stage --any other go_to_stage--> no move; the model gets the missing facts, or the exits
  *     stage --the gateway: facts are known, a tool has succeeded, tools have failed, time--> next
  */
 export class Stages {
@@ -48,7 +48,7 @@ export class Stages {
   #now: string
   #sinceMs = 0
   #failures = 0
-  /** Not before `begin`. */
+  /** False until `begin` is called. */
   #begun = false
   readonly #anew: boolean
   readonly #digitTools: readonly string[]
@@ -56,11 +56,12 @@ export class Stages {
   #changed = false
 
   /**
-   * @param log   the call's log, which `emit` appends to
-   * @param emit  takes each move and each fact as an entry of the log
-   * @param verified  the caller has proved who they are
-   * @param anew  the call begins again, with nothing known: it is not certain who is on the line
-   * @param digitTools  those that get secret digits: where one may be called, so may `collect_digits`
+   * @param log  the call's log, to which `emit` appends
+   * @param emit  gets each move and each fact as an entry of the log
+   * @param verified  true if the caller has proved their identity
+   * @param anew  true if the call begins again without known facts, because the person on the line may be another
+   * person
+   * @param digitTools  tools that receive secret digits: a stage that offers one of them also offers `collect_digits`
    */
   constructor(
     options: StageOptions,
@@ -78,10 +79,10 @@ export class Stages {
     const beganAtMs = log.stages.findLast(({ why }) => why === 'begin')?.atMs ?? -Infinity
     if (!anew) for (const { name, value, atMs } of log.facts) if (atMs >= beganAtMs) this.#facts.set(name, value)
     if (!verified) this.#facts.delete(VERIFIED_FACT)
-    // Those before a handover are stages of another agent.
+    // Moves before a handover are moves between stages of another agent.
     const handedAtMs = log.handovers.at(-1)?.atMs ?? -Infinity
     const last = anew ? undefined : log.stages.findLast(({ atMs }) => atMs > handedAtMs)
-    // The agent may have been edited since: a call in a stage that is gone begins again.
+    // The agent's file may have changed. If the call's stage was removed, the stages begin again.
     this.#now = last !== undefined && Object.hasOwn(options.stages, last.stage) ? last.stage : firstStage(options)
     if (last === undefined) return
     this.#begun = true
@@ -94,7 +95,7 @@ export class Stages {
     ).length
   }
 
-  /** Change since the last call of this method. */
+  /** Returns the change since the last call of this method. */
   takeChange(): 'moved' | 'known' | null {
     const change = this.#moved ? 'moved' : this.#changed ? 'known' : null
     this.#moved = this.#changed = false
@@ -106,26 +107,29 @@ export class Stages {
   }
 
   get stage(): Stage {
-    return this.#options.stages[this.#now] as Stage // only names of stages are ever taken
+    return this.#options.stages[this.#now] as Stage // `#now` is always the name of a stage
   }
 
-  /** When the gateway leaves the stage, in milliseconds since the stream opened; null: time does not move the call. */
+  /**
+   * Time at which the gateway leaves the stage, in milliseconds since the stream opened; null if the stage does not
+   * have a time limit.
+   */
   get dueMs(): number | null {
     const seconds = Object.values(this.stage.next).flatMap(({ on }) => on?.afterS ?? [])
     return seconds.length === 0 ? null : this.#sinceMs + Math.min(...seconds) * 1000
   }
 
-  /** The call begins. */
+  /** Begins the stages of the call. */
   begin(atMs: number): void {
     if (this.#begun) return
     this.#begun = this.#moved = true
     this.#sinceMs = atMs
-    // A call back begins anew, even if another agent had the call before.
+    // A call back begins with the first stage, even if another agent had the call before.
     const why = this.#log.handovers.length > 0 && !this.#anew ? 'handover' : 'begin'
     this.#emit({ kind: 'stage', record: { atMs, from: null, stage: this.#now, why } })
   }
 
-  /** @returns why this tool may not be called now; null when it may */
+  /** @returns the reason why the model must not call this tool now; null if the model may call it */
   refusal(tool: string): string | null {
     if (this.offers(tool)) return null
     const where = Object.entries(this.#options.stages).flatMap(([name, stage]) =>
@@ -139,7 +143,7 @@ export class Stages {
     return offersTool(this.stage, tool, this.#digitTools)
   }
 
-  /** Something is known now. A value that says nothing (null, false, an empty text) changes nothing. */
+  /** Stores a fact. An empty value (null, false, an empty text) is ignored. */
   know(name: string, value: unknown, atMs: number, from: string): void {
     const kept = factOf(value)
     if (kept === null || this.#facts.get(name) === kept || this.#log.facts.length >= FACT_CHANGES_MAX) return
@@ -148,7 +152,10 @@ export class Stages {
     this.#emit({ kind: 'fact', record: { atMs, name, value: kept, from } })
   }
 
-  /** The model wants to go to another stage, and says what it knows. @returns why it may not; null when it is there */
+  /**
+   * Handles the model's request for another stage, with the facts that the model states.
+   * @returns the reason of a refusal; null if the call has moved
+   */
   ask(args: Readonly<Record<string, unknown>>, atMs: number): string | null {
     for (const [name, { ask }] of Object.entries(this.#options.facts))
       if (ask !== undefined && args[name] !== undefined) this.know(name, args[name], atMs, STAGE_TOOL)
@@ -168,7 +175,7 @@ export class Stages {
     return null
   }
 
-  /** A tool of the agent has answered. */
+  /** Takes the result of one of the agent's tools. */
   result({ tool, ok, value, error }: StageResult, atMs: number): void {
     if (isFailure({ ok, value, ...(error === undefined ? {} : { error }) })) this.#failures++
     if (ok) {
@@ -185,13 +192,13 @@ export class Stages {
   }
 
   /**
-   * Goes where the gateway itself is to go, as far as that leads.
-   * @param succeeded  the tool that has just answered
+   * Makes every move that is due without a request of the model.
+   * @param succeeded  tool that has just answered
    */
   settle(atMs: number, succeeded: { readonly tool: string; readonly value: unknown } | null = null): void {
     if (!this.#begun) return
     let result = succeeded
-    // No stage twice, so that conditions that hold in a circle do not lead round and round.
+    // Each stage is entered at most once, because conditions may form a circle.
     const been = new Set<string>()
     while (!been.has(this.#now)) {
       been.add(this.#now)
@@ -212,13 +219,13 @@ export class Stages {
       if (tool !== undefined && result?.tool === tool && hasFields(result.value, on.result ?? {}))
         return { to, why: 'tool' }
       if (failures !== undefined && this.#failures >= failures) return { to, why: 'failures' }
-      // Times are differences of a clock's floats.
+      // Tolerance for rounding, because times are differences of floating-point clock values.
       if (afterS !== undefined && atMs - this.#sinceMs + 1 >= afterS * 1000) return { to, why: 'time' }
     }
     return null
   }
 
-  /** @returns false when the call has moved too often */
+  /** @returns false if the call has reached the limit of moves */
   #move(to: string, why: MoveCause, atMs: number, summary: string): boolean {
     if (this.#log.stages.length >= STAGE_MOVES_MAX) return false
     const from = this.#now
@@ -251,7 +258,7 @@ export class Stages {
     return ways.length === 0 ? 'No stage follows this one.' : `From here ${STAGE_TOOL} leads to: ${ways.join('; ')}.`
   }
 
-  /** Results of the stages, for a human who takes over. */
+  /** Results of the stages, for the human who takes over. */
   get left(): Pick<EscalationPacket, 'stages' | 'facts'> {
     const been = this.#log.stages
     const stages = been.map(({ stage }, index) => {
@@ -261,7 +268,7 @@ export class Stages {
     return { stages, facts: Object.fromEntries(this.#facts) }
   }
 
-  /** Instructions of the stage for the model, after the instructions of the agent. */
+  /** Instructions of the stage for the model; they follow the agent's instructions. */
   get text(): string {
     const { instructions, next, needs } = this.stage
     const known = [...this.#facts].map(([name, value]) => `${name} = ${String(value)}`)
@@ -285,8 +292,8 @@ export class Stages {
   }
 
   /**
-   * The tool by which the model goes on; null where no way is open.
-   * @param all  with every stage, for services whose tools cannot be changed
+   * Returns the tool by which the model changes the stage; null if every exit is closed.
+   * @param all  true to include every stage, for services whose tools cannot change
    */
   tool(all: boolean): GatewayTool | null {
     const open = Object.entries(this.stage.next).filter(
@@ -319,8 +326,9 @@ export class Stages {
 }
 
 /**
- * Part of the conversation that a model still needs: from the caller's last words before the newest stage to which the
- * one before it has left a line. An agent that has got the call from another gets all of it.
+ * Returns the part of the conversation that a model still needs. This part begins with the caller's last words before a
+ * change of stage: the newest change for which the previous stage left a summary. After a handover the new agent gets
+ * the whole conversation.
  */
 export function remembered({
   transcript,
@@ -339,8 +347,8 @@ export function remembered({
 }
 
 /**
- * True if a tool of the agent may be called in a stage.
- * @param digitTools  those that get secret digits, by way of `collect_digits`
+ * True if the model may call a tool of the agent in a stage.
+ * @param digitTools  tools that receive secret digits, through `collect_digits`
  */
 export function offersTool({ tools }: Pick<Stage, 'tools'>, tool: string, digitTools: readonly string[]): boolean {
   if (tools === undefined || tool === SPEECH_RATE_TOOL || tools.includes(tool)) return true
@@ -351,7 +359,7 @@ function firstStage({ stages }: StageOptions): string {
   return Object.keys(stages)[0] ?? ''
 }
 
-/** A value that says something; null for one that does not: nothing, false, an empty text, a list, an object. */
+/** Returns the value as a fact; null for an empty value: null, false, an empty text, a list, an object. */
 function factOf(value: unknown): FactRecord['value'] | null {
   if (typeof value === 'string') return value.trim().slice(0, FACT_CHARS_MAX) || null
   return typeof value === 'number' || value === true ? value : null

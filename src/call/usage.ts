@@ -12,7 +12,10 @@ export function noUsage(): UsageSums {
 const { model: _, ...figures } = usageSchemaOf(z.number()).shape
 const FIGURES = Object.keys(figures) as (keyof typeof figures)[]
 
-/** A figure that not every service reports is absent until a service reports it, so that "not reported" is never taken for 0. */
+/**
+ * Adds a report to the sums. Some services do not report every figure. Such a figure is absent before its first report,
+ * because 0 would be a different statement.
+ */
 export function addUsage(sums: UsageSums, usage: BackendUsage): void {
   for (const figure of FIGURES) {
     const added = usage[figure]

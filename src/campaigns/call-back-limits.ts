@@ -2,24 +2,24 @@ import { partyKey } from '../sautikit/phone.js'
 import { DAY_MS } from '../core/units.js'
 import type { Row } from './campaign.js'
 
-/** How many call backs may be promised: CALLBACKS_PER_NUMBER_DAY, CALLBACKS_PER_NUMBER_WEEK, CALLBACKS_PER_CALLER_DAY. */
+/** Limits of promised call backs: CALL_BACKS_PER_NUMBER_DAY, CALL_BACKS_PER_NUMBER_WEEK, CALL_BACKS_PER_CALLER_DAY. */
 export interface CallBackLimits {
   readonly perNumberDay: number
   readonly perNumberWeek: number
   readonly perCallerDay: number
 }
 
-/** Call backs are counted for so long, also those that are over. */
+/** Time for which a call back counts towards the limits, even if it is already over. */
 export const CALL_BACKS_COUNTED_MS = 7 * DAY_MS
 
-/** The limit that a call back would pass. */
+/** Limit that a call back would exceed. */
 export type PassedLimit = 'open' | 'caller-open' | 'number' | 'caller'
 
 /**
- * Says which limit a call back would pass: one that waits for a number, and for a caller; the limits of a number in a day and in
- * a week, and of a caller in a day. A caller without a number cannot be counted: their number to call is.
- * @param row  the new one
- * @param others  all that may count; those of other numbers and callers do not
+ * Returns the limit that a call back would exceed. Each number and each caller may have one waiting call back. A number
+ * also has a limit per day and a limit per week; a caller has a limit per day. If the caller's number is withheld, only
+ * the number to call is counted. @param row  the new call back @param others  call backs that may count; unrelated call
+ * backs are skipped
  * @param nowMs  calendar time
  */
 export function passedLimit(
@@ -29,7 +29,7 @@ export function passedLimit(
   nowMs: number,
 ): PassedLimit | null {
   const { perNumberDay, perNumberWeek, perCallerDay } = limits
-  // One that was erased is nobody's any more.
+  // An erased call back does not count.
   const counted = others.filter(({ id, to }) => id !== row.id && to !== '')
   const sameNumber = counted.filter(({ to }) => partyKey(to) === partyKey(row.to))
   const by = callerOf(row)
@@ -43,12 +43,12 @@ export function passedLimit(
   return within(sameCaller, DAY_MS) >= perCallerDay ? 'caller' : null
 }
 
-/** `partyKey` of who asked for it; empty where they are not known. */
+/** Returns the `partyKey` of the caller who asked for the call back; empty if unknown. */
 export function callerOf({ asked }: Row): string {
   return asked?.by ?? ''
 }
 
-/** Rows of an earlier build do not say when they were asked for. */
+/** Returns the time at which the call back was requested. Rows of an earlier build do not contain this time. */
 function askedMs({ asked, dueMs }: Row): number {
   return asked?.atMs ?? dueMs
 }

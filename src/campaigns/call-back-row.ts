@@ -12,33 +12,33 @@ import type { PassedLimit } from './call-back-limits.js'
 import { CALL_BACKS, callBackId } from './campaign.js'
 import type { Row } from './campaign.js'
 
-/** Words of the caller that a call back's greeting has. */
+/** Maximum length of a caller's note in the greeting of a call back, in characters. */
 const NOTE_CHARS_MAX = 300
 
 interface CallBackRules {
   readonly agent: (name: string) => AgentDefinition | undefined
-  /** OUTBOUND_PREFIXES. */
+  /** Value of OUTBOUND_PREFIXES. */
   readonly prefixes: readonly string[]
-  /** Calendar time. */
+  /** Returns calendar time. */
   readonly wallClock: () => number
 }
 
-/** True if a call back to this number may be offered. @param ours  our number of the call */
+/** True if a call back to this phone number may be offered. @param ours  the gateway's number in the call */
 export function mayCallBack(
   definition: AgentDefinition,
   number: string,
   ours: string,
   prefixes: readonly string[],
 ): boolean {
-  // Nobody here makes it.
+  // Without `callbacks` in the agent's file, another system makes this call back.
   if (definition.callbacks === null) return true
   const read = numberToCall(number)
   return 'number' in read && ringFault('call-back', read.number, oursOf(definition, ours), prefixes) === null
 }
 
 /**
- * The row of a call back that a caller wants, or why their number is refused; how many there are is not looked at. Null: the
- * agent's file has no `callbacks`, so that we make none.
+ * Returns the row of a call back that a caller wants, or the refusal of their number. Limits are not checked. Returns
+ * null if the agent's file does not have `callbacks`.
  */
 export function callBackRow(
   state: KeptState,
@@ -83,10 +83,11 @@ export function callBackRow(
 }
 
 /**
- * The call in which a call back was promised, to go on with: a call of its own, whose times and limits begin anew.
- * @param state  from `callBackRow`, as JSON; its parts are read again by whoever takes them
+ * Returns the state of the call that promised a call back, changed for the new call. The new call continues the
+ * conversation, but its times and limits start again.
+ * @param state  state from `callBackRow`, as JSON; its readers check its parts
  * @param wallMs  calendar time
- * @throws GatewayError KEPT_CALL_INVALID where another version of this program kept it in another shape
+ * @throws GatewayError KEPT_CALL_INVALID if another version of this program stored the state in another form
  */
 export function promisingCall(state: KeptState, wallMs: number): KeptState {
   const kept = parseKeptCall(state.kept)
@@ -103,12 +104,19 @@ export function promisingCall(state: KeptState, wallMs: number): KeptState {
   return { ...state, marks: [], kept: { ...kept, ...anew } }
 }
 
-/** The agent that had a call when it promised a call back; the call began with `agent`. @param recovers  of its row */
+/**
+ * Returns the agent that had the call when the call back was promised. `agent` is the agent with which the call began.
+ * @param
+ * recovers  `recovers` of the row
+ */
 export function promiserOf(agent: string, recovers: unknown): string {
   const { log } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
   return log?.handovers?.at(-1)?.to ?? agent
 }
-/** The number that makes a call back: that of the call, else the agent's. */
+/**
+ * Returns the gateway's number from which a call back is made: the call's number, or the agent's number if the call's
+ * number cannot be used.
+ */
 function oursOf({ outbound }: AgentDefinition, ours: string): string {
   return subscriberNumber(ours) ?? outbound.from ?? ''
 }
@@ -127,12 +135,12 @@ const LIMIT_REFUSALS: Readonly<Record<PassedLimit, CallBackRefusal>> = {
   caller: refusalOf('caller-limit', 'This caller has had as many call backs as are allowed in a day; tell them so.'),
 }
 
-/** Why a limit that would be passed refuses it. */
+/** Returns the refusal for a limit that would be exceeded. */
 export function limitRefusal(limit: PassedLimit): CallBackRefusal {
   return LIMIT_REFUSALS[limit]
 }
 
-/** Words that a greeting can go on after. */
+/** Returns words that end with a full stop, so that a greeting can follow. */
 function sentence(text: string): string {
   const words = text.trim()
   return words === '' || /[.!?]$/.test(words) ? words : `${words}.`

@@ -1,13 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { z } from 'zod'
-import { variablesReadBy } from '../agents/tools/call-variables.js'
+import { agentWith, variablesReadBy } from '../agents/tools/call-variables.js'
 import type { AgentDefinition } from '../agents/file/definition.js'
+import { textIn } from '../call/spoken/localized-text.js'
 import { csvText } from '../core/csv.js'
 import { GatewayError } from '../core/errors.js'
 import { maskNumber, numberToCall, subscriberNumber } from '../sautikit/phone.js'
 import type { WallClock } from '../core/clock.js'
-import { CALL_BACKS, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
-import type { Campaign, CampaignCommand, CampaignState, CampaignView, Row } from './campaign.js'
+import { CALL_BACKS, campaignFileSchema, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
+import type {
+  Campaign,
+  CampaignCommand,
+  CampaignMade,
+  CampaignState,
+  CampaignView,
+  Row,
+  RowPreview,
+} from './campaign.js'
 import type { Campaigns } from './campaigns.js'
 import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
 import { sumOf } from './row-queue.js'
@@ -16,12 +24,14 @@ import type { RowsTarget } from './rows-of.js'
 import type { RowQueue } from './row-queue.js'
 import { readRows } from './rows.js'
 
-/** While a request is carried out, it is made sure so often that it can be. */
+/** Interval at which the store is checked while a request runs, in milliseconds. */
 const REACH_AGAIN_MS = 500
-/** Campaigns that are kept, with those that are over. */
+/** Maximum number of rows in a preview. */
+const PREVIEW_ROWS = 10
+/** Maximum number of campaigns, including ended campaigns. */
 const CAMPAIGNS_MAX = 200
 
-/** From which states a command leads where. */
+/** States in which each command is allowed, and the state that follows. */
 const COMMANDS: Readonly<
   Record<CampaignCommand, { readonly from: readonly CampaignState[]; readonly to: CampaignState }>
 > = {
@@ -31,25 +41,24 @@ const COMMANDS: Readonly<
   stop: { from: ['draft', 'running', 'paused'], to: 'stopped' },
 }
 
-const createSchema = campaignOrderSchema.extend({
-  /** The rows, with a header. */
-  csv: z.string(),
-  /** Only checks it. */
-  dryRun: z.boolean().default(false),
-})
-
 interface CampaignDeskOptions {
   readonly campaigns: Pick<Campaigns, 'keep' | 'remove'>
   readonly queue: RowQueue
   readonly doNotCall: DoNotCall
-  /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
+  /**
+   * Returns the agent; undefined if the agent is unknown, or if it reads a fact that this number does not have.
+   * @param from  the gateway's number that calls
+   */
   readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   readonly agentNames: () => readonly string[]
   readonly prefixes: readonly string[]
   readonly wallClock: WallClock
 }
 
-/** Operators' commands for campaigns. Refusals are GatewayErrors: CONFIG_INVALID for a bad request, CAMPAIGN_UNKNOWN, CALL_REFUSED. */
+/**
+ * Operators' commands for campaigns. A refusal is a GatewayError: CONFIG_INVALID for a bad request, CAMPAIGN_UNKNOWN,
+ * CALL_REFUSED.
+ */
 export class CampaignDesk {
   readonly #options: CampaignDeskOptions
 
@@ -58,7 +67,8 @@ export class CampaignDesk {
   }
 
   /**
-   * Result of `ask`, unless the store of the campaigns goes away meanwhile. The request may still be carried out later.
+   * Returns the result of `ask`, unless the store of the campaigns stops answering. The request may still be carried
+   * out later.
    * @throws GatewayError STORE_DOWN within 2 s
    */
   async reached<T>(ask: () => Promise<T>): Promise<T> {
@@ -73,27 +83,27 @@ export class CampaignDesk {
   }
 
   /**
-   * Makes a draft of a whole file, or nothing. Again with the same name and settings: adds the rows that it does not have.
-   * @returns `added` rows; with a fault none
+   * Creates a draft from a complete file. If the file has a fault, the draft is not created. If a campaign with this
+   * name and equal settings exists, the missing rows are added to that campaign.
+   * @returns `added`: number of added rows; 0 if the file has a fault
    */
-  async create(
-    body: unknown,
-  ): Promise<{ readonly campaign: CampaignView | null; readonly added: number; readonly faults: readonly string[] }> {
+  async create(body: unknown): Promise<CampaignMade> {
     const { agent, agentNames, queue, prefixes, wallClock, campaigns, doNotCall } = this.#options
-    const read = createSchema.safeParse(body)
+    const read = campaignFileSchema.safeParse(body)
     if (!read.success)
       throw invalid(read.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '))
-    const { csv, dryRun, ...order } = read.data
+    const { csv, dryRun, onlyNew, ...order } = read.data
     const week = readWindow(order.window)
     if (typeof week === 'string') throw invalid(`window: ${week}`)
     const definition = agent(order.agent)
     if (definition === undefined)
-      throw invalid(`agent: there is none of that name; allowed: ${agentNames().join(', ')}`)
+      throw invalid(`agent: there is no agent of that name; allowed: ${agentNames().join(', ')}`)
     const from = order.from ?? definition.outbound.from ?? null
     if (from === null) throw invalid('from: is missing, and the agent has no outbound.from')
-    if (subscriberNumber(from) === null) throw invalid('from: is no number; allowed: such as +254700000000')
-    if (agent(order.agent, from) === undefined)
-      throw invalid('from: has not the facts that the agent reads (NUMBERS_FILE); allowed: a number that has')
+    if (subscriberNumber(from) === null) throw invalid('from: is not a phone number; allowed: such as +254700000000')
+    const caller = agent(order.agent, from)
+    if (caller === undefined)
+      throw invalid('from: lacks facts that the agent reads (NUMBERS_FILE); allowed: a number that has these facts')
     if (order.voicemail === 'message' && definition.outbound.amd?.message == null)
       throw invalid('voicemail: is message, and the agent has no outbound.amd.message')
     const id =
@@ -110,9 +120,15 @@ export class CampaignDesk {
       languages: definition.languages,
       prefixes,
     })
-    const named = more === 0 ? faults : [...faults, `and ${more} more`]
-    if (faults.length > 0 || dryRun)
-      return { campaign: null, added: faults.length > 0 ? 0 : rows.length, faults: named }
+    const isTaken = onlyNew && (await queue.campaigns()).some((one) => one.id === id)
+    const named = [
+      ...(isTaken ? ['name: there is a campaign of that name; allowed: another name'] : []),
+      ...faults,
+      ...(more === 0 ? [] : [`and ${more} more`]),
+    ]
+    const preview = rows.slice(0, PREVIEW_ROWS).map((row) => previewOf(row, caller))
+    if (named.length > 0 || dryRun)
+      return { campaign: null, added: named.length > 0 ? 0 : rows.length, faults: named, preview }
     const all = await queue.campaigns()
     const before = all.find((one) => one.id === id)
     if (before !== undefined && !sameOrder(before, campaignOrderSchema.parse(order)))
@@ -137,11 +153,11 @@ export class CampaignDesk {
     const decided = await Promise.all(
       rows.map(async (row) => ((await doNotCall.has(row.to)) ? { ...row, result: 'do-not-call' as const } : row)),
     )
-    // The rows first: a campaign that is there has all of them.
+    // Rows are written before the campaign, because an existing campaign must have all its rows.
     const added = await queue.add(id, decided)
     const kept = before === undefined ? campaign : { ...before, rows: before.rows + added, endedAt: null }
     await campaigns.keep(kept)
-    return { campaign: await this.#view(kept), added, faults: [] }
+    return { campaign: await this.#view(kept), added, faults: [], preview }
   }
 
   async list(): Promise<readonly CampaignView[]> {
@@ -163,7 +179,7 @@ export class CampaignDesk {
     return this.#view(changed)
   }
 
-  /** Forgets a campaign that is over, or was never started, with all its rows. */
+  /** Deletes a campaign that is over or was never started, with all its rows. */
   async remove(id: string): Promise<void> {
     const campaign = await this.#campaign(id)
     const { stands, calling } = await this.#view(campaign)
@@ -174,7 +190,7 @@ export class CampaignDesk {
     await this.#options.campaigns.remove(id)
   }
 
-  /** CSV, a line for each row. */
+  /** Returns CSV with a line for each row. */
   async report(id: string): Promise<string> {
     const campaign = id === CALL_BACKS ? null : await this.#campaign(id)
     if (campaign?.state === 'lost') throw refused(lostText(campaign))
@@ -198,17 +214,19 @@ export class CampaignDesk {
     return csvText([header, ...lines])
   }
 
-  /** Forgets whom the rows of a number, or of a call, are about. @returns how many there were */
+  /** Erases the people in the rows of a phone number or of a call. @returns the number of erased rows */
   forget(target: RowsTarget): Promise<number> {
     return forgetRows(this.#options.queue, target)
   }
 
-  /** Number of rows that cannot be read, so that nobody knows whom they are about. */
+  /** Returns the number of unreadable rows. The people in these rows are unknown. */
   unread(): Promise<number> {
     return this.#options.queue.unread()
   }
 
-  /** Stored data of a number: its rows, each with its campaign, and whether it wants no calls. */
+  /**
+   * Returns the stored data of a phone number: its rows, each with its campaign, and its entry on the do-not-call list.
+   */
   async ofNumber(number: string): Promise<{ readonly rows: readonly object[]; readonly doNotCall: boolean }> {
     const { queue, doNotCall } = this.#options
     const rows = await rowsOf(queue, number)
@@ -218,17 +236,19 @@ export class CampaignDesk {
   async doNotCall(number: string, wanted: boolean): Promise<boolean> {
     const { doNotCall, wallClock } = this.#options
     if (!wanted) {
-      if (subscriberNumber(number) === null) throw invalid('number: is none; allowed: such as +254712345678')
+      if (subscriberNumber(number) === null)
+        throw invalid('number: is not a phone number; allowed: such as +254712345678')
       return doNotCall.remove(number, wallClock())
     }
-    // One that could not be called protects nobody: whoever adds it is to know.
+    // A phone number that cannot be called would not protect a person on the list. Therefore the person who adds it
+    // must see an error.
     const read = numberToCall(number)
     if ('fault' in read) throw invalid(`number: is one that ${read.fault}`)
     await doNotCall.add(read.number, 'operator', wallClock())
     return true
   }
 
-  /** @returns numbers masked */
+  /** @returns the entries, with masked phone numbers */
   async doNotCallList(max: number): Promise<readonly DoNotCallEntry[]> {
     const entries = await this.#options.doNotCall.list(max)
     return entries.map((entry) => ({ ...entry, number: maskNumber(`+${entry.number}`) }))
@@ -257,8 +277,14 @@ export class CampaignDesk {
   }
 }
 
+function previewOf({ to, externalId, timeZone, variables }: Row, agent: AgentDefinition): RowPreview {
+  const { greeting, languages } = agentWith(agent, variables, true)
+  const says = greeting === null ? null : textIn(greeting, languages[0] ?? '')
+  return { number: maskNumber(to), externalId, timeZone, says }
+}
+
 function lostText({ id, why }: Campaign): string {
-  return `the campaign is lost (${why ?? ''}); whom it called is in the records of calls whose label begins with row-${id}-; allowed: another name, without those numbers`
+  return `the campaign is lost (${why ?? ''}); the numbers that it called are in the records of calls whose label begins with row-${id}-; allowed: another name, without these numbers`
 }
 
 function stateOf(row: Row): 'waiting' | 'calling' | 'done' {

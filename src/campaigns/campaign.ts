@@ -5,25 +5,26 @@ import { isTimeZone } from '../core/local-time.js'
 import { SPAN, WEEKDAYS } from '../escalation/hunt-group.js'
 import type { OpeningHours, Weekday } from '../escalation/hunt-group.js'
 
-/** Rows of one campaign. */
+/** Maximum number of rows in one campaign. */
 export const ROWS_MAX = 10_000
-/** Calls of one campaign at once, and in a minute. */
+/** Maximum number of concurrent calls of one campaign. */
 const AT_ONCE_MAX = 1000
+/** Maximum number of calls of one campaign per minute. */
 const PER_MINUTE_MAX = 6000
-/** Tries of one row. */
+/** Maximum number of tries of one row. */
 const TRIES_MAX = 5
 const NAME_CHARS_MAX = 60
 const WINDOWS_MAX = 7
 
-/** The id of the one that has the promised call backs of all agents. */
+/** Id of the campaign that contains the promised call backs of all agents. */
 export const CALL_BACKS = 'call-backs'
 
-/** The row of the call back that a call has promised. */
+/** Returns the row id of the call back that a call has promised. */
 export function callBackId(callSid: string): string {
   return `back-${callSid}`
 }
 
-/** Outcome of one try: as in a call's record, and `uncertain`, where nobody can say whether it rang. */
+/** Outcome of one try, as in the call's record. `uncertain`: it is unknown if the phone rang. */
 export const TRY_RESULTS = [
   'person',
   'machine',
@@ -36,7 +37,7 @@ export const TRY_RESULTS = [
 ] as const
 export type TryResult = (typeof TRY_RESULTS)[number]
 
-/** Outcome of a row: the result of its last try, or why it is not called (any more). */
+/** Outcome of a row: the result of its last try, or the reason why the row is not called. */
 export const ROW_RESULTS = [
   ...TRY_RESULTS,
   'expired',
@@ -49,43 +50,46 @@ export const ROW_RESULTS = [
 export type RowResult = (typeof ROW_RESULTS)[number]
 
 const trySchema = z.object({
-  /** The label of the call at the carrier. */
+  /** Label of the call at the carrier. */
   label: z.string(),
   atMs: z.number(),
   callSid: z.string().nullable(),
-  /** Null: it is being called. */
+  /** Result of the try; null while the call is in progress. */
   result: z.enum(TRY_RESULTS).nullable(),
   durationMs: z.number(),
-  /** A human was rung first, to be put through to them. */
+  /** True if this try called a human first, to connect the human to the person. */
   human: z.boolean().default(false),
 })
 export type Try = z.output<typeof trySchema>
 
-/** One number to call. Plain JSON; has the number and what is said of the person. */
+/** One phone number to call, as plain JSON. A row contains the phone number and data about the person. */
 export const rowSchema = z.object({
   id: z.string(),
   campaign: z.string(),
   agent: z.string(),
-  /** E.164. */
+  /** Number in E.164 form. */
   to: z.string(),
-  /** Null: the agent's `outbound.from`. */
+  /** Phone number from which the gateway calls; null for the agent's `outbound.from`. */
   from: z.string().nullable(),
   variables: callVariablesSchema,
   externalId: z.string().nullable(),
-  /** IANA zone of this number; null: the campaign's. */
+  /** IANA time zone of the called phone number; null for the campaign's zone. */
   timeZone: z.string().nullable(),
-  /** Calendar time before which it is not called. */
+  /** Calendar time before which the row is not called. */
   dueMs: z.number(),
   tries: z.array(trySchema),
-  /** Null: it is not over. */
+  /** Result of the row; null until it is over. */
   result: z.enum(ROW_RESULTS).nullable(),
-  /** Since when no agent could be found that makes the call; null: one was. */
+  /** Time since which the agent of the call cannot be found; null if the agent can be found. */
   agentLostMs: z.number().nullable().default(null),
-  /** The human who is rung first did not take it: the agent calls. */
+  /** True if the human who was called first did not answer; the agent then calls alone. */
   withoutHuman: z.boolean().default(false),
-  /** A call back: who wanted it (`partyKey`, empty: withheld), and when. Null: a row of a campaign. */
+  /**
+   * For a call back: its caller (`partyKey`, empty if withheld) and the time of the request. Null for a row of a
+   * campaign.
+   */
   asked: z.object({ by: z.string(), atMs: z.number() }).nullable().default(null),
-  /** The call that is gone on with (`KeptState`); null: none. */
+  /** Earlier call that the new call continues (`KeptState`); null without such a call. */
   recovers: z.unknown().default(null),
 })
 export type Row = z.output<typeof rowSchema>
@@ -94,13 +98,13 @@ const weekdayNames = WEEKDAYS.map((day) => `${day.charAt(0).toUpperCase()}${day.
 const WINDOW = /^(?:([a-z]{3})(?:-([a-z]{3}))? )?(\S+)$/i
 
 /**
- * Reads `Mon-Sat 09:00-18:00`, `09:00-18:00` (each day), or several of them with commas.
- * @returns the spans by weekday, or what is wrong
+ * Reads `Mon-Sat 09:00-18:00`, `09:00-18:00` (every day), or several such spans, separated by commas.
+ * @returns the spans by weekday, or the fault
  */
 export function readWindow(text: string): OpeningHours['week'] | string {
   const week: Partial<Record<Weekday, string[]>> = {}
   const parts = text.split(',').map((part) => part.trim())
-  const fault = `'${text}' is no window; allowed: such as Mon-Sat 09:00-18:00, or several with commas; days: ${weekdayNames.join(', ')}`
+  const fault = `'${text}' is not a time window; allowed: such as Mon-Sat 09:00-18:00, or several with commas; days: ${weekdayNames.join(', ')}`
   if (parts.length > WINDOWS_MAX) return `has ${parts.length} parts; allowed: at most ${WINDOWS_MAX}`
   for (const part of parts) {
     const [, first = 'mon', last = part.includes(' ') ? first : 'sun', span = ''] = WINDOW.exec(part) ?? []
@@ -122,58 +126,85 @@ const instant = z.iso.datetime({
 })
 const pauses = z.array(z.int().min(1).max(10_080)).min(1).max(TRIES_MAX)
 
-/** Definition of a campaign, beside its rows. */
+/** Definition of a campaign, without its rows. */
 export const campaignOrderSchema = z.strictObject({
   name: z
     .string()
     .trim()
     .min(1)
     .max(NAME_CHARS_MAX)
-    .regex(/^[\p{L}\p{N} ._-]+$/u, { error: 'allowed: letters, digits, spaces, dots, _ and -' }),
+    .regex(/^[\p{L}\p{N} ._-]+$/u, { error: 'allowed: letters, digits, spaces, dots, _ and -' })
+    .describe('Name of letters, digits, spaces, dots, _ and -. The id is made from the name.'),
   agent: z.string().refine(isAgentName, { error: 'allowed: the name of an agent' }),
-  from: z.string().optional(),
-  /** `Mon-Sat 09:00-18:00`. */
-  window: z.string(),
-  timeZone: zone,
+  from: z.string().optional().describe("Our number, E.164. Default: the agent's `outbound.from`."),
+  window: z.string().describe('Times at which people are called, such as Mon-Sat 09:00-18:00.'),
+  timeZone: zone.describe('IANA zone of the window.'),
   startAt: instant.optional(),
   endAt: instant.optional(),
   atOnce: z.int().min(1).max(AT_ONCE_MAX).default(10),
   perMinute: z.int().min(1).max(PER_MINUTE_MAX).default(30),
   tries: z.int().min(1).max(TRIES_MAX).default(3),
-  /** Minutes before the second and every later try; the last counts for all that follow. */
-  retryBusyMinutes: pauses.default([30, 120]),
+  retryBusyMinutes: pauses
+    .default([30, 120])
+    .describe('Minutes before the second and each later try. The last value of the list applies to all further tries.'),
   retryNoAnswerMinutes: pauses.default([120, 1080]),
   voicemail: z.enum(['message', 'later', 'done']).default('done'),
-  /** Percent of failed calls, of the last ERRORS_OF, at which it pauses itself. */
-  errorPercent: z.int().min(1).max(100).default(30),
-  /** In minor units of the carrier's currency. */
-  walletBelowMinor: z.int().min(0).default(10_000),
-  /** Percent of the call slots of a node that stay free for calls that come in. */
-  keepFreePercent: z.int().min(0).max(99).default(20),
+  /** Maximum share of errors among the last ERRORS_OF calls, in percent. */
+  errorPercent: z
+    .int()
+    .min(1)
+    .max(100)
+    .default(30)
+    .describe('Percentage of failed calls at which the campaign pauses automatically.'),
+  walletBelowMinor: z
+    .int()
+    .min(0)
+    .default(10_000)
+    .describe("Minimum balance for new calls, in minor units of the carrier's currency."),
+  keepFreePercent: z
+    .int()
+    .min(0)
+    .max(99)
+    .default(20)
+    .describe('Percentage of the call slots of a node that stays free for inbound calls.'),
 })
 export type CampaignOrder = z.output<typeof campaignOrderSchema>
 
-/** `lost`: Redis came back without its rows, so nobody knows who was called. */
+/** Body of `POST /api/campaigns`. */
+export const campaignFileSchema = campaignOrderSchema.extend({
+  csv: z.string().describe('The rows with a header. The body has 8 MB at most.'),
+  dryRun: z.boolean().default(false).describe('Check the file, and create nothing.'),
+  /** Refuses the name of an existing campaign. Otherwise new rows of a running campaign would be called at once. */
+  onlyNew: z.boolean().default(false).describe('Refuse the name of a campaign that exists.'),
+})
+
+/** State of a campaign. `lost`: Redis has lost the campaign's rows, so it is unknown which numbers were called. */
 const CAMPAIGN_STATES = ['draft', 'running', 'paused', 'stopped', 'lost'] as const
 export type CampaignState = (typeof CAMPAIGN_STATES)[number]
 
-/** As it is kept: not strict, because a newer node may have written more keys. */
+/** A campaign in stored form. The schema is not strict, because a newer node may have written more properties. */
 export const campaignSchema = z.object({
   ...campaignOrderSchema.shape,
   version: z.literal(1),
   id: z.string(),
   state: z.enum(CAMPAIGN_STATES),
-  /** Why it paused itself, or what is lost of it; null: neither. */
-  why: z.string().nullable(),
+  why: z
+    .string()
+    .nullable()
+    .describe('Reason of an automatic pause or of the loss of the campaign; null if there is none.'),
   createdAt: z.iso.datetime(),
-  /** How many rows it was made with. */
-  rows: z.int(),
-  /** When it was first seen that nothing of it is left to do; null: something is. */
-  endedAt: z.iso.datetime().nullable().default(null),
+  rows: z.int().describe('Number of rows of the campaign.'),
+  endedAt: z.iso
+    .datetime()
+    .nullable()
+    .default(null)
+    .describe(
+      'Time at which the last row was finished; null while rows are left. The campaign is deleted RECORDS_KEEP_DAYS later.',
+    ),
 })
 export type Campaign = z.output<typeof campaignSchema>
 
-/** A campaign whose rows are gone. It is never begun again by itself. */
+/** Marks a campaign as lost, because its rows are lost. A lost campaign never starts again by itself. */
 export function lostCampaign(campaign: Campaign): Campaign {
   return { ...campaign, state: 'lost', why: `Redis came back without its ${campaign.rows} rows` }
 }
@@ -182,17 +213,40 @@ export function lostCampaign(campaign: Campaign): Campaign {
 export const CAMPAIGN_COMMANDS = ['start', 'pause', 'resume', 'stop'] as const
 export type CampaignCommand = (typeof CAMPAIGN_COMMANDS)[number]
 
-/** A campaign as it stands. */
+/** A row of a file, shown to an operator before a campaign is created from the file. */
+export interface RowPreview {
+  /** Masked number. */
+  readonly number: string
+  readonly externalId: string | null
+  /** IANA time zone of the row; null for the campaign's zone. */
+  readonly timeZone: string | null
+  /** First words of the agent, with the values of the row; null if the agent's model chooses them. */
+  readonly says: string | null
+}
+
+/** `POST /api/campaigns`. */
+export interface CampaignMade {
+  /** The campaign; null if a campaign was not created. */
+  readonly campaign: CampaignView | null
+  /** Number of new rows; with `dryRun`, number of rows that can be called. */
+  readonly added: number
+  /** Mistakes in the file, by line; they do not contain words of the file. */
+  readonly faults: readonly string[]
+  /** First rows that can be called, at most PREVIEW_ROWS. */
+  readonly preview: readonly RowPreview[]
+}
+
+/** A campaign and its progress. */
 export interface CampaignView extends Campaign {
-  /** `done`: no row waits any more. */
+  /** State of the campaign; `done` if all its rows are over. */
   readonly stands: CampaignState | 'done'
   readonly waiting: number
   readonly calling: number
-  /** Rows that are over, by result. */
+  /** Number of rows that are over, by result. */
   readonly results: Readonly<Partial<Record<RowResult, number>>>
 }
 
-/** How rows are called: of a campaign, or of an agent's call backs. */
+/** Rules for calling the rows of a campaign, or of an agent's call backs. */
 export interface Policy {
   readonly state: CampaignState
   readonly hours: OpeningHours
@@ -200,11 +254,14 @@ export interface Policy {
   readonly startAtMs: number
   readonly endAtMs: number | null
   readonly tries: number
-  /** Minutes, by what became of a try; none: it is not tried again. */
+  /**
+   * Minutes until the next try, by the result of the last try. After a result without an entry, the row is not tried
+   * again.
+   */
   readonly retryMinutes: Readonly<Partial<Record<TryResult, readonly number[]>>>
   readonly walletBelowMinor: number
   readonly keepFreePercent: number
-  /** True if an answering machine gets the agent's `outbound.amd.message`. */
+  /** True if the agent should leave `outbound.amd.message` on an answering machine. */
   readonly leaveMessage: boolean
 }
 
@@ -214,7 +271,7 @@ export function policyOf(campaign: Campaign): Policy {
   const { retryBusyMinutes, retryNoAnswerMinutes } = campaign
   return {
     state,
-    // One that cannot be read is never open.
+    // A time window that cannot be read is never open.
     hours: { timeZone, week: typeof week === 'string' ? {} : week, holidays: [] },
     startAtMs: startAt === undefined ? 0 : Date.parse(startAt),
     endAtMs: endAt === undefined ? null : Date.parse(endAt),

@@ -11,6 +11,7 @@ import type { CallStore } from '../fleet/store/call-store.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import type { RingWay } from '../sautikit/ringing.js'
 import type { Log } from '../telemetry/log.js'
+import { answerOf } from '../workers/main/outbound-calls.js'
 import type { OutboundOrder } from '../workers/main/outbound-calls.js'
 import type { CallBackOrder } from '../workers/main/main-thread-context.js'
 import { CALL_BACKS_COUNTED_MS, passedLimit } from './call-back-limits.js'
@@ -23,53 +24,82 @@ import { sumOf, type Next, type RowQueue, type RowTurn } from './row-queue.js'
 import { ERRORS_OF, afterTry, tooManyErrors, verdictOf } from './scheduler.js'
 import type { WaitReason } from './scheduler.js'
 
-/** How often campaigns that other nodes made or changed are looked for. */
+/** Interval at which this node searches for campaigns that were created or changed at other nodes, in milliseconds. */
 const LOOK_MS = 2000
-/** How often each campaign is checked: whether it is over, or has been over for too long. */
+/**
+ * Interval at which each campaign is checked, in milliseconds. The campaign may be over, or be old enough to delete.
+ */
 const SWEEP_MS = 10 * 60_000
-/** How often another node is asked whether a call whose record it makes is over. */
+/** Interval at which this node asks another node about the end of a call, in milliseconds. */
 const OUTCOME_LOOK_MS = 2000
-/** How often a node tries to keep an outcome for another, OUTCOME_LOOK_MS apart: a minute. */
+/** Maximum number of attempts to store an outcome for another node, OUTCOME_LOOK_MS apart: one minute in total. */
 const PUBLISH_TRIES_MAX = 30
-/** After this, nobody will say any more how a call went. Longer than any call. */
+/**
+ * Time after which an outcome is not expected any more, in milliseconds. It does not apply to a call that is known to
+ * be in progress.
+ */
 const OUTCOME_MS_MAX = 3 * 3_600_000
-/** How long after a try the carrier is asked for the same call again: it keeps an order's key for a day. */
+/**
+ * Interval at which a placed call without an outcome is checked, in milliseconds. A node of an earlier version may
+ * never report an outcome.
+ */
+const STANDING_LOOK_MS = 10_000
+/**
+ * Maximum number of consecutive checks that find an ended call without a record. These checks take one minute. In this
+ * time a restarted node reports its calls.
+ */
+const RECORDLESS_LOOKS_MAX = 6
+/**
+ * Time after a try in which the same order may be sent to the carrier again, in milliseconds. The carrier remembers the
+ * idempotency key of an order for a day.
+ */
 const SAME_ORDER_MS_MAX = 3_600_000
 const SAME_ORDER_PAUSE_MS = 5000
-/** The claim of a try, and what became of it, in the store. */
+/**
+ * Time for which the store keeps the claim and the outcome of a try, in milliseconds. After this time a row whose call
+ * seems in progress is over.
+ */
 const CLAIM_MS = 24 * 3_600_000
-/** After a refusal that is ours or the carrier's, and temporary. */
+/** Pause after a temporary refusal by the gateway or by the carrier, in milliseconds. */
 const REFUSED_PAUSE_MS = 5000
 const WALLET_PAUSE_MS = 60_000
-/** Call backs at once: most wait for their time. */
+/** Maximum number of call backs whose turns run simultaneously; most of them wait for their time. */
 const CALL_BACKS_AT_ONCE = 100
 
-/** How long whoever wants a call back waits for the answer: less than their session (call-back-offer.ts). */
+/**
+ * Maximum wait for the answer to a request for a call back, in milliseconds. This maximum is less than the session's
+ * wait (call-back-offer.ts).
+ */
 const PROMISE_PATIENCE_MS = 2000
-/** How often it is tried to keep a promised call back, and the pause between: half an hour in all. */
+/** Maximum number of attempts to store a promised call back: half an hour in total. */
 const PROMISE_TRIES = 180
+/** Pause between two of these attempts, in milliseconds. */
 const PROMISE_PAUSE_MS = 10_000
-/** Promised call backs that are on their way into the queue; one more is lost, and said to be. */
+/**
+ * Maximum number of promised call backs that are not in the queue yet. Further call backs are refused, and their
+ * callers hear the refusal.
+ */
 const PROMISES_MAX = 1000
 
 /**
- * Calls that this gateway makes of itself: campaigns, and promised call backs. A row comes from the queue, is decided on by
- * `scheduler.ts`, and is called; its turn ends with its call.
+ * Places the calls of campaigns and the promised call backs. `scheduler.ts` decides about each row from the queue. The
+ * turn of a row ends when its call ends.
  *
- * No row is called twice. Before a try its label is claimed in the fleet's store, and the row says that it is being
- * called. A process that dies leaves both: whoever gets the row asks how that call went, and asks the carrier for it again
- * only under the same label, by which the carrier knows the order. Where nobody can say, the row is over as `uncertain`.
+ * A row is never called twice. Before a try, its label is claimed in the fleet's store, and the row is marked as being
+ * called. If the process dies, the claim and the mark remain. The next process then finds out how the call ended. That
+ * process orders the call again only under the same label, because the carrier recognises a repeated label. If the
+ * result stays unknown, the row is over as `uncertain`.
  */
 export class Campaigns {
   readonly #options: CampaignsOptions
   readonly #later: (ms: number, run: () => void) => void
   readonly #known = new Map<string, Campaign>()
   readonly #served = new Set<string>()
-  /** By label: who waits for the outcome of a call that this process placed. */
+  /** Functions by label. Each receives the outcome of a call that this process placed. */
   readonly #outcomes = new Map<string, (outcome: Outcome) => void>()
-  /** The newest results of each campaign at this node, oldest first. */
+  /** Newest results of each campaign at this node, the oldest first. */
   readonly #newest = new Map<string, TryResult[]>()
-  /** Call backs that were promised and are not in the queue yet. At most PROMISES_MAX. */
+  /** Number of promised call backs that are not in the queue yet; at most PROMISES_MAX. */
   #promising = 0
   #sweepAtMs = 0
   #closed = false
@@ -87,7 +117,10 @@ export class Campaigns {
 
   // --- call backs ---------------------------------------------------------------------------------------------
 
-  /** Why a call back would be refused now; null: it would not. Resolves within PROMISE_PATIENCE_MS. */
+  /**
+   * Returns the reason why a call back would be refused now; null if it would be stored. Resolves within
+   * PROMISE_PATIENCE_MS.
+   */
   async refusal(state: KeptState, order: CallBackOrder): Promise<CallBackRefusal | null> {
     const row = callBackRow(state, order, this.#options)
     if (row === null || 'why' in row) return row
@@ -100,16 +133,19 @@ export class Campaigns {
   }
 
   /**
-   * A caller wants a call back: it is kept, with the conversation as it is now; again, with the newest. Where the store is away
-   * it is kept later, within half an hour.
-   * @returns why it is refused; null: it is kept. Resolves within PROMISE_PATIENCE_MS
+   * Stores a call back that a caller wants, with the conversation so far. A repeated request replaces the call back. If
+   * the store is unavailable, the call back is stored within half an hour.
+   * @returns the refusal; null if the call back is stored. Resolves within PROMISE_PATIENCE_MS
    */
   async promise(state: KeptState, order: CallBackOrder): Promise<CallBackRefusal | null> {
     const { log } = this.#options
     const row = callBackRow(state, order, this.#options)
     if (row === null || 'why' in row) return row
     if (this.#promising >= PROMISES_MAX) {
-      log.error({ call_sid: state.kept.callSid }, 'a promised call back could not be kept: too many wait for the store')
+      log.error(
+        { call_sid: state.kept.callSid },
+        'a promised call back could not be stored: too many wait for the store',
+      )
       return refusalOf('not-kept', 'The call back could not be noted; nobody will call. Tell the caller so.')
     }
     return this.#patiently(this.#keptInTime(row, order.wantedAt !== undefined))
@@ -119,7 +155,7 @@ export class Campaigns {
     const { log } = this.#options
     this.#promising++
     try {
-      // Again, it is the same row: an answer that was lost does no harm.
+      // Each attempt writes the same row, so a lost answer is harmless.
       for (let tries = 1; ; tries++) {
         const kept = await this.#kept(row, wanted)
         if (kept !== null && kept !== 'store-down' && tries > 1)
@@ -133,12 +169,15 @@ export class Campaigns {
     }
   }
 
-  /** Who waits on the line gets an answer in time. A store that is away is no reason to refuse: it is asked again. */
+  /**
+   * The waiting caller gets an answer in time. If the store is unavailable, the request is not refused, because the
+   * attempts continue.
+   */
   #patiently(asked: Promise<CallBackRefusal | null>): Promise<CallBackRefusal | null> {
     return Promise.race([asked, this.#pause(PROMISE_PATIENCE_MS)])
   }
 
-  /** @returns why it is refused; null: it is in the queue */
+  /** @returns the refusal; null if the row is in the queue */
   async #kept(row: Row, wanted: boolean): Promise<CallBackRefusal | null | 'store-down'> {
     const { queue, log } = this.#options
     try {
@@ -174,9 +213,9 @@ export class Campaigns {
   readonly #work = async (row: Row, turn: RowTurn): Promise<Next> => {
     const next = await this.#turn(row, turn)
     if (row.result !== null || next.next !== 'done') return next
-    // Receivers get nothing of a person who was erased meanwhile.
+    // If the person's data was erased in the meantime, receivers must not get this data.
     if (await turn.stands()) this.#options.told({ type: 'campaign.row', row: next.row })
-    // The caller's words are not kept longer than needed.
+    // The caller's words are not stored longer than needed.
     return { next: 'done', row: { ...next.row, recovers: null } }
   }
 
@@ -215,7 +254,10 @@ export class Campaigns {
     }
   }
 
-  /** Holds the line of a row that may be called. It is busy too while the call in which a call back was promised goes on. */
+  /**
+   * Reserves the line of the row's number for this row. While the call that promised a call back is in progress, the
+   * line counts as busy.
+   */
   async #lineHeld(row: Row): Promise<LineStanding> {
     const { claims, lines } = this.#options
     const { kept } = (row.recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
@@ -226,7 +268,10 @@ export class Campaigns {
     return lines.hold(row.to, holderOf(row))
   }
 
-  /** Its agent cannot be used here and now: the file has a mistake, is not on this node yet, or is gone. */
+  /**
+   * True if this node cannot use the row's agent now. The agent's file has a mistake, is not on this node yet, or was
+   * removed.
+   */
   #isAgentLost({ agent: name, from, recovers }: Row): boolean {
     const { agent } = this.#options
     const calls = agent(name, from ?? undefined)
@@ -252,30 +297,31 @@ export class Campaigns {
     const begun: Try = { label, atMs: wallClock(), callSid: null, result: null, durationMs: 0, human: human !== null }
     const calling = { ...row, tries: [...row.tries, begun] }
     const isMine = await turn.save(calling)
-    // Another run had begun it, and did not come to say so.
+    // An earlier process had already begun this try, but could not mark the row.
     if (isBegun) return this.#follow(policy, calling, begun, turn)
     const waiting = this.#outcomeOf(label)
-    const refused = isMine ? await this.#place(policy, calling, label, human) : { pauseMs: 0 }
-    if (refused === null) return this.#settle(policy, calling, begun, await waiting)
+    const placed = isMine ? await this.#place(policy, calling, label, human) : { pauseMs: 0 }
+    if (isOrdered(placed))
+      return this.#settle(policy, calling, begun, await this.#outcomeOfPlaced(begun, placed, waiting))
     this.#outcomes.delete(label)
-    if (refused === 'unknown') return this.#follow(policy, calling, begun, turn)
-    if (refused === 'failed') return this.#settle(policy, calling, begun, { ...UNKNOWN, result: 'failed' })
-    if (refused === 'not-allowed' && human !== null) return this.#settle(policy, calling, begun, NOT_TAKEN)
-    if (refused === 'not-allowed') return { next: 'done', row: { ...row, result: 'not-allowed' } }
+    if (placed === 'unknown') return this.#follow(policy, calling, begun, turn)
+    if (placed === 'failed') return this.#settle(policy, calling, begun, { ...UNKNOWN, result: 'failed' })
+    if (placed === 'not-allowed' && human !== null) return this.#settle(policy, calling, begun, NOT_TAKEN)
+    if (placed === 'not-allowed') return { next: 'done', row: { ...row, result: 'not-allowed' } }
     await this.#options.lines.released(row.to, holderOf(row))
-    // It did not ring: the same try may be begun again.
+    // The phone did not ring, so this try may begin again.
     await claims.settle(keyOf(label), FREE, CLAIM_MS)
     await turn.save(row)
-    return { next: 'hold', row, untilMs: wallClock() + refused.pauseMs }
+    return { next: 'hold', row, untilMs: wallClock() + placed.pauseMs }
   }
 
-  /** @returns null: the carrier has taken it. `unknown`: it may ring */
+  /** @returns the order if the carrier has accepted it; `unknown` if the phone may ring */
   async #place(
     policy: Policy | null,
     row: Row,
     label: string,
     human: string | null,
-  ): Promise<null | 'unknown' | 'failed' | 'not-allowed' | { readonly pauseMs: number }> {
+  ): Promise<Ordered | 'unknown' | 'failed' | 'not-allowed' | { readonly pauseMs: number }> {
     const { place, walletEmpty, log } = this.#options
     const { agent, to, from, variables, externalId, recovers } = row
     try {
@@ -289,8 +335,7 @@ export class Campaigns {
         ...(externalId === null ? {} : { externalId }),
         ...(human === null ? { to, ...this.#earlier(recovers) } : { to: human, joins: to }),
       }
-      await place(order, human === null ? way : 'human')
-      return null
+      return await place(order, human === null ? way : 'human')
     } catch (thrown) {
       if (thrown instanceof CarrierApiError) {
         const { status, retryAfterS } = thrown
@@ -312,7 +357,7 @@ export class Campaigns {
     }
   }
 
-  /** The conversation to go on with; none where another version of this program kept it in another shape. */
+  /** Returns the conversation to continue; empty if another version of this program stored it in another form. */
   #earlier(recovers: unknown): Pick<OutboundOrder, 'recovers'> {
     if (recovers === null) return {}
     try {
@@ -323,43 +368,67 @@ export class Campaigns {
     }
   }
 
-  /** A try that was begun, by this run or by one that died: nobody knows yet whether it rang. */
+  /** Follows a try that this process or a dead process has begun. It is not known yet if the phone rang. */
   async #follow(policy: Policy | null, row: Row, begun: Try, turn: RowTurn): Promise<Next> {
     const { wallClock } = this.#options
     const { label, atMs } = begun
     const waiting = this.#outcomeOf(label)
-    let ordered = false
     for (;;) {
+      const outcome = await Promise.race([waiting, this.#pause(SAME_ORDER_PAUSE_MS)])
+      if (outcome !== null) return this.#settle(policy, row, begun, outcome)
       const ageMs = wallClock() - atMs
       if (ageMs > OUTCOME_MS_MAX) return this.#settle(policy, row, begun, UNKNOWN)
-      const outcome = await Promise.race([waiting, this.#pause(ordered ? OUTCOME_LOOK_MS : SAME_ORDER_PAUSE_MS)])
-      if (outcome !== null) return this.#settle(policy, row, begun, outcome)
-      if (ordered) continue
-      // Under the same label the carrier rings nobody twice. After too long it may have forgotten the label.
-      if (wallClock() - atMs > SAME_ORDER_MS_MAX) return this.#settle(policy, row, begun, UNKNOWN)
       if (!(await turn.stands())) {
         this.#outcomes.delete(label)
         return { next: 'later', row, atMs: row.dueMs }
       }
       if (this.#isAgentLost(row)) continue
-      // The earlier run may never have ordered it. A line that is busy may be with this very call, whose outcome comes.
+      // The earlier process may never have ordered the call. If the line is busy, the reason may be this call, so the
+      // loop waits without a time limit.
       if ((await this.#lineHeld(row)) !== 'free') continue
+      // The carrier does not call twice for one label. After a long time, however, it may have deleted the label.
+      if (ageMs > SAME_ORDER_MS_MAX) return this.#settle(policy, row, begun, UNKNOWN)
       const human = begun.human ? this.#options.humanFirst(promiserOf(row.agent, row.recovers), row.from) : null
       if (begun.human && human === null) return this.#settle(policy, row, begun, UNKNOWN)
       const again = await this.#place(policy, row, label, human)
       if (again === 'failed' || again === 'not-allowed') return this.#settle(policy, row, begun, UNKNOWN)
-      ordered = again === null
+      if (isOrdered(again)) return this.#settle(policy, row, begun, await this.#outcomeOfPlaced(begun, again, waiting))
+    }
+  }
+
+  /**
+   * Returns the outcome of a call that the carrier has accepted. Usually the call's node reports the outcome. If that
+   * node died or runs an older version, the outcome is in the call's record.
+   */
+  async #outcomeOfPlaced({ label, atMs }: Try, { callSid }: Ordered, waiting: Promise<Outcome>): Promise<Outcome> {
+    const { standing, wallClock, log } = this.#options
+    for (let recordless = 0; ;) {
+      const outcome = await Promise.race([waiting, this.#pause(STANDING_LOOK_MS)])
+      if (outcome !== null) return outcome
+      const stands = callSid === null ? 'unknown' : await standing(callSid, label).catch(() => 'unknown' as const)
+      if (typeof stands === 'string') {
+        recordless = 0
+        if (wallClock() - atMs > (stands === 'unknown' ? OUTCOME_MS_MAX : CLAIM_MS)) return UNKNOWN
+        continue
+      }
+      // If the order was repeated, another node may have a record of this order without a conversation.
+      const [record] = [...stands].sort((a, b) => b.durationMs - a.durationMs || rankOf(b) - rankOf(a))
+      if (record !== undefined) {
+        log.info({ call_sid: callSid }, 'the outcome of a call of a row is read from its record')
+        return outcomeOf(record)
+      }
+      if (++recordless >= RECORDLESS_LOOKS_MAX) return UNKNOWN
     }
   }
 
   async #settle(policy: Policy | null, row: Row, begun: Try, outcome: Outcome): Promise<Next> {
     this.#outcomes.delete(begun.label)
     await this.#options.lines.released(row.to, holderOf(row))
-    // The process ends: the next one, or another node, asks how it went.
+    // The process is ending. The next process, or another node, finds out how the call ended.
     if (this.#closed && outcome === UNKNOWN) return { next: 'later', row, atMs: row.dueMs }
     const { wallClock, random, counted } = this.#options
     const { joined = null, ...ended } = outcome
-    // A human who did not take it has not tried the caller: the agent does, at once.
+    // If the human did not answer, the person was not called yet. The agent calls the person at once.
     if (begun.human && joined === null && ended.result !== 'uncertain')
       return { next: 'later', row: { ...row, tries: row.tries.slice(0, -1), withoutHuman: true }, atMs: wallClock() }
     const result = begun.human ? resultOfJoining(joined) : ended.result
@@ -374,7 +443,7 @@ export class Campaigns {
     return after.result === null ? { next: 'later', row: after, atMs: after.dueMs } : { next: 'done', row: after }
   }
 
-  /** Too many failures: something is wrong, and more calls would not mend it. */
+  /** Pauses a campaign with too many failures, because more calls would not remove the cause. */
   async #watchErrors(id: string, result: TryResult): Promise<void> {
     const campaign = this.#known.get(id)
     const newest = [...(this.#newest.get(id) ?? []), result].slice(-ERRORS_OF)
@@ -393,21 +462,21 @@ export class Campaigns {
 
   // --- outcomes -----------------------------------------------------------------------------------------------
 
-  /** The record of a call that has ended here. */
+  /** Takes the record of a call that has ended on this node. */
   ended(record: CallRecord): void {
-    const { outbound, callSid, durationMs, escalation } = record
-    const label = outbound?.clientRequestId
-    if (outbound === null || label?.startsWith('row-') !== true) return
-    const joined =
-      escalation === null ? null : escalation.outcome === null ? 'unknown' : escalation.outcome === 'answered'
-    const outcome: Outcome = { result: outbound.result, callSid, durationMs, joined }
-    const waits = this.#outcomes.get(label)
-    if (waits !== undefined) waits(outcome)
-    // Where another node waits, it reads this.
-    else this.#publish(label, outcome)
+    const label = record.outbound?.clientRequestId
+    if (label?.startsWith('row-') !== true) return
+    const outcome = outcomeOf(record)
+    this.#outcomes.get(label)?.(outcome)
+    // Another node may wait for this outcome. If this node dies before it writes the row, the next node also reads the
+    // outcome.
+    this.#publish(label, outcome)
   }
 
-  /** A store that is away, as while a replica takes its master's place, is asked again: nobody else knows the outcome. */
+  /**
+   * Publishes an outcome. If the store is unavailable, for example during a failover, the write is repeated, because
+   * only this node has the outcome.
+   */
   #publish(label: string, outcome: Outcome, tries = 1): void {
     const { claims, log } = this.#options
     const value = JSON.stringify(outcome)
@@ -417,11 +486,11 @@ export class Campaigns {
       .catch((thrown: unknown) => {
         if (tries < PUBLISH_TRIES_MAX && !this.#closed)
           return this.#later(OUTCOME_LOOK_MS, () => this.#publish(label, outcome, tries + 1))
-        log.warn({ err: thrown }, 'the outcome of a call could not be kept for another node')
+        log.warn({ err: thrown }, 'the outcome of a call could not be stored for another node')
       })
   }
 
-  /** Resolves when a record is made, here or at another node. */
+  /** Resolves when the record exists, on this node or on another node. */
   #outcomeOf(label: string): Promise<Outcome> {
     return new Promise((resolve) => {
       this.#outcomes.set(label, resolve)
@@ -472,14 +541,14 @@ export class Campaigns {
     }
   }
 
-  /** Writes a campaign, and notifies this node at once. */
+  /** Writes a campaign, and applies it on this node at once. */
   async keep(campaign: Campaign): Promise<void> {
     await this.#options.queue.keep(campaign)
     await this.#serve(campaign)
     await this.#options.queue.wake(campaign.id)
   }
 
-  /** Goes on with what earlier runs and other nodes have left, and looks for it again and again. */
+  /** Continues campaigns of earlier processes and of other nodes, and repeats this check at an interval. */
   async look(): Promise<void> {
     if (this.#closed) return
     const { queue, doNotCall, perMinute, wallClock } = this.#options
@@ -504,7 +573,7 @@ export class Campaigns {
     this.#later(LOOK_MS, () => void this.look())
   }
 
-  /** Forgets a campaign, here at once; other nodes notice. */
+  /** Deletes a campaign. This node stops using it at once; other nodes notice the deletion later. */
   async remove(id: string): Promise<void> {
     await this.#leave(id)
     await this.#options.queue.remove(id)
@@ -517,11 +586,12 @@ export class Campaigns {
     await this.#options.queue.unserve(id)
   }
 
-  /** Notices what is over, and forgets what has been over for long: its rows name people. */
+  /** Marks campaigns that are over. Deletes campaigns that ended long ago, because their rows contain personal data. */
   async #sweep(campaigns: readonly Campaign[]): Promise<void> {
     const { queue, wallClock, keepMs, log } = this.#options
     const beforeMs = wallClock() - keepMs
-    // They count for a week, however soon all else is deleted; without the caller's words.
+    // Call backs count towards the limits for a week, even if other data is deleted sooner. The caller's words are
+    // deleted sooner.
     await queue.prune(CALL_BACKS, Math.min(beforeMs, wallClock() - CALL_BACKS_COUNTED_MS))
     if (keepMs < CALL_BACKS_COUNTED_MS)
       await queue.change(CALL_BACKS, (row) =>
@@ -556,9 +626,12 @@ export class Campaigns {
   }
 }
 
-/** How often is looked whether the agent of a row can be used: its file is mended, or another node takes the row. */
+/**
+ * Interval at which the gateway searches for the missing agent of a row, in milliseconds. The agent's file may be
+ * repaired, or another node may take the row.
+ */
 const AGENT_LOOK_MS = 5 * 60_000
-/** A row whose agent is away for longer is over. */
+/** Time in milliseconds after which a row is over if its agent still cannot be used. */
 const AGENT_LOST_MS_MAX = 24 * 3_600_000
 
 const CALLING = 'calling'
@@ -567,38 +640,46 @@ const FREE = 'free'
 interface CampaignsOptions {
   readonly queue: RowQueue
   readonly doNotCall: DoNotCall
-  readonly place: (order: OutboundOrder, way: RingWay) => Promise<{ readonly callSid: string | null }>
-  /** The fleet's: one node begins a try. */
+  readonly place: (order: OutboundOrder, way: RingWay) => Promise<Ordered>
+  /** Returns the state of the call that was placed under the given label. */
+  readonly standing: (callSid: string, label: string) => Promise<PlacedStanding>
+  /** Claims of the fleet, so that only one node begins a try. */
   readonly claims: Pick<CallStore, 'once' | 'settle' | 'read'>
-  /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
+  /**
+   * Returns the agent; undefined if the agent is unknown, or if it reads a fact that this number does not have.
+   * @param from  the gateway's number that calls
+   */
   readonly agent: (name: string, from?: string) => AgentDefinition | undefined
-  /** The human who is rung before a call back of that agent, from one of our numbers; null: none. */
+  /**
+   * Returns the human who is called before the person, in call backs of this agent from this number; null without such
+   * a human.
+   */
   readonly humanFirst: (agent: string, from: string | null) => string | null
   readonly lines: Pick<BusyLines, 'hold' | 'released'>
-  /** OUTBOUND_PREFIXES. */
+  /** Value of OUTBOUND_PREFIXES. */
   readonly prefixes: readonly string[]
   readonly callBackLimits: CallBackLimits
   readonly slots: () => { readonly capacity: number; readonly free: number }
-  /** Null: not known. */
+  /** Returns the balance of the carrier's wallet, in minor units; null if unknown. */
   readonly walletMinor: () => number | null
-  /** The carrier refused a call for want of money. */
+  /** Called if the carrier refused a call because the wallet is empty. */
   readonly walletEmpty: () => void
-  /** True if the number that calls has used up its budget of the day. */
+  /** Returns true if the calling number has used up its daily budget. */
   readonly budgetSpent: (number: string) => boolean
-  /** OUTBOUND_PER_MINUTE. */
+  /** Value of OUTBOUND_PER_MINUTE. */
   readonly perMinute: number
-  /** How long a campaign and a call back are kept when they are over: RECORDS_KEEP_DAYS. */
+  /** Time for which an ended campaign or call back is stored: RECORDS_KEEP_DAYS. */
   readonly keepMs: number
-  /** Calendar time. */
+  /** Returns calendar time. */
   readonly wallClock: () => number
-  /** From 0 to 1. */
+  /** Returns a random number from 0 to 1. */
   readonly random: () => number
   readonly log: Log
-  /** A try is over, or a row waits: for metrics. */
+  /** Counts a try that is over, or a row that waits, for metrics. */
   readonly counted: (agent: string, what: TryResult | 'held', why?: WaitReason) => void
-  /** A row is over, or a campaign changed. Does not wait. */
+  /** Reports a row that is over, or a campaign that changed. Does not wait. */
   readonly told: (news: CampaignStatus) => void
-  /** For tests; real timers, which keep no process alive, otherwise. */
+  /** Timer for tests. The default is a real timer, which does not keep the process alive. */
   readonly later?: (ms: number, run: () => void) => void
 }
 
@@ -607,25 +688,64 @@ export type CampaignStatus =
   | { readonly type: 'campaign.row'; readonly row: Row }
   | { readonly type: 'campaign.paused'; readonly campaign: Campaign }
 
+/** An order that the carrier has accepted. `callSid` is null if the carrier's answer does not name the call. */
+interface Ordered {
+  readonly callSid: string | null
+}
+
+function isOrdered(placed: Ordered | string | { readonly pauseMs: number }): placed is Ordered {
+  return typeof placed !== 'string' && 'callSid' in placed
+}
+
+/** Parts of a record that show a row's outcome. */
+export type PlacedRecord = Pick<
+  CallRecord,
+  'callSid' | 'endReason' | 'durationMs' | 'escalation' | 'outbound' | 'timeline'
+>
+
+/**
+ * State of a placed call. `lives`: the phone rings, a node owns the call, or the carrier has its leg. `unknown`: a node
+ * that may own the call does not answer. Otherwise the records of the ended call.
+ */
+export type PlacedStanding = 'lives' | 'unknown' | readonly PlacedRecord[]
+
+/**
+ * Returns the rank of a record among records of calls with equal duration. The record of the node that placed the order
+ * is first.
+ */
+function rankOf({ outbound }: PlacedRecord): number {
+  return outbound === null ? 0 : 1
+}
+
+function outcomeOf(record: PlacedRecord): Outcome {
+  const { callSid, durationMs, escalation } = record
+  const joined =
+    escalation === null ? null : escalation.outcome === null ? 'unknown' : escalation.outcome === 'answered'
+  return { result: answerOf(record), callSid, durationMs, joined }
+}
+
 interface Outcome {
   readonly result: TryResult
   readonly callSid: string | null
   readonly durationMs: number
-  /** True if who answered was put through to somebody else; null, or absent in one of an earlier build: nobody was asked for. */
+  /**
+   * True if the human who answered was connected to the person. Null if a connection was not requested; absent in
+   * outcomes of earlier builds.
+   */
   readonly joined?: boolean | 'unknown' | null
 }
 
 const UNKNOWN: Outcome = { result: 'uncertain', callSid: null, durationMs: 0 }
-/** The human could not be rung. */
+/** Outcome of a try in which the human could not be called. */
 const NOT_TAKEN: Outcome = { result: 'failed', callSid: null, durationMs: 0 }
 
-/** Outcome for the caller whom a human was to join. */
+/** Result of a call that should connect a human to the caller. */
 function resultOfJoining(joined: NonNullable<Outcome['joined']> | null): TryResult {
   if (joined === true) return 'person'
   return joined === false ? 'no-answer' : 'uncertain'
 }
 
-/** A row as holder of its number's line. */
+/** Returns the name under which a row reserves its number's line. */
 function holderOf({ campaign, id }: Row): string {
   return `${campaign} ${id}`
 }

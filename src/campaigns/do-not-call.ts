@@ -5,50 +5,58 @@ import { jsonOrNull } from '../core/json.js'
 import { partyKey } from '../sautikit/phone.js'
 import { appendWhole } from '../telemetry/archive/whole-file.js'
 
-/** Numbers on the list. One more is refused: nobody who asked is forgotten. */
+/**
+ * Maximum number of phone numbers on the list. Further phone numbers are refused, so that an entry is never dropped.
+ */
 export const DO_NOT_CALL_MAX = 1_000_000
 
 export const doNotCallEntrySchema = z.object({
-  /** `partyKey`: the digits. */
+  /** Phone number as `partyKey`: its digits. */
   number: z.string(),
-  /** ISO 8601. */
+  /** Time in ISO 8601 form. */
   at: z.string(),
-  /** Who put it there: the caller, by the agent's tool or by an answer, or an operator. */
+  /** Source of the entry: a caller (by the agent's tool or by an answer), or an operator. */
   by: z.enum(['caller', 'operator']),
-  /** True: taken off again. */
+  /** True if the phone number was removed from the list again. */
   removed: z.boolean().default(false),
 })
 export type KeptEntry = z.output<typeof doNotCallEntrySchema>
 export type DoNotCallEntry = Omit<KeptEntry, 'removed'>
 
-/** Position in a fleet's list: the list, and the last change that a file contains. */
+/** Position in a fleet's list: the identity of the list, and the number of the last change that a file contains. */
 const syncedSchema = z.object({ synced: z.object({ list: z.string(), version: z.number() }) })
 type Synced = z.output<typeof syncedSchema>['synced']
 
-/** Who wants no calls from us. An erasure leaves it as it is: it is how their wish is kept. */
+/**
+ * Phone numbers that the gateway must not call. When a person's data is erased, the person's number stays on this list,
+ * because otherwise the wish would be lost.
+ */
 export interface DoNotCall {
   has(number: string): Promise<boolean>
-  /** Resolves when it is kept. An operator's entry takes the place of a caller's, which may be taken back. */
+  /**
+   * Adds a phone number. Resolves when the entry is stored. An operator's entry replaces a caller's entry, because a
+   * caller's entry may be removed by `takeBack`.
+   */
   add(number: string, by: DoNotCallEntry['by'], wallMs: number): Promise<void>
-  /** @returns false where it was not there */
+  /** Removes a phone number. @returns false if the number was not on the list */
   remove(number: string, wallMs: number): Promise<boolean>
-  /** Removes what `add` has written for a caller at `addedMs`. @returns false where that does not stand, or another entry */
+  /** Removes the entry that `add` wrote for a caller at `addedMs`. @returns false if that entry is not on the list */
   takeBack(number: string, addedMs: number, wallMs: number): Promise<boolean>
-  /** The newest first. */
+  /** Returns entries, the newest first. */
   list(max: number): Promise<readonly DoNotCallEntry[]>
-  /** Follows what other nodes have changed. */
+  /** Reads the changes that other nodes have made. */
   look(): Promise<void>
 }
 
 /**
- * The list of one process, or a node's copy of the list of its fleet: a file, a line for each change; all of it is in
- * memory too, and numbers that were taken off again.
+ * List of one process, or a node's copy of its fleet's list: a file with one line for each change. All entries are in
+ * memory too, including removed numbers.
  */
 export class FileDoNotCall implements DoNotCall {
   readonly #path: string | null
   readonly #entries = new Map<string, KeptEntry>()
   #synced: Synced | null = null
-  /** False: the file lacks what the disk did not take. */
+  /** False if entries are missing in the file because a write failed. */
   #whole = true
   #writing: Promise<unknown> = Promise.resolve()
 
@@ -56,12 +64,12 @@ export class FileDoNotCall implements DoNotCall {
     this.#path = path
   }
 
-  /** One that dies with the process. */
+  /** Returns a list that is not stored on disk. */
   static inMemory(): FileDoNotCall {
     return new FileDoNotCall(null)
   }
 
-  /** @throws what the file system throws */
+  /** @throws errors of the file system */
   static async open(path: string): Promise<FileDoNotCall> {
     const list = new FileDoNotCall(path)
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
@@ -69,7 +77,8 @@ export class FileDoNotCall implements DoNotCall {
       if (thrown.code === 'ENOENT') return ''
       throw thrown
     })
-    // A line that a death cut off stays alone on its line.
+    // If the process died while it wrote, the last line is incomplete. A line break separates this line from the next
+    // entry.
     if (text !== '' && !text.endsWith('\n')) await appendFile(path, '\n')
     for (const line of text.split('\n')) {
       const json = jsonOrNull(line)
@@ -91,17 +100,17 @@ export class FileDoNotCall implements DoNotCall {
     return Promise.resolve(this.#isOn(partyKey(number)))
   }
 
-  /** All of it, and what was taken off again. */
+  /** Returns all entries, including removed numbers. */
   entries(): Iterable<KeptEntry> {
     return this.#entries.values()
   }
 
-  /** Null: it was never a copy of a fleet's list. */
+  /** Position in the fleet's list; null if this list was never a copy of a fleet's list. */
   get synced(): Synced | null {
     return this.#synced
   }
 
-  /** Takes entries as the list of the fleet has them, and notes how far they go. */
+  /** Adds entries of the fleet's list, and stores the list's version. */
   async follow(entries: readonly KeptEntry[], synced: Synced): Promise<void> {
     const changed = entries.filter((entry) => !same(entry, this.#entries.get(entry.number)))
     for (const entry of entries) this.#entries.set(entry.number, entry)
@@ -131,14 +140,14 @@ export class FileDoNotCall implements DoNotCall {
     try {
       await this.#append([entry])
     } catch (thrown) {
-      // Who asks again is written then.
+      // The earlier state is restored in memory, so that a repeated request writes the entry again.
       if (before === undefined) this.#entries.delete(entry.number)
       else this.#entries.set(entry.number, before)
       throw thrown
     }
   }
 
-  /** True if an entry stands that such another one does not replace. */
+  /** True if the current entry must not be replaced by an entry from this source. */
   stays(number: string, by: DoNotCallEntry['by']): boolean {
     const entry = this.#entries.get(partyKey(number))
     return entry?.removed === false && (by === 'caller' || entry.by === 'operator')
@@ -155,7 +164,7 @@ export class FileDoNotCall implements DoNotCall {
     return this.wasAdded(number, addedMs) && (await this.remove(number, wallMs))
   }
 
-  /** True if the entry that stands is one that a caller has made at that time. */
+  /** True if a caller made the current entry at that time. */
   wasAdded(number: string, wallMs: number): boolean {
     const entry = this.#entries.get(partyKey(number))
     return entry?.removed === false && entry.by === 'caller' && entry.at === new Date(wallMs).toISOString()
@@ -175,13 +184,13 @@ export class FileDoNotCall implements DoNotCall {
   }
 }
 
-/** The `partyKey` of an entry, also where somebody wrote it into the file in another form. */
+/** Returns the `partyKey` of an entry, even if the number was written into the file by hand in another form. */
 function keyOf(number: string): string {
   const key = /^[1-9]/.test(number) ? partyKey(`+${number}`) : partyKey(number)
   return key === '' ? partyKey(number) || number : key
 }
 
-/** Those that are on the list, the newest first. */
+/** Entries on the list, the newest first. */
 export function shownOf(entries: readonly KeptEntry[]): readonly DoNotCallEntry[] {
   return entries
     .flatMap(({ removed, ...entry }) => (removed ? [] : [entry]))
@@ -193,7 +202,7 @@ function same(one: KeptEntry, other: KeptEntry | undefined): boolean {
   return one.at === other?.at && one.by === other.by && one.removed === other.removed
 }
 
-/** As a fleet keeps one entry: by a keyed hash of the number, encrypted. */
+/** Reads an entry in the form of a fleet's list, after decryption. */
 export function readEntry(text: string): KeptEntry | null {
   const { data } = doNotCallEntrySchema.safeParse(jsonOrNull(text))
   return data === undefined ? null : { ...data, number: keyOf(data.number) }

@@ -9,22 +9,25 @@ import { campaignSchema, rowSchema } from './campaign.js'
 import type { Campaign, Row, RowResult } from './campaign.js'
 import type { Limits, Next, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
-/** A file of rows is rewritten when it has this many lines more than rows. */
+/** Number of outdated lines after which a file of rows is rewritten. */
 const STALE_LINES_MAX = 20_000
-/** The longest timer: a longer wait is looked at again on the way. */
+/** Maximum duration of a timer, in milliseconds; a longer wait is divided. */
 const TIMER_MS_MAX = 3_600_000
-/** After a fault of the disk, or of the work. */
+/** Pause after a fault of the disk or of the work, in milliseconds. */
 const FAULT_PAUSE_MS = 5000
 
 const ID = /^[a-z0-9][a-z0-9-]{0,79}$/
 
 interface FileQueueOptions {
-  /** Below DATA_DIR, which this process holds. */
+  /** Folder in DATA_DIR; only this process uses this folder. */
   readonly folder: string
-  /** Calendar time. */
+  /** Returns calendar time. */
   readonly wallClock: () => number
   readonly log: Log
-  /** For tests; real timers, which keep no process alive, otherwise. @returns ends it */
+  /**
+   * Timer for tests. The default is a real timer, which does not keep the process alive.
+   * @returns a function that cancels the timer
+   */
   readonly later?: (ms: number, run: () => void) => () => void
 }
 
@@ -32,30 +35,34 @@ interface FileQueueOptions {
 interface Open {
   campaign: Campaign | null
   readonly rows: Map<string, Row>
-  /** Newest lines of rows that this version cannot read, by their ids: a newer version wrote them. They are not called. */
+  /**
+   * Newest lines of rows that this version cannot read, because a newer version wrote them; by row id. These rows are
+   * not called.
+   */
   readonly unread: Map<string, string>
-  /** Ids of rows that wait, the one that is due first last. */
+  /** Ids of waiting rows; the row that is due first is at the end. */
   waiting: string[]
   readonly working: Set<string>
-  /** Turns that have begun and are not written yet. */
+  /** Number of turns that have begun but have not written their result yet. */
   turns: number
   lines: number
   limits: Limits | null
   work: RowWork | null
   heldUntilMs: number
-  /** Remaining calls of this minute, and the time of that count. */
+  /** Number of calls that may still start now. */
   budget: number
+  /** Time at which this number was computed. */
   budgetAtMs: number
   endTimer: () => void
 }
 
 /**
- * Campaigns of one process, without Redis: `ID.json` has the campaign, `ID.rows.jsonl` its rows, one line for each change,
- * the last one counts. All rows are in memory too. A line that a death cut off is left out: its change had not been
- * made.
+ * Campaigns of one process, without Redis. `ID.json` contains the campaign. `ID.rows.jsonl` contains its rows: each
+ * change is one line, and the last line of a row is valid. All rows are in memory too. If a process died during a
+ * write, the incomplete line is ignored, because its change was not confirmed.
  */
 export class FileQueue implements RowQueue {
-  /** Writes that failed. */
+  /** Number of failed writes. */
   faults = 0
   readonly #options: FileQueueOptions
   readonly #open = new Map<string, Open>()
@@ -67,7 +74,7 @@ export class FileQueue implements RowQueue {
     this.#options = options
   }
 
-  /** @throws what the file system throws */
+  /** @throws errors of the file system */
   static async start(options: FileQueueOptions): Promise<FileQueue> {
     const queue = new FileQueue(options)
     const { folder, log } = options
@@ -135,7 +142,7 @@ export class FileQueue implements RowQueue {
 
   async promise<P extends string>(row: Row, passed: (others: readonly Row[]) => P | null): Promise<P | boolean> {
     const { rows } = this.#entry(row.campaign)
-    // From here to the row in memory nothing is waited for.
+    // From this line until the row is in memory, the code does not wait, so other code cannot run in between.
     const against = passed([...rows.values()].filter(({ id }) => id !== row.id))
     return against ?? (await this.add(row.campaign, [row])) > 0
   }
@@ -156,7 +163,8 @@ export class FileQueue implements RowQueue {
     entry.endTimer()
     this.#open.delete(campaign)
     await this.#write(async () => {
-      // The rows first: without its campaign a row is called by nobody.
+      // Rows are deleted before the campaign. A crash between the two deletions is harmless, because a row is not
+      // called without its campaign.
       for (const path of [this.#pathOf(campaign), join(this.#options.folder, `${campaign}.json`)])
         await rm(path, { force: true })
     })
@@ -184,7 +192,7 @@ export class FileQueue implements RowQueue {
     if (entry === undefined) return 0
     const changed = [...entry.rows.values()].flatMap((row) => change(row) ?? [])
     if (changed.length === 0) return 0
-    // The earlier row may have been erased: it must not stay in the file.
+    // The earlier row may have been erased, so its lines must not stay in the file.
     await this.#put(campaign, entry, changed, () => this.#write(() => this.#rewrite(campaign, entry)))
     return changed.length
   }
@@ -211,7 +219,7 @@ export class FileQueue implements RowQueue {
     return Promise.resolve()
   }
 
-  /** Resolves when all that was to be written so far is on the disk. */
+  /** Resolves when all earlier writes are on the disk. */
   get written(): Promise<void> {
     return this.#writing
   }
@@ -250,7 +258,7 @@ export class FileQueue implements RowQueue {
     return entry
   }
 
-  /** Sets rows. Where the disk does not take them they are as before, so that they are written when somebody asks again. */
+  /** Sets rows. If the write fails, the earlier rows are restored, so that a repeated request writes the rows again. */
   async #put(id: string, entry: Open, rows: readonly Row[], write: () => Promise<void>): Promise<void> {
     const before = rows.map((row) => [row, entry.rows.get(row.id)] as const)
     for (const row of rows) entry.rows.set(row.id, row)
@@ -277,7 +285,7 @@ export class FileQueue implements RowQueue {
       .map(({ id }) => id)
   }
 
-  /** Puts a row among those that wait. */
+  /** Inserts a row into the waiting rows. */
   #wait(entry: Open, row: Row): void {
     const { waiting, rows } = entry
     let [from, to] = [0, waiting.length]
@@ -290,7 +298,7 @@ export class FileQueue implements RowQueue {
     waiting.splice(from, 0, row.id)
   }
 
-  /** Gives work to all rows that are due, as far as the limits go. */
+  /** Starts work on due rows, within the limits. */
   #pump(id: string): void {
     const entry = this.#open.get(id)
     const { limits = null, work = null } = entry ?? {}
@@ -320,7 +328,7 @@ export class FileQueue implements RowQueue {
 
   #refill(entry: Open, { perMinute }: Limits, nowMs: number): void {
     const passedMs = Math.max(0, nowMs - entry.budgetAtMs)
-    // One at a time: a minute's worth at once would be a burst for the carrier.
+    // Calls start one at a time. All calls of a minute at the same time would be a burst for the carrier.
     entry.budget = Math.min(1, entry.budget + (passedMs / 60_000) * perMinute)
     entry.budgetAtMs = nowMs
   }
@@ -332,7 +340,7 @@ export class FileQueue implements RowQueue {
 
   async #turn(id: string, entry: Open, row: Row, work: RowWork): Promise<void> {
     let next: Next
-    /** The row as this turn has kept it. */
+    /** The row as this turn last stored it. */
     let mine = row
     const stands = (): boolean => entry.rows.get(row.id) === mine
     const keep = (changed: Row): void => void entry.rows.set(row.id, (mine = changed))
@@ -357,7 +365,7 @@ export class FileQueue implements RowQueue {
       next = { next: 'later', row: mine, atMs: this.#options.wallClock() + FAULT_PAUSE_MS }
     }
     const after = next.next === 'later' ? { ...next.row, dueMs: next.atMs } : next.row
-    // A turn without a call has used up none of the minute's.
+    // A turn without a call does not count towards the calls of the minute.
     if (after.tries.length === row.tries.length) entry.budget = Math.min(1, entry.budget + 1)
     if (next.next === 'hold') entry.heldUntilMs = Math.max(entry.heldUntilMs, next.untilMs)
     entry.working.delete(row.id)
@@ -367,9 +375,9 @@ export class FileQueue implements RowQueue {
     if (kept?.result === null) this.#wait(entry, kept)
     if (!isMine || next.next === 'hold') return
     const { later = unrefTimer } = this.#options
-    // The caller's words must not stay in the file either.
+    // The caller's words must not stay in the file.
     const forgets = row.recovers !== null && after.recovers === null
-    // Again until the disk takes it: the next run would call a row again that is not kept.
+    // The write is repeated until it succeeds, because otherwise the next process would call the row again.
     do {
       try {
         const now = entry.rows.get(row.id) ?? after
@@ -399,19 +407,19 @@ export class FileQueue implements RowQueue {
     return join(this.#options.folder, `${id}.rows.jsonl`)
   }
 
-  /** One after the other. @throws what the file system throws */
+  /** Executes one write after another. @throws errors of the file system */
   async #write(work: () => Promise<void>): Promise<void> {
     const mine = this.#writing.then(work)
     this.#writing = mine.catch((thrown: unknown) => {
       this.faults++
       if (this.faults === 1)
-        this.#options.log.error({ reason: messageOf(thrown) }, 'a campaign could not be kept on the disk')
+        this.#options.log.error({ reason: messageOf(thrown) }, 'a campaign could not be written to the disk')
     })
     await mine
   }
 }
 
-/** Rows whose call was under way come first. */
+/** Returns the due time of a row; rows whose call was in progress come first. */
 function dueMs({ dueMs: at, tries }: Row): number {
   return tries.at(-1)?.result === null ? 0 : at
 }

@@ -25,25 +25,26 @@ import { sumOf } from './row-queue.js'
 import type { Limits, LostRows, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
 /**
- * Campaigns of a fleet, in Redis: a BullMQ queue for each. A row is a job, and its id is the row's, so that it is there
- * once. BullMQ keeps the limits over all nodes, gives a row to one node at a time, and gives the rows of a node that died
- * to another. A row has a person's number, so it is encrypted in Redis.
+ * Campaigns of a fleet in Redis, with one BullMQ queue for each campaign. A row is a job with the row's id, so a row
+ * exists only once. BullMQ enforces the limits over all nodes, and passes each row to only one node at a time. Rows of
+ * a dead node are passed to another node. Rows are encrypted, because they contain people's numbers.
  */
 export class RedisQueue implements RowQueue {
   readonly #options: RedisQueueOptions
   readonly redis: Redis | Cluster
-  /** In one slot of a cluster. */
+  /** Prefix of all Redis keys; because of the prefix all keys are in one slot of a cluster. */
   readonly prefix: string
   readonly #queues = new Map<string, Queue<Sealed>>()
   readonly #workers = new Map<string, Worker<Sealed>>()
-  /** BullMQ's own, for commands that block; without Redis it never ends them. */
+  /** Connections that BullMQ made for blocking commands. While Redis is unavailable, BullMQ never closes them. */
   readonly #duplicates: (Redis | Cluster)[] = []
   readonly #faults: LimitedLog<'redis'>
   #seen: Seen | null = null
 
   constructor(options: RedisQueueOptions) {
     this.#options = options
-    // Commands wait for Redis as long as it takes, at most COMMANDS_MAX, and are sent again to the next connection.
+    // While Redis is unavailable, up to COMMANDS_MAX commands wait without a time limit. These commands are sent again
+    // on the next connection.
     this.redis = redisClient(options.address, { maxRetriesPerRequest: null, socketTimeout: SILENCE_MS_MAX })
     this.prefix = `{${options.prefix}campaigns}`
     boundCommands(this.redis, COMMANDS_MAX, () => options.onRefused?.())
@@ -56,7 +57,7 @@ export class RedisQueue implements RowQueue {
     const key = `${this.prefix}:all`
     let all = await this.redis.hgetall(key)
     if (all[LIST] === undefined) {
-      // As JSON: nodes of an earlier build read each field.
+      // The value is JSON, because nodes of an earlier build parse every field.
       await this.redis.hsetnx(key, LIST, JSON.stringify(randomUUID()))
       all = await this.redis.hgetall(key)
     }
@@ -81,7 +82,7 @@ export class RedisQueue implements RowQueue {
   async #lastSeen(): Promise<Seen | null> {
     const { seenFile = null } = this.#options
     if (this.#seen !== null || seenFile === null) return this.#seen
-    // Without it this node has seen nothing.
+    // Without this file, the node has not read a campaign yet.
     const text = await readFile(seenFile, 'utf8').catch(() => '')
     this.#seen = seenSchema.safeParse(jsonOrNull(text)).data ?? null
     return this.#seen
@@ -96,13 +97,13 @@ export class RedisQueue implements RowQueue {
       await mkdir(dirname(seenFile), { recursive: true, mode: 0o700 })
       await writeWhole(seenFile, JSON.stringify(seen))
     } catch (thrown) {
-      this.#options.log.warn({ reason: messageOf(thrown) }, 'which campaigns there are could not be kept on the disk')
+      this.#options.log.warn({ reason: messageOf(thrown) }, 'the list of campaigns could not be written to the disk')
     }
   }
 
   async keep(campaign: Campaign): Promise<void> {
     await this.redis.hset(`${this.prefix}:all`, campaign.id, JSON.stringify(campaign))
-    // From here on this node knows it.
+    // From this point on, the campaign counts as seen by this node.
     await this.campaigns()
   }
 
@@ -132,14 +133,14 @@ export class RedisQueue implements RowQueue {
     const keys = this.#kinKeys(row)
     const placed = await this.redis.eval(TAKE_PLACE, keys.length, ...keys, row.id, KIN_MS)
     const before = z.array(z.tuple([z.string(), z.coerce.number(), z.coerce.number()])).parse(placed)
-    // By id: one may be in several of these lines.
+    // The rows are collected by id, because a row may be in several of these lists.
     const others = new Map<string, Row>()
     for (const [id, ageMs, line] of before) {
       const job = await queue.getJob(id)
       const other = this.#opened(job)
       if (other !== null) others.set(id, other)
       else if (job === undefined && ageMs < ABOUT_TO_BE_MS && !others.has(id))
-        // Its row is about to be written; until then it is known by the line alone.
+        // Another node will write this row soon. Only the row's position in the list is known now.
         others.set(
           id,
           keys[line - 1]?.startsWith(this.#lineOf('to')) === true
@@ -153,7 +154,10 @@ export class RedisQueue implements RowQueue {
     return against
   }
 
-  /** Places in line of a number, and of a caller, by a keyed hash: whoever reads Redis learns neither. */
+  /**
+   * Redis keys of the lists of a phone number and of a caller. They contain keyed hashes, so that a reader of Redis
+   * cannot see the phone number and the caller.
+   */
   #kinKeys(row: Row): string[] {
     const by = callerOf(row)
     const parties = [['to', partyKey(row.to)] as const, ...(by === '' ? [] : [['by', by] as const])]
@@ -246,7 +250,7 @@ export class RedisQueue implements RowQueue {
   }
 
   async serve(campaign: string, { atOnce, perMinute }: Limits, work: RowWork): Promise<void> {
-    // BullMQ's worker cannot be closed before Redis was there once.
+    // A worker of BullMQ can only be closed if Redis was available at least once.
     await this.redis.ping()
     if (this.#workers.has(campaign)) return
     const queue = this.#queue(campaign)
@@ -254,7 +258,7 @@ export class RedisQueue implements RowQueue {
       connection: this.redis,
       prefix: this.prefix,
       concurrency: atOnce,
-      // One after the other: a minute's worth at once would be a burst for the carrier.
+      // Calls start one at a time. All calls of a minute at the same time would be a burst for the carrier.
       limiter: { max: 1, duration: Math.max(1, Math.floor(60_000 / perMinute)) },
       lockDuration: LOCK_MS,
       stalledInterval: STALLED_LOOK_MS,
@@ -281,7 +285,8 @@ export class RedisQueue implements RowQueue {
     const gently = Promise.allSettled(workers.map((worker) => worker.close()))
       .then(() => Promise.allSettled(queues.map((queue) => queue.close())))
       .then(() => true)
-    // Another node takes the rows that are still held. Without Redis nothing closes by itself.
+    // Another node takes over the rows whose turns have not ended. If Redis is unavailable, the connections do not
+    // close by themselves.
     if (!(await Promise.race([gently, sleep(waitMs, false, { ref: false })])))
       await Promise.race([
         Promise.allSettled(workers.map((worker) => worker.close(true))),
@@ -313,7 +318,8 @@ export class RedisQueue implements RowQueue {
     const after = next.next === 'later' ? { ...next.row, dueMs: next.atMs } : next.row
     const isMine = await this.#write(queue, job, after)
     const kept = isMine ? after : this.#opened(await queue.getJob(row.id))
-    if (kept === null) throw new Error('a row is gone, or was written with another TOKEN_SECRET, in its turn')
+    if (kept === null)
+      throw new Error('a row is gone, or was written with another TOKEN_SECRET, while it was being called')
     if (kept.result !== null) return this.#count(kept)
     if (isMine && next.next === 'hold') {
       await queue.rateLimit(Math.max(1, Math.ceil(next.untilMs - Date.now())))
@@ -323,7 +329,7 @@ export class RedisQueue implements RowQueue {
     throw new DelayedError()
   }
 
-  /** Changes a row, which may have its turn; one that is over now ends when its turn does. */
+  /** Changes a row, even during its turn. If the change ends the row, the row is over when its turn ends. */
   async #changed(queue: Queue<Sealed>, id: string, change: (row: Row) => Row | null): Promise<boolean> {
     for (let tries = 0; tries < ROW_CHANGES_MAX; tries++) {
       const job = await queue.getJob(id)
@@ -336,19 +342,22 @@ export class RedisQueue implements RowQueue {
       await this.#count(other)
       return true
     }
-    throw new GatewayError('STORE_DOWN', 'a row could not be changed: its turn has written it each time', {
+    throw new GatewayError('STORE_DOWN', 'a row could not be changed, because it was being written at each try', {
       retryable: true,
     })
   }
 
-  /** A turn writes its row. @returns false where somebody else has changed it since the turn began: it stays as it is */
+  /**
+   * Writes a row during its turn. @returns false if the row was changed by another request since the turn began; the
+   * row is then not written
+   */
   async #write(queue: Queue<Sealed>, { data }: Job<Sealed>, row: Row): Promise<boolean> {
     const { changed = '' } = data
     const after = JSON.stringify({ ...data, ...this.#sealed(row) } satisfies Sealed)
     return (await this.redis.eval(WRITE_ROW, 1, queue.toKey(row.id), changed, after)) === 1
   }
 
-  /** Counts a row that is over, once; without its numbers and words. */
+  /** Counts a row that is over, exactly once. The count does not contain phone numbers or words. */
   async #count({ campaign, id, result }: Row): Promise<void> {
     if (result === null) return
     await this.redis.eval(COUNT, 2, this.#countedKey(campaign), this.#countsKey(campaign), id, result)
@@ -362,7 +371,7 @@ export class RedisQueue implements RowQueue {
     return `${this.prefix}:counted:${campaign}`
   }
 
-  /** All rows, in one look: one that goes from one state to another meanwhile is not left out. */
+  /** Reads the ids of all rows in one request. With several requests, a row whose state changes could be missed. */
   #ids(queue: Queue<Sealed>): Promise<string[]> {
     return queue.getRanges([...STATES], 0, -1)
   }
@@ -381,7 +390,7 @@ export class RedisQueue implements RowQueue {
     return { sealed: Buffer.from(bytes).toString('base64') }
   }
 
-  /** Null for what this fleet did not write. */
+  /** Decrypts a row; null if this fleet did not write it. */
   #opened(job: Job<Sealed> | undefined): Row | null {
     if (job === undefined) return null
     const { id = '', data } = job
@@ -394,42 +403,61 @@ export class RedisQueue implements RowQueue {
   }
 }
 
-/** Rows that are written or read in one go. */
+/** Number of rows that are written or read in one request. */
 const PAGE = 500
-/** A node that has not renewed its hold on a row for so long is dead: another one takes the row. */
+/**
+ * Time after which another node takes a row, in milliseconds. If a node has not renewed its lock on the row in this
+ * time, the node counts as dead.
+ */
 const LOCK_MS = 30_000
 const STALLED_LOOK_MS = 10_000
-/** A fault of Redis in mid-turn: the row is given again after this. */
+/** Pause before a row gets another turn, in milliseconds, if Redis failed during its turn. */
 const FAULT_PAUSE_MS = 5000
 const NEVER_ENDING = 1_000_000
 const FORCED_CLOSE_MS = 1000
-/** A change of a row is tried again so often, where its turn has written it meanwhile: it does so a few times in a call. */
+/**
+ * Maximum number of attempts to change a row while its turn also writes the row. A turn writes only a few times during
+ * a call.
+ */
 const ROW_CHANGES_MAX = 10
-/** A connection that owes an answer for so long is given up: its server stands still. BullMQ's commands block for up to 10 s. */
+/**
+ * Time without an answer after which a connection is closed, in milliseconds. It is longer than 10 s, because commands
+ * of BullMQ block for up to 10 s.
+ */
 const SILENCE_MS_MAX = 12_000
 
 const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
 
-/** Commands that wait for Redis: a call has a few, and a look at a campaign a page of rows. */
+/**
+ * Maximum number of commands that wait for Redis. A call needs a few commands; reading a campaign needs one command for
+ * each row of a page.
+ */
 const COMMANDS_MAX = 10_000
-/** Longest wait for an answer of Redis before the operator gets an error. */
+/** Maximum wait for an answer of Redis, in milliseconds. After this time the operator gets an error. */
 const REACH_MS_MAX = 1000
-/** Rows that one look forgets; the next one goes on. */
+/** Maximum number of rows that one check deletes. The next check continues. */
 const PRUNED_MAX = 10_000
 
-/** The field of a hash that says which one it is: a Redis that came back empty has another one. No id and no name has a `!`. */
+/**
+ * Field that identifies a hash. If Redis has lost its data, the new hash has another identity. Ids and names never
+ * contain `!`.
+ */
 const LIST = '!list'
 
-/** A place in line is kept for longer than a call back can wait and count. */
+/**
+ * Time for which a position in a list is stored, in milliseconds. It is longer than a call back can wait and count
+ * towards the limits.
+ */
 const KIN_MS = 120 * 24 * 3_600_000
-/** A number that is not known yet. */
+/** Placeholder for a phone number that is still unknown. */
 const UNKNOWN = '+'
-/** Between its place in line and its row a node has so long. */
+/** Time in which a node must write the row after it has reserved the position, in milliseconds. */
 const ABOUT_TO_BE_MS = 10_000
 
 /**
- * KEYS: lines. ARGV: a row, how long a line is kept in ms. Takes a place in each, or keeps it.
- * Returns the rows before it, each with its age in ms and its line, from 1.
+ * KEYS: lists. ARGV: a row, and the time in ms for which a list is stored. Reserves a position in each list, or keeps
+ * the existing position. Returns the rows before this position, each with its age in ms and the index of its list, from
+ * 1.
  */
 const TAKE_PLACE = `
 local time = redis.call('TIME')
@@ -451,28 +479,37 @@ return found`
 
 interface Sealed {
   readonly sealed: string
-  /** Random; another one after each change of the row by somebody else than its turn. Absent: it was never changed. */
+  /** Random value that changes if the row is changed outside of its turn; absent if such a change never happened. */
   readonly changed?: string
 }
 
-/** A node's last view of Redis, and the identity of that Redis: an empty Redis is another one. */
+/**
+ * Content of Redis that this node has read last, and the identity of this content. An empty Redis does not have this
+ * identity.
+ */
 export const seenSchema = z.object({ list: z.string(), campaigns: z.array(campaignSchema), callBacks: z.number() })
 type Seen = z.output<typeof seenSchema>
 
-/** KEYS: a job. ARGV: its data as they were read, and as they are now. An answer that was lost is asked for again. */
+/** KEYS: a job. ARGV: its data as read, and its new data. The script may be repeated after a lost answer. */
 const CHANGE_ROW = `
 local now = redis.call('HGET', KEYS[1], 'data')
 if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], 'data', ARGV[2])
 return 1`
-/** ARGV: the change that the turn knows, and the data. Not their text: a failover may have lost what the turn has written. */
+/**
+ * ARGV: the value of `changed` that the turn has read, and the data. The old text is not compared, because the turn's
+ * writes may be lost in a failover.
+ */
 const WRITE_ROW = `
 local now = redis.call('HGET', KEYS[1], 'data')
 if not now or (cjson.decode(now).changed or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'data', ARGV[2])
 return 1`
 
-/** KEYS: the results of the rows that were counted, and the counts. ARGV: row, result. A row whose result changes moves. */
+/**
+ * KEYS: results of the counted rows, and the counts. ARGV: row, result. If a row gets a new result, it is counted only
+ * under the new result.
+ */
 const COUNT = `
 local before = redis.call('HGET', KEYS[1], ARGV[1])
 if before == ARGV[2] then return end
@@ -482,28 +519,31 @@ redis.call('HINCRBY', KEYS[2], ARGV[2], 1)`
 
 interface RedisQueueOptions {
   readonly address: RedisAddress
-  /** REDIS_PREFIX. */
+  /** Value of REDIS_PREFIX. */
   readonly prefix: string
-  /** TOKEN_SECRET: rows are encrypted. */
+  /** Values of TOKEN_SECRET, with which rows are encrypted. */
   readonly secrets: readonly string[]
   readonly log: Log
-  /** Where this node keeps which campaigns it has seen; null: in memory alone. */
+  /** Path of the file with the campaigns that this node has seen; null to store them only in memory. */
   readonly seenFile?: string | null
   readonly onLost?: (lost: LostRows) => void
-  /** A command was refused, because COMMANDS_MAX wait for Redis. */
+  /** Called if a command was refused because COMMANDS_MAX commands already wait for Redis. */
   readonly onRefused?: () => void
 }
 
-/** How often the do-not-call list was changed. */
+/** Number of changes of the do-not-call list. */
 const VERSION = '!version'
-/** Prefix of an entry that was taken off again. */
+/** Prefix of an entry that was removed from the list. */
 const OFF = '-'
-/** Changes that a node which was away can follow without reading the whole list. */
+/** Maximum number of stored changes. After an absence with more changes, a node reads the whole list. */
 const CHANGES_MAX = 10_000
-/** A removal that Redis gets to later than this is not made: somebody may have asked again to be on the list. */
+/**
+ * Maximum age of a removal, in milliseconds. An older removal is not carried out, because the number may have been
+ * added again.
+ */
 const REMOVAL_MS_MAX = 10_000
 
-/** KEYS: the list, its changes. Writes one entry, and counts it. */
+/** KEYS: the list, its changes. Writes one entry, and counts the change. */
 const WRITE = `
 local function write(name, value)
   redis.call('HSET', KEYS[1], name, value)
@@ -514,7 +554,7 @@ local function stands(name)
   local value = redis.call('HGET', KEYS[1], name)
   return value and string.sub(value, 1, 1) ~= '${OFF}' and value or false
 end`
-/** ARGV: DO_NOT_CALL_MAX, whether it replaces one that stands, name and entry of each. */
+/** ARGV: DO_NOT_CALL_MAX, a flag for replacing an existing entry, then name and value of each entry. */
 const ADD = `${WRITE}
 local at = 3
 for i = 3, #ARGV, 2 do
@@ -526,7 +566,7 @@ end
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) + 2 and not stands(ARGV[at]) then return 'full' end
 write(ARGV[at], ARGV[at + 1])
 return 'added'`
-/** ARGV: until when, in ms, name and entry of each. */
+/** ARGV: latest time in ms, then name and value of each entry. */
 const REMOVE = `${WRITE}
 local time = redis.call('TIME')
 if time[1] * 1000 > tonumber(ARGV[1]) then return 'late' end
@@ -538,7 +578,10 @@ for i = 2, #ARGV, 2 do
   end
 end
 return found`
-/** ARGV: name and entry of each. One that is on the list stays, and one that was taken off does not come back as off. */
+/**
+ * ARGV: name and value of each entry. A listed number is not changed. A removed entry is written only if the list lacks
+ * an entry with that name.
+ */
 const RESTORE = `${WRITE}
 local restored = 0
 for i = 1, #ARGV, 2 do
@@ -551,17 +594,18 @@ end
 return restored`
 
 interface RedisDoNotCallOptions {
-  /** Values of TOKEN_SECRET; during a replacement, both are tried. */
+  /** Values of TOKEN_SECRET. During a change of the secret, the new and the old value are tried. */
   readonly secrets: readonly string[]
-  /** This node's copy. @defaultValue one that dies with the process */
+  /** Copy of the list on this node. @defaultValue a copy in memory */
   readonly copy?: FileDoNotCall
-  /** Redis has lost the list, and this node has put this number of entries back. */
+  /** Called if Redis has lost the list, with the number of entries that this node has restored. */
   readonly onRestored?: (entries: number) => void
 }
 
 /**
- * The list of a fleet, in a hash: by a keyed hash of the number, encrypted. Each node has a copy. The hash says which list
- * it is: where it says another one, or none, Redis has lost it, and a node asks it nothing before its own copy is put back.
+ * List of a fleet in a Redis hash. Entries are encrypted; their names are keyed hashes of the numbers. Each node has a
+ * copy. If the identity in the hash has changed or is missing, Redis has lost the list. In this case a node restores
+ * its copy before it reads from Redis.
  */
 export class RedisDoNotCall implements DoNotCall {
   readonly #redis: Redis | Cluster
@@ -571,7 +615,7 @@ export class RedisDoNotCall implements DoNotCall {
   readonly #copy: FileDoNotCall
   #looking: Promise<void> | null = null
 
-  /** @param queue  whose connection it uses */
+  /** @param queue  supplies the connection */
   constructor({ redis, prefix }: Pick<RedisQueue, 'redis' | 'prefix'>, options: RedisDoNotCallOptions) {
     this.#redis = redis
     this.#key = `${prefix}:do-not-call`
@@ -649,14 +693,15 @@ export class RedisDoNotCall implements DoNotCall {
     const { synced } = this.#copy
     const now = { list: list ?? '', version: Number(version ?? 0) }
     if (synced?.list === now.list && synced.version === now.version) return
-    // Another list, an older state of this one after a failover, or a file of the time before the fleet.
+    // The file's entries are restored in three cases. Redis has another list; Redis has an older state of the list
+    // after a failover; or the file was written before the fleet existed.
     const isLost = synced?.list !== now.list || synced.version > now.version
     if (isLost) {
       const restored = await this.#restore()
       if (restored > 0 && synced !== null) this.#options.onRestored?.(restored)
     }
     const entries = (isLost ? null : await this.#changedSince(synced?.version ?? 0)) ?? (await this.#all())
-    // A restored entry is a change; the next look sees it.
+    // A restored entry is a change, so the next check reads it.
     await this.#copy.follow(entries, now)
     if (isLost) await this.#look()
   }
@@ -672,7 +717,7 @@ export class RedisDoNotCall implements DoNotCall {
     return restored
   }
 
-  /** Null where they are not known any more. */
+  /** Returns entries that changed since a version; null if these changes are no longer stored. */
   async #changedSince(version: number): Promise<readonly KeptEntry[] | null> {
     const [, oldest] = await this.#redis.zrange(this.#changes, '0', '0', 'WITHSCORES')
     if (oldest === undefined || Number(oldest) > version + 1) return null
@@ -692,7 +737,10 @@ export class RedisDoNotCall implements DoNotCall {
     return entries
   }
 
-  /** Empty for what was written with another TOKEN_SECRET: its number is kept all the same. */
+  /**
+   * Decrypts an entry. The result is empty if the entry was written with another TOKEN_SECRET; the entry stays in
+   * Redis.
+   */
   #opened(name: string, value: string): readonly KeptEntry[] {
     if (name.startsWith('!')) return []
     try {
@@ -717,7 +765,7 @@ export class RedisDoNotCall implements DoNotCall {
     return this.#namesOf(partyKey(number))
   }
 
-  /** @param key  a `partyKey`, which is no number that could be read again */
+  /** @param key  a `partyKey`, from which the number cannot be recovered */
   #namesOf(key: string): string[] {
     return this.#options.secrets.map((secret) =>
       createHmac('sha256', derivedKey(secret, 'do-not-call')).update(key).digest('base64url'),
@@ -725,7 +773,7 @@ export class RedisDoNotCall implements DoNotCall {
   }
 }
 
-/** Oldest first. */
+/** Returns campaigns, the oldest first. */
 function readCampaigns(all: Readonly<Record<string, string>>): readonly Campaign[] {
   return Object.values(all)
     .flatMap((text) => campaignSchema.safeParse(JSON.parse(text)).data ?? [])

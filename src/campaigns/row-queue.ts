@@ -1,37 +1,46 @@
 import type { Campaign, Row, RowResult } from './campaign.js'
 
-/** Result of a row's turn: the row is over, is due again at a calendar time, or waits with its whole campaign. */
+/**
+ * Result of a row's turn. Either the row is over, or it is due again at a calendar time, or its whole campaign waits.
+ */
 export type Next =
   | { readonly next: 'done'; readonly row: Row }
   | { readonly next: 'later'; readonly row: Row; readonly atMs: number }
   | { readonly next: 'hold'; readonly row: Row; readonly untilMs: number }
 
-/** The hold of a turn on its row, which is over when somebody else changes the row: it is erased, or promised anew. */
+/**
+ * Exclusive access of a turn to its row. The access ends if another request changes the row: an erasure, or a new
+ * request for the promised call back.
+ */
 export interface RowTurn {
-  /** Resolves when the row is kept as it is now; to false where it was changed: it stays as it is. */
+  /**
+   * Stores the row. Resolves to true if the row was stored. Resolves to false, without a write, if another request has
+   * changed the row.
+   */
   readonly save: (row: Row) => Promise<boolean>
-  /** False where the row was changed. */
+  /** Resolves to false if another request has changed the row. */
   readonly stands: () => Promise<boolean>
 }
 
 /**
- * Handles one row. No other node has the row meanwhile. A row whose last try has no result was being called when its
- * process died. The result counts for nothing where the row was changed meanwhile. Does not reject.
+ * Handles one row; other nodes do not get the row during this time. If the row's last try does not have a result, its
+ * process died during the call. The result is dropped if the row was changed in the meantime. The promise does not
+ * reject.
  */
 export type RowWork = (row: Row, turn: RowTurn) => Promise<Next>
 
-/** How fast a campaign goes, over all nodes. */
+/** Limits of a campaign over all nodes. */
 export interface Limits {
   readonly atOnce: number
   readonly perMinute: number
 }
 
-/** Counts of the rows of a campaign. */
+/** Counts of a campaign's rows. */
 export interface RowCounts {
   readonly rows: number
-  /** Rows that are not over and have no turn now. */
+  /** Rows that wait for a turn. */
   readonly waiting: number
-  /** Rows that have their turn now. One that was erased in it is over too. */
+  /** Rows that are being handled in a turn. A row that was erased during its turn also counts as over. */
   readonly calling: number
   /** Rows that are over, by result. */
   readonly results: Readonly<Partial<Record<RowResult, number>>>
@@ -41,51 +50,61 @@ export function sumOf(counts: Readonly<Record<string, number>>): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0)
 }
 
-/** Losses that a queue found: campaigns, which are kept as `lost`, and the number of call backs that were promised. */
+/**
+ * Losses that a queue has detected. Lost campaigns are stored as `lost`; of promised call backs only the number is
+ * known.
+ */
 export interface LostRows {
   readonly campaigns: readonly Campaign[]
   readonly callBacks: number
 }
 
 /**
- * Campaigns and their rows, which outlive the process: in Redis, or in files of one process. What may be called now is
- * decided in `scheduler.ts`; a queue keeps rows, gives each to one worker at a time when it is due, and keeps the limits.
+ * Campaigns and their rows, stored in Redis or in files of one process. `scheduler.ts` decides which rows may be
+ * called. A queue passes each due row to one worker at a time and enforces the limits.
  */
 export interface RowQueue {
-  /** Oldest first. */
+  /** Returns all campaigns, the oldest first. */
   campaigns(): Promise<readonly Campaign[]>
   keep(campaign: Campaign): Promise<void>
-  /** Adds the rows that it does not have. @returns how many were new */
+  /** Adds missing rows. @returns the number of new rows */
   add(campaign: string, rows: readonly Row[]): Promise<number>
   /**
-   * Adds the row of a call back where nothing speaks against it. Of two at once, for the same number or by the same caller, one
-   * sees the other.
-   * @param passed  what speaks against it, given at least the rows of this number and of this caller; null: nothing
-   * @returns that; or whether it was new
+   * Adds the row of a call back, unless this would exceed a limit. If two such rows for one number or caller are added
+   * simultaneously, at least one request sees the other row.
+   * @param passed  receives at least all rows of this number and caller. It returns the limit that would be exceeded;
+   * null if all limits are kept
+   * @returns the exceeded limit; otherwise true if the row was new
    */
   promise<P extends string>(row: Row, passed: (others: readonly Row[]) => P | null): Promise<P | boolean>
-  /** Without reading the rows, where they are encrypted. */
+  /** Counts the rows. Encrypted rows are not decrypted. */
   counts(campaign: string): Promise<RowCounts>
-  /** Forgets a campaign and all its rows, which nobody works on. */
+  /** Deletes a campaign and all its rows. No turn of the campaign may be running. */
   remove(campaign: string): Promise<void>
-  /** Forgets rows that were over before calendar time `beforeMs`. */
+  /** Deletes rows that were over before calendar time `beforeMs`. */
   prune(campaign: string, beforeMs: number): Promise<void>
-  /** Resolves within 2 s while it can be read and written. @throws GatewayError STORE_DOWN */
+  /** Resolves within 2 s if the store can be read and written. @throws GatewayError STORE_DOWN */
   reach(): Promise<void>
-  /** Names of all that it has rows of: call backs, and campaigns, also those that cannot be read. */
+  /** Returns the ids of all sets of rows: the call backs, and each campaign, even if it cannot be read. */
   ids(): Promise<readonly string[]>
-  /** Number of rows that cannot be read: another TOKEN_SECRET wrote them, or another version. */
+  /**
+   * Returns the number of rows that cannot be read, because they were written with another TOKEN_SECRET or by another
+   * version.
+   */
   unread(): Promise<number>
-  /** All rows that can be read, in no order, as they are now. */
+  /** Returns all readable rows in their current state, in any order. */
   rows(campaign: string): Promise<readonly Row[]>
-  /** Changes rows, also those that have their turn now: where `change` returns null, a row stays. @returns how many were changed */
+  /**
+   * Changes rows, including rows in their turn. If `change` returns null for a row, the row is not changed.
+   * @returns the number of changed rows
+   */
   change(campaign: string, change: (row: Row) => Row | null): Promise<number>
-  /** Gives the rows of a campaign to `work`; again, with other limits: these hold from then on. */
+  /** Passes due rows of a campaign to `work`. A second call for the campaign changes its limits. */
   serve(campaign: string, limits: Limits, work: RowWork): Promise<void>
-  /** Gives the rows of a campaign to nobody here any more. */
+  /** Stops passing rows of a campaign to this node. */
   unserve(campaign: string): Promise<void>
-  /** Looks again: the reason for which a campaign waited may be over. */
+  /** Checks a campaign again, because the reason for its wait may have ended. */
   wake(campaign: string): Promise<void>
-  /** Gives no more rows, and waits for those that are being worked on, at most `waitMs`. */
+  /** Stops passing rows, and waits at most `waitMs` for the turns that are running. */
   close(waitMs: number): Promise<void>
 }

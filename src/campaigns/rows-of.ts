@@ -4,10 +4,10 @@ import { CALL_BACKS, callBackId } from './campaign.js'
 import type { Row } from './campaign.js'
 import type { RowQueue } from './row-queue.js'
 
-/** Rows of a number, or the call back that the call of this SID promised. */
+/** Selection of rows: the rows of a phone number, or the call back that the call with this SID promised. */
 export type RowsTarget = { readonly number: string } | { readonly sid: string }
 
-/** Forgets whom the rows of a number, or of a call, are about. @returns how many there were */
+/** Erases the people in the rows of a phone number or of a call. @returns the number of erased rows */
 export async function forgetRows(queue: Pick<RowQueue, 'ids' | 'change'>, target: RowsTarget): Promise<number> {
   const ids = 'sid' in target ? [CALL_BACKS] : await queue.ids()
   let forgotten = 0
@@ -29,7 +29,7 @@ export async function forgetRows(queue: Pick<RowQueue, 'ids' | 'change'>, target
   return forgotten
 }
 
-/** The rows of a number, each with its campaign. */
+/** Returns the rows of a phone number, each with its campaign. */
 export async function rowsOf(queue: Pick<RowQueue, 'ids' | 'rows'>, number: string): Promise<readonly Row[]> {
   const rows: Row[] = []
   for (const id of await queue.ids())
@@ -37,7 +37,10 @@ export async function rowsOf(queue: Pick<RowQueue, 'ids' | 'rows'>, number: stri
   return rows
 }
 
-/** A call back is also about who asked for it, whichever number they left. */
+/**
+ * True if a row concerns a phone number or a call. A call back also concerns the caller who asked for it, regardless of
+ * the number to call.
+ */
 function isAbout({ id, to, asked, recovers }: Row, target: RowsTarget): boolean {
   if (to === '') return false
   if ('sid' in target) return id === callBackId(target.sid)

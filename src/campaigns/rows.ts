@@ -9,7 +9,7 @@ import { ringFault } from '../sautikit/ringing.js'
 import { ROWS_MAX } from './campaign.js'
 import type { Row } from './campaign.js'
 
-/** Faults that are listed; more are counted. */
+/** Maximum number of listed faults; further faults are counted. */
 const FAULTS_MAX = 100
 const LABEL_CHARS_MAX = 200
 
@@ -20,25 +20,25 @@ interface ReadRowsOptions {
   readonly campaign: string
   readonly agent: string
   readonly from: string | null
-  /** The variables that the agent reads: each is a column. */
+  /** Variables that the agent reads; each is a column. */
   readonly reads: ReadonlySet<string>
-  /** Languages of the agent; a row's variable `language` must be one of them. */
+  /** Languages of the agent; the variable `language` of a row must be one of these languages. */
   readonly languages: readonly string[]
-  /** OUTBOUND_PREFIXES. */
+  /** Value of OUTBOUND_PREFIXES. */
   readonly prefixes: readonly string[]
 }
 
 interface ReadRows {
   readonly rows: readonly Row[]
-  /** Faults, with their lines; without the file's words. */
+  /** Faults with their lines, without words of the file. */
   readonly faults: readonly string[]
-  /** Faults beyond those that are listed. */
+  /** Number of further faults, which are not listed. */
   readonly more: number
 }
 
 /**
- * Reads the rows of a campaign from CSV with a header: the number's column, perhaps `id` and `time_zone`; any other is a
- * variable of its name. The whole file is checked; with a fault none of it is used.
+ * Reads the rows of a campaign from CSV with a header. The columns are the phone number, optionally `id` and
+ * `time_zone`, and the variables. A file with a fault is refused.
  */
 export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
   const faults: string[] = []
@@ -61,7 +61,7 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
   const head = `line ${table.line}`
   const twice = columns.filter((name, index) => name !== '' && columns.indexOf(name) !== index)
   if (twice.length > 0) fault(`${head}: has a column twice: ${[...new Set(twice)].join(', ')}`)
-  /** The column of a variable that the agent reads. */
+  /** Returns the column of a variable that the agent reads. */
   const columnOf = (name: string): string => (columns.includes(name) ? name : columnName(name))
   const missing = wanted.filter((name) => !columns.includes(columnOf(name)))
   if (missing.length > 0) fault(`${head}: lacks ${missing.join(', ')}, which the agent reads`)
@@ -94,17 +94,17 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
     lines.set(partyKey(to), line)
     const timeZone = blankless(zoneColumn === undefined ? '' : record[zoneColumn])
     if (timeZone !== null && !isTimeZone(timeZone))
-      fault(`${at}: has a time zone that is none; allowed: such as Africa/Nairobi`)
+      fault(`${at}: has a time zone that does not exist; allowed: such as Africa/Nairobi`)
     const externalId = blankless(idColumn === undefined ? '' : record[idColumn])
     if ((externalId?.length ?? 0) > LABEL_CHARS_MAX) fault(`${at}: its id has more than ${LABEL_CHARS_MAX} characters`)
     const named = Object.entries(record).filter(([name, value]) => {
       if (own.includes(name) || value === '') return false
       const empty = valueFault(value, { field: name, own: to, dates: dates.has(name) })
-      // In a column that nothing reads it is only left out.
+      // A column that the agent does not read may contain such a value. The value is left out and is not a fault.
       if (empty !== null && read.has(name)) fault(`${at}: has in ${name} ${saidFault(empty)}`)
       return empty === null
     })
-    // As the agent's file writes them.
+    // Names get the spelling of the agent's file.
     const variables = Object.fromEntries(
       named.map(([name, value]) => [wanted.find((one) => columnOf(one) === name) ?? name, value]),
     )

@@ -4,46 +4,57 @@ import { CALL_BACKS } from './campaign.js'
 import type { LineStanding } from '../fleet/busy-lines.js'
 import type { Policy, Row, RowResult, TryResult } from './campaign.js'
 
-/** When is looked again at what may change at any moment. */
+/** Pause before conditions that may change at any moment are checked again, in milliseconds. */
 const LOOK_AGAIN_MS = 60_000
 const FREE_LOOK_MS = 2000
-/** Whoever hangs up is not rung in the same moment. */
+/**
+ * Pause before the gateway calls a phone number that was in a call, in milliseconds. The pause prevents a second ring
+ * immediately after that call.
+ */
 const IN_CALL_LOOK_MS = 15_000
-/** A node that does not answer is known to be gone, or answers again, within half a minute. */
+/**
+ * Pause while the state of a line is unknown, in milliseconds. Within half a minute a silent node either answers again
+ * or counts as lost.
+ */
 const UNKNOWN_LINE_LOOK_MS = 5000
-/** Share of a pause that is random, so that rows that were tried together are not tried again together. */
+/** Random share of a pause. It prevents simultaneous second tries of rows that were tried simultaneously. */
 const PAUSE_RANDOM_SHARE = 0.2
-/** Tries that the share of errors is taken of. */
+/** Number of newest tries from which the share of errors is computed. */
 export const ERRORS_OF = 20
 
-/** Present state of the node that asks. */
+/** Current state of the node that handles the row. */
 export interface Facts {
-  /** Its number wants no calls. */
+  /** True if the row's phone number is on the do-not-call list. */
   readonly doNotCall: boolean
-  /** Balance of the carrier's wallet, in minor units; null: unknown, which does not mean empty. */
+  /** Balance of the carrier's wallet, in minor units; null if unknown. An unknown balance does not stop calls. */
   readonly walletMinor: number | null
-  /** Standing of the number's line with this fleet. */
+  /** State of the line of the row's phone number in this fleet. */
   readonly line: LineStanding
-  /** The number that calls has used up its budget of the day. */
+  /** True if the phone number that calls has used up its daily budget. */
   readonly budgetSpent: boolean
-  /** Call slots of this node, and how many are free. */
+  /** Number of call slots on this node. */
   readonly capacity: number
+  /** Number of free call slots on this node. */
   readonly free: number
 }
 
-/** Why a row waits. */
+/** Reason why a row waits. */
 export type WaitReason =
   'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'budget' | 'inbound' | 'agent' | 'in-call' | 'line-unknown'
 
-/** `wait`: until calendar time `untilMs`; `all`: the other rows of the campaign have to wait too. */
+/**
+ * Decision about a row. `wait`: the row waits until the calendar time `untilMs`. If `all` is true, all rows of the
+ * campaign must wait.
+ */
 type Verdict =
   | { readonly do: 'call' }
   | { readonly do: 'wait'; readonly untilMs: number; readonly why: WaitReason; readonly all: boolean }
   | { readonly do: 'end'; readonly result: RowResult }
 
 /**
- * Says whether a row may be called now. Both queues ask this and nothing else; how many at once and in a minute is theirs.
- * @param nowMs calendar time
+ * Decides if a row may be called now, for both kinds of queue. The queues themselves limit concurrent calls and calls
+ * per minute.
+ * @param nowMs  calendar time
  */
 export function verdictOf(policy: Policy, row: Row, facts: Facts, nowMs: number): Verdict {
   const { state, startAtMs, endAtMs, walletBelowMinor } = policy
@@ -56,7 +67,7 @@ export function verdictOf(policy: Policy, row: Row, facts: Facts, nowMs: number)
   if (nowMs < startAtMs) return wait('not-begun', startAtMs)
   if (nowMs < row.dueMs) return wait('not-due', row.dueMs, false)
   const hours = row.timeZone === null ? policy.hours : { ...policy.hours, timeZone: row.timeZone }
-  // Nobody knows what hour it is there.
+  // The local time in that zone is unknown.
   if (!isTimeZone(hours.timeZone)) return end('invalid-zone')
   const { open, changesAtMs } = openingOf(hours, nowMs)
   if (!open) {
@@ -64,17 +75,18 @@ export function verdictOf(policy: Policy, row: Row, facts: Facts, nowMs: number)
     return wait('closed', changesAtMs, row.timeZone === null)
   }
   if (facts.walletMinor !== null && facts.walletMinor < walletBelowMinor) return wait('wallet', nowMs + LOOK_AGAIN_MS)
-  // Call backs of several numbers wait together: those of another one go on.
+  // Call backs belong to several phone numbers of the gateway. A phone number without budget must not delay the call
+  // backs of another number.
   if (facts.budgetSpent) return wait('budget', nowMs + LOOK_AGAIN_MS, row.campaign !== CALL_BACKS)
   if (facts.free <= (facts.capacity * policy.keepFreePercent) / 100) return wait('inbound', nowMs + FREE_LOOK_MS)
-  // Nobody is rung in the middle of a call: not on a guess either, since a call later harms nobody.
+  // A person who may be in a call is not called, because a later call is harmless.
   if (facts.line === 'unknown') return wait('line-unknown', nowMs + UNKNOWN_LINE_LOOK_MS)
   if (facts.line === 'busy') return wait('in-call', nowMs + IN_CALL_LOOK_MS, false)
   return { do: 'call' }
 }
 
 /**
- * A row after a try: over, or due again.
+ * Adds a try's result to its row. The row is then over, or due again.
  * @param random  0 to 1
  */
 export function afterTry(policy: Policy, row: Row, result: TryResult, nowMs: number, random: number): Row {
@@ -85,7 +97,7 @@ export function afterTry(policy: Policy, row: Row, result: TryResult, nowMs: num
   return { ...row, dueMs: Math.round(nowMs + pauseMs) }
 }
 
-/** True if too many of the newest tries failed. @param newest  oldest first */
+/** True if too many of the newest tries failed. @param newest  tries, the oldest first */
 export function tooManyErrors(newest: readonly TryResult[], errorPercent: number): boolean {
   const last = newest.slice(-ERRORS_OF)
   if (last.length < ERRORS_OF) return false

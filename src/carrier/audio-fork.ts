@@ -1,8 +1,8 @@
 /**
- * The carrier's side of the media socket, modelled on the carrier's fork module: raw handshake, one text frame, caller
- * audio in 20 ms frames that are buffered while the socket cannot be written to, a playout queue with a hold-back,
- * `killAudio`, marks, and the module's ways to end. docs/SIMULATOR.md has the figures. "The lineage" is the open-source
- * code that the carrier's module is built on.
+ * The carrier's side of the media socket, modelled on the carrier's fork module. The fork has a raw handshake and one
+ * text frame. Caller audio is sent in 20 ms frames, which are buffered while the socket cannot be written to. The fork
+ * has a playout queue with a hold-back, and supports `killAudio`, marks, and the module's ways to end.
+ * docs/SIMULATOR.md has the numbers. "The lineage" is the open-source code on which the carrier's module is built.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { type IncomingMessage, request as requestTcp } from 'node:http'
@@ -19,25 +19,27 @@ import { PlayoutQueue } from './playout-queue.js'
 export type TrackLayout = 'mono' | 'mixed' | 'stereo'
 
 export interface AudioForkOptions extends HandshakeOptions {
-  /** Rate of the audio that goes out. */
+  /** Rate of the sent audio in Hz. */
   readonly sampleRateHz: 8000 | 16000
   readonly channels: 1 | 2
-  /** Text right after the connection, before any audio; null sends none. */
+  /** Text sent right after the connection, before any audio; null sends no text. */
   readonly firstText: string | null
-  /** Audio frames that go out before the first text; the lineage sends the text first. */
+  /** Number of audio frames sent before the first text; the lineage sends the text first. */
   readonly framesBeforeFirstText?: number
-  /** False: the carrier ignores `killAudio`. It is not known whether Sautikit honours it. */
+  /** False: the carrier ignores `killAudio`. It is unknown if Sautikit supports `killAudio`. */
   readonly honourKill?: boolean
-  /** False: the carrier ignores marks. It is not known whether Sautikit answers them. */
+  /** False: the carrier ignores marks. It is unknown if Sautikit answers marks. */
   readonly answerMarks?: boolean
-  /** Frames that go out as one message: 1 is a clean network. */
+  /** Number of frames sent as one message: 1 for a clean network. */
   readonly coalesceFrames?: number
+  /** False: audio plays without the lineage's hold-back (80 ms at first, then 40 ms). Default: true. */
+  readonly holdsBack?: boolean
 }
 
 export interface ForkClosed {
-  /** Who ended the socket. */
+  /** The side that ended the socket. */
   readonly by: 'gateway' | 'carrier' | 'network'
-  /** Close code that was seen on the wire; null without a close frame. */
+  /** Close code received from the peer; null if there was no close frame. */
   readonly code: number | null
   readonly reason: string
 }
@@ -51,7 +53,7 @@ interface ForkConnectionEvents {
 export type ConnectFork = (options: HandshakeOptions) => Promise<ForkConnection>
 
 export class AudioFork {
-  readonly playout = new PlayoutQueue()
+  readonly playout: PlayoutQueue
   readonly buffer: ForkBuffer
   /** Counts of one media socket. */
   readonly counters = {
@@ -60,7 +62,7 @@ export class AudioFork {
     kills: 0,
     marksPlayed: 0,
   }
-  /** How the socket ended; null while it is open. */
+  /** End of the socket; null while the socket is open. */
   closed: ForkClosed | null = null
   readonly #connection: ForkConnection
   readonly #options: AudioForkOptions
@@ -86,6 +88,7 @@ export class AudioFork {
     this.#connection = connection
     this.#options = options
     this.#onClosed = onClosed
+    this.playout = new PlayoutQueue(options.holdsBack ?? true)
     this.buffer = new ForkBuffer({ sampleRateHz: options.sampleRateHz, channels: options.channels })
     if ((options.framesBeforeFirstText ?? 0) === 0) this.#sendFirstText()
     connection.listen({
@@ -113,12 +116,12 @@ export class AudioFork {
       this.#sendFirstText()
   }
 
-  /** Simulates a network stall: nothing is sent until `untilMs`, then all buffered audio goes out as one message. */
+  /** Simulates a network stall: no data is sent until `untilMs`, then all buffered audio is sent as one message. */
   stallUntil(untilMs: number): void {
     this.#stalledUntilMs = untilMs
   }
 
-  /** Plays 20 ms of what the gateway sent. Queued audio still plays after the socket has ended. */
+  /** Plays 20 ms of the gateway's audio. Queued audio still plays after the socket has ended. */
   play(out: Int16Array): number {
     const { samples, marks } = this.playout.tick(out)
     for (const name of marks) {
@@ -128,17 +131,24 @@ export class AudioFork {
     return samples
   }
 
-  /** Ends the stream as the module does: close 1000 without a reason, and FIN without waiting. */
+  /**
+   * Ends the stream as the module does: sends close 1000 without a reason, then FIN, and does not wait for the peer.
+   */
   close(): void {
     if (this.closed !== null) return
     this.#connection.close(1000)
     this.#end({ by: 'carrier', code: 1000, reason: '' })
   }
 
-  /** The leg is lost: resets the connection without a close frame. */
+  /** Ends a lost leg: resets the connection without a close frame. */
   abort(): void {
     this.#connection.abort()
     this.#end({ by: 'carrier', code: null, reason: 'abrupt loss' })
+  }
+
+  /** Sends a DTMF digit of the caller as an event beside the audio. @param digit  0-9 * # A-D */
+  sendDigit(digit: string): void {
+    this.#sendText(JSON.stringify({ event: 'dtmf', dtmf: digit }))
   }
 
   #sendFirstText(): void {
@@ -152,7 +162,8 @@ export class AudioFork {
       this.playout.push(data)
       return
     }
-    // The lineage reports other types, such as `disconnect` and `transfer`, to its application; nothing listens here.
+    // The lineage reports other types, such as `disconnect` and `transfer`, to its application; the simulator ignores
+    // these types.
     const { type, data: mark } = (jsonObject(data) ?? {}) as { type?: unknown; data?: { name?: unknown } | null }
     if (type === 'killAudio') {
       this.counters.kills++
@@ -191,23 +202,23 @@ export class AudioFork {
 
 /** The connection under a fork. */
 interface ForkConnection {
-  /** True while what was sent has not left. */
+  /** True while sent data is still buffered. */
   readonly isFull: boolean
-  /** Receives from now on. Once. */
+  /** Starts receiving events. Called once. */
   listen(events: ForkConnectionEvents): void
   send(payload: Buffer, isBinary: boolean): void
-  /** Ends it with a close frame without a reason, and without waiting for the other side. */
+  /** Ends the connection with a close frame without a reason, and does not wait for the peer. */
   close(code: number): void
-  /** Ends it without a close frame. */
+  /** Ends the connection without a close frame. */
   abort(): void
 }
 
-/** A WebSocket like that of the carrier's module. */
+/** A WebSocket like the one in the carrier's module. */
 class MediaWebSocket implements ForkConnection {
   readonly #socket: Socket
   readonly #head: Buffer
 
-  /** @param head  bytes that came after the response head */
+  /** @param head  bytes that arrived after the response head */
   constructor(socket: Socket, head: Buffer) {
     this.#socket = socket
     this.#head = head
@@ -226,7 +237,7 @@ class MediaWebSocket implements ForkConnection {
     const receiver = new framing.Receiver(limits)
     receiver.on('message', onMessage)
     receiver.on('ping', (data: Buffer) => this.#write(OPCODE.pong, Buffer.from(data)))
-    // The server's close frame; 1005 where it has no code. The lineage echoes the code without the reason.
+    // The server's close frame; code 1005 if the frame has no code. The lineage echoes the code without the reason.
     receiver.on('conclude', (code: number, reason: Buffer) => {
       this.close(code)
       onClosed({ by: 'gateway', code: code === 1005 ? null : code, reason: reason.toString('utf8') })
@@ -258,13 +269,16 @@ class MediaWebSocket implements ForkConnection {
   #write(opcode: number, payload: Buffer): void {
     if (this.#socket.destroyed || this.#socket.writableEnded) return
     this.#socket.cork()
-    // One whole, masked, unfragmented frame; `payload` is overwritten by its mask.
+    // Makes one whole, masked, unfragmented frame. Masking overwrites `payload`.
     const frame = framing.Sender.frame(payload, { fin: true, mask: true, opcode, readOnly: false })
     for (const part of frame) this.#socket.write(part)
     this.#socket.uncork()
   }
 
-  /** Without this, a peer that never closes its half would keep the connection and the process alive. */
+  /**
+   * Without this step, a peer that never closes its half of the connection would keep the connection and this process
+   * alive.
+   */
   #letGo(): void {
     this.#socket.setTimeout(2000, () => {
       this.#socket.destroy()
@@ -273,8 +287,8 @@ class MediaWebSocket implements ForkConnection {
 }
 
 /**
- * The two framing classes of the `ws` package, which exports them but does not type them. Its own client cannot be
- * used: it adds headers, offers extensions and waits for the server's close frame. The carrier does none of this.
+ * The two framing classes of the `ws` package, which exports them without types. The package's own client is not used:
+ * unlike the carrier, it adds headers, offers extensions and waits for the close frame.
  */
 interface FramingClasses {
   readonly Sender: {
@@ -283,25 +297,26 @@ interface FramingClasses {
   readonly Receiver: new (options: { isServer: boolean; maxPayload: number; maxFragments: number }) => Writable
 }
 
-// The package's types leave both classes out; the shape above is that of ws 8.23.
+// The package's types leave both classes out; the shape above is taken from ws 8.23.
 const framing = ws as unknown as FramingClasses
 
 const OPCODE = { text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const
 
-/** The lineage takes messages of any size; the bound here is ten minutes of audio in one message. */
+/** Maximum size of a message: ten minutes of audio. The lineage accepts messages of any size. */
 const MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 const FRAGMENTS_MAX = 64 * 1024
 
-/** Length of audio that the fork module buffers while its socket cannot be written to. */
+/** Duration in seconds of audio that the fork module buffers while its socket cannot be written to. */
 const BUFFER_S = 2
 /**
- * The module's buffer is this much larger than two seconds: in a stall of 2.5 s it was observed to lose 64,016 bytes.
+ * Additional bytes of the module's buffer above two seconds: in a stall of 2.5 s the module was observed to lose 64,016
+ * bytes.
  */
 const BUFFER_SLACK_BYTES = 16
 
 /**
- * Caller audio that waits for the socket. All of it is sent as one message. As in the carrier's lineage, a full buffer
- * is discarded as a whole, even in the middle of a frame, and then fills again.
+ * Caller audio that waits for the socket, to be sent as one message. As in the lineage, a full buffer is discarded as a
+ * whole, and then fills again.
  */
 export class ForkBuffer {
   bytesDropped = 0
@@ -330,7 +345,7 @@ export class ForkBuffer {
     }
   }
 
-  /** Removes and returns all buffered audio as a copy that the caller owns; null if the buffer is empty. */
+  /** Removes and returns all buffered audio as a copy for the calling code; null if the buffer is empty. */
   take(): Buffer | null {
     if (this.#filledBytes === 0) return null
     const message = Buffer.from(this.#bytes.subarray(0, this.#filledBytes))
@@ -341,18 +356,18 @@ export class ForkBuffer {
 
 /** RFC 6455 section 4.2.2. */
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
-/** A response head longer than this is refused. */
+/** Maximum size of a response head in bytes; a longer head is refused. */
 const RESPONSE_HEAD_BYTES_MAX = 16 * 1024
 
 const SUBPROTOCOL = 'audio.drachtio.org'
 
 interface HandshakeOptions {
-  /** `ws://` or `wss://`; path and query go out as given. */
+  /** `ws://` or `wss://`; path and query are sent as given. */
   readonly url: string
   readonly timeoutMs: number
 }
 
-/** The upgrade was refused or not answered. `status` is null if there was no HTTP answer. */
+/** Error for an upgrade that was refused or not answered. `status` is null without an HTTP answer. */
 export class HandshakeRefused extends Error {
   readonly status: number | null
 
@@ -364,8 +379,8 @@ export class HandshakeRefused extends Error {
 }
 
 /**
- * The headers of the upgrade as libwebsockets 4.1 writes them for the fork module: these, in this order, no others, no
- * extensions, and no port in Host.
+ * Headers of the upgrade as libwebsockets 4.1 writes them for the fork module: exactly these, in this order. There are
+ * no extensions, and Host has no port.
  */
 function handshakeHeaders(url: URL, key: string): string[] {
   return [
@@ -382,8 +397,8 @@ function handshakeHeaders(url: URL, key: string): string[] {
 }
 
 /**
- * Opens the media socket. There is one attempt, because the lineage never repeats a handshake.
- * @throws HandshakeRefused if the answer is not an upgrade, names another subprotocol or has the wrong accept key
+ * Opens the media socket with one attempt: the lineage never repeats a handshake.
+ * @throws HandshakeRefused if the answer is not an upgrade, or has a wrong subprotocol or accept key
  */
 async function openMediaSocket(options: HandshakeOptions): Promise<ForkConnection> {
   const url = new URL(options.url)
@@ -452,7 +467,7 @@ function checkAnswer({ headers }: IncomingMessage, key: string): void {
     .digest('base64')
   if (headers['sec-websocket-accept'] !== accept) throw new HandshakeRefused(101, 'Sec-WebSocket-Accept is wrong')
   const chosen = headers['sec-websocket-protocol']
-  // The lineage's build was observed to accept an answer without a subprotocol, but not one with another name.
+  // The lineage's build was observed to accept an answer without a subprotocol, but not with a wrong one.
   if (chosen !== undefined && chosen !== SUBPROTOCOL)
     throw new HandshakeRefused(101, `the subprotocol ${chosen} was never offered`)
   if (headers['sec-websocket-extensions'] !== undefined)
@@ -460,8 +475,8 @@ function checkAnswer({ headers }: IncomingMessage, key: string): void {
 }
 
 /**
- * Ends a connection as if its host were gone. One that is being ended already is only destroyed: libuv refuses to reset
- * it, and Node 20 and 22 then wait for its handle for ever when the process exits.
+ * Ends a connection as if its host had disappeared. A connection that is ending is only destroyed: libuv refuses to
+ * reset it, and Node 22 would never exit.
  */
 export function resetConnection(socket: Socket): void {
   if (socket.writableEnded) socket.destroy()

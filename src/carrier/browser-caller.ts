@@ -1,43 +1,38 @@
-import { msToSamples } from '../core/units.js'
 import type { CallerEnd, CallerEvents, CallingPerson } from './caller-end.js'
-import { CallerLeg, UtterancePlayer } from './caller-leg.js'
-import type { CallClock, Utterance } from './caller-leg.js'
+import { CallerLeg } from './caller-leg.js'
+import type { CallClock } from './caller-leg.js'
 import type { CallerVoices } from './caller-voices.js'
-import { clamp, dtmfTones } from './line.js'
-import { SampleBytes } from './playout-queue.js'
+import { dtmfTones } from './line.js'
+import { Microphone } from './microphone.js'
 
-/** Typed sentences that wait to be spoken. */
+/** Maximum number of typed sentences that wait to be spoken. */
 const SOFTPHONE_TEXTS_MAX = 20
-/**
- * Sound of the microphone, at the carrier's end: it is played once this much is there, and cut to it when there is
- * more than the bound (a browser's clock that runs fast, or a tab that was held up).
- */
+/** Lead in ms: this much sound waits before it is played, because a browser sends the microphone's audio in bursts. */
 const MICROPHONE_LEAD_MS = 60
-const MICROPHONE_HELD_MS_MAX = 400
 
-/** A softphone's rate, without a phone line between. */
+/** Rate of a softphone in Hz, without a phone line. */
 const RATE_HZ = 16_000
 
 /**
- * Somebody who calls from a browser: the microphone's samples come from there, and what the caller hears goes there.
- * Typed sentences are spoken by a synthesised voice, so that they too are sound on the line.
+ * A caller in a browser: the microphone gives the samples, and the sound of the call is sent to the browser. A
+ * synthesised voice speaks typed sentences.
  */
 export class BrowserCaller implements CallingPerson {
-  /** Speaks typed sentences, and for the carrier and the people that it rings. */
+  /** Voice for typed sentences, for the carrier, and for the people that the carrier rings. */
   readonly speech: Pick<CallerVoices, 'speak'>
   readonly #onHeard: (bytes: Uint8Array) => void
-  readonly #microphone = new Microphone(RATE_HZ)
+  readonly #microphone = new Microphone(RATE_HZ, { leadMs: MICROPHONE_LEAD_MS, leadMsMax: MICROPHONE_LEAD_MS })
   #events: CallerEvents | null = null
   #textsWaiting = 0
   #over = false
 
-  /** @param onHeard  gets 20 ms of s16le at 16 kHz, valid during the call only */
+  /** @param onHeard  receives 20 ms of s16le at 16 kHz; the memory is valid only until the function returns */
   constructor(speech: Pick<CallerVoices, 'speak'>, onHeard: (bytes: Uint8Array) => void) {
     this.speech = speech
     this.#onHeard = onHeard
   }
 
-  /** The caller's end of the call, from now on. Once. */
+  /** Starts the caller's end of the call. Called once. */
   open(clock: CallClock, events: CallerEvents): CallerEnd {
     this.#events = events
     const leg = new CallerLeg({ sampleRateHz: RATE_HZ, record: false, player: this.#microphone }, clock, {
@@ -55,19 +50,19 @@ export class BrowserCaller implements CallingPerson {
     }
   }
 
-  /** Sound of the microphone: s16le at 16 kHz, any number of bytes; copied. */
+  /** Adds sound of the microphone: s16le at 16 kHz, any number of bytes. Copies the bytes. */
   audio(bytes: Uint8Array): void {
     if (!this.#over) this.#microphone.write(bytes)
   }
 
-  /** @param keys  of 0-9 * # A-D */
+  /** @param keys  DTMF digits 0-9 * # A-D */
   press(keys: string): void {
     if (this.#over) return
     this.#microphone.say({ text: `[keys ${keys}]`, pcm: dtmfTones(keys, RATE_HZ) })
     this.#events?.onDigits?.(keys)
   }
 
-  /** Speaks a sentence; one too many is dropped. */
+  /** Speaks a sentence; dropped if too many sentences wait. */
   async say(text: string): Promise<void> {
     if (this.#over || this.#textsWaiting >= SOFTPHONE_TEXTS_MAX) return
     this.#textsWaiting++
@@ -82,39 +77,5 @@ export class BrowserCaller implements CallingPerson {
 
   hangUp(): void {
     this.#events?.onHungUp('the caller hung up')
-  }
-}
-
-/**
- * The microphone of a browser as a voice of the line. Its samples come in bursts and by another clock than the
- * carrier's, so a few are kept in hand: playing starts with the lead and stops when nothing is left; what is beyond the
- * bound is skipped.
- */
-class Microphone extends UtterancePlayer {
-  readonly #leadSamples: number
-  readonly #heldSamplesMax: number
-  readonly #held: number[] = []
-  readonly #bytes = new SampleBytes()
-  #playing = false
-
-  constructor(sampleRateHz: number) {
-    super(sampleRateHz)
-    this.#leadSamples = msToSamples(MICROPHONE_LEAD_MS, sampleRateHz)
-    this.#heldSamplesMax = msToSamples(MICROPHONE_HELD_MS_MAX, sampleRateHz)
-  }
-
-  write(bytes: Uint8Array): void {
-    const held = this.#held
-    this.#bytes.take(bytes, (sample) => held.push(sample))
-    if (held.length > this.#heldSamplesMax) held.splice(0, held.length - this.#leadSamples)
-    if (held.length >= this.#leadSamples) this.#playing = true
-  }
-
-  override read(out: Int16Array, startMs: number): Utterance | null {
-    const ended = super.read(out, startMs)
-    if (!this.#playing) return ended
-    for (const [i, sample] of this.#held.splice(0, out.length).entries()) out[i] = clamp((out[i] as number) + sample)
-    if (this.#held.length === 0) this.#playing = false
-    return ended
   }
 }

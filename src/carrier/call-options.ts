@@ -1,28 +1,58 @@
 import type { ConnectFork, TrackLayout } from './audio-fork.js'
-import type { AfterStream, HumanOutcome } from './choices.js'
+import type { AfterStream, CallerVoice, HumanOutcome, RungOutcome } from './choices.js'
 import type { CallingPerson, HeardPiece, OrderFacts } from './caller-end.js'
-import type { CallClock, CallerLatency, LegRecording, Said } from './caller-leg.js'
+import type { CallClock, CallerLatency, CallerLeg, LegRecording, Said } from './caller-leg.js'
 import type { Stall } from './line.js'
 import type { Workspace } from './workspace.js'
 
 /** Format of a webhook's body. The carrier was observed to use `form`. */
 type BodyEncoding = 'form' | 'json'
-/** `timestamped`: `t=…,v1=…` over body, dot and time. `bare`: hex over the body alone. Both are documented. */
+/** `timestamped`: `t=…,v1=…` over body, dot and time. `bare`: hex over the body only. Both forms are documented. */
 export type SignatureForm = 'timestamped' | 'bare'
 
 type FirstText = 'wrapper' | 'opaque' | 'none' | 'after-audio'
 /** The person whom a Dial reaches. */
 export interface SimulatedHuman {
   readonly outcome: HumanOutcome
-  /** How long their phone rings. */
+  /** Ringing time of the person's phone, in milliseconds. */
   readonly ringMs: number
-  /** How long they talk, when they answer. */
+  /** Duration of the person's conversation after the answer, in milliseconds. */
   readonly talkMs: number
-  /** Their first words; null for none. */
+  /** First words of the person; null for no words. */
   readonly greeting: string | null
 }
 
-/** How a number that the carrier rings behaves. */
+/** Request to ring real people, and to connect a caller with the first person who answers. */
+export interface DialRequest {
+  /** Numbers that ring at the same time. */
+  readonly numbers: readonly string[]
+  readonly timeoutMs: number
+  /** Leg of the caller. The person who answers is connected with this caller. */
+  readonly leg: CallerLeg
+  /** SID of the call for which the people are rung. */
+  readonly callSid: string
+  /**
+   * Number that is shown to these people: the document's number, or the caller's if the document has none. Empty if
+   * withheld.
+   */
+  readonly callerId: string
+  /**
+   * Called with true if a phone sends sound before its answer; `leg` then hears this sound. Called with false if this
+   * phone ends without an answer. Absent: `leg` hears no such sound.
+   */
+  readonly onEarlySound?: (isOn: boolean) => void
+}
+
+/** People who are rung, and the person who then talks. */
+export interface DialledPeople {
+  readonly outcome: Promise<RungOutcome>
+  /** Resolves when the person who answered has left. */
+  readonly over: Promise<void>
+  /** Stops the ringing, or hangs up the person. */
+  hangUp(): void
+}
+
+/** Behaviour of a number that the carrier rings. */
 export interface OutboundLeg {
   readonly outcome: HumanOutcome
   readonly ringMs: number
@@ -36,21 +66,21 @@ export interface WebhookAnswer {
   readonly body: string
 }
 
-/** Connection of a call with its gateway, and their common clock. */
+/** Connection between a call and its gateway, and their common clock. */
 export interface CallEnvironment {
   readonly clock: CallClock
-  /** Posts a webhook. Rejects when no answer comes. */
+  /** Posts a webhook. Rejects if no answer arrives. */
   readonly post: (url: string, headers: Readonly<Record<string, string>>, body: string) => Promise<WebhookAnswer>
-  /** Default: a WebSocket. */
+  /** Opens the media socket. Default: a WebSocket. */
   readonly connectFork?: ConnectFork
 }
 
 export interface PlaceCallOptions {
   /** The number's voice webhook, for example `http://127.0.0.1:8080/voice/order-status`. */
   readonly voiceUrl: string
-  /** The number's events URL; null when it has none. */
+  /** The number's events URL; null without one. */
   readonly eventsUrl: string | null
-  /** `HD_` and 12 hex digits when not given. */
+  /** SID of the call. Default: `HD_` and 12 hex digits. */
   readonly callSid?: string
   readonly from: string
   readonly to: string
@@ -58,35 +88,55 @@ export interface PlaceCallOptions {
   readonly encoding?: BodyEncoding
   readonly secret?: string | null
   readonly signature?: SignatureForm
-  /** Where a webhook goes instead of its URL: one node of several that a balancer could have chosen. */
+  /**
+   * @returns the URL to which a webhook is posted instead of its own URL, for example the URL of a node behind a
+   * balancer
+   */
   readonly route?: (url: string, state: string) => string
-  /** Where the media socket is opened instead of the document's URL. Absent: there. */
+  /** @returns the URL of the media socket in place of the document's URL. Absent: the document's URL */
   readonly mediaRoute?: (url: string) => string
-  /** A webhook whose connection is refused is posted once more after this time. Default: not. */
+  /** Time in ms after which a webhook whose connection was refused is posted once more. Default: no second post. */
   readonly connectRetryMs?: number
+  /**
+   * True: a webhook is also repeated if its connection breaks before the answer, for example because a node died. The
+   * webhook at a Dial's end is never repeated. Default: false.
+   */
+  readonly retriesBroken?: boolean
+  /** Additional fields of each webhook, by name. */
+  readonly fields?: Readonly<Record<string, string>>
   readonly afterStream?: AfterStream
-  /** Each stream cannot be opened, and the carrier says so after this time. Absent: streams are opened. */
+  /** Time in ms after which the carrier reports that a stream cannot be opened. Absent: streams are opened. */
   readonly streamFailsAfterMs?: number
-  /** How long the caller waits in silence after the stream before hanging up. Default: 20 s. */
+  /** Silence in ms after the stream until the caller hangs up. Default: 20 s. */
   readonly giveUpMs?: number
   readonly trackLayout?: TrackLayout
   readonly firstText?: FirstText
   readonly honourKill?: boolean
   readonly answerMarks?: boolean
   readonly coalesceFrames?: number
-  /** Uplink stalls at random: one about every `everyMs`, up to `stallMsMax` long. */
+  /** Random stalls of the uplink: on average one every `everyMs`, each up to `stallMsMax` long. */
   readonly jitter?: { readonly everyMs: number; readonly stallMsMax: number; readonly seed: number } | null
-  /** Uplink stalls at set times. */
+  /** Stalls of the uplink at set times. */
   readonly stalls?: readonly Stall[]
   readonly human?: SimulatedHuman
+  /** Rings real people for a Dial, a supervisor and a conference. Absent: `human` is simulated. */
+  readonly dial?: (request: DialRequest) => DialledPeople
+  /** Voice of the Say verbs. Default: the voice of a bad phone. */
+  readonly sayVoice?: CallerVoice
+  /** False: the gateway's audio plays without the lineage's hold-back. Default: true. */
+  readonly holdsBack?: boolean
   /**
-   * POST of the carrier after a Dial. `dial-completed`: this state for every outcome. `outcome`: Busy, NoAnswer or
-   * Failed where the Dial was not answered. `none`: nothing.
+   * The carrier's POST after a Dial. `dial-completed`: the state `dial-completed` for every outcome. `outcome`: Busy,
+   * NoAnswer or Failed for a Dial that was not answered. `none`: no POST.
    */
   readonly dialEdge?: 'dial-completed' | 'outcome' | 'none'
+  /** True: if a phone was not reached, the state comes with its `hangupCause`. Default: false. */
+  readonly saysCause?: boolean
+  /** Maximum number of documents of the call; the carrier ends the call at a further document. Default: 20. */
+  readonly documentsMax?: number
   /** Set for an outbound call: `from` is the workspace's number and `caller` is the person who is called. */
   readonly outbound?: OutboundLeg
-  /** Makes the call known to the REST API, the call records and the conference rooms. */
+  /** Makes the call available to the REST API, the call records and the conference rooms. */
   readonly workspace?: Workspace
   readonly onEvent?: (event: SimulatorEvent) => void
   /** Default: real time, HTTP, and a WebSocket. */
@@ -106,18 +156,18 @@ export type CallEvent =
     }
   /** `text` is the text of a Say. */
   | { readonly type: 'verb'; readonly name: string; readonly text?: string }
-  /** `path` is that of the media socket's URL, without its query. */
+  /** `path` is the path of the media socket's URL, without its query. */
   | { readonly type: 'stream-opened'; readonly path: string }
   | { readonly type: 'stream-closed'; readonly by: string; readonly code: number | null }
   | { readonly type: 'said'; readonly text: string }
   | { readonly type: 'heard'; readonly text: string }
-  | { readonly type: 'dialled'; readonly numbers: readonly string[]; readonly outcome: HumanOutcome }
+  | { readonly type: 'dialled'; readonly numbers: readonly string[]; readonly outcome: RungOutcome }
   | { readonly type: 'ended'; readonly by: EndedBy; readonly why: string }
 
 export type EndedBy = 'caller' | 'callee' | 'document' | 'api' | 'carrier'
 
 export interface WebhookRecord {
-  /** When it was posted: milliseconds since the first webhook. */
+  /** Time of the POST in milliseconds since the first webhook. */
   readonly atMs: number
   readonly url: 'voice' | 'events' | 'status' | 'action' | 'redirect'
   readonly state: string
@@ -129,9 +179,9 @@ export interface WebhookRecord {
 
 export interface StreamRecord {
   readonly openedMs: number
-  /** Path of the media socket's URL, without its query, which has the token. */
+  /** Path of the media socket's URL, without the query, which contains the token. */
   readonly path: string
-  /** When the socket closed; null if it did not. */
+  /** Time of the socket's close; null if it did not close. */
   readonly closedMs: number | null
   readonly closedBy: string
   readonly closeCode: number | null
@@ -141,14 +191,16 @@ export interface StreamRecord {
   readonly samplesFlushed: number
   readonly kills: number
   readonly marksPlayed: number
-  /** Caller audio that was discarded because the socket could not be written to for more than two seconds. */
+  /**
+   * Number of bytes of caller audio that were discarded, because the socket was not writable for more than two seconds.
+   */
   readonly bytesDropped: number
 }
 
 /** A human who was called. `via` is absent for a Dial. */
 interface DialRecord {
   readonly numbers: readonly string[]
-  readonly outcome: HumanOutcome
+  readonly outcome: RungOutcome
   readonly via?: 'supervision' | 'conference'
 }
 
@@ -162,18 +214,18 @@ export interface SimulatedCallResult {
   readonly durationMs: number
   readonly webhooks: readonly WebhookRecord[]
   readonly verbs: readonly string[]
-  /** The last stream; null when there was none. */
+  /** The last stream; null if there was none. */
   readonly stream: StreamRecord | null
   /** Every stream, in order. */
   readonly streams: readonly StreamRecord[]
-  /** Stretches of a frame (20 ms) or more between the agent's first sound and its last in which the caller heard none of it. */
+  /** Silences of at least one frame (20 ms) that the caller heard between the agent's first and last sound. */
   readonly silences: readonly { readonly startMs: number; readonly endMs: number }[]
   readonly dials: readonly DialRecord[]
   readonly said: readonly Said[]
   readonly heard: OrderFacts & { readonly text: readonly string[] }
   readonly heardPieces: readonly HeardPiece[]
   readonly callerHeard: CallerLatency
-  /** Faults that a real carrier would not have accepted. */
+  /** Errors of the gateway that a real carrier would not have accepted. */
   readonly complaints: readonly string[]
   readonly audio: LegRecording | null
 }

@@ -1,5 +1,6 @@
 import type { CallClock, CallerLeg } from './caller-leg.js'
 import type { CallerVoices } from './caller-voices.js'
+import type { RungOutcome } from './choices.js'
 import type { Span } from './speech-spans.js'
 
 export interface CallerEvents {
@@ -9,12 +10,12 @@ export interface CallerEvents {
   onHungUp(why: string): void
 }
 
-/** A piece of speech and its words. The text is empty if the recogniser was not sure. */
+/** A piece of speech and its words. The text is empty if the recogniser was uncertain. */
 export interface HeardPiece extends Span {
   readonly text: string
 }
 
-/** Facts that a caller heard from an order line; null for those not heard. */
+/** Facts that a caller heard from an order line; null for a fact that the caller did not hear. */
 export interface OrderFacts {
   readonly order: string | null
   /** The status by its name in the shop's API, such as `out_for_delivery`. */
@@ -23,20 +24,26 @@ export interface OrderFacts {
   readonly eta: string | null
 }
 
-/** Whoever is at the caller's end of a call: a simulated person, or somebody at a browser. */
+/** The caller's end of a call: a simulated person, or a person at a browser. */
 export interface CallerEnd {
   readonly leg: CallerLeg
   readonly heard: readonly HeardPiece[]
   /** Facts that the caller heard from the agent. */
   facts(): OrderFacts
-  /** Ends the leg, whichever side hung up. Resolves when nothing more is heard. */
+  /** Called once, when the carrier answers the call: a real phone then hears no more ringing. */
+  answered?(): void
+  /** Handles a document that rejects the call. @param reason  the document's reason, such as `busy` */
+  rejected?(reason: string): void
+  /** Ends the leg, on either side's hang-up. Resolves when no more speech can arrive. */
   end(nowMs: number): Promise<void>
 }
 
-/** Who calls, before the call. */
+/** A caller with the data that the carrier needs before the call. */
 export interface CallingPerson {
   /** Speaks for the carrier and the people that it rings. */
   readonly speech: Pick<CallerVoices, 'speak'>
-  /** The caller's end of the call, from now on. Once. */
+  /** Rings a real phone, at most until `ended`. Absent: the outcome is in `OutboundLeg`. */
+  ring?(ended: Promise<void>): Promise<RungOutcome>
+  /** Starts the caller's end of the call. Called once. */
   open(clock: CallClock, events: CallerEvents): CallerEnd | Promise<CallerEnd>
 }

@@ -9,35 +9,40 @@ import type { AudioFork, TrackLayout } from './audio-fork.js'
 import { clamp, HalfBand, type LineOptions, OPENING_MS, PhoneLine, type Stall } from './line.js'
 import { type Span, type SpanEvents, SpeechSpans, voicedExtent } from './speech-spans.js'
 
-/** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the agent. */
+/**
+ * Silence in ms that ends a piece of speech for the recogniser. The second constant is the silence in ms that ends a
+ * turn of the agent.
+ */
 const PIECE_SILENCE_MS = 300
 const TURN_SILENCE_MS = 900
 const PIECE_MS_MAX = 20_000
-/** A frame of the agent with a sample above this is sound. */
+/** Minimum sample magnitude of a frame with sound of the agent. */
 const SOUND_LEVEL = 200
 const SILENCE_MS_MIN = FRAME_MS
 const SILENCES_KEPT_MAX = 1000
 
-/** Turns and pieces are those of what the caller hears. */
+/** Events of a leg. Turns and pieces are spans of the sound that the caller hears. */
 interface LegEvents extends SpanEvents {
   /** An utterance was played to its end. */
   onSpoke?(atMs: number): void
   onFrame?(nowMs: number): void
-  /** 20 ms of what the caller hears; valid during the call only. */
+  /** Receives 20 ms of the sound that the caller hears; the memory is valid only until the function returns. */
   onHeard?(frame: Int16Array): void
+  /** The gateway's queued audio was discarded by `killAudio`. */
+  onKilled?(): void
 }
 
-/** How a fork is attached to a leg. */
+/** Attachment of a fork to a leg. */
 interface ForkTap {
   readonly fork: AudioFork
   readonly outputRateHz: LegRateHz
   readonly inputRateHz: LegRateHz
   readonly track: 'inbound_track' | 'outbound_track' | 'both_tracks'
-  /** How both tracks are laid out. */
+  /** Layout of both tracks. */
   readonly layout: TrackLayout
 }
 
-/** Both channels of a call as the caller's phone had them, at the leg's rate. */
+/** Recording of both channels of a call at the caller's phone, at the leg's rate. */
 export interface LegRecording {
   readonly sampleRateHz: LegRateHz
   readonly caller: Int16Array
@@ -45,23 +50,29 @@ export interface LegRecording {
 }
 
 /**
- * The caller's end of one call, 20 ms at a time: the caller's speech, the line, what the carrier plays, and the fork to
- * the media socket.
+ * The caller's end of one call, 20 ms at a time. It has the caller's speech, the line, the carrier's sound, and the
+ * fork to the media socket.
  */
 export class CallerLeg {
   readonly player: UtterancePlayer
   readonly spans: SpeechSpans
   readonly sampleRateHz: LegRateHz
-  /** Stretches without sound of the agent between its sounds, by the call's clock; shorter ones are left out. */
+  /** Silences between sounds of the agent, by the call's clock; short silences are omitted. */
   readonly silences: Span[] = []
   /** Random stalls of the uplink; set before streaming. */
   stallEvery: { readonly everyMs: number; readonly stallMsMax: number; readonly random: () => number } | null = null
-  /** Stalls at set times on the call's clock, the earliest first. */
+  /** Stalls at set times on the call's clock, earliest first. */
   stallsAt: readonly Stall[] = []
-  /** The caller's sound before the stream opens; its end is just before that. */
+  /** Sound of the caller that ends just before the stream opens. */
   before: Int16Array = new Int16Array(0)
   readonly #line: PhoneLine
   readonly #openingFrames: number
+  /**
+   * Newest sound of the caller since the answer, oldest first. Null after a media socket was attached or the carrier
+   * has played audio.
+   */
+  #kept: Int16Array[] | null
+  readonly #keptFramesMax: number
   readonly #events: LegEvents
   readonly #clock: CallClock
   readonly #unsubscribe: () => void
@@ -69,16 +80,24 @@ export class CallerLeg {
   readonly #spoken: Int16Array
   readonly #heard: Int16Array
   #tap: Tap | null = null
+  #bridge: LegBridge | null = null
+  #kills = 0
   #playing: { readonly pcm: Int16Array; at: number; readonly done: () => void } | null = null
   #nextStallMs = 0
   #agentSoundMs: number | null = null
 
+  /**
+   * @param options  `keptMs`: duration of the caller's newest sound for the first media socket, 0 to 2000 ms; default 0.
+   * Not sent if the carrier has already played audio.
+   */
   constructor(
-    options: LineOptions & { readonly record: boolean; readonly player?: UtterancePlayer },
+    options: LineOptions & { readonly record: boolean; readonly player?: UtterancePlayer; readonly keptMs?: number },
     clock: CallClock,
     events: LegEvents,
   ) {
     this.sampleRateHz = options.sampleRateHz
+    this.#keptFramesMax = Math.round((options.keptMs ?? 0) / FRAME_MS)
+    this.#kept = this.#keptFramesMax === 0 ? null : []
     this.#line = new PhoneLine(options)
     this.#openingFrames = Math.round((options.openingMs ?? OPENING_MS) / FRAME_MS)
     this.#events = events
@@ -98,7 +117,10 @@ export class CallerLeg {
     this.#unsubscribe = clock.subscribe((nowMs) => this.#tick(nowMs))
   }
 
-  /** Attaches a media socket to the leg. One at a time. What the carrier has kept of the line goes out first. */
+  /**
+   * Attaches a media socket to the leg, which has at most one. The socket first gets the sound of the line that the
+   * carrier has kept.
+   */
   attach(tap: ForkTap): void {
     this.#tap = new Tap(tap, this.sampleRateHz)
     const { before } = this
@@ -111,6 +133,8 @@ export class CallerLeg {
       this.#tap.capture(this.#spoken)
     }
     this.before = new Int16Array(0)
+    for (const frame of this.#kept ?? []) this.#tap.capture(frame)
+    this.#kept = null
     this.#tap.fork.flush(this.#clock.nowMs())
   }
 
@@ -118,9 +142,21 @@ export class CallerLeg {
     this.#tap = null
   }
 
-  /** The carrier plays `pcm` to the caller. Resolves when it has ended or was stopped. */
+  /** Joins a bridge, whose people then hear this leg; null leaves the bridge. */
+  join(bridge: LegBridge | null): void {
+    this.#bridge?.leave(this)
+    this.#bridge = bridge
+  }
+
+  /** Sends a DTMF digit of the caller to the gateway as an event, if a media socket is attached. */
+  sendDigit(digit: string): void {
+    this.#tap?.fork.sendDigit(digit)
+  }
+
+  /** Plays `pcm` to the caller. Resolves when the sound has ended or was stopped. */
   play(pcm: Int16Array): Promise<void> {
     this.stopPlaying()
+    this.#kept = null
     return new Promise((resolve) => {
       this.#playing = { pcm, at: 0, done: resolve }
     })
@@ -131,9 +167,10 @@ export class CallerLeg {
     this.#playing = null
   }
 
-  /** The leg has ended: stops all frames. */
+  /** Ends the leg: stops all frames. */
   close(nowMs: number): void {
     this.#unsubscribe()
+    this.join(null)
     this.stopPlaying()
     this.player.stop()
     this.spans.end(nowMs)
@@ -150,6 +187,7 @@ export class CallerLeg {
     this.#line.up(this.#spoken)
     this.#hear(nowMs)
     this.#tap?.capture(this.#spoken)
+    if (this.#kept !== null && this.#kept.push(this.#spoken.slice()) > this.#keptFramesMax) this.#kept.shift()
     this.#stall(nowMs)
     this.#tap?.fork.flush(nowMs)
     this.#line.down(this.#heard)
@@ -164,7 +202,11 @@ export class CallerLeg {
   #hear(nowMs: number): void {
     const fromAgent = this.#tap?.play(this.#heard) ?? 0
     if (this.#tap === null) this.#heard.fill(0)
+    const kills = this.#tap?.fork.counters.kills ?? 0
+    if (kills > this.#kills) this.#events.onKilled?.()
+    this.#kills = kills
     if (fromAgent > 0 && this.#heard.some((sample) => Math.abs(sample) > SOUND_LEVEL)) this.#agentSound(nowMs)
+    this.#bridge?.exchange(this, this.#spoken, this.#heard)
     const playing = this.#playing
     if (playing === null || fromAgent > 0) return
     const part = playing.pcm.subarray(playing.at, playing.at + this.#heard.length)
@@ -194,7 +236,32 @@ export class CallerLeg {
   }
 }
 
-/** A fork with the conversions between its rates and the leg's. */
+/**
+ * People who hear each other: all joined legs. All legs use one clock, so every leg hears each frame of another leg
+ * once, at most one tick later.
+ */
+export class LegBridge {
+  /** The newest frame of each leg. */
+  readonly #frames = new Map<CallerLeg, Int16Array>()
+
+  /**
+   * Adds a leg's frame to the bridge, and the other legs' frames to the sound of this leg.
+   * @param heard contains the agent's sound, which the other legs hear too
+   */
+  exchange(leg: CallerLeg, spoken: Int16Array, heard: Int16Array): void {
+    const own = this.#frames.get(leg) ?? new Int16Array(spoken.length)
+    mix(spoken, heard, own)
+    for (const [other, frame] of this.#frames)
+      if (other !== leg && frame.length === heard.length) mix(heard, frame, heard)
+    this.#frames.set(leg, own)
+  }
+
+  leave(leg: CallerLeg): void {
+    this.#frames.delete(leg)
+  }
+}
+
+/** A fork, with the conversions between the fork's rates and the leg's rate. */
 class Tap {
   readonly fork: AudioFork
   readonly #tap: ForkTap
@@ -202,7 +269,7 @@ class Tap {
   readonly #callerUp: Converter
   readonly #playedUp: Converter
   readonly #agentDown: Converter
-  /** Sound that the fork plays, at the leg's rate; kept for both-track layouts. */
+  /** Sound that the fork plays, at the leg's rate. It is stored for layouts with both tracks. */
   readonly #played: Int16Array
   readonly #frame: Int16Array
 
@@ -269,7 +336,7 @@ function interleave(left: Int16Array, right: Int16Array, out: Int16Array): void 
   }
 }
 
-/** Something the caller says or presses, as sound at the leg's rate. */
+/** Speech or DTMF digits of the caller, as sound at the leg's rate. */
 export interface Utterance {
   readonly text: string
   readonly pcm: Int16Array
@@ -277,12 +344,12 @@ export interface Utterance {
 
 export interface Said {
   readonly text: string
-  /** First and last voiced sample. */
+  /** Times of the first and the last voiced sample. */
   readonly startMs: number
   readonly endMs: number
 }
 
-/** Plays utterances into the line one after the other, and silence when there is none. */
+/** Plays utterances into the line one after another, and silence between them. */
 export class UtterancePlayer {
   readonly said: Said[] = []
   readonly #sampleRateHz: number
@@ -301,7 +368,7 @@ export class UtterancePlayer {
     this.#queue.push(utterance)
   }
 
-  /** Drops the current utterance and all that wait. */
+  /** Drops the current utterance and all waiting utterances. */
   stop(): void {
     this.#queue.length = 0
     this.#at = 0
@@ -309,7 +376,7 @@ export class UtterancePlayer {
 
   /**
    * Writes the next frame, whose first sample is spoken at `startMs`.
-   * @returns the utterance that ended in this frame; null if none did
+   * @returns the utterance that ended in this frame; null if no utterance ended
    */
   read(out: Int16Array, startMs: number): Utterance | null {
     out.fill(0)
@@ -333,25 +400,30 @@ export class UtterancePlayer {
   }
 }
 
-/** Caller-perceived latency: it includes the carrier and the line, which the gateway cannot measure. */
+/** Caller-perceived latency. It includes the carrier and the line, which the gateway cannot measure. */
 export interface CallerLatency {
-  /** From the opened stream (or the answered call) to the agent's first sound; null when none came. */
+  /**
+   * Time from the opened stream (or the answered call) to the agent's first sound, in ms; null if there was no sound.
+   */
   readonly greetingMs: number | null
   readonly turns: readonly {
-    /** From the caller's last voiced sample to the agent's first sound; null when the caller spoke again before it. */
+    /**
+     * Time from the caller's last voiced sample to the agent's first sound, in ms; null if the caller spoke again
+     * before this sound.
+     */
     readonly firstSoundMs: number | null
   }[]
   readonly bargeIns: readonly {
-    /** From the caller's first voiced sample over the agent's voice to the last of that voice. */
+    /** Time from the caller's first voiced sample over the agent's voice to the agent's last voiced sample, in ms. */
     readonly stopMs: number
   }[]
 }
 
-/** A shorter gap is a pause within a sentence, so the agent has not stopped. */
+/** Minimum gap in ms after which the agent has stopped; a shorter gap is a pause within a sentence. */
 const STOP_GAP_MS = 400
 
 /**
- * Measures a call from what was said and what was heard.
+ * Measures the latencies of a call from its speech.
  * @param heard  stretches of the agent's voice, oldest first
  */
 export function measureCaller(said: readonly Said[], heard: readonly Span[], openedMs: number): CallerLatency {
@@ -383,7 +455,10 @@ function withoutPauses(spans: readonly Span[]): Span[] {
   return runs
 }
 
-/** After this thread was blocked, at most this many missed frames run at once. The rest are skipped and counted. */
+/**
+ * Maximum number of missed frames that are processed at once after this thread was blocked. Further missed frames are
+ * skipped and counted.
+ */
 const CATCH_UP_TICKS_MAX = 50
 
 type TickListener = (nowMs: number) => void
@@ -391,7 +466,7 @@ type TickListener = (nowMs: number) => void
 /** The time of a call. */
 export interface CallClock {
   nowMs(): number
-  /** Resolves after `ms`. Keeps no process alive. */
+  /** Resolves after `ms`. The timer does not keep the process alive. */
   wait(ms: number): Promise<void>
   /** Calls `listener` every 20 ms until the returned function is called. */
   subscribe(listener: TickListener): () => void
@@ -399,13 +474,14 @@ export interface CallClock {
 
 /**
  * One 20 ms clock for all calls of a thread. Due times are multiples of 20 ms from the first tick, so a late timer does
- * not slow the calls down. When the thread was blocked, the missed ticks run at once, because a real carrier would have
- * sent those frames meanwhile. The clock runs only while it has listeners.
+ * not slow the calls down.
+ * After the thread was blocked, the missed ticks run at once, because a real carrier would have sent those frames. The
+ * clock runs only while it has listeners.
  */
 export class SharedTicker implements CallClock {
-  /** Ticks that ran more than one frame late. */
+  /** Number of ticks that ran more than one frame late. */
   ticksLate = 0
-  /** Ticks that were skipped because the thread was blocked for more than a second. */
+  /** Number of ticks that were skipped because the thread was blocked for more than a second. */
   ticksSkipped = 0
   readonly #listeners = new Set<TickListener>()
   #timer: NodeJS.Timeout | null = null
@@ -464,12 +540,12 @@ export interface CallerFile {
   readonly sampleRateHz: number
 }
 
-/** About ten minutes at 16 kHz stereo. */
+/** Maximum size of a recording in bytes: about ten minutes at 16 kHz stereo. */
 const FILE_BYTES_MAX = 40 * 1024 * 1024
 
 /**
  * Reads the left channel of a WAV file.
- * @throws GatewayError WAV_INVALID with the file's name and what is allowed
+ * @throws GatewayError WAV_INVALID with the file's name and the allowed formats
  */
 export async function readWavFile(file: string): Promise<CallerFile> {
   const bytes = await readBytes(file)
@@ -478,7 +554,7 @@ export async function readWavFile(file: string): Promise<CallerFile> {
     const pcm = channelOf(audio, 0)
     if (pcm.length === 0) throw new GatewayError('WAV_INVALID', 'it has no sound')
     if (audio.sampleRateHz !== 24_000) return { sampleRateHz: audio.sampleRateHz, pcm }
-    // A line has 8 or 16 kHz.
+    // A line has 8 or 16 kHz, so sound of 24 kHz is converted.
     return { sampleRateHz: 16_000, pcm: new RateConverter(24_000, 16_000).process(pcm) }
   } catch (cause) {
     throw new GatewayError('WAV_INVALID', `${file}: ${messageOf(cause)}`, { cause })
@@ -495,7 +571,7 @@ async function readBytes(file: string): Promise<Buffer> {
   throw new GatewayError('WAV_INVALID', `${file} has more than ${FILE_BYTES_MAX} bytes`)
 }
 
-/** A call as a stereo WAV file: the caller left, what the caller heard right. */
+/** A call as a stereo WAV file: left the caller, right the sound that the caller heard. */
 export function callWav({ caller, heard, sampleRateHz }: LegRecording): Uint8Array {
   const samples = new Int16Array(2 * caller.length)
   interleave(caller, heard, samples)

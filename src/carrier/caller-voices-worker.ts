@@ -8,7 +8,7 @@ import { type SpeakRequest, speakAs } from './caller-voices.js'
 setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 const flite = await loadFlite()
 
-/** Returns when the voices are loaded. */
+/** Does nothing: a request for it returns when the thread has loaded the voices. */
 export function ready(): void {}
 
 export function speak({ text, voice, sampleRateHz, pace }: SpeakRequest): unknown {

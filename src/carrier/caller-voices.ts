@@ -8,12 +8,12 @@ import type { CallerVoice } from './choices.js'
 import { atSpeechLevel, convertRate } from './line.js'
 import { voicedExtent } from './speech-spans.js'
 
-/** Silence kept around the voice, so that the sound is not cut in the middle of a wave. */
+/** Silence in ms kept around the voice, so that the sound is not cut within a wave. */
 const MARGIN_MS = 60
 
 /**
- * Speaks `text` as a caller says it: at `SPEECH_LEVEL_DBFS`, at the leg's rate, without the silence that the
- * synthesiser adds around it. Synchronous, about 20 ms for each second of speech: call it on a worker thread.
+ * Speaks `text` as a caller does: at `SPEECH_LEVEL_DBFS`, at the leg's rate, without silence around it. Synchronous,
+ * about 20 ms for each second: call it on a worker thread.
  */
 export function speakAs(flite: Flite, text: string, voice: CallerVoice, sampleRateHz: LegRateHz, pace = 1): Int16Array {
   const speech = flite.speak(spelledOut(text), voice, pace === 1 ? {} : { stretch: 1 / pace })
@@ -40,10 +40,10 @@ export interface SpeakRequest {
   readonly pace: number
 }
 
-/** Number of sentences whose sound is cached. */
+/** Maximum number of sentences whose sound is cached. */
 const SPOKEN_KEPT_MAX = 500
 
-/** Voices of callers, of the carrier and of the people that it rings, on a thread of their own. */
+/** Voices of callers, of the carrier and of the people that the carrier rings, on a separate thread. */
 export class CallerVoices {
   readonly #pool: Piscina
   readonly #spoken = new Map<string, Promise<Int16Array>>()
@@ -51,7 +51,7 @@ export class CallerVoices {
 
   /**
    * Starts the thread and waits until the voices are loaded (0.1 s).
-   * @throws GatewayError SPEECH_FAULT, or CONFIG_INVALID when they are not installed
+   * @throws GatewayError SPEECH_FAULT, or CONFIG_INVALID if the voices are not installed
    */
   static load(): Promise<CallerVoices> {
     requireSpeech()
@@ -65,7 +65,7 @@ export class CallerVoices {
       ...{ minThreads: 1, maxThreads: 1, idleTimeout: Infinity, recordTiming: false },
       ...{ workerData, execArgv: [] },
     })
-    // Error of a thread that died without a request; another one has started.
+    // The error of a thread that died without a request is ignored, because a new thread has started.
     this.#pool.on('error', () => undefined)
   }
 
@@ -81,8 +81,8 @@ export class CallerVoices {
   }
 
   /**
-   * Speech at the leg's rate; `pace` 1.2 is a fifth faster. Each sentence is synthesised once and the array is shared,
-   * so do not write to it.
+   * Speech at the leg's rate; `pace` 1.2 is a fifth faster. Each sentence is synthesised once. The returned array is
+   * shared, so do not write to the array.
    */
   speak(text: string, voice: CallerVoice, sampleRateHz: LegRateHz, pace = 1): Promise<Int16Array> {
     const key = `${voice} ${sampleRateHz} ${pace} ${text}`
@@ -103,7 +103,7 @@ export class CallerVoices {
   }
 
   protected async run<Result>(name: string, task: unknown, transferList: ArrayBuffer[] = []): Promise<Result> {
-    // A pool that was ended would start another thread.
+    // A pool that has been ended would start a new thread for a request.
     if (this.#closed) throw new GatewayError('SPEECH_FAULT', 'the speech thread has ended')
     return (await this.#pool.run(task, { name, transferList })) as Result
   }

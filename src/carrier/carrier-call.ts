@@ -1,16 +1,22 @@
 /**
- * The carrier's side of one call: posts the webhooks, runs the documents verb by verb, holds the media socket, and has
- * somebody as the caller: a simulated person, or one at a browser. It shares no protocol code with the gateway, so that the same mistake on both sides
- * cannot hide itself.
+ * The carrier's side of one call: posts the webhooks, runs the documents verb by verb and holds the media socket. The
+ * caller is a simulated person, or a person at a browser. This file does not share protocol code with the gateway,
+ * because an error in shared code would be on both sides and would not be found.
  */
 import { createHmac, randomBytes } from 'node:crypto'
-import { messageOf } from '../core/errors.js'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { bytesOf } from '../core/bytes-of.js'
+import { GatewayError, messageOf } from '../core/errors.js'
 import { FRAME_MS } from '../core/units.js'
+import { RateConverter } from '../media/resample/rate-converter.js'
+import { joined } from '../media/pcm.js'
+import { channelOf, decodeSamples, wavHead } from '../media/wav.js'
 import { AudioFork, type ForkClosed, HandshakeRefused } from './audio-fork.js'
-import type { CallerVoice, HumanOutcome } from './choices.js'
+import type { CallerVoice, HumanOutcome, RungOutcome } from './choices.js'
 import type {
   CallEnvironment,
   CallEvent,
+  DialRequest,
   EndedBy,
   OutboundLeg,
   PlaceCallOptions,
@@ -28,12 +34,17 @@ import { seededRandom } from './random.js'
 import type { CarrierCall, LegEnd } from './workspace.js'
 import { DocumentRefused, parseVoiceDocument, readStream, type StreamRequest, type Verb } from './voice-document.js'
 
-/** Without an answer within this time the carrier plays its downtime message. */
+/** Time in ms without an answer after which the carrier plays its downtime message. */
 const WEBHOOK_TIMEOUT_MS = 10_000
 const COMPLAINTS_MAX = 100
 const WEBHOOKS_KEPT_MAX = 200
 
-/** Longer answers are cut off here. */
+/** Fault of a connection that was refused. */
+const REFUSED = /ECONNREFUSED/
+/** Faults of a request without an answer: the connection was refused, or it broke. */
+const NOT_ANSWERED = /ECONNREFUSED|ECONNRESET|EPIPE|other side closed/
+
+/** Maximum length of an answer in characters; longer answers are cut. */
 const ANSWER_CHARS_MAX = 256 * 1024
 
 const REAL_ENVIRONMENT: CallEnvironment = {
@@ -55,6 +66,8 @@ export interface LiveSimulatedCall {
   readonly done: Promise<SimulatedCallResult>
   /** `POST /v1/calls/{id}/hangup`. */
   hangUp(): void
+  /** Ends the call on behalf of the carrier. */
+  drop(why: string): void
 }
 
 class SimulatedCall implements CarrierCall {
@@ -71,11 +84,15 @@ class SimulatedCall implements CarrierCall {
   readonly #complaints: string[] = []
   readonly #background = new Set<Promise<unknown>>()
   readonly #digits: string[] = []
+  /** True if the last POST for a document was not answered, and no verb has run since then. */
+  #isUnanswered = false
   #resolveEnding: () => void = () => undefined
   #ended: { readonly by: EndedBy; readonly why: string } | null = null
   #startedMs = 0
   #answeredMs: number | null = null
-  /** Ends the supervision of this call; null while there is none. */
+  /** Outcome of ringing the called phone; null for an inbound call. */
+  #rung: RungOutcome | null = null
+  /** Ends the supervision of this call; null without supervision. */
   #endSupervision: (() => void) | null = null
   readonly #wallOffsetMs: number
 
@@ -102,6 +119,10 @@ class SimulatedCall implements CarrierCall {
   get to(): string {
     return this.options.to
   }
+  /** The number of the person in the call; empty if it is withheld. */
+  get person(): string {
+    return this.direction === 'inbound' ? this.from : this.to
+  }
   get direction(): 'inbound' | 'outbound' {
     return this.options.outbound === undefined ? 'inbound' : 'outbound'
   }
@@ -119,10 +140,11 @@ class SimulatedCall implements CarrierCall {
     const first = taken
       ? await this.postVoice({ callSessionState: outbound === undefined ? 'Ringing' : 'Answered', isActive: '1' })
       : []
-    if (!taken) this.end('callee', outbound?.outcome ?? '')
+    if (!taken) this.end('callee', this.#rung ?? '')
     else if (first === null)
       this.end('carrier', 'the voice webhook gave no document: the carrier plays its downtime message')
     else await runDocuments(this, first)
+    if (this.#isUnanswered) this.end('carrier', 'the webhook gave no document, and nothing is left to do')
     this.end('document', 'the document has nothing left to do')
     const endedMs = this.clock.nowMs()
     await this.caller.end(endedMs)
@@ -146,22 +168,31 @@ class SimulatedCall implements CarrierCall {
   /** Rings the called phone. @returns true if it is answered */
   async #ring(outbound: OutboundLeg): Promise<boolean> {
     this.postNotice('voice', this.options.voiceUrl, { callSessionState: 'Ringing', isActive: '1' })
-    await this.wait(outbound.ringMs)
+    const { caller } = this.options
+    if (caller.ring === undefined) await this.wait(outbound.ringMs)
+    const outcome = caller.ring === undefined ? outbound.outcome : await caller.ring(this.ending)
+    this.#rung = outcome
     await Promise.all(this.#background)
     await this.#openLeg('callee')
-    if (outbound.outcome === 'answered' && !this.ended) {
+    if (outcome === 'answered' && !this.ended) {
       this.answer()
       return true
     }
-    const state = this.ended || outbound.outcome === 'answered' ? 'Completed' : REPORTED[outbound.outcome].state
-    const last = { callSessionState: state, isActive: '0', durationInSeconds: '0' }
+    const state = this.ended || outcome === 'answered' ? 'Completed' : REPORTED[outcome].state
+    const last = { callSessionState: state, isActive: '0', durationInSeconds: '0', ...this.causeOf(outcome) }
     this.postNotice('voice', this.options.voiceUrl, last)
     this.postNotice('events', this.options.eventsUrl, last)
     return false
   }
 
+  /** @returns the field of a webhook that gives the reason why a phone was not reached */
+  causeOf(outcome: RungOutcome): Readonly<Record<string, string>> {
+    const says = this.options.saysCause === true && outcome !== 'answered'
+    return says ? { hangupCause: REPORTED[outcome].cause } : {}
+  }
+
   #legEnd(endedMs: number): LegEnd {
-    const outcome = this.answered ? 'answered' : (this.options.outbound?.outcome ?? 'answered')
+    const outcome = this.answered ? 'answered' : (this.#rung ?? 'answered')
     const { status, cause } = REPORTED[outcome]
     const audio = this.caller.leg.recording()
     return {
@@ -184,7 +215,7 @@ class SimulatedCall implements CarrierCall {
     await Promise.race([this.clock.wait(ms), this.ending])
   }
 
-  /** Resolves when the caller has heard it, or the call has ended. */
+  /** Speaks a text. Resolves when the caller has heard the text, or the call has ended. */
   async say(text: string, voice: CallerVoice): Promise<void> {
     const { leg } = this.caller
     const pcm = await this.options.caller.speech.speak(text, voice, leg.sampleRateHz).catch((thrown: unknown) => {
@@ -194,14 +225,14 @@ class SimulatedCall implements CarrierCall {
     await this.play(pcm)
   }
 
-  /** Resolves when the caller has heard it, or the call has ended. */
+  /** Plays a sound. Resolves when the caller has heard the sound, or the call has ended. */
   async play(pcm: Int16Array): Promise<void> {
     const { leg } = this.caller
     await Promise.race([leg.play(pcm), this.ending])
     leg.stopPlaying()
   }
 
-  dialled(numbers: readonly string[], outcome: HumanOutcome): void {
+  dialled(numbers: readonly string[], outcome: RungOutcome): void {
     this.dials.push({ numbers, outcome })
     this.emit({ type: 'dialled', numbers, outcome })
   }
@@ -226,29 +257,42 @@ class SimulatedCall implements CarrierCall {
   }
 
   async #supervised(number: string, gone: Promise<void>): Promise<void> {
-    const { outcome, ringMs, talkMs, greeting } = this.options.human ?? DEFAULT_HUMAN
+    const { ringMs, talkMs, greeting, ...simulated } = this.options.human ?? DEFAULT_HUMAN
     const numbers = [number]
     const away = Promise.race([gone, this.ending])
     this.postEvent('call.supervision.started', { supervisor_status: 'ringing' })
-    await Promise.race([this.clock.wait(ringMs), away])
+    const rung = this.options.dial?.({
+      ...{ numbers, timeoutMs: SUPERVISOR_RINGS_MS, leg: this.caller.leg },
+      ...{ callSid: this.callSid, callerId: this.person },
+    })
+    void away.then(() => rung?.hangUp())
+    await (rung === undefined
+      ? Promise.race([this.clock.wait(ringMs), away])
+      : Promise.race([rung.outcome, this.ending]))
     if (this.ended) return
+    const outcome = rung === undefined ? simulated.outcome : await rung.outcome
     this.dials.push({ numbers, outcome, via: 'supervision' })
     this.emit({ type: 'dialled', numbers, outcome })
     if (outcome !== 'answered') return this.postEvent(`call.supervision.${outcome.replace('-', '_')}`, {})
     this.postEvent('call.supervision.joined', { mode: 'barge' })
     const { leg } = this.caller
-    if (greeting !== null) {
+    if (rung !== undefined) await Promise.race([rung.over, away])
+    else if (greeting !== null) {
       const pcm = await this.options.caller.speech.speak(greeting, HUMAN_VOICE, leg.sampleRateHz)
       await Promise.race([leg.play(pcm), away])
     }
-    await Promise.race([this.clock.wait(talkMs), away])
+    if (rung === undefined) await Promise.race([this.clock.wait(talkMs), away])
     if (!this.ended) this.postEvent('call.supervision.ended', {})
   }
 
   async stayInRoom(room: string, endOnExit: boolean): Promise<void> {
     const entry = this.options.workspace?.enter(room, { leg: this, endOnExit })
     if (entry === undefined) return this.ending
+    const { leg } = this.caller
+    // Simulated people in a room do not hear each other: their scripts are about the agent.
+    if (this.options.dial !== undefined) leg.join(entry.bridge)
     await Promise.race([entry.closed, this.ending])
+    leg.join(null)
     entry.left()
   }
 
@@ -287,9 +331,11 @@ class SimulatedCall implements CarrierCall {
     this.emit({ type: 'ended', by, why })
   }
 
-  /** The leg counts as answered from the first verb that makes a sound. */
+  /** Marks the leg as answered, at the first verb that makes a sound. */
   answer(): void {
-    this.#answeredMs ??= this.clock.nowMs()
+    if (this.#answeredMs !== null) return
+    this.#answeredMs = this.clock.nowMs()
+    this.caller.answered?.()
   }
 
   complain(complaint: string): void {
@@ -297,16 +343,25 @@ class SimulatedCall implements CarrierCall {
   }
 
   noteVerb(name: string, text?: string): void {
+    this.#isUnanswered = false
     this.#verbs.push(name)
     this.emit({ type: 'verb', name, ...(text === undefined ? {} : { text }) })
   }
 
-  /** Removes and returns the oldest digit that the caller pressed; null for none. */
+  /** Removes and returns the oldest DTMF digit of the caller; null if there is none. */
   takeDigit(): string | null {
     return this.#digits.shift() ?? null
   }
 
-  /** Posts to the voice webhook. @returns its document; null for none */
+  /** Drops DTMF digits that were pressed for another purpose. */
+  dropDigits(): void {
+    this.#digits.length = 0
+  }
+
+  /**
+   * Posts to the voice webhook.
+   * @returns the document in the answer; null if there is none
+   */
   async postVoice(more: Readonly<Record<string, string>>): Promise<readonly Verb[] | null> {
     return this.postForDocument('voice', this.options.voiceUrl, more)
   }
@@ -319,20 +374,22 @@ class SimulatedCall implements CarrierCall {
     const state = more['callSessionState'] ?? ''
     const answer = await this.#postFields(this.#routed(url, state), more)
     const verbs = answer.status === 200 ? this.#parse(answer, state) : null
+    this.#isUnanswered = verbs === null
     this.#note(kind, state, answer, verbs ?? [], 200)
     return verbs
   }
 
-  /** Posts a state change in the background. The carrier does not run the answer. */
+  /** Posts a state change in the background. The carrier ignores a document in the answer. */
   postNotice(kind: WebhookRecord['url'], url: string | null, more: Readonly<Record<string, string>>): void {
     if (url === null) return
     const state = more['callSessionState'] ?? more['streamEvent'] ?? ''
     const posted = this.#postFields(this.#routed(url, state), more).then((answer) => {
       const document = kind === 'voice' && answer.status === 200 ? this.#parse(answer, state) : null
       this.#note(kind, state, answer, document ?? [])
-      // The carrier does not run the answer to an event, so a Dial in it leaves the caller in silence.
+      // The carrier ignores a document in the answer to an event, so a Dial in this answer leaves the caller in
+      // silence.
       if (kind !== 'voice' && /<(Say|Play|Dial|Redirect|Conference|Hangup)\b/.test(answer.body)) {
-        this.complain(`the ${kind} webhook (${state}) was answered with verbs, which nobody runs`)
+        this.complain(`the ${kind} webhook (${state}) was answered with verbs, which a carrier does not run`)
       }
       if (document?.some((verb) => verb.name === 'Stream'))
         this.complain(`${state} was answered with another Stream: the carrier forks the call again and fails`)
@@ -358,7 +415,7 @@ class SimulatedCall implements CarrierCall {
     )
   }
 
-  /** Null, and a complaint, where the carrier would refuse what is read. */
+  /** Returns the result of `read`; null, with a complaint, if the carrier would refuse the document. */
   unlessRefused<T>(read: () => T, complaint: (why: string) => string): T | null {
     try {
       return read()
@@ -369,7 +426,7 @@ class SimulatedCall implements CarrierCall {
     }
   }
 
-  /** @param statusMax  a higher status is complained about */
+  /** @param statusMax  maximum status without a complaint */
   #note(url: WebhookRecord['url'], state: string, answer: TimedAnswer, verbs: readonly Verb[], statusMax = 299): void {
     const record: WebhookRecord = {
       atMs: Math.round(this.clock.nowMs() - answer.ms - this.#startedMs),
@@ -390,26 +447,33 @@ class SimulatedCall implements CarrierCall {
     return this.options.route?.(url, state) ?? url
   }
 
-  /** Posts `more` and what every webhook of this call has, with the PBX's names. */
+  /** Posts `more` and the common fields of this call's webhooks, with the PBX's names. */
   #postFields(url: string, more: Readonly<Record<string, string>>): Promise<TimedAnswer> {
-    const { from, to, outbound } = this.options
+    const { from, to, outbound, fields: own } = this.options
     const { clientRequestId = null } = outbound ?? {}
     const fields: Record<string, string> = {
+      ...own,
       ...{ sessionId: this.callSid, callerNumber: from, destinationNumber: to, direction: this.direction },
       ...(clientRequestId === null ? {} : { clientRequestId }),
       ...more,
     }
     const event = more['callSessionState'] ?? ''
-    return this.options.encoding === 'json'
-      ? this.#post(url, event, 'application/json', JSON.stringify(fields))
-      : this.#post(url, event, 'application/x-www-form-urlencoded', new URLSearchParams(fields).toString())
+    const [type, body] =
+      this.options.encoding === 'json'
+        ? ['application/json', JSON.stringify(fields)]
+        : ['application/x-www-form-urlencoded', new URLSearchParams(fields).toString()]
+    return this.#post(url, event, type, body, more['dialCallStatus'] !== undefined)
   }
 
-  /** Never rejects: the answer has the fault. */
-  async #post(url: string, event: string, contentType: string, body: string): Promise<TimedAnswer> {
+  /** Posts a webhook. Never rejects: the answer contains the fault. */
+  async #post(url: string, event: string, contentType: string, body: string, isOutcome = false): Promise<TimedAnswer> {
     const answer = await this.#postOnce(url, event, contentType, body)
-    const { connectRetryMs } = this.options
-    if (connectRetryMs === undefined || answer.fault?.includes('ECONNREFUSED') !== true) return answer
+    const { connectRetryMs, retriesBroken } = this.options
+    // A webhook about a Dial's end is not repeated. This webhook causes the next step of the call, so it must not
+    // arrive twice.
+    const mayRepeat = retriesBroken === true && !isOutcome
+    const tried = mayRepeat ? NOT_ANSWERED : REFUSED
+    if (connectRetryMs === undefined || answer.fault === null || !tried.test(answer.fault)) return answer
     await this.clock.wait(connectRetryMs)
     return this.#postOnce(url, event, contentType, body)
   }
@@ -436,7 +500,7 @@ class SimulatedCall implements CarrierCall {
   async #completed(endedMs: number): Promise<void> {
     const seconds = this.#answeredMs === null ? 0 : Math.round((endedMs - this.#answeredMs) / 1000)
     const last = { callSessionState: 'Completed', isActive: '0', durationInSeconds: String(seconds) }
-    // Completed must not overtake a StreamStopped that is not answered yet.
+    // `Completed` must not arrive before an earlier `StreamStopped` that is not answered yet.
     await Promise.all(this.#background)
     this.postNotice('voice', this.options.voiceUrl, last)
     this.postNotice('events', this.options.eventsUrl, last)
@@ -477,23 +541,32 @@ class SimulatedCall implements CarrierCall {
   }
 }
 
-/** How the carrier reports what became of a number that it rang: in a webhook, and in the record of the call. */
+/** The carrier's names for the outcome of a number that it rang: in a webhook, and in the call's record. */
 const REPORTED: Readonly<
-  Record<HumanOutcome, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>
+  Record<RungOutcome, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>
 > = {
   answered: { state: 'DialCompleted', status: 'completed', cause: 'normal_clearing' },
   busy: { state: 'Busy', status: 'busy', cause: 'user_busy' },
   'no-answer': { state: 'NoAnswer', status: 'no_answer', cause: 'no_answer' },
   declined: { state: 'Failed', status: 'failed', cause: 'call_rejected' },
+  failed: { state: 'Failed', status: 'failed', cause: 'destination_out_of_order' },
 }
 
-/** Places a call and runs it to its end. `done` does not reject for faults of the gateway; the result has them. */
+/**
+ * Places a call and runs it to its end. `done` does not reject for faults of the gateway; the result contains these
+ * faults.
+ */
 export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
   const call = new SimulatedCall(options)
-  return { callSid: call.callSid, done: call.run(), hangUp: () => call.hangUp() }
+  return {
+    callSid: call.callSid,
+    done: call.run(),
+    hangUp: () => call.hangUp(),
+    drop: (why) => call.end('carrier', why),
+  }
 }
 
-/** An answer to a webhook, or why none came in time. */
+/** An answer to a webhook, or the reason why no answer arrived in time. */
 type TimedAnswer = { readonly ms: number } & (
   | ({ readonly fault: null } & WebhookAnswer)
   | { readonly fault: string; readonly status: null; readonly contentType: ''; readonly body: '' }
@@ -510,12 +583,15 @@ interface CarriedStream {
 
 // --- documents ------------------------------------------------------------------------------------------------
 
-/** Documents of one call that are run. */
+/** Default maximum number of documents of one call. */
 const DOCUMENTS_MAX = 20
-/** How long a caller waits in silence before hanging up. */
+/** Silence in ms until a caller hangs up. */
 const GIVE_UP_MS = 20_000
 const GET_DIGITS_TIMEOUT_S = 5
+const DIAL_TIMEOUT_S = 60
 const POLL_MS = 50
+/** Ringing time of a supervisor's phone, in milliseconds. */
+const SUPERVISOR_RINGS_MS = 30_000
 /** The carrier's own voice, and the voice of the human that a Dial reaches. */
 export const CARRIER_VOICE: CallerVoice = 'kal'
 const HUMAN_VOICE: CallerVoice = 'awb'
@@ -526,19 +602,26 @@ const DEFAULT_HUMAN: SimulatedHuman = {
   greeting: 'Hello, how can I help you?',
 }
 
-/** Continuation after a verb: the next one, or another document; a document without verbs is the end. */
+/**
+ * Continuation after a verb: null for the next verb of the document, otherwise the verbs of another document. A
+ * document without verbs ends the call.
+ */
 type Then = readonly Verb[] | null
 const NEXT = null
 const END: readonly Verb[] = []
 
-/** How a Stream verb ended: its socket closed, was never opened, or stays open while the document continues. */
+/** End of a Stream verb: its socket closed, was never opened, or stays open while the document continues. */
 type StreamEnd = 'stopped' | 'refused' | 'in-background'
 
-/** Runs a document and every document that follows it. Returns when the call has ended or nothing is left to run. */
+/** Runs a document and every document that follows it. Returns when the call has ended or no document is left. */
 async function runDocuments(call: SimulatedCall, first: readonly Verb[]): Promise<void> {
+  const { documentsMax = DOCUMENTS_MAX } = call.options
   let verbs = first
   for (let documents = 0; verbs.length > 0 && !call.ended; documents++) {
-    if (documents === DOCUMENTS_MAX) return call.complain(`more than ${DOCUMENTS_MAX} documents in one call`)
+    if (documents === documentsMax) {
+      call.complain(`more than ${documentsMax} documents in one call`)
+      return call.end('carrier', 'too many documents')
+    }
     verbs = await runVerbs(call, verbs)
   }
 }
@@ -556,7 +639,7 @@ async function runVerbs(call: SimulatedCall, verbs: readonly Verb[]): Promise<re
 async function runVerb(call: SimulatedCall, verb: Verb): Promise<Then> {
   switch (verb.name) {
     case 'Say':
-      return say(call, verb.text, CARRIER_VOICE)
+      return say(call, verb.text, call.options.sayVoice ?? CARRIER_VOICE)
     case 'Play':
       return play(call, verb.text)
     case 'GetDigits':
@@ -572,6 +655,7 @@ async function runVerb(call: SimulatedCall, verb: Verb): Promise<Then> {
     case 'Stream':
       return stream(call, verb)
     case 'Reject':
+      call.caller.rejected?.(verb.attributes['reason'] ?? 'rejected')
       call.end('document', `rejected (${verb.attributes['reason'] ?? 'rejected'})`)
       return END
     default:
@@ -586,13 +670,15 @@ async function say(call: SimulatedCall, text: string, voice: CallerVoice): Promi
   return NEXT
 }
 
-/** Collects digits until there are enough, `finishOnKey` is pressed, or none comes for the timeout. */
+/** Collects digits until there are enough, `finishOnKey` is pressed, or no digit arrives within the timeout. */
 async function getDigits(call: SimulatedCall, verb: Verb): Promise<Then> {
   call.answer()
   for (const inner of verb.children) {
     if (call.ended) return END
     if (inner.name === 'Say') call.emit({ type: 'verb', name: 'Say', text: inner.text })
-    await (inner.name === 'Say' ? say(call, inner.text, CARRIER_VOICE) : play(call, inner.text))
+    await (inner.name === 'Say'
+      ? say(call, inner.text, call.options.sayVoice ?? CARRIER_VOICE)
+      : play(call, inner.text))
   }
   const timeoutMs = seconds(verb, 'timeout', GET_DIGITS_TIMEOUT_S) * 1000
   const most = Number(verb.attributes['maxDigits'] ?? verb.attributes['numDigits'] ?? '0')
@@ -614,27 +700,68 @@ async function getDigits(call: SimulatedCall, verb: Verb): Promise<Then> {
 
 async function dial(call: SimulatedCall, verb: Verb): Promise<Then> {
   call.answer()
-  const human = call.options.human ?? DEFAULT_HUMAN
   const listed = verb.attributes['phoneNumbers']?.split(',') ?? []
   const numbers = [...listed, ...verb.children.map((child) => child.text), verb.text]
     .map((number) => number.trim())
     .filter((number) => number !== '')
   if (numbers.length === 0) call.complain('Dial names nobody')
-  const ringMs = Math.min(human.ringMs, seconds(verb, 'timeout', 60) * 1000)
+  const timeoutMs = seconds(verb, 'timeout', DIAL_TIMEOUT_S) * 1000
+  const callerId = verb.attributes['callerId'] ?? call.person
+  const outcome = await (call.options.dial === undefined
+    ? talkToSimulated(call, numbers, timeoutMs)
+    : talkToPeople(call, { numbers, timeoutMs, callerId }, call.options.dial))
+  if (call.ended || call.options.dialEdge === 'none') return call.ended ? END : NEXT
+  const state = call.options.dialEdge === 'outcome' ? REPORTED[outcome].state : 'DialCompleted'
+  return documentOr(
+    await call.postVoice({ callSessionState: state, isActive: '1', dialCallStatus: outcome, ...call.causeOf(outcome) }),
+    NEXT,
+  )
+}
+
+/** Rings the simulated human. Returns when the conversation has ended. */
+async function talkToSimulated(
+  call: SimulatedCall,
+  numbers: readonly string[],
+  timeoutMs: number,
+): Promise<HumanOutcome> {
+  const human = call.options.human ?? DEFAULT_HUMAN
+  const ringMs = Math.min(human.ringMs, timeoutMs)
   await call.play(ringingTone(ringMs, call.caller.leg.sampleRateHz))
-  if (call.ended) return END
   const outcome = human.ringMs > ringMs ? 'no-answer' : human.outcome
+  if (call.ended) return outcome
   call.dialled(numbers, outcome)
   if (outcome === 'answered') {
     if (human.greeting !== null) await say(call, human.greeting, HUMAN_VOICE)
     await call.wait(human.talkMs)
   }
-  if (call.ended || call.options.dialEdge === 'none') return call.ended ? END : NEXT
-  const state = call.options.dialEdge === 'outcome' ? REPORTED[outcome].state : 'DialCompleted'
-  return documentOr(await call.postVoice({ callSessionState: state, isActive: '1', dialCallStatus: outcome }), NEXT)
+  return outcome
 }
 
-/** The leg waits in the room until the room closes or someone ends the call. */
+/**
+ * Rings real people. The caller hears the ringing tone, or a phone's own sound before its answer. Returns when the
+ * person who answered has left.
+ */
+async function talkToPeople(
+  call: SimulatedCall,
+  asked: Pick<DialRequest, 'numbers' | 'timeoutMs' | 'callerId'>,
+  dialler: NonNullable<PlaceCallOptions['dial']>,
+): Promise<RungOutcome> {
+  const { leg } = call.caller
+  const { numbers, timeoutMs } = asked
+  const rings = (): void => void leg.play(ringingTone(timeoutMs, leg.sampleRateHz))
+  const onEarlySound = (isOn: boolean): void => (isOn ? leg.stopPlaying() : rings())
+  rings()
+  const people = dialler({ ...asked, leg, callSid: call.callSid, onEarlySound })
+  void call.ending.then(() => people.hangUp())
+  const outcome = await people.outcome
+  leg.stopPlaying()
+  if (call.ended) return outcome
+  call.dialled(numbers, outcome)
+  if (outcome === 'answered') await people.over
+  return outcome
+}
+
+/** Keeps the leg in the room until the room closes or a party ends the call. */
 async function conference(call: SimulatedCall, verb: Verb): Promise<Then> {
   call.answer()
   await call.stayInRoom(verb.text.trim(), verb.attributes['endOnExit'] === 'true')
@@ -642,14 +769,20 @@ async function conference(call: SimulatedCall, verb: Verb): Promise<Then> {
 }
 
 async function redirect(call: SimulatedCall, verb: Verb): Promise<Then> {
-  return (await call.postForDocument('redirect', verb.text, { callSessionState: 'Answered', isActive: '1' })) ?? END
+  const document = await call.postForDocument('redirect', verb.text, { callSessionState: 'Answered', isActive: '1' })
+  if (document === null) call.end('carrier', 'the redirect gave no document')
+  return document ?? END
 }
 
-/** Runs a Stream verb. After it the carrier continues in one of three ways that were documented or observed. */
+/**
+ * Runs a Stream verb. After the stream, the carrier continues in one of three ways, which were documented or observed.
+ */
 async function stream(call: SimulatedCall, verb: Verb): Promise<Then> {
   const end = await runStream(call, verb)
   if (call.ended) return END
   if (end === 'in-background') return NEXT
+  // DTMF digits that were pressed during the stream were meant for the gateway.
+  call.dropDigits()
   const behaviour = call.options.afterStream ?? 'continues'
   if (behaviour === 'continues') return NEXT
   if (behaviour === 'reposts') {
@@ -675,23 +808,54 @@ function seconds(verb: Verb, name: string, otherwise: number): number {
 const RECORD_S_MAX = 60
 const PLAY_TIMEOUT_MS = 5000
 const PLAY_BYTES_MAX = 10 * 1024 * 1024
-/** Fetches the file, so that a wrong URL is found. The caller hears silence for as long as the file lasts. */
+/** Plays a WAV file to the caller. A file of another format is replaced by silence of about its duration. */
 async function play(call: SimulatedCall, url: string): Promise<Then> {
   call.answer()
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(PLAY_TIMEOUT_MS) })
     if (!response.ok) throw new Error(`answered with ${response.status}`)
-    const bytes = Math.min(PLAY_BYTES_MAX, (await response.arrayBuffer()).byteLength)
+    const bytes = await bytesOf((response.body ?? []) as unknown as AsyncIterable<Buffer>, PLAY_BYTES_MAX)
+    if (bytes === null)
+      throw new Error(`the file has more than ${PLAY_BYTES_MAX} bytes, which is the most that is played`)
+    if (WAV_MARKS.includes(bytes.toString('latin1', 0, 4)))
+      await call.play(await wavSound(bytes, call.caller.leg.sampleRateHz))
     // The duration is computed as for s16 mono at 16 kHz.
-    await call.wait(bytes / 32)
+    else await call.wait(bytes.length / 32)
   } catch (thrown) {
-    call.complain(`Play could not fetch its url: ${messageOf(thrown)}`)
+    call.complain(`Play could not play its url: ${messageOf(thrown)}`)
   }
   return NEXT
 }
 
+const WAV_MARKS = ['RIFF', 'RF64', 'BW64']
+
+/** Number of samples of a file that are decoded at once: a millisecond of CPU time. */
+const PLAY_PIECE_SAMPLES = 8000
+
+/**
+ * The left channel of a WAV file at another rate. The file is decoded in pieces, so that other calls can continue.
+ * @throws GatewayError WAV_INVALID
+ */
+async function wavSound(bytes: Uint8Array, rateHz: number): Promise<Int16Array> {
+  const head = wavHead(bytes)
+  if (typeof head === 'string') throw new GatewayError('WAV_INVALID', head)
+  const { format, dataAt, dataBytes } = head
+  const converter = format.rateHz === rateHz ? null : new RateConverter(format.rateHz, rateHz)
+  const channels = format.channels === 2 ? 2 : 1
+  const pieceBytes = PLAY_PIECE_SAMPLES * format.channels * (format.bits / 8)
+  const pieces: Int16Array[] = []
+  for (let at = 0; at < dataBytes; at += pieceBytes) {
+    const piece = bytes.subarray(dataAt + at, dataAt + Math.min(at + pieceBytes, dataBytes))
+    const pcm = channelOf({ channels, samples: decodeSamples(piece, format) }, 0)
+    pieces.push(converter === null ? pcm : converter.process(pcm))
+    await nextTurn()
+  }
+  return joined(pieces)
+}
+
 async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
   call.answer()
+  call.dropDigits()
   const { leg } = call.caller
   if (verb.attributes['playBeep'] !== 'false') await call.play(beep(leg.sampleRateHz))
   const startedMs = call.clock.nowMs()
@@ -716,14 +880,14 @@ async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
   )
 }
 
-/** Streams of one call in its result. */
+/** Maximum number of streams of one call in its result. */
 const STREAMS_MAX = 20
 const HANDSHAKE_TIMEOUT_MS = 5000
-/** Longest time for which queued audio still plays after the gateway has closed the socket. */
+/** Maximum time in ms for which queued audio still plays after the gateway has closed the socket. */
 const PLAY_OUT_MS_MAX = 10_000
 const FRAMES_BEFORE_LATE_TEXT = 5
 
-/** Runs a Stream verb until its socket has ended or the call has. */
+/** Runs a Stream verb until its socket or the call has ended. */
 async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
   const request = call.unlessRefused(
     () => readStream(verb, (complaint) => call.complain(complaint)),
@@ -742,7 +906,7 @@ async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
   return 'in-background'
 }
 
-/** One Stream verb: its media socket, from the handshake to the last of its sound. */
+/** One Stream verb with its media socket, from the handshake to the end of its sound. */
 class CallStream {
   readonly #call: SimulatedCall
   readonly #request: StreamRequest
@@ -758,7 +922,7 @@ class CallStream {
     })
   }
 
-  /** Null when the gateway refuses the socket. */
+  /** Opens the media socket. @returns null if the gateway refuses the socket */
   async open(): Promise<AudioFork | null> {
     const { options, environment } = this.#call
     const request = this.#request
@@ -779,6 +943,7 @@ class CallStream {
           honourKill: options.honourKill ?? true,
           answerMarks: options.answerMarks ?? true,
           coalesceFrames: options.coalesceFrames ?? 1,
+          holdsBack: options.holdsBack ?? true,
         },
         this.#closed,
         environment.connectFork,
@@ -791,7 +956,7 @@ class CallStream {
     }
   }
 
-  /** Until the socket or the call ends; then ends the other one and posts `stream-stopped`. */
+  /** Waits until the socket or the call ends. Then ends the socket if it is open, and posts `stream-stopped`. */
   async run(fork: AudioFork): Promise<void> {
     const call = this.#call
     call.answer()
@@ -832,7 +997,10 @@ class CallStream {
       await this.#call.wait(FRAME_MS)
   }
 
-  /** Posts an event to the document's status callback, if any, and to the URL that the carrier was observed to use. */
+  /**
+   * Posts an event to two URLs: the document's status callback, if there is one, and the URL that the carrier was
+   * observed to use.
+   */
   #post(event: keyof typeof EDGE, error?: string): void {
     const call = this.#call
     const { name, statusCallback, statusEvents } = this.#request
@@ -846,7 +1014,8 @@ class CallStream {
     if (statusCallback !== null && statusEvents.includes(event)) call.postNotice('status', statusCallback, more)
     const edge = { ...more, callSessionState: EDGE[event], isActive: '1' }
     const { voiceUrl, eventsUrl, afterStream } = call.options
-    // The carrier posts StreamStarted to the voice URL. The after-stream behaviour decides who gets StreamStopped.
+    // The carrier posts StreamStarted to the voice URL. The after-stream behaviour determines the URL for
+    // StreamStopped.
     if (event === 'stream-started') call.postNotice('voice', voiceUrl, edge)
     else if (call.ended || afterStream !== 'reposts') call.postNotice('events', eventsUrl, edge)
   }
@@ -893,6 +1062,6 @@ function recordOf({ fork, path, openedAtMs, closedAtMs }: CarriedStream, started
 export function signBody(body: string, secret: string, form: SignatureForm, wallMs: number): string {
   if (form === 'bare') return createHmac('sha256', secret).update(body).digest('hex')
   const seconds = Math.floor(wallMs / 1000)
-  // The body comes before the time; other carriers sign them in the reverse order.
+  // The signed text is the body followed by the time. Other carriers sign the time first.
   return `t=${seconds},v1=${createHmac('sha256', secret).update(`${body}.${seconds}`).digest('hex')}`
 }

@@ -6,46 +6,54 @@ import { nearlyNormal, seededRandom } from './random.js'
 export const SPEECH_LEVEL_DBFS = -20
 
 export interface LineOptions {
-  /** 8 kHz is a phone line (mu-law); 16 kHz is a softphone without a phone line. */
+  /** Rate in Hz. 8 kHz is a phone line (mu-law); 16 kHz is a softphone without a phone line. */
   readonly sampleRateHz: LegRateHz
   /** Level of the background noise below a voice at `SPEECH_LEVEL_DBFS`, in dB; null for no noise. */
   readonly snrDb?: number | null
   /** Kind of the noise. Default: white. */
   readonly noise?: NoiseKind
-  /** One loop of the noise, RMS 1, for kinds other than white (`noiseBed`). */
+  /** One loop of the noise, RMS 1, for all kinds except white (`noiseBed`). */
   readonly noiseBed?: Float32Array | null
-  /** Frames that are lost between phone and carrier, both ways; null for none. */
+  /** Loss of frames between phone and carrier, in both directions; null for no loss. */
   readonly loss?: LineLoss | null
   /** Level of the caller's voice relative to `SPEECH_LEVEL_DBFS`. Default: 0. */
   readonly gainDb?: number
   /** Echo of the agent's voice from the caller's loudspeaker; null for none. */
   readonly echo?: LineEcho | null
   readonly seed?: number
-  /** How much of the line the carrier's first message has from before the stream opened, up to 1900. Default: `OPENING_MS`. */
+  /**
+   * Duration in ms of the carrier's first message, which contains the line's sound before the stream opened; maximum
+   * 1900. Default: `OPENING_MS`.
+   */
   readonly openingMs?: number
+  /**
+   * Sound of a phone whose user is silent. `line`: its microphone's sound. `nothing`: exact silence, without packets.
+   * `comfort-noise`: noise instead of packets (RFC 3389). Default: `line`.
+   */
+  readonly pauses?: 'line' | 'nothing' | 'comfort-noise'
 }
 
-/** The carrier's first message as seen in production: 39,040 bytes at 16 kHz. */
+/** Duration in ms of the carrier's first message as seen in production: 39,040 bytes at 16 kHz. */
 export const OPENING_MS = 1220
 
 /** Packets lost in bursts: the two-state model of Gilbert. */
 interface LineLoss {
   /** Share of all frames, 0 to 0.5. */
   readonly share: number
-  /** How many are lost in a row, on average. */
+  /** Mean number of consecutive lost frames. */
   readonly burstFrames: number
 }
 
 /** A network stall at a set time. */
 export interface Stall {
-  /** Since the stream opened. */
+  /** Time since the stream opened, in milliseconds. */
   readonly atMs: number
   readonly ms: number
 }
 
 /**
- * Phones through which the agent's voice comes back: `plain` delays and attenuates it; a `speakerphone` also clips it,
- * moves its delay, reflects it from the walls, and levels all that its microphone picks up.
+ * Types of phones that return the agent's voice as an echo. `plain` delays and attenuates it. `speakerphone` also clips
+ * it, moves its delay, adds the walls' reflections and levels the microphone.
  */
 export const ECHO_PHONES = ['plain', 'speakerphone'] as const
 export type EchoPhone = (typeof ECHO_PHONES)[number]
@@ -60,6 +68,7 @@ export class PhoneLine {
   readonly #random: () => number
   readonly #echo: AgentEcho | null
   readonly #levelling: MicrophoneLevelling | null
+  readonly #suppression: SilenceSuppression | null
   readonly #bed: Float32Array | null
   #bedAt = 0
   readonly #lossUp: FrameLoss | null
@@ -74,13 +83,18 @@ export class PhoneLine {
     this.#echo = echo === null ? null : new AgentEcho(echo, options.sampleRateHz, options.seed ?? 1)
     this.#levelling = echo?.phone === 'speakerphone' ? new MicrophoneLevelling() : null
     this.#bed = options.noiseBed ?? null
+    const { pauses = 'line', seed = 1 } = options
+    this.#suppression =
+      pauses === 'line'
+        ? null
+        : new SilenceSuppression(this.#noiseRms, pauses === 'nothing' ? null : seededRandom(seed ^ 0xc0f0))
     const { loss } = options
-    // Losses have their own random sources, so that the noise of a seed is the same with and without losses.
+    // Losses use separate random sources, so that losses do not change the noise of a seed.
     this.#lossUp = loss == null ? null : new FrameLoss(loss, seededRandom((options.seed ?? 1) ^ 0x5eed))
     this.#lossDown = loss == null ? null : new FrameLoss(loss, seededRandom((options.seed ?? 1) ^ 0xd0c5))
   }
 
-  /** The caller's voice on its way to the carrier: level, echo, noise, codec. In place. */
+  /** Processes the caller's voice towards the carrier: level, echo, noise, codec. In place. */
   up(frame: Int16Array): void {
     for (let i = 0; i < frame.length; i++) {
       let sample = this.#gain * (frame[i] as number)
@@ -89,11 +103,14 @@ export class PhoneLine {
       frame[i] = clamp(sample)
     }
     this.#levelling?.level(frame)
+    this.#suppression?.suppress(frame)
     if (this.sampleRateHz === 8000) throughPhoneCodec(frame)
     if (this.#lossUp?.next() === true) frame.fill(0)
   }
 
-  /** Passes the carrier's sound to the caller: codec. In place. Call it after `up` of the same 20 ms. */
+  /**
+   * Processes the carrier's sound towards the caller: codec. In place. Call this method after `up` for the same 20 ms.
+   */
   down(frame: Int16Array): void {
     if (this.sampleRateHz === 8000) throughPhoneCodec(frame)
     if (this.#lossDown?.next() === true) frame.fill(0)
@@ -109,9 +126,9 @@ export class PhoneLine {
 }
 
 interface LineEcho {
-  /** Level of what comes back against what was sent, 0 or less. */
+  /** Level of the echo relative to the agent's voice, 0 or less. */
   readonly levelDb: number
-  /** 20 to 1000. */
+  /** Delay in ms, 20 to 1000. */
   readonly delayMs: number
   /** Default: plain. */
   readonly phone?: EchoPhone
@@ -121,7 +138,7 @@ export function dbToGain(db: number): number {
   return 10 ** (db / 20)
 }
 
-/** The agent's voice on its way from the caller's loudspeaker to the caller's microphone. */
+/** The agent's voice between the caller's loudspeaker and the caller's microphone. */
 class AgentEcho {
   readonly #gain: number
   readonly #sampleRateHz: number
@@ -130,7 +147,7 @@ class AgentEcho {
   readonly #random: () => number
   readonly #ring: Float32Array
   readonly #highPassKeeps: number
-  /** Samples that were played, and that were asked for. */
+  /** Number of samples that were played, and number of samples that were read. */
   #written = 0
   #read = 0
   #highPass = 0
@@ -162,7 +179,7 @@ class AgentEcho {
     return this.#gain * SPEAKERPHONE_GAIN * sample
   }
 
-  /** Small loudspeakers have no bass, and reach their end. */
+  /** Small loudspeakers do not play bass, and they clip loud sound. */
   #loudspeaker(sample: number): number {
     if (!this.#speakerphone) return sample
     this.#highPass = this.#highPassKeeps * (this.#highPass + sample - this.#last)
@@ -171,7 +188,7 @@ class AgentEcho {
     return CLIPS_AT * (pushed > 1 ? 1 : pushed < -1 ? -1 : pushed - 0.2 * pushed * Math.abs(pushed))
   }
 
-  /** How many samples later than usual: a clock that wanders, and a buffer in the phone that jumps now and then. */
+  /** Additional delay in samples, from the drift of a clock and from jumps of a buffer in the phone. */
   #moved(at: number): number {
     if (at >= this.#jumpAt) {
       this.#jump = 2 * DELAY_JUMP_MS * this.#random() - DELAY_JUMP_MS
@@ -181,7 +198,7 @@ class AgentEcho {
     return Math.max(-this.#delay, ((this.#jump + wandersMs) * this.#sampleRateHz) / 1000)
   }
 
-  /** Between two samples where the delay is no whole number of them; silence before the first and after the last. */
+  /** The sample at `position`, interpolated for a fraction; silence before the first and after the last. */
   #at(position: number): number {
     const whole = Math.floor(position)
     const share = position - whole
@@ -194,15 +211,16 @@ class AgentEcho {
   }
 }
 
-// Voices at SPEECH_LEVEL_DBFS have an RMS of 3277 and peaks of 15,000, so most of each vowel is clipped.
+// Clipping level. Voices at SPEECH_LEVEL_DBFS have an RMS of 3277 and peaks of 15,000, so most of each vowel is
+// clipped.
 const CLIPS_AT = 4000
 const LOUDSPEAKER_FROM_HZ = 350
 /**
- * Makes good what high pass and clipping take from a voice at `SPEECH_LEVEL_DBFS`, less what the walls add: 4.1 to 5.2
- * dB, measured with three recorded people at both rates.
+ * Gain after the high pass and the clipping. Together with the level that the walls add, it restores a voice to
+ * `SPEECH_LEVEL_DBFS`. Measured with three people: 4.1 to 5.2 dB.
  */
 const SPEAKERPHONE_GAIN = 1.7
-/** Reflections: how much later, in milliseconds, and how loud. */
+/** Reflections: their delay in milliseconds, and their gain. */
 const WALLS = [
   [4.3, -0.5],
   [11.1, 0.4],
@@ -213,7 +231,7 @@ const WALLS = [
 const DELAY_JUMP_MS = 12
 const DELAY_WANDERS_MS = 8
 
-/** Raises what a microphone picks up towards `SPEECH_LEVEL_DBFS`: down within 60 ms, up within seconds. */
+/** Moves the level of a microphone's sound towards `SPEECH_LEVEL_DBFS`: down within 60 ms, up within seconds. */
 class MicrophoneLevelling {
   #db = 0
 
@@ -233,7 +251,34 @@ class MicrophoneLevelling {
 const LEVELS_DB_MAX = 9
 const LEVELS_FROM_RMS = 60
 
-/** Which frames get lost. */
+/** A phone that stops sending 200 ms after its user's last word. */
+class SilenceSuppression {
+  readonly #silentBelowRms: number
+  readonly #comfortRms: number
+  readonly #random: (() => number) | null
+  #silentFrames = 0
+
+  /** @param random  source for the comfort noise; null for silence */
+  constructor(noiseRms: number, random: (() => number) | null) {
+    this.#silentBelowRms = Math.max(SILENT_BELOW_RMS_MIN, 2 * noiseRms)
+    this.#comfortRms = Math.max(COMFORT_RMS_MIN, noiseRms)
+    this.#random = random
+  }
+
+  suppress(frame: Int16Array): void {
+    this.#silentFrames = rmsOf(frame) >= this.#silentBelowRms ? 0 : this.#silentFrames + 1
+    if (this.#silentFrames <= HANGOVER_FRAMES) return
+    const random = this.#random
+    for (let i = 0; i < frame.length; i++)
+      frame[i] = random === null ? 0 : clamp(this.#comfortRms * nearlyNormal(random))
+  }
+}
+
+const HANGOVER_FRAMES = 10
+const SILENT_BELOW_RMS_MIN = 60
+const COMFORT_RMS_MIN = 20
+
+/** Decides which frames are lost. */
 class FrameLoss {
   readonly #enter: number
   readonly #leave: number
@@ -252,7 +297,7 @@ class FrameLoss {
   }
 }
 
-/** Takes `frame` through the 8 bits of a phone line (G.711 mu-law), in place. */
+/** Converts `frame` to the 8 bits of a phone line (G.711 mu-law) and back, in place. */
 export function throughPhoneCodec(frame: Int16Array): void {
   const bytes = new Uint8Array(frame.length)
   encodeMuLaw(frame, bytes)
@@ -264,7 +309,7 @@ export function rmsOf(pcm: Int16Array): number {
   return pcm.length === 0 ? 0 : Math.sqrt(energyOf(pcm) / pcm.length)
 }
 
-/** A copy of `pcm` at `SPEECH_LEVEL_DBFS`, measured over its voiced frames. It never clips. */
+/** @returns a copy of `pcm` at `SPEECH_LEVEL_DBFS`, measured over its voiced frames. The copy never clips */
 export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array {
   const frame = (sampleRateHz * FRAME_MS) / 1000
   let sum = 0
@@ -280,11 +325,11 @@ export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array
   return pcm.map((sample) => Math.round(gain * sample))
 }
 
-/** Background noise around a caller: a hiss, other people, traffic, somebody who reads the news. */
+/** Background noise around a caller: a hiss, other people, traffic, a newsreader. */
 export const NOISE_KINDS = ['white', 'babble', 'street', 'television'] as const
 type NoiseKind = (typeof NOISE_KINDS)[number]
 
-/** Length of the noise loop: long enough that the repetition is not noticed. */
+/** Duration of the noise loop in seconds: long enough that the repetition is not noticed. */
 const BED_S = 8
 const TALKERS = 6
 const ANNOUNCER_GAP_S = 0.25
@@ -302,8 +347,8 @@ export const BABBLE_SENTENCES = [
 ] as const
 
 /**
- * Noise for a line, RMS 1, the same for the same seed.
- * @param voices speech at the line's rate: one for each talker of a babble, one after the other on television
+ * Makes noise for a line, with RMS 1, repeatable by its seed.
+ * @param voices  speech at the line's rate. Babble: one voice for each talker. Television: voices in sequence
  */
 export function noiseBed(
   kind: Exclude<NoiseKind, 'white'>,
@@ -322,7 +367,7 @@ export function noiseBed(
   return rms === 0 ? bed : bed.map((sample) => sample / rms)
 }
 
-/** Six people who talk without a pause, each starting at another place in their sentence. */
+/** Adds six people who talk without a pause. Each of them starts at a different position in the sentence. */
 function addTalkers(bed: Float32Array, voices: readonly Int16Array[], random: () => number): void {
   for (let talker = 0; talker < TALKERS; talker++) {
     const voice = voices[talker % Math.max(1, voices.length)]
@@ -336,7 +381,7 @@ function addTalkers(bed: Float32Array, voices: readonly Int16Array[], random: ()
   }
 }
 
-/** One sentence after the other. */
+/** One sentence after another. */
 function addAnnouncer(bed: Float32Array, voices: readonly Int16Array[]): void {
   let at = 0
   for (let index = 0; at < bed.length && voices.length > 0; index++) {
@@ -346,7 +391,7 @@ function addAnnouncer(bed: Float32Array, voices: readonly Int16Array[]): void {
   }
 }
 
-/** A low rumble that grows as cars pass, engines with their harmonics, and two horns. */
+/** Adds a low rumble that grows as cars pass, engines with their harmonics, and two horns. */
 function addStreet(bed: Float32Array, rateHz: number, random: () => number): void {
   let rumble = 0
   for (let i = 0; i < bed.length; i++) {
@@ -357,7 +402,7 @@ function addStreet(bed: Float32Array, rateHz: number, random: () => number): voi
     const hz = 45 + 60 * random()
     const passesAtS = random() * BED_S
     for (let i = 0; i < bed.length; i++) {
-      // The distance wraps, so that the loop has no seam.
+      // The distance wraps, so that the loop repeats without a jump.
       const awayS = Math.abs(((i / rateHz - passesAtS + 1.5 * BED_S) % BED_S) - BED_S / 2)
       const near = Math.exp(-(awayS * awayS) / 1.5)
       let wave = 0
@@ -382,6 +427,8 @@ const ROWS_HZ = [697, 770, 852, 941] as const
 const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
 const KEYS = ['123A', '456B', '789C', '*0#D'] as const
 const FADE_S = 0.002
+/** Duration in ms of a DTMF tone, and of the silence after it. */
+export const KEY_MS = 100
 
 /** True if `text` consists of DTMF digits only. */
 export function areDtmfDigits(text: string): boolean {
@@ -402,13 +449,13 @@ function addTone(
 }
 
 /**
- * The tones of DTMF digits: 100 ms of tone and 100 ms of silence for each.
- * Levels -10 and -12 dBFS: the higher tone is a little louder, as on phones (ITU-T Q.23/Q.24).
- * @throws RangeError if `digits` has anything else
+ * The tones of DTMF digits: 100 ms of tone and 100 ms of silence for each. Levels -10 and -12 dBFS: the higher tone is
+ * a little louder, as on phones (ITU-T Q.23/Q.24).
+ * @throws RangeError if `digits` contains another character
  */
 export function dtmfTones(digits: string, rateHz: number): Int16Array {
   if (!areDtmfDigits(digits)) throw new RangeError('keys are 0-9, *, # and A-D')
-  const toneSamples = Math.round(rateHz / 10)
+  const toneSamples = Math.round((rateHz * KEY_MS) / 1000)
   const out = new Int16Array(digits.length * toneSamples * 2)
   for (const [index, digit] of [...digits].entries()) {
     const row = KEYS.findIndex((keys) => keys.includes(digit))
@@ -436,10 +483,10 @@ export function beep(rateHz: number): Int16Array {
 }
 
 const HALF_TAPS = 23
-/** Pass band of telephony ends at 3.4 kHz; the transition is 3.4-4.6 kHz at 16 kHz. */
+/** The pass band of telephony ends at 3.4 kHz; the transition is 3.4-4.6 kHz at 16 kHz. */
 const taps = windowedSinc(HALF_TAPS)
 
-/** A low pass at a quarter of the rate, Blackman-windowed; every second tap but the middle one is 0. */
+/** A low-pass filter at a quarter of the rate, with a Blackman window. Every second tap is 0, except the middle tap. */
 function windowedSinc(half: number): Float64Array {
   const filter = new Float64Array(2 * half + 1)
   let sum = 0
@@ -453,15 +500,15 @@ function windowedSinc(half: number): Float64Array {
   return filter.map((value) => value / sum)
 }
 
-/** The nearest sample. */
+/** Rounds to the nearest sample value. */
 export function clamp(value: number): number {
   return Math.max(-32_768, Math.min(32_767, Math.round(value)))
 }
 
 /**
- * Doubles or halves a sample rate, frame by frame. This filter is independent of the gateway's
- * resamplers on purpose: the same fault on both sides would hide itself.
- * One instance for each direction of a leg. Delay: 23 samples of the higher rate (1.4 ms at 16 kHz).
+ * Doubles or halves a sample rate, frame by frame. The filter does not use the gateway's resamplers, because a fault in
+ * a shared filter would not be noticed. Each direction of a leg needs its own instance. Delay: 23 samples of the higher
+ * rate (1.4 ms at 16 kHz).
  */
 export class HalfBand {
   readonly #history = new Float64Array(2 * HALF_TAPS)

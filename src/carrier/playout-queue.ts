@@ -1,21 +1,23 @@
 /**
- * How the carrier plays the audio that the gateway sends, modelled on the fork module of its lineage: a hold-back
- * before the queue, a queue without back-pressure, and 20 ms played each tick. The figures were observed on that
- * module's client.
+ * The carrier's playout of the gateway's audio, modelled on the fork module of its lineage. It has a hold-back before
+ * the queue, a queue without back-pressure, and plays 20 ms per tick. The numbers were observed with a client of that
+ * module.
  */
 
-/** Playing starts when this many samples have arrived, at any sample rate. */
+/** Number of samples that must arrive before playing starts, at any sample rate. */
 export const HOLD_BACK_FIRST_SAMPLES = 1280
-/** After the start, new samples are held back until there are this many. */
+/** Number of samples that must arrive before new samples are released, after the start. */
 export const HOLD_BACK_SAMPLES = 640
-/** Bound of the waiting marks. Further marks are refused. */
+/** Maximum number of waiting marks. Further marks are refused. */
 export const MARKS_WAITING_MAX = 30
-/** A mark is queued as this sample value. While a mark waits, a real sample of that value counts as the mark. */
+/**
+ * Sample value that represents a mark in the queue. While a mark waits, a real sample of this value counts as the mark.
+ */
 const MARK_SAMPLE = -1
-/** The real queue has no bound. This one holds ten minutes at 16 kHz. */
+/** Maximum number of samples in this queue: ten minutes at 16 kHz. The real queue is unbounded. */
 const QUEUED_SAMPLES_MAX = 16_000 * 600
 
-/** Samples of s16le in pieces of any size: an odd last byte waits for the next piece. */
+/** Reads samples of s16le in pieces of any size. An odd last byte waits for the next piece. */
 export class SampleBytes {
   #oddByte = -1
 
@@ -32,7 +34,7 @@ export class SampleBytes {
 }
 
 interface PlayoutTick {
-  /** Samples of agent audio written; the rest of the frame is silence. */
+  /** Number of samples of agent audio written; the remaining frame is silence. */
   readonly samples: number
   /** Marks that were reached in this tick. */
   readonly marks: readonly string[]
@@ -40,29 +42,36 @@ interface PlayoutTick {
 
 export class PlayoutQueue {
   samplesPlayed = 0
-  /** Discarded by killAudio. */
+  /** Number of samples discarded by killAudio. */
   samplesFlushed = 0
   #ring = new Int16Array(1 << 15)
   #head = 0
   #released = 0
   #held = 0
-  #holdBackSamples = HOLD_BACK_FIRST_SAMPLES
+  readonly #holdsBack: boolean
+  #holdBackSamples: number
   readonly #bytes = new SampleBytes()
   #killAtNextTick = false
   #marksWaiting: string[] = []
 
-  /** Samples that will play even if the gateway sends nothing more. */
+  /** @param holdsBack  false: samples play without the hold-back */
+  constructor(holdsBack = true) {
+    this.#holdsBack = holdsBack
+    this.#holdBackSamples = holdsBack ? HOLD_BACK_FIRST_SAMPLES : 0
+  }
+
+  /** Number of samples that will play even if the gateway sends no more audio. */
   get releasedSamples(): number {
     return this.#released
   }
 
-  /** Takes one binary frame of s16le in any size; an odd last byte waits for the next frame. */
+  /** Adds one binary frame of s16le of any size; an odd last byte waits for the next frame. */
   push(bytes: Uint8Array): void {
     this.#bytes.take(bytes, (sample) => this.#append(sample))
     if (this.#held < this.#holdBackSamples) return
     this.#released += this.#held
     this.#held = 0
-    this.#holdBackSamples = HOLD_BACK_SAMPLES
+    if (this.#holdsBack) this.#holdBackSamples = HOLD_BACK_SAMPLES
   }
 
   /** Queues a mark after the audio received so far. @returns false if too many marks wait */
@@ -79,8 +88,8 @@ export class PlayoutQueue {
   }
 
   /**
-   * Discards the queue at the next tick, with what arrives until then, but not what is held back.
-   * @returns the names of the waiting marks, which it removes
+   * At the next tick, discards the queue and all audio that has arrived until then. The held-back samples stay.
+   * @returns the names of the waiting marks, which are removed
    */
   kill(): string[] {
     this.#killAtNextTick = true
@@ -89,7 +98,7 @@ export class PlayoutQueue {
 
   /**
    * Plays 20 ms.
-   * @param out one frame at the leg's rate; it is overwritten, with silence if nothing is queued
+   * @param out one frame at the leg's rate, overwritten; silence if no audio is queued
    */
   tick(out: Int16Array): PlayoutTick {
     if (this.#killAtNextTick) {

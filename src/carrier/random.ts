@@ -1,4 +1,4 @@
-/** A seeded source of numbers in [0, 1): mulberry32, which is good enough for repeatable noise and jitter. */
+/** A seeded source of numbers in [0, 1): mulberry32. It is good enough for noise and jitter that must be repeatable. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -10,7 +10,7 @@ export function seededRandom(seed: number): () => number {
   }
 }
 
-/** Nearly normal with mean 0 and deviation 1: twelve uniform numbers, less six. */
+/** Returns a nearly normal number with mean 0 and deviation 1: the sum of twelve uniform numbers, minus six. */
 export function nearlyNormal(random: () => number): number {
   let sum = -6
   for (let i = 0; i < 12; i++) sum += random()

@@ -1,9 +1,9 @@
 import { joined } from '../media/pcm.js'
 import { rmsOf } from './line.js'
 
-/** Length of a block whose level decides between voice and silence. */
+/** Duration in ms of a block whose level decides between voice and silence. */
 const BLOCK_MS = 10
-/** Softer blocks are silence: about -46 dBFS. The codec's noise on a silent line is below -70 dBFS. */
+/** Minimum RMS of voice: about -46 dBFS. The codec's noise on a silent line is below -70 dBFS. */
 const VOICED_RMS = 160
 
 export interface Span {
@@ -12,30 +12,30 @@ export interface Span {
 }
 
 export interface SpanEvents {
-  /** The first voiced block after a turn's silence. */
+  /** Reports the first voiced block after a turn's silence. */
   onTurnStart?(atMs: number): void
-  /** A piece of speech between two short silences, with the audio, which the listener owns. */
+  /** Reports a piece of speech between two short silences, with its audio; the listener owns the audio. */
   onPiece?(piece: Span, pcm: Int16Array): void
-  /** The speaker has been silent for `turnSilenceMs`. The span is that of the voice. */
+  /** Reports that the speaker has been silent for `turnSilenceMs`. The span covers only the voice. */
   onTurnEnd?(turn: Span): void
 }
 
 interface SpeechSpansOptions {
   readonly sampleRateHz: number
-  /** Silence that ends a piece. */
+  /** Silence in ms that ends a piece. */
   readonly pieceSilenceMs: number
-  /** Silence that ends a turn. */
+  /** Silence in ms that ends a turn. */
   readonly turnSilenceMs: number
-  /** A longer piece is cut here even without silence, to bound memory. */
+  /** Maximum duration of a piece in ms; a longer piece is cut even without silence, to limit memory. */
   readonly pieceMsMax: number
 }
 
-/** Audio kept before the first voiced block, so that a soft onset is not cut off. */
+/** Duration in ms of audio kept before the first voiced block, so that a soft onset is not cut. */
 const LEAD_IN_MS = 100
 
 /**
- * The simulator's own simple speech detector. It finds speech by its level in what the caller hears, and keeps the
- * exact times of all speech, from which the caller-perceived latencies are measured.
+ * The simulator's own simple speech detector. It finds speech by level in the sound that the caller hears, with exact
+ * times for the caller-perceived latencies.
  */
 export class SpeechSpans {
   /** Spans of voice, oldest first. They include gaps shorter than `pieceSilenceMs`. */
@@ -56,7 +56,7 @@ export class SpeechSpans {
     this.#leadIn = new Int16Array(Math.round((LEAD_IN_MS * options.sampleRateHz) / 1000))
   }
 
-  /** Takes the next frame; `startMs` is the time of its first sample. */
+  /** Adds the next frame; `startMs` is the time of its first sample. */
   push(frame: Int16Array, startMs: number): void {
     const block = Math.round((BLOCK_MS * this.#options.sampleRateHz) / 1000)
     if (this.#inPiece) this.#piece.push(frame.slice())
@@ -69,7 +69,7 @@ export class SpeechSpans {
     this.#leadIn.set(frame.subarray(-this.#leadIn.length), Math.max(0, this.#leadIn.length - frame.length))
   }
 
-  /** The call is over: ends the open piece and the open turn. */
+  /** Ends the call: ends the open piece and the open turn. */
   end(atMs: number): void {
     if (this.#inPiece) this.#endPiece()
     if (this.#inTurn) this.#endTurn()
@@ -112,7 +112,7 @@ export class SpeechSpans {
   }
 }
 
-/** The parts of a recording of speech that pauses of at least `pauseMs` divide. */
+/** Returns the parts of a speech recording between pauses of at least `pauseMs`. */
 export function partsOf(pcm: Int16Array, sampleRateHz: number, pauseMs: number): Int16Array[] {
   const parts: Int16Array[] = []
   const spans = new SpeechSpans(
@@ -125,7 +125,7 @@ export function partsOf(pcm: Int16Array, sampleRateHz: number, pauseMs: number):
   return parts
 }
 
-/** Where the voice of a recording begins and ends, in samples; an empty span when it is silent. */
+/** Returns the beginning and end of the voice in a recording, in samples; an empty span if the recording is silent. */
 export function voicedExtent(pcm: Int16Array, sampleRateHz: number): { readonly from: number; readonly to: number } {
   const block = Math.round((BLOCK_MS * sampleRateHz) / 1000)
   let from = -1

@@ -9,7 +9,7 @@ export interface Verb {
   readonly children: readonly Verb[]
 }
 
-/** The PBX would refuse this document. */
+/** Error for a document that the PBX would refuse. */
 export class DocumentRefused extends Error {
   constructor(message: string) {
     super(message)
@@ -20,7 +20,7 @@ export class DocumentRefused extends Error {
 const VERBS_MAX = 50
 const VERBS = ['Say', 'Play', 'GetDigits', 'Dial', 'Conference', 'Record', 'Redirect', 'Reject', 'Hangup', 'Stream']
 const NOUNS = ['Number', 'Sip']
-/** The lineage's own bounds on a media URL and on the first text. */
+/** Limits of the lineage for a media URL and for the first text. */
 const STREAM_HOST_BYTES_MAX = 512
 const STREAM_PATH_BYTES_MAX = 4096
 const STREAM_METADATA_BYTES_MAX = 8192
@@ -124,7 +124,9 @@ export function readStream(verb: Verb, complain: (what: string) => void): Stream
   const openMetadata = attribute('openMetadata')
   const metadataBytes = Buffer.byteLength(headers ?? '') + Buffer.byteLength(openMetadata ?? '')
   if (metadataBytes > STREAM_METADATA_BYTES_MAX)
-    complain(`${metadataBytes} bytes of metadata; the lineage keeps ${STREAM_METADATA_BYTES_MAX}`)
+    complain(
+      `the metadata of the stream has ${metadataBytes} bytes; the carrier keeps at most ${STREAM_METADATA_BYTES_MAX}`,
+    )
   return {
     url,
     track,

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { LegBridge } from './caller-leg.js'
 
-/** Bound of the calls that the workspace keeps. The oldest finished call is dropped first. */
+/** Default maximum number of stored calls. The oldest ended call is dropped first. */
 const CALLS_KEPT_MAX = 10_000
 
 /** A number of the workspace. */
@@ -28,7 +29,7 @@ export interface CallEntry {
   readonly leg: CarrierCall
   readonly startedWallMs: number
   end: LegEnd | null
-  /** When the final record is written, and when the recording is ready (`performance.now()`). */
+  /** Time at which the final record is written, and time at which the recording is ready (`performance.now()`). */
   writtenAtMs: number
   recordedAtMs: number
 }
@@ -39,16 +40,17 @@ export interface WorkspaceOptions {
   /** Time from a call's end to its final record (default 500 ms), and to its recording (default 1000 ms). */
   readonly writeAfterMs?: number
   readonly recordAfterMs?: number
+  /** Maximum number of stored calls; the oldest ended call is dropped first. */
+  readonly callsKeptMax?: number
 }
 
-/** Everything that one customer of the simulated carrier has: numbers, calls, conference rooms. */
+/** All data of one customer of the simulated carrier: numbers, calls, conference rooms. */
 export class Workspace {
   readonly numbers: OwnedNumber[]
   readonly inventory: InventoryNumber[]
   readonly #options: WorkspaceOptions
   readonly #calls = new Map<string, CallEntry>()
-  /** Conference rooms: who is in each, and what closes it for them. */
-  readonly #rooms = new Map<string, Map<RoomEntry, () => void>>()
+  readonly #rooms = new Map<string, Room>()
 
   constructor(options: WorkspaceOptions = {}) {
     this.#options = options
@@ -61,12 +63,12 @@ export class Workspace {
     return this.#calls.get(name) ?? [...this.#calls.values()].find((entry) => entry.id === name)
   }
 
-  /** Newest first. */
+  /** @returns the calls, newest first */
   calls(): CallEntry[] {
     return [...this.#calls.values()].reverse()
   }
 
-  /** @returns null if the inventory does not have it */
+  /** @returns null if the inventory does not contain the number */
   claim(name: string): OwnedNumber | null {
     const index = this.inventory.findIndex((number) => number.inventoryId === name)
     const [found] = index < 0 ? [] : this.inventory.splice(index, 1)
@@ -85,7 +87,7 @@ export class Workspace {
   // --- events of calls ----------------------------------------------------------------------------------------
 
   began(leg: CarrierCall, startedWallMs: number): void {
-    if (this.#calls.size >= CALLS_KEPT_MAX) {
+    if (this.#calls.size >= (this.#options.callsKeptMax ?? CALLS_KEPT_MAX)) {
       const oldest = [...this.#calls].find(([, entry]) => entry.end !== null)
       if (oldest !== undefined) this.#calls.delete(oldest[0])
     }
@@ -114,18 +116,19 @@ export class Workspace {
     }, recordAfterMs).unref()
   }
 
-  enter(name: string, entry: RoomEntry): { readonly closed: Promise<void>; left(): void } {
-    const room = this.#rooms.get(name) ?? new Map<RoomEntry, () => void>()
-    this.#rooms.set(name, room)
-    for (const other of room.keys()) {
+  enter(name: string, entry: RoomEntry): { readonly bridge: LegBridge; readonly closed: Promise<void>; left(): void } {
+    const { bridge, people }: Room = this.#rooms.get(name) ?? { bridge: new LegBridge(), people: new Map() }
+    this.#rooms.set(name, { bridge, people })
+    for (const other of people.keys()) {
       other.leg.joinedBy(entry.leg)
       entry.leg.joinedBy(other.leg)
     }
     return {
-      closed: new Promise((resolve) => room.set(entry, resolve)),
+      bridge,
+      closed: new Promise((resolve) => people.set(entry, resolve)),
       left: () => {
-        if (!room.delete(entry) || (!entry.endOnExit && room.size > 0)) return
-        for (const close of room.values()) close()
+        if (!people.delete(entry) || (!entry.endOnExit && people.size > 0)) return
+        for (const close of people.values()) close()
         this.#rooms.delete(name)
       },
     }
@@ -145,15 +148,18 @@ export interface CarrierCall {
   readonly from: string
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
-  /** The call has been answered. */
+  /** True if the call has been answered. */
   readonly answered: boolean
   readonly ended: boolean
   /** `POST /v1/calls/{id}/hangup`. */
   hangUp(): void
-  /** Calls a human, who is then heard on this leg. @returns false if one is already called or connected */
+  /**
+   * Calls a human and connects the human to this leg.
+   * @returns false if a human is already called or connected
+   */
   supervise(number: string): boolean
   stopSupervision(): void
-  /** Another leg has joined the conference room of this one. */
+  /** Called when another leg joined this leg's conference room. */
   joinedBy(other: CarrierCall): void
   /** Posts an event in the carrier's envelope to the number's events URL. */
   postEvent(kind: string, data: Readonly<Record<string, unknown>>): void
@@ -161,6 +167,13 @@ export interface CarrierCall {
 
 interface RoomEntry {
   readonly leg: CarrierCall
-  /** The room closes when this leg leaves. */
+  /** True if the room closes when this leg leaves. */
   readonly endOnExit: boolean
+}
+
+/** A conference room. */
+interface Room {
+  readonly bridge: LegBridge
+  /** Legs in the room, each with the function that is called when the room closes. */
+  readonly people: Map<RoomEntry, () => void>
 }

@@ -13,7 +13,7 @@ export interface CallOutOptions extends OpsOptions {
   readonly ignoreDoNotCall?: true
   /** False with `--no-wait`. */
   readonly wait: boolean
-  /** In seconds. */
+  /** Time limit in s. */
   readonly timeout: number
 }
 
@@ -50,7 +50,7 @@ export async function callOut(options: CallOutOptions, terminal: Terminal): Prom
   return result === 'person' ? 0 : 1
 }
 
-/** The record of a call when it is over; null when it takes too long. */
+/** Record of the call, read after the call's end; null if the call does not end in time. */
 async function waitForEnd(
   ops: OpsClient,
   callSid: string,

@@ -15,7 +15,7 @@ import type { OpsOptions } from './ops-client.js'
 import { money, shown, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
-/** The options of the commands below `mkondo calls`; each reads its own. */
+/** Options of all commands below `mkondo calls`. Each command reads only some of these options. */
 export interface CallsOptions extends OpsOptions {
   readonly carrier?: true
   readonly goodbye?: true
@@ -24,7 +24,7 @@ export interface CallsOptions extends OpsOptions {
 export interface ListOptions extends CallsOptions {
   readonly limit: number
   readonly outcome?: CallOutcome
-  /** One of our own. */
+  /** One of our own numbers. */
   readonly number?: string
 }
 
@@ -35,7 +35,7 @@ export interface FindOptions extends CallsOptions, Partial<Readonly<Record<keyof
 
 // --- timeline -----------------------------------------------------------------------------------------------
 
-/** Width where the output is no terminal. */
+/** Width in characters if the output is not a terminal. */
 const COLUMNS_DEFAULT = 120
 
 const BAR = '█'
@@ -54,7 +54,7 @@ export function timeline(sid: string, options: CallsOptions, terminal: Terminal)
   )
 }
 
-/** A period below one heading; all its bars have one scale. */
+/** Section of the waterfall: a heading, and below it one period of the call. All bars of a section have one scale. */
 interface Section {
   readonly heading: string
   readonly fromMs: number
@@ -62,7 +62,7 @@ interface Section {
   readonly spans: readonly Span[]
 }
 
-/** A bar: a named duration. */
+/** Bar of the waterfall: a duration with a name. */
 interface Span {
   readonly name: string
   readonly fromMs: number
@@ -70,9 +70,9 @@ interface Span {
 }
 
 /**
- * A call as a waterfall for a terminal: set-up, then each turn from the moment at which the caller stopped, with bars
- * for what took time and a point for each mark. Times are of the webhook's clock.
- * @param columns  width of the terminal
+ * Waterfall of a call for a terminal. It shows the call's set-up, then each turn from the end of the caller's speech. A
+ * bar is a duration, a point is a mark. Times count from the webhook.
+ * @param columns width of the terminal
  */
 export function waterfall(view: CallTimelineView, columns: number): string {
   const barColumns = Math.max(BAR_COLUMNS_MIN, Math.min(BAR_COLUMNS_MAX, columns - TIME_COLUMNS - NAME_COLUMNS - 16))
@@ -114,7 +114,7 @@ function sectionsOf(view: CallTimelineView): Section[] {
     ],
   }
   const turns = view.turns.map((turn, index): Section => {
-    const fromMs = stops[index] as number // as many stops as turns
+    const fromMs = stops[index] as number // `stops` has one entry for each turn
     const toMs = stops[index + 1] ?? Infinity
     return {
       heading: turnHeading(turn, index, fromMs),
@@ -158,7 +158,7 @@ interface Scale {
   readonly columns: number
 }
 
-/** From the section's beginning to the end of its bars, or of its marks where it has no bars. */
+/** Scale of a section: from its beginning to the end of its last bar. A section without bars ends at its last mark. */
 function scaleOf(section: Section, marks: readonly TimelineMark[], columns: number): Scale {
   const fromMs = Number.isFinite(section.fromMs) ? section.fromMs : 0
   const ends = section.spans.length > 0 ? section.spans.map((span) => span.toMs) : marks.map((mark) => mark.atMs)
@@ -228,11 +228,11 @@ async function listGateway(options: ListOptions, terminal: Terminal): Promise<nu
   return silent.length > 0 ? 1 : 0
 }
 
-/** The last columns of a gateway's calls. */
-const END_COLUMNS = ['TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON'] as const
+/** The last columns of a table of calls. */
+const END_COLUMNS = ['TO', 'STARTED', 'SECONDS', 'OUTCOME', 'SERVED', 'REASON'] as const
 
-function endCells({ to, startedAt, durationMs, outcome, endReason }: FleetRow): string[] {
-  return [to, startedAt, (durationMs / 1000).toFixed(1), outcome ?? '-', endReason ?? '-']
+function endCells({ to, startedAt, durationMs, outcome, served, endReason }: FleetRow): string[] {
+  return [to, startedAt, (durationMs / 1000).toFixed(1), outcome ?? '-', served ?? '-', endReason ?? '-']
 }
 
 function unanswered(nodes: readonly (string | null)[]): string {
@@ -265,14 +265,17 @@ async function listCarrier(options: ListOptions, terminal: Terminal): Promise<nu
   return shown(options, terminal, { calls: items.map(masked), complete }, text)
 }
 
-/** Callers' numbers are masked on the operator's screen too. */
+/** The call with its remote number masked, because the operator's screen must not show callers' numbers. */
 function masked(call: CarrierCall): CarrierCall {
   return { ...call, remoteNumber: call.remoteNumber === null ? null : maskNumber(call.remoteNumber) }
 }
 
 // --- find ---------------------------------------------------------------------------------------------------
 
-/** `mkondo calls find`: pages of `GET /api/find`, until there are `--limit` calls. @throws GatewayError also after it has printed the pages before it */
+/**
+ * Runs `mkondo calls find`: reads pages of `GET /api/find` until it has found `--limit` calls.
+ * @throws GatewayError if a page cannot be read, even after earlier pages were printed
+ */
 export async function findCalls(options: FindOptions, terminal: Terminal): Promise<number> {
   const ops = opsClientOf(options, terminal)
   const calls: FleetRow[] = []
@@ -286,7 +289,7 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
     })
     for (const key of CALL_SEARCH_KEYS) if (options[key] !== undefined) query.set(key, options[key])
     try {
-      // The gateway reads a plus as it is written.
+      // `URLSearchParams` writes a space as a plus sign, which the gateway does not read as a space.
       page = await ops.ask<FoundView>(`/api/find?${query.toString().replaceAll('+', '%20')}`)
       calls.push(...page.calls)
       cursor = page.cursor
@@ -307,12 +310,12 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
       'no such calls',
     ) +
     (cursor === null ? '' : `there are more: --cursor ${cursor}\n`) +
-    (alike ? 'numbers are masked: calls of others that show the same may be among these\n' : '') +
+    (alike ? 'numbers are masked: these calls may include calls of other numbers with the same visible digits\n' : '') +
     nodes
       .filter(({ answered, current }) => answered && !current)
       .map(
         ({ name }) =>
-          `${name === null ? 'the gateway' : `node ${name}`} still indexes its records: there may be more\n`,
+          `${name === null ? 'the gateway' : `node ${name}`} still indexes its records: more calls may match\n`,
       )
       .join('') +
     unanswered(silent)
@@ -327,7 +330,7 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
 
 // --- show ---------------------------------------------------------------------------------------------------
 
-/** Data of the gateway or the carrier about a call, or the reason why there is none. */
+/** Record of a call, made by the gateway or by the carrier. If the record is missing, `why` is the reason. */
 interface Account<T> {
   readonly call: T | null
   readonly why: string | null
@@ -371,13 +374,13 @@ async function accountOf<T>(ask: () => Promise<T>): Promise<Account<T>> {
   }
 }
 
-/** The record of an ended call, or the view of a live one. */
+/** Record of an ended call, or view of a live call. */
 type GatewayAccount = Partial<CallRecord> & { readonly state?: string }
 
 function gatewayText({ call, why }: Account<GatewayAccount>): string {
   if (call === null) return `gateway: ${why ?? 'no account'}\n`
   const lines = [
-    `gateway: ${call.outcome ?? call.state ?? 'live'}${call.endReason === undefined ? '' : ` (${call.endReason}${call.endDetail ? `: ${call.endDetail}` : ''})`}`,
+    `gateway: ${call.outcome ?? call.state ?? 'live'}${call.served == null ? '' : `, caller ${call.served}`}${call.endReason === undefined ? '' : ` (${call.endReason}${call.endDetail ? `: ${call.endDetail}` : ''})`}`,
     `  agent ${call.agent ?? '-'}${call.agentVersion == null ? '' : ` (version ${call.agentVersion})`} on ${call.backend ?? '-'}, ${call.direction ?? '-'}, from ${call.from || 'withheld'} to ${call.to || '-'}`,
     `  started ${call.startedAt ?? '-'}, ${((call.durationMs ?? 0) / 1000).toFixed(1)} s on the stream`,
   ]

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { sheetText } from '../agents/identity/spreadsheet.js'
-import type { CampaignView } from '../campaigns/campaign.js'
+import type { CampaignView, RowPreview } from '../campaigns/campaign.js'
 import type { CampaignOrder } from '../campaigns/campaign.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { opsClientOf, printed, refusalOf } from './ops-client.js'
@@ -8,7 +8,7 @@ import type { OpsOptions } from './ops-client.js'
 import { shown, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
-/** A whole file is read, checked and kept. */
+/** Time limit in ms for reading, checking and storing a whole file. */
 const CREATE_TIMEOUT_MS = 120_000
 
 /** The options of `mkondo campaign create`. */
@@ -42,15 +42,25 @@ export async function createCampaign(file: string, options: CreateOptions, termi
   if (status >= 400 && faults.length === 0) throw refusalOf(body, status)
   if (faults.length > 0) {
     const all = (): string => faults.map((fault) => `  ${fault}\n`).join('')
-    shown(options, terminal, body, () => `nothing was made of ${file}:\n${all()}`)
+    shown(options, terminal, body, () => `no campaign was created from ${file}:\n${all()}`)
     return 1
   }
   const campaign = body['campaign'] as CampaignView | null
   const added = String(body['added'])
-  if (campaign === null) return shown(options, terminal, body, () => `${added} rows can be called\n`)
+  const preview = (body['preview'] ?? []) as readonly RowPreview[]
+  if (campaign === null)
+    return shown(options, terminal, body, () => `${added} rows can be called\n${previewText(preview)}`)
   if (start === true) return commandCampaign(campaign.id, 'start', options, terminal)
   const { id, stands } = campaign
   return shown(options, terminal, body, () => `${id}: ${added} rows, ${stands}; mkondo campaign start ${id}\n`)
+}
+
+/**
+ * Preview of the first rows: each number and the agent's first words to it. An earlier gateway version sends no
+ * preview.
+ */
+function previewText(preview: readonly RowPreview[]): string {
+  return preview.map(({ number, says }) => `  ${number}  ${says ?? '(the model decides)'}\n`).join('')
 }
 
 const HEAD = ['CAMPAIGN', 'AGENT', 'STATE', 'ROWS', 'WAITING', 'CALLING', 'WHY']
@@ -84,7 +94,7 @@ export function commandCampaign(id: string, command: string, options: OpsOptions
 
 /** `mkondo campaign remove`. */
 export function removeCampaign(id: string, options: OpsOptions, terminal: Terminal): Promise<number> {
-  return printed(options, terminal, `${pathOf(id)}/remove`, () => `${id} is gone, with all its rows\n`, {})
+  return printed(options, terminal, `${pathOf(id)}/remove`, () => `${id} is deleted, with all its rows\n`, {})
 }
 
 /** `mkondo campaign report`. */
@@ -133,7 +143,7 @@ function campaignText({ id, agent, stands, why, rows, waiting, calling, results 
   return `${id} (${agent}): ${stands}${why === null ? '' : `, because ${why}`}\n${rows} rows: ${[`waiting ${waiting}`, `calling ${calling}`, ...counts].join(', ')}\n`
 }
 
-/** `reminders` of `lists/reminders.csv`. */
+/** Name for a file: `reminders` for `lists/reminders.csv`. */
 function nameOf(file: string): string {
   return (file.split(/[\\/]/).at(-1) ?? file).replace(/\.[^.]*$/, '')
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { NO_ASSETS, passagesOf } from '../agents/file/assets.js'
 import { serviceEntries } from '../agents/file/backend-options.js'
 import type { Business } from '../agents/file/business.js'
+import type { CarrierRates } from '../agents/file/prices.js'
 import { consentOf } from '../agents/file/definition.js'
 import type { AgentDefinition } from '../agents/file/definition.js'
 import { HttpClient } from '../http/http-client.js'
@@ -18,6 +19,7 @@ import { readReceivers } from '../config/messages-file.js'
 import { nodeFault } from '../config/node-version.js'
 import type { Config } from '../config/settings.js'
 import {
+  agentsDirOf,
   backendSettings,
   endsOf,
   faultlessAgents,
@@ -32,10 +34,12 @@ import { carrierApi } from '../gateway/carrier-side.js'
 import { findS3Client, findSpeech, loadTraceExport } from '../gateway/on-demand.js'
 import { trialSession } from '../gateway/agents/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
+import { publicPrices, publicPricesText, ratesUnlike } from '../sautikit-api/public-prices.js'
+import type { PublicPrices } from '../sautikit-api/public-prices.js'
 import { endText } from '../backends/model-ends.js'
-import { priceList } from '../backends/prices.js'
-import { loadBackend } from '../backends/load-backend.js'
-import { detectsTurns, lacksOf, droppedOf } from '../backends/registry.js'
+import { CARRIER_RATES, priceList } from '../backends/prices.js'
+import { droppedOf, loadBackend } from '../backends/load-backend.js'
+import { detectsTurns, lacksOf } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { widestRateHz } from '../workers/main/caller-profiles.js'
@@ -54,13 +58,14 @@ import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
 import { objectStorageOf } from '../gateway/storage-side.js'
 import { environmentOf } from './serve/serve-plans.js'
+import { freshnessFindings } from './knowledge/freshness.js'
 import { familiesFinding, serviceFamilies } from './families.js'
 import { bad, findingLine, good, json, lookAt } from './terminal.js'
 import type { Finding, Terminal } from './terminal.js'
 
-/** Longest wait for an API that is only checked for reachability. */
+/** Maximum time in ms to wait for an API if the check only asks whether the API can be reached. */
 const REACH_TIMEOUT_MS = 3000
-/** An object of the object storage, there and back. */
+/** Time limit in ms for writing and reading back one object of the object storage. */
 const STORAGE_CHECK_MS = 10_000
 
 /** The options of `mkondo check`. */
@@ -73,7 +78,7 @@ export interface CheckOptions {
   readonly json?: true
 }
 
-/** `mkondo check`: one line a finding. */
+/** Runs `mkondo check`: prints one line for each finding. */
 export async function check(options: CheckOptions, terminal: Terminal): Promise<number> {
   const { out } = terminal
   const env = environmentOf(terminal.env, options.envFile ?? null)
@@ -85,10 +90,9 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   const shopApiUrl = config.shopApiUrl
   const wantsShop = needsDemoShop(config, options.withShop === true)
   const shop = wantsShop && tools ? await startDemoShop() : null
-  // If no tool is tried, any address is enough to check the agents.
+  // Without `tools` the check runs no tool, so the address is not used.
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings = [good(count === 1 ? 'settings' : `settings, for ${count} processes`)]
-  // A call to `mkondo check` may be the first import of either.
   if (config.messagesFile !== null)
     findings.push(await receiversFinding(config.messagesFile, env, config.numbersFile !== null))
   const fault = nodeFault(process.versions.node)
@@ -100,6 +104,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   if (wantsShop && options.withShop !== true)
     findings.push(good("SHOP_API_URL is not set: the shipped agents use the demo's orders API"))
   const agents = await agentsFindings(config, env, tools)
+  findings.push(...(await freshnessFindings(agentsDirOf(config), agents.definitions, Date.now())))
   findings.push(...agents.findings, ...(await serviceFamilies(backendSettings(config))))
   await shop?.close()
   findings.push(...(await folderFindings(plans)))
@@ -117,7 +122,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   return ready ? 0 : 2
 }
 
-/** `openai, then embedded`; of a split `95 % openai / 5 % gemini`. */
+/** Text of the backends: `first, then second`. For a split: `95 % first / 5 % second`. */
 function sharesText(shares: readonly BackendShare[]): string {
   return shares
     .map(({ percent, names }) => `${shares.length === 1 ? '' : `${percent} % `}${names.join(', then ')}`)
@@ -166,7 +171,7 @@ async function agentsFindings(
   }
 }
 
-/** That the offline recogniser and voice are there, if somebody needs them. */
+/** Checks that the offline recogniser and voice are installed, if an agent needs them. */
 function speechFindings(agents: readonly HostedAgent[]): Finding[] {
   try {
     const lack = findSpeech(agents)
@@ -192,10 +197,10 @@ async function toolFindings(
   return findings
 }
 
-/** Longest wait for an MCP server and its list. */
+/** Maximum time in ms to wait for an MCP server and its list of tools. */
 const MCP_CHECK_MS = 6000
 
-/** Says whether each MCP server answers, and has the tools that its agent wants of it. */
+/** Checks that each MCP server answers and offers the tools that its agent uses. */
 async function serverFindings(agents: readonly HostedAgent[], env: Environment): Promise<Finding[]> {
   const transport = new HttpClient()
   const findings = agents.map(async ({ definition, assets }): Promise<Finding[]> => {
@@ -215,7 +220,10 @@ async function serverFindings(agents: readonly HostedAgent[], env: Environment):
   return all
 }
 
-/** @param work  says what was found; its fault is the finding's @param faultOf  how that is said */
+/**
+ * @param work returns the text of the finding; if `work` throws, the finding is a fault
+ * @param faultOf returns the text of the fault
+ */
 async function tried(work: () => string | Promise<string>, faultOf = messageOf): Promise<Finding> {
   try {
     return good(await work())
@@ -224,12 +232,12 @@ async function tried(work: () => string | Promise<string>, faultOf = messageOf):
   }
 }
 
-/** Says whether what this needs is installed, and loads on this machine. */
+/** Checks that a required package is installed and loads on this machine. */
 function loadFinding(what: string, load: () => Promise<unknown>): Promise<Finding> {
   return tried(() => load().then(() => what))
 }
 
-/** True if the receivers of messages and their secrets can be read. */
+/** Checks that the file of message receivers can be read, and that each receiver's secret is set. */
 function receiversFinding(path: string, env: Environment, hasNumbers: boolean): Promise<Finding> {
   return tried(() => {
     const names = readReceivers(path, env, hasNumbers).map(({ name }) => name)
@@ -237,7 +245,10 @@ function receiversFinding(path: string, env: Environment, hasNumbers: boolean): 
   })
 }
 
-/** Says whether each process could write to its folder: tried as at a start, then undone. */
+/**
+ * Checks that each process could write to its folder. Locks the folder like a starting gateway does, then undoes all
+ * changes.
+ */
 async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]> {
   const findings: Finding[] = []
   const held: DataFolder[] = []
@@ -259,7 +270,7 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
   return findings
 }
 
-/** Agents that keep their callers' words without a notice. */
+/** Findings about agents that store the callers' words without a notice to the callers. */
 function noticeFindings(
   { keepCalls, recordsTranscript, journalCalls }: Config,
   definitions: readonly AgentDefinition[],
@@ -273,7 +284,10 @@ function noticeFindings(
   return [lookAt(`callers of ${names} are not told that their words are kept (recording.notice)`)]
 }
 
-/** Says whether the bucket takes an object, gives it back and deletes it; and for how many days its objects are kept. */
+/**
+ * Checks that the bucket stores an object, returns it and deletes it. Reports after how many days the bucket deletes
+ * objects.
+ */
 function storageFinding(config: Config, definitions: readonly AgentDefinition[]): Promise<Finding> {
   const work = async (): Promise<string> => {
     const storage = objectStorageOf(config, [])
@@ -296,14 +310,14 @@ function storageFinding(config: Config, definitions: readonly AgentDefinition[])
   )
 }
 
-/** Says whether a gateway could listen there now. */
+/** Checks that a gateway could listen on the port now. */
 async function portFinding(use: PortUse): Promise<Finding> {
   const why = await whyNotFree(use)
   const what = `${use.setting} ${use.host}:${use.port}`
   return why === null ? good(`${what} is free`) : bad(`${what}: ${why}`)
 }
 
-/** Any HTTP answer counts, also a refusal. */
+/** Checks that an address answers. Any HTTP answer counts, even an error status. */
 function reachFinding(name: string, url: string): Promise<Finding> {
   const request = { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(REACH_TIMEOUT_MS) } as const
   return tried(
@@ -312,7 +326,9 @@ function reachFinding(name: string, url: string): Promise<Finding> {
   )
 }
 
-/** Endpoints that strangers can use: allowed on a developer's machine, not in production. */
+/**
+ * Finds endpoints that strangers can use. Such endpoints are allowed on a developer's machine, but not in production.
+ */
 function exposureFindings(config: Config): Finding[] {
   const { open, refused } = exposureOf(config)
   if (open.length > 0) return open.map((what) => (refused ? bad(what) : lookAt(`${what} (INSECURE)`)))
@@ -321,7 +337,7 @@ function exposureFindings(config: Config): Finding[] {
     : [good('webhooks: unsigned ones are accepted (the public port is reachable from this machine only)')]
 }
 
-/** Whoever sets prices, or the currency, wants to know what calls cost. */
+/** Findings about missing exchange rates. Only operators who set prices or the currency get these findings. */
 function currencyFindings(config: Config): Finding[] {
   const { currency } = config
   const { prices } = backendSettings(config)
@@ -333,7 +349,7 @@ function currencyFindings(config: Config): Finding[] {
   )
 }
 
-/** The Redis of the fleet, where one is set: whether it can be used, and what would lose calls there. */
+/** Checks the fleet's Redis if REDIS_URL is set: Redis must work, and its settings must not lose calls. */
 export async function redisFindings({ redisUrl: url, redisPrefix: prefix }: Config): Promise<readonly Finding[]> {
   if (url === null) return []
   const { lookAtRedis } = await import('../fleet/store/redis-store.js')
@@ -341,11 +357,11 @@ export async function redisFindings({ redisUrl: url, redisPrefix: prefix }: Conf
   return found.map(({ is, what }) => ({ ok: { good: true, look: null, bad: false }[is], what }))
 }
 
-/** Faults that a fleet of several machines would notice only at its first request between nodes. */
+/** Faults of a fleet that would otherwise show only at the first request between two nodes. */
 function fleetFindings(config: Config, count: number): Finding[] {
   const { redisUrl, internalHost, internalUrl, publicUrl } = config
   if (publicUrl !== null && redisUrl === null && count === 1 && !resumesAlone(config)) {
-    const what = 'its calls do not go on when this gateway dies and is started again'
+    const what = 'its calls do not continue after this gateway has died and started again'
     return [lookAt(`${what}: TOKEN_SECRET is not set, or KEEP_CALLS is false`)]
   }
   if (redisUrl === null || internalUrl !== null || !isLoopback(internalHost)) return []
@@ -355,13 +371,15 @@ function fleetFindings(config: Config, count: number): Finding[] {
 
 // --- backends -----------------------------------------------------------------------------------------------
 
-/** Runs in this process; there is nothing to reach. */
+/** Backend that runs in this process, so no connection is checked. */
 const LOCAL = 'embedded'
-/** Longer than a backend's own deadline, because its own error says more than a timeout. */
+/**
+ * Time limit in ms of a probe. A backend has a shorter deadline, because its error says more than the probe's timeout.
+ */
 const PROBE_MS_MAX = BACKEND_CONNECT_MS + 1000
 
 /**
- * Connects each backend of each agent once, as a call would do it, and looks for settings of its file that have no
+ * Connects each backend of each agent once, like a call does. Also finds settings in the agent's file that have no
  * effect.
  */
 async function backendFindings(config: Config, agents: readonly HostedAgent[]): Promise<Finding[]> {
@@ -373,11 +391,14 @@ async function backendFindings(config: Config, agents: readonly HostedAgent[]): 
     ...reached,
     ...agents.flatMap((agent) => endFindings(config, agent, Date.now())),
     ...agents.flatMap((agent) => oddities(config, agent)).map(lookAt),
-    ...agents.flatMap((agent) => schemaRemarks(config, agent)).map(lookAt),
+    ...(await Promise.all(agents.map((agent) => schemaRemarks(config, agent)))).flat().map(lookAt),
   ]
 }
 
-/** Models of an agent that end soon, or are over: calls try these all the same. @param nowMs  wall clock */
+/**
+ * Findings about models of an agent that their vendor ends soon or has ended.
+ * @param nowMs wall clock
+ */
 export function endFindings(
   config: Config,
   agent: Pick<HostedAgent, 'definition' | 'shares'>,
@@ -389,29 +410,31 @@ export function endFindings(
   })
 }
 
-/** Parts of an agent's tool schemas that limit nothing, and parts that models do not see. */
-function schemaRemarks(config: Config, { definition, shares }: HostedAgent): string[] {
-  return definition.tools.flatMap(({ name: tool, parameters }) => {
+/** Remarks about an agent's tool schemas: parts that do not limit the values, and parts that models do not receive. */
+async function schemaRemarks(config: Config, { definition, shares }: HostedAgent): Promise<string[]> {
+  const remarks: string[] = []
+  for (const { name: tool, parameters } of definition.tools) {
+    const remark = (what: string) => remarks.push(`${definition.name}: tool ${tool}: ${what}`)
     const unknown = unknownKeywords(parameters)
-    const hidden = namesIn(shares).flatMap((name) => {
-      const dropped = droppedOf(name, backendSettings(config), definition.backends, parameters)
-      return dropped.length === 0 ? [] : [`backend ${name} is not shown ${dropped.join(', ')}; the gateway checks it`]
-    })
-    if (unknown.length > 0) hidden.unshift(`${unknown.join(', ')} is no keyword of JSON Schema and limits nothing`)
-    return hidden.map((what) => `${definition.name}: tool ${tool}: ${what}`)
-  })
+    if (unknown.length > 0) remark(`${unknown.join(', ')} is not a keyword of JSON Schema and has no effect`)
+    for (const name of namesIn(shares)) {
+      const dropped = await droppedOf(name, backendSettings(config), definition.backends, parameters)
+      if (dropped.length > 0) remark(`backend ${name} does not get ${dropped.join(', ')}; the gateway checks it`)
+    }
+  }
+  return remarks
 }
 
-/** How long a service that took a connection has to refuse its key. */
+/** Time in ms after accepting a connection in which a service may still refuse its key. */
 const REFUSAL_MS = 600
 
-/** Opens a session as a call would and ends it when it is ready; nothing is said in it. */
+/** Opens a backend session like a call does, and ends the session when the backend is ready. No speech is sent. */
 async function reach(config: Config, { definition }: HostedAgent, name: string): Promise<Finding> {
   const what = `backend ${name} of ${definition.name}`
   const legRateHz = widestRateHz(definition.stream.outputSamplingRate)
   const { context, session } = trialSession(definition, name, backendSettings(config), legRateHz)
   const startedAtMs = performance.now()
-  // A backend may wait for nothing that keeps this process alive, and the signal's timer does not either.
+  // This timer keeps the process alive. The backend's connection and the timer of `AbortSignal.timeout` do not.
   const alive = setTimeout(() => undefined, PROBE_MS_MAX)
   try {
     const create = await loadBackend(name, context)
@@ -425,7 +448,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     try {
       await backend.connect(session, AbortSignal.timeout(PROBE_MS_MAX))
       const readyMs = Math.round(performance.now() - startedAtMs)
-      // The streams of a cascade refuse a key only after they took it.
+      // A cascade's services accept the connection first and refuse a wrong key a little later, so the check waits.
       if (name === 'cascade') await new Promise((resolve) => setTimeout(resolve, REFUSAL_MS))
       const [fault] = faults
       return fault === undefined ? good(`${what} is ready after ${readyMs} ms`) : bad(`${what}: ${fault}`)
@@ -433,17 +456,17 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
       await backend.close('the check is over')
     }
   } catch (thrown) {
-    // A foreign module may throw anything; keeping keys out of it is up to the module.
+    // A custom module may throw any value. The module must keep keys out of its errors, because this text is printed.
     return bad(`${what}: ${thrown instanceof GatewayError ? thrown.message : `failed: ${messageOf(thrown)}`}`)
   } finally {
     clearTimeout(alive)
   }
 }
 
-/** Texts without a language that one finding names. */
+/** Maximum number of texts that one finding lists as missing in a language. */
 const UNTRANSLATED_SHOWN_MAX = 10
 
-/** Missing price of a model, and the setting for it. */
+/** Text that names the models without a price, and the setting that gives a price. */
 function lackOf({ currency, models }: Unpriced): string {
   return `there is no price in ${currency} for ${models.join(', ')}; allowed: one in PRICES_FILE, or in budget.prices of the agent`
 }
@@ -469,14 +492,14 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
     )
     if (names.length === 1 || listening.length === names.length || explicit.length === 0) continue
     const alone = `${explicit.join(', ')} detects turns by itself`
-    odd.push(`${name}: ${alone} in a list in which the gateway does; leave out turns`)
+    odd.push(`${name}: ${alone} in a list in which the gateway detects turns; leave out turns`)
   }
   for (const backend of backends)
     odd.push(...lacksOf(backend, settings, options, definition.languages).map((lack) => `${name}: ${lack}`))
   const spoken = definition.voice['cascade']
   for (const { service, voice } of serviceEntries('tts', options.cascade ?? {}) ?? [])
     if (voice !== undefined && typeof spoken === 'object') {
-      const own = `whose own voice ${voice} goes before it; leave that out`
+      const own = `whose own voice ${voice} takes precedence; leave out the service's voice`
       odd.push(`${name}: voice.cascade has no effect with ${service}, ${own}`)
     }
   const unused = Object.keys(options).filter((backend) => !backends.includes(backend))
@@ -485,13 +508,16 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
 
 // --- the carrier's API --------------------------------------------------------------------------------------
 
-/** No call has this SID: a request for it changes nothing, and is refused for the scope or because there is no such call. */
+/**
+ * SID that does not belong to any call. A request with this SID changes nothing, because the carrier always refuses it:
+ * the key lacks the scope, or the call is unknown.
+ */
 const NO_CALL = 'HD_mkondo_check'
 
 /**
- * Says whether the carrier's API is there, which numbers lead here, and whether its key has the scope of each feature that is
- * used. Changes nothing.
- * @param definitions  the agents that use the key; null: any agent
+ * Checks that the carrier's API answers, that numbers lead to this gateway, and that the key has the scopes for the
+ * features in use. Changes nothing.
+ * @param definitions the agents that use the key; null for any agent
  */
 export async function carrierFindings(
   config: Config,
@@ -556,10 +582,21 @@ export async function carrierFindings(
         : `may read the wallet; it holds ${(minor / 100).toFixed(2)}`
     }),
   )
+  const listed = await publicPrices(api.http).catch(() => null)
+  if (listed !== null) findings.push(ratesFinding(listed, backendSettings(config).prices?.carrier ?? CARRIER_RATES))
   return findings
 }
 
-/** A call that does not exist was found to be so: the scope is there. */
+/** Compares the rates used for costs with the carrier's public price list. */
+function ratesFinding(listed: PublicPrices, rates: CarrierRates): Finding {
+  const text = publicPricesText(listed)
+  const other = ratesUnlike(listed, rates)
+  return other === null
+    ? good(`costs are counted with the carrier's public prices: ${text}`)
+    : lookAt(`the carrier's public prices are ${text}; costs are counted with ${other} (carrier in PRICES_FILE)`)
+}
+
+/** Sends a request about a call that does not exist. The answer 404 proves that the key has the scope. */
 async function aboutNoCall(ask: () => Promise<void>, what: string): Promise<string> {
   try {
     await ask()
@@ -569,7 +606,7 @@ async function aboutNoCall(ask: () => Promise<void>, what: string): Promise<stri
   return what
 }
 
-/** @param without  what fails when the key lacks the scope */
+/** @param without  the features that fail if the key lacks the scope */
 async function asked(
   without: string,
   ask: () => Promise<string>,
@@ -578,7 +615,8 @@ async function asked(
   try {
     return good(`SAUTIKIT_API_KEY ${await ask()}`)
   } catch (thrown) {
-    // A scope or a request that is not needed may be missing; a key that is not known, or no API at all, is wrong.
+    // The statuses in `mayLack` say that an optional scope or request is missing. All other errors, such as an unknown
+    // key, are faults.
     const denied = thrown instanceof CarrierApiError && mayLack.includes(thrown.status)
     return { ok: denied ? null : false, what: `SAUTIKIT_API_KEY: ${messageOf(thrown)}${denied ? `: ${without}` : ''}` }
   }

@@ -3,14 +3,17 @@ import { painted, type Terminal } from './terminal.js'
 type Print = (text: string) => unknown
 type Screen = Pick<Terminal, 'colours' | 'columns'>
 
-/** Who speaks, as the first word of a line of `mkondo call`. */
+/** Colour of each speaker. A line of `mkondo call` begins with the speaker's name. */
 const SPEAKERS = { agent: 'cyan', caller: 'yellow', carrier: 'dim', fault: 'red' } as const
 /** Width of the speaker's column. */
 const SPEAKER_COLUMNS = 9
 const COLUMNS_MAX = 110
 const COLUMNS_MIN = 40
 
-/** Prints the lines of one call, long ones below their beginning. */
+/**
+ * Prints the lines of one call. A line that is too long is broken, and its later parts are indented below its first
+ * word.
+ */
 export function conversation(print: Print, screen: Screen): (text: string) => void {
   let rest = ''
   return (text) => {
@@ -40,13 +43,13 @@ function wrapped(text: string, width: number): string[] {
 }
 
 /**
- * Several calls that run at once, printed one after the other: the first as it happens, and each further one when those
- * before it have ended.
+ * Conversations of several simultaneous calls, printed one after another. The first call is printed live. Each later
+ * call is printed when all earlier calls have ended.
  */
 export class Conversations {
   readonly #print: Print
   readonly #calls: { heading: string; write: (text: string) => void; waiting: string[]; ended: boolean }[]
-  /** The call that is being shown. */
+  /** Index of the call that is printed now. */
   #at = 0
 
   constructor(headings: readonly string[], print: Print, screen: Screen) {

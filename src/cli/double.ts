@@ -4,19 +4,17 @@ import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
 import { GRPC_PACKAGES, onDemand } from '../gateway/on-demand.js'
 import { DOUBLES, SCENARIO_DOUBLES, SERVICE_DOUBLES, type DoubleFault } from '../simulator/choices.js'
-import type { HttpDouble } from '../simulator/http-double.js'
+import type { LocalHttpServer } from '../system/local-http-server.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
-import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../vendors/self-hosted/cascade-double.js'
 import type { CascadeModels } from '../simulator/vendors/cascade-models.js'
+import { NO_QUOTA_REFUSAL } from '../simulator/vendors/double.js'
 import type { DoubleOptions } from '../simulator/vendors/double.js'
-import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
-import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
-import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
-import { PeopleDouble } from '../simulator/vendors/people-double.js'
+import { PeopleDouble } from '../vendors/self-hosted/people-double.js'
 import type { ServiceDouble, ServiceDoubleOptions } from '../simulator/vendors/service-double.js'
-import { AzureVoiceLiveDouble } from '../vendors/azure-voice-live/double.js'
 import { VENDORS } from '../vendors/list.js'
-import type { ServiceDoubleFacts, Vendor } from '../vendors/vendor.js'
+import { PARTS } from '../vendors/vendor.js'
+import type { RealtimeDoubleFacts, ServiceDoubleFacts, Vendor } from '../vendors/vendor.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
 
@@ -25,11 +23,11 @@ interface DoubleWanted {
   readonly key: string
   readonly faults: readonly DoubleFault[]
   readonly thinkMs: number
-  /** For a cascade and its services; the others have a model for each session. */
+  /** Returns models for a cascade and its services. Other services have one model for each session. */
   readonly models: () => CascadeModels
 }
 
-/** A service that runs: what a gateway needs to use it. */
+/** Running service, and the settings that a gateway needs to use it. */
 interface RunningDouble {
   readonly env: Readonly<Record<string, string>>
   readonly close: () => Promise<void>
@@ -40,66 +38,75 @@ interface Service {
   readonly start: (wanted: DoubleWanted) => Promise<RunningDouble>
 }
 
-/** More than anybody would ask for: a double with this fault never answers. */
-const EMPTY_FOREVER = Number.MAX_SAFE_INTEGER
-const NO_QUOTA = 'You exceeded your current quota, please check your plan and billing details.'
-const NO_QUOTA_ERROR = { type: 'insufficient_quota', code: 'insufficient_quota', message: NO_QUOTA }
-const NO_QUOTA_REFUSAL = { status: 429, body: JSON.stringify({ error: NO_QUOTA_ERROR }) }
+/** One server of a double, and the gateway's settings for the server's address. */
+type ServerOf<Options, Double> = readonly [
+  double: { start(options: Options): Promise<Double> },
+  ...urlSettings: string[],
+]
 
-/** A service that hears and speaks, at one address. @param settings  the setting of its key, and of its address */
-function ofSession(
-  backend: string,
-  faults: readonly DoubleFault[],
-  settings: readonly [key: string, url: string],
-  start: (wanted: DoubleWanted) => Promise<Pick<ServiceDouble, 'baseUrl' | 'refuse' | 'close'>>,
-  more: Readonly<Record<string, string>> = {},
-): Service {
-  const [keySetting, urlSetting] = settings
+/**
+ * Starts one server of a vendor's double.
+ * @param ending  end of the name of the server's address setting, if the double has several servers
+ * @returns the server, and the settings that a gateway needs to use it
+ */
+export async function startDouble<Double extends { readonly baseUrl: string }>(
+  name: string,
+  options: ServiceDoubleOptions,
+  ending = '_URL',
+): Promise<{ readonly double: Double; readonly env: Readonly<Record<string, string>> }> {
+  const vendor = VENDORS.find(({ doubles = {} }) => name in doubles)
+  const facts = vendor?.doubles?.[name]
+  if (vendor === undefined || facts === undefined) throw new Error(`there is no double ${name}`)
+  const servers = await serversOf<ServerOf<ServiceDoubleOptions, Double>>(name, vendor)
+  const [service, ...urls] =
+    servers.find(([, ...settings]) => settings.some((one) => one.endsWith(ending))) ?? servers[0]
+  const double = await service.start(options)
   return {
-    faults,
-    start: async (wanted) => {
-      const double = await start(wanted)
-      if (wanted.faults.includes('never-ready')) double.refuse = 'never'
-      const env = { AUTO_BACKEND: backend, [keySetting]: wanted.key, [urlSetting]: double.baseUrl, ...more }
-      return { env, close: () => double.close() }
+    double,
+    env: {
+      ...(facts.key === undefined ? {} : { [facts.key]: options.key ?? '' }),
+      ...Object.fromEntries(urls.map((url) => [url, double.baseUrl])),
+      ...('env' in facts ? facts.env : {}),
     },
   }
 }
 
-const SESSION_FAULTS = ['deaf', 'empty-answers', 'no-quota', 'never-ready'] as const
-
-async function openAi(
-  { options, faults }: DoubleWanted,
-  of: typeof OpenAiDouble = OpenAiDouble,
-): Promise<OpenAiDouble> {
-  const double = await of.start(options)
-  double.faults.deaf = faults.includes('deaf')
-  if (faults.includes('empty-answers')) double.faults.emptyAnswers = EMPTY_FOREVER
-  if (faults.includes('no-quota')) double.refuse = NO_QUOTA_REFUSAL
-  return double
+/** Service with one server, which both recognises and speaks. */
+function ofSession(name: string, { backend, faults }: RealtimeDoubleFacts): Service {
+  return {
+    faults: [...faults, 'no-quota', 'never-ready'],
+    start: async (wanted) => {
+      const { double, env } = await startDouble<Pick<ServiceDouble, 'baseUrl' | 'misbehave' | 'close'>>(
+        name,
+        wanted.options,
+      )
+      double.misbehave(wanted.faults)
+      return { env: { AUTO_BACKEND: backend, ...env }, close: () => double.close() }
+    },
+  }
 }
 
-/** One server of a service of a cascade, and the settings that have its address. */
-type CascadeService = readonly [
-  double: {
-    start(options: ServiceDoubleOptions): Promise<HttpDouble<Server> & Pick<ServiceDouble, 'faults' | 'refuse'>>
-  },
-  ...urlSettings: string[],
-]
+/** Options of a recogniser, a voice or a language model. */
+type ServerOptions = ServiceDoubleOptions & { readonly models: CascadeModels; readonly thinkMs: number }
+
+type CascadeService = ServerOf<
+  ServerOptions,
+  LocalHttpServer<Server> & Partial<Pick<ServiceDouble, 'faults'>> & Pick<ServiceDouble, 'refuse'>
+>
 
 const PORT_MAX = 65_535
-const PART_FAULTS = { STT: 'deaf', TTS: 'mute' } as const
+const PART_FAULTS = { STT: ['deaf'], LLM: [], TTS: ['mute'] } as const
 
 /**
- * A service that is given to a cascade, each of its servers at a port, and at the next one what it needs beside it: the
- * language model, and a recogniser or a voice over HTTP. All of them share one understanding of the conversation.
+ * Service for a cascade. Each server has its own port. If the service lacks a part (language model, recogniser or
+ * voice), a double of this part runs at the next port. All servers share the state of the conversation.
  */
 function ofCascade(name: string, { key, parts }: ServiceDoubleFacts, vendor: Vendor): Service {
   return {
-    faults: [...parts.map((part) => PART_FAULTS[part]), 'never-ready'],
+    faults: [...parts.flatMap((part) => PART_FAULTS[part]), 'never-ready'],
     start: async (wanted) => {
       const { options, faults, thinkMs } = wanted
-      const servers = await serversOf(name, vendor)
+      const servers = await serversOf<CascadeService>(name, vendor)
       const { port: first = 0 } = options
       const last = PORT_MAX - servers.length
       if (first > last) throw new UsageError(`--port leaves no room for the ports after it; allowed: up to ${last}`)
@@ -119,10 +126,12 @@ function ofCascade(name: string, { key, parts }: ServiceDoubleFacts, vendor: Ven
             port: portAt(i),
             speaker,
             understand: (pcm, rateHz) => models.understand(pcm, rateHz),
+            models,
+            thinkMs,
           })
           running.push(double)
-          if (faults.includes('deaf')) double.faults.deaf = true
-          if (faults.includes('mute')) double.faults.mute = true
+          if (faults.includes('deaf') && double.faults !== undefined) double.faults.deaf = true
+          if (faults.includes('mute') && double.faults !== undefined) double.faults.mute = true
           if (faults.includes('never-ready')) double.refuse = 'never'
           for (const url of urls) env[url] = double.baseUrl
         }
@@ -135,11 +144,12 @@ function ofCascade(name: string, { key, parts }: ServiceDoubleFacts, vendor: Ven
         running.push(rest)
         rest.delayMs.llm = thinkMs
         for (const part of ['STT', 'LLM', 'TTS'] as const) {
-          if (part !== 'LLM' && parts.includes(part)) continue
+          if (parts.includes(part)) continue
           env[`${part}_URL`] = rest.baseUrl
           env[`${part}_API_KEY`] = wanted.key
         }
-        return { env: { ...env, LLM_MODEL: 'double' }, close }
+        if (!parts.includes('LLM')) env['LLM_MODEL'] = 'double'
+        return { env, close }
       } catch (thrown) {
         await close()
         throw thrown
@@ -151,35 +161,11 @@ function ofCascade(name: string, { key, parts }: ServiceDoubleFacts, vendor: Ven
 const SERVICES: Readonly<Record<string, Service>> = {
   ...Object.fromEntries(
     VENDORS.flatMap((vendor) =>
-      Object.entries(vendor.doubles ?? {}).map(([name, facts]) => [name, ofCascade(name, facts, vendor)] as const),
+      Object.entries(vendor.doubles ?? {}).map(([name, facts]) => [
+        name,
+        'parts' in facts ? ofCascade(name, facts, vendor) : ofSession(name, facts),
+      ]),
     ),
-  ),
-  openai: ofSession('openai', SESSION_FAULTS, ['OPENAI_API_KEY', 'OPENAI_BASE_URL'], (wanted) => openAi(wanted)),
-  'openai-live': ofSession(
-    'openai-live',
-    ['no-quota', 'never-ready', 'delegate-hangs'],
-    ['OPENAI_API_KEY', 'OPENAI_LIVE_URL'],
-    async ({ options, faults }) => {
-      const double = await OpenAiLiveDouble.start({ ...options, continuous: true })
-      double.delegateHangs = faults.includes('delegate-hangs')
-      if (faults.includes('no-quota')) double.refuseSession = NO_QUOTA_ERROR
-      return double
-    },
-  ),
-  gemini: ofSession('gemini', SESSION_FAULTS, ['GEMINI_API_KEY', 'GEMINI_BASE_URL'], async ({ options, faults }) => {
-    const double = await GeminiDouble.start(options)
-    double.faults.deaf = faults.includes('deaf')
-    if (faults.includes('empty-answers')) double.faults.emptyTurns = EMPTY_FOREVER
-    if (faults.includes('no-quota')) double.closeAtOnce = { code: 1011, reason: NO_QUOTA }
-    return double
-  }),
-  realtime: ofSession('self-hosted', SESSION_FAULTS, ['REALTIME_API_KEY', 'REALTIME_URL'], (wanted) => openAi(wanted)),
-  'azure-voice-live': ofSession(
-    'azure-voice-live',
-    SESSION_FAULTS,
-    ['AZURE_VOICE_LIVE_KEY', 'AZURE_VOICE_LIVE_URL'],
-    (wanted) => openAi(wanted, AzureVoiceLiveDouble),
-    { AZURE_VOICE_LIVE_MODEL: 'double' },
   ),
   cascade: {
     faults: ['no-quota', 'never-ready'],
@@ -213,17 +199,19 @@ const SERVICES: Readonly<Record<string, Service>> = {
   },
 }
 
-/** The servers of a vendor's double, which are imported when one is started. */
-async function serversOf(name: string, { folder, services }: Vendor): Promise<readonly CascadeService[]> {
+/** Servers of a vendor's double, at least one. A server's module is imported when the server starts. */
+async function serversOf<Server>(name: string, { folder, services }: Vendor): Promise<readonly [Server, ...Server[]]> {
   const load = () =>
     import(`../vendors/${folder}/double.js`) as Promise<{
-      readonly doubles: Readonly<Record<string, readonly CascadeService[]>>
+      readonly doubles: Readonly<Record<string, readonly [Server, ...Server[]]>>
     }>
-  const grpc = Object.values(services)
-    .flatMap((part) => Object.values(part))
-    .some((service) => service.grpc === true)
+  const grpc = PARTS.flatMap((part) => Object.values<{ readonly grpc?: true }>(services[part] ?? {})).some(
+    (service) => service.grpc === true,
+  )
   const { doubles } = grpc ? await onDemand(`double ${name}`, GRPC_PACKAGES, load) : await load()
-  return doubles[name] ?? []
+  const servers = doubles[name]
+  if (servers === undefined) throw new Error(`src/vendors/${folder} has no double ${name}`)
+  return servers
 }
 
 /** The options of `mkondo double`. */
@@ -235,7 +223,7 @@ export interface RunDoubleOptions {
   readonly key: string
   readonly thinkMs: number
   readonly silenceMs: number
-  /** In seconds. */
+  /** Time in s. */
   readonly breaksAfter?: number
   readonly fault?: readonly DoubleFault[]
 }

@@ -8,13 +8,14 @@ import { networkReason } from '../http/http-client.js'
 import { bad, good, lookAt } from './terminal.js'
 import type { Finding } from './terminal.js'
 
-/** Finds a host's addresses. */
+/** Looks up a host's addresses. */
 type Lookup = (host: string) => Promise<readonly { readonly address: string; readonly family: number }[]>
 
 /**
- * Connects to a service that we call at one address of each family, and names what took how long. Node tries one address after the other:
- * a family that is dead costs each new connection CONNECT_ATTEMPT_MS.
- * @returns null for an address without a name, and for a name that has none, or one that does not answer: who asks the service says so
+ * Connects to a service at one IPv4 and one IPv6 address, and reports the times. If one address family does not work,
+ * each new connection loses CONNECT_ATTEMPT_MS, because Node tries one address after another.
+ * @returns null for an IP address, for a host name without addresses, or if the service does not answer; other checks
+ * report these faults
  */
 export async function familiesFinding(
   name: string,
@@ -22,9 +23,9 @@ export async function familiesFinding(
   find: Lookup = (host) => lookup(host, { all: true }),
 ): Promise<Finding | null> {
   const host = hostname.replace(/^\[|\]$/g, '')
-  // No route lies between: what does not listen refuses at once.
+  // Local hosts are left out: no router is on the way, so an address that does not work refuses at once.
   if (host === 'localhost' || isIP(host) !== 0) return null
-  // A name without an address is the finding of whoever asks the service.
+  // Another check reports a host name without addresses.
   const addresses = await find(host).catch(() => [])
   const portNumber = port !== '' ? Number(port) : /^(?:https|wss):$/.test(protocol) ? 443 : 80
   const tried = await Promise.all(
@@ -39,41 +40,27 @@ export async function familiesFinding(
   if (dead.length === 0) return good(`${name}: ${host} answers over ${shown}`)
   if (dead.length === tried.length) return bad(`${name}: ${host} cannot be reached: ${shown}`)
   return lookAt(
-    `${name}: ${host} answers over one family only: ${shown}; a new connection may wait ${CONNECT_ATTEMPT_MS} ms for the other, until its route is mended or switched off`,
+    `${name}: ${host} answers over only one address family: ${shown}; a new connection may wait ${CONNECT_ATTEMPT_MS} ms for the other family, until its route is repaired or switched off`,
   )
 }
 
-/** The public address of a vendor's API, which its realtime backend and its service of a cascade share. */
-function publicUrl(name: string): string | undefined {
-  return (SERVICES.stt.get(name) ?? SERVICES.llm.get(name))?.own?.baseUrl
-}
-
-/** The same of each service that is set up for backends, once for each host. */
+/** Checks the address families of each service that a backend's settings name, once for each host. */
 export async function serviceFamilies(
-  { openai, openaiLive, gemini, azureVoiceLive, selfHosted, cascade }: BackendSettings,
+  { realtime, cascade }: Pick<BackendSettings, 'realtime' | 'cascade'>,
   find?: Lookup,
 ): Promise<readonly Finding[]> {
   const ofCascade = PARTS.flatMap((part) =>
     Object.entries(cascade[part]).map(
-      ([name, own]) =>
-        [name, own === null ? null : { ...SERVICES[part].get(name)?.own, ...own }] as readonly [
-          string,
-          { readonly baseUrl?: string } | null,
-        ],
+      ([name, own]) => [name, own === null ? null : { ...SERVICES[part].get(name)?.own, ...own }] as const,
     ),
   )
-  const keyed = <T extends { readonly apiKey: string | null }>(own: T): T | null => (own.apiKey === null ? null : own)
-  const services = [
-    ['openai', keyed(openai)] as const,
-    ['openai', keyed(openaiLive)] as const,
-    ['gemini', keyed(gemini)] as const,
-    ['azure-voice-live', azureVoiceLive.baseUrl === null ? null : { baseUrl: azureVoiceLive.baseUrl }] as const,
-    ['realtime', selfHosted] as const,
+  const services: readonly (readonly [name: string, { readonly baseUrl?: string } | null])[] = [
+    ...Object.entries(realtime),
     ...ofCascade,
   ]
   const hosts = new Map<string, readonly [name: string, url: URL]>()
   for (const [name, own] of services) {
-    const address = own === null ? undefined : (own.baseUrl ?? publicUrl(name))
+    const address = own?.baseUrl
     if (address === undefined) continue
     const url = new URL(address)
     if (!hosts.has(url.host)) hosts.set(url.host, [name, url])

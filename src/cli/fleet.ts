@@ -33,7 +33,10 @@ function fleetText({ nodes, store, alerts }: FleetStatus): string {
   return `${nodeTable}\nstore: ${where}, ${store.up ? 'up' : 'DOWN'}\n${standing.join('')}`
 }
 
-/** `mkondo drain`, `cordon` and `uncordon`. @param node  null: the one that is asked */
+/**
+ * Runs `mkondo drain`, `cordon` and `uncordon`.
+ * @param node  null for the node that answers the request
+ */
 export function nodeCommand(
   command: NodeCommand,
   node: string | null,

@@ -1,15 +1,16 @@
 import { codeOf } from '../call/spoken/localized-text.js'
-import { existsSync } from 'node:fs'
-import { cp, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
+import { existsSync, realpathSync } from 'node:fs'
+import { cp, mkdir, readFile, readdir, symlink, writeFile } from 'node:fs/promises'
 import { basename, join, relative, resolve } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
 import { GatewayError } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import { whySpeechIsMissing } from '../speech/speech-packages.js'
+import { AUTO, REALTIME } from '../vendors/list.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
 
-/** Templates of `mkondo init`, with their purpose: the folders of templates/. */
+/** Templates of `mkondo init` (the folders of templates/), with the purpose of each. */
 export const TEMPLATES = {
   'order-status': 'says where an order is',
   support: 'answers from a knowledge file and opens tickets',
@@ -19,60 +20,46 @@ export const TEMPLATES = {
 } as const
 export type TemplateName = keyof typeof TEMPLATES
 
-/** Backends by name, with the settings that each needs or is chosen by. */
-const BACKENDS = {
-  embedded: [],
-  openai: ['OPENAI_API_KEY', 'OPENAI_MODEL'],
-  'openai-live': ['OPENAI_API_KEY', 'OPENAI_LIVE_MODEL'],
-  gemini: ['GEMINI_API_KEY', 'GEMINI_MODEL'],
-  'azure-voice-live': ['AZURE_VOICE_LIVE_URL', 'AZURE_VOICE_LIVE_KEY', 'AZURE_VOICE_LIVE_MODEL'],
-  'self-hosted': ['REALTIME_URL', 'REALTIME_API_KEY', 'REALTIME_MODEL'],
-  cascade: [
-    'STT_URL',
-    'STT_API_KEY',
-    'STT_MODEL',
-    'LLM_URL',
-    'LLM_API_KEY',
-    'LLM_MODEL',
-    'TTS_URL',
-    'TTS_API_KEY',
-    'TTS_MODEL',
-  ],
-} as const
-export type BackendName = keyof typeof BACKENDS
-export const BACKEND_NAMES = Object.keys(BACKENDS) as readonly BackendName[]
+/**
+ * Settings of each backend, by the backend's name: the settings that the backend needs, or the settings that select it.
+ */
+const SETTINGS_OF: ReadonlyMap<string, readonly string[]> = new Map([
+  ['embedded', []],
+  ...[...REALTIME].map(([name, { asks }]) => [name, asks] as const),
+  ['cascade', ['STT', 'LLM', 'TTS'].flatMap((part) => [`${part}_URL`, `${part}_API_KEY`, `${part}_MODEL`])],
+])
+export const BACKEND_NAMES: readonly string[] = [...SETTINGS_OF.keys()]
 
-/** Backends that `backend: auto` takes as soon as their key is set. */
-const AUTOMATIC: readonly BackendName[] = ['embedded', 'openai', 'gemini']
-
-/** Settings that every agent's folder is begun with. */
+/** Settings that the `.env.example` of every new folder contains. */
 const COMMON_SETTINGS = ['PUBLIC_URL', 'SAUTIKIT_WEBHOOK_SECRETS', 'SAUTIKIT_API_KEY', 'TOKEN_SECRET', 'OPS_TOKEN']
 
-/** The options of `mkondo init`; what is not given is asked for on a terminal, and has a default elsewhere. */
+/**
+ * The options of `mkondo init`. For a missing option, `mkondo init` asks on a terminal, and otherwise uses a default.
+ */
 export interface InitOptions {
   readonly template?: TemplateName
   readonly language?: string
-  readonly backend?: BackendName
+  readonly backend?: string
   readonly tools?: 'code' | 'http'
   readonly yes?: true
 }
 
 const LANGUAGE = /^[a-z]{2,3}(-[A-Z]{2})?$/
 
-/** An option of the command line that says which language. @throws UsageError */
+/** Reads the option for a language. @throws UsageError */
 export function languageOf(text: string): string {
   if (LANGUAGE.test(text)) return text
   throw new UsageError(`the language is ${JSON.stringify(text.slice(0, 40))}; allowed: a code such as en, sw or en-KE`)
 }
 
-/** `mkondo init`: a folder with one agent, its tools, a scenario and what else is needed to go on. */
+/** `mkondo init`: creates a folder with one agent, its tools, a scenario and all other files that it needs. */
 export async function init(folder: string, options: InitOptions, terminal: Terminal): Promise<number> {
   const target = resolve(folder)
   const name = basename(target)
   if (!isAgentName(name))
     throw new GatewayError(
       'CONFIG_INVALID',
-      `the folder's name is '${basename(target)}'; allowed, as the name of an agent: 1 to 40 of a-z 0-9 -, beginning with a letter`,
+      `the folder's name is '${basename(target)}'; allowed, as the name of an agent: 1 to 40 characters of a-z 0-9 -, beginning with a letter`,
     )
   if (existsSync(target) && (await readdir(target)).length > 0)
     throw new GatewayError('CONFIG_INVALID', `${folder} exists and is not empty; choose another name`)
@@ -86,11 +73,12 @@ export async function init(folder: string, options: InitOptions, terminal: Termi
       '',
       'Next:',
       `  cd ${inFolder}`,
-      '  npx mkondo check                  # finds mistakes before a start',
-      '  npx mkondo simulate               # a simulated caller calls it; with --mode audio, spoken',
+      '  npx mkondo check                  # checks settings, agent, keys and ports',
+      '  npx mkondo simulate               # runs simulated calls as text; --mode audio: as speech',
       '  npx mkondo serve                  # takes calls until Ctrl-C',
       '',
-      `README.md has the next steps${AUTOMATIC.includes(chosen.backend) ? '' : `, and how to switch to ${chosen.backend}`}.`,
+      `The sound of calls is not kept. To hear a call later, set recording.enabled in agents/${name}.yaml before the call.`,
+      `README.md has the next steps${AUTO.includes(chosen.backend) ? '' : `, and how to switch to ${chosen.backend}`}.`,
       ...(unspoken === null ? [] : ['', `For spoken calls: ${unspoken}`]),
       '',
     ].join('\n'),
@@ -127,7 +115,7 @@ async function answers(options: InitOptions, { ask, out }: Terminal): Promise<An
   }
 }
 
-/** Calls of a template, in English and in Swahili, and their files in the folder; and others, where it has them. */
+/** Scenario files of the templates, each with its name in the new folder. Not every template has all of these files. */
 const SCENARIOS = [
   ['scenario.yaml', 'first-call.yaml'],
   ['scenario-sw.yaml', 'simu-ya-kwanza.yaml'],
@@ -171,21 +159,44 @@ async function writeFolder(target: string, name: string, chosen: Answers): Promi
     'mkondo.yaml',
     '# Settings of this folder: mkondo help settings. Environment variables take precedence.\nagentsDir: agents\n',
   )
-  // Imported here: the definition of the command needs no settings.
+  // Imported here, because this command's definition must not load the settings.
   const { envExample } = await import('../config/env-example.js')
-  const chosenOnes = AUTOMATIC.includes(chosen.backend) ? [] : ['AUTO_BACKEND']
-  const needed = [...new Set<string>([...chosenOnes, ...BACKENDS[chosen.backend], ...COMMON_SETTINGS])]
+  const chosenOnes = AUTO.includes(chosen.backend) ? [] : ['AUTO_BACKEND']
+  const needed = [...new Set<string>([...chosenOnes, ...(SETTINGS_OF.get(chosen.backend) ?? []), ...COMMON_SETTINGS])]
   await write('.env.example', envExample(needed).replace('# AUTO_BACKEND=', `AUTO_BACKEND=${chosen.backend}`))
-  await write('.gitignore', '.env\ndata/\n')
+  await write('.gitignore', '.env\n.data/\nnode_modules/\n')
+  const copy = realpathSync(root)
+  await write('package.json', `${JSON.stringify(manifest(name, target, copy), null, 2)}\n`)
+  await linkCommand(target, copy)
   await write('README.md', readme(name, chosen))
   return written
+}
+
+/**
+ * The folder's package.json. Without it, `npx mkondo` would run a package `mkondo` from the registry, which anyone
+ * could publish.
+ */
+function manifest(name: string, target: string, root: string): object {
+  const mkondo = `file:${relative(realpathSync(target), root)}`
+  return { name, private: true, dependencies: { mkondo } }
+}
+
+/**
+ * Links the command, so that `npx mkondo` runs this copy at once. Only the command is linked, because npm would resolve
+ * the dependencies of a linked package again. npm later replaces the link.
+ */
+async function linkCommand(target: string, root: string): Promise<void> {
+  const commands = join(target, 'node_modules', '.bin')
+  await mkdir(commands, { recursive: true })
+  await symlink(relative(realpathSync(commands), join(root, 'dist/src/cli/main.js')), join(commands, 'mkondo'))
 }
 
 /** Languages that the templates speak. */
 const SPOKEN: readonly string[] = ['en', 'sw']
 
 function agentText(template: string, name: string, { template: of, language, tools }: Answers): string {
-  // One that they do not speak stays alone: `mkondo check` names the texts that it lacks.
+  // If the templates have no texts in the chosen language, the agent has only this language. `mkondo check` then names
+  // the missing texts.
   const known = SPOKEN.includes(codeOf(language))
   const spoken = known ? [language, ...SPOKEN.filter((code) => code !== codeOf(language))] : [language]
   const text = template
@@ -197,7 +208,7 @@ function agentText(template: string, name: string, { template: of, language, too
   return tools === 'code' ? text : text.replace(/^modules: .*$/m, (modules) => `${modules}\n${HTTP_EXAMPLE}`)
 }
 
-/** A tool that the scripted dialogue does not use; a model may. */
+/** Example of a tool that the scripted dialogue does not use, but a model may use. */
 const HTTP_EXAMPLE = `tools:
   - name: get_item
     description: An example of a tool that asks an HTTP API. Say here when the model is to use it.
@@ -211,9 +222,12 @@ const HTTP_EXAMPLE = `tools:
       notFound: { found: false }`
 
 function readme(name: string, { template, backend }: Answers): string {
-  const vendor = AUTOMATIC.includes(backend)
-    ? `Without a key the agent runs on the embedded backend: it follows the \`offline:\` part of its file. With \`OPENAI_API_KEY\`
-or \`GEMINI_API_KEY\` it runs on that model and follows its \`instructions\`.`
+  const vendor = AUTO.includes(backend)
+    ? `Without a key the agent runs on the embedded backend: it follows the \`offline:\` part of its file. With ${AUTO.flatMap(
+        (name) => REALTIME.get(name)?.needs ?? [],
+      )
+        .map((setting) => `\`${setting}\``)
+        .join('\nor ')} it runs on that model and follows its \`instructions\`.`
     : `Without variables the agent runs on the embedded backend: it follows the \`offline:\` part of its file. With the variables in
 \`.env.example\` it runs on ${backend} and follows its \`instructions\`.`
   return `# ${name}
@@ -226,15 +240,19 @@ A voice agent for phone calls on mkondo, created from the template \`${template}
 | \`agents/tools/${name}.mjs\` | its tools as code |
 | \`scenarios/first-call.yaml\`, \`simu-ya-kwanza.yaml\` | a simulated caller in English and one in Swahili, and the expected results of their calls |
 | \`mkondo.yaml\` | settings; \`.env.example\` lists the ones for your keys and secrets |
+| \`package.json\` | names the copy of mkondo that \`npx mkondo\` runs; on another machine: \`npm install PATH\`, with a clone or an archive of a release |
 
 \`\`\`sh
-npx mkondo check       # finds mistakes before a start: settings, agent, keys, ports
+npx mkondo check       # checks settings, agent, keys and ports
 npx mkondo simulate    # runs the scenarios as text, much faster than speech
 npx mkondo simulate --mode audio   # runs them as spoken calls
 npx mkondo serve       # takes calls until Ctrl-C; with your variables: npx mkondo serve --env-file .env
 \`\`\`
 
 While \`serve\` runs, the next call uses your edits in \`agents/\`.
+
+The console at <http://127.0.0.1:9464/> shows each call. The sound of a call is kept only if \`recording.enabled\` was set in
+\`agents/${name}.yaml\` before the call began. Callers then hear \`recording.consent\` first.
 
 ${vendor}
 

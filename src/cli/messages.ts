@@ -20,11 +20,11 @@ export function listMessages(options: OpsOptions, terminal: Terminal): Promise<n
       ...[key, type, receiver, String(tries)],
       ...[nextTryAt ?? 'none', reason ?? ''],
     ])
-    return `${table(HEAD, rows, 'no message waits')}${waiting} wait, ${dead} are tried no more\n`
+    return `${table(HEAD, rows, 'no message waits')}${waiting} wait, ${dead} are not tried again\n`
   })
 }
 
-/** `mkondo messages show`: one of them. */
+/** `mkondo messages show`: prints one message. */
 export async function showMessage(key: string, options: OpsOptions, terminal: Terminal): Promise<number> {
   const { messages } = await opsClientOf(options, terminal).ask<Waiting>('/api/messages')
   const found = messages.find((message) => message.key === key)

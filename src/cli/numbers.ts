@@ -47,7 +47,7 @@ export async function listNumbers(options: ListNumbersOptions, terminal: Termina
   return 0
 }
 
-/** `mkondo numbers claim`. @param wanted  a number, or its id */
+/** Runs `mkondo numbers claim`. @param wanted  a number, or its id */
 export async function claimNumber(wanted: string, options: ClaimOptions, terminal: Terminal): Promise<number> {
   const api = numbersApi(options, terminal)
   const claimed = await api.claim(await available(api, wanted), options.key)
@@ -56,7 +56,7 @@ export async function claimNumber(wanted: string, options: ClaimOptions, termina
 
 /** `mkondo numbers route`. @param wanted  a number, or its id */
 export async function routeNumber(wanted: string, options: RouteOptions, terminal: Terminal): Promise<number> {
-  // Wrong usage is reported before the carrier is asked.
+  // A usage error is reported before the request to the carrier.
   const route = await routeOf(options, loadConfig(terminal.env, options.config ?? null))
   const api = numbersApi(options, terminal)
   const number = await owned(api, wanted)
@@ -70,7 +70,10 @@ interface Route {
   readonly eventsUrl: string | undefined
 }
 
-/** Where a number has to lead. @throws UsageError, GatewayError AGENT_UNKNOWN */
+/**
+ * Target of a number's route.
+ * @throws UsageError, GatewayError AGENT_UNKNOWN
+ */
 export async function routeOf({ agent, url, eventsUrl }: RouteOptions, config: Config): Promise<Route> {
   const { publicUrl } = config
   if (url !== undefined) return { voiceUrl: url, eventsUrl }
@@ -131,7 +134,7 @@ async function owned(api: CarrierNumbers, wanted: string): Promise<CarrierNumber
   return found
 }
 
-/** The inventory id of a number; any other text is taken as an id. */
+/** Inventory id of a number. Any text that is not a number is used as the id. */
 async function available(api: CarrierNumbers, wanted: string): Promise<string> {
   if (!/^[+0]/.test(wanted) || subscriberNumber(wanted) === null) return wanted
   const { items } = await allPages<AvailableNumber>((cursor) => api.available(cursor), NUMBERS_MAX)
@@ -140,7 +143,7 @@ async function available(api: CarrierNumbers, wanted: string): Promise<string> {
   return found.inventoryId
 }
 
-/** True if a number is the wanted one, given by its id or in any spelling. */
+/** Function that is true for the wanted number. `wanted` is an inventory id, or a number in any spelling. */
 function isNumber(wanted: string): (number: CarrierNumber) => boolean {
   return ({ id, e164 }) => id === wanted || (e164 !== null && sameNumber(e164, wanted))
 }
@@ -153,9 +156,9 @@ interface Wanted {
 }
 
 /**
- * The number that is called: the one that was named, one that is claimed now, or the workspace's only one. Nothing is
- * claimed, and so nothing is paid, unless somebody said so.
- * @throws UsageError where it is not clear which number is meant
+ * Number to call: the given number, a newly claimed number, or the workspace's only number. A number is claimed only on
+ * request, because it costs money.
+ * @throws UsageError if the number is not in the workspace, or it is not clear which of several numbers is meant
  */
 export async function pickNumber(api: CarrierNumbers, wanted: Wanted, terminal: Terminal): Promise<CarrierNumber> {
   if (wanted.claim !== undefined) return api.claim(await available(api, wanted.claim))

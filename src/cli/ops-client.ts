@@ -7,27 +7,32 @@ import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
 import { shown, type Terminal } from './terminal.js'
 
 const TIMEOUT_MS = 15_000
-/** How often a busy gateway is asked again, and the longest wait before that. */
+/**
+ * BUSY_TRIES_MAX: maximum number of repeats if a gateway is busy. BUSY_WAIT_MS_MAX: maximum wait in ms before a repeat.
+ */
 const BUSY_TRIES_MAX = 3
 const BUSY_WAIT_MS_MAX = 10_000
 const BODY_BYTES_MAX = 16 * 1024 * 1024
-/** A journal with the audio of both sides at 16 kHz has 5 MB a minute (base64), a recording 4. */
+/**
+ * Maximum size in bytes of a file. A journal with audio of both channels at 16 kHz has 5 MB per minute (base64), a
+ * recording 4 MB.
+ */
 const FILE_BYTES_MAX = 256 * 1024 * 1024
 
-/** URL of this machine's ops port by these settings. */
+/** URL of the ops port on this machine, according to the settings. */
 export function opsUrlOf(config: Config): string {
   const host = config.opsHost === '0.0.0.0' || config.opsHost === '::' ? '127.0.0.1' : config.opsHost
   return `http://${host.includes(':') ? `[${host}]` : host}:${config.opsPort}`
 }
 
-/** Options of every command that asks a running gateway. */
+/** Options of every command that uses a running gateway. */
 export interface OpsOptions {
   readonly json?: true
   readonly opsUrl?: string
   readonly config?: string
 }
 
-/** The ops port that a command's options, or else the settings, name. */
+/** Client for the ops port that a command's options name, or else for the ops port of the settings. */
 export function opsClientOf(
   options: Pick<OpsOptions, 'opsUrl' | 'config'>,
   { env }: Pick<Terminal, 'env'>,
@@ -37,7 +42,11 @@ export function opsClientOf(
   return new OpsClient(options.opsUrl ?? opsUrlOf(config), config.opsListenToken ?? config.opsToken, timeoutMs)
 }
 
-/** Asks a running gateway as `OpsClient.ask`, and prints the answer: as JSON where that is wanted, else as text. @returns 0 */
+/**
+ * Sends a request to a running gateway with `OpsClient.ask`, and prints the answer: as JSON if the option asks for it,
+ * otherwise as text.
+ * @returns 0
+ */
 export async function printed<T>(
   options: OpsOptions,
   terminal: Terminal,
@@ -50,7 +59,7 @@ export async function printed<T>(
   return shown(options, terminal, answer, () => text(answer, ops.url))
 }
 
-/** The ops port of a running gateway, for commands. */
+/** Client of commands for a running gateway's ops port. */
 export class OpsClient {
   readonly url: string
   readonly #token: string | null
@@ -70,15 +79,15 @@ export class OpsClient {
     this.#token = token
   }
 
-  /** The ops port of another node, which takes the same tokens. */
+  /** Client for the ops port of another node, which accepts the same tokens. */
   at(url: string): OpsClient {
     return new OpsClient(url, this.#token, this.#timeoutMs, this.#wait)
   }
 
   /**
-   * The JSON of an answer that is no refusal. What is read from a gateway that is busy is asked for again when it says so.
-   * @param body  is posted, once; absent: the path is read
-   * @throws GatewayError when no gateway answers there, or it refuses
+   * JSON of a successful answer. If the gateway is busy and says when to repeat, a GET is repeated.
+   * @param body  body of a POST, which is sent only once; absent for a GET
+   * @throws GatewayError if no gateway answers at the URL, or the gateway refuses
    */
   async ask<T = Readonly<Record<string, unknown>>>(path: string, body?: object): Promise<T> {
     for (let tries = 0; ; tries++) {
@@ -90,7 +99,10 @@ export class OpsClient {
     }
   }
 
-  /** As `ask`, with any status. @throws GatewayError when no gateway answers there, or it refuses the token */
+  /**
+   * Sends a request like `ask`, but accepts any status.
+   * @throws GatewayError if no gateway answers at the URL, or the gateway refuses the token
+   */
   async answer(path: string, body?: object): Promise<OpsAnswer> {
     const { response, bytes } = await this.#fetch(path, body, BODY_BYTES_MAX)
     const answer = this.#answer(response, bytes)
@@ -99,8 +111,8 @@ export class OpsClient {
   }
 
   /**
-   * A file: the bytes of an answer with status 200; of any other its JSON.
-   * @throws GatewayError also when it is larger than FILE_BYTES_MAX
+   * Bytes of an answer with status 200; otherwise the JSON of the answer.
+   * @throws GatewayError if no gateway answers at the URL, or the file is larger than FILE_BYTES_MAX
    */
   async file(path: string): Promise<Uint8Array | OpsAnswer> {
     const { response, bytes } = await this.#fetch(path, undefined, FILE_BYTES_MAX)
@@ -151,7 +163,7 @@ export class OpsClient {
 interface OpsAnswer {
   readonly status: number
   readonly body: Readonly<Record<string, unknown>>
-  /** When the same may be asked again; null: the gateway does not say. */
+  /** Time in ms after which the request may be repeated; null if the gateway does not give a time. */
   readonly againMs: number | null
 }
 
@@ -175,7 +187,7 @@ export function callCells({ callSid, node, state, agent, backend, direction, fro
   return [callSid, node ?? '-', state, agent, backend, direction, from]
 }
 
-/** The gateway's refusal as an error. */
+/** Error with the gateway's reason for a refusal. */
 export function refusalOf(body: Readonly<Record<string, unknown>>, status: number): GatewayError {
   const error = body['error'] as { code?: unknown; message?: unknown } | undefined
   const code = typeof error?.code === 'string' ? error.code : 'CALL_FAULT'
@@ -184,9 +196,9 @@ export function refusalOf(body: Readonly<Record<string, unknown>>, status: numbe
 }
 
 /**
- * A file of a call (`CALL_VIEWS`), from the node that stores it, or the reason why there is none.
- * @returns `status` 0 when that node does not answer
- * @throws GatewayError when the gateway that is asked first does not answer, or the file is too large
+ * File of a call (`CALL_VIEWS`) from the node that stores it, or the gateway's refusal.
+ * @returns `status` 0 if the node that stores the file does not answer
+ * @throws GatewayError if the first gateway does not answer, or the file is too large
  */
 export async function fileOfCall(
   ops: OpsClient,

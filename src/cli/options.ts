@@ -2,16 +2,19 @@ import { Argument, Option } from 'commander'
 import { isAgentName, isCallSid } from '../core/ids.js'
 import { UsageError } from './exit-codes.js'
 
-/** Reads the text of an option. @throws UsageError with the option, its value and what is allowed */
+/**
+ * Reads the text of an option.
+ * @throws UsageError with the option, its value and the allowed values
+ */
 type Parse<T> = (value: string, name: string) => T
 
-/** An option with a value that is checked. */
+/** An option whose value is checked by `parse`. */
 export function valued(flags: string, description: string, parse: Parse<unknown>): Option {
   const option = new Option(flags, description)
   return option.argParser((value) => parse(value, option.long ?? flags))
 }
 
-/** An option that may be given several times; its values are in their order. */
+/** An option that may be given several times. Its values keep their order. */
 export function repeated<T>(
   flags: string,
   description: string,
@@ -26,13 +29,13 @@ export function repeated<T>(
   ])
 }
 
-/** An option with one of these values, which help and completion show. */
+/** An option whose value is one of these. Help and completion show these values. */
 export function chosen(flags: string, description: string, allowed: readonly string[]): Option {
   const option = new Option(flags, description).choices(allowed)
   return option.argParser((value) => oneOf(allowed)(value, option.long ?? flags))
 }
 
-/** An argument with one of these values, which help and completion show. */
+/** An argument whose value is one of these. Help and completion show these values. */
 export function chosenArgument(name: string, description: string, allowed: readonly string[]): Argument {
   const argument = new Argument(name, description).choices(allowed)
   return argument.argParser((value) => oneOf(allowed)(value, description))
@@ -73,10 +76,10 @@ export const webAddress: Parse<string> = (value, name) =>
     'an http or https address',
   )
 
-/** An http or https address, without a slash at its end. */
+/** An http or https address without a slash at the end. */
 export const origin: Parse<string> = (value, name) => webAddress(value, name).replace(/\/+$/, '')
 
-/** The error does not repeat the number, because it may be a real person's. */
+/** The error text does not contain the number, which may belong to a real person. */
 export const phoneNumber: Parse<string> = (value, name) => {
   if (/^\+?[0-9]{3,15}$/.test(value)) return value
   throw new UsageError(`${name} is not a phone number; allowed: 3 to 15 digits, such as +254700000001`)
@@ -84,7 +87,7 @@ export const phoneNumber: Parse<string> = (value, name) => {
 
 export function callSid(value: string): string {
   if (isCallSid(value)) return value
-  throw new UsageError('the SID is not valid; allowed: 1 to 64 of A-Z a-z 0-9 _ -')
+  throw new UsageError('the SID is not valid; allowed: 1 to 64 characters of A-Z a-z 0-9 _ -')
 }
 
 export const agentName: Parse<string> = (value, name) => checked(name, value, isAgentName, 'a name of a-z 0-9 -')
@@ -99,12 +102,14 @@ export function opsUrlOption(): Option {
   return valued('--ops-url <url>', 'ops port of a node (default: http://127.0.0.1:9464; token in OPS_TOKEN)', origin)
 }
 
-/** `--json` of the commands that answer at once. */
+/** Makes `--json` for commands that answer at once. */
 export function jsonOption(): Option {
   return new Option('--json', 'the result as JSON on standard output')
 }
 
-/** `--json` of the commands that also show what they do: to a file, or to standard output. */
+/**
+ * Makes `--json` for commands that also print their progress: `--json` writes the JSON to a file or to standard output.
+ */
 export function jsonFileOption(): Option {
   return new Option(
     '--json [file]',
@@ -112,12 +117,12 @@ export function jsonFileOption(): Option {
   ).argParser((value) => value)
 }
 
-/** Where a `jsonFileOption` sends the JSON: `-` is standard output; null: it is not wanted. */
+/** Target of a `jsonFileOption`: a file, `-` for standard output, or null for no JSON. */
 export function jsonTarget(given: string | true | undefined): string | null {
   return given === undefined ? null : given === true ? '-' : given
 }
 
-/** The default secret for signing webhooks: the first of `SAUTIKIT_WEBHOOK_SECRETS`. */
+/** Default secret to sign webhooks: the first secret in `SAUTIKIT_WEBHOOK_SECRETS`. */
 export function firstSecret(env: Readonly<Record<string, string | undefined>>): string | null {
   return env['SAUTIKIT_WEBHOOK_SECRETS']?.split(',')[0]?.trim() ?? null
 }

@@ -8,48 +8,63 @@ import { defineCallOut } from './commands/call-out.js'
 import { defineCalls } from './commands/calls.js'
 import { defineCheck } from './commands/check.js'
 import { defineCompletion } from './commands/completion.js'
+import { defineCost } from './commands/cost.js'
 import type { Define } from './commands/define.js'
 import { defineDemo } from './commands/demo.js'
 import { defineDoctor } from './commands/doctor.js'
 import { defineDouble } from './commands/double.js'
 import { defineErase } from './commands/erase.js'
+import { defineExchange } from './commands/exchange.js'
 import { defineExport } from './commands/export.js'
 import { defineFleet, defineTop } from './commands/fleet.js'
 import { defineHelp } from './commands/help.js'
 import { defineInit } from './commands/init.js'
+import { defineKnowledge } from './commands/knowledge.js'
+import { defineLearn } from './commands/learn.js'
 import { defineCampaign, defineDoNotCall } from './commands/campaign.js'
+import { defineMcp } from './commands/mcp.js'
 import { defineMessages } from './commands/messages.js'
 import { defineNumbers } from './commands/numbers.js'
+import { definePhone } from './commands/phone.js'
 import { defineReplay } from './commands/replay.js'
 import { defineServe } from './commands/serve.js'
 import { defineSimulate } from './commands/simulate.js'
 import { defineSimulator } from './commands/simulator.js'
+import { defineWhy } from './commands/why.js'
+import { defineUpgrade } from './commands/upgrade.js'
 import { UsageError, exitCodeOf } from './exit-codes.js'
 import { filledHelp, helpColumns } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
-/** All commands by the heading under which help shows them. */
+/** All commands, grouped by the heading under which help shows them. */
 const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
   'Start here:': [defineDemo, defineInit, defineCheck, defineServe],
-  'Try an agent:': [defineCall, defineSimulate, defineReplay, defineSimulator, defineDouble],
+  'Try an agent:': [defineCall, definePhone, defineSimulate, defineReplay, defineSimulator, defineDouble],
   'Run it:': [
     defineDoctor,
     defineCalls,
+    defineWhy,
     defineTop,
     defineFleet,
     defineNumbers,
     defineMessages,
+    defineExchange,
     defineCallOut,
     defineCampaign,
     defineDoNotCall,
+    defineCost,
     defineBundle,
     defineExport,
     defineErase,
+    defineLearn,
+    defineMcp,
+    defineKnowledge,
+    defineUpgrade,
   ],
   'About mkondo:': [defineHelp, defineCompletion],
 }
 
-/** The command line of mkondo: every command with its options and help. @param ends  gets the exit code */
+/** Command line of mkondo: every command with its options and help. @param ends  called with the exit code */
 export function programOf(terminal: Terminal, ends: (code: number) => void): Command {
   const columns = helpColumns(terminal)
   const program = new Command('mkondo')
@@ -58,11 +73,12 @@ export function programOf(terminal: Terminal, ends: (code: number) => void): Com
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
     .configureHelp({
-      // The options of the command above, such as those of `calls`; the program's own are in its own help.
+      // A command's help also shows its parent's options, such as the common options of `calls`. The program's own
+      // options are shown only in the program's help.
       showGlobalOptions: true,
       visibleGlobalOptions: ({ parent }) => (parent === null || parent.parent === null ? [] : [...parent.options]),
     })
-    // Errors are printed by `run`, in one line each.
+    // `run` prints the errors, one line for each.
     .configureOutput({
       writeOut: (text) => terminal.out(filledHelp(text, columns)),
       writeErr: () => undefined,
@@ -82,8 +98,8 @@ export function programOf(terminal: Terminal, ends: (code: number) => void): Com
 /**
  * Runs a command line.
  * @param argv  without `mkondo`
- * @param raw  gets what no terminal misunderstands, whatever a command prints
- * @returns the exit code: 0 done, 1 failed, 2 something that was given is wrong
+ * @param raw  receives text; control characters in the output are removed
+ * @returns the exit code: 0 done, 1 failed, 2 wrong input
  */
 export async function run(argv: readonly string[], raw: Terminal): Promise<number> {
   let code = 0
@@ -107,21 +123,21 @@ export async function run(argv: readonly string[], raw: Terminal): Promise<numbe
 
 const ABOUT = ['-h', '--help', '-v', '--version']
 
-/** `serve` is what runs without a command. */
+/** Adds `serve` to a command line without a command. */
 export function withCommand(argv: readonly string[]): readonly string[] {
   const [first] = argv
   if (first === undefined) return ['serve']
   return first.startsWith('-') && !ABOUT.includes(first) ? ['serve', ...argv] : argv
 }
 
-/** The command that these arguments name: `calls list`. */
+/** Command that these arguments name: `calls list`. */
 function commandOf(program: Command, argv: readonly string[]): Command {
   let command = program
   for (const word of withCommand(argv)) command = command.commands.find((one) => one.name() === word) ?? command
   return command
 }
 
-/** One line for what was used wrongly, with where to read on; the error's own lines for everything else. */
+/** Text of an error. A usage error has one line with the help command; any other error has its own lines. */
 function errorText(thrown: unknown, command: Command): string {
   if (!(thrown instanceof CommanderError) && !(thrown instanceof UsageError))
     return messageOf(thrown)
@@ -140,7 +156,7 @@ function usageText({ code, message }: CommanderError, command: Command): string 
   return `${what.replace(/\.$/, '')}${suggestion === undefined ? '' : `; did you mean ${suggestion}?`}`
 }
 
-/** ` calls list`; empty for the program itself. */
+/** Path of a command: ` calls list`; empty for the program itself. */
 function pathOf(command: Command): string {
   return command.parent === null ? '' : `${pathOf(command.parent)} ${command.name()}`
 }

@@ -1,12 +1,12 @@
 import { ownSequence } from '../core/terminal-text.js'
 
 const INTERVAL_MS = 1000
-/** Returns to the beginning of the line and clears it. */
+/** Control sequence that returns to the beginning of the line and clears it. */
 const CLEAR = ownSequence('\r\u001b[K')
 
 /**
- * One line on standard error that says how far a command is and for how long it has run, where that is a terminal.
- * Whatever else is printed has to clear it before: `print`.
+ * Line on standard error that shows a command's progress and run time, if standard error is a terminal. All other
+ * output must go through `print`, which clears the line first.
  */
 export class Progress {
   readonly #err: ((text: string) => unknown) | null
@@ -26,7 +26,7 @@ export class Progress {
     this.#draw()
   }
 
-  /** Prints with the line cleared, and draws it again. */
+  /** Clears the line, prints the text, and draws the line again. */
   print(print: (text: string) => unknown, text: string): void {
     this.#err?.(CLEAR)
     print(text)

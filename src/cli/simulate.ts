@@ -1,3 +1,4 @@
+import { TEXT_MODEL_SETTINGS } from '../vendors/list.js'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -29,6 +30,7 @@ import {
   NO_PAINT,
   ratesText,
   resultText,
+  sarif,
   scenarioReport,
   summaryText,
   TERMINAL_PAINT,
@@ -46,17 +48,23 @@ import { startDemoShop, type DemoShop } from './demo/demo-shop.js'
 import { Progress } from './progress.js'
 import { json, untilSignal, type Terminal } from './terminal.js'
 
-/** Longest wait for the answer of a running gateway. */
+/** Maximum time in ms to wait for a running gateway's answer. */
 const REACH_TIMEOUT_MS = 3000
-/** How long a running gateway may take to know what a call was about, and how often it is asked. */
+/**
+ * ANALYSIS_WAIT_MS: time in ms for a running gateway to analyse a call. ANALYSIS_LOOK_MS: time in ms between two
+ * requests.
+ */
 const ANALYSIS_WAIT_MS = 60_000
 const ANALYSIS_LOOK_MS = 500
 
 const SHIPPED_AGENTS = join(packageRoot(), 'agents')
-/** Whatever the agents name: scenarios run without keys. */
+/** Backend for all agents, so that scenarios run without keys. */
 const BACKEND = 'embedded'
 
-/** Agents of a folder on the embedded backend, the demo's shop behind them, and a gateway once a call is spoken. */
+/**
+ * Environment that this command starts: a folder's agents on the embedded backend, the demo's shop, and a gateway for
+ * spoken calls.
+ */
 class OwnGround implements Ground {
   readonly unavailable = {}
   readonly #parts: GroundParts
@@ -64,7 +72,7 @@ class OwnGround implements Ground {
   readonly #vocabularies = new Map<string, Promise<AgentVocabulary>>()
   #gateway: Promise<Gateway> | null = null
 
-  /** @throws GatewayError AGENT_INVALID and the like for what is wrong with the agents */
+  /** @throws GatewayError AGENT_INVALID and others for faults of the agents */
   static async open(options: SimulateOptions, io: SimulateIo): Promise<OwnGround> {
     const shop = io.env['SHOP_API_URL'] === undefined ? await startDemoShop() : null
     const folder = await mkdtemp(join(tmpdir(), 'mkondo-simulate-'))
@@ -72,9 +80,9 @@ class OwnGround implements Ground {
       const ofFolder = loadConfig({}, null)
       const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
       const config: Config = {
-        // Without keys of this machine, so that what passes here passes anywhere.
+        // Defaults without this machine's settings, so that the result does not depend on the machine.
         ...ofFolder,
-        // Several scenarios have the same caller.
+        // These limits are high, because several scenarios run at once with the same caller number.
         callerCalls: SCENARIO_JOBS_MAX,
         callerCallsPerMinute: 6000,
         host: '127.0.0.1',
@@ -119,7 +127,7 @@ class OwnGround implements Ground {
     return { ...call, record: { ...call.record, analysis: await this.#analysisOf(call.record) } }
   }
 
-  /** As the gateway makes it, by the text model of this machine's settings. */
+  /** Analysis of a call, made like in the gateway, with the text model of this machine's settings. */
   #analysisOf(record: CallRecord): Promise<CallAnalysis | null> {
     if (this.#parts.agents.get(record.agent)?.definition.analysis == null) return Promise.resolve(null)
     const settings = backendSettings(loadConfig(this.#parts.io.env, null))
@@ -164,7 +172,7 @@ class OwnGround implements Ground {
     })
   }
 
-  /** Vocabulary with which a text caller reads an agent's words. */
+  /** Vocabulary of an agent. A caller in text needs it to understand the agent's words. */
   #vocabularyOf(agent: string): Promise<AgentVocabulary> {
     let vocabulary = this.#vocabularies.get(agent)
     if (vocabulary === undefined) {
@@ -176,7 +184,7 @@ class OwnGround implements Ground {
   }
 
   async #placeSpoken(run: ScenarioRun, ask: AskCaller | undefined): Promise<ObservedCall> {
-    // Not on standard output: a report may go there.
+    // Written to standard error, because a report may be written to standard output.
     const log = createLog({
       level: 'error',
       destination: {
@@ -186,12 +194,13 @@ class OwnGround implements Ground {
       },
     })
     const { config, env } = this.#parts
-    // Imported only here: scenarios in text run on any Node, without the native module of the ports.
+    // Imported only here. Scenarios in text run on any Node, without the native module that a gateway's ports need.
     const start = async (settings: Partial<Config> = {}): Promise<Gateway> =>
       (await import('../gateway/gateway.js')).startGateway({
         ...{ config: { ...config, ...settings }, env, log, onlyBackend: BACKEND },
       })
-    // It calls through the carrier of this call alone, and what it keeps of whom it called is no other scenario's.
+    // Each outbound call has its own gateway, because a gateway has one carrier, and scenarios must not share data
+    // about called people.
     const calling: Gateway[] = []
     const startCalling = async (apiUrl: string): Promise<Gateway> => {
       const dataDir = await mkdtemp(join(config.dataDir, 'placed-'))
@@ -222,37 +231,38 @@ class OwnGround implements Ground {
   }
 }
 
-/** The options of `mkondo simulate`, with the gateway that they name. */
+/** The options of `mkondo simulate`, with the gateway that these options name. */
 export interface SimulateOptions {
-  /** The running gateway to test; null starts one. */
+  /** Running gateway to test; null to start a gateway. */
   readonly gateway: { readonly url: string; readonly opsUrl: string; readonly secret: string | null } | null
   readonly agents?: string
   readonly mode?: CallMode
   readonly jobs: number
-  /** Text or `/expression/` in the names of the scenarios; absent: all. */
+  /** Text or `/expression/` that selects scenarios by name; all scenarios if absent. */
   readonly filter?: string
   readonly repeat: number
   readonly seed: number
   readonly junit?: string
-  /** File, or `-` for standard output. */
+  readonly sarif?: string
+  /** File for the JSON, or `-` for standard output. */
   readonly json: string | null
   readonly record?: string
-  /** Folder of one file for each call. */
+  /** Folder with one transcript file per call. */
   readonly transcripts?: string
-  /** The most that callers and judges that are models may cost; absent: their scenarios are skipped. */
+  /** Maximum cost of the models that act as callers and judges; if absent, scenarios with these models are skipped. */
   readonly modelCost?: number
   readonly modelRequests: number
-  /** Says which stages, and ways between them, no call took. */
+  /** Prints the stages that no call used, and the transitions between stages that no call used. */
   readonly cover?: true
   readonly list?: true
 }
 
-/** Aborting the signal ends the calls that run; the results so far are still reported. */
+/** Terminal of the command. If its signal is aborted, the running calls end, and the results so far are reported. */
 type SimulateIo = Terminal & { readonly signal: AbortSignal }
 
 /**
- * `mkondo simulate`. Exit codes: 0 every scenario passed, 1 one failed (or the run was stopped).
- * @throws GatewayError for a scenario or an agent that cannot be used, or no gateway
+ * Runs `mkondo simulate`. Exit code 1: a scenario failed or the run was stopped.
+ * @throws GatewayError without a gateway, or for an unusable scenario or agent
  */
 export async function simulate(
   paths: readonly string[],
@@ -337,6 +347,7 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
     if (options.json === '-') io.out(json(report))
     else if (options.json !== null) await writeFile(options.json, json(report))
     if (options.junit !== undefined) await writeFile(options.junit, junitXml(report))
+    if (options.sarif !== undefined) await writeFile(options.sarif, json(sarif(report)))
     const reached = models?.reached ?? null
     if (reached !== null) io.err(`mkondo simulate: stopped: ${reached}\n`)
     else if (io.signal.aborted) io.err('mkondo simulate: stopped before all scenarios had run\n')
@@ -347,8 +358,8 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
 }
 
 /**
- * The models of this machine's settings, for callers and judges; null where no cost was allowed.
- * @throws GatewayError CONFIG_INVALID for a model whose cost is beyond the bound, or that nothing could bound
+ * Models from this machine's settings for callers and judges; null if no cost was allowed.
+ * @throws GatewayError CONFIG_INVALID for a model whose cost is unknown or above the limit
  */
 function modelsOf(
   { modelCost: costMax, modelRequests: requestsMax }: SimulateOptions,
@@ -369,25 +380,24 @@ function modelsOf(
   return models
 }
 
-/** The reason why a scenario whose caller or judge is a model cannot run; null where it can, and for the others. */
+/**
+ * Reason why a scenario that needs a model as caller or judge cannot run; null if it can run, or does not need a model.
+ */
 function withoutModels({ model, judge }: Scenario, models: BoundedModels | null): string | null {
   const asked = [model, judge].filter((one) => one !== null)
   if (asked.length === 0) return null
-  if (models === null)
-    return 'its caller or its judge is a model, which costs money: --model-cost says how much at most'
-  return asked.some(({ llm }) => models.missing(llm) !== null)
-    ? 'it needs a text model: LLM_URL, ANTHROPIC_API_KEY or GEMINI_API_KEY'
-    : null
+  if (models === null) return 'its caller or its judge is a model, which costs money: set the maximum with --model-cost'
+  return asked.some(({ llm }) => models.missing(llm) !== null) ? `it needs a text model: ${TEXT_MODEL_SETTINGS}` : null
 }
 
-/** Places the call, with the model that is its caller, and asks the one that judges it. */
+/** Places the call, if necessary with a model as the caller. Then gets the verdict of the judge's model. */
 async function placed(run: ScenarioRun, ground: Ground, models: BoundedModels | null): Promise<ObservedCall> {
   const { scenario, seed } = run
   if (models === null || (scenario.model === null && scenario.judge === null)) return ground.place(run)
   const conversation = scenario.model === null ? null : new ModelConversation(scenario.model, models, seed)
   const call = await ground.place(run, conversation?.ask)
   const callerFault = conversation?.fault ?? null
-  // Where nobody called as they should there is nothing to judge.
+  // If the caller's model failed, the judge's model is not used.
   const judged =
     scenario.judge === null || callerFault !== null
       ? { judge: null, judgeFault: null, criteria: [] }
@@ -396,8 +406,8 @@ async function placed(run: ScenarioRun, ground: Ground, models: BoundedModels | 
 }
 
 /**
- * Spoken calls go through a gateway, whose ports need a native module. On a Node that has none, scenarios that need it are
- * skipped, unless spoken calls were asked for.
+ * Reason why spoken calls cannot run. They need a gateway, whose ports need a native module. If this Node lacks the
+ * module, spoken scenarios are skipped. If the command's options request spoken calls, the missing module is an error.
  */
 async function spokenUnavailable(
   { gateway, mode }: SimulateOptions,
@@ -412,22 +422,23 @@ async function spokenUnavailable(
   }
 }
 
-/** Where scenarios run. */
+/** Environment of scenarios: a gateway that this command starts, or a running gateway. */
 interface Ground {
-  /** Why a mode is not available here. */
+  /** Reason why a mode (text or speech) is not available in this environment. */
   readonly unavailable: Parameters<typeof planOf>[1]['unavailable']
-  /** @throws GatewayError AGENT_UNKNOWN for a scenario of an agent that is not there */
+  /** @throws GatewayError AGENT_UNKNOWN for a scenario whose agent does not exist */
   check(scenarios: readonly Scenario[]): void
-  /** Those whose stages are known. */
+  /** Agents whose stages this command can list. */
   readonly agents: readonly AgentDefinition[]
-  /** @param ask  decides what the caller does, in place of the script */
+  /** @param ask decides the caller's moves; if absent, the script decides them */
   place(run: ScenarioRun, ask?: AskCaller): Promise<ObservedCall>
   close(): Promise<void>
 }
 
 /**
- * A gateway that is already running. Its agents are not known here: a call to one that it lacks fails with its answer.
- * @throws GatewayError CONFIG_INVALID when it does not answer
+ * Environment that is a running gateway. This command does not know the gateway's agents, so the gateway may refuse a
+ * call to a missing agent.
+ * @throws GatewayError CONFIG_INVALID if the gateway does not answer
  */
 async function runningGateway(
   gateway: NonNullable<SimulateOptions['gateway']>,
@@ -444,7 +455,7 @@ async function runningGateway(
     agents: [],
     unavailable: {
       text: 'text mode runs without a gateway (leave out --url)',
-      placed: 'a gateway that runs rings through its own carrier (leave out --url)',
+      placed: 'a running gateway rings through its own carrier (leave out --url)',
     },
     check: () => undefined,
     place: async (run, ask) => {
@@ -461,7 +472,7 @@ async function runningGateway(
   }
 }
 
-/** The record, again and again until the gateway knows what the call was about. */
+/** Polls the record until it contains the gateway's analysis of the call. */
 async function analysed(record: CallRecord, { opsUrl, opsToken }: GatewayAddress): Promise<CallRecord> {
   const view = new GatewayView(opsUrl, opsToken)
   for (let waitedMs = 0; waitedMs < ANALYSIS_WAIT_MS; waitedMs += ANALYSIS_LOOK_MS) {
@@ -483,7 +494,7 @@ interface GroundParts {
   readonly businesses: ReadonlyMap<string, Business>
 }
 
-/** @throws GatewayError CONFIG_INVALID naming the option when no gateway answers there */
+/** @throws GatewayError CONFIG_INVALID naming the option, if no gateway answers at the URL */
 async function reachable(option: string, url: string, token: string | null): Promise<void> {
   let status: number
   try {
@@ -517,11 +528,15 @@ function callFile(
   extension: string,
 ): string {
   const name = `${scenario.agent}-${scenario.name}`.replace(/[^A-Za-z0-9._-]+/g, '-')
-  // No name of a scenario has this sign: `x-2` is another one than the second call of `x`.
+  // Scenario names never contain `~`. So the file of the second call of `x` never has the name of another scenario's
+  // file.
   return join(folder, `${name}${repetition > 1 ? `~${repetition}` : ''}.${extension}`)
 }
 
-/** @throws GatewayError SCRIPT_INVALID for two scenarios whose names differ only in signs that no file's name has */
+/**
+ * @throws GatewayError SCRIPT_INVALID for two scenarios whose names differ only in characters that file names cannot
+ * contain
+ */
 function filesOfTheirOwn(scenarios: readonly Scenario[], extension: string): void {
   const kept = new Map<string, string>()
   for (const scenario of scenarios) {
@@ -530,13 +545,13 @@ function filesOfTheirOwn(scenarios: readonly Scenario[], extension: string): voi
     if (earlier !== undefined)
       throw new GatewayError(
         'SCRIPT_INVALID',
-        `${scenario.file} and ${earlier} would keep their calls in one file, ${name}; give one of them another name`,
+        `${scenario.file} and ${earlier} would write their calls to the same file, ${name}; give one of them another name`,
       )
     kept.set(name, scenario.file)
   }
 }
 
-/** The file has what people said: only this user may read it, also where another file was there before. */
+/** Writes a file that contains people's words. Only this user may read the file, even if it replaces another file. */
 async function writePrivate(file: string, text: string): Promise<void> {
   await rm(file, { force: true })
   await writeFile(file, text, { mode: 0o600 })

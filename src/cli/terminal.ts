@@ -3,22 +3,22 @@ import { styleText } from 'node:util'
 import { Help } from 'commander'
 import { ownSequence } from '../core/terminal-text.js'
 
-/** Where a command writes, and what it reads of its process; tests give their own. */
+/** Output and input of a command in its process; tests provide their own. */
 export interface Terminal {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
   readonly env: Readonly<Record<string, string | undefined>>
   /** True if standard output is a terminal that shows colours. */
   readonly colours: boolean
-  /** Width of standard output where it is a terminal, else null. */
+  /** Returns the width of standard output; null if it is not a terminal. */
   readonly columns: () => number | null
   /** True if standard error is a terminal: progress is shown there. */
   readonly showsProgress: boolean
-  /** All of standard input. */
+  /** Reads all of standard input. */
   readonly input: () => Promise<string>
-  /** Asks the person at the terminal; null where standard input is not a terminal. */
+  /** Asks the person at the terminal; null if standard input is not a terminal. */
   readonly ask: ((question: string) => Promise<string>) | null
-  /** Aborting ends the command in order; null: SIGINT and SIGTERM do. */
+  /** Signal that ends the command in an orderly way; null to use SIGINT and SIGTERM. */
   readonly signal: AbortSignal | null
 }
 
@@ -26,7 +26,7 @@ export const PROCESS_TERMINAL: Terminal = {
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),
   env: process.env,
-  // `hasColors` knows NO_COLOR, FORCE_COLOR and TERM; a stream that is no terminal does not have it.
+  // `hasColors` reads NO_COLOR, FORCE_COLOR and TERM. It exists only if standard output is a terminal.
   colours: process.stdout.isTTY && process.stdout.hasColors(),
   columns: () => (process.stdout.isTTY ? process.stdout.columns : null),
   showsProgress: process.stderr.isTTY,
@@ -52,7 +52,7 @@ async function ask(question: string): Promise<string> {
 
 const SPLIT = '|'
 
-/** Styles a text where the terminal shows colours. */
+/** Styles a text if the terminal shows colours. */
 export function painted(
   { colours }: Pick<Terminal, 'colours'>,
   style: Parameters<typeof styleText>[0],
@@ -63,7 +63,10 @@ export function painted(
   return `${ownSequence(begin)}${text}${ownSequence(end)}`
 }
 
-/** Runs a command that the terminal's signal, or else SIGINT and SIGTERM, end in order. */
+/**
+ * Runs a command. The terminal's `signal` ends the command in an orderly way. If `signal` is null, SIGINT and SIGTERM
+ * do this.
+ */
 export async function untilSignal<T>(terminal: Terminal, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
   if (terminal.signal !== null) return run(terminal.signal)
   const stop = new AbortController()
@@ -83,12 +86,15 @@ export async function untilSignal<T>(terminal: Terminal, run: (signal: AbortSign
 const HELP_COLUMNS_DEFAULT = 80
 const HELP_COLUMNS_MAX = 120
 
-/** Width of help: that of the terminal, or else what most have. */
+/** Width of help in columns: the terminal's width, or a default. */
 export function helpColumns({ columns }: Pick<Terminal, 'columns'>): number {
   return Math.min(columns() ?? HELP_COLUMNS_DEFAULT, HELP_COLUMNS_MAX)
 }
 
-/** Help that is no wider than `columns`: paragraphs are filled, and what stands beside a term continues beneath it. */
+/**
+ * Help that is not wider than `columns`. Lines of a paragraph are filled. A term's description continues below its
+ * first line.
+ */
 export function filledHelp(text: string, columns: number): string {
   const help = new Help()
   return text
@@ -96,7 +102,7 @@ export function filledHelp(text: string, columns: number): string {
     .split('\n')
     .map((line) => {
       const [indent] = /^ +\S.*? {2,}(?=\S)|^ {8,}|^(?! )/.exec(line) ?? []
-      // An example is copied as a whole line.
+      // An indented example is not filled, because users copy it as a whole line.
       if (indent === undefined || line.length <= columns) return line
       const wrapped = help.boxWrap(line.slice(indent.length), columns - indent.length)
       return indent + wrapped.replaceAll('\n', `\n${' '.repeat(indent.length)}`)
@@ -104,10 +110,10 @@ export function filledHelp(text: string, columns: number): string {
     .join('\n')
 }
 
-/** Lines in columns that are as wide as their widest word; `none` for an empty list. */
+/** Table whose columns are as wide as their longest cell; `none` for an empty list. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], none: string): string {
   if (rows.length === 0) return `${none}\n`
-  // A line of its own in a cell would look like another row.
+  // A line break in a cell would look like a new row.
   const all = [head, ...rows].map((row) => row.map((word) => word.replace(/[\n\t]/g, ' ')))
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
   return all
@@ -125,7 +131,10 @@ export function json(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`
 }
 
-/** Prints a result: as JSON where `--json` asks for it, else as text. @returns 0 */
+/**
+ * Prints a result: as JSON with `--json`, else as text.
+ * @returns 0
+ */
 export function shown(
   options: { readonly json?: true },
   { out }: Terminal,
@@ -136,14 +145,14 @@ export function shown(
   return 0
 }
 
-/** Minor units as people read them: `KES 3.00`. */
+/** Text of an amount in minor units: `KES 3.00`. */
 export function money(minor: number | null, currency: string | null): string {
   return minor === null ? '-' : `${currency ?? ''} ${(minor / 100).toFixed(2)}`.trim()
 }
 
-/** One thing that a command has looked at. */
+/** One result of a check. */
 export interface Finding {
-  /** Null: should be looked at, but prevents nothing. */
+  /** True if the check passed, false if it failed; null for a warning, which does not fail the check. */
   readonly ok: boolean | null
   readonly what: string
 }
@@ -154,7 +163,7 @@ export const lookAt = (what: string): Finding => ({ ok: null, what })
 
 const MARKS = { good: 'ok     ', bad: 'NOT OK ', unsure: 'LOOK AT' } as const
 
-/** A finding as one line. */
+/** Finding as one line of text. */
 export function findingLine({ ok, what }: Finding, terminal: Pick<Terminal, 'colours'>): string {
   const text = ok === null ? MARKS.unsure : ok ? MARKS.good : MARKS.bad
   return `${painted(terminal, ok === null ? 'yellow' : ok ? 'green' : 'red', text)} ${what}\n`

@@ -10,11 +10,11 @@ import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo top`. */
 export interface TopOptions extends OpsOptions {
-  /** In seconds. */
+  /** Time in s between two redraws. */
   readonly interval: number
 }
 
-/** State of a fleet at one look. */
+/** State of a fleet at one time. */
 export interface Look extends Pick<Awaited<ReturnType<typeof fleetCalls>>, 'live' | 'silent'> {
   readonly fleet: FleetStatus
 }
@@ -24,7 +24,7 @@ const ENTER = ownSequence('\u001b[?1049h\u001b[?25l')
 const LEAVE = ownSequence('\u001b[?25h\u001b[?1049l')
 const ROWS_DEFAULT = 24
 
-/** `mkondo top`: draws until it is stopped where the output is a terminal, and looks once elsewhere. */
+/** Runs `mkondo top`. On a terminal it redraws until it is stopped; on any other output it prints once. */
 export async function top(options: TopOptions, terminal: Terminal): Promise<number> {
   const ops = opsClientOf(options, terminal)
   const first = await look(ops)
@@ -54,7 +54,7 @@ async function nextScreen(ops: OpsClient, terminal: Terminal): Promise<string> {
   try {
     return draw(await look(ops), terminal)
   } catch (thrown) {
-    return `${messageOf(thrown)}\n` // a gateway that is started again answers at one of the next looks
+    return `${messageOf(thrown)}\n` // a gateway that is restarting will answer one of the next requests
   }
 }
 
@@ -62,7 +62,10 @@ function draw(seen: Look, { colours }: Terminal): string {
   return topScreen(seen, { rows: process.stdout.rows ?? ROWS_DEFAULT, colours })
 }
 
-/** Calls `onEnd` at q and Ctrl-C, which a terminal in raw mode sends as a character. @returns what undoes it */
+/**
+ * Calls `onEnd` at q and at Ctrl-C, which a terminal in raw mode sends as a character.
+ * @returns a function that stops reading keys
+ */
 function readKeys(onEnd: () => void): () => void {
   const { stdin } = process
   if (!stdin.isTTY) return () => undefined
@@ -78,7 +81,7 @@ function readKeys(onEnd: () => void): () => void {
   }
 }
 
-/** @throws GatewayError when the node does not answer */
+/** @throws GatewayError if the node does not answer */
 async function look(ops: OpsClient): Promise<Look> {
   const [fleet, { live, silent }] = await Promise.all([
     ops.ask<FleetStatus>('/api/fleet'),
@@ -88,8 +91,8 @@ async function look(ops: OpsClient): Promise<Look> {
 }
 
 /**
- * One look as text: the nodes in a line each, then the live calls, the longest first.
- * @param rows  height of the terminal; calls beyond it are counted. Null: all calls
+ * State as text: one line per node, then the live calls, longest first.
+ * @param rows  height of the terminal; calls that do not fit are only counted. Null shows all
  */
 export function topScreen(
   { fleet, live, silent }: Look,

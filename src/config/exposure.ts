@@ -2,11 +2,11 @@ import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import type { Config } from './settings.js'
 
-/** Exposure of these settings to strangers. */
+/** Result of a check of the settings: the ways in which they expose the gateway to strangers. */
 interface Exposure {
-  /** One line for each exposure: the setting, its value, the allowed values. Secrets are not shown. */
+  /** One line for each exposure, with the setting, its value and the allowed values. Secrets are not shown. */
   readonly open: readonly string[]
-  /** True when the gateway refuses to start: something is exposed, and INSECURE does not allow it. */
+  /** True if the gateway must not start: a port is exposed, and INSECURE does not allow this. */
   readonly refused: boolean
 }
 
@@ -25,19 +25,21 @@ type ExposureSettings = Pick<
 >
 
 /**
- * True if only this machine reaches a port at this address. A name other than localhost counts as reachable by others,
- * because its addresses are not known here. IPv4 addresses written as IPv6 (`::ffff:127.0.0.1`) count as IPv4.
+ * True if a port at this address can be reached only from this machine. The answer is false for every name except
+ * `localhost`, because the name's addresses are unknown. IPv4 addresses written as IPv6 count as IPv4.
  */
 export function isLoopback(host: string): boolean {
   return isIP(host) === 0 ? /^(?:.+\.)?localhost$/i.test(host) : ipaddr.process(host).range() === 'loopback'
 }
 
-/** True if a listener at this address takes connections to any address of the machine. */
+/** True if a listener at this address accepts connections to every address of the machine. */
 export function isWildcard(host: string): boolean {
   return isIP(host) !== 0 && ipaddr.process(host).range() === 'unspecified'
 }
 
-/** Says whether strangers could place calls or use the ops port. For `serve` and `check`. */
+/**
+ * Checks whether strangers could place calls or use the ops port. The commands `serve` and `check` use this function.
+ */
 export function exposureOf(config: ExposureSettings): Exposure {
   const {
     host,

@@ -1,17 +1,18 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
 
-/** Places of `env_start` and `env_end` in /proc/self/stat (proc(5)), behind the name of the program. */
+/** Indices of `env_start` and `env_end` in /proc/self/stat (proc(5)), counted after the program's name. */
 const ENV_START = 47
 const ENV_END = 48
 
 /**
- * Empties `/proc/PID/environ` of this process, so that what it starts finds no secret there; `process.env` stays. The kernel shows
- * the strings of the start there for as long as a process lives, whatever is set or removed later.
- * A second call changes nothing.
- * @returns false where the strings may still be read: without /proc, as on other systems than Linux
+ * Empties `/proc/PID/environ` of this process, so that its child programs cannot read secrets there. `process.env` does
+ * not change. Without this function the kernel would show the original strings for as long as the process runs, even if
+ * `process.env` changes. A second call has no effect.
+ * @returns false if the strings may still be readable: without /proc, or on systems other than Linux
  */
 export function hideEnvironment(): boolean {
-  // Each is copied elsewhere: what libraries read by `getenv` is not in the strings of the start any more.
+  // Each value is set again, which copies it. Libraries that call `getenv` then read the copy and not the emptied
+  // strings.
   for (const [name, value] of Object.entries(process.env)) process.env[name] = value
   try {
     const stat = readFileSync('/proc/self/stat', 'latin1')

@@ -6,29 +6,30 @@ import { SETTINGS } from './settings.js'
 import type { Config } from './settings.js'
 import type { Setting } from '../core/setting.js'
 
-/** Mistakes of the settings that are listed at once. */
+/** Maximum number of reported mistakes in the settings. */
 const SETTINGS_ERRORS_MAX = 100
 
-/** Name of the settings file that is read from the working folder when none is named. */
+/** Name of the settings file in the working folder that is read by default. */
 const CONFIG_FILE = 'mkondo.yaml'
 
 const ALL = Object.entries(SETTINGS) as [string, Setting<unknown>][]
 
-/** A setting of the file: its text and its place. */
+/** A setting in the file: its text and its position. */
 interface FileValue {
-  /** As written: a token of digits keeps its zeros. */
+  /** Text as written: a number keeps its leading zeros. */
   readonly text: string
-  /** As YAML reads it: `0x1F90` is 8080, `True` is true. For settings that do not take the text. */
+  /** Value as YAML reads it: `0x1F90` is 8080, `True` is true. It is used if the setting does not accept the text. */
   readonly value: string
-  /** `mkondo.yaml:3:1` */
+  /** Position, such as `mkondo.yaml:3:1`. */
   readonly at: string
 }
 
 /**
- * Reads the settings of the file and of the environment; the environment wins. Empty variables count as unset.
- * @param file  a settings file that must exist, or null for `mkondo.yaml` in the working folder if it is there
- * @throws GatewayError CONFIG_INVALID with every mistake of both, each a line: the setting, what it held and what is
- *   allowed
+ * Reads the settings of the file and of the environment; the environment has precedence. Empty variables count as
+ * unset.
+ * @param file  settings file that must exist; null for an optional `mkondo.yaml` in the working folder
+ * @throws GatewayError CONFIG_INVALID with a line for every mistake in the file and the environment: the setting, its
+ * value and the allowed values
  */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>, file: string | null): Config {
   const faults: string[] = []
@@ -60,10 +61,10 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>, fi
   return config
 }
 
-/** Settings that need others. */
+/** Returns the faults of settings that require other settings. */
 function faultsTogether({ agentsEdit, agentsDir, agentsWatch, opsToken }: Config): string[] {
   const lacking = [
-    // The folder of the package is overwritten by its next version.
+    // AGENTS_DIR is required, because an update of the package overwrites the folder of the shipped agents.
     ...(agentsDir === null ? ['AGENTS_DIR'] : []),
     ...(agentsWatch ? [] : ['AGENTS_WATCH']),
     ...(opsToken === null ? ['OPS_TOKEN'] : []),
@@ -83,8 +84,8 @@ function shown(setting: Setting<unknown>, raw: string): string {
 }
 
 /**
- * Texts by key; lists are joined with commas, as in the environment.
- * @param faults  gets a line for each mistake, without values: they may be secrets
+ * Returns the texts by key; lists are joined with commas, as in the environment.
+ * @param faults  receives a line for each mistake, without values, which may be secrets
  */
 function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<string, FileValue> {
   const path = file ?? CONFIG_FILE
@@ -107,7 +108,7 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
   }
   const { errors, contents } = parseDocument(source, { lineCounter: lines, prettyErrors: false })
   if (errors.length > 0) {
-    // The parser quotes values, which may be secrets.
+    // The parser's messages are not used, because they quote values, which may be secrets.
     for (const { pos, message } of errors)
       faults.push(`${placeOf(pos[0])}: ${(message.split('\n')[0] ?? 'not YAML').replace(/(["']).*\1/, '…')}`)
     return found
@@ -145,8 +146,8 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
 type Written = Pick<FileValue, 'text' | 'value'>
 
 /**
- * Value of a setting's node; null for none, undefined for one that no setting can have, such as an alias; `cut` where
- * YAML would read a different text than the written one.
+ * Value of a setting's node; null without a value. Undefined for a node that cannot be a setting, such as an alias.
+ * `cut` if YAML reads less than the author wrote.
  */
 function writtenOf(node: unknown, file: string): Written | null | undefined | 'cut' {
   if (node === null) return null
@@ -162,7 +163,7 @@ function writtenOf(node: unknown, file: string): Written | null | undefined | 'c
   if (value === null) return null
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return undefined
   const plain = type === 'PLAIN' && source !== undefined
-  // A comment has a space after its #; a plain text over several lines is folded.
+  // A plain text may be cut in two ways: YAML ends it at a # after a space, and joins its lines.
   if (
     plain &&
     ((typeof comment === 'string' && /^\S/.test(comment)) || file.slice(range?.[0], range?.[1]).includes('\n'))
@@ -171,23 +172,35 @@ function writtenOf(node: unknown, file: string): Written | null | undefined | 'c
   return { text: plain ? source : String(value), value: String(value) }
 }
 
-/** Prefixes that only variables of this gateway have. */
+/** Prefixes that only this gateway's variables have. */
 const OUR_PREFIXES = ['MKONDO_', 'SAUTIKIT_'] as const
-/** Shorter names are too similar to other programs' variables: PORT to PORTS, HOST to HOSTS. */
+/**
+ * Minimum length of a name that is compared. A shorter name is too similar to variables of other programs: PORT and
+ * PORTS, HOST and HOSTS.
+ */
 const SLIP_CHARS_MIN = 7
-/** In a shorter part between underscores one changed letter makes another word: LLM and LM, NODE and CODE. */
+/**
+ * Minimum length of a part between underscores that is compared. In a shorter part, one changed letter makes another
+ * word: LLM and LM, NODE and CODE.
+ */
 const SLIP_PART_CHARS_MIN = 5
-/** Variables that Kubernetes puts into every pod's environment for a service, here one that is called mkondo. */
+/** Matches variables that Kubernetes adds to the environment of every pod for a service with the name mkondo. */
 const SERVICE_VARIABLE =
   /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
 /**
- * Environment variables that are probably mistyped settings, each with the setting that is probably meant. Most of the
- * environment belongs to other programs, so only two kinds count: unknown names with one of our prefixes, and names one
- * typing error away from an unset setting. A typing error is one letter added, missing or changed in a part of five
- * letters or more, two letters swapped, or missing underscores or capitals. When the setting itself is set, a similar
- * name without our prefix belongs to another program.
- * @param known  names of all settings
+ * Returns environment variables that are probably mistyped settings, each with the setting that is probably meant. Most
+ * variables belong to other programs. Therefore only two kinds of names count: unknown names with a prefix of the
+ * gateway, and names that are one typing error away from an unset setting.
+ *
+ * Typing errors are:
+ * - one letter added, missing or changed in a part of five letters or more
+ * - two letters swapped
+ * - missing underscores or capitals
+ *
+ * If a setting is set, a similar name without the gateway's prefix is not reported, because it probably belongs to
+ * another program.
+ * @param known names of all settings
  */
 function mistypedVariables(
   env: Readonly<Record<string, string | undefined>>,
@@ -212,7 +225,7 @@ function mistypedVariables(
     })
 }
 
-/** True if `given` is `known` with one typing error. */
+/** True if `given` differs from `known` by one typing error. */
 function isOneSlip(given: string, known: string): boolean {
   if (given.length < SLIP_CHARS_MIN || known.length < SLIP_CHARS_MIN) return false
   if (bare(given) === bare(known)) return true

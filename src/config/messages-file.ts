@@ -11,10 +11,10 @@ const FILE = {
 }
 
 /**
- * Reads the receivers of MESSAGES_FILE: YAML or JSON.
- * @param env  has the secrets that the file names
- * @param hasNumbers  NUMBERS_FILE is set
- * @throws GatewayError CONFIG_INVALID that names the file, the line and what is allowed there; never a secret
+ * Reads the receivers from MESSAGES_FILE: YAML or JSON.
+ * @param env  environment with the secrets that the file names
+ * @param hasNumbers  true if NUMBERS_FILE is set
+ * @throws GatewayError CONFIG_INVALID with the file, the line and the allowed values, but without secrets
  */
 export function readReceivers(
   path: string,
@@ -26,7 +26,7 @@ export function readReceivers(
     if (receiver.numbers !== undefined && !hasNumbers)
       throw new GatewayError(
         'CONFIG_INVALID',
-        `${path}: the receiver ${receiver.name} has numbers, and NUMBERS_FILE is not set; allowed: numbers that it has`,
+        `${path}: the receiver ${receiver.name} has numbers, but NUMBERS_FILE is not set; allowed: numbers of NUMBERS_FILE`,
       )
     try {
       return receiverOf(receiver, env)

@@ -1,23 +1,23 @@
 /**
- * The first version of each major of Node that distrusts the eight intermediate CA keys which became recoverable on
- * 20 October 2026 (Node's releases of that month).
+ * First safe version of each major version of Node. Safe versions do not trust the eight intermediate CA keys that
+ * became recoverable on 20 October 2026.
  */
 const SAFE_FROM: Readonly<Record<number, readonly [minor: number, patch: number]>> = {
   22: [23, 4],
   24: [22, 1],
   26: [12, 1],
 }
-/** Majors before the newest that Node no longer maintains are those that are not above. */
+/** Newest known major version of Node. An older major version that SAFE_FROM does not list is no longer maintained. */
 const NEWEST = 26
 
-/** Recommended versions of Node. */
+/** Recommended versions of Node, as text. */
 const RECOMMENDED_NODE = Object.entries(SAFE_FROM)
   .map(([major, [minor, patch]]) => `${major}.${minor}.${patch}`)
   .join(', ')
   .replace(/, (?=[^,]*$)/, ' or ')
 
 /**
- * Why this Node is not one to take calls with; null where nothing is known against it.
+ * Returns the reason why this version of Node must not take calls; null without a known reason.
  * @param version  such as `22.23.3`
  */
 export function nodeFault(version: string): string | null {

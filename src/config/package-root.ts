@@ -2,7 +2,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** Folder of this package: the nearest one above the running code whose package.json is named `mkondo`. */
+/**
+ * Returns the folder of this package: the nearest folder above the running code with a package.json for the name
+ * `mkondo`.
+ */
 export function packageRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url))
   for (;;) {

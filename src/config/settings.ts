@@ -3,7 +3,7 @@ import { NODE_NAME, nodeNameOf } from '../fleet/node-name.js'
 import { REDIS_URL_FORM, parseRedisUrl } from '../fleet/store/redis-url.js'
 import { parseNetwork } from '../edge/http/client-address.js'
 import { INTERNAL_PORT_DEFAULT } from '../core/limits.js'
-import { apiKey, define, integer, modelName, named, oneOf, optional, secret, text, url } from '../core/setting.js'
+import { apiKey, define, integer, named, oneOf, optional, secret, text, url } from '../core/setting.js'
 import type { Kind, Setting } from '../core/setting.js'
 import type { SayAction } from '../sautikit/actions.js'
 import { COUNTRY_DEFAULT, isCountry } from '../sautikit/phone.js'
@@ -12,15 +12,18 @@ import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
 import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import type { LogSettings } from '../telemetry/log.js'
-import { VENDOR_SETTINGS } from '../vendors/list.js'
+import { BACKENDS, VENDOR_SETTINGS } from '../vendors/list.js'
 
-/** Networks of trusted proxies. */
+/** Maximum number of networks of trusted proxies. */
 const TRUSTED_PROXIES_MAX = 64
-/** Secrets that may have signed a webhook: a forged signature costs one HMAC over 16 KiB for each. */
+/**
+ * Maximum number of secrets that may sign webhooks. To reject a forged signature, the gateway computes one HMAC over 16
+ * KiB for each secret.
+ */
 const WEBHOOK_SECRETS_MAX = 16
-/** Secrets in TOKEN_SECRET: two while one is replaced by the other. */
+/** Maximum number of secrets in TOKEN_SECRET: two while one replaces the other. */
 const TOKEN_SECRETS_MAX = 2
-/** Master keys in STORAGE_KEYS: two while one is replaced by the other. */
+/** Maximum number of master keys in STORAGE_KEYS: two while one replaces the other. */
 const STORAGE_KEYS_MAX = 2
 
 const logLevels: Kind<LogSettings> = {
@@ -29,7 +32,7 @@ const logLevels: Kind<LogSettings> = {
     try {
       return parseLogSettings(value)
     } catch {
-      return undefined // the caller reports it with the setting's name
+      return undefined // the code that reads the setting reports the fault with the setting's name
     }
   },
 }
@@ -50,8 +53,8 @@ export const PROCESS_PLACE = '{process}'
 export const NODE_PLACE = '{node}'
 
 /**
- * A URL of a node, in which `{process}` is replaced by the number of a process and `{node}` by the node's name.
- * @param shape  of the URL without its protocol
+ * Kind of a node's URL, in which `{process}` is replaced by the process's number and `{node}` by the node's name.
+ * @param shape  form of the URL without its protocol
  */
 const nodeOrigin = (allowed: string, shape: RegExp): Kind<string> => ({
   allowed,
@@ -64,7 +67,7 @@ const nodeOrigin = (allowed: string, shape: RegExp): Kind<string> => ({
   },
 })
 
-/** A NODE_URL or INTERNAL_URL of one node. */
+/** Returns the value of NODE_URL or INTERNAL_URL for one process of a node. */
 export function placed(url: string, node: string, process: number): string {
   return url.replaceAll(NODE_PLACE, node).replaceAll(PROCESS_PLACE, String(process))
 }
@@ -82,7 +85,7 @@ const list = (allowed: string, item: RegExp): Kind<readonly string[]> => ({
   },
 })
 
-/** `base` with at most `most` entries. */
+/** The kind `base`, but with at most `most` entries. */
 const atMost = (most: number, base: Kind<readonly string[]>): Kind<readonly string[]> => ({
   allowed: `${base.allowed}, at most ${most}`,
   parse: (value) => {
@@ -91,11 +94,11 @@ const atMost = (most: number, base: Kind<readonly string[]>): Kind<readonly stri
   },
 })
 
-/** Longest text that the carrier's voice is given in one language. */
+/** Maximum length of a text for the carrier's voice in one language, in characters. */
 const SAY_CHARS_MAX = 500
 const LANGUAGE = /^([a-z]{2,3}-[A-Z]{2}): (.+)$/su
 
-/** Texts, each with its language before it; in a file they may be a list. */
+/** Texts, each with its language before it; in a file the texts may be a list. */
 const sayings: Kind<readonly SayAction[]> = {
   allowed: `texts with their language, such as en-KE: Sorry. sw-KE: Samahani. (at most ${SAY_CHARS_MAX} characters each, without line breaks)`,
   parse: (value) => {
@@ -124,7 +127,7 @@ const NO_AGENT_SAY: readonly SayAction[] = [
 
 const networks: Kind<readonly string[]> = {
   allowed:
-    'addresses and networks such as 10.0.0.0/8, 192.0.2.7, 2001:db8::/32, separated by commas; a network of all addresses (/0) is not allowed',
+    'addresses and networks such as 10.0.0.0/8, 192.0.2.7, 2001:db8::/32, separated by commas; a network of all addresses (/0) is refused',
   parse: (value) => {
     const items = value
       .split(',')
@@ -136,7 +139,7 @@ const networks: Kind<readonly string[]> = {
 
 const UNIT_MS: Readonly<Record<string, number>> = { '': 1000, s: 1000, m: 60_000, h: 3_600_000 }
 
-/** Milliseconds from `900`, `900s`, `15m` or `1h`. */
+/** Duration in milliseconds, written as `900`, `900s`, `15m` or `1h`. */
 const duration = (maxMs: number): Kind<number> => ({
   allowed: `a time such as 900 (seconds), 90s, 15m or 1h, at most ${maxMs / 3_600_000}h`,
   parse: (value) => {
@@ -148,11 +151,11 @@ const duration = (maxMs: number): Kind<number> => ({
   },
 })
 
-/** Stored part of each call for `mkondo replay`. */
+/** Part of each call that is stored for `mkondo replay`. */
 type JournalKind = 'off' | 'decisions' | 'audio'
 
 const journalKind: Kind<JournalKind> = {
-  allowed: 'off, decisions (true is the same) or audio',
+  allowed: 'off, decisions (or true) or audio',
   parse: (value) =>
     (
       ({ off: 'off', false: 'off', decisions: 'decisions', true: 'decisions', audio: 'audio' }) as Record<
@@ -173,21 +176,27 @@ const yesNo: Kind<boolean> = {
     )[value.toLowerCase()],
 }
 
-/** Where the embedded backend and the media engine leave one core to the sockets. */
+/** Default of WORKERS: one less than the number of cores, and at most 8. The remaining core is for the sockets. */
 const defaultWorkers = Math.max(1, Math.min(8, availableParallelism() - 1))
 
+/** Default number of recogniser threads in one of `processes`. */
+export const defaultSpeechWorkers = (processes = 1): number =>
+  Math.max(1, Math.floor(Math.min(4, Math.floor(availableParallelism() / 2)) / processes))
+
 const token = secret(text('at least 16 characters without spaces', /^\S{16,512}$/))
-/** All settings, in the order in which `mkondo help settings` prints them. Names are the contract's. */
+/**
+ * All settings, in the order in which `mkondo help settings` prints them. Their names are part of the public contract.
+ */
 export const SETTINGS = named({
   port: define({
     kind: integer(0, 65535),
     fallback: 8080,
-    help: "The public port, which only the carrier's traffic reaches.",
+    help: "The public port. It is only for the carrier's traffic.",
   }),
   host: define({
     kind: text('a host name or address', /^[\w.:-]{1,255}$/),
     fallback: '127.0.0.1',
-    help: 'The address on which the public port listens. Use 0.0.0.0 where the carrier or a load balancer connects from another machine.',
+    help: 'The address on which the public port listens. Use 0.0.0.0 if the carrier or a load balancer connects from another machine.',
   }),
   opsPort: define({
     kind: integer(0, 65535),
@@ -205,23 +214,23 @@ export const SETTINGS = named({
   }),
   opsReadToken: optional({
     kind: token,
-    help: 'A second bearer token of the ops port, which allows reading metrics and nothing else.',
+    help: 'A second bearer token of the ops port, which only allows reading metrics.',
   }),
   opsListenToken: optional({
     kind: token,
-    help: 'A third bearer token of the ops port, which may hear callers (live calls, recordings, journals), and everything else. Without it nobody may where OPS_TOKEN is set.',
+    help: 'A third bearer token of the ops port. It allows everything that OPS_TOKEN allows, and also access to the voices and words of callers (live calls, recordings, journals). If OPS_TOKEN is set, only this token allows that access.',
   }),
   insecure: define({
     kind: yesNo,
     fallback: false,
-    help: 'Lets the gateway start even if strangers could place calls or use the ops port.',
+    help: 'Lets the gateway start even if its settings let strangers place calls or use the ops port.',
   }),
   publicUrl: optional({
     kind: origin('https:', 'http:'),
     help: 'The origin at which the carrier reaches the public port.',
   }),
   nodeUrl: optional({
-    help: 'With REDIS_URL or --processes: the URL at which the carrier reaches each single node, for its audio. When unset, --processes alone uses PORT + 1 + the number of the process.',
+    help: 'With REDIS_URL or --processes: the URL at which the carrier reaches this node for the audio of its calls. Without NODE_URL and REDIS_URL, process i of --processes uses port PORT + 1 + i.',
     kind: nodeOrigin(
       'an http:// or https:// URL, with {node} for the name of the node or {process} for the number of the process, such as https://voice.example.com/n/{node}',
       new RegExp(`^${HOST_AND_PORT}(?:/[\\w./-]*)?$`),
@@ -229,7 +238,7 @@ export const SETTINGS = named({
   }),
   tlsCert: optional({
     kind: text('a file'),
-    help: 'The file with the certificate of the public port and its chain, as PEM. With TLS_KEY the gateway speaks TLS there itself, and takes up a changed file within 10 s; without them a load balancer ends TLS.',
+    help: 'The PEM file with the certificate of the public port and its chain. With TLS_CERT and TLS_KEY the public port uses TLS, and reads a changed file within 10 s. Without TLS_CERT and TLS_KEY a load balancer must terminate TLS.',
   }),
   tlsKey: optional({
     kind: text('a file'),
@@ -240,39 +249,39 @@ export const SETTINGS = named({
       allowed: REDIS_URL_FORM,
       parse: (value) => (parseRedisUrl(value) === undefined ? undefined : value),
     }),
-    help: 'The Redis (6.2 or later) that the nodes of a fleet share. A single node, or the processes of --processes, need none.',
+    help: 'The Redis (6.2 or later) that the nodes of a fleet share. A single node, or the processes of --processes, do not need it.',
   }),
   redisPrefix: define({
-    kind: text('1 to 64 of A-Z a-z 0-9 . _ : -', /^[\w.:-]{1,64}$/),
+    kind: text('1 to 64 characters of A-Z a-z 0-9 . _ : -', /^[\w.:-]{1,64}$/),
     fallback: 'mkondo:',
-    help: 'The beginning of every key in Redis. It is the same on all nodes of a fleet, and differs between fleets that share a Redis.',
+    help: 'The beginning of every key in Redis. It must be equal on all nodes of a fleet, and must differ between fleets that share a Redis.',
   }),
   nodeName: define({
-    kind: text('1 to 63 of A-Z a-z 0-9 . _ -', NODE_NAME),
+    kind: text('1 to 63 characters of A-Z a-z 0-9 . _ -', NODE_NAME),
     fallback: nodeNameOf(hostname()),
     defaultText: "the machine's host name",
-    help: 'The name of this node, which is unique in its fleet and stays the same after a restart. With --processes, -0, -1, … follow it.',
+    help: 'The name of this node. It must be unique in its fleet, and must not change at a restart. With --processes the gateway adds -0, -1 and so on.',
   }),
   internalHost: define({
     kind: text('a host name or address', /^[\w.:-]{1,255}$/),
     fallback: '127.0.0.1',
-    help: 'The address on which the internal port listens. The nodes of a fleet and the processes of --processes talk to each other over it.',
+    help: 'The address on which the internal port listens. The nodes of a fleet, and the processes of --processes, use this port for their requests to each other.',
   }),
   internalPort: optional({
     kind: integer(0, 65535),
     defaultText: `${INTERNAL_PORT_DEFAULT}; with --processes any free port`,
-    help: 'The internal port. Process i of --processes uses this port + i; 0 is any free port.',
+    help: 'The internal port. Process i of --processes uses this port + i. 0 means any free port.',
   }),
   internalUrl: optional({
     kind: nodeOrigin(
       'an http:// or https:// URL without a path, with {node} or {process} as in NODE_URL; without a port it gets the internal port',
       new RegExp(`^${HOST_AND_PORT}$`),
     ),
-    help: 'The origin at which other nodes reach the internal port. When unset, it is INTERNAL_HOST with the internal port.',
+    help: 'The origin at which other nodes reach the internal port. Default: INTERNAL_HOST with the internal port.',
   }),
   internalTlsCert: optional({
     kind: text('a file'),
-    help: "The file with this node's certificate for TLS on the internal port, which it uses for its listener and for its requests to other nodes.",
+    help: "The file with this node's certificate for TLS on the internal port. The node uses it for its listener and for its requests to other nodes.",
   }),
   internalTlsKey: optional({
     kind: text('a file'),
@@ -280,11 +289,11 @@ export const SETTINGS = named({
   }),
   internalTlsCa: optional({
     kind: text('a file'),
-    help: "The file with the authorities that sign the nodes' certificates, which both sides of a connection check.",
+    help: "The file with the certificate authorities that sign the nodes' certificates. Both nodes of a connection check each other's certificate.",
   }),
   agentsDir: optional({
     kind: text('a folder'),
-    help: 'The folder of agent definitions. When unset, the gateway runs the shipped agents.',
+    help: 'The folder of agent files. If it is unset, the gateway runs the shipped agents.',
   }),
   agentsWatch: define({
     kind: yesNo,
@@ -294,11 +303,11 @@ export const SETTINGS = named({
   agentsEdit: define({
     kind: yesNo,
     fallback: false,
-    help: 'Lets an operator who may act edit the files of the agents folder in the console, try a draft and publish it (docs/CONSOLE.md). It needs AGENTS_DIR, AGENTS_WATCH and OPS_TOKEN.',
+    help: 'Lets operators with write access edit files of the agents folder in the console, test a draft and publish it (docs/CONSOLE.md). This setting needs AGENTS_DIR, AGENTS_WATCH and OPS_TOKEN.',
   }),
   numbersFile: optional({
     kind: text('a file or a folder'),
-    help: 'The file, or the folder of .yaml files, that says which agent answers each number and with the facts of which business (docs/NUMBERS.md). AGENTS_WATCH follows its edits too. When unset, the URL alone names the agent.',
+    help: 'The file, or the folder of .yaml files, with the agent and the business facts of each number (docs/NUMBERS.md). With AGENTS_WATCH, edits of this file apply to new calls too. Without NUMBERS_FILE, only the URL of a webhook selects the agent.',
   }),
   defaultAgent: optional({
     kind: text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/),
@@ -308,7 +317,7 @@ export const SETTINGS = named({
     kind: sayings,
     fallback: NO_AGENT_SAY,
     defaultText: NO_AGENT_SAY.map(({ language, text: words }) => `${language}: ${words}`).join(' '),
-    help: 'Words of the carrier to a caller whose number leads to no agent of this gateway, in each language in turn. Then the call ends.',
+    help: "Texts that the carrier's voice speaks if the called number has no agent at this gateway, one language after the other. Then the call ends.",
   }),
   dataDir: define({
     kind: text('a folder'),
@@ -318,22 +327,22 @@ export const SETTINGS = named({
   keepCalls: define({
     kind: yesNo,
     fallback: true,
-    help: 'Keeps records, handoffs and recordings of calls under DATA_DIR, and the encrypted states of live calls, with which a gateway without other nodes goes on after it has died.',
+    help: 'Stores records, handoff packets and recordings of calls under DATA_DIR, and the encrypted states of live calls. If a gateway without other nodes dies and starts again, it continues its calls from these states.',
   }),
   recordsFsync: define<FsyncPolicy>({
     kind: oneOf('each', 'second', 'never'),
     fallback: 'second',
-    help: 'When records are synced to disk: after each record, once a second, or never.',
+    help: 'Time at which records are synced to disk: after each record, once a second, or never.',
   }),
   recordsTranscript: define<TranscriptPolicy>({
     kind: oneOf('full', 'masked', 'none'),
     fallback: 'full',
-    help: 'Which words of a call its record has: all words, all words with numbers masked, or none.',
+    help: 'Transcript in the record of a call. full: all words. masked: all words, with numbers masked. none: no words.',
   }),
   recordsNumbers: define<'masked' | 'full'>({
     kind: oneOf('masked', 'full'),
     fallback: 'masked',
-    help: 'Masks phone numbers in records, or writes them in full.',
+    help: 'Phone numbers in records: masked, or in full.',
   }),
   recordsFileMb: define({
     kind: integer(1, 4096),
@@ -343,45 +352,48 @@ export const SETTINGS = named({
   recordsKeepDays: define({
     kind: integer(1, 36_500),
     fallback: 90,
-    help: 'How many days records, handoff packets and records of calls whose process died are kept. Records of one day are deleted together.',
+    help: 'Number of days for which records and handoff packets are stored, including records of calls whose process died. Records of one day are deleted together.',
   }),
   recordsKeepMb: define({
     kind: integer(1, 100_000_000),
     fallback: 4096,
-    help: 'The maximum size of all that RECORDS_KEEP_DAYS applies to, in MB. The oldest files are deleted first.',
+    help: 'The maximum size, in MB, of the data to which RECORDS_KEEP_DAYS applies. The oldest files are deleted first.',
   }),
   recordingsKeepDays: define({
     kind: integer(1, 36_500),
     fallback: 30,
-    help: "How many days recordings, the carrier's recordings and journals are kept.",
+    help: "Number of days for which recordings, the carrier's recordings and journals are stored.",
   }),
   recordingsKeepMb: define({
     kind: integer(1, 100_000_000),
     fallback: 20_480,
-    help: 'The maximum size of all that RECORDINGS_KEEP_DAYS applies to, in MB. The oldest files are deleted first.',
+    help: 'The maximum size, in MB, of the data to which RECORDINGS_KEEP_DAYS applies. The oldest files are deleted first.',
   }),
   storageBucket: optional({
     kind: text('the name of a bucket', /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/),
-    help: 'The S3-compatible bucket to which recordings, records and handoff packets are uploaded, encrypted (docs/STORAGE.md). It needs STORAGE_KEYS. Unset: they stay under DATA_DIR.',
+    help: 'The S3-compatible bucket to which recordings, records and handoff packets are uploaded, encrypted (docs/STORAGE.md). It needs STORAGE_KEYS. If STORAGE_BUCKET is unset, the files stay under DATA_DIR.',
   }),
   storageUrl: optional({
     kind: url('https:', 'http:'),
-    defaultText: 'that of AWS in STORAGE_REGION',
+    defaultText: 'the address of AWS in STORAGE_REGION',
     help: "The address of the object storage, without the bucket's name.",
   }),
   storageRegion: define({
     kind: text('the name of a region', /^[a-z0-9-]{1,40}$/),
     fallback: 'us-east-1',
-    help: 'The region of the bucket. Servers that have none take any.',
+    help: 'The region of the bucket. A server without regions accepts any name.',
   }),
   storagePrefix: define({
-    kind: text('1 to 200 of A-Z a-z 0-9 . _ - /, with a / at the end', /^[A-Za-z0-9._-][A-Za-z0-9._/-]{0,198}\/$/),
+    kind: text(
+      '1 to 200 characters of A-Z a-z 0-9 . _ - /, with a / at the end',
+      /^[A-Za-z0-9._-][A-Za-z0-9._/-]{0,198}\/$/,
+    ),
     fallback: 'mkondo/',
-    help: 'Beginning of the names of objects.',
+    help: 'The beginning of the names of objects.',
   }),
   storageAccessKeyId: optional({
     kind: secret(text('an access key ID without spaces', /^\S{3,128}$/)),
-    help: "The access key ID for the bucket. Unset: what AWS's own SDK finds, such as AWS_ACCESS_KEY_ID or the role of the machine.",
+    help: 'The access key ID for the bucket. If it is unset, the AWS SDK finds the credentials, for example in AWS_ACCESS_KEY_ID or the role of the machine.',
   }),
   storageSecretAccessKey: optional({
     kind: secret(text('a secret access key without spaces', /^\S{3,256}$/)),
@@ -398,12 +410,12 @@ export const SETTINGS = named({
       ),
     ),
     fallback: [],
-    help: "The master key that encrypts the keys of calls' objects. To replace it, set `new,old` and restart: the first encrypts, and the keys below DATA_DIR are encrypted anew; then `new`. Whoever loses it loses what is in the bucket.",
+    help: "The master key that encrypts the keys of calls' objects. To replace the master key, set `new,old` and restart: the gateway encrypts with the new key, and encrypts the stored keys below DATA_DIR again. Then set `new`. Without the master key the content of the bucket is lost.",
   }),
   analysesPerHour: define({
     kind: integer(0, 100_000),
     fallback: 600,
-    help: "How many ended calls the text model may be asked about in an hour, where the agent's file has `analysis` (docs/ANALYSIS.md). Beyond, and with 0, only what the gateway knows is filled in.",
+    help: "The maximum number of ended calls that a text model analyses in an hour, if the agent's file has `analysis` (docs/ANALYSIS.md). Further calls get an analysis with only the facts that the gateway knows. With 0 this applies to all calls.",
   }),
   handoffUrl: optional({
     kind: url('https:', 'http:'),
@@ -415,17 +427,17 @@ export const SETTINGS = named({
   }),
   messagesFile: optional({
     kind: text('the path of a file'),
-    help: 'The file with the receivers of messages: who gets one when a call has ended, a human is wanted, or a call back is promised (docs/MESSAGES.md).',
+    help: 'The file with the receivers of messages about ended calls, requests for a human, and promised call backs (docs/MESSAGES.md).',
   }),
   journalCalls: define({
     kind: journalKind,
     fallback: 'off',
-    help: "Keeps a journal of each call under DATA_DIR for `mkondo replay`; `audio` also keeps the caller's audio. RECORDS_TRANSCRIPT `none` keeps no journal.",
+    help: "Stores a journal of each call under DATA_DIR for `mkondo replay`. With `audio` the journal also has the caller's audio. If RECORDS_TRANSCRIPT is `none`, journals are not stored.",
   }),
   apiKey: optional({
     env: 'SAUTIKIT_API_KEY',
     kind: apiKey,
-    help: "The key for the carrier's REST API. Without it the gateway cannot hang up, place calls or add a human through that API.",
+    help: "The key for the carrier's REST API. Without this key the gateway cannot hang up, place calls or add a human through the API.",
   }),
   apiUrl: define({
     env: 'SAUTIKIT_API_URL',
@@ -446,22 +458,22 @@ export const SETTINGS = named({
         return names.every(isApiPath) ? names : undefined
       },
     },
-    help: "Which form of each request to the carrier's REST API is tried first. The other forms follow.",
+    help: "The forms of requests to the carrier's REST API that the gateway tries first. If the carrier does not know a form, the gateway tries the other forms.",
   }),
   carrierRecordings: define({
     kind: yesNo,
     fallback: true,
-    help: "Keeps the carrier's own recording of a call, if there is one, under DATA_DIR.",
+    help: "Stores the carrier's own recording of a call, if there is one, under DATA_DIR.",
   }),
   outboundPerMinute: define({
     kind: integer(1, 6000),
     fallback: 30,
-    help: 'How many calls may be placed in a minute, by all processes of one machine together; other machines of a fleet count for themselves.',
+    help: 'The maximum number of calls that all processes of one machine together place in a minute. Each machine of a fleet has its own limit.',
   }),
   recoveryPerMinute: define({
     kind: integer(0, 600),
     fallback: 30,
-    help: 'How many callers whose calls were lost may be called back in a minute, by all processes of one machine together; other machines of a fleet count for themselves. With 0 no caller is called back.',
+    help: 'The maximum number of callers with a lost call that all processes of one machine together call back in a minute. Each machine of a fleet has its own limit. With 0 no caller is called back.',
   }),
   country: define({
     kind: {
@@ -474,12 +486,12 @@ export const SETTINGS = named({
   callerCalls: define({
     kind: integer(1, 20_000),
     fallback: 3,
-    help: 'How many live calls one phone number may have, at all nodes together. Further calls of it hear `say.busy` of the agent.',
+    help: 'The maximum number of live calls of one phone number, at all nodes together. Further callers with this number hear `say.busy` of the agent.',
   }),
   callerCallsPerMinute: define({
     kind: integer(1, 6000),
     fallback: 10,
-    help: 'How many new calls of one phone number each process takes in a minute. Further calls of it hear `say.busy` of the agent.',
+    help: 'The maximum number of new calls of one phone number that each process accepts in a minute. Further callers with this number hear `say.busy` of the agent.',
   }),
   callerLimitsExempt: define<readonly string[]>({
     kind: list('phone numbers such as +254700000001, separated by commas', /^\+?\d{2,15}$/),
@@ -489,43 +501,43 @@ export const SETTINGS = named({
   withheldCallsPercent: define({
     kind: integer(1, 100),
     fallback: 50,
-    help: 'The share of the slots, in percent, that all callers with a withheld number may have together. Use 100 where the carrier names no callers.',
+    help: 'The maximum share of the call slots, in percent, for all callers with a withheld number together. Use 100 if the carrier never sends the number of a caller.',
   }),
   humanCallsPerMinute: define({
     kind: integer(1, 6000),
     fallback: 20,
-    help: 'How often one number of a human may be rung in a minute, by all processes of one machine together; other machines of a fleet count for themselves. Beyond that an escalation goes on with the next number or the offer of a call back.',
+    help: 'The maximum number of calls to one number of a human in a minute, by all processes of one machine together. Each machine of a fleet has its own limit. At the limit an escalation tries the next number, or offers a call back.',
   }),
   fallbackDialsPerMinute: define({
     kind: integer(0, 6000),
     fallback: 30,
-    help: 'How many callers who get no agent may be sent to a human in a minute, by all processes of one machine together; other machines of a fleet count for themselves. Further ones hear `say.busy` of the agent. With 0 none are.',
+    help: 'The maximum number of callers without an agent that all processes of one machine together send to a human in a minute. Each machine of a fleet has its own limit. Further callers hear `say.busy` of the agent. With 0 no caller is sent to a human.',
   }),
   outboundPrefixes: define<readonly string[]>({
-    kind: list('beginnings of phone numbers such as +254, separated by commas', /^\+\d{1,14}$/),
+    kind: list('prefixes of phone numbers such as +254, separated by commas', /^\+\d{1,14}$/),
     fallback: [],
-    help: 'The beginnings of the phone numbers that may be called. When unset, numbers in the country of the number that calls may be. Premium, shared-cost, personal and satellite numbers are called only where one of them is the beginning of their range, such as +254900, or the whole number (docs/CAMPAIGNS.md).',
+    help: 'The prefixes of the phone numbers that the gateway may call. If the setting is unset, the gateway may call numbers in the country of the calling number. Premium, shared-cost, personal and satellite numbers are called only if their range, such as +254900, or the whole number is listed (docs/CAMPAIGNS.md).',
   }),
   callBacksPerNumberDay: define({
     kind: integer(0, 100),
     fallback: 2,
-    help: 'How many call backs to one number may be promised in 24 hours, by all nodes together. With 0 none are.',
+    help: 'The maximum number of call backs to one number that all nodes together promise in 24 hours. With 0 no call back is promised.',
   }),
   callBacksPerNumberWeek: define({
     kind: integer(0, 100),
     fallback: 4,
-    help: 'How many call backs to one number may be promised in seven days, by all nodes together. With 0 none are.',
+    help: 'The maximum number of call backs to one number that all nodes together promise in seven days. With 0 no call back is promised.',
   }),
   callBacksPerCallerDay: define({
     kind: integer(0, 100),
     fallback: 3,
-    help: 'How many call backs one caller may be promised in 24 hours, to whichever numbers, by all nodes together. With 0 none are.',
+    help: 'The maximum number of call backs, to any numbers, that all nodes together promise to one caller in 24 hours. With 0 no call back is promised.',
   }),
   afterStream: define<'learn' | 'continues' | 'holds'>({
     env: 'SAUTIKIT_AFTER_STREAM',
     kind: oneOf('learn', 'continues', 'holds'),
     fallback: 'learn',
-    help: 'After-stream behaviour of the carrier, when the stream of a call closes: it continues the call, or holds it in silence. With `learn` the gateway finds out from the calls. It decides whether a stream is closed on purpose, as for an escalation; a carrier that asks how a call continues is always answered.',
+    help: 'After-stream behaviour of the carrier when the stream of a call closes. `continues`: the carrier continues the call. `holds`: the carrier holds the caller in silence. `learn`: the gateway learns the behaviour from its calls. The gateway itself closes a stream, as for an escalation, only if the carrier continues the call. If the carrier requests the next step of a call, the gateway always answers.',
   }),
   webhookSecrets: define<readonly string[]>({
     env: 'SAUTIKIT_WEBHOOK_SECRETS',
@@ -538,19 +550,19 @@ export const SETTINGS = named({
   trustedProxies: define<readonly string[]>({
     kind: atMost(TRUSTED_PROXIES_MAX, networks),
     fallback: [],
-    help: "The proxies whose X-Forwarded-For header gives a client's address. When unset, no proxy is trusted.",
+    help: "The proxies whose X-Forwarded-For header gives a client's address. If unset, no proxy is trusted.",
   }),
   bareSignatures: define({
     env: 'SAUTIKIT_BARE_SIGNATURES',
     kind: yesNo,
     fallback: false,
-    help: 'Accepts signatures without a timestamp (bare hex) too. Such a webhook can be replayed at any time.',
+    help: 'Also accepts signatures without a timestamp (bare hex). A webhook with such a signature can be replayed at any time.',
   }),
   tokenOnly: define<'learn' | 'refuse' | 'accept'>({
     env: 'SAUTIKIT_TOKEN_ONLY',
     kind: oneOf('learn', 'refuse', 'accept'),
     fallback: 'learn',
-    help: 'Accepts, with SAUTIKIT_WEBHOOK_SECRETS, a post to /after-stream, /stream-status or /human for the token in its URL alone, without a valid signature. With `learn` it does, on each route, until the first post with a valid signature has come there. A post that says that a call is over always needs one.',
+    help: 'Treatment of posts to /after-stream, /stream-status and /human that have a valid token in the URL but no valid signature, if SAUTIKIT_WEBHOOK_SECRETS is set. `accept`: they are accepted. `refuse`: they are refused. `learn`: a route accepts them until its first post with a valid signature. A post that reports the end of a call always needs a valid signature.',
   }),
   continueSecrets: define<readonly string[]>({
     kind: secret(
@@ -563,7 +575,7 @@ export const SETTINGS = named({
       ),
     ),
     fallback: [],
-    help: 'The secrets with which the APIs of tools that wait sign what they post to a continuation URL (docs/WAITING.md). When unset, the token in that URL is enough.',
+    help: 'The secrets with which the APIs of waiting tools sign their posts to a continuation URL (docs/WAITING.md). If it is unset, the token in the URL is enough.',
   }),
   tokenSecrets: define<readonly string[]>({
     env: 'TOKEN_SECRET',
@@ -575,63 +587,38 @@ export const SETTINGS = named({
     ),
     fallback: [],
     defaultText: 'random at each start',
-    help: "The secret that protects the tokens in the gateway's URLs, the requests between nodes, and the states of live calls in Redis or on the disk. A fleet requires it, and all its nodes have the same one. A gateway without other nodes goes on with its calls after it has died only if it is set. To replace it, set two, separated by a comma: the first one signs, both are accepted.",
+    help: "The secret that protects the tokens in the gateway's URLs, the requests between nodes, and the states of live calls in Redis or on the disk. All nodes of a fleet must have the same secret. A gateway without other nodes needs a secret to continue its calls after it has died. To replace the secret, set two secrets, separated by a comma: the gateway signs with the first, and accepts both.",
   }),
   autoBackend: optional({
-    kind: oneOf('openai', 'openai-live', 'gemini', 'azure-voice-live', 'self-hosted', 'cascade', 'embedded'),
-    help: 'The backend that an agent with `backend: auto` uses. When unset, it is the first of openai, gemini and embedded that is configured. If it fails, embedded takes over for agents with an `offline:` block.',
+    kind: {
+      ...oneOf(...BACKENDS),
+      allowedInDocuments: 'a realtime service of docs/VENDORS.md, cascade or embedded',
+    },
+    help: 'The backend of agents with `backend: auto`. Default: the first configured realtime service that `auto` may select (docs/VENDORS.md), else embedded. If the backend fails, embedded takes over for agents with an `offline:` block.',
   }),
   ...VENDOR_SETTINGS,
-  realtimeUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of a realtime server that speaks OpenAI's protocol, which the backend self-hosted needs.",
-  }),
-  realtimeApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for the server at REALTIME_URL, if it requires one.',
-  }),
-  realtimeModel: define({
-    kind: modelName,
-    fallback: 'default',
-    help: 'The model or pipeline of the server at REALTIME_URL.',
-  }),
-  realtimeDialect: define<'ga' | 'beta'>({
-    kind: oneOf('ga', 'beta'),
-    fallback: 'ga',
-    help: "The form of the protocol that the server at REALTIME_URL speaks: OpenAI's current one (`ga`), or the flat session of its beta.",
-  }),
-  realtimeTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({
-    kind: oneOf('server_vad', 'semantic_vad', 'gateway'),
-    fallback: 'server_vad',
-    help: "Who decides that the caller has finished speaking on the backend self-hosted, unless the agent says so: one of the server's two detectors, or the gateway.",
-  }),
-  realtimeRateHz: define<'16000' | '24000'>({
-    kind: oneOf('16000', '24000'),
-    fallback: '24000',
-    help: 'The sample rate, in Hz, of the audio to and from the server at REALTIME_URL.',
-  }),
   pricesFile: optional({
     kind: text('the path of a file'),
-    help: "The file with your prices of models, which take precedence over the vendors' public prices, the carrier's rates and exchange rates (docs/COST.md).",
+    help: "The file with your prices of models, the carrier's rates and exchange rates (docs/COST.md). Your prices take precedence over the vendors' public prices.",
   }),
   currency: define({
     kind: text('three letters, such as KES', /^[A-Z]{3}$/),
     fallback: 'USD',
-    help: "The currency of a call's whole cost. Amounts in another one are converted by the exchange rates of PRICES_FILE, and are unknown without (docs/COST.md).",
+    help: "The currency of a call's whole cost. Amounts in another currency are converted with the exchange rates of PRICES_FILE. If there is no rate for a currency, the amount is unknown (docs/COST.md).",
   }),
   backendMessageMs: optional({
     kind: integer(20, 100),
-    help: "How much of the caller's audio, in ms, one message to a realtime model holds. When unset, it is 60, and 20 while a model that detects the end of speech itself may be waiting for it.",
+    help: "The length of the caller's audio, in ms, in one message to a realtime model. Default: 60; but 20 while a model that detects turns itself may be waiting for the end of speech.",
   }),
   backendStreamSilence: define({
     kind: yesNo,
     fallback: false,
-    help: 'Sends the silence between turns also to a model that detects the end of speech itself (docs/BACKENDS.md, "Silence between turns").',
+    help: 'Also sends the silence between turns to a model that detects turns itself (docs/BACKENDS.md, "Silence between turns").',
   }),
   backendReconnectsPerSecond: define({
     kind: integer(1, 1000),
     fallback: 25,
-    help: 'How many calls whose sessions broke each process connects to one backend again in a second. The others wait for their turn, 10 s at most.',
+    help: 'The maximum number of calls with a broken session that each process reconnects to one backend in a second. Further calls wait, for at most 10 s.',
   }),
   mediaWorkers: define({
     kind: integer(1, 64),
@@ -641,17 +628,16 @@ export const SETTINGS = named({
   }),
   workerMemoryMb: optional({
     kind: integer(64, 16_384),
-    help: 'The memory of one media worker in MB. The limit applies to its heap, and again to its buffers. When unset, it is 256 and 1 for each call.',
+    help: 'The maximum heap size of one media worker, in MB. Its buffers have the same limit, in addition. Default: 256, plus 1 for each call.',
   }),
-  speechWorkers: define({
+  speechWorkers: optional({
     kind: integer(1, 4),
-    fallback: 1,
-    help: 'The number of threads for the embedded recogniser and voice.',
+    help: 'The number of threads for the embedded recogniser in each process. The embedded voice has one more thread. Default: half the number of processors, divided by the number of processes, from 1 to 4.',
   }),
   speechDecoders: define({
     kind: integer(1, 16),
     fallback: 4,
-    help: 'How many callers the embedded recogniser hears at once, for each speech worker. Each needs 28 MB.',
+    help: 'The maximum number of callers whose speech each thread of the embedded recogniser decodes at once. Each decoder needs 28 MB.',
   }),
   maxCalls: define({
     kind: integer(1, 20_000),
@@ -661,14 +647,14 @@ export const SETTINGS = named({
   maxCallSeries: define({
     kind: integer(0, 20_000),
     fallback: 2000,
-    help: 'How many live calls /metrics/calls shows.',
+    help: 'The maximum number of live calls on the page /metrics/calls.',
   }),
   drainTimeoutMs: define({
     env: 'DRAIN_TIMEOUT',
     kind: duration(24 * 3_600_000),
     fallback: 900_000,
     defaultText: '15m',
-    help: 'How long the gateway lets calls finish after SIGTERM. Then another node or process continues them; without one they hear a goodbye.',
+    help: 'The maximum time for live calls to finish after SIGTERM. After this time another node or process continues the calls. If there is no other node or process, the callers hear a goodbye.',
   }),
   shopApiUrl: optional({
     kind: url('https:', 'http:'),
@@ -677,17 +663,17 @@ export const SETTINGS = named({
   otlpEndpoint: optional({
     env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
     kind: url('https:', 'http:'),
-    help: 'The OTLP/HTTP collector that receives each ended call as spans.',
+    help: 'The URL of the OTLP/HTTP collector that receives the spans of each ended call.',
   }),
   logLevel: define<LogSettings>({
     kind: logLevels,
     fallback: { level: 'info', components: {} },
     defaultText: 'info',
-    help: 'The lowest level that is logged, for all components and for single ones, as in info,edge=debug.',
+    help: 'The lowest log level that is written, for all components. Single components can have another level, as in info,edge=debug.',
   }),
 })
 
 type Value<S> = S extends Setting<infer T> ? T : never
 
-/** Every setting's value. */
+/** Values of all settings. */
 export type Config = { readonly [K in keyof typeof SETTINGS]: Value<(typeof SETTINGS)[K]> }

@@ -3,7 +3,9 @@ import { SETTINGS } from './settings.js'
 import type { Config } from './settings.js'
 import type { Setting } from '../core/setting.js'
 
-/** Settings by their variables, as an operator may see them: of a secret only whether it is set. */
+/**
+ * Returns the settings by variable, as an operator may see them. Of a secret only the words "set" or "unset" are shown.
+ */
 export function shownSettings(config: Config): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
     Object.entries(SETTINGS).map(([name, setting]: [string, Setting<unknown>]) => {
@@ -15,7 +17,7 @@ export function shownSettings(config: Config): Readonly<Record<string, unknown>>
   )
 }
 
-/** A URL may carry a password, and any text a key that was put in the wrong place. */
+/** Masks a value: a URL may contain a password, and any text may contain a key by mistake. */
 function shown(value: unknown): unknown {
   if (typeof value === 'string') return maskText(value)
   return Array.isArray(value) ? value.map(shown) : value

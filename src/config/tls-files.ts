@@ -11,8 +11,10 @@ type InternalTls = Pick<Config, 'internalTlsCert' | 'internalTlsKey' | 'internal
 type PublicTls = Pick<Config, 'tlsCert' | 'tlsKey'>
 
 /**
- * The certificate, key and authorities of the internal listener, out of their files; null where none is set.
- * @throws GatewayError CONFIG_INVALID when one or two of the three are set, a file cannot be read, or they do not fit
+ * Reads the certificate, key and authorities of the internal listener from their files. Returns null if none of the
+ * files is set.
+ * @throws GatewayError CONFIG_INVALID if only some of the three are set, a file cannot be read, or the certificate does
+ * not match the key
  */
 export function internalTls(config: InternalTls): PeerTls | null {
   const { internalTlsCert: cert, internalTlsKey: key, internalTlsCa: ca } = config
@@ -32,14 +34,14 @@ export function internalTls(config: InternalTls): PeerTls | null {
 }
 
 /**
- * TLS of the public port; null where none is set.
- * @throws GatewayError CONFIG_INVALID when one of the two is set, a file cannot be read, or they do not fit
+ * Reads the certificate and the key of the public port. Returns null if neither is set.
+ * @throws GatewayError CONFIG_INVALID if one is missing or unreadable, or if they do not match
  */
 export function publicTls({ tlsCert: cert, tlsKey: key }: PublicTls): EdgeTls | null {
   if (cert === null && key === null) return null
   if (cert === null || key === null)
     throw invalid(
-      `${cert === null ? 'TLS_CERT' : 'TLS_KEY'} is not set, but ${cert === null ? 'TLS_KEY' : 'TLS_CERT'} is; allowed: both, or none where a load balancer ends TLS`,
+      `${cert === null ? 'TLS_CERT' : 'TLS_KEY'} is not set, but ${cert === null ? 'TLS_KEY' : 'TLS_CERT'} is; allowed: both, or none if a load balancer terminates TLS`,
     )
   const check = (): void => {
     certificateAndKey({ certSetting: 'TLS_CERT', cert, keySetting: 'TLS_KEY', key })
@@ -61,7 +63,7 @@ function certificateAndKey(files: {
   try {
     createSecureContext({ cert, key })
   } catch (thrown) {
-    // Its message tells what is wrong with the files, in words of OpenSSL, and nothing of the key.
+    // OpenSSL's message describes the fault of the files and does not quote the key.
     const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
     throw invalid(
       `${keySetting} is '${files.key}' with the certificate '${files.cert}' (${code}); allowed: the key of that certificate, both as PEM without a passphrase`,

@@ -4,18 +4,18 @@ import { parseYaml } from '../agents/file/yaml-source.js'
 import { GatewayError } from '../core/errors.js'
 
 interface YamlFile<S extends z.ZodType> {
-  /** The setting that names the file. */
+  /** Name of the setting that contains the path of the file. */
   readonly setting: string
-  /** Kind of file: a price list. */
+  /** Kind of the file, such as a price list. */
   readonly noun: string
-  /** The document that explains it. */
+  /** Document that explains the file. */
   readonly manual: string
   readonly schema: S
 }
 
 /**
- * Reads a file that a setting names: YAML or JSON.
- * @throws GatewayError CONFIG_INVALID that names the file, the line and what is allowed there
+ * Reads a YAML or JSON file that a setting names.
+ * @throws GatewayError CONFIG_INVALID with the file, the line and the allowed values
  */
 export function readYamlFile<S extends z.ZodType>(path: string, file: YamlFile<S>): z.output<S> {
   const { setting, noun, manual, schema } = file

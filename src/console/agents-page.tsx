@@ -13,7 +13,10 @@ type ArgumentView = ToolView['arguments'][string]
 
 const STATE_CHIPS = { used: 'good', unused: 'waiting', faulty: 'bad' } as const
 
-/** The agents of this node: what its folder holds, what new calls get, and their tools with a form each. */
+/**
+ * Page of this node's agents. It shows the texts in the node's folder, the versions that new calls use, and each tool
+ * with a form to try it.
+ */
 export function AgentsPage({
   name,
   act,
@@ -62,6 +65,7 @@ export function AgentsPage({
                 <>
                   {' '}
                   {T.agents.canary(agent.canary.percent)} <span class="mono">{agent.canary.version}</span>
+                  {agent.canary.stopped !== null && ` ${T.agents.canaryStopped(agent.canary.stopped)}`}
                 </>
               )}
             </span>
@@ -304,7 +308,10 @@ function Argument(props: {
   )
 }
 
-/** Undefined for what is no JSON where JSON is needed. What the gateway would refuse is sent, to show the refusal. */
+/**
+ * Value of a form's field; undefined if the field needs JSON and its text is not JSON. The value is not checked
+ * further, because the gateway refuses a wrong value.
+ */
 function valueOf(text: string, { type, enum: choices }: ArgumentView): unknown {
   if (type === 'string') return choices?.find((choice) => String(choice) === text) ?? text
   try {

@@ -1,23 +1,26 @@
 import type { Session } from '../edge/ops/ops-session.js'
 import { useEffect, useRef, useState } from 'preact/hooks'
 
-/** The words of a fault, for a note on the page. */
+/** Text of a fault, as a note on the page shows it. */
 export const messageOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown))
 
-/** An answer of the gateway that is no success; `status` 0: it did not answer. */
+/** Error for an answer of the gateway that is not a success. `status` is 0 if the gateway did not answer. */
 export class ApiFault extends Error {
   readonly status: number
-  /** The gateway's own; null for an answer that is none of its. */
+  /** Code of the gateway; null if another server answered. */
   readonly code: string | null
+  /** JSON of the answer; null if the answer is not JSON. */
+  readonly body: unknown
 
-  constructor(status: number, message: string, code: string | null = null) {
+  constructor(status: number, message: string, code: string | null = null, body: unknown = null) {
     super(message)
     this.status = status
     this.code = code
+    this.body = body
   }
 }
 
-/** Called when an answer says that the session is over. */
+/** Called if an answer shows that the session has ended. */
 let onSessionOver: () => void = () => undefined
 export function whenSessionIsOver(listener: () => void): void {
   onSessionOver = listener
@@ -38,11 +41,13 @@ async function ask(path: string, init: RequestInit): Promise<Response> {
 async function faultOf(response: Response): Promise<ApiFault> {
   const { status } = response
   try {
-    const { error } = (await response.json()) as { error?: { message?: unknown; code?: unknown } }
-    if (typeof error?.message === 'string')
-      return new ApiFault(status, error.message, typeof error.code === 'string' ? error.code : null)
+    const body = (await response.json()) as { error?: { message?: unknown; code?: unknown } }
+    const { error } = body
+    const code = typeof error?.code === 'string' ? error.code : null
+    const message = typeof error?.message === 'string' ? error.message : `the gateway answered ${status}`
+    return new ApiFault(status, message, code, body)
   } catch {
-    // a proxy's page, or nothing: the status says what there is to say
+    // an empty answer or a proxy's page, so the fault is described by the status
   }
   return new ApiFault(status, `the gateway answered ${status}`)
 }
@@ -57,7 +62,10 @@ export async function getBytes(path: string): Promise<ArrayBuffer> {
   return (await ask(path, {})).arrayBuffer()
 }
 
-/** @returns the JSON of the answer; null where it has none. @throws ApiFault */
+/**
+ * @returns the JSON of the answer; null if the answer is not JSON
+ * @throws ApiFault
+ */
 export async function post(path: string, body: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
   const headers = { 'Content-Type': 'application/json' }
   const response = await ask(path, { method: 'POST', headers, body: JSON.stringify(body) })
@@ -74,16 +82,19 @@ export function callPath(sid: string, rest = ''): string {
   return `/api/calls/${encodeURIComponent(sid)}${rest}`
 }
 
-/** Result of a request: nothing yet, a value, or a fault. */
+/** State of a request: no result yet, a value, or a fault. */
 export interface Loaded<T> {
   readonly value: T | null
   readonly fault: string | null
-  /** The code of `fault`; null where it has none. */
+  /** Code of `fault`; null if the fault has no code. */
   readonly code: string | null
   readonly again: () => void
 }
 
-/** Fetches JSON, and again when asked to. @param everyMs  also this often, while the page is looked at */
+/**
+ * Fetches JSON when the component appears, and again at each call of `again`.
+ * @param everyMs interval in ms of additional requests while the page is visible
+ */
 export function useJson<T>(path: string, everyMs: number | null = null): Loaded<T> {
   const [value, setValue] = useState<T | null>(null)
   const [fault, setFault] = useState<Error | null>(null)
@@ -118,9 +129,10 @@ export function useJson<T>(path: string, everyMs: number | null = null): Loaded<
 const RECONNECT_MS = 1500
 
 /**
- * Follows server-sent events, for ever: a stream that breaks is opened again, and then begins with everything. A stream
- * that ended with `last` is over. A hidden tab has none: browsers open six connections to one origin, of all tabs.
- * @returns whether it is connected; null before the first time
+ * Receives server-sent events. A broken stream is opened again and then begins with the whole state. After one of the
+ * events in `last` it stays closed. A hidden tab closes its stream, because browsers allow only six connections to one
+ * origin for all tabs together.
+ * @returns true if the stream is connected; null before the first connection
  */
 export function useEvents(
   path: string | null,
@@ -153,14 +165,14 @@ export function useEvents(
       }
       opened.addEventListener('error', () => {
         setConnected(false)
-        // The browser tries again by itself only where the connection broke, not where it was refused.
+        // The browser opens a broken stream again itself, but not a stream that was refused.
         if (opened.readyState !== EventSource.CLOSED || source !== opened) return
         source = null
         getJson<Session>('/api/session').then(
           ({ rights }) => {
             if (rights === null) onSessionOver()
           },
-          () => undefined, // not there: the next try says so again
+          () => undefined, // the gateway does not answer, so the next try fails too
         )
         timer = window.setTimeout(open, RECONNECT_MS)
       })

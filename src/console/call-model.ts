@@ -8,10 +8,11 @@ import type {
   TranscriptEntry,
   TurnRecord,
 } from '../call/documents/record.js'
+import { turnStepsOf } from '../call/why/turn-steps.js'
 
 /**
- * A call as its page shows it, live or ended. Times are milliseconds since the webhook; those of the gateway's records
- * that count from the stream are moved by `zeroMs`.
+ * A live or ended call in the form that its page shows. Times are in ms since the webhook. Times that the gateway
+ * counts from the stream's opening are increased by `zeroMs`.
  */
 export interface CallModel {
   readonly sid: string
@@ -22,18 +23,18 @@ export interface CallModel {
   readonly from: string
   readonly to: string
   readonly startedAt: string
-  /** When the stream opened. */
+  /** Time at which the stream opened. */
   readonly zeroMs: number
   /** End of the time axis. */
   readonly endMs: number
-  /** Since the stream opened; a live call's counts from `atMs` on this browser's clock. */
+  /** Duration in ms since the stream opened. For a live call it is the duration at `atMs` on this browser's clock. */
   readonly durationMs: number
   readonly atMs: number
   readonly transcript: readonly TranscriptEntry[]
   readonly tools: readonly ToolCallRecord[]
   readonly turns: readonly TurnRecord[]
   readonly bargeIns: readonly BargeInRecord[]
-  /** The way that the call took; empty for an agent without stages. */
+  /** Stages through which the call went; empty if the agent has no stages. */
   readonly stages: readonly StageRecord[]
   readonly marks: readonly TimelineMark[]
   readonly marksDropped: number
@@ -69,7 +70,7 @@ export function ofRecord(record: CallRecord, timeline: CallTimelineView): CallMo
   }
 }
 
-/** The call after an event; null until the head has come. */
+/** Call after an event; null until the first event with the call's data has come. */
 export function withEvent(before: CallModel | null, sid: string, event: CallEvent): CallModel | null {
   const head = event.head ?? before
   if (head === null || head === undefined) return before
@@ -108,19 +109,22 @@ export function withEvent(before: CallModel | null, sid: string, event: CallEven
 
 export type Lane = 'caller' | 'vad' | 'backend' | 'tools' | 'agent' | 'bargeIn' | 'marks'
 
-/** Something on the time axis. */
+/** Item on the time axis. */
 export interface Bar {
   readonly lane: Lane
   readonly fromMs: number
-  /** Equal to `fromMs` for a moment. */
+  /** End of the item. A moment has the same start and end. */
   readonly toMs: number
   readonly label: string
-  /** `heard` and `unheard` parts of the agent's speech; `failed` tools; `resumed` barge-ins. */
+  /**
+   * `unheard`: part of the agent's speech that the caller did not hear. `failed`: a failed tool. `resumed`: a barge-in
+   * after which the agent continued.
+   */
   readonly kind: 'plain' | 'unheard' | 'failed' | 'resumed' | 'wait'
   readonly detail: string
 }
 
-/** Marks that other lanes show already, or that say nothing to a reader of the waterfall. */
+/** Marks that the lane of marks leaves out, because another lane shows them or because they are not needed. */
 const SHOWN_ELSEWHERE = new Set([
   'caller-speech',
   'caller-speech-end',
@@ -129,16 +133,19 @@ const SHOWN_ELSEWHERE = new Set([
   'backend-connect',
   'backend-ready',
   'backend-response',
+  'caller-words',
+  'agent-words',
   'agent-audio',
   'agent-sound',
   'barge-in',
+  'barge-in-duck',
   'barge-in-pause',
   'barge-in-resume',
   'kick-off',
   'stream-metadata',
 ])
 
-/** Everything that the waterfall draws, for each lane in the order of time. */
+/** All bars of the waterfall, for each lane in order of time. */
 export function barsOf(call: CallModel, words: (mark: string) => string): Bar[] {
   const { zeroMs, marks } = call
   const bars: Bar[] = []
@@ -198,54 +205,47 @@ function pair(
   if (from !== null) found(from.atMs, endMs, from.detail ?? '')
 }
 
-/** Where the time of one turn went, from the caller's last word to the agent's first sound. */
-export interface TurnSteps {
+/** One turn and the steps of its wait, from the end of the caller's speech to the agent's answer. */
+export interface ShownTurn {
   readonly index: number
   readonly fromMs: number
   readonly turn: TurnRecord
-  /** In order; what is not known is left out. */
-  readonly steps: readonly { readonly name: 'endOfTurn' | 'backend' | 'playout'; readonly ms: number }[]
+  /** Steps in the order in which the bar shows them; empty if the turn has no answer. */
+  readonly steps: readonly { readonly name: StepName; readonly ms: number }[]
 }
 
-export function turnsOf(call: CallModel): TurnSteps[] {
-  return call.turns.map((turn, index) => {
-    const fromMs = call.zeroMs + turn.callerStoppedMs
-    const next = call.turns[index + 1]
-    const untilMs = next === undefined ? Infinity : call.zeroMs + next.callerStoppedMs
-    const at = (name: string, afterMs: number): number | null =>
-      call.marks.find((mark) => mark.name === name && mark.atMs >= afterMs && mark.atMs < untilMs)?.atMs ?? null
-    if (turn.firstSoundMs === null) return { index, fromMs, turn, steps: [] }
-    const soundMs = fromMs + turn.firstSoundMs
-    const endMs = Math.min(at('caller-speech-end', fromMs) ?? fromMs, soundMs)
-    const audioMs = Math.min(at('agent-audio', endMs) ?? soundMs, soundMs)
-    return {
-      index,
-      fromMs,
-      turn,
-      steps: [
-        { name: 'endOfTurn', ms: endMs - fromMs },
-        { name: 'backend', ms: audioMs - endMs },
-        { name: 'playout', ms: soundMs - audioMs },
-      ],
-    }
+export const STEPS = ['endOfTurn', 'tools', 'backend', 'playout'] as const
+type StepName = (typeof STEPS)[number]
+
+export function turnsOf({ zeroMs, marks, turns, tools, durationMs }: CallModel): ShownTurn[] {
+  const all = turnStepsOf({ zeroMs, timeline: marks, turns, toolCalls: tools, durationMs })
+  return all.flatMap(({ stoppedAtMs, isAnswered, parts }, index) => {
+    const turn = turns[index]
+    if (turn === undefined) return []
+    const steps = isAnswered ? STEPS.map((name) => ({ name, ms: parts[`${name}Ms`] })) : []
+    return { index, fromMs: stoppedAtMs, turn, steps: steps.filter(({ ms }) => ms > 0) }
   })
 }
 
 // --- the transcript -----------------------------------------------------------------------------------------
 
-/** A line beside the words: a tool, an interruption, or a decision of the gateway. */
+/** A line beside the transcript: a tool, an interruption, or a decision of the gateway. */
 export type Line =
   | { readonly type: 'words'; readonly atMs: number; readonly endMs: number; readonly entry: TranscriptEntry }
   | { readonly type: 'tool'; readonly atMs: number; readonly endMs: number; readonly tool: ToolCallRecord }
   | { readonly type: 'barge-in'; readonly atMs: number; readonly endMs: number; readonly bargeIn: BargeInRecord }
   | { readonly type: 'mark'; readonly atMs: number; readonly endMs: number; readonly mark: TimelineMark }
 
-/** Marks that tell what the gateway took a sound for, or why somebody was not served. */
+/** Marks that report a decision: the class of a sound, or the reason why a caller was not served. */
 const DECISIONS: ReadonlySet<string> = new Set([
   'echo',
   'noise',
   'quieter-voice',
   'speech-uncertain',
+  'voice-stands-out',
+  'words-of-another',
+  'agent-silent',
+  'barge-in-duck',
   'barge-in-pause',
   'barge-in-resume',
   'barge-in',
@@ -262,6 +262,7 @@ const DECISIONS: ReadonlySet<string> = new Set([
   'handover',
   'tool-refused',
   'tool-repeated',
+  'tool-unstored',
   'escalation',
   'escalation-step',
   'escalation-attempt',
@@ -279,12 +280,12 @@ const DECISIONS: ReadonlySet<string> = new Set([
   'ended',
 ])
 
-/** A stall of the carrier's audio that nobody heard. */
+/** True for a stall of the carrier's audio that the caller did not hear. */
 export function isUnheard(name: string, detail: string | undefined): boolean {
   return name === 'carrier-stall' && detail?.endsWith(', 0 frames made up') === true
 }
 
-/** True if a mark tells a decision. */
+/** True if a mark reports a decision. */
 export function isDecision({ name, detail }: TimelineMark): boolean {
   return DECISIONS.has(name) && !isUnheard(name, detail)
 }

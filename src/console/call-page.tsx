@@ -1,12 +1,13 @@
 import type { CallEvent, CallTimelineView, LiveCallView } from '../call/documents/call-view.js'
 import type { ComponentChildren, JSX } from 'preact'
 import { useEffect, useMemo, useState } from 'preact/hooks'
-import type { CallRecord } from '../call/documents/record.js'
+import type { CallRecord, CostPart } from '../call/documents/record.js'
+import type { WhyView } from '../call/why/why.js'
 import { callPath, getJson, post, useEvents, useJson, messageOf } from './api.js'
-import { isUnheard, linesOf, ofRecord, turnsOf, withEvent } from './call-model.js'
-import type { CallModel, TurnSteps } from './call-model.js'
+import { STEPS, isUnheard, linesOf, ofRecord, turnsOf, withEvent } from './call-model.js'
+import type { CallModel, ShownTurn } from './call-model.js'
 import { clockOf, medianOf, moneyOf, placeOf, tookOf, whenOf } from './format.js'
-import { Chip, CopyLine, Notice, SureButton } from './parts.js'
+import { Chip, CopyLine, Notice, OutcomeChip, SureButton } from './parts.js'
 import { useRecording } from './recording.js'
 import type { Player } from './recording.js'
 import { T } from './strings.js'
@@ -14,10 +15,10 @@ import { Supervise } from './listen.js'
 import { Transcript } from './transcript.js'
 import { Waterfall } from './waterfall.js'
 
-/** A record is written a moment after its call has ended. */
+/** Maximum number of tries to load a record. The record is written shortly after the end of its call. */
 const RECORD_TRIES_MAX = 20
 const RECORD_RETRY_MS = 300
-/** Longer recordings are loaded when asked for: 64 KB a second. */
+/** Duration in ms above which a recording is loaded only on request. A recording has 64 KB per second. */
 const LOAD_AT_ONCE_MS = 10 * 60_000
 
 type State =
@@ -26,7 +27,7 @@ type State =
   | { readonly type: 'ended'; readonly call: CallModel; readonly record: CallRecord }
   | { readonly type: 'fault'; readonly message: string }
 
-/** One call, live or ended; a live one becomes an ended one before the eyes. */
+/** Page of one call, live or ended. It shows a live call until the call's end. */
 export function CallPage({
   sid,
   act,
@@ -44,7 +45,7 @@ export function CallPage({
     try {
       const call = await getJson<CallRecord | LiveCallView>(callPath(sid))
       if (!('version' in call)) {
-        // Just ended: the call is still there, and its record soon.
+        // A call that has just ended has no record yet, so the page asks again.
         if (call.state !== 'ended' || triesLeft === 0) return setState({ type: 'live' })
         await new Promise((resolve) => setTimeout(resolve, RECORD_RETRY_MS))
         return await load(triesLeft - 1)
@@ -105,7 +106,7 @@ function CallChip({ call }: { readonly call: CallModel }): JSX.Element {
   if (record === null) return <Chip kind={call.state}>{T.calls.states[call.state] ?? call.state}</Chip>
   return (
     <>
-      <Chip kind={record.outcome}>{T.calls.outcomes[record.outcome] ?? record.outcome}</Chip>
+      <OutcomeChip outcome={record.outcome} served={record.served} />
       <span class="muted">{T.call.ended(record.endReason)}</span>
     </>
   )
@@ -120,13 +121,14 @@ function CallBody({ call, listens }: { readonly call: CallModel; readonly listen
   const turns = useMemo(() => turnsOf(call), [call])
   const cursorMs = player.atMs === null ? null : call.zeroMs + player.atMs
   const seek = player.recording === null ? null : (atMs: number): void => player.playFrom(atMs - call.zeroMs)
-  const open = (turn: TurnSteps): void => {
+  const open = (turn: ShownTurn): void => {
     const lastMs = turn.fromMs + (turn.turn.answerMs ?? turn.turn.firstSoundMs ?? 1000)
     setShow({ fromMs: turn.fromMs - 800, toMs: lastMs + 800 })
   }
   return (
     <>
       <Summary call={call} />
+      {call.record !== null && <Why sid={call.sid} />}
       {call.stages.length > 0 && (
         <Panel title={T.call.stages}>
           <Path call={call} />
@@ -185,6 +187,49 @@ function CallBody({ call, listens }: { readonly call: CallModel; readonly listen
   )
 }
 
+/** Explanation of an ended call. Nodes of an earlier version do not have it. */
+function Why({ sid }: { readonly sid: string }): JSX.Element | null {
+  const { value } = useJson<WhyView>(callPath(sid, '/why'))
+  if (value === null) return null
+  const { cause, turns, unusual, decisions, unheard } = value
+  // A node of an earlier version does not send remarks.
+  const { remarks = [] } = value as Partial<Pick<WhyView, 'remarks'>>
+  const lists = [
+    { heading: T.call.why.waits, texts: turns.map(({ text }) => text) },
+    {
+      heading: T.call.why.unusual,
+      texts: [...remarks.map(({ atMs, text }) => `${tookOf(atMs)}: ${text}`), ...unusual.map(({ text }) => text)],
+    },
+    { heading: T.call.why.decisions, texts: decisions.map(({ atMs, text }) => `${tookOf(atMs)}: ${text}`) },
+    { heading: T.call.why.unheard, texts: unheard.map(({ atMs, text }) => `${tookOf(atMs)}: ${text}`) },
+  ]
+  return (
+    <Panel title={T.call.why.title}>
+      <p>
+        <b>{cause.text}</b>{' '}
+        {cause.about.length > 0 && (
+          <span class="muted">{T.call.why.about(cause.about.map(({ name }) => name).join(', '))}</span>
+        )}
+      </p>
+      {lists.map(
+        ({ heading, texts }) =>
+          texts.length > 0 && (
+            <details key={heading}>
+              <summary>
+                {heading} ({texts.length})
+              </summary>
+              <ul>
+                {texts.map((text, index) => (
+                  <li key={index}>{text}</li>
+                ))}
+              </ul>
+            </details>
+          ),
+      )}
+    </Panel>
+  )
+}
+
 export function Panel(props: {
   readonly title: string
   readonly class?: string
@@ -210,7 +255,7 @@ function Summary({ call }: { readonly call: CallModel }): JSX.Element {
     return () => clearInterval(timer)
   }, [call.live])
   const sounds = call.turns.flatMap(({ firstSoundMs }) => firstSoundMs ?? [])
-  const cost = call.record?.cost ?? null
+  const cost = call.record === null ? null : costInShort(call.record)
   const durationMs = call.durationMs + (call.live && call.durationMs > 0 ? Math.max(0, nowMs - call.atMs) : 0)
   const facts: readonly (readonly [string, ComponentChildren])[] = [
     [T.call.summary.started, whenOf(call.startedAt)],
@@ -220,6 +265,9 @@ function Summary({ call }: { readonly call: CallModel }): JSX.Element {
       ? []
       : [[T.call.summary.agentVersion, <span class="mono">{call.record.agentVersion}</span>] as const]),
     [T.call.summary.backend, call.backend],
+    ...(call.record?.served == null
+      ? []
+      : [[T.call.summary.served, T.calls.served[call.record.served] ?? call.record.served] as const]),
     [T.call.summary.caller, <span class="mono">{call.from}</span>],
     [T.call.summary.turns, String(call.turns.length)],
     [T.call.summary.response, tookOf(medianOf(sounds))],
@@ -229,7 +277,7 @@ function Summary({ call }: { readonly call: CallModel }): JSX.Element {
       T.call.bargeIns(call.bargeIns.filter(({ committed }) => committed).length, call.bargeIns.length),
     ],
     [T.call.summary.tools, String(call.tools.length)],
-    ...(cost === null ? [] : [[T.call.summary.cost, moneyOf(cost.amount ?? cost.known, cost.currency)] as const]),
+    ...(cost === null ? [] : [[T.call.summary.cost, cost] as const]),
     ...(call.traceId === null ? [] : [[T.call.summary.trace, <span class="mono">{call.traceId}</span>] as const]),
   ]
   return (
@@ -244,7 +292,33 @@ function Summary({ call }: { readonly call: CallModel }): JSX.Element {
   )
 }
 
-/** The way through the stages, with why the call moved and how long it was in each. */
+/**
+ * Text about the cost of the whole call; null if no cost is recorded. If parts are unknown, the text contains the known
+ * sum and the names of these parts.
+ */
+function costInShort({ cost, wholeCost }: CallRecord): string | null {
+  const sum = wholeCost ?? cost
+  if (sum === null) return null
+  // Records of earlier builds contain only the models' cost, so the carrier's cost is unknown. An analysis that was not
+  // requested costs nothing.
+  const parts: Readonly<Record<keyof typeof T.call.costParts, Pick<CostPart, 'unknown'> | null>> = wholeCost ?? {
+    carrier: { unknown: '' },
+    models: cost,
+    analysis: null,
+  }
+  const missing = (['carrier', 'models', 'analysis'] as const).filter((name) => (parts[name]?.unknown ?? null) !== null)
+  const unknown = missing.map((name) => T.call.costParts[name]).join(', ')
+  return amountText({ amount: missing.length === 0 ? sum.known : null, known: sum.known, unknown }, sum.currency)
+}
+
+/** Amount; if the amount is unknown, its known part and the reason. */
+function amountText({ amount, known, unknown }: CostPart, currency: string): string {
+  if (amount !== null) return moneyOf(amount, currency)
+  const missing = T.call.unknownCost(unknown ?? '')
+  return known === 0 ? missing : T.call.atLeast(moneyOf(known, currency), missing)
+}
+
+/** Stages through which the call went, with the reason of each move and the time spent in each stage. */
 function Path({ call }: { readonly call: CallModel }): JSX.Element {
   const facts = new Map((call.record?.facts ?? []).map(({ name, value }) => [name, String(value)]))
   return (
@@ -307,15 +381,15 @@ function Playback(props: {
   )
 }
 
-/** Each turn as one bar, all to one scale. */
+/** Each turn as one bar. All bars have the same scale. */
 export function Turns(props: {
-  readonly turns: readonly TurnSteps[]
+  readonly turns: readonly ShownTurn[]
   readonly zeroMs: number
-  readonly onOpen: ((turn: TurnSteps) => void) | null
+  readonly onOpen: ((turn: ShownTurn) => void) | null
 }): JSX.Element {
   const { turns, zeroMs, onOpen } = props
   if (turns.length === 0) return <p class="empty">{T.call.noTurns}</p>
-  const longestMs = Math.max(1000, ...turns.map(({ turn }) => turn.firstSoundMs ?? 0))
+  const longestMs = Math.max(1000, ...turns.map(({ turn }) => turn.answerMs ?? 0))
   return (
     <>
       <ol class="turns">
@@ -336,7 +410,7 @@ export function Turns(props: {
                   <span key={name} class={`step step-${name}`} style={{ width: `${(100 * ms) / longestMs}%` }} />
                 ))}
               </span>
-              <span class="number">
+              <span class="number" title={T.call.measured}>
                 {turn.firstSoundMs === null ? T.call.turnSteps.none : tookOf(turn.firstSoundMs)}
               </span>
               <span class="muted steps">
@@ -351,7 +425,7 @@ export function Turns(props: {
         })}
       </ol>
       <p class="legend" aria-hidden="true">
-        {(['endOfTurn', 'backend', 'playout'] as const).map((name) => (
+        {STEPS.map((name) => (
           <span key={name}>
             <i class={`step-${name}`} /> {T.call.turnSteps[name]}
           </span>
@@ -401,7 +475,7 @@ function Reasons({
   )
 }
 
-/** How the call becomes a test; where no journals are kept, how to keep them. */
+/** Help that says how to make a test of the call, or, if journals are not stored, how to store them. */
 function ReplayAsTest({ call, listens }: { readonly call: CallModel; readonly listens: boolean }): JSX.Element {
   const { value } = useJson<{ readonly settings: Readonly<Record<string, unknown>> }>('/api/settings')
   const kept = value === null ? null : value.settings['JOURNAL_CALLS'] !== 'off'
@@ -429,7 +503,7 @@ function ReplayAsTest({ call, listens }: { readonly call: CallModel; readonly li
   )
 }
 
-/** A name that `mkondo replay --cut` allows. */
+/** Name in a form that `mkondo replay --cut` accepts. */
 function testNameOf({ agent, sid }: CallModel): string {
   return `${agent}-${sid
     .slice(-6)
@@ -439,22 +513,30 @@ function testNameOf({ agent, sid }: CallModel): string {
 
 function Cost({ record }: { readonly record: CallRecord }): JSX.Element {
   const { cost, wholeCost = null } = record
-  if (cost === null) return <p class="empty">{T.call.noCost}</p>
+  if (cost === null && wholeCost === null) return <p class="empty">{T.call.noCost}</p>
+  const parts: readonly (readonly [string, CostPart | null])[] =
+    wholeCost === null
+      ? []
+      : [
+          [T.call.wholeCost, wholeCost],
+          [T.call.carrierCost[wholeCost.carrier.by], wholeCost.carrier],
+          [T.call.costParts.models, cost === null ? wholeCost.models : null],
+          [T.call.costParts.analysis, wholeCost.analysis],
+        ]
   return (
     <ul class="reasons costs">
-      {wholeCost !== null && (
-        <li>
-          <b>
-            {wholeCost.amount === null
-              ? T.call.unknownCost(wholeCost.unknown ?? '')
-              : moneyOf(wholeCost.amount, wholeCost.currency)}
-          </b>
-          <span>{T.call.wholeCost}</span>
-        </li>
+      {parts.map(
+        ([name, part]) =>
+          part !== null && (
+            <li key={name}>
+              <b>{amountText(part, wholeCost?.currency ?? '')}</b>
+              <span>{name}</span>
+            </li>
+          ),
       )}
-      {cost.models.map(({ backend, model, amount, unknown, usage }, index) => (
+      {cost?.models.map(({ backend, model, amount, unknown, usage }, index) => (
         <li key={index}>
-          <b>{amount === null ? T.call.unknownCost(unknown ?? '') : moneyOf(amount, cost.currency)}</b>
+          <b>{amountText({ amount, known: 0, unknown }, cost.currency)}</b>
           <span>
             {backend}
             {model === null ? '' : ` · ${model}`}{' '}

@@ -4,14 +4,14 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { callPath, post, useJson, messageOf } from './api.js'
 import { clockOf, tookOf, whenOf } from './format.js'
 import type { LiveCalls, LiveRow } from './live-calls.js'
-import { Chip, Notice, Pending, SureButton, Table } from './parts.js'
+import { Chip, Notice, OutcomeChip, Pending, SureButton, Table } from './parts.js'
 import { T } from './strings.js'
 
 type Column = 'callSid' | 'state' | 'agent' | 'from' | 'backend' | 'durationMs' | 'lastResponseMs' | 'node'
 
 interface Head<Name> {
   readonly name: Name
-  /** Left out on a narrow screen. */
+  /** True if the column is hidden on a narrow screen. */
   readonly wide?: true
   readonly number?: true
 }
@@ -26,11 +26,12 @@ const COLUMNS: readonly Head<Column>[] = [
   { name: 'lastResponseMs', number: true },
   { name: 'node', wide: true },
 ]
-/** Columns of ended calls; `about` if one of them has fields. */
+/** Columns of ended calls. `about` is shown if one of the calls has fields. */
 const ENDED_COLUMNS: readonly Head<keyof typeof T.calls.columns>[] = [
   { name: 'startedAt' },
   { name: 'callSid', wide: true },
   { name: 'outcome' },
+  { name: 'served', wide: true },
   { name: 'endReason', wide: true },
   { name: 'about' },
   { name: 'agent' },
@@ -45,11 +46,11 @@ function headClass({ wide, number }: Omit<Head<unknown>, 'name'>): string {
   return `${wide === true ? 'wide' : ''} ${number === true ? 'number' : ''}`
 }
 
-/** Height of a row in the style sheet, px; rows outside the window are not drawn. */
+/** Height of a row in px, equal to the height in the style sheet. It is needed because only visible rows are drawn. */
 const ROW_PX = 40
-/** Rows drawn beyond each edge of the window. */
+/** Number of rows that are drawn above the visible part and below it. */
 const BEYOND = 12
-/** A response that takes longer is marked. */
+/** Duration in ms from which a response is marked as slow. */
 const SLOW_MS = 1500
 
 export function CallsPage({ live, act }: { readonly live: LiveCalls; readonly act: boolean }): JSX.Element {
@@ -215,7 +216,7 @@ function Row(props: {
   )
 }
 
-/** How long a call has had a stream; counts by itself. */
+/** Seconds since the stream of a call opened. The component updates itself each second. */
 function Seconds({ sinceMs, stopped }: { readonly sinceMs: number | null; readonly stopped: boolean }): JSX.Element {
   const [nowMs, setNowMs] = useState(performance.now())
   useEffect(() => {
@@ -227,8 +228,8 @@ function Seconds({ sinceMs, stopped }: { readonly sinceMs: number | null; readon
 }
 
 /**
- * The rows in their order, and those of them that are in the window. While the operator points at the table, or has
- * the focus in it, no row moves: a new call is counted (`fresh`), and one that ended stays in its place as ended.
+ * Rows in their order, and the range of visible rows. While the pointer or the focus is in the table, no row moves: new
+ * calls are only counted (`fresh`), and ended calls stay in their row and are marked as ended.
  */
 function useRows(live: LiveCalls, filter: string, state: string, sorting: Sorting) {
   const order = useRef<readonly string[]>([])
@@ -268,7 +269,7 @@ function useRows(live: LiveCalls, filter: string, state: string, sorting: Sortin
 
   return {
     shown,
-    /** Live calls that match; a call that ended stays among `shown` for a while. */
+    /** Number of live calls that match the filter. `shown` may also contain ended calls. */
     matches: matching.length,
     fresh,
     scroller,
@@ -300,9 +301,9 @@ function comparing({ by, up }: Sorting): (a: LiveRow, b: LiveRow) => number {
   }
 }
 
-/** Ended calls that the page lists. */
+/** Maximum number of ended calls that the page lists. */
 const RECENT_MAX = 100
-/** After a call has left, its record takes a moment. */
+/** Time in ms between the end of a call and its record. */
 const RECORD_MS = 700
 
 function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
@@ -383,8 +384,9 @@ export function EndedTable({
             <a href={`#/calls/${call.callSid}`}>{call.callSid}</a>
           </td>
           <td>
-            <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
+            <OutcomeChip outcome={call.outcome} served={call.served} />
           </td>
+          <td class="wide">{T.calls.served[call.served ?? ''] ?? '–'}</td>
           <td class="wide">{call.endReason ?? '–'}</td>
           {isAbout && <td title={call.summary ?? ''}>{aboutText(call)}</td>}
           <td>{call.agent}</td>
@@ -399,7 +401,7 @@ export function EndedTable({
   )
 }
 
-/** `refund · yes`: the values of a call's fields, in the order of the agent's file. */
+/** Values of a call's fields, in the order of the agent's file: `refund · yes`. */
 function aboutText({ fields = {} }: FleetRow): string {
   const known = Object.entries(fields).filter(([, value]) => value !== null && value !== '')
   return known

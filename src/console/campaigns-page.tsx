@@ -3,15 +3,16 @@ import { useState } from 'preact/hooks'
 import type { CampaignCommand, CampaignView } from '../campaigns/campaign.js'
 import { post, useJson, messageOf } from './api.js'
 import { whenOf } from './format.js'
+import { NewCampaign } from './new-campaign.js'
 import { Chip, Notice, Pending, SureButton, Table } from './parts.js'
 import { T } from './strings.js'
 
-/** How often campaigns are asked for while they are looked at. */
+/** Interval in ms of requests for the campaigns while the page shows them. */
 const CAMPAIGNS_MS = 3000
 
 type Asked = CampaignCommand | 'remove'
 
-/** Commands that each state allows. */
+/** Commands that are allowed in each state. */
 const ALLOWED: Readonly<Record<CampaignView['stands'], readonly Asked[]>> = {
   draft: ['start', 'remove'],
   running: ['pause', 'stop'],
@@ -20,7 +21,7 @@ const ALLOWED: Readonly<Record<CampaignView['stands'], readonly Asked[]>> = {
   done: ['remove'],
   lost: ['remove'],
 }
-/** Commands that cannot be undone, or that ring people, need a confirmation. */
+/** Commands that need a confirmation, because they ring people or cannot be undone. */
 const SURE: readonly Asked[] = ['start', 'stop', 'remove']
 
 const KINDS: Readonly<Record<CampaignView['stands'], string>> = {
@@ -32,8 +33,15 @@ const KINDS: Readonly<Record<CampaignView['stands'], string>> = {
   lost: 'bad',
 }
 
-/** The lists that this gateway calls: how far each is, and what an operator may ask of it. */
-export function CampaignsPage({ act }: { readonly act: boolean }): JSX.Element {
+/** Page of this gateway's campaigns: the progress of each campaign, and the operator's commands. */
+export function CampaignsPage({
+  act,
+  agents,
+}: {
+  readonly act: boolean
+  /** Names of the agents that can place calls. */
+  readonly agents: readonly string[]
+}): JSX.Element {
   const { value, fault, code, again } = useJson<{ readonly campaigns: readonly CampaignView[] }>(
     '/api/campaigns',
     CAMPAIGNS_MS,
@@ -61,6 +69,7 @@ export function CampaignsPage({ act }: { readonly act: boolean }): JSX.Element {
       </div>
       {code === 'CALL_REFUSED' ? <p class="empty">{T.campaigns.noKey}</p> : <Pending value={value} fault={fault} />}
       {failed !== null && <Notice kind="fault">{failed}</Notice>}
+      {act && value !== null && <NewCampaign agents={agents} onMade={again} />}
       {value?.campaigns.length === 0 && <p class="empty">{T.campaigns.none}</p>}
       {value !== null && value.campaigns.length > 0 && (
         <Table

@@ -12,15 +12,15 @@ type ChartPoint = ChartSeries['whole']
 
 const SPAN_DAYS = { day: 1, week: 7, month: 30 } as const
 type Span = keyof typeof SPAN_DAYS
-/** In this order from the bottom of a bar on. */
+/** Outcomes in the order in which a bar shows them, from the bottom. */
 const OUTCOMES = ['contained', 'escalated', 'abandoned', 'failed', 'unreached', 'refused'] as const
-/** Size of a drawing, in its own units: it is stretched to the width that it gets. */
+/** Width and height of a drawing in its own units. The drawing is stretched to the available width. */
 const [WIDTH, HEIGHT] = [300, 80]
 
 interface Asked {
   readonly over: Span
   readonly by: 'agent' | 'agentVersion'
-  /** Spans before the one that ends now. */
+  /** Number of spans by which the shown span is earlier than the current one. */
   readonly back: number
   readonly agent: string
   readonly number: string
@@ -31,10 +31,10 @@ function pathOf({ over, by, back, agent, number }: Asked): string {
   return `/api/charts?${query.flatMap(([name, value]) => (value === '' ? [] : `${name}=${encodeURIComponent(value)}`)).join('&')}`
 }
 
-/** How ended calls went over time, in all and by agent or version. */
+/** Results of ended calls over time: for all calls, and by agent or version. */
 export function ChartsPage(): JSX.Element {
   const [asked, setAsked] = useState<Asked>({ over: 'day', by: 'agent', back: 0, agent: '', number: '' })
-  // Made when something is asked: the time is in it.
+  // Path of the last request. It is not calculated at each drawing, because it contains the current time.
   const [path, setPath] = useState(() => pathOf(asked))
   const ask = (changes: Partial<Asked>): void => {
     const next = { ...asked, ...changes }
@@ -122,7 +122,7 @@ function Charts({
 }): JSX.Element {
   const { from, bucketHours, all, groups } = charts
   const when: RowProps['when'] = (at, isShort) => bucketOf(from, bucketHours, at, isShort)
-  // One scale for all of them: they are there to be compared.
+  // All charts have the same scale, so that they can be compared.
   const tops = topsOf(groups)
   const shown = OUTCOMES.filter((outcome) => all.whole.outcomes[outcome] !== undefined)
   return (
@@ -195,17 +195,21 @@ interface RowProps {
   readonly name: string
   readonly series: ChartSeries
   readonly tops: Tops
-  /** Begin of a bucket; for the axis without what is the same, or nearly so, in all. */
+  /** Start of a bucket as text. `isShort`: for the axis, without the parts that are equal in nearly all buckets. */
   readonly when: (bucket: number, isShort?: boolean) => string
 }
 
-/** The small charts of one agent, each with what it comes to as words: a drawing alone is nothing to a screen reader. */
+/**
+ * Row of small charts of one agent or version. Each chart also has its result in words, because a screen reader cannot
+ * read a drawing.
+ */
 function Row({ name, series: { whole, buckets }, tops, when }: RowProps): JSX.Element {
   const { p50, p95 } = { p50: tookOf(whole.answerP50Ms), p95: tookOf(whole.answerP95Ms) }
   const outcomes = OUTCOMES.flatMap((outcome) => {
     const calls = whole.outcomes[outcome]
     return calls === undefined ? [] : `${calls} ${T.calls.outcomes[outcome]}`
   }).join(', ')
+  const served = Object.entries(whole.served).map(([name, calls]) => `${calls} ${T.calls.served[name] ?? name}`)
   const step = WIDTH / buckets.length
   const bar = (at: number, from: number, amount: number, top: number, kind: string): JSX.Element => (
     <rect
@@ -227,20 +231,23 @@ function Row({ name, series: { whole, buckets }, tops, when }: RowProps): JSX.El
     })
   }
   const line = (of: (point: ChartPoint) => number | null, kind: string): JSX.Element => {
-    let pen = 'M'
-    const path = buckets.map((point, at) => {
+    const places = buckets.map((point, at) => {
       const ms = of(point)
-      if (ms === null) {
-        pen = 'M'
-        return ''
-      }
-      const place = `${(at + 0.5) * step} ${HEIGHT - (ms / tops.ms) * HEIGHT}`
-      // A bucket between two without answers is a dot.
-      const drawn = pen === 'M' ? `M${place} L${place}` : `L${place}`
-      pen = 'L'
-      return drawn
+      return ms === null ? null : `${(at + 0.5) * step} ${HEIGHT - (ms / tops.ms) * HEIGHT}`
     })
-    return <path key={kind} class={`line-of ${kind}`} d={path.join(' ')} />
+    // True if both neighbours of a bucket are empty. Such a bucket is drawn as a dot, because no line leads to it.
+    const isAlone = (at: number): boolean => (places[at - 1] ?? null) === null && (places[at + 1] ?? null) === null
+    const lines = places.map((place, at) => {
+      if (place === null || isAlone(at)) return ''
+      return `${(places[at - 1] ?? null) === null ? 'M' : 'L'}${place}`
+    })
+    const dots = places.map((place, at) => (place === null || !isAlone(at) ? '' : `M${place} L${place}`))
+    return (
+      <g key={kind} class={`line-of ${kind}`}>
+        <path d={lines.join(' ')} />
+        <path class="dots-of" d={dots.join(' ')} />
+      </g>
+    )
   }
   const ends = (
     <span class="ends muted">
@@ -253,6 +260,8 @@ function Row({ name, series: { whole, buckets }, tops, when }: RowProps): JSX.El
       <figure>
         <figcaption>
           <b>{T.charts.calls(whole.calls)}</b> <span class="muted">{outcomes}</span>
+          <br />
+          <span class="muted">{[T.charts.contained(whole.contained, whole.calls), ...served].join('; ')}</span>
         </figcaption>
         <Drawing
           label={T.charts.ofCalls(name, whole.calls, outcomes)}
@@ -268,7 +277,7 @@ function Row({ name, series: { whole, buckets }, tops, when }: RowProps): JSX.El
       </figure>
       <figure>
         <figcaption>
-          <b>{T.charts.answer}</b>{' '}
+          <b title={T.call.measured}>{T.charts.answer}</b>{' '}
           <span class="muted">
             {T.charts.p50} <i class="key p50" /> {p50}, {T.charts.p95} <i class="key p95" /> {p95}
           </span>
@@ -304,7 +313,7 @@ function Row({ name, series: { whole, buckets }, tops, when }: RowProps): JSX.El
   )
 }
 
-/** @param titles  of the buckets, for a pointer */
+/** @param titles titles of the buckets, shown at the pointer */
 function Drawing(props: {
   readonly label: string
   readonly top: string

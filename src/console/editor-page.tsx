@@ -9,7 +9,7 @@ import { T } from './strings.js'
 
 type TextFault = CheckedText['faults'][number]
 
-/** A draft that the softphone calls. */
+/** Draft that the softphone can call. */
 export interface TriedDraft {
   readonly id: string
   readonly file: string
@@ -17,7 +17,10 @@ export interface TriedDraft {
   readonly version: string
 }
 
-/** Texts that were changed and not published, by their files: until the tab is closed. `shown`: as the textarea shows it. */
+/**
+ * Changed texts that are not published, by file. They are kept until the tab is closed. `shown`: the text in the form
+ * of the textarea.
+ */
 const unsaved = new Map<string, { readonly shown: string; readonly opened: OpenedText }>()
 
 interface EditorProps {
@@ -26,7 +29,7 @@ interface EditorProps {
   readonly onTry: (draft: TriedDraft | null) => void
 }
 
-/** The text of an agent, as any editor shows it: checked, tried and published as a whole. */
+/** Editor for the text of an agent. The text is checked, tried and published as a whole. */
 export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
   const [opened, setOpened] = useState<OpenedText | null>(unsaved.get(file)?.opened ?? null)
   const [shown, setShown] = useState(unsaved.get(file)?.shown ?? '')
@@ -68,7 +71,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
     return () => removeEventListener('beforeunload', ask)
   }, [shown, opened])
 
-  /** The text stays as it is until the task is done. */
+  /** Runs a task. The text cannot be edited until the task is done. */
   const work = (what: string, task: () => Promise<void>): void => {
     forget()
     setBusy(what)
@@ -94,7 +97,8 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
     })
   const publish = (): void =>
     work(T.editor.publishing, async () => {
-      // An earlier text takes the place of the one that is there now.
+      // The base is the current text even if an earlier text was opened, because the publication replaces the current
+      // text.
       const base = opened?.current
       const done = (await post('/api/editor/publish', { file, text, base })) as Publication
       setFaults(done.faults)
@@ -188,23 +192,23 @@ function Changed({ what, onOpen }: { readonly what: string; readonly onOpen: () 
   )
 }
 
-/** Where the file differs by now from the text that was opened. */
+/** Describes the changes of the file since its text was opened. */
 async function differenceOf(file: string, opened: OpenedText | null): Promise<string> {
   const now = await post('/api/editor/open', { file, version: null }).then(
     (answer) => (answer as OpenedText).text,
-    () => null, // that it has changed is known all the same
+    () => null, // without the new text, the page shows only that the file has changed
   )
-  // An earlier text differs by what was edited since.
+  // The changed lines are not shown for an earlier text, because they would include all later edits.
   if (opened?.text == null || now === null || opened.hash !== opened.current) return T.editor.isNow
   const [from, to] = changedLines(opened.text, now)
   return `${T.editor.isNow} ${T.editor.differs(from, to)}`
 }
 
-/** The version to look at: the current one, or one that is kept. */
+/** Choice of the version to show: the current version or a stored version. */
 function Versions(props: {
   readonly opened: OpenedText
   readonly disabled: boolean
-  /** Gets null for the current one. */
+  /** Called with the chosen version; null for the current version. */
   readonly onOpen: (version: string | null) => void
 }): JSX.Element {
   const { opened, disabled, onOpen } = props
@@ -254,7 +258,7 @@ function Faults(props: {
   )
 }
 
-/** Puts the cursor of `at`, which shows `text`, to a fault. */
+/** Moves the cursor in `at`, which contains `text`, to a fault. */
 function goTo(at: HTMLTextAreaElement | null, text: string, { line, col }: TextFault): void {
   if (at === null) return
   const start =
@@ -267,7 +271,7 @@ function goTo(at: HTMLTextAreaElement | null, text: string, { line, col }: TextF
   at.scrollTop = Math.max(0, (line - 4) * Number.parseFloat(getComputedStyle(at).lineHeight))
 }
 
-/** The text with its line numbers; those with a fault are marked. */
+/** The text with its line numbers. Lines that have a fault are marked. */
 function TextArea(props: {
   readonly area: { current: HTMLTextAreaElement | null }
   readonly text: string
@@ -327,7 +331,7 @@ function Outcome({ outcome: { hash, nodes } }: { readonly outcome: Publication }
   )
 }
 
-/** Texts and versions of a file at each node. */
+/** Texts and versions of a file at all nodes. */
 function Nodes(props: { readonly list: EditedList; readonly file: string; readonly opened: OpenedText }): JSX.Element {
   const { list, file, opened } = props
   return (
@@ -363,7 +367,7 @@ function hashAt({ files }: EditedList['nodes'][number], file: string): string | 
   return files.find((one) => one.file === file)?.hash ?? null
 }
 
-/** First and last line of `now` that `before` does not have at that place, counted from 1. */
+/** First and last line of `now`, counted from 1, that differ from `before`. */
 function changedLines(before: string, now: string): readonly [number, number] {
   const [a, b] = [inTextarea(before).split('\n'), inTextarea(now).split('\n')]
   let from = 0

@@ -8,8 +8,12 @@ import { T } from './strings.js'
 
 const DATES = ['from', 'to']
 const AMOUNTS = ['minCost', 'maxCost']
+const CHOICES = [
+  { name: 'outcome', label: T.find.outcome, words: T.calls.outcomes },
+  { name: 'served', label: T.find.served, words: T.calls.served },
+]
 
-/** Ended calls of any time, by what is known of them; all of it must fit. */
+/** Search for ended calls of any time by their data. A call must match all conditions. */
 export function FindPage(): JSX.Element {
   const [query, setQuery] = useState('')
   const [found, setFound] = useState<FoundView | null>(null)
@@ -60,17 +64,19 @@ export function FindPage(): JSX.Element {
             )}
           </label>
         ))}
-        <label>
-          {T.find.outcome}
-          <select name="outcome">
-            <option value="">{T.find.anyOutcome}</option>
-            {Object.entries(T.calls.outcomes).map(([name, words]) => (
-              <option key={name} value={name}>
-                {words}
-              </option>
-            ))}
-          </select>
-        </label>
+        {CHOICES.map(({ name, label, words }) => (
+          <label key={name}>
+            {label}
+            <select name={name}>
+              <option value="">{T.find.anyOutcome}</option>
+              {Object.entries(words).map(([value, text]) => (
+                <option key={value} value={value}>
+                  {text}
+                </option>
+              ))}
+            </select>
+          </label>
+        ))}
         <button type="submit" disabled={asking}>
           {T.find.submit}
         </button>

@@ -7,13 +7,13 @@ export function clockOf(ms: number): string {
   return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}:${s}`
 }
 
-/** `0:03.2`, for places in a call. */
+/** Position in a call, such as `0:03.2`. */
 export function placeOf(ms: number): string {
   const tenths = Math.floor((Math.max(0, ms) % 1000) / 100)
   return `${clockOf(ms)}.${tenths}`
 }
 
-/** `640 ms`, `2.31 s` or a dash. */
+/** Duration such as `640 ms` or `2.31 s`; a dash if unknown. */
 export function tookOf(ms: number | null | undefined): string {
   if (ms === null || ms === undefined || !Number.isFinite(ms)) return '–'
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`
@@ -22,7 +22,7 @@ export function tookOf(ms: number | null | undefined): string {
 const DAY = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' })
 const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
 
-/** A calendar time; of today without its date. */
+/** Calendar time. If it is today, the date is left out. */
 export function whenOf(iso: string): string {
   const date = new Date(iso)
   if (Number.isNaN(date.getTime())) return iso
@@ -32,19 +32,24 @@ export function whenOf(iso: string): string {
 const BUCKET_TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
 const BUCKET_DAY = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric', month: 'short' })
 
-/** When a bucket of a chart begins, on the browser's clock. @param from  when the first one does, ISO 8601 */
+/**
+ * Start of a chart's bucket as text, by the browser's clock.
+ * @param from  start of the first bucket, ISO 8601
+ */
 export function bucketOf(from: string, bucketHours: number, at: number, isShort = false): string {
   const hourMs = 3_600_000
   const begin = Date.parse(from) + at * bucketHours * hourMs
-  // Beyond a change of the clock a day begins an hour beside midnight, and its middle is in it all the same.
+  // The date is taken from the middle of the day, because after a clock change (summer time) a day starts an hour
+  // before or after midnight.
   const day = BUCKET_DAY.format(begin + (bucketHours / 2) * hourMs)
   if (isShort) return bucketHours === 1 ? BUCKET_TIME.format(begin) : day
   return bucketHours === 24 ? day : `${BUCKET_DAY.format(begin)}, ${BUCKET_TIME.format(begin)}`
 }
 
 /**
- * When a chart of 1, 7 or 30 days ends, `back` charts before the one that ends now, ISO 8601. Longer ones than a day end at
- * midnight of the browser's clock; no hour is left out of two charts of a day, or is in both, where that changes.
+ * End of a chart of 1, 7 or 30 days, ISO 8601. `back` is the number of charts between this chart and the current chart.
+ * Charts of more than a day end at midnight by the browser's clock. Even at a clock change, each hour is in exactly one
+ * of the charts of a day.
  */
 export function chartEnd(days: number, back: number, nowMs: number): string {
   const end = new Date(nowMs)

@@ -1,7 +1,7 @@
 const BYTE_ORDER_MARK = '\uFEFF'
 const LINE_END = /\r\n|\r|\n/
 
-/** A text as a `textarea` shows it: lines end with LF, and no byte order mark stands before them. */
+/** A text in the form of a `textarea`: all lines end with LF, and a byte order mark is removed. */
 export function inTextarea(text: string): string {
   return text
     .replace(/^\uFEFF/, '')
@@ -10,9 +10,9 @@ export function inTextarea(text: string): string {
 }
 
 /**
- * An edited text with the line ends and the byte order mark of the text that was opened. Lines before and after the edit keep
- * their own ends, byte for byte; lines of the edit get the end of the first line.
- * @param edited  as `inTextarea`
+ * An edited text with the line ends and the byte order mark of the opened text. Lines before and after the edited part
+ * keep their own line ends. Edited lines get the line end of the first line.
+ * @param edited text in the form of `inTextarea`
  */
 export function withLineEnds(opened: string, edited: string): string {
   const mark = opened.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : ''

@@ -4,12 +4,15 @@ import { callPath, post, messageOf } from './api.js'
 import { fieldOf, submits } from './parts.js'
 import { T } from './strings.js'
 
-/** Sound that is late by more than this is skipped: the listener hears the call as it is now. */
+/** Delay in s above which sound is skipped, so that the listener does not hear the call too late. */
 const BEHIND_S_MAX = 1
-/** Sound begins this long after its first message, so that the next ones come in time. */
+/** Delay in s after the first message until its sound is played, so that later messages arrive in time. */
 const AHEAD_S = 0.2
 
-/** Plays a live call. @returns stops it */
+/**
+ * Plays the sound of a live call.
+ * @returns a function that stops the sound
+ */
 function listenTo(sid: string, over: (why: string | null) => void): () => void {
   const context = new AudioContext()
   const socket = new WebSocket(
@@ -48,7 +51,7 @@ function listenTo(sid: string, over: (why: string | null) => void): () => void {
   return () => stop(null)
 }
 
-/** Supervisor's controls for a live call: hear it, and say something to its model. */
+/** A supervisor's controls for a live call: listen to it, and send words to its model. */
 export function Supervise({
   sid,
   listens,

@@ -2,9 +2,9 @@ import type { CallsEvent, FleetRow, NodeHead } from '../call/documents/call-view
 import { useRef, useState } from 'preact/hooks'
 import { useEvents } from './api.js'
 
-/** A live call, or one that has just ended and still has its place in a list. */
+/** A live call, or a call that has just ended and still has its position in a list. */
 export interface LiveRow extends FleetRow {
-  /** When its stream opened, on this browser's clock; null before. */
+  /** Time on this browser's clock at which the call's stream opened; null before the stream opened. */
   readonly sinceMs: number | null
 }
 
@@ -12,11 +12,11 @@ export interface LiveCalls {
   /** Null before the first answer. */
   readonly connected: boolean | null
   readonly rows: ReadonlyMap<string, LiveRow>
-  /** Calls that left the list lately, as they were last seen; the newest 500. */
+  /** Calls that left the list recently, in their last state. The newest 500 are kept. */
   readonly left: ReadonlyMap<string, LiveRow>
-  /** Counts the changes: `rows` and `left` are changed in place. */
+  /** Number of changes so far. A component compares it, because `rows` and `left` are changed in place. */
   readonly version: number
-  /** Counts the calls that have left. */
+  /** Number of calls that have left the list. */
   readonly leftCount: number
   readonly node: NodeHead | null
   readonly silent: readonly string[]
@@ -24,7 +24,7 @@ export interface LiveCalls {
 
 const LEFT_MAX = 500
 
-/** The live calls of all nodes, as the gateway's events tell them. */
+/** The live calls of all nodes, from the gateway's server-sent events. */
 export function useLiveCalls(): LiveCalls {
   const rows = useRef(new Map<string, LiveRow>()).current
   const left = useRef(new Map<string, LiveRow>()).current

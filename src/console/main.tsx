@@ -1,7 +1,7 @@
 import type { Session } from '../edge/ops/ops-session.js'
 import { render } from 'preact'
 import type { JSX } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { AgentsPage } from './agents-page.js'
 import { ApiFault, getJson, post, whenSessionIsOver } from './api.js'
 import { CallPage } from './call-page.js'
@@ -41,7 +41,7 @@ function App(): JSX.Element {
     let timer = 0
     const ask = (): void => {
       getJson<Session>('/api/session').then(setSession, (thrown: unknown) => {
-        // A gateway that refuses (a wrong Host, say) says why, and asking again does not help.
+        // The page shows the reason if the gateway refuses the request, for example because of a wrong Host.
         if (thrown instanceof ApiFault && thrown.status !== 0) document.body.textContent = thrown.message
         setSession('unreachable')
         timer = window.setTimeout(ask, RETRY_MS)
@@ -78,11 +78,22 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
   const edits = page === 'edit' && sid !== '' && act && session.edit === true
   const shown = edits ? 'agents' : PAGES.some(([name]) => name === page) ? page : 'calls'
   const file = edits ? decodeURIComponent(sid) : ''
-  // A draft is tried beside its text.
+  // The draft that the softphone calls, if the editor shows the draft's file.
   const tried = draft !== null && draft.file === file ? draft : null
   const phoneShown = shown === 'phone' || tried !== null
+  const nav = useRef<HTMLElement>(null)
   useEffect(() => {
     document.title = `${PAGES.find(([name]) => name === shown)?.[1] ?? ''} · ${T.product}`
+    // Scrolls the navigation bar to the current page, because the bar may be wider than a narrow screen.
+    const toCurrent = (): void => {
+      const bar = nav.current
+      const current = bar?.querySelector<HTMLElement>('[aria-current]') ?? null
+      if (bar !== null && current !== null)
+        bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.clientWidth) / 2
+    }
+    toCurrent()
+    addEventListener('resize', toCurrent)
+    return () => removeEventListener('resize', toCurrent)
   }, [shown])
   return (
     <>
@@ -94,7 +105,7 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
           <img src="/icon.svg" alt="" width="20" height="20" />
           {T.product}
         </a>
-        <nav aria-label={T.nav.label}>
+        <nav ref={nav} aria-label={T.nav.label}>
           {PAGES.map(([name, title]) => (
             <a key={name} href={`#/${name}`} aria-current={shown === name ? 'page' : undefined}>
               {title}
@@ -113,7 +124,7 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
       {live.silent.length > 0 && <Notice>{T.head.silent(live.silent.join(', '))}</Notice>}
       <main id="main" tabIndex={-1}>
         {edits && <EditorPage key={file} file={file} tried={tried} onTry={setDraft} />}
-        {/* The softphone stays while other pages are looked at, and its call with it. */}
+        {/* The softphone and its call stay active while other pages are shown. */}
         <div hidden={!phoneShown}>
           <PhonePage session={session} visible={phoneShown} tried={tried} />
         </div>
@@ -122,7 +133,7 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
         )}
         {shown === 'find' && <FindPage />}
         {shown === 'charts' && <ChartsPage />}
-        {shown === 'campaigns' && <CampaignsPage act={act} />}
+        {shown === 'campaigns' && <CampaignsPage act={act} agents={session.agents ?? []} />}
         {shown === 'fleet' && <FleetPage act={act} />}
         {shown === 'settings' && <SettingsPage />}
         {shown === 'calls' && sid === '' && <CallsPage live={live} act={act} />}
@@ -134,7 +145,10 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
   )
 }
 
-/** The page's address is that of the router, so a link to a place in the page would leave it. */
+/**
+ * Moves the focus to the main part. A link to this part would leave the page, because the router uses the page's
+ * address.
+ */
 function focusMain(event: Event): void {
   event.preventDefault()
   document.getElementById('main')?.focus()
@@ -162,7 +176,7 @@ function ThemeSelect(): JSX.Element {
     try {
       localStorage.setItem('mkondo-theme', theme)
     } catch {
-      // a browser that keeps nothing: the choice holds until the page is closed
+      // without the browser's storage, the choice is valid until the page is closed
     }
     dispatchEvent(new Event('mkondo-theme'))
   }, [theme])

@@ -12,7 +12,7 @@ const FLEET_MS = 2000
 
 type Command = 'drain' | 'cordon' | 'uncordon'
 
-/** The nodes of the fleet: their state and capacity, and what an operator may ask of them. */
+/** Page of the fleet's nodes: their state, their remaining capacity, and the operator's commands. */
 export function FleetPage({ act }: { readonly act: boolean }): JSX.Element {
   const { value, fault, again } = useJson<FleetStatus>('/api/fleet', FLEET_MS)
   const [note, setNote] = useState<string | null>(null)
@@ -117,7 +117,7 @@ function NodeRow(props: {
   )
 }
 
-/** Settings of this process. Secrets are shown as set or not set. */
+/** Settings of this process. For secrets, only whether they are set is shown. */
 export function SettingsPage(): JSX.Element {
   const { value, fault } = useJson<{ readonly settings: Readonly<Record<string, unknown>> }>('/api/settings')
   const [filter, setFilter] = useState('')
@@ -155,7 +155,7 @@ export function SettingsPage(): JSX.Element {
   )
 }
 
-/** A name such as `RECORDS_KEEP_DAYS`, which may go on in the next line where one of its words begins. */
+/** A name such as `RECORDS_KEEP_DAYS`. The browser may break the line before each of its words. */
 function Words({ of: name }: { readonly of: string }): JSX.Element {
   return (
     <>
@@ -169,7 +169,7 @@ function Words({ of: name }: { readonly of: string }): JSX.Element {
   )
 }
 
-/** LOG_LEVEL, shown as it is written. */
+/** True for the value of LOG_LEVEL, which is shown like an operator writes it. */
 function isLevels(value: unknown): value is { level: string; components: Readonly<Record<string, string>> } {
   return typeof value === 'object' && value !== null && 'level' in value && 'components' in value
 }

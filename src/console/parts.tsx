@@ -3,14 +3,29 @@ import type { ComponentChildren, JSX, TargetedSubmitEvent } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { T } from './strings.js'
 
-/** A small label with a colour of meaning. */
+/** Small label. Its colour shows its meaning. */
 export function Chip({ kind, children }: { readonly kind: string; readonly children: ComponentChildren }): JSX.Element {
   return <span class={`chip chip-${kind}`}>{children}</span>
 }
 
+/** Results of a contained call that count as success, as in the charts. Calls of earlier builds have no result. */
+const GOT: readonly unknown[] = ['answered', 'done', 'human', null, undefined]
+
+/** Outcome of an ended call. A contained call is green only if its caller was served. */
+export function OutcomeChip(props: {
+  readonly outcome: string | undefined
+  readonly served: string | null | undefined
+}): JSX.Element {
+  const { outcome = 'ended', served } = props
+  const kind = outcome === 'contained' && !GOT.includes(served) ? 'unserved' : outcome
+  return <Chip kind={kind}>{T.calls.outcomes[outcome] ?? outcome}</Chip>
+}
+
 const SURE_MS = 3000
 
-/** A button for what cannot be undone: the first press asks, the second does it. */
+/**
+ * Button for an action that cannot be undone. The first press asks for confirmation; the second press runs the action.
+ */
 export function SureButton(props: {
   readonly label: string
   readonly onSure: () => void
@@ -42,7 +57,7 @@ export function SureButton(props: {
   )
 }
 
-/** A text that can be copied with one press. */
+/** A text that one press copies. */
 export function CopyLine({ text }: { readonly text: string }): JSX.Element {
   const [copied, setCopied] = useState(false)
   const copy = (): void => {
@@ -51,7 +66,7 @@ export function CopyLine({ text }: { readonly text: string }): JSX.Element {
         setCopied(true)
         setTimeout(() => setCopied(false), 1500)
       },
-      () => undefined, // the text can be selected by hand
+      () => undefined, // without the clipboard, the user can still select and copy the text
     )
   }
   return (
@@ -78,7 +93,7 @@ export function Notice({
   )
 }
 
-/** Says which nodes did not answer, and that some still index: calls may be missing. */
+/** Notices about calls that may be missing: the nodes that did not answer, and whether nodes are still indexing. */
 export function MissingCalls({ nodes }: Pick<FoundView, 'nodes'>): JSX.Element {
   const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name ?? '')
   return (
@@ -89,15 +104,17 @@ export function MissingCalls({ nodes }: Pick<FoundView, 'nodes'>): JSX.Element {
   )
 }
 
-/** Heading of a column; `wide` ones are left out on a narrow screen. */
+/** Heading of a column. Columns with the class `wide` are hidden on a narrow screen. */
 interface Head {
   readonly name: string
   readonly class?: string | undefined
-  /** It is there for screen readers alone. */
+  /** True for a heading that only screen readers see. */
   readonly hidden?: boolean
 }
 
-/** A table that scrolls by itself; the keyboard reaches it as a region, which has a name or is named by its title. */
+/**
+ * Table with its own scrolling. The keyboard reaches it as a region, named by `label` or by the element `labelledBy`.
+ */
 export function Table(props: {
   readonly class: 'calls' | 'settings'
   readonly heads: readonly (string | Head)[]
@@ -124,7 +141,7 @@ export function Table(props: {
   )
 }
 
-/** Placeholder for requested data: loading, or the reason of the failure. */
+/** Placeholder while data is loading, or the reason why it could not be loaded. */
 export function Pending({
   value,
   fault,
@@ -136,7 +153,7 @@ export function Pending({
   return value === null ? <Notice>{T.loading}</Notice> : null
 }
 
-/** Handler of a form that the page sends itself. */
+/** Handler of a form's `submit` event: the page sends the form, and the browser does not. */
 export function submits(send: (form: HTMLFormElement) => void): (event: TargetedSubmitEvent<HTMLFormElement>) => void {
   return (event) => {
     event.preventDefault()
@@ -144,7 +161,7 @@ export function submits(send: (form: HTMLFormElement) => void): (event: Targeted
   }
 }
 
-/** The text of a form's field; empty where it has none. */
+/** Text of a form's field; empty if the form does not have the field. */
 export function fieldOf(form: HTMLFormElement, name: string): string {
   const value = new FormData(form).get(name)
   return typeof value === 'string' ? value.trim() : ''

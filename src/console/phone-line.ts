@@ -1,20 +1,20 @@
 import { messageOf } from './api.js'
 import workletUrl from './phone-worklet.ts?worker&url'
 
-/** Why there is no microphone. */
+/** Reason why there is no microphone. */
 export type MicrophoneFault = 'insecure' | 'unsupported' | 'denied' | 'missing' | 'busy' | { readonly other: string }
 
 export interface LineEvents {
-  /** Messages of the gateway about the call; plain JSON with a `type`. */
+  /** Messages of the gateway about the call. They are plain JSON with a `type`. */
   readonly news: (news: Readonly<Record<string, unknown>>) => void
   readonly connected: (connected: boolean) => void
-  /** Loudness of the microphone or of what is heard, 0 to 1, each 20 ms. */
+  /** Loudness of the microphone or of the played sound, 0 to 1, for each 20 ms. */
   readonly level: (who: 'you' | 'them', level: number) => void
 }
 
 const RECONNECT_MS = 1000
 
-/** The softphone's socket, which is opened again for ever when it is lost, and the sound of its call. */
+/** Socket of the softphone and the sound of its call. A lost socket is opened again. */
 export class PhoneLine {
   readonly #events: LineEvents
   #socket: WebSocket | null = null
@@ -32,7 +32,10 @@ export class PhoneLine {
     return this.#socket?.readyState === WebSocket.OPEN
   }
 
-  /** Call in answer to a click: browsers allow sound only then. @returns why there is no microphone; null with one */
+  /**
+   * Opens the sound. Call this in the handler of a click, because browsers allow sound only there.
+   * @returns the reason why there is no microphone; null if there is one
+   */
   async openSound(options: {
     readonly microphone: boolean
     readonly headphones: boolean
@@ -95,14 +98,22 @@ export class PhoneLine {
   }
 }
 
-/** Without a worklet, sound is played this long after it has come. */
+/** Delay in s of sound that is played without a worklet. */
 const SCHEDULED_LEAD_S = 0.12
 const CALL_RATE_HZ = 16_000
+/**
+ * Maximum time in ms to wait for the loudspeaker. On a machine without a loudspeaker, Firefox waits for ever. After
+ * this time the call has no sound.
+ */
+const LOUDSPEAKER_WAIT_MS = 2000
 
-/** The audio graph of one call. */
+/** Audio graph of one call. */
 class Sound {
   readonly #context: AudioContext
-  /** Null where the page has no worklets, which is over plain HTTP: then only the agent is heard. */
+  /**
+   * Null if the page cannot use worklets, for example over plain HTTP. The user then hears the agent, but the
+   * microphone is not used.
+   */
   readonly #loudspeaker: AudioWorkletNode | null
   #scheduledS = 0
   readonly #onSpoken: (frame: ArrayBuffer) => void
@@ -110,7 +121,7 @@ class Sound {
 
   static async open(onSpoken: (frame: ArrayBuffer) => void): Promise<Sound> {
     const context = new AudioContext({ latencyHint: 'interactive' })
-    await context.resume()
+    await Promise.race([context.resume(), new Promise((resolve) => setTimeout(resolve, LOUDSPEAKER_WAIT_MS))])
     await context.audioWorklet?.addModule(workletUrl)
     return new Sound(context, onSpoken)
   }
@@ -136,6 +147,8 @@ class Sound {
   }
 
   play(frame: ArrayBuffer): void {
+    // Frames are dropped while the audio context does not run, because the worklet would collect them.
+    if (this.#context.state !== 'running') return
     if (this.#loudspeaker !== null) this.#loudspeaker.port.postMessage(frame, [frame])
     else this.#schedule(new Int16Array(frame))
   }
@@ -170,7 +183,7 @@ function faultOf(thrown: unknown): MicrophoneFault {
   return { other: messageOf(thrown) }
 }
 
-/** 0 at -60 dBFS and below, 1 at full scale. */
+/** Loudness: 0 at -60 dBFS and below, 1 at full scale. */
 function levelOf(samples: Int16Array): number {
   let sum = 0
   for (const sample of samples) sum += sample * sample

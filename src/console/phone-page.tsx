@@ -20,15 +20,15 @@ const EVENTS_MAX = 100
 
 type Phase = 'idle' | 'asking' | 'connecting' | 'talking'
 
-/** A call from this page: who it is with, what the carrier did, and the gateway's own account of it. */
+/** Call that was placed from this page. */
 interface OwnCall {
   readonly sid: string
-  /** The gateway knows it: its webhook was answered. */
+  /** True when the gateway has the call, because it has answered the call's webhook. */
   readonly known: boolean
   readonly over: string | null
 }
 
-/** The call from this page, as the page shows it, and the ways to change it. */
+/** State of this page's call, and the functions that change it. */
 function usePhone(
   usable: boolean,
   visible: boolean,
@@ -122,7 +122,8 @@ function usePhone(
   )
 
   const place = async (form: HTMLFormElement, withMicrophone: boolean): Promise<void> => {
-    // Read first: the fields are disabled during a call, and a form leaves those out.
+    // The form is read before the state changes, because the fields are disabled during a call, and a form's data lacks
+    // disabled fields.
     const whom = tried === null ? { agent: fieldOf(form, 'agent') } : { agent: tried.agent, draft: tried.id }
     const order = { type: 'call', ...whom, from: fieldOf(form, 'from') }
     const headphones = fieldOf(form, 'headphones') !== ''
@@ -155,7 +156,7 @@ export function PhonePage({
 }: {
   readonly session: Session
   readonly visible: boolean
-  /** The draft that calls from here get; null: the version in use. */
+  /** Draft that calls from this page use; null to use the current version. */
   readonly tried: TriedDraft | null
 }): JSX.Element {
   const meters = { you: useRef<HTMLMeterElement>(null), them: useRef<HTMLMeterElement>(null) }
@@ -165,6 +166,8 @@ export function PhonePage({
     if (meter !== null) meter.value = level
   })
   const { phase, call, model, carrier, notice, microphone, lost, muted, place, mute, send } = phone
+  /** Call in which the user has typed. */
+  const [typedIn, setTypedIn] = useState<string | null>(null)
   if (!usable)
     return (
       <Panel title={T.phone.title}>
@@ -172,6 +175,8 @@ export function PhonePage({
       </Panel>
     )
   const busy = phase !== 'idle'
+  const isMissed =
+    phase === 'talking' && typedIn !== call?.sid && model?.marks.some(({ name }) => name === 'not-understood') === true
   return (
     <div class="columns phone">
       <div>
@@ -214,7 +219,21 @@ export function PhonePage({
               </button>
             ))}
           </fieldset>
-          <TypeInstead disabled={phase !== 'talking'} onSay={(text) => send({ type: 'say', text })} />
+          {isMissed && (
+            <Notice>
+              {model?.backend === 'embedded' ? T.phone.missedEmbedded : T.phone.missed}{' '}
+              <button type="button" class="small" onClick={() => document.getElementById(TYPE_ID)?.focus()}>
+                {T.phone.type}
+              </button>
+            </Notice>
+          )}
+          <TypeInstead
+            disabled={phase !== 'talking'}
+            onSay={(text) => {
+              setTypedIn(call?.sid ?? null)
+              send({ type: 'say', text })
+            }}
+          />
           {call?.over != null && (
             <a class="button" href={`#/calls/${call.sid}`}>
               {T.phone.openCall}
@@ -315,6 +334,7 @@ function Dialler(props: {
 }
 
 const TEXT_CHARS_MAX = 300
+const TYPE_ID = 'type-instead'
 
 function TypeInstead({
   disabled,
@@ -330,11 +350,11 @@ function TypeInstead({
   }
   return (
     <form class="type" onSubmit={submits(submit)}>
-      <label for="type-instead">
+      <label for={TYPE_ID}>
         {T.phone.type}: {T.phone.typeHint}
       </label>
       <input
-        id="type-instead"
+        id={TYPE_ID}
         autocomplete="off"
         maxLength={TEXT_CHARS_MAX}
         value={text}
@@ -351,7 +371,7 @@ function LiveTranscript({ model }: { readonly model: CallModel }): JSX.Element {
   return <Transcript call={model} lines={lines} cursorMs={null} onSeek={null} follow />
 }
 
-/** The gateway's decision about each sound, newest first, and the carrier's actions. */
+/** The gateway's decisions about sounds, newest first, and the carrier's actions. */
 function Decisions({
   model,
   carrier,

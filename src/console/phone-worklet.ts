@@ -1,6 +1,6 @@
 /**
- * The sound of the softphone, on the browser's audio thread: the microphone down to 16 kHz frames of 20 ms, and the
- * frames that come back up to the loudspeaker's rate.
+ * Sound of the softphone, on the browser's audio thread. The microphone's sound becomes 16 kHz frames of 20 ms; the
+ * gateway's frames get the loudspeaker's rate.
  */
 
 declare const sampleRate: number
@@ -12,18 +12,21 @@ declare class AudioWorkletProcessor {
 const CALL_RATE_HZ = 16_000
 const FRAME_SAMPLES = 320
 
-/** Half the length of the filter, in samples of the lower rate, and its phases. */
+/** HALF_TAPS: half the length of the filter, in samples of the lower rate. PHASES: number of the filter's phases. */
 const HALF_TAPS = 12
 const PHASES = 64
 
-/** Converts a stream of samples by a windowed sinc that is cut at the lower rate; the ratio may be any. */
+/**
+ * Resamples a stream of samples with a windowed sinc filter for the lower of the two rates. Any ratio of the rates is
+ * possible.
+ */
 class Resampler {
   readonly #step: number
   readonly #half: number
   readonly #rows: Float32Array[]
   readonly #history: Float32Array
   #filled = 0
-  /** Place of the next output, in samples of the input, from the beginning of the history. */
+  /** Position of the next output sample, in input samples from the start of the history. */
   #at: number
 
   constructor(fromHz: number, toHz: number) {
@@ -35,7 +38,7 @@ class Resampler {
     this.#rows = Array.from({ length: PHASES + 1 }, (_, phase) => row(phase / PHASES, cut, this.#half))
   }
 
-  /** Takes some input, and gives each output sample that is due. */
+  /** Adds input samples, and calls `out` for each output sample that is now complete. */
   push(input: Float32Array, out: (sample: number) => void): void {
     if (this.#filled + input.length > this.#history.length) return // a block is 128 samples
     this.#history.set(input, this.#filled)
@@ -89,7 +92,10 @@ class Microphone extends AudioWorkletProcessor {
   }
 }
 
-/** Played once this much has come; and cut to it when there is more than the most: the gateway's clock is another one. */
+/**
+ * LEAD_MS: duration in ms of buffered sound before playing starts. HELD_MS_MAX: maximum of waiting sound. More sound
+ * waits if the gateway's clock is faster; it is then cut to LEAD_MS.
+ */
 const LEAD_MS = 80
 const HELD_MS_MAX = 400
 

@@ -1,21 +1,24 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { callPath, getBytes, messageOf } from './api.js'
 
-/** A stereo recording: the caller left, the agent right. Time zero is the opening of the stream. */
+/**
+ * A stereo recording. The caller is on the left channel, the agent on the right channel. It starts when the stream
+ * opens.
+ */
 export interface Recording {
   readonly rateHz: number
   readonly durationMs: number
-  /** Highest and lowest sample of each block, by channel, as fractions of full scale: low, high, low, high… */
+  /** Lowest and highest sample of each block, for each channel, as fractions of full scale: low, high, low, high… */
   readonly peaks: readonly [Float32Array, Float32Array]
   readonly blockMs: number
   readonly url: string
 }
 
-/** Length of a block of the waveform. */
+/** Length in ms of a block of the waveform. */
 const BLOCK_MS = 10
 const HEADER_BYTES = 44
 
-/** @throws Error for what is not a 16-bit stereo WAV as the gateway writes it */
+/** @throws Error if the file is not a 16-bit stereo WAV file in the gateway's form */
 export function readRecording(bytes: ArrayBuffer): Omit<Recording, 'url'> {
   const view = new DataView(bytes)
   const isWav = bytes.byteLength >= HEADER_BYTES && view.getUint32(0) === 0x52494646 && view.getUint16(34, true) === 16
@@ -48,7 +51,7 @@ export interface Player {
   readonly loading: boolean
   readonly fault: string | null
   readonly load: () => void
-  /** Milliseconds of the recording; null before it was played. */
+  /** Position of the recording in ms; null before the recording was played. */
   readonly atMs: number | null
   readonly playing: boolean
   /** Plays or pauses. */
@@ -57,7 +60,10 @@ export interface Player {
   readonly playFrom: (ms: number) => void
 }
 
-/** Loads and plays the recording of a call. @param automatic  loads without being asked */
+/**
+ * Loads and plays the recording of a call.
+ * @param automatic  true: loads the recording without a request
+ */
 export function useRecording(sid: string, automatic: boolean): Player {
   const [recording, setRecording] = useState<Recording | null>(null)
   const [loading, setLoading] = useState(false)

@@ -7,14 +7,16 @@ import { T, markWords } from './strings.js'
 interface TranscriptProps {
   readonly call: CallModel
   readonly lines: readonly Line[]
-  /** Where the recording plays, since the webhook; null: nowhere. */
+  /** Position of the recording in ms since the webhook; null if the recording is not playing. */
   readonly cursorMs: number | null
   readonly onSeek: ((atMs: number) => void) | null
-  /** Keeps the newest line in sight. */
+  /** True to keep the newest line visible. */
   readonly follow: boolean
 }
 
-/** Spoken words, with tools, interruptions and decisions between. They render as text, whatever they look like. */
+/**
+ * Transcript: spoken words, with tools, interruptions and decisions between them. Words are always shown as plain text.
+ */
 export function Transcript({ call, lines, cursorMs, onSeek, follow }: TranscriptProps): JSX.Element {
   const box = useRef<HTMLOListElement>(null)
   const current = cursorMs === null ? -1 : lines.findLastIndex((line) => line.atMs <= cursorMs && line.type === 'words')
@@ -22,7 +24,7 @@ export function Transcript({ call, lines, cursorMs, onSeek, follow }: Transcript
     const list = box.current
     const item = list?.children[follow ? lines.length - 1 : current]
     if (list === null || !(item instanceof HTMLElement)) return
-    // Only this list scrolls, never the page.
+    // Scrolls only this list, never the page.
     const above = item.offsetTop - list.offsetTop
     if (follow) list.scrollTop = list.scrollHeight
     else if (above < list.scrollTop || above + item.offsetHeight > list.scrollTop + list.clientHeight)

@@ -6,7 +6,7 @@ import { clockOf, placeOf, tookOf } from './format.js'
 import type { Recording } from './recording.js'
 import { T, markWords } from './strings.js'
 
-/** Lanes from top to bottom with their heights in px. */
+/** Lanes from top to bottom, each with its height in px. */
 const LANES: readonly (readonly [Lane, number])[] = [
   ['caller', 54],
   ['vad', 16],
@@ -16,17 +16,17 @@ const LANES: readonly (readonly [Lane, number])[] = [
   ['bargeIn', 18],
   ['marks', 16],
 ]
-/** Width of a track's labels. */
+/** Width in px of the labels of the recording's tracks. */
 const WORDS_PX = 15
 const RULER_PX = 24
 const GAP_PX = 6
 const HEIGHT_PX = RULER_PX + LANES.reduce((sum, [, px]) => sum + px + GAP_PX, 0)
-/** The shortest stretch that fills the width. */
+/** Minimum duration in ms that the view can show. */
 const SPAN_MS_MIN = 400
 const ZOOM = 1.6
-/** Drawn at least this wide, so that it is seen. */
+/** Minimum width in px of a bar, so that it is visible. */
 const BAR_PX_MIN = 2
-/** How far from a bar the pointer may be. */
+/** Maximum distance in px between pointer and bar. */
 const NEAR_PX = 4
 
 interface View {
@@ -37,15 +37,15 @@ interface View {
 interface WaterfallProps {
   readonly call: CallModel
   readonly recording: Recording | null
-  /** Since the webhook. */
+  /** Position in ms since the webhook. */
   readonly cursorMs: number | null
-  /** Null: nothing can be played. */
+  /** Plays from a position; null if there is no recording to play. */
   readonly onSeek: ((atMs: number) => void) | null
-  /** A stretch to show, such as a turn; a new object moves the view. */
+  /** Time span to show, for example a turn. Each new object moves the view. */
   readonly show: View | null
 }
 
-/** The call on one time axis. */
+/** Waterfall: the whole call on one time axis. */
 export function Waterfall({ call, recording, cursorMs, onSeek, show }: WaterfallProps): JSX.Element {
   const canvas = useRef<HTMLCanvasElement>(null)
   const [width, setWidth] = useState(0)
@@ -83,7 +83,7 @@ export function Waterfall({ call, recording, cursorMs, onSeek, show }: Waterfall
       draw(canvas.current, width, { bars, turns, view: shown, recording, zeroMs: call.zeroMs, cursorMs })
   }, [width, bars, turns, shown.fromMs, shown.toMs, recording, cursorMs, themes])
 
-  // Not passive, so that the page does not zoom too.
+  // The listener is registered by hand, because only a listener that is not passive can prevent the page's own zoom.
   useEffect(() => {
     const target = canvas.current
     if (target === null) return undefined
@@ -205,7 +205,7 @@ function Tip(props: {
   )
 }
 
-/** Within the call, and not closer than the shortest stretch. */
+/** View within the call, with at least the minimum time span. */
 function bounded({ fromMs, toMs }: View, endMs: number): View {
   const spanMs = Math.min(endMs, Math.max(SPAN_MS_MIN, toMs - fromMs))
   const from = Math.max(0, Math.min(endMs - spanMs, fromMs))
@@ -263,7 +263,7 @@ function draw(canvas: HTMLCanvasElement, width: number, drawing: Drawing): void 
   pen.font = `11px ${style.fontFamily}`
   pen.textBaseline = 'middle'
 
-  // Turns: from the caller's last word to the agent's first sound.
+  // Waits of the turns: from the end of the caller's speech to the agent's first sound.
   for (const { fromMs, turn, index } of drawing.turns) {
     const toMs = fromMs + (turn.firstSoundMs ?? 0)
     if (toMs < view.fromMs || fromMs > view.toMs) continue
@@ -350,7 +350,7 @@ function paint(
   pen.restore()
 }
 
-/** The recording's track in its lane. */
+/** Track of the recording in its lane. */
 function wave(
   pen: CanvasRenderingContext2D,
   { recording, view, zeroMs }: Drawing,
@@ -375,7 +375,8 @@ function wave(
       low = Math.min(low, peaks[2 * block] ?? 0)
       high = Math.max(high, peaks[2 * block + 1] ?? 0)
     }
-    // Twice as tall as full scale would be: speech is far below it. What is louder is cut off at the lane's edges.
+    // The wave is drawn at twice the height, because speech is usually far below full scale. Louder sound is cut off at
+    // the edges of the lane.
     const top = Math.max(y, middle - high * px)
     const bottom = Math.min(y + px, middle - low * px)
     if (high - low > 0.002) pen.fillRect(x, top, 1, Math.max(1, bottom - top))

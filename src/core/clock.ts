@@ -1,19 +1,25 @@
 /**
- * Monotonic milliseconds with a fraction, on one time base for all threads of a process (CLOCK_MONOTONIC).
- * Pure layers take `nowMs` from this clock as an argument and never read it themselves.
+ * Clock in monotonic milliseconds with a fraction. All threads of a process have one time base (CLOCK_MONOTONIC). Pure
+ * layers never read a clock: they receive the time as `nowMs`.
  */
 export type Clock = () => number
 
-/** Calendar milliseconds (`Date.now()`); only for what people read: records, tokens, log lines. */
+/**
+ * Clock in calendar milliseconds (`Date.now()`), only for times that leave the process, for example in records, tokens
+ * and log lines.
+ */
 export type WallClock = () => number
 
-/** Calls `run` once after `ms`, and keeps no process alive. @returns a function that cancels it; it may be called at any time */
+/**
+ * Calls `run` once after `ms` milliseconds. The timer does not keep the process alive.
+ * @returns a function that cancels the timer at any time
+ */
 export function unrefTimer(ms: number, run: () => void): () => void {
   const timer = setTimeout(run, ms).unref()
   return () => clearTimeout(timer)
 }
 
-/** When a state machine wants to be called again, and why; the reason is for operators. */
+/** Time and reason of a state machine's next call; the reason is for operators. */
 export interface Wake {
   readonly atMs: number
   readonly reason: string

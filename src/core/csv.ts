@@ -1,11 +1,11 @@
 type CsvCell = string | number | boolean
 
-/** Texts that a spreadsheet takes for a formula; a plain number with its sign is none. */
+/** Matches texts that a spreadsheet treats as a formula. A plain number with a sign is not a formula. */
 const FORMULA = /^(?![+-]\d+(?:\.\d+)?$)[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]/
 
 /**
- * A table in the form of RFC 4180, for spreadsheets: every CSV of the gateway is written here. A text that would be a formula
- * begins with an apostrophe.
+ * Returns a table as RFC 4180 CSV, for spreadsheets. All CSV of the gateway is written by this function. A text that a
+ * spreadsheet would treat as a formula gets an apostrophe before it.
  */
 export function csvText(rows: readonly (readonly CsvCell[])[]): string {
   return rows.map((row) => `${row.map(csvCell).join(',')}\r\n`).join('')

@@ -1,15 +1,17 @@
 import { LRUCache } from 'lru-cache'
 
-/** Some tens for each time zone and language in use; a gateway has few of both. */
+/**
+ * Maximum number of cached formats. Each combination of time zone and language has some tens of formats, and a gateway
+ * uses few combinations.
+ */
 const DATE_FORMATS_MAX = 256
 
 const formats = new LRUCache<string, Intl.DateTimeFormat>({ max: DATE_FORMATS_MAX })
 
 /**
- * A date format, made once for each locale and options: it takes some 30 KB outside the heap, which V8 does not see and
- * so collects late, and up to a millisecond to make.
- *
- * @throws RangeError when the time zone or another option is unknown
+ * Returns a date format. A format for each locale and options is created only once, because its creation takes up to a
+ * millisecond and some 30 KB outside the heap. V8 does not count this memory and frees it late.
+ * @throws RangeError if the time zone or another option is unknown
  */
 export function dateFormat(locale: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
   const key = `${locale} ${JSON.stringify(options)}`

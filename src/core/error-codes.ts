@@ -1,8 +1,8 @@
-/** A code, for the person who meets it: `docs/ERRORS.md` has the table. */
+/** Explanation of an error code for people; `docs/ERRORS.md` shows all explanations in a table. */
 export interface ErrorExplanation {
-  /** Cause; a sentence without a subject in front or a full stop. */
+  /** Cause of the error, as a sentence without its subject and its full stop. */
   readonly cause: string
-  /** Remedy for an operator or the author of an agent. */
+  /** Remedy for an operator or an agent's author. */
   readonly action: string
 }
 
@@ -10,18 +10,17 @@ export interface ErrorExplanation {
 type ErrorGroup = Readonly<Record<string, ErrorExplanation>>
 
 /**
- * Every error code Mkondo reports, in one place. Codes are part of what operators search logs for: they are never
- * renamed, only added. The message beside a code names the value and what is allowed. `npm run documents` writes
- * `docs/ERRORS.md` from this table.
+ * Every error code that Mkondo reports. Operators search logs for codes, so codes are only added and never renamed.
+ * `npm run documents` writes `docs/ERRORS.md` from this table.
  */
 export const ERRORS = {
-  /** The operator has to change something before a command can do anything: it ends with exit code 2. */
+  /** Faults that the operator must correct before a command can run. The command ends with exit code 2. */
   usage: {
     CONFIG_INVALID: {
       cause:
-        'a setting, a file of settings or an argument has a value that is not allowed, or lacks one that another needs',
+        'a setting, a file of settings or an argument has a value that is not allowed, or lacks a value that another setting needs',
       action:
-        'change the setting that the message names; `mkondo check` lists all of them, CONFIGURATION.md says what is allowed',
+        'change the setting that the message names; `mkondo check` lists all such settings, CONFIGURATION.md has the allowed values',
     },
     AGENT_INVALID: {
       cause:
@@ -30,165 +29,165 @@ export const ERRORS = {
         'run `mkondo check`, which names every mistake; while the gateway runs, the last valid version stays in use',
     },
     AGENT_UNKNOWN: {
-      cause: 'no agent of the agents folder has the name that a setting, a path, an order or an option gives',
-      action: 'use one of the names in the message, or add a file for it to `AGENTS_DIR`',
+      cause: 'a setting, a path, an order or an option names an agent that is not in the agents folder',
+      action: 'use one of the names in the message, or add a file with this name to `AGENTS_DIR`',
     },
     AGENT_CHANGED: {
-      cause:
-        'the file of an agent that is published has another text than the one that was opened for editing, or another node has published one',
-      action: 'open it again, and make the change in what it has now',
+      cause: 'somebody else, or another node, changed the file of the agent after it was opened for editing',
+      action: 'open the file again, and repeat your change in the present text',
     },
     AGENTS_DIR_UNWRITABLE: {
-      cause: "the file of an agent cannot be replaced: the folder is read-only, is full, or the file is another user's",
-      action:
-        "make `AGENTS_DIR` writable for the gateway, with room, and its files the gateway's own; nothing was changed",
+      cause: 'the file of an agent cannot be replaced: the folder is read-only or full, or another user owns the file',
+      action: 'make `AGENTS_DIR` and its files writable for the gateway, and free space; nothing was changed',
     },
     BACKEND_KEY_MISSING: {
-      cause: 'an agent asks for a backend or a service whose key or address is not set',
+      cause: 'an agent uses a backend or a service whose key or address is not set',
       action: 'set the variable that the message names, or choose another backend (BACKENDS.md)',
     },
     PORT_IN_USE: {
       cause: 'another program listens at a port of the gateway',
-      action: 'stop it, or set the variable that the message names to a free port',
+      action: 'stop that program, or set the variable that the message names to a free port',
     },
     SCRIPT_INVALID: {
-      cause: 'a script or scenario of the simulator cannot be read or has mistakes, or the folder has none',
+      cause:
+        'a script or scenario of the simulator cannot be read or has mistakes, or the folder has no script or scenario',
       action: 'correct the line that the message names (SIMULATOR.md)',
     },
     WAV_INVALID: {
-      cause: 'a sound file is no WAV file that can be read, is too large or has no sound',
-      action: 'convert the file to what the message allows',
+      cause: 'a sound file is not a readable WAV file, is too large or has no sound',
+      action: 'convert the file to a form that the message allows',
     },
     JOURNAL_INVALID: {
-      cause: 'a journal is damaged, is of a newer version, or cannot be cut as asked',
-      action: 'use the version that recorded it, or another place to cut (REPLAY.md)',
+      cause: 'a journal is damaged, has a newer version, or cannot be cut at this position',
+      action: 'use the version of Mkondo that recorded the journal, or cut the journal at another position (REPLAY.md)',
     },
   },
   /** Webhooks, sockets and documents between the carrier and the gateway. */
   carrier: {
     WEBHOOK_UNSIGNED: {
-      cause: 'a webhook has no signature, or one that no secret of `SAUTIKIT_WEBHOOK_SECRETS` makes',
-      action: "compare the secret with the carrier's; see the runbook webhooks-rejected. A few are strangers",
+      cause: 'a webhook has no signature, or its signature does not match any secret of `SAUTIKIT_WEBHOOK_SECRETS`',
+      action:
+        "compare the secret with the carrier's; see the runbook webhooks-rejected. A few unsigned webhooks from strangers are normal",
     },
     WEBHOOK_STALE: {
-      cause: 'the time in the signature of a webhook is too far from the clock of the gateway',
+      cause: "the time in the signature of a webhook is too far from the gateway's clock",
       action: 'synchronise the clock of the machine (the runbook clock-skew)',
     },
     WEBHOOK_MALFORMED: {
-      cause: 'the body or the URL of a webhook lacks a field, or has one that cannot be read',
-      action: 'compare the request with PROTOCOL.md; `mkondo doctor` tries the way of a webhook',
+      cause: 'the body or the URL of a webhook lacks a field, or has an unreadable field',
+      action: 'compare the request with PROTOCOL.md; `mkondo doctor` tries the path of a webhook',
     },
     BODY_TOO_LARGE: {
-      cause: 'the body of a request is longer than is allowed there',
-      action: 'send less; the message has the limit',
+      cause: 'the body of a request is longer than its path allows',
+      action: 'send a shorter body; the message has the limit',
     },
     CONTENT_TYPE: {
-      cause: 'a request has a Content-Type or charset that its path does not take',
-      action: 'send one that the message allows',
+      cause: 'a request has a Content-Type or charset that its path does not accept',
+      action: 'send a type that the message allows',
     },
     RATE_LIMITED: {
       cause:
-        'a limit by time is reached: webhooks of a call or an address, wrong tokens, orders of calls, phrases, or the budget of a number',
+        'a limit is reached: the rate of webhooks of a call or an address, of wrong tokens, of orders of calls or of phrases, or the budget of a number',
       action: 'wait for `Retry-After`, or raise the setting that the message names',
     },
     TOKEN_MISSING: {
       cause: 'the URL of a media socket has no token',
-      action: 'nothing, where a stranger tried it; otherwise the carrier changed the URL of the document',
+      action: 'do nothing if a stranger sent the request; otherwise the carrier has changed the URL of the document',
     },
     TOKEN_INVALID: {
       cause:
-        'a token of a URL was not made with the secret of this fleet, is of another call, or is of an earlier owner of its call',
-      action: 'give all nodes the same `TOKEN_SECRET`; nothing, where a stranger tried it',
+        "a token of a URL was created with another secret than the fleet's, for another call, or for an earlier owner of the call",
+      action: 'give all nodes one `TOKEN_SECRET`; do nothing if a stranger sent the request',
     },
     TOKEN_EXPIRED: {
-      cause: 'a token of a URL is older than it may be',
-      action: 'look at the clocks of the nodes; a retry of the carrier that is this late is not answered',
+      cause: 'a token of a URL has expired',
+      action: 'check the clocks of the nodes; a retry of the carrier after the expiry is not answered',
     },
     TOKEN_USED: {
-      cause: 'a second socket came with a token that has opened one',
+      cause: 'a second socket came with a token that was used before',
       action: 'nothing: the first socket continues',
     },
     SUBPROTOCOL: {
       cause: 'a media socket does not offer the subprotocol `audio.drachtio.org`',
-      action: 'let the proxy in front pass the header `Sec-WebSocket-Protocol`',
+      action: 'configure the proxy in front to pass the header `Sec-WebSocket-Protocol`',
     },
     XML_INVALID: {
       cause: 'a call-control document would have a value that the carrier refuses',
-      action: 'report it: documents are made by the gateway only',
+      action: 'report this fault, because only the gateway creates documents',
     },
   },
   /** Admission, and calls in progress. */
   calls: {
     CAPACITY: {
       cause:
-        'all slots are taken: of the node, of an agent (`maxCalls`), of the searches for calls that wait, or of the one tool or phrase that may be tried at a time',
-      action: 'try again; add nodes or raise `MAX_CALLS` (the runbook capacity)',
+        'all slots of the node or of an agent (`maxCalls`) are in use, too many searches for calls wait, or another trial is running',
+      action: 'try again; add nodes, or raise `MAX_CALLS` (the runbook capacity)',
     },
     DRAINING: {
-      cause: 'the node takes no new calls, because it drains or ends',
-      action: 'nothing: another node takes them',
+      cause: 'the node does not take new calls, because the node drains or ends',
+      action: 'nothing: another node accepts the calls',
     },
     DUPLICATE_CALL: {
-      cause: 'the call was answered before, or has its socket already',
-      action: 'nothing: the carrier repeats a webhook that it believes lost, and the first answer counts',
+      cause: 'the call was answered before, or its media socket is open already',
+      action: 'nothing: the carrier repeats a webhook if it gets no answer, and the first answer is used',
     },
     CALL_UNKNOWN: {
-      cause: 'no node has a call of this SID, live or lately ended',
-      action: 'look at the SID; records of ended calls are in `DATA_DIR` (STORAGE.md)',
+      cause: 'no node has a live or recently ended call with this SID',
+      action: 'check the SID; records of ended calls are in `DATA_DIR` (STORAGE.md)',
     },
     CALL_FAULT: {
       cause:
-        'one operation failed in a way that has no code of its own: a phrase, a tool in code, a command of the CLI, a state that is not JSON',
+        'an operation without an error code of its own failed: a phrase, a tool in code, a command of the CLI, a state that is not JSON',
       action:
-        'read the message; a command that reports it had no gateway, or no answer that it can use, at `--ops-url`',
+        'read the message; if a command reports this code, the gateway at `--ops-url` did not answer, or its answer was not usable',
     },
     KEPT_CALL_INVALID: {
-      cause: 'the state of a call in the store cannot be read, is of another version, or is of another call',
-      action: 'give all nodes one version and one secret (RELEASES.md); the caller is rung back where that is allowed',
+      cause: 'the state of a call in the store cannot be read, has another version, or belongs to another call',
+      action: 'give all nodes one version and one secret (RELEASES.md); the caller is called back if that is allowed',
     },
     WORKER_DIED: {
       cause: 'the media worker ended while a tool of this call was running',
-      action: 'see the runbook workers-die; whether the tool took effect is unknown',
+      action: 'see the runbook workers-die; it is unknown whether the tool had its effect',
     },
   },
-  /** Sessions with models. A backend of your own reports the same codes (OWN-BACKEND.md). */
+  /** Sessions with models. Backends that operators write also report these codes (OWN-BACKEND.md). */
   backends: {
     BACKEND_AUTH: {
       cause: 'the service refuses the key',
-      action: 'renew the key; a retry does not help, so the next backend of the list is taken',
+      action: 'renew the key; a retry does not help, so the next backend of the list takes over',
     },
     BACKEND_RATE_LIMIT: {
-      cause: 'the service allows no more sessions or requests for now',
+      cause: 'the service does not allow more sessions or requests for now',
       action: "ask the service for a higher limit, or add a backend to the agent's list",
     },
     BACKEND_QUOTA: {
       cause: 'the account with the service has no credit left',
-      action: 'pay, or raise its limit; a retry does not help',
+      action: 'pay, or raise the limit of the account; a retry does not help',
     },
     BACKEND_SESSION_EXPIRED: {
-      cause: 'the service ended a session at its longest',
+      cause: 'the service ended a session that had reached its maximum duration',
       action: 'nothing: a new session continues the call',
     },
     BACKEND_BAD_REQUEST: {
       cause:
-        'the service, or the embedded backend, does not accept what it was sent: mostly an unknown model or voice, or a missing package',
+        'the service, or the embedded backend, refuses a value: mostly an unknown model or voice, or a missing package',
       action:
-        "correct the agent's `backend`, `model` or `voice` as the message says; `mkondo check` tells what a service takes",
+        "correct the agent's `backend`, `model` or `voice` as the message says; `mkondo check` shows the values that a service accepts",
     },
     BACKEND_NETWORK: {
-      cause: 'no connection to the service, or the connection was lost',
-      action: 'look at the network, DNS and proxy (`mkondo doctor`, the runbook backend-errors)',
+      cause: 'the service cannot be reached, or the connection was lost',
+      action: 'check the network, DNS and proxy (`mkondo doctor`, the runbook backend-errors)',
     },
     BACKEND_TIMEOUT: {
       cause: 'the service did not answer in time',
       action: "look at the service's status; the runbook backend-errors",
     },
     BACKEND_OVERRUN: {
-      cause: 'the service sends more than is read of one connection, which was cut off',
-      action: "report it to the service; the calls go on with the next backend of the agent's list",
+      cause: 'the service sent more data than the limit of one connection, so the gateway closed the connection',
+      action: "report it to the service; the calls continue with the next backend of the agent's list",
     },
     BACKEND_INTERNAL: {
-      cause: 'the service reports a fault of its own, or answers something that cannot be read',
+      cause: 'the service reports an internal fault, or gives an unreadable answer',
       action: "look at the service's status; the runbook backend-errors",
     },
     BACKEND_CLOSED: {
@@ -196,94 +195,98 @@ export const ERRORS = {
       action: 'nothing',
     },
   },
-  /** Tools: in a call record as `error`, in `mkondo_tool_errors_total` as `code`. The model gets a sentence of its own. */
+  /**
+   * Tools. The codes appear as `error` in a call record, and as `code` in `mkondo_tool_errors_total`. The model
+   * receives a sentence instead.
+   */
   tools: {
     TOOL_UNKNOWN: {
       cause: 'the model called a tool that the agent does not have',
-      action: 'look whether the instructions name a tool that is not declared',
+      action: "check whether the agent's instructions name a tool that the agent does not declare",
     },
     TOOL_ARGUMENTS: {
       cause:
         "the arguments do not fit the tool's schema, or would change the path or a header of its request; nothing was sent",
-      action: 'describe the parameters better, or loosen the schema; the model gets what was wrong',
+      action: 'describe the parameters better, or loosen the schema; the model gets the fault',
     },
     TOOL_TIMEOUT: {
-      cause: 'the tool gave no answer within its `timeoutMs`',
+      cause: 'the tool did not answer within its `timeoutMs`',
       action:
-        'speed up the API or raise `timeoutMs`; one that takes longer than a caller waits has `waits` (WAITING.md)',
+        'speed up the API, or raise `timeoutMs`; if the tool takes longer than a caller can wait, set `waits` (WAITING.md)',
     },
     TOOL_HTTP: {
       cause:
-        'the API or the MCP server cannot be reached, redirects in a way that is not followed, or answers with an error status',
-      action: 'look at that server; the status is in the message (the runbook tools-fail)',
+        'the API or the MCP server cannot be reached, redirects to an address that is not allowed, or answers with an error status',
+      action: 'check that server; the message has the status (the runbook tools-fail)',
     },
     TOOL_RESPONSE: {
-      cause: 'the answer cannot be used: no JSON where fields are taken from it, too large or nested too deep',
-      action: 'let the API answer less, or choose fields with `result.fields`',
+      cause:
+        'the answer cannot be used: it is not JSON although fields are taken from it, or it is too large or nested too deep',
+      action: "make the API's answer smaller, or choose fields with `result.fields`",
     },
     TOOL_FORBIDDEN_HOST: {
-      cause: 'the address of the request, or of a redirect, is one that tools may not reach',
-      action: 'if it is yours, write `allowPrivate: true` at the tool, or its host into `allowHosts`',
+      cause: 'tools may not reach the address of the request or of a redirect',
+      action: 'if the address is yours, set `allowPrivate: true` at the tool, or add its host to `allowHosts`',
     },
     TOOL_CANCELLED: {
-      cause: 'the call went on without the tool: the caller spoke over it, or the call ended',
-      action: 'nothing; a tool with an effect may have had it all the same',
+      cause: 'the call continued without the tool: the caller spoke over it, or the call ended',
+      action: 'nothing; a tool that changes data may still have changed it',
     },
     TOOL_UNVERIFIED: {
-      cause: 'the tool requires a verified caller and this one is not, or an answer to a question was wrong',
-      action: 'nothing: the model asks a question; look at `verification` where it happens often',
+      cause: 'the tool requires a verified caller and the caller is not verified, or an answer to a question was wrong',
+      action: 'nothing: the model asks a question; check `verification` if it happens often',
     },
     TOOL_UNBOUND: {
       cause: 'a parameter is bound to a field of the call that has no value, such as a withheld number',
-      action: 'let the instructions say what is done for callers without it, or bind another field',
+      action: 'write in the instructions how the agent helps callers without this value, or bind another field',
     },
     TOOL_LOCKED: {
-      cause: 'too many wrong answers came from the number of this call; none is taken for now',
+      cause: 'the number of this call has given too many wrong answers, so its answers are not accepted for now',
       action: 'nothing: a human takes over; the lock ends by itself',
     },
     TOOL_UNCERTAIN: {
-      cause: 'an earlier run of the same call was lost while it ran, so it is not run again',
-      action: 'look in the system behind the tool whether it took effect',
+      cause: 'the outcome of an earlier run of this tool call is unknown, so the tool is not run again',
+      action: 'check in the system behind the tool whether the earlier run had its effect',
     },
     TOOL_NOT_OWNER: {
-      cause: 'another node has taken the call over, so this one does nothing for it any more',
+      cause: 'another node has taken the call over, so this node does not act for the call any more',
       action: 'nothing',
     },
   },
   /** Recogniser and voices on this machine. */
   speech: {
     SPEECH_BUSY: {
-      cause: 'all decoders or speech sessions are taken, or a call has too much under way',
-      action: 'lower `MAX_CALLS`, or raise `SPEECH_WORKERS` where processors are free (OFFLINE-AGENT.md)',
+      cause: 'all decoders or speech sessions are in use, or a call has too many phrases in progress',
+      action: 'lower `MAX_CALLS`, or raise `SPEECH_WORKERS` if processors are free (OFFLINE-AGENT.md)',
     },
     SPEECH_FAULT: {
       cause: 'the recogniser or a voice failed, or its thread ended',
-      action: 'look at the log before it; another speech worker continues. Report it if it comes again',
+      action: 'read the earlier log lines; another speech worker continues. Report the fault if it happens again',
     },
   },
   /** The carrier's REST API, and calls that the gateway places. */
   outbound: {
     CARRIER_API: {
-      cause: "the carrier's REST API refused a request, or answered what cannot be read",
-      action: 'read its status and reason in the message (CARRIER-API.md)',
+      cause: "the carrier's REST API refused a request, or its answer is unreadable",
+      action: 'read the status and the reason in the message (CARRIER-API.md)',
     },
     CARRIER_API_NETWORK: {
       cause: "the carrier's REST API cannot be reached, or did not answer in time",
-      action: 'look at the network and at `SAUTIKIT_API_URL`; the order may have been carried out',
+      action: 'check the network and `SAUTIKIT_API_URL`; the order may have been carried out',
     },
     CALL_REFUSED: {
       cause:
-        'the order cannot be carried out as it is: a number that may not be called, a missing `from` or variable, no API key, a call that is ending',
-      action: 'change what the message names',
+        'the order cannot be carried out: the number may not be called; `from`, a variable or the API key is missing; or the call is ending',
+      action: 'change the value that the message names',
     },
     DO_NOT_CALL: {
       cause: 'the number of an order is on the do-not-call list',
       action:
-        'call nobody who wants no calls; where they want this one, take them off (`mkondo do-not-call remove`), or order it with `--ignore-do-not-call`',
+        'do not call people who refuse calls; if the person wants this call, remove the number (`mkondo do-not-call remove`), or use `--ignore-do-not-call`',
     },
     CAMPAIGN_UNKNOWN: {
-      cause: 'there is no campaign of that id',
-      action: 'take one of `mkondo campaign list`',
+      cause: 'no campaign has this id',
+      action: 'use an id from `mkondo campaign list`',
     },
   },
   /** Shared data of nodes, and their stores. */
@@ -294,46 +297,57 @@ export const ERRORS = {
     },
     STORE_REFUSED: {
       cause:
-        'the store answers, and does not take or give this one entry: its format is another one, the fleet is full, or the disk does not take it',
-      action: 'give all nodes one version and Redis a database of its own; otherwise do what the message allows',
+        'the store answers, but refuses this entry: the entry has an unknown format, the fleet is full, or the disk does not accept the entry',
+      action: 'give all nodes one version, and Redis a database of its own; otherwise follow the message',
     },
     STORAGE: {
-      cause: 'the object storage does not answer, or has something else than what was stored',
-      action: 'see the runbook storage-late; with another content, look who writes to the bucket',
+      cause: 'the object storage does not answer, or its content differs from the stored content',
+      action: 'see the runbook storage-late; if the content differs, check who writes to the bucket',
     },
   },
 } as const satisfies Readonly<Record<string, ErrorGroup>>
 
-/** Codes of the HTTP ports alone, in `error.code` of an answer's body; the others come there too. */
+/** Codes of the HTTP ports, in `error.code` of an answer's body. Other codes of this table also appear there. */
 export const HTTP_ERRORS = {
-  NOT_FOUND: { cause: 'there is nothing at this path', action: 'look at the path and the port' },
-  METHOD_NOT_ALLOWED: { cause: 'the path takes other methods', action: 'use one of the header `Allow`' },
-  BODY_TOO_SLOW: { cause: 'the body did not come in time', action: 'send it at once' },
+  NOT_FOUND: { cause: 'the port has no route or file at this path', action: 'check the path and the port' },
+  METHOD_NOT_ALLOWED: { cause: 'the path accepts other methods', action: 'use a method of the header `Allow`' },
+  BODY_TOO_SLOW: { cause: 'the body did not arrive in time', action: 'send the body without pauses' },
   UNAUTHORIZED: {
     cause: 'the token of the port is missing or wrong',
     action: 'send `Authorization: Bearer` with `OPS_TOKEN`',
   },
   FORBIDDEN: {
     cause:
-      'what was sent proves who it is, and may not do this: a token for metrics, a session that only reads, a page of another site, a host name without a token',
-    action: 'use `OPS_TOKEN`, or log in to act',
+      'the sender may not do this: its token is only for metrics, its session only reads, its page is of another site, or it uses a host name although no token is set',
+    action: 'use `OPS_TOKEN`, or log in with the right to act',
   },
-  BUSY: { cause: 'too many requests, files or pages are served already', action: 'try again after `Retry-After`' },
-  UPGRADE_REQUIRED: { cause: 'the path is a WebSocket', action: 'open it as one' },
-  BAD_REQUEST: { cause: 'the request or its body is not what the path takes', action: 'send what the message says' },
-  RANGE: { cause: 'the file has no such part', action: 'ask for a `Range` within its length' },
+  BUSY: { cause: 'too many requests, files or pages are being served', action: 'try again after `Retry-After`' },
+  UPGRADE_REQUIRED: { cause: 'the path is a WebSocket', action: 'open the path as a WebSocket' },
+  BAD_REQUEST: {
+    cause: 'the path does not accept the request or its body',
+    action: 'send a request as the message says',
+  },
+  RANGE: { cause: 'the requested part is outside the file', action: 'send a `Range` within the length of the file' },
   NODE_SILENT: {
-    cause: 'nodes of the fleet that had to be asked do not answer',
+    cause: 'the answer needs nodes of the fleet that do not respond',
     action: 'try again when the nodes in the message are up; a command may have been carried out',
   },
-  OTHER_NODE: { cause: 'another node has this file', action: 'ask the node that the message names' },
-  CALL_LIVE: { cause: 'a call that is live cannot be erased', action: 'end it, then erase it' },
-  CONFLICT: {
-    cause: 'something else was accepted before: another outcome of a tool, or as many listeners as are allowed',
-    action: 'nothing for an outcome, the first one counts; for a listener, wait until another leaves',
+  OTHER_NODE: {
+    cause: 'another node has this file, or a node of another version wrote this record',
+    action: 'ask the node that the message names',
   },
-  GONE: { cause: 'nothing waits for this outcome any more', action: 'stop sending it' },
-  MOVING: { cause: 'the call moves to another node', action: 'send it again after `Retry-After`' },
-  NOT_KEPT: { cause: 'the outcome could not be stored', action: 'send it again after `Retry-After`' },
-  INTERNAL: { cause: 'the gateway failed to answer', action: 'read its log, and report it' },
+  CALL_LIVE: {
+    cause: 'the call is live: it cannot be erased and has no account yet',
+    action: 'end the call, or wait for its end',
+  },
+  CONFLICT: {
+    cause:
+      'another outcome of the tool was accepted before, or the allowed number of people already listens to the call',
+    action:
+      'if you sent an outcome, do nothing, because the first outcome is used; if you want to listen, wait until a listener leaves',
+  },
+  GONE: { cause: 'a tool does not wait for this outcome any more', action: 'do not send the outcome again' },
+  MOVING: { cause: 'the call moves to another node', action: 'send the request again after `Retry-After`' },
+  NOT_KEPT: { cause: 'the outcome could not be stored', action: 'send the request again after `Retry-After`' },
+  INTERNAL: { cause: 'the gateway failed to answer', action: 'read the log of the gateway, and report the fault' },
 } as const satisfies ErrorGroup

@@ -4,17 +4,17 @@ type Groups = typeof ERRORS
 /** A key of the table in `error-codes.ts`. */
 export type ErrorCode = { [Group in keyof Groups]: keyof Groups[Group] }[keyof Groups]
 
-/** How a `GatewayError` is made, besides its sentence. */
+/** Options of a `GatewayError`, in addition to its message. */
 interface GatewayErrorOptions {
-  /** True when the same request may succeed later without a change. */
+  /** True if the request may succeed when it is repeated later. */
   readonly retryable?: boolean
   readonly cause?: unknown
 }
 
 /**
- * An operating error: something outside went wrong, and someone can act on it. The message says what was tried,
- * with which value (never a secret, a phone number or a caller's words), and what is allowed. Programmer errors
- * are assertions instead (`assert.ts`).
+ * An operational error: a fault outside the program that a person can repair. The message names the attempted action,
+ * the value (never a secret, a phone number or a caller's words), and the allowed values. For mistakes in the program,
+ * use an assertion (`assert.ts`).
  */
 export class GatewayError extends Error {
   readonly code: ErrorCode
@@ -28,17 +28,20 @@ export class GatewayError extends Error {
   }
 }
 
-/** The text of anything that was thrown; libsamplerate-js throws strings. */
+/** Returns the text of any thrown value; libsamplerate-js throws strings. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
 }
 
-/** The code of a failed system call: `ENOENT`. */
+/** Returns the code of a failed system call, such as `ENOENT`. */
 export function systemCodeOf(thrown: unknown): string {
   return (thrown as NodeJS.ErrnoException).code ?? 'an unknown fault'
 }
 
-/** Result of a read, or the other value where there is no such file or folder. @throws what else the read throws */
+/**
+ * Returns the result of `read`, or `absent` if the file or folder does not exist.
+ * @throws every other error of `read`
+ */
 export function whereThere<Read, Absent>(read: () => Read, absent: Absent): Read | Absent {
   try {
     return read()
@@ -48,7 +51,7 @@ export function whereThere<Read, Absent>(read: () => Read, absent: Absent): Read
   }
 }
 
-/** Why a request failed: `fetch` itself says no more than that it did. */
+/** Returns the cause of a failed request, because the error of `fetch` only says that it failed. */
 export function networkCauseOf(thrown: unknown): string {
   return messageOf(thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown)
 }

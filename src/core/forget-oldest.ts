@@ -1,6 +1,7 @@
 /**
- * Keeps a map or a set to `max` entries: deletes the one that came first. To be called after each entry that is added.
- * @returns whether one was deleted
+ * Limits a map or a set to `max` entries: if it has more, deletes the oldest entry. Call this function each time after
+ * adding an entry.
+ * @returns true if an entry was deleted
  */
 export function forgetOldest<Key>(
   entries: { readonly size: number; keys(): Iterable<Key>; delete(key: Key): boolean },

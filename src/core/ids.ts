@@ -2,11 +2,14 @@ import { GatewayError } from './errors.js'
 
 declare const brand: unique symbol
 
-/** The carrier's id of a call (`HD_` and 12 hex digits on the wire today); the key of all its data. */
+/**
+ * Identifier that the carrier gives to a call (`HD_` and 12 hexadecimal digits at present). It is the key of all data
+ * of the call.
+ */
 export type CallSid = string & { readonly [brand]: 'CallSid' }
 
-// 64 characters of a safe alphabet: a SID becomes a metric label, a log field, part of a URL and of a file name.
-const CALL_SID = /^[A-Za-z0-9_-]{1,64}$/
+// Allowed form of a SID. It is limited, because SIDs are used in metric labels, log fields, URLs and file names.
+export const CALL_SID = /^[A-Za-z0-9_-]{1,64}$/
 
 export function isCallSid(value: unknown): value is CallSid {
   return typeof value === 'string' && CALL_SID.test(value)

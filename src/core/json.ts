@@ -1,21 +1,24 @@
 import { parse, stringify } from 'lossless-json'
 import { GatewayError, messageOf } from './errors.js'
 
-/** Only such a text may have a number that a double cannot hold: 16 digits in a row, or an exponent of three digits. */
+/**
+ * Matches texts that may contain a number too long for a double: 16 digits in a row, or an exponent of three digits.
+ */
 const MAY_BE_INEXACT = /\d{16}|\d[eE][+-]?\d{3}/
 
 /**
- * Parses JSON without losing a digit: a number that a double cannot hold (an id over 2^53) becomes its text. Otherwise
- * as `JSON.parse`, at whose speed it runs where the text has no such number.
- * @throws SyntaxError for what is not JSON; RangeError for JSON with long numbers that is nested too deep
+ * Parses JSON without losing digits: a number that a double cannot represent (an id over 2^53) is returned as text. For
+ * a text without such numbers, the result and the speed are equal to those of `JSON.parse`.
+ * @throws SyntaxError for a text that is not JSON; RangeError for JSON that contains long numbers and is nested too
+ * deeply
  */
 export function exactJson(text: string): unknown {
   if (!MAY_BE_INEXACT.test(text)) return JSON.parse(text) as unknown
-  JSON.parse(text) // the exact parser accepts a little more
+  JSON.parse(text) // needed, because the exact parser also accepts some texts that are not JSON
   return parse(text, undefined, { parseNumber: exactNumber, onDuplicateKey: ({ newValue }) => newValue })
 }
 
-/** JSON that somebody else wrote, a text or its UTF-8; null where it is not JSON. */
+/** Parses JSON from outside, given as text or UTF-8 bytes. Returns null if it is not JSON. */
 export function jsonOrNull(text: string | Uint8Array): unknown {
   try {
     return JSON.parse(typeof text === 'string' ? text : new TextDecoder().decode(text)) as unknown
@@ -24,7 +27,7 @@ export function jsonOrNull(text: string | Uint8Array): unknown {
   }
 }
 
-/** The same; null also for what is no object. */
+/** Parses a JSON object from outside. Returns null for any other text. */
 export function jsonObject(text: string | Uint8Array): Readonly<Record<string, unknown>> | null {
   const value = jsonOrNull(text)
   return typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -32,28 +35,34 @@ export function jsonObject(text: string | Uint8Array): Readonly<Record<string, u
     : null
 }
 
-/** The objects of a list that somebody else wrote, empty ones in the place of anything else; none where it is no list. */
+/**
+ * Returns the objects of a list from outside. A member that is not an object becomes an empty object. A value that is
+ * not a list becomes an empty list.
+ */
 export function objectsIn(list: unknown): readonly Readonly<Record<string, unknown>>[] {
   return Array.isArray(list) ? list.map((one) => Object(one) as Readonly<Record<string, unknown>>) : []
 }
 
-/** The content of a Markdown code fence; any other text as it is. */
+/** Returns the content of a Markdown code fence; any other text is returned unchanged. */
 export function withoutFence(text: string): string {
   return /^\s*```[a-z0-9]*\s*\n?([\s\S]*?)\n?\s*```\s*$/i.exec(text)?.[1] ?? text
 }
 
-/** `value` as JSON text, a bigint as its digits. `undefined` is `null`. */
+/** Returns `value` as JSON text; a bigint is written as its digits, and `undefined` as `null`. */
 export function jsonText(value: unknown): string {
   return stringify(value) ?? 'null'
 }
 
-/** A whole number of `text`, as a bigint where a double cannot hold it. @param text  such as `-12` */
+/**
+ * Returns the whole number in `text`; a bigint if a double cannot represent it.
+ * @param text  such as `-12`
+ */
 export function wholeNumber(text: string): number | bigint {
   const number = Number(text)
   return Number.isSafeInteger(number) ? number : BigInt(text)
 }
 
-/** Digits that a double keeps. */
+/** Maximum number of digits that a double preserves. */
 const DOUBLE_DIGITS = 17
 
 function exactNumber(text: string): number | string {
@@ -67,7 +76,10 @@ function exactNumber(text: string): number | string {
   return lost || (digits.length > DOUBLE_DIGITS && Math.abs(number) > Number.MAX_SAFE_INTEGER) ? text : number
 }
 
-/** JSON in which members are sorted by name: equal values have the same text. @param value  plain JSON */
+/**
+ * Returns JSON with its members sorted by name, so that equal values have equal texts.
+ * @param value plain JSON
+ */
 export function canonicalJson(value: unknown): string {
   if (typeof value !== 'object' || value === null) return JSON.stringify(value ?? null)
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
@@ -78,11 +90,11 @@ export function canonicalJson(value: unknown): string {
 }
 
 /**
- * A copy of `value` that is plain JSON: keys without a value are left out, dates become texts, `undefined` becomes
- * null. For values from code outside the gateway (a tool's result, a backend's state) that another process may have to
- * read.
- * @param what  names the value in the error
- * @throws GatewayError CALL_FAULT when JSON cannot hold it: a bigint, a cycle
+ * Returns a copy of `value` as plain JSON. Keys without a value are left out, dates become texts, `undefined` becomes
+ * null. Use this function for values from code outside the gateway (a tool's result, a backend's state), if another
+ * process may read them.
+ * @param what  name of the value in the error
+ * @throws GatewayError CALL_FAULT if JSON cannot represent the value: a bigint, a cycle
  */
 export function plainJson(value: unknown, what: string): unknown {
   try {
@@ -92,7 +104,7 @@ export function plainJson(value: unknown, what: string): unknown {
   }
 }
 
-/** Value at that path of fields and indices; undefined where there is none. */
+/** Returns the value at a path of fields and indices; undefined if the path does not exist. */
 export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   let found = value
   for (const key of path) {
@@ -102,7 +114,10 @@ export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return found
 }
 
-/** True if each field is somewhere in `value` with its value. A tool's result has 16 KiB at most. */
+/**
+ * True if each of the fields occurs in `value` with the given value, at any depth. The whole value is searched, because
+ * a tool's result has at most 16 KiB.
+ */
 export function hasFields(value: unknown, fields: Readonly<Record<string, string | number | boolean>>): boolean {
   return Object.entries(fields).every(([name, wanted]) => hasField(value, name, wanted))
 }

@@ -1,107 +1,138 @@
 /**
- * The bounds that several files share, by layer; any other stands beside its queue, map, wait or retry
- * (`node scripts/bounds.mjs` lists all). A bound that an operator may want to change is also a setting (src/config); the
- * value here is then its default. What is dropped at a bound is counted by the part that drops it.
+ * Bounds that several files share, by layer. Every other bound is next to its queue, map, wait or retry (`node
+ * scripts/bounds.mjs` lists all bounds). A bound that an operator may want to change is also a setting (src/config),
+ * and the value in this file is its default. Code that drops data at a bound counts the dropped data.
  */
 
 // --- carrier protocol (sautikit) ---------------------------------------------------------------------------
-/** Largest webhook body we read. The carrier's are under 2 KiB; docs/PROTOCOL.md 1. */
+/** Maximum size of a webhook body. The carrier's bodies are under 2 KiB; docs/PROTOCOL.md 1. */
 export const WEBHOOK_BODY_BYTES_MAX = 16 * 1024
-/** Largest text frame whose JSON we read; the lineage's first frame is at most 8,192 bytes. docs/PROTOCOL.md 5. */
+/**
+ * Maximum size of a text frame whose JSON is read, in bytes. In the open-source client of this protocol the first frame
+ * has at most 8,192 bytes. docs/PROTOCOL.md 5.
+ */
 export const TEXT_FRAME_BYTES_MAX = 8192
-/** Deepest JSON from outside that we walk. */
+/** Maximum depth of JSON from outside that is processed. */
 export const JSON_DEPTH_MAX = 8
 
 // --- audio socket -----------------------------------------------------------------------------------------
-/** Largest frame from the carrier: 4 s at 16 kHz mono; uWS closes on more. docs/PROTOCOL.md. */
+/**
+ * Maximum size of a frame from the carrier: 4 s at 16 kHz mono. For a larger frame, uWebSockets.js closes the socket.
+ * docs/PROTOCOL.md.
+ */
 export const CARRIER_FRAME_BYTES_MAX = 128 * 1024
-/** Longest burst that a healthy carrier sends after a stall: its own buffer holds 2 s. docs/PROTOCOL.md. */
+/**
+ * Maximum duration of the audio that a working carrier sends at once after a stall, in milliseconds. Its buffer holds 2
+ * s. docs/PROTOCOL.md.
+ */
 export const CARRIER_BURST_MS = 2000
 /**
- * A prepared call that no socket claims ends after this, counted from the last document with a stream. Carriers give a stream
- * up after 5 to 20 s, and ask only then.
+ * Time from the last document with a stream until a call whose socket has not opened ends. Carriers give up a stream
+ * after 5 to 20 s.
  */
 export const SOCKET_WAIT_MS = 30_000
-/** After killAudio new audio waits this long, or the carrier throws it away too. docs/PROTOCOL.md. */
+/**
+ * Time for which new audio waits after killAudio, in milliseconds, because the carrier would drop this audio.
+ * docs/PROTOCOL.md.
+ */
 export const AFTER_KILL_SILENCE_MS = 60
 
 // --- playout ----------------------------------------------------------------------------------------------
-/** The playout lead at 16 kHz: audio that the carrier may hold and has not played yet. docs/ARCHITECTURE.md. */
+/**
+ * Playout lead at 16 kHz in milliseconds: maximum duration of audio that the carrier has received but not played.
+ * docs/ARCHITECTURE.md.
+ */
 export const PLAYOUT_LEAD_MS_16K = 100
-/** Zeros after an utterance, so that the carrier's hold-back lets its tail out. docs/PROTOCOL.md. */
+/**
+ * Duration of zeros that are sent after an utterance, in milliseconds. The carrier holds back the last samples until
+ * more audio comes. docs/PROTOCOL.md.
+ */
 export const PLAYOUT_TAIL_MS = 200
-/** Length of every fade: long enough to make no click, short enough not to be heard. */
+/** Length of every fade. It is long enough to prevent a click, and too short to be heard. */
 export const FADE_MS = 5
 
 // --- call session -----------------------------------------------------------------------------------------
-/** Entries of a transcript that are kept; beyond it the oldest go. */
+/** Maximum number of entries in a transcript; the oldest are dropped. */
 export const TRANSCRIPT_ENTRIES_MAX = 400
-/** Tool calls of one call that are kept in its record. */
+/** Maximum number of tool calls in the record of one call. */
 export const TOOL_CALLS_MAX = 200
-/** Longest message of a caller to the person who calls back; a caller may talk for long. */
+/** Maximum length of a message that a caller leaves for a call back. */
 export const MESSAGE_CHARS_MAX = 1000
-/** Speech items (backend's and gateway's) that a session or a playout ledger remembers. */
+/** Maximum number of speech items, of the backend and the gateway, that a session or a playout ledger remembers. */
 export const SPEECH_ITEMS_MAX = 128
-/** Caller frames in one journal line. */
+/** Maximum number of caller frames in one journal line. */
 export const JOURNAL_FRAMES_PER_LINE_MAX = 250
-/** Numbers of a hunt group. */
+/** Maximum number of numbers in a hunt group. */
 export const ESCALATION_NUMBERS_MAX = 10
 
 // --- media workers ------------------------------------------------------------------------------------------
-/** Period of the tick of each media worker, and of the main thread's playout. docs/adr/0006. */
+/** Period of the ticks of each media worker and of the main thread's playout, in milliseconds. docs/adr/0006. */
 export const TICK_MS = 5
-/** Calls that one media worker carries at most. */
+/** Maximum number of calls on one media worker. */
 export const CALLS_PER_WORKER_MAX = 2000
-/** How often a call may go on after its node was lost: one that ends its nodes must not go through the fleet. */
+/**
+ * Number of times that a call may continue after its node was lost. Without this limit, a call that crashes its nodes
+ * could crash every node of the fleet.
+ */
 export const RESUMES_MAX = 3
-/** A shorter stream counts as lost with its node, whatever ended it: its caller has not heard the agent again. */
+/**
+ * Minimum length of a continued call's stream in milliseconds: after this time, the caller has probably heard the
+ * agent. A shorter stream counts as lost with its node, whatever ended it.
+ */
 export const HEARD_STREAM_MS_MIN = 3000
-/** Parts of a call in all, each with a stream and a recording of its own. */
+/** Maximum number of parts of one call. Each part has its own stream and recording. */
 export const CALL_PARTS_MAX = 16
 /** Interval at which the main thread checks the workers' heartbeats. */
 export const WORKER_WATCH_MS = 250
-/** Records of ended calls that the process can still show. */
+/** Maximum number of ended calls whose records the process can still show. */
 export const ENDED_CALLS_KEPT = 1000
 
 // --- agents -----------------------------------------------------------------------------------------------
-/** Largest agent file that is read. A page of instructions is 4 KiB. */
+/** Maximum size of an agent file. A page of instructions is 4 KiB. */
 export const AGENT_FILE_BYTES_MAX = 256 * 1024
-/** All arguments of one tool call as JSON, and any text in them. */
+/** Maximum length of all arguments of one tool call as JSON, and maximum length of each text in the arguments. */
 export const TOOL_TEXT_CHARS_MAX = 8192
-/** Deadline of a tool unless the agent says otherwise: a caller bears 5 s with one filler. */
+/** Default deadline of a tool, in milliseconds. Callers accept a wait of 5 s with one filler. */
 export const TOOL_TIMEOUT_MS = 5000
-/** How much of a tool's answer a model is given. */
+/** Maximum length of a tool's result for a model, in characters. */
 export const TOOL_RESULT_CHARS_MAX = 16 * 1024
-/** Longest wait of a tool whose answer comes later. */
+/** Maximum wait of a tool whose result arrives later. */
 export const WAIT_MS_MAX = 600_000
-/** How long after that an outcome is still taken: money may have moved although no confirmation came. */
+/**
+ * Time after the end of a tool's wait in which its outcome is still accepted, in milliseconds. For example, the
+ * confirmation of a payment may come late.
+ */
 export const WAIT_GRACE_MS = 120_000
-/** Tool calls of one call that wait for their outcome at once. */
+/** Maximum number of tool calls in one call that wait for their outcome simultaneously. */
 export const WAITS_OPEN_MAX = 4
-/** Passages in one agent's knowledge. */
+/** Maximum number of passages in one agent's knowledge. */
 export const KNOWLEDGE_PASSAGES_MAX = 2000
-/** Characters of a search in the knowledge. */
+/** Maximum length of a search in the knowledge, in characters. */
 export const KNOWLEDGE_QUERY_CHARS_MAX = 300
 /**
- * A caller who is not understood hears us within 8 s. After this time, sound without words counts as ended, so that the
- * backend answers.
+ * Time in milliseconds after which sound without recognised words counts as the end of a turn, so that the backend
+ * answers. So a caller who is not understood hears the agent within 8 s.
  */
 export const ANSWER_UNHEARD_MS = 5500
-/** How long somebody who is understood may speak without a pause. */
+/** Maximum duration of speech without a pause, in milliseconds, if the caller's words are recognised. */
 export const UNDERSTOOD_SPEECH_MS_MAX = 90_000
-/** Claims of one call that are judged. */
+/** Maximum number of claims that are audited in one call. */
 export const CLAIMS_MAX = 100
 
 // --- backends ---------------------------------------------------------------------------------------------
 /**
- * Largest message of a model's service that is read: 60 s of 24 kHz audio as base64. A larger one is dropped and
+ * Maximum size of a message from a model's service: 60 s of 24 kHz audio as base64. Larger messages are dropped and
  * counted.
  */
 export const BACKEND_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 /**
- * Limits of a model's, recogniser's or voice's service for one connection. Audio of 24 kHz as base64 at 60 times real time, the longest
- * message that is dropped (32 MiB) at once, and each word of an answer as a message of its own from the fastest models, stay below. A
- * service that sends more fails alone: the worker would read nothing else, and its other calls would be silent.
+ * Limits for one connection to a model's, recogniser's or voice's service. Three loads stay below them:
+ * - audio of 24 kHz as base64 at 60 times real time
+ * - one message of 32 MiB, which is dropped because of its size
+ * - one message per word from the fastest models
+ *
+ * If a service sends more, its connection fails. Otherwise the worker would only read this connection, and the worker's
+ * other calls would be silent.
  */
 export const BACKEND_RATES = {
   bytesPerS: 4 * 1024 * 1024,
@@ -109,163 +140,210 @@ export const BACKEND_RATES = {
   messagesPerS: 2000,
   messagesAtOnce: 5000,
 }
-/** One answer over HTTP: ten minutes of sound. */
+/** Maximum size of one answer over HTTP: ten minutes of sound. */
 export const BACKEND_ANSWER_BYTES_MAX = 32 * 1024 * 1024
-/** Caller audio that waits for a backend that is not ready or not taking any; the oldest goes. */
+/**
+ * Maximum duration of the caller's audio that waits while a backend is not ready or does not accept audio, in
+ * milliseconds. The oldest audio is dropped.
+ */
 export const BACKEND_WAITING_AUDIO_MS = 10_000
-/** Texts that wait for a backend that is not ready. */
+/** Maximum number of texts that wait while a backend is not ready. */
 export const BACKEND_WAITING_TEXTS_MAX = 16
-/** Caller audio before detected speech that goes to a backend without voice detection of its own, at least. */
+/**
+ * Minimum duration in milliseconds of the caller's audio before the detected speech that a backend without its own
+ * voice detection gets.
+ */
 export const BACKEND_PRE_ROLL_MS = 400
 /**
- * The same at most. Speech over the agent is reported only when it interrupts, up to a second after it began: "mm-hm"
- * has less voice than that (`bargeIn.backchannel.maxMs`), with its pauses.
+ * Maximum duration in milliseconds of the caller's audio before the detected speech. It is longer for speech over the
+ * agent, which is reported up to a second late: only when it interrupts and is not a backchannel
+ * (`bargeIn.backchannel.maxMs`).
  */
 export const BACKEND_PRE_ROLL_MS_MAX = 1200
-/** From the first byte to a session that takes audio. */
+/** Maximum time from the first byte until the session accepts audio, in milliseconds. */
 export const BACKEND_CONNECT_MS = 8000
-/** A close that the other side does not answer is cut after this. */
+/** Time after which a close is forced if the peer does not answer the close, in milliseconds. */
 export const BACKEND_CLOSE_MS = 700
-/** A backend socket that was silent this long is pinged, and is dead when it is silent once more. */
+/**
+ * Duration in milliseconds without messages after which a backend's socket is pinged. If no message comes for this
+ * duration again, the socket counts as dead.
+ */
 export const BACKEND_PING_MS = 10_000
-/** Responses, items and tool calls of one session that a backend remembers, to recognise late messages. */
+/**
+ * Number of responses, items and tool calls of one session that a backend remembers. With these a backend recognises
+ * late messages.
+ */
 export const BACKEND_RESPONSES_KEPT = 32
 export const BACKEND_ITEMS_KEPT = 64
 export const BACKEND_TOOL_CALLS_KEPT = 256
-/** A tool's arguments and its answer, as text. */
+/** Maximum length of a tool's arguments, and of its result, as text. */
 export const BACKEND_TOOL_TEXT_CHARS_MAX = 64 * 1024
-/** Characters of one transcript that are kept while it grows. */
+/** Maximum length of one transcript while it grows, in characters. */
 export const BACKEND_TRANSCRIPT_CHARS_MAX = 8192
-/** A service's error text: bytes that are read. */
+/** Maximum number of bytes of a service's error text that are read. */
 export const BACKEND_FAULT_BYTES_MAX = 8192
 
 // --- failover ---------------------------------------------------------------------------------------------
 /**
- * Speech is reported up to 1.2 s after its first sample (over the agent's voice), and includes the 400 ms before that
- * sample.
+ * Margin of input replay, in milliseconds. Speech over the agent's voice is reported up to 1.2 s after its first
+ * sample, and the 400 ms before this sample are replayed too.
  */
 export const INPUT_REPLAY_MARGIN_MS = 1700
-/** Circuits of one worker, one for each backend by name. */
+/** Maximum number of circuit breakers in one worker; each backend has one circuit breaker, by name. */
 export const CIRCUITS_MAX = 64
 
 // --- embedded speech --------------------------------------------------------------------------------------
-/** Longest utterance, 90 s of samples at 8 kHz, as long as a caller may speak; what follows is dropped and counted. */
+/**
+ * Maximum length of an utterance in samples: 90 s at 8 kHz, the longest speech of a caller. Later audio is dropped and
+ * counted.
+ */
 export const SPEECH_UTTERANCE_SAMPLES_MAX = 8 * UNDERSTOOD_SPEECH_MS_MAX
-/** Utterances of one call that may be under way: the one that is decoded and the one that has begun. */
+/**
+ * Maximum number of one call's utterances that are processed at the same time: one is decoded while the next has begun.
+ */
 export const SPEECH_UTTERANCES_PER_CALL_MAX = 3
-/** Texts of one call that may be spoken at once. */
+/** Maximum number of texts of one call that are spoken simultaneously. */
 export const SPEECH_SAYINGS_MAX = 16
-/** Longest JSGF grammar. */
+/** Maximum length of a JSGF grammar, in characters. */
 export const SPEECH_GRAMMAR_CHARS_MAX = 64 * 1024
 
 // --- embedded dialogue ------------------------------------------------------------------------------------
-/** DTMF digits that are kept while a caller enters a number. */
+/** Maximum number of DTMF digits that are stored while a caller enters a number. */
 export const DIALOGUE_KEYS_MAX = 20
 
 // --- connections ------------------------------------------------------------------------------------------
 /**
- * How long Node tries one address of a service before the next, which it gives up for good; by itself 250 ms. A round trip by satellite takes 700 ms, and
- * what was lost on the way is sent again after 1 s. A service whose IPv6 is dead costs each new connection this time.
+ * Time for which Node tries one address of a service before it gives up this address; Node's default is 250 ms. A round
+ * trip by satellite takes 700 ms, and lost packets are sent again after 1 s. If a service has an IPv6 address that does
+ * not work, each new connection to the service is delayed by this time.
  */
 export const CONNECT_ATTEMPT_MS = 1500
 
 // --- edge -------------------------------------------------------------------------------------------------
-/** Calls of which the edge remembers what it answered. */
+/** Maximum number of calls for which the edge remembers its answers. */
 export const ANSWERED_CALLS_MAX = 20_000
-/** How often all audio sockets and waiting bodies are looked at. */
+/** Interval of the checks of all audio sockets and waiting bodies. */
 export const EDGE_SWEEP_MS = 250
-/** uWebSockets.js gives a socket up that is silent for this long. */
+/** Time of silence after which uWebSockets.js closes a socket, in seconds. */
 export const SOCKET_IDLE_S = 32
-/** Live calls, and ended ones, that a list over all nodes has; each node sends as many. */
+/**
+ * Maximum number of live calls in a list over all nodes, and maximum number of ended calls. Each node sends up to this
+ * number.
+ */
 export const OPS_LIST_MAX = 500
-/** How long a node waits for another's answer to an operator. */
+/** Maximum time that a node waits for another node's part of an answer to an operator, in milliseconds. */
 export const OPS_PEER_MS = 1000
-/** How long a node waits for another that reads its whole archive to erase calls, and the command that asks for it. */
+/**
+ * Maximum time that a node or the command waits while another node reads its whole archive to erase calls, in
+ * milliseconds.
+ */
 export const ERASE_PEER_MS = 120_000
-/** Calls of a number that one node names; their SIDs fit into one answer between nodes. */
+/** Maximum number of calls with one phone number that a node lists; their SIDs fit into one answer between nodes. */
 export const EXPORT_CALLS_MAX = 10_000
 
 // --- several processes on one port ------------------------------------------------------------------------
-/** A process has this long to begin taking calls. */
+/** Time limit for a started process to accept calls, in milliseconds. */
 export const PROCESS_START_MS_MAX = 120_000
 
 // --- media ------------------------------------------------------------------------------------------------
 /**
- * Frames of a call that wait in the memory of the frame detector, which reads them there. More wait in memory of their
- * own.
+ * Number of a call's waiting frames in the memory that the frame detector reads. Further frames wait in other memory.
  */
 export const JITTER_SLOTS = 8
 
 // --- sautikit-api -----------------------------------------------------------------------------------------
-/** Pages of one list that are fetched. */
+/** Maximum number of pages of one list that are fetched. */
 export const CARRIER_API_PAGES_MAX = 100
 
 // --- simulator --------------------------------------------------------------------------------------------
-/** Most calls that one simulator runs. Use another process for more. */
+/** Maximum number of calls in one simulator. For more calls, run further processes. */
 export const SIMULATED_CALLS_MAX = 200
-/** Simulated calls of one run at once. */
+/** Maximum number of simulated calls that run simultaneously. */
 export const SCENARIO_JOBS_MAX = 64
 
 // --- the fleet's store and its nodes --------------------------------------------------------------------------
 
-/** Every operation of the call store, in milliseconds. A webhook waits for at most three of them. */
+/** Deadline of an operation of the call store, in milliseconds. A webhook waits for at most three operations. */
 export const STORE_DEADLINE_MS = 250
-/** After an operation that timed out, the store is not asked for this long. */
+/** Pause after a timeout of an operation, in milliseconds, in which no requests are sent to the store. */
 export const STORE_REST_MS = 1000
 /**
- * The same of operations that no new caller waits for: heartbeats, what is kept of calls, and the recovery of a call,
- * whose caller has nobody else. Shorter than a balancer waits for a gateway, and a fifth of what the carrier waits.
+ * Deadline of store operations that do not delay a new caller, in milliseconds: heartbeats, stored states of calls, and
+ * the recovery of a call. For a recovery a longer wait is better than a failure. The deadline is shorter than a
+ * balancer's wait for a gateway, and a fifth of the carrier's wait.
  */
 export const STORE_PATIENCE_MS = 2000
-/** How long an answer that promises a kept state waits for it; then the sender has to send again. */
+/**
+ * Maximum delay of an answer that confirms a stored state, in milliseconds. If the answer does not come in this time,
+ * the sender must send again.
+ */
 export const SAVED_WITHIN_MS = 3000
-/** A claim that its owner does not confirm within this time is free again. */
+/** Time after which a claim is free again if its owner does not renew the claim, in milliseconds. */
 export const CLAIM_TTL_MS = 3000
-/** Entry of a live call; every write renews it. */
+/** Lifetime of a live call's entry; every write renews it. */
 export const CALL_TTL_MS = 2 * 3_600_000
-/** Entry of a call that is over, for webhooks that come late, and for a node whose files are of before its end. */
+/**
+ * Lifetime of an ended call's entry. Late webhooks need the entry, and so do nodes whose files show the call still
+ * live.
+ */
 export const OVER_TTL_MS = CALL_TTL_MS
-/** A call that has not changed is written again after this, so that its entry does not end. */
+/** Interval at which an unchanged call is written again, so that its entry does not expire. */
 export const KEEP_RENEW_MS = CALL_TTL_MS / 4
-/** Streams of one call that attach in its life; each is a single use of a token. */
+/** Maximum number of streams that one call opens. Each stream uses a token once. */
 export const STORED_STREAMS_MAX = 64
-/** Who may count one sum of a store: each run of a node without a folder of its own is another one. */
+/**
+ * Maximum number of counters that form one sum in a store. A node without a data folder adds a counter each time it
+ * starts.
+ */
 export const TALLY_PARTS_MAX = 1000
-/** A node whose heartbeat stands still for this long, in the store's time, is deleted from it. */
+/** Time from a node's last heartbeat until the node is deleted from the store, in milliseconds on the store's clock. */
 export const NODE_FORGET_MS = 10 * 60_000
 export const HEARTBEAT_MS = 2000
-/** A node whose heartbeat has stood still for this long, on the observer's monotonic clock, is suspect. */
+/** Time from a node's last heartbeat until the node is suspect, in milliseconds on the observer's monotonic clock. */
 export const SUSPECT_MS = 6000
-/** Calls of one node that are being confirmed at once. */
+/** Maximum number of one node's calls that are confirmed simultaneously. */
 export const CONFIRMS_AT_ONCE_MAX = 64
-/** A node whose clock is further from the store's is not ready. */
+/**
+ * Maximum difference between a node's clock and the store's clock, in milliseconds. With a larger difference the node
+ * is not ready.
+ */
 export const CLOCK_SKEW_MS_MAX = 30_000
-/** Nodes of one fleet. */
+/** Maximum number of nodes in a fleet. */
 export const NODES_MAX = 256
-/** Another node's answer to a forwarded webhook. */
+/** Time in which another node must answer a forwarded webhook, in milliseconds. */
 export const PEER_ANSWER_MS = 500
-/** How long the nodes may take to find an owner for a new call; then its caller hears the fallback. */
+/**
+ * Time in which the nodes must find an owner for a new call, in milliseconds. After this time the caller hears the
+ * fallback.
+ */
 export const FALLBACK_AFTER_MS = 1000
 /**
- * The same for a carrier that asks how a call goes on whose node may be lost; then it has to ask again. A balancer gives a
- * node 2 s.
+ * Time limit in milliseconds for the answer to a carrier's question. If the call's node may be lost, the carrier is
+ * then asked to repeat the question. A balancer waits 2 s for a node.
  */
 export const ASK_ANSWER_MS = 1750
 /**
- * How long a caller is asked to wait because the store does not say how the call goes on, from the first time on. A replica
- * that takes the place of its master takes 3 to 10 s.
+ * Maximum time that a caller waits because the store does not answer, in milliseconds from the first attempt. A replica
+ * needs 3 to 10 s to replace its master.
  */
 export const CALLER_HELD_MS = 20_000
 /**
- * The internal port unless INTERNAL_PORT says another. With the default ports it is none of those that
- * GATEWAY_PROCESSES_MAX processes and the spare place count up to.
+ * Default of INTERNAL_PORT. This port is higher than the default ports of GATEWAY_PROCESSES_MAX processes and the spare
+ * port.
  */
 export const INTERNAL_PORT_DEFAULT = 9600
-/** Body of a request between nodes, and of its answer. */
+/** Maximum size of a request's body between nodes, and of the answer's body. */
 export const PEER_BODY_BYTES_MAX = 1024 * 1024
-/** How often a call is offered a stream, and for how long, but at least twice: its caller hears nothing meanwhile. */
+/** Maximum number of offers of a stream to the carrier for one call. During the offers the caller hears silence. */
 export const STREAM_OFFERS_MAX = 8
+/**
+ * Maximum total time of the offers of a stream, in milliseconds. At least two offers are made, even if they take
+ * longer.
+ */
 export const STREAM_OFFERING_MS = 15_000
 
-/** After an emptied store was noticed: by then every node has noticed it too and has written its calls again. */
+/**
+ * Time in milliseconds from the first node's discovery of an emptied store until every node has noticed it and written
+ * its calls again.
+ */
 export const STORE_REWRITTEN_MS = 3 * HEARTBEAT_MS

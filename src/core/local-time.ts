@@ -1,10 +1,10 @@
 import { dateFormat } from './date-format.js'
 
-/** Calendar and clock in a time zone. */
+/** Date and time of day in a time zone. */
 export interface LocalTime {
   /** 0 for Sunday. */
   readonly weekday: number
-  /** `2026-11-20`. */
+  /** Date, such as `2026-11-20`. */
   readonly date: string
   /** Minute of the day. */
   readonly minute: number
@@ -20,7 +20,11 @@ const SHOWN = {
   minute: '2-digit',
 } as const
 
-/** @param timeZone  IANA name @param wallMs  calendar time @throws RangeError for a zone that the runtime does not know */
+/**
+ * @param timeZone  IANA name
+ * @param wallMs  calendar time
+ * @throws RangeError for a zone that the runtime does not support
+ */
 export function localTime(timeZone: string, wallMs: number): LocalTime {
   const [date = '', time = ''] = dateFormat('sv-SE', { ...SHOWN, timeZone })
     .format(wallMs)
@@ -32,7 +36,7 @@ export function localTime(timeZone: string, wallMs: number): LocalTime {
   }
 }
 
-/** True if the runtime knows the zone. */
+/** True if the runtime supports the zone. */
 export function isTimeZone(name: string): boolean {
   try {
     dateFormat('en-US', { timeZone: name })
@@ -42,22 +46,22 @@ export function isTimeZone(name: string): boolean {
   }
 }
 
-/** `2026-11-27T15:00`, perhaps with seconds, and with Z or an offset; a blank may stand for the T. */
+/** Matches `2026-11-27T15:00`, optionally with seconds, and with Z or an offset. A space may replace the T. */
 const DATE_AND_TIME = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(?::(\d{2})(?:\.\d+)?)? ?(Z|[+-]\d{2}:?\d{2})?$/i
 
 /**
- * Calendar time of a date and a time; those without Z or an offset are of the clock in a zone, where clocks are put forward
- * over them that of an hour later.
- * @returns null for what is no date and time that exists, such as 30 February
+ * Returns the calendar time of a date and a time. Without Z or an offset, the text is local time in the time zone. A
+ * time that is skipped when clocks go forward is one hour later.
+ * @returns null if the date and time do not exist, such as 30 February
  */
 export function readDateAndTime(timeZone: string, text: string): number | null {
   const [all, date = '', time = '', seconds = '00', offset = ''] = DATE_AND_TIME.exec(text.trim()) ?? []
   if (all === undefined) return null
   const asUtcMs = Date.parse(`${date}T${time}:${seconds}Z`)
-  // A day that a month does not have is read as one of the next month.
+  // The day is compared, because JavaScript reads 30 February as a day of March.
   if (!Number.isFinite(asUtcMs) || !new Date(asUtcMs).toISOString().startsWith(date)) return null
   if (offset !== '') {
-    // Z has none of its parts.
+    // After Z, the sign, the hours and the minutes are missing, so the defaults apply.
     const [, sign = '+', hours = '0', minutes = '0'] = /^([+-])(\d{2}):?(\d{2})$/.exec(offset) ?? []
     const aheadMs = (Number(hours) * 60 + Number(minutes)) * 60_000
     return Number(hours) > 14 || Number(minutes) > 59 ? null : asUtcMs - (sign === '-' ? -aheadMs : aheadMs)
@@ -67,6 +71,6 @@ export function readDateAndTime(timeZone: string, text: string): number | null {
     return Date.parse(date) + minute * 60_000 - wallMs
   }
   const wallMs = asUtcMs - offsetMs(asUtcMs)
-  // The offset may be another one at that moment.
+  // The offset is calculated again, because the zone may have another offset at the calculated time.
   return asUtcMs - offsetMs(wallMs)
 }

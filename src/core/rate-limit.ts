@@ -7,15 +7,18 @@ interface Bucket {
 }
 
 interface RateLimitOptions {
-  /** Tokens that come back each second. */
+  /** Number of tokens that are added each second. */
   readonly perSecond: number
-  /** Tokens of a full bucket. */
+  /** Number of tokens in a full bucket. */
   readonly burst: number
-  /** Keys that are remembered; the one not seen for longest is forgotten, and starts full again. */
+  /**
+   * Maximum number of keys. Above this number, the least recently used key is dropped. If it comes again, it has a full
+   * bucket.
+   */
   readonly keysMax: number
 }
 
-/** Token buckets by key. A key that is not remembered has a full bucket. */
+/** Token buckets by key. A key without a stored bucket has a full bucket. */
 export class RateLimit {
   readonly #buckets: LRUCache<string, Bucket>
   readonly #perSecond: number
@@ -27,7 +30,10 @@ export class RateLimit {
     this.#burst = options.burst
   }
 
-  /** Takes one token. @returns 0, or the whole seconds after which there will be one. */
+  /**
+   * Takes one token.
+   * @returns 0 if a token was taken; otherwise whole seconds until the next token
+   */
   take(key: string, nowMs: number): number {
     const bucket = this.#bucket(key, nowMs)
     if (bucket.tokens < 1) return this.#waitS(bucket)
@@ -35,7 +41,9 @@ export class RateLimit {
     return 0
   }
 
-  /** Seconds until `key` has a token again; 0 when it has one. Takes nothing. */
+  /**
+   * Returns the seconds until `key` has a token again; 0 if `key` has a token now. This method does not take a token.
+   */
   waitS(key: string, nowMs: number): number {
     const bucket = this.#buckets.peek(key)
     if (bucket === undefined) return this.#burst < 1 ? Infinity : 0
@@ -64,7 +72,7 @@ export class RateLimit {
   }
 }
 
-/** A number a minute of each key, and a minute's worth at once. */
+/** Returns a limit of `count` per minute for each key. All of a minute's tokens may be used at once. */
 export function perMinute(count: number, keysMax = 1): RateLimit {
   return new RateLimit({ perSecond: count / 60, burst: count, keysMax })
 }

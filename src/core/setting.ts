@@ -1,8 +1,13 @@
-// A setting: a variable of the environment with its key in mkondo.yaml, and the kinds of values.
+// Form of a setting, and kinds of values. A setting is an environment variable that also has a key in mkondo.yaml.
 
-/** Converts a setting's text to its value. Never throws: undefined means "not allowed". */
+/** Converts a setting's text to its value. Returns undefined if the text is not allowed; never throws. */
 export interface Kind<T> {
   readonly allowed: string
+  /**
+   * Text about the allowed values for documents, if they list the values in another place; absent if it equals
+   * `allowed`.
+   */
+  readonly allowedInDocuments?: string
   readonly parse: (text: string) => T | undefined
   readonly secret?: true
 }
@@ -13,15 +18,15 @@ export interface Setting<T> {
   readonly key: string
   readonly kind: Kind<T>
   readonly fallback: T
-  /** Its value is never shown, even when it is invalid. */
+  /** True if the value is never shown, even if it is invalid. */
   readonly secret?: true
-  /** The default in words, where the value depends on the machine or reads badly. */
+  /** Description of the default, for a value that depends on the machine or is hard to read. */
   readonly defaultText?: string
-  /** Purpose, in full sentences. */
+  /** Purpose of the setting, in full sentences. */
   readonly help: string
 }
 
-/** The default of a setting as people read it; null for none. */
+/** Returns the default of a setting in readable form; null without a default. */
 export function defaultOf({ fallback, defaultText }: Setting<unknown>): string | null {
   if (defaultText !== undefined) return defaultText
   return typeof fallback === 'number' || typeof fallback === 'boolean' || typeof fallback === 'string'
@@ -59,20 +64,23 @@ export const url = (...protocols: readonly string[]): Kind<string> => ({
   },
 })
 
-/** Addresses of services that are reached by HTTP, by WebSocket, or by both. */
+/** Kinds of addresses of services: HTTP, WebSocket, or both. */
 export const SOCKET_OR_HTTP = url('https:', 'http:', 'wss:', 'ws:')
 export const HTTP = url('https:', 'http:')
 
 export const apiKey = secret(text('an API key in ASCII without spaces', /^[\x21-\x7e]{8,4096}$/))
 export const modelName = text('the name of a model without spaces', /^\S{1,200}$/)
 
-/** A setting without what follows from its place in `SETTINGS` and from its kind. */
+/** Definition of a setting without the properties that follow from its position in `SETTINGS` and from its kind. */
 export type Given<T> = Omit<Setting<T>, 'env' | 'key' | 'secret'> & Partial<Pick<Setting<T>, 'env' | 'key'>>
 
 export const define = <T>(setting: Given<T>): Given<T> => setting
 export const optional = <T>(setting: Omit<Given<T>, 'fallback'>): Given<T | null> => ({ ...setting, fallback: null })
 
-/** `agentsDir` is the variable AGENTS_DIR unless `env` names another; the key in mkondo.yaml follows from the variable. */
+/**
+ * Adds names to settings. `agentsDir` has the variable AGENTS_DIR, unless `env` names another variable. The key in
+ * mkondo.yaml follows from the variable.
+ */
 export function named<T extends object>(settings: { readonly [K in keyof T]: Given<T[K]> }) {
   const entries = Object.entries<Given<unknown>>(settings).map(([name, setting]) => {
     const env = setting.env ?? name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()

@@ -1,10 +1,13 @@
-/** Size of one piece of memory: the small arrays of two or three calls. */
+/** Size of one shared block of memory. It holds the small arrays of two or three calls. */
 const PIECE_BYTES = 32 * 1024
-/** V8 keeps the numbers of a shorter array in the array itself. */
+/** Minimum size of an array in a shared block. V8 stores the numbers of a smaller array in the array object itself. */
 const SMALL_BYTES_MIN = 65
-/** A longer array gets memory of its own, so that little is left over at the end of a piece. */
+/**
+ * Maximum size of an array in a shared block. A larger array gets its own memory, so that only a small part of a block
+ * stays unused.
+ */
 const SMALL_BYTES_MAX = 2048
-/** The largest element: each array begins at a multiple of it. */
+/** Alignment of arrays: the size of the largest element. */
 const ALIGNMENT_BYTES = 8
 
 type Numbers = Float64Array | Float32Array | Int32Array | Uint32Array | Int16Array | Uint16Array | Uint8Array
@@ -19,11 +22,11 @@ let piece = new ArrayBuffer(0)
 let used = 0
 
 /**
- * An array of zeros for something that lives as long as a call. Arrays that are made one after the other lie side by side
- * in a piece of memory that they share, because memory of its own costs an array some 260 B besides its numbers
- * (docs/LATENCY.md). The piece is freed when none of its arrays is left.
+ * Returns an array of zeros for an object that lives as long as a call. Arrays that are created one after another share
+ * a block of memory, because separate memory costs some 260 B per array (docs/LATENCY.md). A block is freed when all
+ * its arrays are free.
  *
- * Neither transfer its `buffer` nor post the array: a copy would take the whole piece along.
+ * Do not transfer the array's `buffer` and do not post the array, because the receiver would get the whole block.
  */
 export function smallArray<T extends Numbers>(kind: Kind<T>, length: number): T {
   const bytes = length * kind.BYTES_PER_ELEMENT

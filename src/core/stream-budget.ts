@@ -1,15 +1,16 @@
 /** Limits for data that a connection sends. */
 interface StreamRates {
   readonly bytesPerS: number
-  /** Bytes that may come at once, after a pause. */
+  /** Number of bytes that may arrive at once after a pause. */
   readonly bytesAtOnce: number
   readonly messagesPerS: number
   readonly messagesAtOnce: number
 }
 
 /**
- * Counts what one connection sends: bytes and messages, each at a rate, with some at once after a pause. Whoever sends more is
- * cut off by the connection's owner. Otherwise the thread that reads it does nothing else, and the other calls of the thread wait.
+ * Counts the bytes and the messages of one connection against its limits. After a pause, a limited number may arrive at
+ * once. If the sender exceeds a limit, the connection's owner must close the connection. Otherwise the thread would
+ * only read this connection, and the thread's other calls would wait.
  */
 export class StreamBudget {
   readonly #rates: StreamRates
@@ -23,7 +24,7 @@ export class StreamBudget {
     this.#messages = rates.messagesAtOnce
   }
 
-  /** @returns false where that is more than is allowed */
+  /** @returns false if this data exceeds the limits */
   take(bytes: number, messages: number, nowMs: number): boolean {
     const { bytesPerS, bytesAtOnce, messagesPerS, messagesAtOnce } = this.#rates
     const passedS = Math.max(0, nowMs - this.#atMs) / 1000

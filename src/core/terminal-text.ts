@@ -1,19 +1,20 @@
-/** Characters that a terminal obeys, or that turn the order of what is read. */
+/** Characters that control a terminal, or that change the order of the text. */
 const OBEYED = /(?![\n\t]|\r\n)[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu
 const MARK = `\0${crypto.randomUUID().replaceAll('-', '')}`
 const OWN = new RegExp(`${MARK}([0-9a-f]+);`, 'g')
 
 /**
- * A control sequence of our own, such as a colour, marked so that `terminalText` lets it through. The mark is another in each
- * process: no text from outside can contain it.
+ * Puts a mark before one of the gateway's own control sequences, such as a colour. `terminalText` keeps marked
+ * sequences. The mark is random in each process, so text from outside cannot contain it.
  */
 export function ownSequence(sequence: string): string {
   return `${MARK}${Buffer.from(sequence).toString('hex')};`
 }
 
 /**
- * A text as a terminal may get it: all that a command prints passes here. What a terminal would obey is shown as JSON
- * writes it (`\u001b`), so that JSON stays the same JSON; new lines, tabs and our own sequences stay.
+ * Makes a text safe for a terminal. Everything that a command prints passes through this function. Characters that
+ * control a terminal are written as in JSON (`\u001b`), so that printed JSON stays correct. New lines, tabs and the
+ * gateway's own sequences do not change.
  */
 export function terminalText(text: string): string {
   return text

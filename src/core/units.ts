@@ -1,7 +1,7 @@
-/** Sample rates a carrier leg may have. */
+/** Possible sample rates of a carrier's leg. */
 export type LegRateHz = 8000 | 16000
 
-/** Sample rates that audio has anywhere in the gateway. */
+/** Possible sample rates of audio in the gateway. */
 export const SAMPLE_RATES_HZ = [8000, 16000, 24000] as const
 export type SampleRateHz = (typeof SAMPLE_RATES_HZ)[number]
 
@@ -9,10 +9,10 @@ export function isSampleRateHz(value: number): value is SampleRateHz {
   return SAMPLE_RATES_HZ.includes(value as SampleRateHz)
 }
 
-/** One frame of audio everywhere in the gateway: 20 ms. */
+/** Duration of one audio frame in all parts of the gateway, in milliseconds. */
 export const FRAME_MS = 20
 
-/** Samples in one 20 ms frame: 160, 320 or 480. */
+/** Number of samples in one 20 ms frame: 160, 320 or 480. */
 export function frameSamples(sampleRateHz: SampleRateHz): number {
   return (sampleRateHz * FRAME_MS) / 1000
 }
@@ -27,5 +27,5 @@ export function msToSamples(ms: number, sampleRateHz: number): number {
 
 export const DAY_MS = 86_400_000
 
-/** Bytes of one s16le sample. */
+/** Number of bytes of one s16le sample. */
 export const BYTES_PER_SAMPLE = 2

@@ -1,4 +1,4 @@
-/** An array that `subarray` makes views of. */
+/** An array with the method `subarray`, which creates views. */
 interface Viewable<T> {
   readonly length: number
   subarray(from: number, to: number): T
@@ -7,12 +7,12 @@ interface Viewable<T> {
 const PLACES = 8
 
 /**
- * A cache of views of one array. `subarray` allocates; `set` and `fill` on an existing view do not, and they copy seven
- * times as fast as a loop over the samples. On the hot path a ring or a scratch area is used at few places with few
- * lengths, so most views are in the cache. A view that is not costs as much as `subarray`.
+ * Cache of views of one array, because `subarray` allocates a new view each time. With a cached view, `set` and `fill`
+ * do not allocate, and copy seven times as fast as a loop over the samples. The hot path uses few positions and lengths
+ * of a ring or a scratch area, so most views are in the cache. A missing view costs as much as `subarray`.
  */
 export class Views<T extends Viewable<T>> {
-  // The last request: on a steady line the next one is the same.
+  // Values of the last request. On a steady line the next request has equal values.
   #lastFrom = -1
   #lastLength = -1
   #last: T
@@ -26,10 +26,10 @@ export class Views<T extends Viewable<T>> {
     this.#views = Array.from({ length: PLACES }, () => whole)
   }
 
-  /** The elements `from` to `from + length`: a view that the caller must not keep. */
+  /** Returns a view of the elements `from` to `from + length`. Use the view at once and do not keep it. */
   at(from: number, length: number): T {
     if (from === this.#lastFrom && length === this.#lastLength) return this.#last
-    // Frames of 20 ms begin at multiples of 160 or 320 samples: the middle bits tell them apart.
+    // The place comes from the middle bits of `from`, because frames of 20 ms begin at multiples of 160 or 320 samples.
     const place = ((from >> 5) ^ (from >> 8) ^ (length >> 5)) & (PLACES - 1)
     let view = this.#views[place] as T
     if (this.#from[place] !== from || view.length !== length) {

@@ -1,6 +1,6 @@
 /**
- * The part of the WebAssembly API that is used here. TypeScript defines it only in its browser library, whose other
- * globals do not exist in Node.
+ * The part of the WebAssembly API that the gateway uses. TypeScript defines this API only in its browser library, and
+ * other globals of that library do not exist in Node.
  */
 declare namespace WebAssembly {
   interface Memory {

@@ -3,26 +3,26 @@ import { messageOf } from '../core/errors.js'
 import type { Log } from '../telemetry/log.js'
 import type { EdgeTls } from './options.js'
 
-/** How often the certificate of the public port is read again, to see whether it has changed. */
+/** Time in ms between two readings of the certificate of the public port, to find changes. */
 const CERTIFICATE_LOOK_MS = 10_000
 
 interface CertificateWatchOptions {
   readonly tls: EdgeTls
   readonly log: Log
-  /** Takes the files up. Rejects when the port could not be opened again, and `reopen` is tried from then on. */
+  /** Starts to use the files. Rejects if the port could not be opened again; `reopen` is then tried. */
   readonly renew: () => Promise<void>
   readonly reopen: () => Promise<void>
 }
 
 /**
- * Takes up a changed certificate of the public port. The files are read again and again, because a certificate is often
- * replaced by changing a link, which no file event reports. While they do not fit (one of the two may still be the old
- * one), the port keeps what it has.
+ * Replaces the certificate of the public port when its files change. The files are read at intervals, because a
+ * certificate is often replaced by changing a link, which file events do not report. While certificate and key do not
+ * fit (one file may still be old), the port keeps its certificate.
  */
 export class CertificateWatch {
   readonly #options: CertificateWatchOptions
   readonly #timer: NodeJS.Timeout
-  /** Content of the files at the last look; null before that. */
+  /** Content of the files at the last reading; null before the first. */
   #seen: string | null = null
   #looking = false
   #shut = false

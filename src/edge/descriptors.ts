@@ -3,56 +3,62 @@ import { readdir } from 'node:fs/promises'
 import type { Log } from '../telemetry/log.js'
 
 /**
- * File descriptors that connections may not have: an eighth, at most 256. They are for the backends, tools and files of
- * live calls and for the ops port.
+ * Share of the file descriptors that connections may not use: an eighth, at most 256. They are reserved for live calls
+ * (backends, tools, files) and the ops port.
  */
 const DESCRIPTORS_RESERVED_SHARE = 1 / 8
 const DESCRIPTORS_RESERVED_MAX = 256
 
-/** Share of the file descriptors in use from which each address may have no more than its own share. */
+/** If more than this share of the file descriptors is in use, each client address may use only its own share. */
 const DESCRIPTORS_SCARCE_SHARE = 1 / 2
 
 /**
- * The open descriptors are counted this often while less than that share is in use, and at each look from there on: a count
- * reads a whole folder of /proc.
+ * Time in ms between two counts while fewer descriptors than DESCRIPTORS_SCARCE_SHARE are in use. Otherwise each check
+ * counts. A count reads a whole folder of /proc.
  */
 export const DESCRIPTORS_COUNT_MS = 1000
 
-/** The guard's view of the process; tests give their own. */
+/** Data about the process for the guard; tests give their own. */
 export interface DescriptorSource {
-  /** Most descriptors that the process may have open; null where the system does not report it. */
+  /** Maximum number of descriptors that the process may open; null if the system does not report it. */
   readonly limit: number | null
-  /** How many are open. Rejects with EMFILE or ENFILE when none is left to count with. */
+  /** Number of open descriptors. Rejects with EMFILE or ENFILE if no descriptor is left for the count. */
   count(): Promise<number>
 }
 
 interface DescriptorGuardOptions {
   readonly source: DescriptorSource
   readonly log: Log
-  /** Closes the connection that has waited longest for a whole head, if there is one. */
+  /** Closes the connection that has waited longest for a complete head, if there is one. */
   readonly evict: () => void
   /** Stops accepting connections at once. */
   readonly pause: () => void
-  /** Accepts connections again. Called at each look until it does not reject. */
+  /** Accepts connections again. Called again at each check until it succeeds. */
   readonly resume: () => Promise<void>
 }
 
 /**
- * Keeps this process from running out of file descriptors. Without a free one uWebSockets.js cannot accept and retries
- * without a pause, which uses a whole core; backends of live calls, tools and the ops port fail, too. So no connections
- * are accepted while only a reserve is left; they are accepted again when twice the reserve is free. Before that,
- * connections that have sent no whole head make room for new ones.
+ * Keeps this process from running out of file descriptors. Without a free descriptor, uWebSockets.js retries to accept
+ * without a pause, which uses a whole core. Backends of live calls, tools and the ops port would fail, too. So no
+ * connections are accepted while only a reserve is left. They are accepted again when twice the reserve is free. When
+ * descriptors become scarce, each new connection first replaces a connection without a complete head.
  */
 export class DescriptorGuard {
-  /** How often accepting was stopped. */
+  /** Number of times that accepting was paused. */
   pauses = 0
   readonly #options: DescriptorGuardOptions
   readonly #pauseAt: number
-  /** From here on each new connection replaces an old one that has sent nothing; below it the port is opened again. */
+  /**
+   * Number of open descriptors from which each new connection replaces an old silent connection. Below this number, a
+   * closed port is opened again.
+   */
   readonly #resumeAt: number
-  /** Open descriptors at the last count, and the connections that were opened and closed since. */
+  /**
+   * Estimated number of open descriptors: the last count, plus the connections opened and minus the connections closed
+   * since then.
+   */
   #open = 0
-  /** Connections that were opened and closed during a count, which has seen some of them. */
+  /** Numbers of connections that were opened and closed while a count ran. The count may or may not include them. */
   #opened = 0
   #closed = 0
   #countedAtMs = -Infinity
@@ -73,19 +79,19 @@ export class DescriptorGuard {
     return this.#low
   }
 
-  /** True if descriptors are scarce, so that one address gets no more than its share. */
+  /** True if descriptors are scarce, so that one address gets only its share. */
   get scarce(): boolean {
     return this.#open >= (this.#options.source.limit ?? Infinity) * DESCRIPTORS_SCARCE_SHARE
   }
 
-  /** Why connections are not accepted, with the figures that decided it. */
+  /** The reason why connections are not accepted, with the numbers of open and allowed descriptors. */
   get why(): string {
-    return `${this.#open} of ${this.#options.source.limit ?? 'any number of'} file descriptors are open; ${this.#pauseAt} may be`
+    return `${this.#open} of ${this.#options.source.limit ?? 'any number of'} file descriptors are open; at most ${this.#pauseAt} may be open`
   }
 
   /**
-   * A connection was opened (1) or closed (-1). Each one is counted, because hundreds may come between two calls of
-   * `look`. The end of an audio socket is not reported; the next `look` corrects that.
+   * Counts a connection that was opened (1) or closed (-1). Hundreds may come between two calls of `look`. The end of
+   * an audio socket is not reported; the next `look` corrects the count.
    */
   connection(change: number): void {
     this.#open += change
@@ -95,7 +101,7 @@ export class DescriptorGuard {
     if (this.#open >= this.#pauseAt) this.#pause()
   }
 
-  /** Counts the open descriptors if it is time to; called by the edge's one timer. */
+  /** Counts the open descriptors if a count is due; called by the edge's one timer. */
   async look(nowMs: number): Promise<void> {
     if (this.#looking || this.#pauseAt === Infinity) return
     if (!this.#low && !this.scarce && nowMs - this.#countedAtMs < DESCRIPTORS_COUNT_MS) return
@@ -104,7 +110,8 @@ export class DescriptorGuard {
     try {
       this.#opened = this.#closed = 0
       const counted = await this.#count()
-      // The sum that was kept decides within what the count leaves open, so that no connection counts twice.
+      // The count may or may not include connections of this moment. So it only limits the running number, from below
+      // and from above.
       this.#open = Math.min(Math.max(this.#open, counted - this.#closed), counted + this.#opened)
       if (this.#open >= this.#pauseAt) this.#pause()
       else if (this.#low && this.#open < this.#resumeAt) await this.#resume()
@@ -118,7 +125,8 @@ export class DescriptorGuard {
     try {
       return await source.count()
     } catch (error) {
-      // Counting needs a descriptor too. Any other error leaves the number unknown.
+      // Counting needs a descriptor too, so these errors mean that all descriptors are in use. Any other error leaves
+      // the number unknown.
       const code = error instanceof Error && 'code' in error ? error.code : null
       return code === 'EMFILE' || code === 'ENFILE' ? (source.limit ?? 0) : this.#open
     }
@@ -150,7 +158,10 @@ export class DescriptorGuard {
   }
 }
 
-/** This process, where there is a /proc (Linux); elsewhere the limit is unknown and the guard does nothing. */
+/**
+ * Descriptors of this process, on a system with /proc (Linux); elsewhere the limit is unknown and the guard does
+ * nothing.
+ */
 export function ownDescriptors(): DescriptorSource {
   return { limit: ownLimit(), count: async () => (await readdir('/proc/self/fd')).length }
 }

@@ -18,6 +18,7 @@ import { ClientAddresses, peerOf } from './http/client-address.js'
 import { DescriptorGuard, ownDescriptors } from './descriptors.js'
 import { MediaSockets } from './public/media-socket.js'
 import { OpsApp } from './ops/ops-app.js'
+import { isLiveElsewhere } from './ops/ops-fleet.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public/public-app.js'
 import type { WebhookHandler } from './public/public-app.js'
@@ -29,26 +30,26 @@ import type { TemplatedApp } from './http/uws.js'
 import { WebhookGuard } from './public/webhook-guard.js'
 import { Webhooks, parseOrigin } from './public/webhooks.js'
 
-/** At shutdown: from the close frames to cutting the connections. */
+/** Time in ms between the close frames and the forced end of the connections, at shutdown. */
 const EDGE_GOODBYE_MS = 200
 
 /** The gateway's two ports. */
 export interface Edge {
   readonly publicPort: number
   readonly opsPort: number
-  /** See `Recovery.streamLost`; without a fleet nothing is done. */
+  /** See `Recovery.streamLost`; does nothing without a fleet. */
   streamLost(state: KeptState, cut: () => boolean): Promise<void>
   /** See `Recovery.give`; without a fleet no other node takes a call. */
   give(callSid: CallSid): Promise<boolean>
-  /** The public port accepts no more connections; open sockets and the ops port continue. Idempotent. */
+  /** Stops accepting connections on the public port; open sockets and the ops port continue. Idempotent. */
   stopAccepting(): void
   /** Closes open sockets (1001), waits EDGE_GOODBYE_MS for their answer, and closes both ports. Idempotent. */
   close(): Promise<void>
 }
 
 /**
- * Opens both ports. Main thread only: a worker thread with uWebSockets.js sockets takes the process down with it.
- * @throws GatewayError PORT_IN_USE or CONFIG_INVALID; nothing stays open then.
+ * Opens both ports. Main thread only: if a worker thread with uWebSockets.js sockets ends, it ends the whole process.
+ * @throws GatewayError PORT_IN_USE or CONFIG_INVALID; both ports are closed then.
  */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   checkOptions(options)
@@ -81,14 +82,14 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   )
   const opsRoutes = new OpsApp(options, guard.refusals, admission, unsent)
   measureEdge(options, opsRoutes, descriptors)
-  // uWebSockets.js calls this while it accepts, so that the guard can stop it at once.
+  // uWebSockets.js calls this function for each accepted connection, so the guard can pause accepting at once.
   opsApp.filter((_res, change) => {
     descriptors.connection(change)
   })
 
   const ambiguous = options.metrics.defineCounter(
     'ambiguous_requests',
-    'Requests that can be read in two ways, by the port that refused them',
+    'Ambiguous HTTP requests, by the port that refused them',
     ['port'],
   )
   for (const port of ['public', 'ops']) ambiguous({ port })
@@ -113,14 +114,14 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       guard.close(new Exchange(res, req, unsent), client, closes)
       return 'closed'
     })
-    media.routes(app) // before the rest: an upgrade is a GET
+    media.routes(app) // registered before the other routes, because an upgrade is a GET
     publicRoutes.routes(app)
     return app
   }, options)
   refuseAmbiguousRequests(opsApp, unsent, () => ambiguous({ port: 'ops' }).inc())
   opsRoutes.routes(opsApp)
 
-  // The ops port first: no call can come in while only that one is open.
+  // The ops port opens first: no call can come in while only the ops port is open.
   const opsListener = await listen(opsApp, {
     host: options.opsHost,
     port: options.opsPort,
@@ -159,7 +160,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     certificate?.close()
     listeners.end()
     opsRoutes.close()
-    // The close frames are on their way; cutting the connections now would overtake them with a reset.
+    // The close frames may not have arrived yet. If the connections ended now, they would send a reset, which overtakes
+    // the close frames.
     if (media.closeAll() > 0) await sleep(EDGE_GOODBYE_MS)
     media.cutAll()
     listeners.cut()
@@ -189,7 +191,10 @@ function publicListeners(makeApp: () => TemplatedApp, options: EdgeOptions): Pub
 /** Reasons that `/readyz` may give. */
 const NOT_READY_REASONS = ['full', 'draining', 'cordoned', 'file-descriptors', ...OVERLOADS, ...NOT_READY] as const
 
-/** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
+/**
+ * Makes the edge's part for a fleet: this process answers only the webhooks of its own calls. Without a fleet it
+ * answers all webhooks.
+ */
 function fleetSide(
   { calls, outbound, clock, log, metrics }: EdgeOptions,
   fleet: NonNullable<EdgeOptions['fleet']>,
@@ -200,6 +205,8 @@ function fleetSide(
     takes: () => fleet.node.state === 'open' && !calls.draining && calls.free > 0,
     open: (kept) => webhooks.reopen(kept),
     document: (callSid, host) => webhooks.newStream(callSid, host),
+    anew: (webhook) => webhooks.beginAnew(webhook),
+    isElsewhere: (callSid) => isLiveElsewhere(fleet.node, callSid),
     held: (webhook) => webhooks.hold(webhook),
     words: ({ callSid }, agent) =>
       callSid === null ? xmlReply(EMPTY_RESPONSE) : webhooks.fallbackReply(callSid, agent),
@@ -215,14 +222,16 @@ function fleetSide(
     turnedAway: (callSid) => webhooks.turnedAway(callSid),
     placed: ({ callSid, clientRequestId }) =>
       callSid !== null && outbound?.find(callSid, clientRequestId) !== undefined,
+    isLate: (answer) => 'status' in answer && answer.status === 410,
+    isTaken: (answer) => 'status' in answer && answer.status === 200,
     held: (webhook) => webhooks.hold(webhook),
     recovery,
     clock,
     random: Math.random,
   })
-  const routed = 'Webhooks that were not answered where they came, by result'
+  const routed = 'Webhooks that did not reach the owner of their call directly, by result'
   metrics.countEach('webhooks_routed', routed, 'result', routing.counters)
-  const recovered = 'Calls whose node was gone, by what became of them'
+  const recovered = 'Calls whose node was lost, by result'
   metrics.countEach('calls_recovered', recovered, 'result', recovery.counters)
   return {
     handler: (webhook) => routing.route(webhook),
@@ -231,16 +240,23 @@ function fleetSide(
   }
 }
 
-/** Series that are read from the edge's parts, and those that it counts: they start at 0, else a rate misses the first refusal. */
+/**
+ * Registers the edge's metrics: series that read the edge's parts, and counters of refusals. The counters start at 0,
+ * because `rate()` would miss the first refusal of a new series.
+ */
 function measureEdge({ metrics, callSeries }: EdgeOptions, ops: OpsApp, descriptors: DescriptorGuard): void {
   metrics.callSeriesDropped.from(() => callSeries.dropped)
   const help = '1 while no new call is taken, by reason'
   const notReady = metrics.defineLabelledGauge('not_ready', help, ['reason'], 'max')
   for (const reason of NOT_READY_REASONS) notReady.from({ reason }, () => (ops.notReady === reason ? 1 : 0))
   metrics
-    .defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out')
+    .defineGauge('descriptors_low', '1 while no connections are accepted because too few file descriptors are free')
     .from(() => (descriptors.low ? 1 : 0))
-  metrics.countOne('descriptor_pauses', 'Times that file descriptors ran out', () => descriptors.pauses)
+  metrics.countOne(
+    'descriptor_pauses',
+    'Times that connections were refused because too few file descriptors were free',
+    () => descriptors.pauses,
+  )
   for (const reason of REFUSAL_REASONS) metrics.callsRefused({ reason })
   for (const reason of WEBHOOK_REJECTIONS) metrics.webhookRejected({ reason })
   for (const route of WEBHOOK_ROUTES) metrics.webhookSeconds({ route })
@@ -251,7 +267,7 @@ function checkOptions(options: EdgeOptions): void {
   if (options.bareSignatures)
     options.log.warn(
       {},
-      'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are accepted, and anyone who has seen one can send it again',
+      'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are accepted, so an intercepted webhook can be sent again',
     )
   for (const [name, value] of [
     ['PUBLIC_URL', options.publicUrl],

@@ -3,45 +3,52 @@ import type { EscalationSnapshot } from '../call/documents/kept-call.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 
 /**
- * A carrier that continues a call asks for a document within this time after the stream closes; otherwise it holds the
- * leg.
+ * Maximum time in ms after the stream was closed in which a continuing carrier requests a document. A carrier that does
+ * not send a request in this time holds the leg.
  */
 export const CONTINUATION_MS = 3000
-/** A second request of the same asker within this time is a retry of one whose answer was lost. */
+/**
+ * Time after a request, in milliseconds, in which a second request of the same kind is a repetition. The carrier
+ * repeats a request if the first answer was lost.
+ */
 const REPEAT_MS = 1000
 
 export const NO_ACTIONS: readonly VoiceAction[] = []
 export const HANG_UP: readonly VoiceAction[] = [{ verb: 'hangup' }]
 
-/** The carrier's requests that may ask for a document after the stream. The same list as the edge's routes. */
+/**
+ * Kinds of carrier requests that may ask for a document after the stream. The list is equal to the list of the edge's
+ * routes.
+ */
 export type ContinuationAsker = 'after-stream' | 'voice' | 'stream-status' | 'events'
 
 /**
- * Rings humans. @param timeoutS  how long each number rings
- * @param callerId  the number that the human sees; null: the carrier decides
+ * Returns the instruction that calls humans.
+ * @param timeoutS  ringing time of each phone number, in seconds
+ * @param callerId  number that the human sees; null if the carrier decides
  */
 export function dialTo(numbers: readonly string[], timeoutS: number, callerId: string | null): VoiceAction {
   return { verb: 'dial', numbers, timeoutS, ...(callerId === null ? {} : { callerId }) }
 }
 
-/** The offer of a call back in the carrier's voice, for a caller whose stream is closed. */
+/** Offer of a call back in the carrier's voice, for a caller whose stream is closed. */
 interface SpokenOffer {
   readonly ask: SayAction
   readonly confirmed: SayAction
-  /** How long the carrier waits for a digit. */
+  /** Time that the carrier waits for a digit, in seconds. */
   readonly waitS: number
 }
 
 export interface DocumentOptions {
-  /** The number that the human sees; null: the carrier decides. */
+  /** Phone number that the human sees; null if the carrier decides. */
   readonly callerId: string | null
-  /** How long one number rings. */
+  /** Ringing time of one phone number, in milliseconds. */
   readonly ringTimeoutMs: number
-  /** URL that the carrier requests after a `<Dial>`; null: the document itself ends with words and a hang-up. */
+  /** URL that the carrier requests after a `<Dial>`. If null, the document itself ends with words and a hang-up. */
   readonly redirectUrl: string | null
-  /** The words after the last failed dial. */
+  /** Words after the last failed dial. */
   readonly failedSay: SayAction
-  /** Null: no call back can be offered after the stream. */
+  /** Offer of a call back after the stream; null if a call back cannot be offered. */
   readonly offer: SpokenOffer | null
 }
 
@@ -49,13 +56,16 @@ type ServedDial = NonNullable<EscalationSnapshot['dial']>
 type FarewellState = EscalationSnapshot['farewell']
 
 /**
- * A Dial document that was served, with its asker. With a Redirect the carrier asks again when the dial is over; the
- * next answer depends on the outcome of the dial.
+ * A served Dial document, and the kind of request for which it was served. If the document ends with a Redirect, the
+ * carrier sends another request after the dial. The outcome of the dial determines the answer to that request.
  */
 export class DialDocument {
   readonly actions: readonly VoiceAction[]
   readonly servedAtMs: number
-  /** The carrier surely read it: it obeys answers to this asker, or it was seen dialling. */
+  /**
+   * True if the carrier has certainly read the document. Either the carrier obeys answers to this kind of request, or
+   * an event has shown the document's dial.
+   */
   sure = false
   readonly #number: string
   readonly #asker: ContinuationAsker
@@ -84,9 +94,9 @@ export class DialDocument {
 
   /**
    * Handles another request after this document was served.
-   * @returns `repeat`: the answer was lost, serve the same document. `serve-again`: the first asker may not have read
-   * it, but
-   *   this one surely does. `dial-is-over`: the request is the document's own Redirect
+   * @returns `repeat`: the answer was lost, so serve the document again. `serve-again`: the carrier may not have read
+   * the first answer, but reads the answer to this kind of request. `dial-is-over`: the request is the document's own
+   * Redirect
    */
   askedAgain(asker: ContinuationAsker, nowMs: number): 'repeat' | 'serve-again' | 'dial-is-over' | 'nothing' {
     const sinceMs = nowMs - this.servedAtMs
@@ -94,7 +104,8 @@ export class DialDocument {
       this.#repeated = true
       return 'repeat'
     }
-    // The carrier may not read the answer to a status callback, so the next other asker gets the document again.
+    // The carrier may not read the answer to a status callback, so the next request of another kind gets the document
+    // again.
     if (!this.sure && asker !== 'stream-status') return 'serve-again'
     const overMs = asker === this.#asker ? REPEAT_MS : CONTINUATION_MS
     return asker === 'after-stream' && sinceMs >= overMs ? 'dial-is-over' : 'nothing'
@@ -104,17 +115,17 @@ export class DialDocument {
 /** Answer to the carrier for a caller who could not be connected. */
 interface Farewell {
   readonly actions: readonly VoiceAction[]
-  /** The document asks for a digit. */
+  /** True if the document asks for a digit. */
   readonly asks: boolean
-  /** The caller accepted the call back; true only once. */
+  /** True if the caller accepted the call back; true only once. */
   readonly accepted: boolean
 }
 
 /**
- * The document for a caller who could not be connected and whose stream is closed: words and a hang-up. When a call
- * back can be offered, the question comes first; the digit comes back with another request.
+ * Document for a caller who could not be connected and whose stream is closed: words and a hang-up. If a call back can
+ * be offered, the document begins with the question, and another request contains the caller's digit.
  *
- *     none  --a request--> asked             the same document for a repeated request
+ *     none  --a request--> asked             a repeated request gets this document again
  *     asked --digit 1--> done                accepted and confirmed
  *     asked --another digit, none--> asked   the line is hung up
  *     none  --no request comes--> done       the caller is called back anyway
@@ -143,20 +154,22 @@ export class FarewellDocument {
       this.#state = 'done'
       return { ...answer([offer.confirmed, ...HANG_UP]), accepted }
     }
-    // Later requests about the leg that hears the question do not ask for a document.
+    // Later requests about the leg that hears the question are not requests for a document.
     if (this.#state === 'done' || nowMs - this.#askedAtMs > REPEAT_MS) return answer(NO_ACTIONS)
     const question: readonly VoiceAction[] = [
       { verb: 'get-digits', numDigits: 1, timeoutS: offer.waitS, nested: [failedSay, offer.ask] },
       ...HANG_UP,
     ]
-    // The carrier seldom reads the answer to a status callback: the question still has to be asked.
+    // The carrier seldom reads the answer to a status callback, so the question must be asked again.
     if (asker === 'stream-status') return answer(question)
     this.#state = 'asked'
     this.#askedAtMs = Math.min(this.#askedAtMs, nowMs)
     return { ...answer(question), asks: true }
   }
 
-  /** No request came. @returns true when the caller must be called back without having been asked */
+  /**
+   * Notes that the carrier did not send a request. @returns true if the caller must be called back without a question
+   */
   notAsked(): boolean {
     if (this.#options.offer === null || this.#state !== 'none') return false
     this.#state = 'done'
@@ -168,7 +181,10 @@ function answer(actions: readonly VoiceAction[]): Farewell {
   return { actions, asks: false, accepted: false }
 }
 
-/** Words and a hang-up. Never a second stream: the carrier rejects it. */
+/**
+ * Returns words and a hang-up. The document never contains a second stream, because the carrier rejects a second
+ * stream.
+ */
 function farewell({ failedSay }: DocumentOptions): readonly VoiceAction[] {
   return [failedSay, ...HANG_UP]
 }

@@ -2,7 +2,7 @@ import type { EscalationStep } from '../call/events.js'
 import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
 import type { CallbackAsk, EscalationAttempt, EscalationOutcome, EscalationStrategy } from '../call/documents/record.js'
 
-/** After-stream behaviour of a carrier: observed on earlier calls, or configured. */
+/** Behaviour of a carrier after the stream: observed on earlier calls, or configured. */
 export type AfterStream = 'continues' | 'holds' | 'unknown'
 
 export type EscalationInput =
@@ -11,9 +11,9 @@ export type EscalationInput =
   | { readonly type: 'carrier-state'; readonly state: CarrierState }
   /** Answer to a command. */
   | { readonly type: 'rest-result'; readonly requestId: string; readonly ok: boolean; readonly detail: string }
-  /** The human's leg, from the carrier's supervision or conference events. */
+  /** Event of the human's leg, from the carrier's supervision or conference events. */
   | { readonly type: 'human'; readonly event: HumanEvent }
-  /** The caller's answer to the call back that the session offered. */
+  /** Answer of the caller to the call back that the session offered. */
   | { readonly type: 'callback'; readonly accepted: boolean }
   | { readonly type: 'timer' }
 
@@ -22,15 +22,15 @@ export type EscalationCommand =
   | { readonly type: 'hangup'; readonly requestId: string }
 
 export type EscalationOutput =
-  /** For the call session. */
+  /** Step for the call session. */
   | { readonly type: 'step'; readonly step: EscalationStep }
-  /** For the carrier's REST API; answered with `rest-result`. */
+  /** Command for the carrier's REST API. The input `rest-result` is the answer. */
   | { readonly type: 'command'; readonly command: EscalationCommand }
-  /** One strategy with one human, and its outcome. */
+  /** Attempt with one strategy and one human, and its outcome. */
   | { readonly type: 'attempt'; readonly attempt: EscalationAttempt }
-  /** The caller is to be called back. */
+  /** Request to call the caller back. */
   | { readonly type: 'callback'; readonly asked: CallbackAsk }
-  /** The outcome of the escalation; exactly once. `strategy` is null when none could be tried. */
+  /** Outcome of the escalation, exactly once. `strategy` is null if none of the strategies could be tried. */
   | {
       readonly type: 'settled'
       readonly strategy: EscalationStrategy | null

@@ -13,51 +13,65 @@ import { HuntGroup } from './hunt-group.js'
 import type { HuntGroupOptions } from './hunt-group.js'
 import type { AfterStream, EscalationInput, EscalationCommand, EscalationOutput } from './escalation-events.js'
 
-/** Attempts to hang a call up by REST; then its leg is left to the carrier's timeouts. */
+/**
+ * Maximum number of attempts to hang up a call by REST. After these attempts only the carrier's timeouts end the leg.
+ */
 const HANGUP_TRIES_MAX = 3
 
-/** The session first speaks its announcement (at most WORDS_HEARD_MS_MAX), then closes the stream. */
+/**
+ * Time limit for the session's announcement (at most WORDS_HEARD_MS_MAX) and the closing of the stream, in
+ * milliseconds.
+ */
 const STREAM_CLOSE_MS = 30_000
-/** A dial without an event for this long after its ringing time counts as answered. */
+/**
+ * Time after the ringing time in which an event must arrive, in milliseconds. If an event does not arrive, the dial
+ * counts as answered.
+ */
 export const RING_GRACE_MS = 5000
 const HANGUP_RETRY_MS = 1000
-/** Time limit for the answer to the offer of a call back: the session's words, its own wait, and some talk about it. */
+/**
+ * Time limit for the answer to the offer of a call back, in milliseconds. It includes the session's words, the
+ * session's own wait, and some conversation.
+ */
 const OFFER_MS = 120_000
-/** The same limit when the carrier asks: its voice reads at most 1,000 characters at 11 a second. */
+/**
+ * Time limit if the carrier asks the question, in milliseconds. The carrier's voice reads at most 1,000 characters, 11
+ * characters a second.
+ */
 const SPOKEN_OFFER_MS = 90_000
 
 /**
- * The escalation of one call: a state machine that gets a caller to a human. It runs on the main thread, outside the
- * session, because it must outlive the stream and the worker. Carriers differ in what they do after a stream closes
- * (continue with their document, ask a webhook, or hold the leg in silence), so the first request gets the Dial, and a
- * watchdog handles the case that no request comes.
+ * Escalation of one call: a state machine that connects a caller to a human. It runs on the main thread, outside the
+ * session, because it must continue after the stream and the worker have ended. After a stream closes, a carrier
+ * continues with its document, requests a webhook, or holds the leg in silence. Therefore the first request is answered
+ * with the Dial, and a watchdog acts if no request comes.
  *
  *     none    --escalate--> pending (after-stream-dial: close-stream) | dialing (supervision, conference: hold)
  *     pending --stream closed, a request--> dialing         with a Dial document, one at a time
  *     pending --no request in CONTINUATION_MS--> the next strategy
- *     dialing --answered, joined, dial-completed, no news past the ringing time--> bridged
+ *     dialing --answered, joined, dial-completed, no event after the ringing time--> bridged
  *     dialing --busy, no-answer, declined--> the next number, then the next strategy
  *     dialing --the API refuses--> the next strategy
  *     (any)   --call back, stream open--> offering          the session asks the caller
  *     offering --accepted--> failed (called back)    --declined, no answer in OFFER_MS--> failed
- *     (any)   --no strategy left, stream open--> failed     the session tells the caller and goes on
+ *     (any)   --no strategy left, stream open--> failed     the session informs the caller and continues
  *     (any)   --no strategy left, stream closed--> failed   a request gets words, perhaps the offer, and a hang-up;
  *                                                           without one: REST hang-up, call back without question
  *     (any)   --carrier: completed--> failed | bridged      the call is over
  *     failed  --escalate, stream open--> a new attempt
  *
- * Outside the hours of the desk, or of every number, nobody is rung. A number that may not be rung now (`mayRing`) is
- * skipped; where all are skipped, so is the strategy, before its stream is closed. The stream is never closed on a carrier that is
- * known to hold the leg. An `escalate` during an escalation repeats the last step: a session that was re-homed asks
- * again.
+ * Numbers are rung only in the hours of the desk and in their own hours. A number that must not be rung now (`mayRing`)
+ * is skipped. If all numbers are skipped, the strategy is skipped before its stream is closed. The stream is never
+ * closed if the carrier is known to hold the leg. An `escalate` during an escalation repeats the last step, because a
+ * session on a new worker asks again.
  *
- * When the call's node is lost, another one restores the machine from its `snapshot` and tells it that the stream is
- * closed; what follows is as above.
+ * If the call's node is lost, another node restores the machine from its `snapshot` and sends the input
+ * `stream-closed`. After that the transitions above apply.
  */
 export class Escalation {
   /** `offering`: the session has offered a call back and waits for the caller's answer. */
   state: 'none' | 'pending' | 'dialing' | 'offering' | 'bridged' | 'failed' = 'none'
-  /** Calls that could not be hung up: there is no API, or it failed HANGUP_TRIES_MAX times. */
+  /** Number of calls that could not be hung up: without an API, or after HANGUP_TRIES_MAX failed attempts. */
   callsLeft = 0
   readonly #options: EscalationOptions
   readonly #farewell: FarewellDocument
@@ -74,18 +88,23 @@ export class Escalation {
   #lastStep: EscalationStep | null = null
   #streamClosed = false
   #streamStopped = false
-  /** The carrier has ended the call: nothing can be dialled any more. */
+  /** True if the carrier has ended the call. After that, numbers cannot be dialled. */
   #terminal = false
   #dial: DialDocument | null = null
-  /** When the current attempt began; null when there is none. */
+  /** Start of the current attempt; null without an attempt. */
   #attemptSinceMs: number | null = null
-  /** The escalation failed after the stream: only the carrier can still speak to the caller. */
+  /**
+   * True if the escalation failed after the stream was closed. In this state only the carrier can speak to the caller.
+   */
   #owesFarewell = false
   #requests = 0
   #openRequest: EscalationCommand | null = null
   #hangupTries = 0
 
-  /** @param before  the same escalation on another node; its stream is gone: the next input is `stream-closed` */
+  /**
+   * @param before  snapshot of this escalation from another node, whose stream is lost; the next input must be
+   * `stream-closed`
+   */
   constructor(options: EscalationOptions, before: EscalationSnapshot | null = null, nowMs = 0) {
     this.#options = options
     this.#nowMs = nowMs
@@ -118,7 +137,7 @@ export class Escalation {
 
   snapshot(nowMs: number): EscalationSnapshot {
     const deadlines = this.#deadlines.left(nowMs)
-    // Nobody else knows whether that hang-up reached the carrier: it is asked for again.
+    // The next node cannot know if the carrier received the hang-up, so that node requests the hang-up again.
     if (this.#openRequest?.type === 'hangup') deadlines['hangup-retry'] ??= HANGUP_RETRY_MS
     return {
       state: this.state,
@@ -175,27 +194,29 @@ export class Escalation {
   }
 
   /**
-   * The document for a request of the carrier. The carrier surely obeys only answers to voice webhooks and to the
-   * after-stream URL. A Dial in the answer to a status callback does not stop the watchdog, and is served again to the
-   * next other asker. If the request has a carrier state, pass that first as `carrier-state`.
-   * @param digits  DTMF digits of the request; null when it has none
+   * Returns the document for a request of the carrier. If the request contains a carrier state, pass this state first,
+   * as the input `carrier-state`.
+   *
+   * The carrier reliably obeys only answers to voice webhooks and to the after-stream URL. A Dial in the answer to a
+   * status callback does not stop the watchdog, and is served again to the next request of another kind.
+   * @param digits  DTMF digits of the request; null without digits
    */
   ask(asker: ContinuationAsker, nowMs: number, digits: string | null = null): readonly VoiceAction[] {
     this.#nowMs = Math.max(nowMs, this.#nowMs)
     if (this.state === 'none' || this.#terminal) return NO_ACTIONS
-    // The carrier never reads the answer to an event.
+    // The carrier ignores the answer to an event.
     if (asker === 'events') return NO_ACTIONS
     if (this.state === 'failed') return this.#askFailed(asker, digits)
     if (this.#strategy !== 'after-stream-dial') return NO_ACTIONS
     if (this.state === 'bridged') {
-      // The human has left, and the caller is still there.
+      // The human has left, but the caller is still on the line.
       return asker === 'after-stream' || asker === 'voice' ? HANG_UP : NO_ACTIONS
     }
     if (!this.#streamClosed && !this.#streamStopped && asker !== 'after-stream') return NO_ACTIONS
     return this.#dial === null ? this.#serveDial(asker) : this.#askAgain(asker, this.#dial)
   }
 
-  /** More may happen, so the call must be kept. */
+  /** True if the escalation may still change, so that the call must be kept. */
   get busy(): boolean {
     return (
       this.state === 'pending' ||
@@ -240,7 +261,7 @@ export class Escalation {
     this.#deadlines.clear('stream-close')
     if (this.state !== 'pending' && this.state !== 'dialing' && this.state !== 'offering') return
     if (this.state === 'offering') return this.#onCallback(false)
-    // A Dial that was served before the stream closed needs no second request.
+    // If a Dial was served before the stream closed, a second request is not necessary.
     if (this.#strategy === 'after-stream-dial') {
       if (this.#dial?.sure !== true) this.#in('continuation', CONTINUATION_MS)
     } else if (this.#strategy === 'supervision') {
@@ -293,7 +314,7 @@ export class Escalation {
       else this.callsLeft++
       return
     }
-    // A refusal concerns our account or the call, not this number, so other numbers would be refused too.
+    // The reason for a refusal is the gateway's account or the call. Therefore all other numbers would be refused too.
     if (!ok && this.state === 'dialing') this.#fallBack('failed', `the carrier's API refused: ${detail}`)
   }
 
@@ -327,9 +348,9 @@ export class Escalation {
       case 'stream-close':
         return this.#fallBack('failed', 'the stream was not closed in time')
       case 'continuation':
-        return this.#fallBack('failed', `nobody asked how to go on in ${CONTINUATION_MS} ms`)
+        return this.#fallBack('failed', `the carrier did not ask how to continue within ${CONTINUATION_MS} ms`)
       case 'ring':
-        // A Dial may report only its end; calls by the API report that they are answered.
+        // A Dial may report only its end. Calls that the API places also report the answer.
         if (this.#strategy === 'after-stream-dial') return this.#bridged('no news past the ringing time')
         return this.#numberFailed('no-answer')
       case 'offer':
@@ -370,14 +391,14 @@ export class Escalation {
     const { restAvailable, inConference, afterStream } = this.#options
     const someone = !this.#huntGroup.empty
     switch (strategy) {
-      // A held leg would stay in silence, because a closed stream cannot be opened again.
+      // A leg on hold would stay silent, because a closed stream cannot be opened again.
       case 'after-stream-dial':
         return someone && (this.#streamClosed || afterStream !== 'holds')
       case 'supervision':
         return someone && restAvailable && !this.#streamClosed
       case 'conference':
         return someone && restAvailable && inConference
-      // While the stream is open, the session asks the caller; after it, the farewell document does.
+      // While the stream is open, the session asks the caller. After it is closed, the farewell document asks.
       case 'callback':
         return !this.#streamClosed
       default:
@@ -385,7 +406,7 @@ export class Escalation {
     }
   }
 
-  /** Moves on, from the current number, to one that may be rung now. */
+  /** If the current number must not be rung now, moves to the next number that may be rung. */
   #findHuman(): boolean {
     for (let more = this.#huntGroup.place !== null; more; more = this.#huntGroup.next()) {
       if (this.#options.mayRing(this.#huntGroup.number, this.#nowMs)) return true
@@ -401,7 +422,8 @@ export class Escalation {
       case 'after-stream-dial':
         this.state = 'pending'
         if (this.#streamClosed) return this.#in('continuation', CONTINUATION_MS)
-        // Without an API we cannot end a held leg, so the session tells the caller what to do in the silence.
+        // Without an API the gateway cannot end a leg on hold. The session therefore gives the caller instructions for
+        // the silence.
         this.#step({
           type: 'close-stream',
           mayBeSilent: !this.#options.restAvailable && this.#options.afterStream !== 'continues',
@@ -441,7 +463,8 @@ export class Escalation {
     this.#deadlines.clear('ring')
     this.#dial = null
     if (!this.#huntGroup.next() || !this.#findHuman()) {
-      // The carrier asks again after a failed dial and gets the farewell, even if another strategy would be next.
+      // After a failed dial the carrier requests the next document. This document is the farewell, even if another
+      // strategy would be next.
       return this.#strategy === 'after-stream-dial' ? this.#fail(true) : this.#nextStrategy()
     }
     if (this.#strategy !== 'after-stream-dial') return this.#callHuman(this.#strategy as 'supervision' | 'conference')
@@ -460,7 +483,7 @@ export class Escalation {
     this.#settle('answered', detail)
   }
 
-  /** @param carrierAsks  the carrier is expected to ask for a document, which can contain the farewell */
+  /** @param carrierAsks  true if the carrier should request a document; this document can be the farewell */
   #fail(carrierAsks: boolean): void {
     this.state = 'failed'
     this.#owesFarewell = this.#streamClosed
@@ -480,7 +503,7 @@ export class Escalation {
     this.#settle(this.#lastOutcome, this.#lastDetail)
   }
 
-  /** The carrier has ended the call. */
+  /** Handles the end of the call at the carrier. */
   #isOver(state: 'completed' | 'busy' | 'no-answer' | 'failed'): void {
     if (this.#terminal) return
     this.#terminal = true
@@ -517,7 +540,8 @@ export class Escalation {
       case 'nothing':
         return NO_ACTIONS
       case 'dial-is-over':
-        // There was no event with the outcome, but only a conversation lasts longer than the ringing time.
+        // No event has reported the outcome. The dial counts as answered, because only a conversation lasts longer than
+        // the ringing time.
         if (this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs + RING_GRACE_MS) {
           this.#bridged('the dial was over after the ringing time')
           return HANG_UP
@@ -530,7 +554,8 @@ export class Escalation {
   }
 
   #askFailed(asker: ContinuationAsker, digits: string | null): readonly VoiceAction[] {
-    // If the stream was open, the session has informed the caller, and a later document is not the escalation's task.
+    // If the stream was open, the session has informed the caller. In this case later documents are not the
+    // escalation's task.
     if (!this.#owesFarewell || this.#hangupTries > 0) return NO_ACTIONS
     if (asker !== 'stream-status') this.#deadlines.clear('farewell')
     const { actions, asks, accepted } = this.#farewell.ask(asker, digits, this.#nowMs)
@@ -540,7 +565,7 @@ export class Escalation {
     return actions
   }
 
-  /** The carrier surely has the document and dials. */
+  /** Notes that the carrier certainly has the document and dials. */
   #makeSure(dial: DialDocument): void {
     if (dial.sure) return
     dial.sure = true
@@ -562,7 +587,7 @@ export class Escalation {
     const sinceMs = this.#attemptSinceMs
     if (sinceMs === null || this.#strategy === null) return
     this.#attemptSinceMs = null
-    // Without a Dial document nobody was rung.
+    // Without a Dial document a human was not called.
     const rang = this.#strategy !== 'callback' && (this.#strategy !== 'after-stream-dial' || this.#dial !== null)
     this.#outputs.push({
       type: 'attempt',
@@ -576,7 +601,7 @@ export class Escalation {
     })
   }
 
-  /** The carrier did not ask for the farewell document. */
+  /** Handles a carrier that did not request the farewell document. */
   #leave(): void {
     if (this.#hangupTries === 0 && this.#farewell.notAsked())
       this.#outputs.push({ type: 'callback', asked: 'nobody-reached' })
@@ -612,21 +637,24 @@ export class Escalation {
   }
 }
 
-/** How one call may reach a human. */
+/** Ways in which one call may reach a human. */
 export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
   /**
-   * Tried in order. A strategy that cannot run (its stream is closed, or it is not set up) is skipped.
-   * `callback` is the last: it offers the caller a call back.
+   * Strategies in order. A strategy that cannot run (its stream is closed, or it is not configured) is skipped.
+   * `callback`, which offers a call back, must be last.
    */
   readonly strategies: readonly EscalationStrategy[]
   /** Calendar time minus monotonic time. */
   readonly wallOffsetMs: number
-  /** The call was answered into a conference room, where a human can join it. */
+  /** True if the call was answered with a conference room, which a human can join. */
   readonly inConference: boolean
-  /** REST calls can be made (there is an API key). */
+  /** True if REST calls are possible, because an API key is set. */
   readonly restAvailable: boolean
   readonly afterStream: AfterStream
-  /** Asked once before a number is rung. False: it is of a range that is never rung, or too many have been sent to it in this minute. */
+  /**
+   * Called once before a number is called. Returns false if the number's range is never called, or if the number got
+   * too many calls in this minute.
+   */
   readonly mayRing: (number: string, nowMs: number) => boolean
 }
 

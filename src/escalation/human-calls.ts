@@ -2,26 +2,29 @@ import { perMinute } from '../core/rate-limit.js'
 import type { RateLimit } from '../core/rate-limit.js'
 import { partyKey } from '../sautikit/phone.js'
 
-/** Numbers of humans stand in agents' files, 10 for an agent at most: more than a gateway has. */
+/**
+ * Maximum number of humans' phone numbers. An agent's file has at most 10 numbers, so a gateway stays below this limit.
+ */
 const NUMBERS_MAX = 10_000
 
 interface HumanCallsOptions {
-  /** True if a number may be rung at all: `ringFault` of the way `human`. */
+  /** Returns true if a phone number may be called at all (`ringFault` for calls to humans). */
   readonly mayRing: (number: string) => boolean
-  /** Calls to one number that are begun in a minute, by escalations and fallbacks together. */
+  /** Maximum number of calls in a minute to one phone number, by escalations and fallbacks together. */
   readonly perNumberPerMinute: number
-  /** Fallback documents that ring humans, in a minute, to whichever numbers. */
+  /** Maximum number of fallback documents in a minute that call humans, over all phone numbers. */
   readonly fallbacksPerMinute: number
 }
 
 /**
- * How often the humans behind the agents are rung. Each call to them is a paid leg, and a person can talk to one caller
- * at a time: when a model fails, or one caller fills the line, all callers would be sent to them at once.
+ * Limits how often the humans behind the agents are called. Each call is a paid leg, and a person talks to one caller
+ * at a time. Without limits, a failed model or one caller with many calls would cause too many calls to these humans at
+ * once.
  *
- * A minute's worth may come at once.
+ * All calls of a minute may start simultaneously.
  */
 export class HumanCalls {
-  /** Calls to a human that were not begun. */
+  /** Number of calls to humans that were refused. */
   readonly refused = { escalation: 0, fallback: 0 }
   readonly #mayRing: (number: string) => boolean
   readonly #numbers: RateLimit
@@ -33,14 +36,17 @@ export class HumanCalls {
     this.#fallbacks = perMinute(fallbacksPerMinute)
   }
 
-  /** An escalation is about to ring this number. @returns false when it must not be rung now */
+  /**
+   * Checks if an escalation may call this phone number now, and counts the call.
+   * @returns false if the number must not be called
+   */
   escalation(number: string, nowMs: number): boolean {
     const may = this.#take(number, nowMs)
     if (!may) this.refused.escalation++
     return may
   }
 
-  /** A fallback is about to ring these numbers. @returns those that may be rung now; empty for none */
+  /** Selects the phone numbers that a fallback may call now, and counts the calls. @returns the selected numbers */
   fallback(numbers: readonly string[], nowMs: number): readonly string[] {
     const full = this.#fallbacks.waitS('', nowMs) > 0
     const may = full ? [] : numbers.filter((number) => this.#take(number, nowMs))

@@ -3,19 +3,22 @@ import { isTimeZone, localTime } from '../core/local-time.js'
 import type { LocalTime } from '../core/local-time.js'
 import { sameNumber } from '../sautikit/phone.js'
 
-/** When a desk or a human can be reached. Plain data with the key names of the agent's file. */
+/** Opening hours of a desk or a human. Plain data with the property names of the agent's file. */
 export interface OpeningHours {
-  /** IANA name, such as `Africa/Nairobi`. */
+  /** Time zone by its IANA name, such as `Africa/Nairobi`. */
   readonly timeZone: string
-  /** Spans such as `08:00-17:30` by day of the week. A span whose end is not after its begin goes past midnight. */
+  /** Spans such as `08:00-17:30`, by weekday. If the end is not after the start, the span ends on the next day. */
   readonly week: Readonly<Partial<Record<Weekday, readonly string[] | undefined>>>
   /** Days without spans: `2026-12-25`, or `12-25` for every year. */
   readonly holidays: readonly string[]
-  /** Days with other spans than their weekday's, in the same form; a holiday that is named here has them. */
+  /**
+   * Days with their own spans instead of the weekday's spans, in the same form as `week`. These spans also apply on
+   * holidays.
+   */
   readonly exceptions?: Readonly<Record<string, readonly string[]>>
 }
 
-/** How far ahead the next opening is looked for, days. */
+/** Maximum number of days ahead in which the gateway searches for the next opening. */
 const NEXT_OPENING_DAYS_MAX = 62
 
 export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const
@@ -23,31 +26,33 @@ export type Weekday = (typeof WEEKDAYS)[number]
 
 export const SPAN = /^([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)$/
 
-/** A number that can be rung, in E.164 form. */
+/** A phone number that can be rung, in E.164 form. */
 export interface Human {
   readonly number: string
-  /** Null: during all hours of the desk. */
+  /** Opening hours of this human; null for all hours of the desk. */
   readonly hours: OpeningHours | null
 }
 
 export interface HuntGroupOptions {
-  /** In the order in which they are rung; the next one follows when one is busy or does not answer. */
+  /** Humans in ringing order. If a human is busy or does not answer, the next human is called. */
   readonly humans: readonly Human[]
-  /** Hours of the whole desk; null: always. */
+  /** Opening hours of the whole desk; null if it is always open. */
   readonly hours: OpeningHours | null
-  /** The caller's own number, which is never rung: a human who calls is busy. Empty when withheld. */
+  /**
+   * Phone number of the caller; empty if withheld. This number is never called, because a human who is calling is busy.
+   */
   readonly caller: string
 }
 
-/** The numbers that can be rung at a given time, in order, and the current one. */
+/** Phone numbers that can be called at a given time, in order, and the current number. */
 export class HuntGroup {
-  /** The list has numbers, and none of them can be rung at this time. */
+  /** True if the list has phone numbers, but all of them are closed at this time. */
   readonly closed: boolean
   readonly #humans: readonly Human[]
   readonly #open: readonly Human[]
   #index: number
 
-  /** @param wallMs calendar time @param index  of the current number, from 0 */
+  /** @param wallMs calendar time @param index  index of the current number, from 0 */
   constructor(options: HuntGroupOptions, wallMs: number, index = 0) {
     this.#index = index
     this.#humans = options.humans
@@ -63,35 +68,35 @@ export class HuntGroup {
     return this.#open[this.#index]?.number ?? ''
   }
 
-  /** Place of the number in the agent's list, from 1; null when all have been rung. */
+  /** Position of the current phone number in the agent's list, from 1; null when all numbers have been called. */
   get place(): number | null {
     const human = this.#open[this.#index]
     return human === undefined ? null : this.#humans.indexOf(human) + 1
   }
 
-  /** Index of the current number among those that can be rung, from 0. */
+  /** Index of the current phone number among the open numbers, from 0. */
   get index(): number {
     return this.#index
   }
 
-  /** For log and detail texts: `number 2 of 3`. */
+  /** Position as a text for logs and details: `number 2 of 3`. */
   get position(): string {
     return `number ${this.#index + 1} of ${this.#open.length}`
   }
 
-  /** Moves to the next number. @returns false when there is none */
+  /** Moves to the next phone number. @returns false after the last number */
   next(): boolean {
     this.#index++
     return this.#index < this.#open.length
   }
 
-  /** Back to the first number: the next strategy begins there. */
+  /** Goes back to the first phone number, because the next strategy begins with it. */
   restart(): void {
     this.#index = 0
   }
 }
 
-/** The humans that can be rung at a given time, in order. @param wallMs calendar time */
+/** Returns the humans that can be called at a given time, in order. @param wallMs  calendar time */
 export function openHumans({ humans, hours, caller }: HuntGroupOptions, wallMs: number): readonly Human[] {
   if (hours !== null && !isOpen(hours, wallMs)) return []
   return humans
@@ -105,17 +110,19 @@ const DAY_MS = DAY_MINUTES * 60_000
 
 /** @param wallMs calendar time */
 export function isOpen(hours: OpeningHours, wallMs: number): boolean {
-  // A file is refused for such a zone. Another build's time zones may differ, and nobody is rung at a time that is not known.
+  // A file with an unknown time zone is refused, but another build may support other zones. If the local time is
+  // unknown, humans are not called.
   if (!isTimeZone(hours.timeZone)) return false
   const now = localTime(hours.timeZone, wallMs)
   if (spansOf(hours, now).some(([from, to]) => now.minute >= from && now.minute < (to > from ? to : DAY_MINUTES)))
     return true
-  // A span of yesterday may go past midnight. Noon of yesterday gives the right date even when clocks change.
+  // A span of yesterday may end today. Yesterday's date is computed from noon, so that it is right even if clocks
+  // change.
   const yesterday = localTime(hours.timeZone, wallMs - now.minute * 60_000 - DAY_MS / 2)
   return spansOf(hours, yesterday).some(([from, to]) => to <= from && now.minute < to)
 }
 
-/** Begin and end of each span in minutes of the day; empty on a holiday. */
+/** Start and end of each span in minutes of the day; empty on a holiday. */
 function spansOf(hours: OpeningHours, day: LocalTime): (readonly [number, number])[] {
   const { week, holidays, exceptions = {} } = hours
   const everyYear = day.date.slice(5)
@@ -129,9 +136,9 @@ function spansOf(hours: OpeningHours, day: LocalTime): (readonly [number, number
 }
 
 /**
- * Says whether these hours are open, and when that changes next.
- * @param wallMs calendar time
- * @returns `changesAtMs` calendar time of the full minute; null: not within NEXT_OPENING_DAYS_MAX
+ * Returns the state of the opening hours.
+ * @param wallMs  calendar time
+ * @returns `changesAtMs`: calendar time of the next change; null if none follows within NEXT_OPENING_DAYS_MAX
  */
 export function openingOf(
   hours: OpeningHours,
@@ -142,7 +149,7 @@ export function openingOf(
   const noonMs = noonOf(hours.timeZone, wallMs)
   for (let day = -1; day <= NEXT_OPENING_DAYS_MAX; day++) {
     const dayNoonMs = noonMs + day * DAY_MS
-    // A span of the day before may end on this day.
+    // A span of the previous day may end on this day.
     const edges = [-1, 0].flatMap((back) =>
       spansOf(hours, localTime(hours.timeZone, dayNoonMs + back * DAY_MS)).flatMap(([from, to]) =>
         back === 0 ? [from, ...(to > from ? [to] : [DAY_MINUTES])] : to <= from ? [to] : [],
@@ -157,12 +164,12 @@ export function openingOf(
   return { open, changesAtMs: null }
 }
 
-/** Noon of that day, so that a day more or less is another date also where clocks change. */
+/** Noon of that day. A time 24 hours before or after noon is always on another date, even if clocks change. */
 function noonOf(timeZone: string, wallMs: number): number {
   return Math.floor(wallMs / 60_000) * 60_000 + (DAY_MINUTES / 2 - localTime(timeZone, wallMs).minute) * 60_000
 }
 
-/** Where clocks change between noon and that minute, noon's distance is an hour off. */
+/** If clocks change between noon and that minute, corrects the distance from noon by an hour. */
 function atMinute(timeZone: string, noonMs: number, minute: number): number {
   const atMs = noonMs + (minute - DAY_MINUTES / 2) * 60_000
   const off = (localTime(timeZone, atMs).minute - minute + 1.5 * DAY_MINUTES) % DAY_MINUTES

@@ -8,31 +8,36 @@ import type { CallStore } from './store/call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import { derivedKey } from './secrets.js'
 
-/** How long a number that is about to ring is its row's: longer than a number may ring (`outbound.ringTimeoutS`, 50 s). */
+/**
+ * Maximum time in ms for which a campaign row holds the number that it rings. A call rings for a shorter time
+ * (`outbound.ringTimeoutS`, at most 50 s).
+ */
 const RINGS_MS = 120_000
 
-/** Stands for GONE_MS, or a little longer, where a number was given back. */
+/** Value of an entry whose number was released. The entry expires after GONE_MS, or a little later. */
 const GIVEN_BACK = 'given back'
 const GIVEN_BACK_TRIES = 3
 
-/** Standing of a number's line with this fleet. `unknown`: the store or another node that may have its call does not say. */
+/**
+ * State of a number's line in this fleet. `unknown`: the store did not answer, or a node that may have a call with this
+ * number did not answer.
+ */
 export type LineStanding = 'free' | 'busy' | 'unknown'
 
 interface BusyLinesOptions {
   readonly node: Pick<FleetNode, 'others' | 'ask' | 'onRequest'>
   readonly store: Pick<CallStore, 'swap'>
-  /** The values of TOKEN_SECRET: one, or two while one is replaced. */
+  /** Values of TOKEN_SECRET: one, or two while the secret is being replaced. */
   readonly secrets: readonly string[]
-  /** True if somebody with this number is in a call of this node, or is rung by it; null before this node can say. */
+  /** True if this number is in a call of this node, or this node is ringing it. Null if this node cannot answer yet. */
   readonly isBusyHere: (number: string) => boolean | null
   readonly clock: () => number
   readonly log: Log
 }
 
 /**
- * Says whether a number may be rung, or is on a line already, at any node. Live calls are asked of their nodes, so a dead node
- * leaves nothing behind. A number between its order and its call is held by one entry in the store, under a keyed hash of the
- * number, for RINGS_MS: two nodes that would ring it at once ring it once.
+ * Decides whether a number may be rung. A number that is in a call at any node may not be rung. The store has no list
+ * of live calls, in which a dead node would leave old entries. Instead, each node is asked for its own calls.
  */
 export class BusyLines {
   readonly #options: BusyLinesOptions
@@ -44,8 +49,8 @@ export class BusyLines {
     this.#keys = options.secrets.map((secret) => derivedKey(secret, 'lines'))
     this.#unsaid = new LimitedLog(
       options.log,
-      'a number is not rung: nobody says whether it is in a call',
-      'more numbers are not rung: nobody says whether they are in a call',
+      'a number is not rung: no node reports whether it is in a call',
+      'more numbers are not rung: no node reports whether they are in a call',
     )
     options.node.onRequest('line', (number) =>
       Promise.resolve(typeof number === 'string' ? options.isBusyHere(number) : null),
@@ -53,9 +58,10 @@ export class BusyLines {
   }
 
   /**
-   * Holds a number for a row that is about to ring it, unless it is on a line. Does not reject.
-   * @param row  the same again is the same holder
-   * @returns `free`: it is held, until `released` or for RINGS_MS
+   * Holds a number for a row, unless the number is in a call. Each held number has an entry in the store, so that two
+   * nodes never ring one number at the same time. Never rejects.
+   * @param row row that wants the number; it may already hold it
+   * @returns `free`: the row holds the number until `released`, for at most RINGS_MS
    */
   async hold(number: string, row: string): Promise<LineStanding> {
     const standing = await this.#taken(number, row)
@@ -65,7 +71,7 @@ export class BusyLines {
     return found
   }
 
-  /** Does not reject: without the store the entry expires. */
+  /** Releases a number. Never rejects: without the store, the entry expires. */
   async released(number: string, row: string): Promise<void> {
     const { store } = this.#options
     const given = this.#keys.map((key) => store.swap(nameOf(key, number), holderOf(key, row), GIVEN_BACK, GONE_MS))
@@ -87,11 +93,11 @@ export class BusyLines {
     }
   }
 
-  /** @returns who holds it now: `holder` too where it was free */
+  /** @returns the number's holder after this request: `holder` if the number was free */
   async #holderOf(name: string, holder: string): Promise<string | null> {
     const { store } = this.#options
     let standing = await store.swap(name, null, holder, RINGS_MS)
-    // For a moment after it was given back.
+    // A released number still has an entry until the entry expires, so the entry is replaced.
     for (let tries = 0; standing === GIVEN_BACK && tries < GIVEN_BACK_TRIES; tries++) {
       standing = await store.swap(name, GIVEN_BACK, holder, RINGS_MS)
       if (standing === GIVEN_BACK) return holder
@@ -110,7 +116,8 @@ export class BusyLines {
         const asked = await node.ask({ node: name, incarnation }, 'line', number)
         const isBusy = asked.result === 'answered' ? asked.answer : null
         if (typeof isBusy === 'boolean') return isBusy
-        // A node of the release before knows no such question, for as long as an upgrade takes: campaigns go on, as they did there.
+        // Nodes of the previous release do not know this request. The number counts as free at such a node, so that
+        // campaigns continue during an upgrade.
         if (asked.result === 'failed' && asked.reason === 'unknown-request') return false
         this.#unsaid.note('node', { peer: name, result: asked.result }, clock())
         return null
@@ -121,12 +128,15 @@ export class BusyLines {
   }
 }
 
-/** Numbers have so few values that a plain hash could be guessed. */
+/**
+ * Name of the store's entry for a number. The number is hashed with a key, because anyone could try all phone numbers
+ * on a plain hash.
+ */
 function nameOf(key: Buffer, number: string): string {
   return `line:${createHmac('sha256', key).update(partyKey(number)).digest('base64url')}`
 }
 
-/** A row's name may be a caller's number. */
+/** Name of a row as holder. It is a hash, because a row's name may contain a caller's number. */
 function holderOf(key: Buffer, row: string): string {
   return createHmac('sha256', key).update(`row ${row}`).digest('base64url')
 }

@@ -9,12 +9,12 @@ import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { OutboundOrder } from '../workers/main/outbound-calls.js'
 
 /**
- * A caller is not rung back when the state of their call is older. It is stored with each change and at least every
- * KEEP_RENEW_MS, and a lost node is found out within half a minute.
+ * Maximum age in ms of a call's stored state with which the caller is rung back. A state may be KEEP_RENEW_MS old when
+ * its node dies, and the death is detected after half a minute.
  */
 const CALLBACK_AGE_MS_MAX = KEEP_RENEW_MS + 60_000
 
-/** Why a caller whose call was cut off is not rung back. */
+/** Reason why the caller of a call that was cut off is not rung back. */
 type CallBackRefusal =
   | 'off'
   | 'do-not-call'
@@ -28,9 +28,9 @@ type CallBackRefusal =
 const E164 = /^\+[1-9]\d{6,14}$/
 
 /**
- * Says whether the caller of a call that was cut off may be rung back, as far as the call and its agent decide it.
- * @param wallMs  calendar time
- * @returns null when they may
+ * Reason why the caller of a cut-off call is not rung back, from the call's state and its agent's settings.
+ * @param wallMs calendar time
+ * @returns null if the caller may be rung back
  */
 export function callBackRefusal(
   kept: KeptCall,
@@ -38,7 +38,7 @@ export function callBackRefusal(
   wallMs: number,
 ): CallBackRefusal | null {
   if (recovery?.callback !== true) return 'off'
-  // A call that rang somebody back is not inbound: nobody is rung twice.
+  // A call back is an outbound call, so a call back that is cut off is not repeated.
   if (kept.direction !== 'inbound') return 'not-inbound'
   if (!E164.test(kept.from)) return 'number-withheld'
   if (continuationOf(kept) !== 'agent') return 'not-in-conversation'
@@ -49,15 +49,18 @@ export function callBackRefusal(
 
 interface CallBackOptions {
   readonly recovery: (agent: string) => AgentDefinition['recovery'] | undefined
-  /** True if a number is on the do-not-call list. One that cannot be asked for is taken for one that is. */
+  /** True if a number is on the do-not-call list. If the number cannot be looked up, the answer is true. */
   readonly isDoNotCall: (number: string) => Promise<boolean>
-  /** Refuses by range and country of the number, RECOVERY_PER_MINUTE and capacity. */
+  /**
+   * Places the call. Refuses the call if the number's range or country, RECOVERY_PER_MINUTE or the capacity does not
+   * allow it.
+   */
   readonly place: (order: OutboundOrder, way: RingWay) => Promise<unknown>
   readonly wallClock: () => number
   readonly log: Log
 }
 
-/** Rings a caller back whose call was cut off, if all rules allow it. Once: a ring that fails is not repeated. */
+/** Rings back a caller whose call was cut off, if all rules allow it. A failed ring is not repeated. */
 export async function callBack(state: KeptState, options: CallBackOptions): Promise<boolean> {
   const { callSid, agent, from, to } = state.kept
   const log = options.log.call(parseCallSid(callSid), { agent })

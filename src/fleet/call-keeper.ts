@@ -13,65 +13,68 @@ import type { CallKeeping, KeptSource, OverAnswer } from '../workers/main/main-t
 import type { CallStore, OwnerToken, StoredCall, StoredWrite } from './store/call-store.js'
 import { SealedCall } from './store/sealed-call.js'
 
-/** State and log of one call in the store. */
+/** Maximum size in bytes of one call in the store: its state and its log. */
 export const STORED_CALL_BYTES_MAX = 256 * 1024
-/**
- * How often the state of one call is written at most; how often the calls are looked at that have to be, and how long
- * the main thread may take for that, which has a playout tick to keep.
- */
+/** Minimum time in ms between two writes of one call's state. */
 export const KEEP_EVERY_MS = 1000
+/** Time in ms between two sweeps. A sweep finds and seals the calls that must be written. */
 const KEEP_SWEEP_MS = 20
+/** Maximum duration in ms of one sweep. It is short because the main thread must also send audio on time. */
 const KEEP_SWEEP_BUSY_MS = 1
-/** Calls that are over whose entries have not been deleted yet; beyond it the oldest are left to their TTL. */
+/**
+ * Maximum number of ended calls whose entries are not deleted yet. If there are more, the oldest entries expire by
+ * their TTL.
+ */
 const KEEP_OVER_MAX = 10_000
 
-/** Most of the state's share; the rest is the log's. */
+/** Maximum size in bytes of the state. The log may use the remaining bytes. */
 const STATE_BYTES_MAX = STORED_CALL_BYTES_MAX / 2
-/** A log that is rewritten leaves room, so that it is not rewritten again a second later. */
+/**
+ * Maximum size of a rewritten log, as a share of the bytes that a log may have. The remaining space prevents another
+ * rewrite a second later.
+ */
 const REWRITTEN_SHARE = 0.75
 const RENEW_LOOK_MS = 60_000
 /**
- * A batch ends with the first call that fills it: a node's whole logs after an outage must not take the store's deadline, nor
- * one command the store for long.
+ * Size in bytes from which no more calls are added to a batch. After an outage, a single batch with all logs would miss
+ * the store's deadline.
  */
 const BATCH_BYTES_MAX = 512 * 1024
 const BATCH_CALLS_MAX = 256
 
 /**
- * Keeps the state of this node's live calls in the store, encrypted: a small state, which each write replaces, and the
- * log, of which each write appends what is new. What has changed goes to the store once in KEEP_EVERY_MS, all calls in one
- * batch, one batch at a time; it is sealed in slices of KEEP_SWEEP_BUSY_MS, and one timer serves all calls. Nothing here
- * waits for the store, and no caller waits for anything here: a write that fails is counted, and the next one writes the
- * whole log again. Only who answers for something to others waits for `saved`.
+ * Stores the state and log of this node's live calls, encrypted. A write replaces the small state and appends to the
+ * log. Changed calls are sent in batches, each call at most once in KEEP_EVERY_MS. Only `saved` waits for the store. If
+ * a write fails, the next write sends the whole log.
  */
 export class CallKeeper implements CallKeeping {
   readonly node: string
   readonly counters = {
     written: 0,
     bytesWritten: 0,
-    /** Writes and deletions that the store did not take. */
+    /** Writes and deletions that failed at the store. */
     failed: 0,
-    /** Calls that turned out to have another owner. */
+    /** Calls for which the store named another owner. */
     lost: 0,
-    /** Logs that were too large and written again. */
+    /** Number of logs that were rewritten because they were too large. */
     rewritten: 0,
-    /** Entries of logs, and marks, that this left out. */
+    /** Number of log entries and marks that were dropped because a log was too large. */
     entriesDropped: 0,
-    /** Backend states that were too large. */
+    /** Number of backend states that were dropped because they were too large. */
     backendStatesDropped: 0,
-    /** Ends of stored logs that could not be read. */
+    /** Number of stored logs whose last chunk could not be read. */
     endsCutOff: 0,
-    /** Calls that were over and whose entries were left to their TTL. */
+    /** Number of ended calls whose entries are not deleted but expire by their TTL. */
     oversDropped: 0,
   }
   readonly #options: CallKeeperOptions
   readonly #calls = new Map<CallSid, KeptEntry>()
   readonly #changed = new Set<KeptEntry>()
-  /** Changed calls that are written at once: those never written, or whose write somebody waits for. */
+  /** Calls that are written without delay, because they were never written or because `saved` waits for them. */
   readonly #fresh = new Set<KeptEntry>()
   readonly #over = new Set<KeptEntry>()
   readonly #ending = new Set<Promise<void>>()
-  /** The rest of what is to be sealed for the batch, and the batch. */
+  /** `#due`: changed calls that are not sealed yet. `#batch`: sealed calls that are sent next. */
   #due: KeptEntry[] = []
   #batch: SealedWrite[] = []
   #batchBytes = 0
@@ -128,12 +131,12 @@ export class CallKeeper implements CallKeeping {
     const entry = this.#calls.get(callSid)
     if (entry === undefined) return false
     const written = new Promise<boolean>((resolve) => entry.waiting.push(resolve))
-    this.#fresh.add(entry) // it does not wait for the next second
+    this.#fresh.add(entry) // the call is written now, even if its last write was less than KEEP_EVERY_MS ago
     this.#change(entry)
     return Promise.race([written, sleep(SAVED_WITHIN_MS, false, { ref: false })])
   }
 
-  /** Another node has the call: nothing is written with this node's token any more, not even that the call is over. */
+  /** Stops all writes of a call that another node has, even the write of the call's end. */
   gaveUp(callSid: CallSid): void {
     const entry = this.#calls.get(callSid)
     if (entry !== undefined) entry.lostToken = entry.token
@@ -146,7 +149,7 @@ export class CallKeeper implements CallKeeping {
     this.#changed.delete(entry)
     this.#fresh.delete(entry)
     entry.token = this.#options.tokenOf(callSid) ?? entry.token
-    if (entry.token === null) return Promise.resolve(this.#options.alone ? 'ok' : 'unknown') // it was never claimed
+    if (entry.token === null) return Promise.resolve(this.#options.alone ? 'ok' : 'unknown') // this node has never claimed the call
     if (entry.token.nonce === entry.lostToken?.nonce) return Promise.resolve('lost')
     entry.triedAtMs = -Infinity
     const unanswered = this.#options.inDoubt(callSid) ? 'in-doubt' : 'unknown'
@@ -164,7 +167,10 @@ export class CallKeeper implements CallKeeping {
 
   // --- writing --------------------------------------------------------------------------------------------
 
-  /** Seals what is due, for as long as KEEP_SWEEP_BUSY_MS; the rest follows in the next, and then all of it is sent. */
+  /**
+   * Seals changed calls for at most KEEP_SWEEP_BUSY_MS. The next sweep seals the remaining calls. When all are sealed,
+   * the batch is sent.
+   */
   sweep(): void {
     const { clock } = this.#options
     const nowMs = clock()
@@ -190,7 +196,7 @@ export class CallKeeper implements CallKeeping {
     if (this.#batch.length > 0) this.#send()
   }
 
-  /** The store has lost what it held: all of every call is written again. */
+  /** Writes all calls again, each in full, because the store has lost its data. */
   rewrite(): void {
     for (const entry of this.#calls.values()) {
       this.#forget(entry)
@@ -198,7 +204,9 @@ export class CallKeeper implements CallKeeping {
     }
   }
 
-  /** Writes everything that waits, now. Resolves when each write was tried once; never rejects. */
+  /**
+   * Writes all waiting changes now. Resolves when each change was sent once, even if its write failed. Never rejects.
+   */
   async flush(): Promise<void> {
     const nowMs = this.#options.clock()
     await this.#sending
@@ -211,7 +219,7 @@ export class CallKeeper implements CallKeeping {
     await Promise.all(this.#ending)
   }
 
-  /** Writes what waits, and stops. The store stays open. */
+  /** Writes all waiting changes, and stops. The store stays open. */
   async close(): Promise<void> {
     await this.flush()
     this.#stop()
@@ -237,7 +245,7 @@ export class CallKeeper implements CallKeeping {
     for (const entry of this.#calls.values()) if (nowMs - entry.triedAtMs >= KEEP_RENEW_MS) this.#changed.add(entry)
   }
 
-  /** Puts what is new of a call into the batch. */
+  /** Seals the changes of a call into the batch. */
   #seal(entry: KeptEntry, nowMs: number): void {
     const { callSid, sealed } = entry
     this.#fresh.delete(entry)
@@ -247,7 +255,7 @@ export class CallKeeper implements CallKeeping {
     if (token === null || token.nonce !== entry.token?.nonce) this.#forget(entry)
     entry.token = token
     const waiting = entry.waiting.splice(0)
-    // Without a token it is tried again; a lost one is replaced by another, or the call ends.
+    // A call without a token is written later. A call whose token is lost either gets a new token or ends.
     if (token === null || token.nonce === entry.lostToken?.nonce) return tellAll(waiting, false)
     this.#changed.delete(entry)
     try {
@@ -298,7 +306,8 @@ export class CallKeeper implements CallKeeping {
     this.counters.lost++
     entry.lostToken = token
     this.#forget(entry)
-    // The store may only have forgotten it: then the call gets a new token, with which all of it is written.
+    // If the store answered so only because it lost its data, the call gets a new token. The call is then written
+    // completely with this token.
     if (this.#calls.get(entry.callSid) === entry) this.#changed.add(entry)
     this.#options.lost(entry.callSid, token)
   }
@@ -328,7 +337,7 @@ export class CallKeeper implements CallKeeping {
     this.#ending.add(ending)
   }
 
-  /** It is no longer known which part of the log the store has. */
+  /** Marks the store's part of the log as unknown, so that the next write replaces the whole log. */
   #forget(entry: KeptEntry): void {
     entry.whole = true
     entry.entries = []
@@ -353,7 +362,7 @@ export class CallKeeper implements CallKeeping {
     return JSON.stringify({ ...kept, backendState: null })
   }
 
-  /** The end of the log that the store does not have yet, sealed; null when there is none. */
+  /** Seals the part of the log that the store does not have yet. `chunk` is null if the store has the whole log. */
   #chunkOf(entry: KeptEntry, stateBytes: number): { readonly chunk: Uint8Array | null; readonly replace: boolean } {
     const { sealed } = entry
     const bytesMax = STORED_CALL_BYTES_MAX - stateBytes
@@ -375,8 +384,8 @@ export class CallKeeper implements CallKeeping {
   // --- reading --------------------------------------------------------------------------------------------
 
   /**
-   * The state of a call of any node, from its entry; null when that has none.
-   * @throws GatewayError KEPT_CALL_INVALID when it is not this call's, or cannot be read
+   * Opens the state in a call's entry; null if the call is over or was never saved.
+   * @throws GatewayError KEPT_CALL_INVALID if the state belongs to another call, or cannot be read
    */
   opened(callSid: CallSid, { phase, state, log }: StoredCall): KeptState | null {
     if (phase === 'over' || state === null) return null
@@ -386,7 +395,7 @@ export class CallKeeper implements CallKeeping {
     return { kept, ...foldLog(this.#chunks(sealed, log)) }
   }
 
-  /** A write that was cut off leaves an unreadable end; what came before it is whole. */
+  /** If a write was interrupted, the last chunk cannot be read, but the chunks before it are complete. */
   #chunks(sealed: SealedCall, log: readonly Uint8Array[]): unknown[] {
     const chunks: unknown[] = []
     for (const [index, bytes] of log.entries()) {
@@ -404,18 +413,21 @@ export class CallKeeper implements CallKeeping {
 interface CallKeeperOptions {
   /** Name of this node. */
   readonly node: string
-  /** True: nobody could read a state, so none is written; an entry only says that its call is over. */
+  /**
+   * True if no other node can read the states. Then states are not written, and an entry only shows whether its call is
+   * over.
+   */
   readonly alone: boolean
   readonly store: Pick<CallStore, 'saveAll' | 'over'>
-  /** TOKEN_SECRET: the first encrypts, each decrypts. */
+  /** Values of TOKEN_SECRET. The first encrypts; each of them can decrypt. */
   readonly secrets: readonly string[]
   readonly clock: Clock
   readonly log: Log
-  /** With which this node owns a call now; null where it does not, or not yet. */
+  /** Returns this node's ownership of a call; null if this node does not own the call, or not yet. */
   readonly tokenOf: (callSid: CallSid) => OwnerToken | null
-  /** Another node may have taken the call, and this one has not heard of it. */
+  /** True if another node may have taken the call without this node's knowledge. */
   readonly inDoubt: (callSid: CallSid) => boolean
-  /** The store says that `token` does not own the call any more. */
+  /** Called if the store answers that `token` is not the call's owner. */
   readonly lost: (callSid: CallSid, token: OwnerToken) => void
 }
 
@@ -431,12 +443,12 @@ function jsonOf(text: string): unknown {
   }
 }
 
-/** How much of a list is dropped at a time, when a log is too large. */
+/** Share of a log's list that is dropped in one step if the log is too large. */
 const DROPPED_SHARE = 0.25
 
 /**
- * A whole log as one piece, within `bytesMax`: the marks go first, then the oldest words, then turns and barge-ins. Tool
- * calls stay longest, because without them a tool might run again.
+ * Whole log, shortened to `bytesMax`. It drops marks first, then words, barge-ins and turns, each time the oldest. Tool
+ * calls are dropped last, because a tool without an entry might run again.
  */
 function wholeLog(
   source: Pick<KeptState, 'log' | 'marks'>,
@@ -463,27 +475,27 @@ function wholeLog(
 
 const LISTS = ['transcript', 'bargeIns', 'turns', 'claims', 'toolCalls'] as const
 
-/** One live call, or one that is over and whose entry is still to be deleted. */
+/** Live call, or an ended call whose entry is not deleted yet. */
 interface KeptEntry {
   readonly callSid: CallSid
   readonly source: KeptSource
   readonly sealed: SealedCall
-  /** The log's new end. Empty while `whole`. */
+  /** New entries of the log. The list is empty while `whole` is true. */
   entries: CallLogEntry[]
   marks: TimelineMark[]
-  /** It is not known what the store has: the next write replaces the log. */
+  /** True if the store's part of the log is unknown. The next write then replaces the whole log. */
   whole: boolean
-  /** Bytes of the log in the store. */
+  /** Size in bytes of the log in the store. */
   logBytes: number
   token: OwnerToken | null
-  /** With this token the call was lost: nothing is written with it any more. */
+  /** Token with which this node lost the call. It is not used for writes any more. */
   lostToken: OwnerToken | null
   triedAtMs: number
-  /** It is in a batch, or its deletion is under way. */
+  /** True while the call is in a batch, or while its entry is being deleted. */
   busy: boolean
-  /** Wait for the next write that begins: those of `saved`, each for SAVED_WITHIN_MS at most. */
+  /** `saved` requests that wait for the next write of this call, each for at most SAVED_WITHIN_MS. */
   waiting: ((kept: boolean) => void)[]
-  /** Called once the store knows that the call is over, or has not answered. */
+  /** Called with the store's answer to the end of the call; `unknown` if the store did not answer. */
   told: (answer: OverAnswer) => void
 }
 

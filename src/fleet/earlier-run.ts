@@ -7,22 +7,20 @@ import type { CallStore } from './store/call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import { newNonce } from './fleet-node.js'
 
-/** A call that was live when the last run of this node died, or that ended with it. */
+/** Call of this node's last run. It was live when the run died, or had just ended. */
 export interface LeftCall {
   readonly callSid: CallSid
-  /** Calendar time at which it was last written down. */
+  /** Calendar time at which the call was last written. */
   readonly atWallMs: number
-  /** Null where no state was kept on the disk. */
+  /** State from the disk; null if the disk does not have a state of the call. */
   readonly sealed: SealedState | null
-  /** It was over, and its record is the one on the disk. */
+  /** True if the call was over. The disk then has its record. */
   readonly ended: boolean
 }
 
 /**
- * Before any webhook comes: the store gets the states that the last run of this node has left on the disk, as calls of that
- * run, so that they are recovered like those of a lost node; and what was written once. A call that had ended is over in
- * the store too. Both unless another node has taken the call, which a replica that takes its master's place may lack. Does
- * not reject.
+ * Writes the calls that this node's last run left on the disk to the store, before any webhook comes. Live calls are
+ * then recovered like those of a lost node. Never rejects.
  */
 export async function restoreRun(
   { left, values }: { readonly left: readonly LeftCall[]; readonly values: readonly StoredValue[] },
@@ -40,16 +38,20 @@ export async function restoreRun(
   }
   const elsewhere = await node.havingElsewhere(left.map(({ callSid }) => callSid))
   for (const { callSid, atWallMs, sealed, ended } of left) {
+    // Another node has taken this call. The store may lack the other node's claim if a replica has replaced the store's
+    // master.
     if (elsewhere.includes(callSid)) continue
     try {
       if (ended) {
+        // The store's entry of an ended call gets the phase `over` too.
         const entry = await node.store.read(callSid)
         if (entry === null || entry.phase === 'over' || entry.owner.node !== node.name) continue
         const claim = node.claimFor(null)
         const { owner } = await node.store.claim(callSid, claim, entry.owner.epoch)
         if (owner.nonce === claim.nonce) await node.store.over(callSid, owner)
       } else if (sealed !== null && nowWallMs - atWallMs < CALL_TTL_MS) {
-        // Higher than the epochs of all earlier runs: none of their tokens opens a stream again.
+        // This epoch is greater than the epochs of all earlier runs. So a stream token of an earlier run cannot open a
+        // stream any more.
         const epoch = Math.floor(nowWallMs / 1000)
         const claim = { node: node.name, incarnation, nonce: newNonce() }
         const { owner } = await node.store.claim(callSid, claim, epoch)

@@ -18,71 +18,85 @@ import type { OverAnswer } from '../workers/main/main-thread-context.js'
 import { isOwner } from './store/call-store.js'
 import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './store/call-store.js'
 import type { GuardedStore } from './store/guarded-store.js'
+import { LeftRecords } from './left-records.js'
 import { Ownership } from './ownership.js'
 import type { OwnershipInput, OwnershipOutput } from './ownership-events.js'
 import type { PeerListener } from './peer-listener.js'
+import { streamsRequestSchema, yieldRequestSchema } from './peer-requests.js'
+import type { PeerRequest, YieldRequest } from './peer-requests.js'
 import type { PeerResult, Peers } from './peers.js'
 
-/** Calls that a node gave up, for webhooks that still come to it. */
+/** Maximum number of given-up calls that this node remembers. Their webhooks may still come to this node. */
 const GIVEN_UP_CALLS_MAX = 10_000
-/**
- * How long an effect waits until this node may act for its call, and how often it is asked for meanwhile: right after a call
- * has opened, nobody has said yet whose it is.
- */
+/** Maximum time in ms to wait until this node may act for a call. A call that has just opened is not confirmed yet. */
 const ACT_WAIT_MS = STORE_PATIENCE_MS
+/** Pause in ms between two checks whether this node may act. */
 const ACT_PAUSE_MS = 50
-/** The same of one that may come late: an outage of Redis is over by then. */
+/** Like ACT_WAIT_MS, for effects that may come late. It is long enough for an outage of Redis. */
 const PATIENT_ACT_WAIT_MS = 10 * 60_000
 const PATIENT_ACT_PAUSE_MS = 250
-/** Orders and calls that this node has placed and that have not opened a stream. */
+/** Maximum number of placed orders and calls without a stream so far. */
 const RESERVED_CALLS_MAX = 10_000
 
-/** A heartbeat names callers with at least this many calls at its node: most callers have one. */
+/**
+ * Minimum number of a caller's calls at this node from which heartbeats list the caller. Most callers have only one
+ * call.
+ */
 const BUSY_CALLER_CALLS = 2
-/** And at most this many of them, those with most calls first: about 2 KB. */
+/** Maximum number of callers in a heartbeat, about 2 KB. The callers with most calls are listed. */
 const BUSY_CALLERS_MAX = 64
 
-/** Reads of an entry that changes each time before it can be claimed, because late claims arrive one after the other. */
+/** Maximum number of tries to claim an entry. A try fails if a late claim of another node changes the entry first. */
 const SETTLE_TRIES = 3
 
-/** After this without another node there is none: one that restarts, or is cut off from the store, is back before. */
+/**
+ * Time in ms after which this node counts as alone if the store lists no other node. It is longer than another node's
+ * restart or loss of the store.
+ */
 const COMPANY_MS = 120_000
 
-/** A random name of a run or of a claim. */
+/** Makes a random name of a run or of a claim. */
 export function newNonce(): string {
   return randomBytes(9).toString('base64url')
 }
 
 /**
- * This node in its fleet: its heartbeats, the other nodes, and which calls are its own. `Ownership` decides; this class
- * asks the store and the other nodes for it.
+ * One node of the fleet: its heartbeats, its view of other nodes, and its own calls. `Ownership` makes the decisions.
+ * This class carries them out by requests to the store and to other nodes.
  */
 export class FleetNode {
   readonly name: string
   readonly incarnation: string
   readonly store: GuardedStore
+  readonly leftRecords: LeftRecords
   readonly counters = {
-    /** Takeovers of nodes and of single calls, by evidence. */
+    /** Number of takeovers of nodes and of single calls, by evidence. */
     takeOvers: { refused: 0, 'new-incarnation': 0, silent: 0, 'stream-over': 0 },
-    /** Calls of this node that it gave up. */
+    /** Number of calls of this node that it gave up, by reason. */
     givenUp: { lost: 0, isolated: 0 },
-    /** Calls that were opened while the store was down. */
+    /** Number of calls that were opened while the store was down. */
     unclaimed: 0,
   }
   readonly #options: FleetNodeOptions
   readonly #ownership: Ownership
   readonly #startedAtMs: number
   readonly #tokens = new Map<string, OwnerToken>()
-  /** By call that this node claimed again without having lost it: the epoch of its first claim. */
+  /**
+   * Epoch of this node's first claim, by call. Contains only calls that this node has claimed more than once and always
+   * owned.
+   */
   readonly #epochs = new Map<string, number>()
-  /** Orders of calls that this node places, and the calls that the carrier made of them. */
+  /** Claims of orders that this node places, and of the calls that the carrier created for these orders. */
   readonly #reserved = new LRUCache<string, OwnerToken>(atMost(RESERVED_CALLS_MAX))
-  /** One at a time for each call. */
+  /** Running confirmations, at most one for each call. */
   readonly #confirming = new Map<string, Promise<Confirmation>>()
-  /** Patient ones that the store is asked for now, and the turns of those that wait: at most one for each call. */
+  /**
+   * `#confirms`: number of patient confirmations that wait for the store. `#turns`: queue of confirmations that wait
+   * for their turn.
+   */
   #confirms = 0
   readonly #turns: (() => void)[] = []
-  /** Calls that this node gave up, and others that ended here. */
+  /** `#gaveUp`: calls that this node gave up. `#endedHere`: calls that ended at this node. */
   readonly #gaveUp = new LRUCache<string, true>(atMost(GIVEN_UP_CALLS_MAX))
   readonly #endedHere = new LRUCache<string, true>(atMost(GIVEN_UP_CALLS_MAX))
   readonly #alerts = new Set<string>()
@@ -92,7 +106,7 @@ export class FleetNode {
   #viewWallMs = 0
   #forgottenMs = -Infinity
   #storeDownMs = -Infinity
-  /** When the store last knew another node. */
+  /** Time in ms, on the monotonic clock, at which the store last listed another node. */
   #companyMs = -Infinity
   #state: NodeRecord['state'] = 'open'
   #notReady: string | null = 'starting'
@@ -106,22 +120,23 @@ export class FleetNode {
     this.name = options.name
     this.incarnation = options.incarnation
     this.store = options.store
+    this.leftRecords = new LeftRecords(options.name)
     this.#startedAtMs = options.wallClock()
     const { name, incarnation, random } = options
     this.#ownership = new Ownership({ name, incarnation, random, startedAtMs: this.#startedAtMs })
-    this.onRequest('yield', (body) => Promise.resolve(this.#yields(body as YieldRequest)))
-    this.onRequest('streams', (callSids) => this.#having(callSids as readonly string[]))
+    this.onRequest('yield', (body) => Promise.resolve(this.#yields(yieldRequestSchema.parse(body))))
+    this.onRequest('streams', (callSids) => this.#having(streamsRequestSchema.parse(callSids)))
   }
 
-  /** Joins the fleet. Resolves after the first heartbeat, also when the store is down. */
+  /** Joins the fleet. Resolves after the first heartbeat, even if the store is down. */
   async start(): Promise<void> {
     await this.#sendNextBeat()
     this.#handle({ type: 'timer' })
   }
 
   /**
-   * Calls of this run stay in the store when it stops. Its last heartbeat stays with them, so that another node, or the next
-   * run, finds them as those of a node that has died.
+   * Makes the stop leave this run's calls and last heartbeat in the store, so that another node or this node's next run
+   * recovers the calls.
    */
   leaveBehind(): void {
     this.#leavesBehind = true
@@ -133,7 +148,7 @@ export class FleetNode {
     this.#stopped = true
     if (this.#timer !== null) clearTimeout(this.#timer)
     if (this.#leavesBehind) return
-    // A store that is down forgets this node by itself.
+    // A failure is ignored, because this node's entry expires.
     await this.store.leave(this.name, this.incarnation).catch(() => undefined)
   }
 
@@ -143,30 +158,30 @@ export class FleetNode {
     return this.#state
   }
 
-  /** Decides whether this node gets new calls; the others learn of it at once. */
+  /** Sets whether this node gets new calls. Sends a heartbeat at once. */
   set state(state: NodeRecord['state']) {
     this.#state = state
     void this.#sendNextBeat()
   }
 
-  /** Why this node takes no calls; null when it takes them. */
+  /** Reason why this node cannot accept calls; null if it can. */
   get notReady(): string | null {
     return this.#notReady
   }
 
-  /** Alerts that stand now. */
+  /** Alerts that are currently active. */
   get alerts(): readonly string[] {
     return [...this.#alerts]
   }
 
-  /** The other nodes as the store last had them. */
+  /** Other nodes in the store's last answer. */
   others(): readonly (StoredNode & { readonly seen: 'alive' | 'suspect' | 'gone' })[] {
     return this.#view.nodes
       .filter(({ name }) => name !== this.name)
       .map((node) => ({ ...node, seen: this.#ownership.stateOf(node.name) ?? 'gone' }))
   }
 
-  /** Record of this node for the others. */
+  /** Record of this node that its heartbeats contain. */
   get record(): NodeRecord {
     const { version, opsUrl, network, news } = this.#options
     const { capacity, free, callsByAgent, callsByCaller, liveCosts, agents, afterStream, diskFull } = news()
@@ -191,26 +206,32 @@ export class FleetNode {
     }
   }
 
-  /** Other live nodes whose new calls get other versions of agents than those of this one, by their last heartbeats. */
+  /** Number of live nodes whose last heartbeat shows other versions of agents for new calls than this node uses. */
   get nodesWithOtherAgents(): number {
     const { agents } = this.record
     if (agents === undefined) return 0
     return this.others().filter((node) => node.seen === 'alive' && (node.agents ?? agents) !== agents).length
   }
 
-  /** How far our calendar clock is ahead of the store's; null before the first heartbeat that it answered. */
+  /**
+   * Time in ms by which this node's calendar clock is ahead of the store's clock; null before the first answered
+   * heartbeat.
+   */
   get clockAheadMs(): number | null {
     return this.#viewWallMs === 0 ? null : this.#viewWallMs - this.#view.storeTimeMs
   }
 
-  /** Live calls of an agent at the other nodes, by their last heartbeats. */
+  /** Number of live calls of an agent at other nodes, from their last heartbeats. */
   callsElsewhere(agent: string): number {
     return this.others().reduce((sum, { seen, callsByAgent }) => {
       return seen === 'alive' ? sum + (callsByAgent[agent] ?? 0) : sum
     }, 0)
   }
 
-  /** Live calls of a caller at those other nodes where it has several, by their last heartbeats. */
+  /**
+   * Number of live calls of a caller at other nodes, from their last heartbeats. A heartbeat lists only callers with
+   * several calls.
+   */
   callsOfCallerElsewhere(caller: string): number {
     const others = this.others()
     if (others.length === 0) return 0
@@ -225,36 +246,42 @@ export class FleetNode {
     return Object.fromEntries(most.map(([caller, calls]) => [callerTag(caller), calls]))
   }
 
-  /** The other nodes that can take a call. */
+  /** Other nodes that can take a call. */
   alive(): readonly NodeRecord[] {
     return this.#ownership.aliveNodes()
   }
 
-  /** Another node takes calls now, and its disk their records. */
+  /** True if another node accepts calls now and its disk has space for their records. */
   get keepsElsewhere(): boolean {
     return this.alive().some(({ free, state, diskFull }) => free > 0 && state === 'open' && diskFull !== true)
   }
 
-  /** Another node takes calls now, is likely to in some seconds (it restarts, or the store fails over), or never. */
+  /**
+   * Availability of other nodes for calls. `now`: another node accepts calls. `soon`: another node will probably accept
+   * calls in some seconds, because it restarts or the store fails over.
+   */
   get takesCallsElsewhere(): 'now' | 'soon' | 'never' {
     if (this.alive().some(({ free, state }) => free > 0 && state === 'open')) return 'now'
     return this.#options.clock() - this.#companyMs <= COMPANY_MS ? 'soon' : 'never'
   }
 
-  /** Handles the requests of other nodes by that name. Once for each name. @param handler  gets the sender's name */
-  onRequest(name: string, handler: (body: unknown, from: string) => Promise<unknown>): void {
+  /**
+   * Registers the handler of requests with this name from other nodes. Call it once for each name.
+   * @param handler  also gets the sender's name
+   */
+  onRequest(name: PeerRequest, handler: (body: unknown, from: string) => Promise<unknown>): void {
     this.#options.network?.listener.handle(name, (body, { node }) => handler(body, node))
   }
 
-  /** Asks that run of a node. Does not reject. */
+  /** Sends a request to one run of a node. Never rejects. */
   async ask(
     { node, incarnation }: Pick<Owner, 'node' | 'incarnation'>,
-    name: string,
+    name: PeerRequest,
     body: unknown,
     answerMs = PEER_ANSWER_MS,
   ): Promise<PeerResult> {
     const { network } = this.#options
-    // A run that started since the last heartbeat is not in the view yet.
+    // The view of the last heartbeat lacks runs that started later.
     const known = this.#view.nodes.find((record) => record.name === node && record.incarnation === incarnation)
     if (known === undefined) await this.#sendNextBeat()
     const url = this.#view.nodes.find((record) => record.name === node)?.internalUrl ?? null
@@ -262,7 +289,7 @@ export class FleetNode {
     return network.peers.ask({ url, node, incarnation }, name, body, answerMs)
   }
 
-  /** An authenticated request of another node came. */
+  /** Notes an authenticated request of another node, which shows that the node is alive. */
   heard(node: string, incarnation: string): void {
     this.#handle({ type: 'heard', node, incarnation })
   }
@@ -273,31 +300,34 @@ export class FleetNode {
     return node === this.name && incarnation === this.incarnation
   }
 
-  /** A claim for another node, or with null for this one. */
+  /** Makes a claim for another node, or for this node if `record` is null. */
   claimFor(record: NodeRecord | null): Owner {
     const { name, incarnation } = record ?? this
     return { node: name, incarnation, nonce: newNonce() }
   }
 
-  /** This node's ownership of a call; null for a call that is not its own, or not claimed yet. */
+  /** This node's ownership of a call; null if this node does not own the call, or has not claimed it yet. */
   token(callSid: string): OwnerToken | null {
     const token = this.#held(callSid)
     return token === null || token.epoch === 0 ? null : token
   }
 
-  /** True if this node has had a call without a break since it owned it in `epoch`. */
+  /** True if this node has owned the call since `epoch` without interruption. */
   heldIn(callSid: string, epoch: number): boolean {
     const now = this.token(callSid)?.epoch ?? 0
     const first = this.#epochs.get(callSid) ?? now
     return epoch <= Math.max(first, now) && epoch >= Math.min(first, now)
   }
 
-  /** As `token`, also of a call that was opened without the store: epoch 0. */
+  /** This node's ownership of a call, like `token`. It includes calls that were opened without the store (epoch 0). */
   #held(callSid: string): OwnerToken | null {
     return this.#tokens.get(callSid) ?? this.#reserved.get(callSid) ?? null
   }
 
-  /** This node was given a call, or took it over, and is about to open it. @param isNew  nobody had the call before */
+  /**
+   * Registers that this node owns a call, which it was given or took over. Must run before the call is opened.
+   * @param isNew true: no node had the call before
+   */
   expect(callSid: string, token: OwnerToken, isNew = false): void {
     this.#gaveUp.delete(callSid)
     this.#epochs.delete(callSid)
@@ -305,27 +335,29 @@ export class FleetNode {
     this.#handle({ type: 'owned', callSid, token, savedMs: null, isNew })
   }
 
-  /** A call is over here, or was not opened. */
+  /** Notes that a call is over on this node, or could not be opened. */
   released(callSid: string): void {
     this.#epochs.delete(callSid)
-    // One that was given up may be another node's by now.
+    // A call that this node gave up has not ended: another node may have it now.
     if (this.#tokens.delete(callSid) && !this.#gaveUp.has(callSid)) this.#endedHere.set(callSid, true)
     this.#handle({ type: 'released', callSid })
   }
 
   /**
-   * This node's claim becomes ownership. A call that was opened without the store is claimed, and one that the store has
-   * lost is claimed again. `lost`: another node has the call, and this one gives it up. `unknown`: the store names another
-   * node, which has not said whether it has the call.
+   * Asks the store to confirm that this node owns a call. If the call was opened without the store, or the store has
+   * lost the call, this method claims the call.
    */
   confirm(callSid: string): Promise<Confirmation> {
     const before = this.#confirming.get(callSid)
     if (before === undefined) return this.#confirmOnce(callSid, () => this.#confirm(callSid, this.store))
-    // A patient one may take longer than who asks here has time for.
+    // A patient confirmation may be running. It may take longer than code that uses this method can wait.
     return Promise.race([before, sleep(STORE_DEADLINE_MS, 'store-down' as const, { ref: false })])
   }
 
-  /** The same where nobody waits for it, CONFIRMS_AT_ONCE_MAX at once: after a failover every call may be in doubt. */
+  /**
+   * Confirms a call with the patient store, because no code waits for the result. At most CONFIRMS_AT_ONCE_MAX of these
+   * confirmations run at once, because after a failover every call may be in doubt.
+   */
   #confirmPatiently(callSid: string): Promise<Confirmation> {
     return this.#confirmOnce(callSid, async () => {
       if (this.#confirms < CONFIRMS_AT_ONCE_MAX) this.#confirms++
@@ -365,7 +397,7 @@ export class FleetNode {
     return result
   }
 
-  /** @returns the new token where the call was claimed again */
+  /** @returns the new token if the call was claimed again; `lost` or `unknown` otherwise */
   async #settle(callSid: string, token: OwnerToken, store: CallStore): Promise<OwnerToken | 'lost' | 'unknown'> {
     for (let tries = 0; tries < SETTLE_TRIES; tries++) {
       const entry = await store.read(callSid)
@@ -373,10 +405,11 @@ export class FleetNode {
       if (todo === 'ask-owner' && entry !== null) todo = await this.#askOwner(callSid, entry.owner)
       if (todo === 'lost' || todo === 'unknown') return todo
       const { owner } = await store.claim(callSid, this.claimFor(null), entry?.owner.epoch ?? token.epoch)
-      // An earlier claim may only now have been carried out: one of ours is as good as this one.
+      // If the owner comes from an earlier claim of this node that the store executed late, this owner is valid too.
       if (!this.isThisRun(owner) || (await store.save(callSid, owner, {})) === 'lost') continue
       const held = this.#held(callSid)
-      // The call has ended meanwhile: no entry may say that it lives. One that was given up lives elsewhere.
+      // If the call has ended during the claim, its entry must not show a live call. A given-up call is left out,
+      // because it may be live at another node.
       if (held === null && !this.#gaveUp.has(callSid)) await store.over(callSid, owner)
       if (held?.nonce !== token.nonce) return held === null ? 'lost' : 'unknown'
       if (!this.#epochs.has(callSid)) this.#epochs.set(callSid, token.epoch)
@@ -390,20 +423,23 @@ export class FleetNode {
   async #askOwner(callSid: string, owner: OwnerToken): Promise<'claim' | 'lost' | 'unknown'> {
     const streams = this.#ownership.streams(callSid)
     const asked = await this.ask(owner, 'yield', { callSid, streams } satisfies YieldRequest)
-    // A fault between the nodes says nothing about the owner.
+    // A fault between the nodes does not show who owns the call.
     if (asked.result === 'failed') return 'unknown'
     const answer = asked.result === 'answered' ? (asked.answer as YieldAnswer).yields : asked.result
     return this.#ownership.settleAsked(owner, answer)
   }
 
-  /** Another node has a call that the store says is this one's. */
+  /** Answers another node that has a call which, according to the store, this node owns. */
   #yields({ callSid, streams }: YieldRequest): YieldAnswer {
     const yields = this.#recovers(callSid) ? 'no' : this.#ownership.yields(callSid, streams)
     if (yields === 'yes') this.#handle({ type: 'yielded', callSid })
     return { yields }
   }
 
-  /** The store did not know `token` as the call's owner: another node has the call, or the store has lost it. */
+  /**
+   * Confirms a call again and again after the store refused its `token`, until the owner is known. Either another node
+   * has the call, or the store has lost the call.
+   */
   lost(callSid: string, token: OwnerToken): void {
     void (async () => {
       const isOurs = (): boolean => !this.#stopped && this.#tokens.get(callSid)?.nonce === token.nonce
@@ -414,25 +450,28 @@ export class FleetNode {
   }
 
   /**
-   * True if the store has lost what it held, within the last `withinMs` and as far as this node has seen: Redis was
-   * emptied, or an empty one took over. What it does not know may then be known all the same.
+   * True if this node noticed in the last `withinMs` that the store lost its data (Redis was emptied or replaced). A
+   * call that the store does not list may then exist.
    */
   forgotten(withinMs: number): boolean {
     return this.#options.clock() - this.#forgottenMs <= withinMs
   }
 
-  /** As `forgotten`, also when it has lost it a moment ago. */
+  /** The answer of `forgotten` after a new heartbeat, which also detects a very recent loss. */
   async forgottenNow(withinMs: number): Promise<boolean> {
     await this.#sendNextBeat()
     return this.forgotten(withinMs)
   }
 
-  /** True if the store did not answer this node within the last `withinMs`: other nodes may have calls unclaimed. */
+  /**
+   * True if the store did not answer at some time in the last `withinMs`. Nodes may then have opened calls without a
+   * claim.
+   */
   storeWasDown(withinMs: number): boolean {
     return this.#options.clock() - this.#storeDownMs <= withinMs
   }
 
-  /** Claims each call of this node again. */
+  /** Claims all calls of this node again. */
   #claimAllAgain(): void {
     this.#forgottenMs = this.#options.clock()
     const callSids = [...this.#tokens.keys()]
@@ -441,7 +480,7 @@ export class FleetNode {
     for (const callSid of callSids) void this.#confirmPatiently(callSid)
   }
 
-  /** A stream opened with the single token of its call, or closed. */
+  /** Registers that a stream opened, and marks its nonce as used in the store. */
   async streamOpened(callSid: string, nonce: string): Promise<'ok' | 'used' | 'lost' | 'store-down'> {
     this.#handle({ type: 'stream', callSid, open: true })
     const token = this.token(callSid)
@@ -455,22 +494,23 @@ export class FleetNode {
     this.#handle({ type: 'stream', callSid, open: false })
   }
 
-  /** A call was opened while the store was down: it is claimed when the store is back. */
+  /** Registers a call that was opened while the store was down. The call is claimed when the store answers again. */
   openedUnclaimed(callSid: string): void {
     this.counters.unclaimed++
     this.expect(callSid, { ...this.claimFor(null), epoch: 0 }, true)
   }
 
   /**
-   * Takes what this node is about to place: an order, or the call that the carrier made of it. Never rejects: without it
-   * another node may open the call, without its order.
-   * @param name  its clientRequestId or SID
+   * Claims an order that this node places, or the order's call. Never rejects. Without the claim, another node might
+   * open the call, but it does not know the order.
+   * @param name clientRequestId or SID
    */
   async reserve(name: string, key = name): Promise<void> {
     try {
       const claim = this.claimFor(null)
       let { owner, state, phase } = await this.store.claim(key, claim, 0)
-      // A run that is gone had placed it: the carrier has made the same call of the same order, and nobody has opened it.
+      // A dead run had placed this order before. The carrier then answers with the earlier call, which no node has
+      // opened, so this node claims it.
       if (key === name && isCallSid(key) && state === null && phase !== 'over' && this.#isGone(owner))
         ({ owner, state, phase } = await this.store.claim(key, claim, owner.epoch))
       if (owner.nonce !== claim.nonce) return
@@ -484,7 +524,10 @@ export class FleetNode {
     }
   }
 
-  /** True for a run that has no calls any more: an earlier one of this node, or of another that is not seen to live. */
+  /**
+   * True if the owner's run is gone. It is an earlier run of this node, or a run of another node that no heartbeat
+   * shows as alive.
+   */
   #isGone(owner: Owner): boolean {
     if (owner.node === this.name) return !this.isThisRun(owner)
     return !this.others().some(
@@ -493,8 +536,8 @@ export class FleetNode {
   }
 
   /**
-   * A call that this node has placed was not answered, as far as this node knows. Does not reject.
-   * @returns the store's answer to its end; `in-doubt` where this node could not reserve it, because it may be another's
+   * Ends a call that this node has placed and that seems unanswered. Never rejects.
+   * @returns the store's answer; `in-doubt` if this node had not reserved the call
    */
   async unreached(callSid: string): Promise<OverAnswer> {
     const token = this.#reserved.get(callSid)
@@ -503,7 +546,7 @@ export class FleetNode {
     return this.store.patient.over(callSid, token).catch(() => 'unknown')
   }
 
-  /** Another node has taken a call of this one, as it was asked to. */
+  /** Notes that another node has taken a call that this node gave to it. */
   handedOver(callSid: string): void {
     this.#gaveUp.set(callSid, true)
     this.#reserved.delete(callSid)
@@ -511,20 +554,20 @@ export class FleetNode {
     this.#options.onGivenUp([callSid], 'lost')
   }
 
-  /** True for a call that this node had and gave up: its webhooks belong to its owner. */
+  /** True for a call that this node gave up. Its webhooks belong to the call's new owner. */
   gaveUp(callSid: string): boolean {
     return this.#gaveUp.has(callSid)
   }
 
-  /** True if another node may have taken a call of this one, and it is not known here: see `Ownership.inDoubt`. */
+  /** True if another node may have taken this node's call without this node's knowledge; see `Ownership.inDoubt`. */
   inDoubt(callSid: string): boolean {
     return this.#ownership.inDoubt(callSid, this.#options.clock())
   }
 
   /**
-   * True if this node may act outside for a call.
-   * @param confirm  the store must say so now
-   * @param patient  a store that cannot say it now is asked again, for at most 10 minutes
+   * True if this node may cause effects outside the gateway for a call.
+   * @param confirm true: the store must confirm now that this node owns the call
+   * @param patient true: waits for up to PATIENT_ACT_WAIT_MS
    */
   async mayAct(callSid: string, confirm: boolean, patient = false): Promise<boolean> {
     const { clock } = this.#options
@@ -533,8 +576,8 @@ export class FleetNode {
     const untilMs = clock() + waitMs
     for (let first = true; ; first = false) {
       const may = this.#ownership.mayAct(callSid, clock())
-      // An effect from before a call's end, such as its last handoff post, may follow it: nobody takes a call that is
-      // over.
+      // An effect after the call's end is allowed, for example the last handoff post, because no node takes over an
+      // ended call.
       if (may === 'no') return this.#endedHere.has(callSid)
       if (may === 'yes' && !(confirm && first)) return true
       const result = await this.#confirmPatiently(callSid)
@@ -546,19 +589,19 @@ export class FleetNode {
   }
 
   /**
-   * Calls that other nodes have, of some that the store says are a lost node's: a replica that takes its master's place may
-   * lack the claim of who went on with them, and names the lost node.
+   * The calls of the list that other nodes already have. The store may lack these nodes' claims if a replica has
+   * replaced the store's master.
    */
   async havingElsewhere(callSids: readonly string[]): Promise<readonly string[]> {
     if (callSids.length === 0) return []
-    // Before `start` it knows no other node.
+    // Before `start`, this node does not know other nodes.
     if (this.#viewWallMs === 0) await this.#sendNextBeat()
     return (await this.#askHaving(callSids)).flatMap((each) => each ?? [])
   }
 
   /**
-   * Sets what recovers calls that this node may claim. Once, before `start`.
-   * @param recovers  whether it has taken that call over
+   * Sets the function that recovers calls. Call it once, before `start`.
+   * @param recovers  returns true if this node has taken the call over
    */
   onTakeOver(
     recover: (callSids: readonly string[], permit: TakeOverPermit) => void,
@@ -568,7 +611,10 @@ export class FleetNode {
     this.#recovers = recovers
   }
 
-  /** The carrier says that the stream of another node's call is over, and that node did not answer. */
+  /**
+   * Handles the carrier's message that the stream of a call is over, if the call's owner is another node that did not
+   * answer.
+   */
   streamOver(callSid: string, owner: OwnerToken): void {
     this.#handle({ type: 'stream-over', callSid, owner })
   }
@@ -607,7 +653,7 @@ export class FleetNode {
         return
       case 'take-over-call':
         this.counters.takeOvers['stream-over']++
-        // One that is left alone is taken over when the heartbeats show that its owner is dead.
+        // A call that is skipped here is taken over later if heartbeats show that its owner is dead.
         void this.#recoverLost(
           [output.callSid],
           { mayAsk: true, isLost: (owner) => isOwner(owner, output.owner), mayClaim: () => true },
@@ -644,7 +690,7 @@ export class FleetNode {
     try {
       const stored = await store.beat(this.record)
       const wallMs = wallClock()
-      // Each view has the heartbeat before, unless the store has lost it.
+      // A view without this node's previous heartbeat shows that the store has lost its data.
       if (this.#viewWallMs !== 0 && !stored.nodes.some(({ name }) => name === this.name)) this.#claimAllAgain()
       const view = this.forgotten(STORE_REWRITTEN_MS) ? withEarlier(stored, this.#view) : stored
       this.#view = view
@@ -653,7 +699,7 @@ export class FleetNode {
       this.#options.onView(view)
       this.#handle({ type: 'beat-done', askedMs, view, wallMs })
     } catch {
-      // The store's guard counts and reports it.
+      // The store's guard has counted and reported this failure.
       this.#storeDownMs = clock()
       this.#handle({ type: 'beat-failed' })
       return
@@ -665,7 +711,7 @@ export class FleetNode {
     if (network === null) return
     const askedMs = clock()
     const probed = await network.peers.ping({ url, node, incarnation })
-    // A fault between the nodes says nothing about the node.
+    // A fault between the nodes shows nothing about the other node's state.
     if (probed.result === 'failed') return
     this.#handle({
       type: 'probe-result',
@@ -694,13 +740,13 @@ export class FleetNode {
   async #takeOver(output: Extract<OwnershipOutput, { readonly type: 'take-over' }>): Promise<void> {
     const { log, clock } = this.#options
     const { node, incarnation, evidence, untilMs, leaves } = output
-    // Null: every run of our own name before this one.
+    // `incarnation` null means all earlier runs under this node's name.
     const isLost = (owner: Pick<Owner, 'node' | 'incarnation'>): boolean =>
       owner.node === node && (incarnation === null ? !this.isThisRun(owner) : owner.incarnation === incarnation)
     try {
       const owned = (await this.store.patient.callsOf(node)).filter(({ key }) => isCallSid(key))
       this.#handle({ type: 'owners', node, incarnations: [...new Set(owned.map((each) => each.incarnation))] })
-      // Calls that another run of the name has claimed, such as those that ring, are none of the lost one's.
+      // Calls that another run under the name owns are not lost, for example ringing calls.
       const lost = owned.filter(({ incarnation: run }) => isLost({ node, incarnation: run }))
       const callSids = lost.map(({ key }) => key)
       if (callSids.length === 0) return
@@ -715,14 +761,14 @@ export class FleetNode {
     }
   }
 
-  /** @param leaves  there will be another occasion: where a node does not say which calls it has, all are left alone */
+  /** @param leaves true: another attempt will follow, so this attempt stops if a node does not report its calls */
   async #recoverLost(callSids: readonly string[], permit: TakeOverPermit, leaves: boolean): Promise<void> {
     const here = await this.#having(callSids)
     const answers = await this.#askHaving(callSids)
     if (leaves && answers.includes(null))
       return this.#options.log.warn(
         { calls: callSids.length },
-        'calls of a lost node are left alone for now: another node has not said which of them it has',
+        'calls of a lost node are not recovered yet: another node has not reported which of them it has',
       )
     const live = new Set([here, ...answers].flatMap((each) => each ?? []))
     this.#recover(
@@ -731,7 +777,10 @@ export class FleetNode {
     )
   }
 
-  /** Answers of the other nodes that may live; null: none came, and it may have any of them. */
+  /**
+   * Asks the nodes that may be alive which of these calls they have. The result is null for a node that did not answer,
+   * because it may have any of these calls.
+   */
   #askHaving(callSids: readonly string[]): Promise<readonly (readonly string[] | null)[]> {
     const others = this.others().filter(({ seen }) => seen !== 'gone')
     const asked = others.map(async ({ name: node, incarnation }) => {
@@ -742,36 +791,39 @@ export class FleetNode {
     return Promise.all(asked)
   }
 
-  /** Calls that this node has, of such: they are claimed again, and left out where they turn out to be another's. */
+  /**
+   * The calls of the list that this node has. Each is confirmed, and calls that turn out to belong to another node are
+   * omitted.
+   */
   async #having(callSids: readonly string[]): Promise<readonly string[]> {
     const having = new Set(callSids.filter((callSid) => this.#tokens.has(callSid)))
     const confirmed = [...having].map(async (callSid) => {
       if ((await this.#confirmPatiently(callSid)) === 'lost') having.delete(callSid)
     })
-    // A slow store must not make this node a silent one.
+    // The wait for the store is limited, because a slow store must not make this node appear silent.
     await Promise.race([Promise.all(confirmed), sleep(PEER_ANSWER_MS, undefined, { ref: false })])
     return [...having]
   }
 }
 
-/** How long another node may take to say which calls it has. */
+/** Time in ms in which another node must report its calls. */
 const HAVING_ANSWER_MS = 4 * PEER_ANSWER_MS
 
-/** Status of a node in each of its heartbeats. */
+/** Status of this node that each of its heartbeats contains. */
 export interface NodeStatus extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
-  /** Live calls by caller, as `CallDirectory.liveByCaller`. */
+  /** Live calls by caller; see `CallDirectory.liveByCaller`. */
   readonly callsByCaller: ReadonlyMap<string, number>
   readonly liveCosts?: Readonly<Record<string, number>>
-  /** As in `NodeRecord`. */
+  /** See `NodeRecord`. */
   readonly agents?: string
   readonly diskFull?: boolean
 }
 
-/** The way to other nodes, and from them. */
+/** Requests to other nodes, and from other nodes. */
 export interface NodeNetwork {
   readonly peers: Peers
   readonly listener: PeerListener
-  /** Origin of the listener, as the others reach it. */
+  /** Origin of the listener for other nodes. */
   readonly url: string
 }
 
@@ -780,9 +832,12 @@ interface FleetNodeOptions {
   readonly incarnation: string
   readonly version: string
   readonly store: GuardedStore
-  /** Null in a gateway that has no other nodes. */
+  /** Network to other nodes; null if this gateway has no network to other nodes. */
   readonly network: NodeNetwork | null
-  /** The name of a caller in heartbeats: the other nodes compute the same one, and nobody else can. */
+  /**
+   * Returns the tag of a caller in heartbeats. All nodes of the fleet calculate the tag with the fleet's secret, so
+   * that it does not reveal the number.
+   */
   readonly callerTag: (caller: string) => string
   readonly opsUrl: string | null
   readonly news: () => NodeStatus
@@ -790,42 +845,47 @@ interface FleetNodeOptions {
   readonly onView: (view: FleetView) => void
   readonly clock: Clock
   readonly wallClock: WallClock
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   readonly random: () => number
   readonly log: Log
-  /** Calls that this node gives up: their streams close, and nothing more is done for them outside. */
+  /**
+   * Called with the calls that this node gives up. It must close their streams. Effects outside the gateway are no
+   * longer allowed for these calls.
+   */
   readonly onGivenUp: (callSids: readonly string[], why: 'lost' | 'isolated') => void
-  /** The store has lost what it held. The calls of this node are being claimed again. */
+  /** Called if the store has lost its data, while this node claims its calls again. */
   readonly onForgotten: () => void
-  /** Another live node has this node's name: this one must end. */
+  /** Called if another live node has this node's name. This process must then end. */
   readonly onNameTaken: () => void
 }
 
-/** Permission that the evidence gives for calls of another node. */
+/** Calls that the evidence allows to take over. */
 export interface TakeOverPermit {
-  /** The carrier has just said that the stream is over: it may ask within CONTINUATION_MS how the call continues. */
+  /**
+   * True if the carrier has just reported the stream's end. Within CONTINUATION_MS the carrier may then ask how the
+   * call continues.
+   */
   readonly mayAsk: boolean
   /** True if the evidence is about this owner. */
   readonly isLost: (owner: OwnerToken) => boolean
-  /** True if a claim may still be sent: the evidence gets old. */
+  /** True while a claim may still be sent. Later, the evidence is too old. */
   readonly mayClaim: () => boolean
 }
 
-/** The store's answer about a call of this node. */
+/**
+ * Answer about this node's call. `lost`: another node has the call. `unknown`: the store names another node as owner,
+ * but that node has not answered.
+ */
 type Confirmation = 'ok' | 'lost' | 'unknown' | 'store-down'
-
-/** From the node that has a call, to the one that the store names. Plain JSON. */
-interface YieldRequest {
-  readonly callSid: string
-  /** Its stream is at the sender. */
-  readonly streams: boolean
-}
 
 interface YieldAnswer {
   readonly yields: 'yes' | 'no' | 'later'
 }
 
-/** The nodes of an emptied store, and those of the view before that have not sent a heartbeat since. */
+/**
+ * View after the store was emptied: the nodes in the store, and nodes of the previous view that have not sent a
+ * heartbeat since.
+ */
 function withEarlier(view: FleetView, before: FleetView): FleetView {
   const missing = before.nodes.filter(({ name }) => view.nodes.every((node) => node.name !== name))
   return { ...view, nodes: [...view.nodes, ...missing] }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { NodeRecord } from './store/call-store.js'
 
-/** Version of the JSON of `GET /api/fleet`; `schema/fleet.schema.json` describes it. */
+/** Version of the JSON of `GET /api/fleet`. `schema/fleet.schema.json` describes this JSON. */
 const FLEET_STATUS_VERSION = 1
 
 const count = z.int().min(0)
@@ -12,25 +12,25 @@ const nodeStatusSchema = z.object({
   state: z
     .enum(['open', 'cordoned', 'draining', 'suspect', 'not-ready'])
     .describe(
-      'open: takes calls. cordoned: takes no new calls, by an operator. draining: the same, and ends after the last. ' +
-        'suspect: its heartbeat stands still. not-ready: takes no calls, for the given reason.',
+      'open: accepts calls. cordoned: an operator stopped new calls. draining: accepts no new calls, and ends after its last call. ' +
+        'suspect: its heartbeat has stopped. not-ready: accepts no calls, for the given reason.',
     ),
-  reason: z.string().nullable().describe('Why it is not open; null where the state says all.'),
+  reason: z.string().nullable().describe('Reason why the node is not open; null if there is no further reason.'),
   version: z.string(),
-  capacity: count.describe('Calls at once.'),
-  free: count.describe('Calls that it would take now.'),
+  capacity: count.describe('Maximum number of concurrent calls.'),
+  free: count.describe('Number of calls that the node would accept now.'),
   live: count.describe('Live calls.'),
   startedAt: z.iso.datetime(),
   opsUrl: z
     .string()
     .nullable()
     .describe(
-      'Origin of its ops port, as others reach it; null where only its own machine does. Any ops port answers for all nodes.',
+      'Origin at which other machines reach the ops port of the node; null if only its own machine can. Any ops port answers for all nodes.',
     ),
   clockDifferenceMs: z
     .number()
     .nullable()
-    .describe("How far its clock is ahead of the store's; null where it did not say."),
+    .describe("Time by which the clock of the node is ahead of the store's clock; null if it is unknown."),
 })
 
 export const fleetStatusSchema = z.object({
@@ -38,9 +38,9 @@ export const fleetStatusSchema = z.object({
   self: z.string().describe('Name of the node that was asked.'),
   nodes: z.array(nodeStatusSchema).describe('By name.'),
   store: z.object({
-    home: z.enum(['memory', 'supervisor', 'redis']).describe('Where the nodes share what they must know.'),
+    home: z.enum(['memory', 'supervisor', 'redis']).describe('Place of the shared state of the nodes.'),
     up: z.boolean(),
-    url: z.string().nullable().describe('Address of Redis, without user and password; null for the others.'),
+    url: z.string().nullable().describe('Address of Redis, without user and password; null for memory and supervisor.'),
   }),
   alerts: z.array(z.string()).describe('Warnings of the node that was asked.'),
 })
@@ -48,17 +48,17 @@ export const fleetStatusSchema = z.object({
 export type FleetStatus = z.output<typeof fleetStatusSchema>
 type NodeStatus = FleetStatus['nodes'][number]
 
-/** Where the nodes share what they must know. */
+/** Location of the data that the nodes share. */
 export interface StoreHome {
   readonly home: FleetStatus['store']['home']
   readonly url: string | null
-  /** True if it answered when it was last asked. */
+  /** True if the store answered the last request to it. */
   readonly up: () => boolean
 }
 
-/** A node's answer about itself; a heartbeat does not contain it. Plain JSON. */
+/** Answer of a node about itself, with data that its heartbeats lack. Plain JSON. */
 export interface OwnStatus {
-  /** Why it takes no call; null when it takes one. */
+  /** Reason why the node cannot accept a call; null if it can accept calls. */
   readonly notReady: string | null
   readonly clockDifferenceMs: number | null
 }
@@ -66,7 +66,7 @@ export interface OwnStatus {
 interface FleetSeen {
   readonly self: NodeRecord
   readonly others: readonly (NodeRecord & { readonly seen: 'alive' | 'suspect' | 'gone' })[]
-  /** Status of each node that answered, and of this one. */
+  /** Status of each node that answered, and of this node. */
   readonly own: ReadonlyMap<string, OwnStatus>
   readonly store: StoreHome
   readonly alerts: readonly string[]
@@ -106,7 +106,7 @@ function nodeStatus(node: NodeRecord, seen: Seen, said: OwnStatus | undefined): 
 
 function stateOf(node: NodeRecord, seen: Seen, said: OwnStatus | undefined): Pick<NodeStatus, 'state' | 'reason'> {
   if (seen === 'suspect') return { state: 'suspect', reason: 'its heartbeat stands still' }
-  if (seen === 'gone') return { state: 'suspect', reason: 'it is taken to be dead, and its calls were given to others' }
+  if (seen === 'gone') return { state: 'suspect', reason: 'it is considered dead, and other nodes have its calls' }
   if (node.state !== 'open') return { state: node.state, reason: null }
   if (said === undefined) return { state: 'not-ready', reason: 'it does not answer other nodes' }
   return said.notReady === null ? { state: 'open', reason: null } : { state: 'not-ready', reason: said.notReady }

@@ -2,12 +2,13 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { assert } from '../core/assert.js'
 import { derivedKey } from './secrets.js'
 
-/** The MAC is the last field of the JSON. */
+/** Signed JSON: its last field is the MAC. */
 const PROVEN = /^(\{.*),"mac":"([\w-]{43})"\}$/s
 
 /**
- * Proves a node's heartbeat in a store that others may write to: HMAC-SHA256 over its JSON, with a key derived from
- * TOKEN_SECRET for this alone. Of two secrets the first one signs, and each may have signed.
+ * Proof that a heartbeat comes from a node of this fleet, because other programs may write to the store. It is the
+ * HMAC-SHA256 of the heartbeat's JSON, with a key derived from TOKEN_SECRET. If TOKEN_SECRET has two values, the first
+ * signs, and both can verify.
  */
 export class NodeProof {
   readonly #keys: readonly Buffer[]
@@ -17,7 +18,7 @@ export class NodeProof {
     this.#keys = secrets.map((secret) => derivedKey(secret, 'node-records'))
   }
 
-  /** The JSON of `record` with its proof. */
+  /** JSON of `record`, with its proof. */
   sign(record: object): string {
     const [key] = this.#keys
     assert(key !== undefined, 'there is a key')
@@ -25,11 +26,11 @@ export class NodeProof {
     return `${said},"mac":"${mac(key, said)}"}`
   }
 
-  /** @returns what was signed; null when nobody with the secret signed it */
+  /** @returns the record if it was signed with one of the secrets; null otherwise */
   read(text: string): unknown {
     const [, said, given] = PROVEN.exec(text) ?? []
     if (said === undefined || given === undefined) return null
-    // All keys are always tried, so that the time does not tell which one fits.
+    // All keys are always tried, so that the duration does not reveal the matching key.
     const fits = this.#keys.filter((key) => timingSafeEqual(Buffer.from(mac(key, said)), Buffer.from(given)))
     return fits.length > 0 ? (JSON.parse(`${said}}`) as unknown) : null
   }

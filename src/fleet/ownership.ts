@@ -11,95 +11,99 @@ import type { FleetView, NodeRecord, OwnerToken, StoredCall, StoredNode } from '
 import type { OwnershipInput, TakeOverEvidence, NotReady, OwnershipOutput } from './ownership-events.js'
 
 /**
- * Probes of a suspect that all stay unanswered for this long are evidence of its death: 20 s, and HEARTBEAT_MS, since its
- * last heartbeat may be so much older than the moment at which it fell silent. One that stands still for 25 s keeps its
- * calls, whatever the moment.
+ * Time in ms of unanswered probes that proves a node's death: 20 s plus the age of a heartbeat. So a node that pauses
+ * for 25 s keeps its calls.
  */
 const PROBES_SILENT_MS = 22_000
-/** A node that reaches neither the store nor another node for this long gives its calls up. */
+/** Time in ms without contact to the store and to other nodes after which a node gives up its calls. */
 const ISOLATED_MS = 20_000
 /**
- * A node that others may have missed confirms each of its calls before it acts, until this long after it is back: by then
- * they have seen its heartbeat, and no claim on the old evidence is under way.
+ * Time in ms after an absence in which a node must confirm each call before it acts. After this time, other nodes have
+ * seen its heartbeat and their old claims have ended.
  */
 export const DOUBT_MS = 10_000
 
 /**
- * One node's part in the fleet: decides when it sends a heartbeat, who is suspect, whom to probe, which calls of others
- * may be taken over on which evidence, and which of its own calls may act. Inputs with their time go in, outputs come
- * out; it has no sockets, timers, clocks or logs.
+ * Rules of one node in the fleet. The class decides when to send a heartbeat and which nodes are suspect and must be
+ * probed. It also decides which calls of other nodes this node may take over, and which of its own calls may act. Each
+ * input has a time, and each decision is an output. The class does not use sockets, timers, clocks or logs.
  *
- * Another run of a node:
+ * States of another node's run:
  *
- *     alive   --heartbeat stands still for SUSPECT_MS while the store is readable throughout--> suspect
- *     suspect --heartbeat moves; a read of the store fails; our own loop stood still--> alive
+ *     alive   --heartbeat does not change for SUSPECT_MS while the store is readable throughout--> suspect
+ *     suspect --heartbeat changes; a read of the store fails; our own event loop paused--> alive
  *     suspect --evidence--> gone        take-over, TAKEOVERS_MAX times
- *     gone    --heartbeat moves--> alive
+ *     gone    --heartbeat changes--> alive
  *
- * Evidence is a refused connection, a new run under its name, or PROBES_SILENT_MS of unanswered probes. A probe that
- * the suspect run answers contradicts all of it: that run has lost the store, not its calls. The first two are proof,
- * and act as soon as a probe shows them. Silence is no evidence where many are suspect: then it has other causes.
+ * Evidence is a refused connection, a new run under the node's name, or PROBES_SILENT_MS of unanswered probes. The
+ * first two are proof, so they count as soon as a probe shows them. If the suspect run answers a probe, no evidence
+ * counts, because the run has lost the store but still has its calls. While many nodes are suspect, silence is not
+ * evidence, because it probably has another cause.
  *
- * Why two nodes do not act for one call. Times are of the moments when a request was sent or processed.
- *   - A taker decides only on a read of the store, and claims only until shortly after. An owner that the others may
- *     have missed (its loop stood still, or it reached neither the store nor all others for ISOLATED_MS, which is
- *     shorter than SUSPECT_MS + PROBES_SILENT_MS) is in doubt until DOUBT_MS after it is back. By then every taker has
- *     seen its heartbeat or has claimed, and the owner confirms once more.
- *   - In doubt, without an open stream (the carrier's word about the stream is enough for another node), or after a
- *     stall, an owner acts only within STORE_DEADLINE_MS of sending a question that the store answered with `ok`. Who
- *     took a call over waits as long after its claim. So an owner that asked before the claim has acted before the
- *     taker does, and one that asked after it gets `lost`.
+ * Two nodes never act for one call, for the following two reasons. All times are times at which a request was sent or
+ * processed.
+ * - A taker is a node that takes over a call. It decides only after a read of the store, and sends claims only for a
+ *   short time after its decision. An owner is in doubt if other nodes may have had no contact with it: its event loop
+ *   paused, or for ISOLATED_MS it reached neither the store nor all other nodes. (ISOLATED_MS is shorter than
+ *   SUSPECT_MS + PROBES_SILENT_MS.) The doubt ends DOUBT_MS after the owner is back. By then each taker has seen the
+ *   owner's heartbeat or has sent its claim, and the owner confirms its calls once more.
+ * - An owner must ask the store before it acts if it is in doubt, if the call has no open stream, or after a pause. It
+ *   then acts only within STORE_DEADLINE_MS of sending a request that the store answered with `ok`. (Without an open
+ *   stream, another node needs no more evidence than the carrier's report about the stream.) A taker waits
+ *   STORE_DEADLINE_MS after its claim. So an owner that asked before the claim has acted before the taker acts. An
+ *   owner that asked after the claim gets `lost`.
  *
- * Why a late answer of the store cuts no call. The stream is the claim: of two nodes that have a new call the store is
- * made to agree with the one that has its stream (`settle`, `yields`). Neither acts for the call before the store names
- * it.
+ * A late answer of the store does not cut a call. If two nodes have opened a new call, they agree that the node with
+ * the stream owns it, and the store is changed (`settle`, `yields`). Until the store names one of the two nodes as
+ * owner, neither acts for the call.
  *
- * It cannot see an effect that waits in the network, a firewall that refuses connections for a node that lives, a
- * stream that only the carrier knows to be over while the owner is cut off from the others, and a node that joined the
- * fleet while this one was away from the store. Effects therefore carry keys.
+ * This class cannot detect three cases. An effect may still be delayed in the network, or a firewall may refuse
+ * connections to a live node. While the owner is cut off, only the carrier may know that a stream is over. A node may
+ * have joined while this node could not reach the store. Effects therefore carry keys.
  */
 export class Ownership {
   readonly #options: OwnershipOptions
   readonly #outputs: OwnershipOutput[] = []
-  /** By `runKey`. */
+  /** Runs of other nodes, by `runKey`. */
   readonly #runs = new Map<string, Run>()
   readonly #calls = new Map<string, OwnedCall>()
   #nowMs = 0
-  /** The last input's time; null before the first. */
+  /** Time of the last input; null before the first. */
   #heardMs: number | null = null
   #stalledMs = -Infinity
 
   #beat = 0
   #beatAtMs = -Infinity
-  /** When the newest heartbeat was sent that the store answered. */
+  /** Send time of the newest heartbeat that the store answered. */
   #storeMs = -Infinity
-  /** The last heartbeat failed. */
+  /** True if the last heartbeat failed. */
   #storeFails = false
-  /** The last heartbeat is not answered yet. */
+  /** True while the last heartbeat is not answered. */
   #beatPending = false
-  /** Earlier events are no observations: this node was not there, or has just started. */
+  /** Start of the current observation. Before this time, this node was away or had not started. */
   #awakeMs = 0
-  /** When this node was last in a condition in which others may take its calls over by evidence. */
+  /** Last time at which other nodes may have had enough evidence to take over this node's calls. */
   #doubtMs = -Infinity
-  /** Some calls are not sure. */
+  /** True if some calls are not confirmed since the last doubt (`#isSure`). */
   #unsure = false
   #isolated = false
   #manySuspects = false
 
-  /** `newcomer`: our first heartbeat replaced that of another run, which may be alive. */
+  /** `newcomer`: this node's first heartbeat replaced the heartbeat of another run, which may be alive. */
   #name: 'unknown' | 'newcomer' | 'ours' | 'taken' = 'unknown'
-  /** The name is `ours` because the store did not answer. */
+  /** True if `ours` is only an assumption, because the store did not answer. */
   #nameAssumed = false
-  /** The other run that was last seen under our name, and how often its heartbeat moved. */
+  /** Run that was last seen under this node's name, and the number of times that the run's heartbeat changed. */
   #rival: { readonly record: StoredNode; readonly moves: number } | null = null
-  /** Since when no other run was seen under our name, and how often the calls of those before were given to us. */
+  /** Time since which no other run under this node's name was seen. */
   #aloneMs = 0
   #rivalProbedMs = -Infinity
   #rivalSilent = false
+  /** Number of times that this node took over the calls of earlier runs under its own name. */
   #ownTakeOvers = 0
   #ownTakenOverMs = -Infinity
   #skewed = false
-  /** Heartbeats in a row at which our clock was the wrong one. */
+  /** Number of successive heartbeats that showed a wrong clock at this node. */
   #oddBeats = 0
   #notReady: NotReady | null = 'starting'
 
@@ -168,16 +172,15 @@ export class Ownership {
     return this.#outputs.shift() ?? null
   }
 
-  /** When `timer` is wanted at the latest; null after `exit`. */
+  /** Latest time of the next `timer`; null after `exit`. */
   nextWakeMs(): number | null {
     if (this.#name === 'taken') return null
     return Math.min(this.#beatAtMs, (this.#heardMs ?? -Infinity) + WATCH_MS)
   }
 
   /**
-   * Says whether an effect outside (a tool, a REST call, a handoff) may happen for a call of this node now.
-   * `confirm-first`: after a `save` that returned `ok`, given as `confirmed`, ask again at once; while the answer stays
-   * `confirm-first`, the effect waits.
+   * Decides whether this node may now cause effects for its call (tool, REST call, handoff). `confirm-first`: the
+   * effect must wait for a `save` that is `confirmed`; then ask again.
    */
   mayAct(callSid: string, nowMs: number): 'yes' | 'confirm-first' | 'no' {
     const call = this.#calls.get(callSid)
@@ -189,8 +192,8 @@ export class Ownership {
   }
 
   /**
-   * True if another node may have taken a call that the store has known as this one's: this node stood still a moment ago, or
-   * was cut off, and the store has not said since that the call is its own.
+   * True if another node may have taken a claimed call. This is so if this node's event loop paused or the node was cut
+   * off, and the store has not confirmed the call since.
    */
   inDoubt(callSid: string, nowMs: number): boolean {
     const call = this.#calls.get(callSid)
@@ -201,25 +204,22 @@ export class Ownership {
   }
 
   /**
-   * Next step for a call of this node that its `save` did not confirm, and whose entry is read. An operation that was
-   * not answered may have been carried out, and may still be: the entry may be a claim of ours for another node, which
-   * never heard of it. And a replica that takes its master's place may lack the claim of this node: then the entry is of an
-   * owner that is no newer. So the store alone does not take a call that has or had its stream here, whose document left without
-   * the store, or that only a newer owner could have: the node that the entry names is asked (`yields`).
-   *
-   * `claim`: at the entry's epoch, or where there is no entry, at the call's own.
+   * Decides the next step for this node's call after the store refused a `save`. `claim`: claim the call with the epoch
+   * of the store's entry, or, without an entry, with the call's own epoch.
    */
   settle(callSid: string, entry: Pick<StoredCall, 'owner' | 'phase'> | null): 'claim' | 'ask-owner' | 'lost' {
     const call = this.#calls.get(callSid)
     if (call === undefined || entry?.phase === 'over') return 'lost'
     if (entry === null || this.#isThisRun(entry.owner)) return 'claim'
+    // The entry alone does not prove that the call is lost. It may be this node's own late claim for another node, or
+    // it may be older than this node's last claim because of a failover.
     const asks = hadStream(call) || call.token.epoch === 0 || entry.owner.epoch <= call.token.epoch
     return asks ? 'ask-owner' : 'lost'
   }
 
   /**
-   * Consequence of that owner's answer, or of its absence, for the call. A run that is gone has no stream; one that does
-   * not answer may still have one.
+   * Decides about a call after the entry's owner was asked. A dead owner cannot have the call's stream, but a silent
+   * owner may have it.
    */
   settleAsked(owner: OwnerToken, answer: 'yes' | 'no' | 'later' | 'refused' | 'silent'): 'claim' | 'lost' | 'unknown' {
     if (answer === 'no') return 'lost'
@@ -229,8 +229,8 @@ export class Ownership {
   }
 
   /**
-   * Another node has a call that the store says is ours. `yes`: it may claim it, and ours is given up. `later`: neither
-   * has a stream yet.
+   * Decides whether another node may claim a call that belongs to this node according to the store. `yes`: this node
+   * gives the call up. `later`: neither node has the stream yet.
    */
   yields(callSid: string, streamsThere: boolean): 'yes' | 'no' | 'later' {
     const call = this.#calls.get(callSid)
@@ -241,15 +241,15 @@ export class Ownership {
   }
 
   /**
-   * True if the audio socket of a call of this node is open, or was: a node that has taken the call without it would wait for
-   * a stream that is over, and its caller in silence.
+   * True if the audio socket of this node's call is or was open. If another node took such a call, the caller would
+   * hear silence until a new stream opens.
    */
   streams(callSid: string): boolean {
     const call = this.#calls.get(callSid)
     return call !== undefined && hadStream(call)
   }
 
-  /** The other nodes that can take a call, as the last view has them. */
+  /** Other nodes in the last view that can take a call. */
   aliveNodes(): readonly NodeRecord[] {
     const alive: NodeRecord[] = []
     for (const run of this.#peers()) {
@@ -258,7 +258,9 @@ export class Ownership {
     return alive
   }
 
-  /** `gone`: its calls were given to the others. Null for a name that the last view does not have. */
+  /**
+   * State of a node; null if the last view does not list the node. `gone`: the node's calls were given to other nodes.
+   */
   stateOf(node: string): 'alive' | 'suspect' | 'gone' | null {
     if (node === this.#options.name) return 'alive'
     for (const run of this.#peers()) if (run.record.name === node) return stateOf(run)
@@ -312,14 +314,15 @@ export class Ownership {
     this.#storeFails = true
     this.#forgetObservation()
     this.#countSuspects()
-    // It serves without the store. Its heartbeat may have been carried out all the same, and have replaced another run's.
+    // This node serves calls without the store and assumes that the name is its own. Its failed heartbeat may still
+    // have replaced another run's heartbeat.
     if (this.#name === 'unknown') {
       this.#name = 'ours'
       this.#nameAssumed = true
     }
   }
 
-  /** Observations until now prove no death: the store or this node was not there all the time. */
+  /** Discards all observations. They cannot prove a death, because the store or this node was away for some time. */
   #forgetObservation(): void {
     for (const run of this.#runs.values()) {
       run.movedMs = this.#nowMs
@@ -341,7 +344,7 @@ export class Ownership {
       const run = this.#runs.get(key)
       if (run === undefined) this.#runs.set(key, newRun(record, this.#nowMs))
       else {
-        // One that is lower came late, or was put there again.
+        // A heartbeat with a lower number came late, or was written a second time.
         if (record.beat > run.record.beat) {
           this.#isAlive(run)
           run.record = record
@@ -349,11 +352,14 @@ export class Ownership {
         run.present = true
       }
     }
-    // A node that left in order, or that was forgotten, has no calls that the store knows.
+    // Runs of a name that the store does not list any more are dropped. Such a node left in an orderly way or was
+    // forgotten, and owns no calls.
     for (const [key, run] of this.#runs) if (!names.has(run.record.name)) this.#runs.delete(key)
   }
 
-  /** A run that died before this node saw it is known by its calls alone: from now on its heartbeat is waited for. */
+  /**
+   * Starts to watch runs that died before this node saw them. Only the calls that such a run owns show that it existed.
+   */
   #onOwners(node: string, incarnations: readonly string[]): void {
     const present = [...this.#peers()].find(({ record }) => record.name === node)
     if (present === undefined) return
@@ -374,7 +380,7 @@ export class Ownership {
     run.takenOverMs = -Infinity
   }
 
-  /** An extra heartbeat reads the store when a suspicion, or evidence, is due. */
+  /** Time of the next extra heartbeat, which reads the store at the moment when a suspicion or evidence becomes due. */
   #nextDecisionMs(): number {
     let nextMs = Infinity
     for (const run of this.#runs.values()) {
@@ -395,7 +401,7 @@ export class Ownership {
     const rival = this.#rival
     if (record !== undefined) {
       const again = rival?.record.incarnation === record.incarnation
-      // Old heartbeats that somebody writes again are no rival.
+      // An old heartbeat that was written again does not prove that the other run lives.
       const lives = view.storeTimeMs - record.writtenAtMs <= SUSPECT_MS
       this.#aloneMs = this.#nowMs
       this.#ownTakeOvers = 0
@@ -419,12 +425,12 @@ export class Ownership {
     this.#outputs.push({ type: 'exit', why: 'name-taken' })
   }
 
-  // --- the other nodes ------------------------------------------------------------------------------------
+  // --- other nodes ----------------------------------------------------------------------------------------
 
   #probe(): void {
     if (this.#name === 'taken') return
     for (const run of this.#runs.values()) {
-      // Without the store, whom this node reaches decides whether it is isolated.
+      // While the store does not answer, all nodes are probed, to find whether this node is isolated.
       if (run.suspectMs === null && !(this.#storeFails && run.present)) continue
       if (this.#nowMs - run.probedMs < HEARTBEAT_MS) continue
       run.probedMs = this.#nowMs
@@ -462,13 +468,17 @@ export class Ownership {
     if (same) run.evidence = null
     else if (run.suspectMs !== null) {
       run.evidence = probe.result === 'refused' ? 'refused' : 'new-incarnation'
-      // A read of the store decides: that of the heartbeat under way, or of one now.
+      // The decision needs a read of the store, which every heartbeat does. If no heartbeat is under way, one is sent
+      // now.
       if (run.takeOvers === 0 && !this.#beatPending)
         this.#beatAtMs = Math.min(this.#beatAtMs, Math.max(this.#nowMs, this.#storeMs + 1))
     }
   }
 
-  /** It lives, and reaches us. That it hears us as well is not shown, so this is no sign against our own isolation. */
+  /**
+   * Notes that another node has reached this node, so the other node is alive. It does not end this node's isolation,
+   * because this node may be unable to reach the other node.
+   */
   #onHeard(node: string, incarnation: string): void {
     const run = this.#runs.get(runKey(node, incarnation))
     if (run === undefined) return
@@ -478,9 +488,8 @@ export class Ownership {
   }
 
   /**
-   * More than a third at once, and two at least: then the network or the store is the likelier cause of silence. One suspect is
-   * never many, because otherwise no call of a dead node would be taken over in a fleet of two. Nodes whose calls were
-   * given away count no more, so that the second death of a day is not held up by the first.
+   * Counts whether many nodes are suspect. In this case the network or the store is probably the cause, not the nodes.
+   * Nodes whose calls were given to other nodes are not counted.
    */
   #countSuspects(): void {
     let nodes = 1
@@ -490,6 +499,7 @@ export class Ownership {
       nodes++
       if (run.suspectMs !== null) suspects++
     }
+    // A single suspect is never "many". Otherwise a fleet of two nodes would never take over the calls of a dead node.
     const many = suspects >= 2 && suspects * 3 > nodes
     if (many === this.#manySuspects) return
     this.#manySuspects = many
@@ -510,7 +520,8 @@ export class Ownership {
       if (run.takeOvers > TAKEOVERS_LEAVING || this.#takesFirst(run.record.name))
         this.#giveTakeOver(run.record, evidence, run.takeOvers)
     }
-    // A node that dies again and again within seconds leaves calls that no other node may have seen it own.
+    // This node also takes over calls of its own earlier runs. If it died several times within seconds, no other node
+    // may have seen some of these runs.
     const afterMs = SUSPECT_MS + (this.#rivalSilent ? PROBES_SILENT_MS : SETTLE_MS)
     if (this.#name !== 'ours' || this.#nowMs - this.#aloneMs < afterMs) return
     if (this.#ownTakeOvers >= TAKEOVERS_MAX || this.#nowMs - this.#ownTakenOverMs < TAKEOVER_PAUSE_MS) return
@@ -519,7 +530,10 @@ export class Ownership {
     this.#giveTakeOver({ name: this.#options.name, incarnation: null }, 'new-incarnation', this.#ownTakeOvers)
   }
 
-  /** The next ones by name that have room take over first: each asks all others what they have. */
+  /**
+   * True if this node is one of the TAKERS_MAX nodes with free capacity whose names follow the dead node's name. Only
+   * these nodes make the first attempts, because each of them asks all other nodes for their calls.
+   */
   #takesFirst(dead: string): boolean {
     const order = (name: string): string => `${name > dead ? 0 : 1} ${name}`
     const own = order(this.#options.name)
@@ -542,7 +556,8 @@ export class Ownership {
     if (run.evidence !== null) return run.evidence
     if (run.suspectMs === null || this.#nowMs - run.suspectMs < SETTLE_MS) return null
     const answered = Math.max(run.answeredMs, run.heardMs) >= run.suspectMs
-    // While its own address is silent the run before may be cut off, and not dead.
+    // A new run under the name is evidence, unless the earlier run's address is silent: the earlier run may then be cut
+    // off and not dead.
     if (!run.present && !answered && run.silentMs === null) return 'new-incarnation'
     if (this.#manySuspects || run.silentMs === null) return null
     return this.#nowMs - run.silentMs >= PROBES_SILENT_MS ? 'silent' : null
@@ -559,8 +574,8 @@ export class Ownership {
   }
 
   /**
-   * Without the store, others may take this node's calls over, if they do not reach it for long enough. A refused
-   * connection is as good as an answer here: a node that does not run takes nothing.
+   * Cuts all calls if this node can reach neither the store nor other nodes, because other nodes may take over the
+   * calls. A node that refuses connections does not run, so it does not count as unreachable.
    */
   #watchIsolation(): void {
     const since = (ms: number) => this.#nowMs - Math.max(ms, this.#awakeMs)
@@ -615,7 +630,7 @@ export class Ownership {
     if (call?.token.nonce !== answer.token.nonce || call.token.epoch !== answer.token.epoch) return
     if (answer.result === 'lost') this.#lose(answer.callSid)
     else if (answer.result === 'unknown') {
-      // The store does not say that it is ours: nothing is done for it outside until it does.
+      // The store did not confirm the call, so this node may not act for the call until the store confirms it.
       call.okMs = null
       this.#unsure = true
     } else if (answer.result === 'ok') {
@@ -630,14 +645,17 @@ export class Ownership {
   }
 
   /**
-   * The store has said that the call is ours since its stream opened, because another may have taken it while it had
-   * none, and since no evidence against this node was left that could take the call from it.
+   * True if the store has confirmed the call since its stream opened and since the last doubt ended. Without this
+   * confirmation, another node may have taken the call.
    */
   #isSure({ okMs, openedMs }: OwnedCall): boolean {
     return okMs !== null && okMs >= openedMs && okMs >= this.#doubtMs + DOUBT_MS
   }
 
-  /** Calls in doubt are confirmed at once, because a lost one has to be cut, and again when the doubt can end. */
+  /**
+   * Orders confirmations of calls in doubt: at once, because a lost call must be cut, and again at the time when the
+   * doubt may end.
+   */
   #confirm(): void {
     if (!this.#unsure || this.#storeFails || this.#name === 'taken') return
     this.#unsure = false
@@ -665,8 +683,8 @@ export class Ownership {
   }
 
   /**
-   * Where the other nodes are as far from the store's clock, that one is wrong, and nothing depends on it. A node whose
-   * own clock is wrong is refused by the others, and takes no calls.
+   * Checks whether this node's clock is wrong, because other nodes would then refuse its requests. If all nodes differ
+   * equally from the store, only the store's clock is wrong, which is harmless.
    */
   #compareClocks(aheadMs: number): void {
     const skewed = Math.abs(aheadMs) > CLOCK_SKEW_MS_MAX
@@ -694,47 +712,63 @@ export class Ownership {
 interface OwnershipOptions {
   readonly name: string
   readonly incarnation: string
-  /** Calendar time, as in this node's record. */
+  /** Calendar time at which this node started, as in its record. */
   readonly startedAtMs: number
-  /** In [0, 1); spreads the heartbeats of the nodes. */
+  /** Returns a number in [0, 1), which spreads the nodes' heartbeats over time. */
   readonly random: () => number
 }
 
-/** How often the machine wants to be called at least: a longer gap shows that the event loop stood still. */
+/**
+ * Maximum time in ms between two inputs, because a timer comes at least as often. A longer gap shows that the event
+ * loop paused.
+ */
 const WATCH_MS = 500
 /**
- * After a gap of this length, news about a call (its stream is over) may still wait in the event loop behind a timer
- * that wants to act. After a gap of SUSPECT_MS the others may have missed this node too.
+ * Length in ms from which a pause of the event loop counts as a stall. After a stall, a timer may run before waiting
+ * events about a call. After a pause of SUSPECT_MS, other nodes may suspect this node.
  */
 const STALL_MS = 1000
-/** Share of HEARTBEAT_MS by which a heartbeat comes early or late. */
+/** Maximum random shift of a heartbeat's time, as a share of HEARTBEAT_MS. */
 const JITTER = 0.1
 /**
- * From suspicion to a takeover that no probe has proven: every heartbeat that stopped in the same moment is suspect by then, so
- * that the failure of many nodes is seen as such.
+ * Minimum time in ms between a suspicion and a takeover without proof. If many nodes fail at once, all of them are
+ * suspect after this time, so that the common failure is recognised.
  */
 const SETTLE_MS = 1.25 * HEARTBEAT_MS
-/** A view that took longer to arrive does not say what is true now. */
+/** Maximum time in ms from a heartbeat's request to its view. A view that took longer is too old for decisions. */
 const FRESH_VIEW_MS = 2 * STORE_DEADLINE_MS
-/** Heartbeats of a rival for our name that must be seen before the younger of two settled nodes leaves. */
+/**
+ * Number of heartbeats of another run under this node's name after which one of two settled runs must leave: the
+ * younger run.
+ */
 const RIVAL_BEATS = 3
-/** How often the calls of one dead node are looked for, and the pause between; claims are sent in its first half. */
+/** Maximum number of attempts to take over the calls of one dead node. */
 const TAKEOVERS_MAX = 6
-/** In the first of them a call is left alone that a node may have which does not answer: it may stand still for seconds. */
+/**
+ * Number of first attempts that skip a call if a node that may have the call does not answer. The silent node may only
+ * pause for some seconds.
+ */
 const TAKEOVERS_LEAVING = 2
+/** Pause in ms between two attempts. Claims of an attempt are sent in the first half of this pause. */
 const TAKEOVER_PAUSE_MS = 10_000
-/** Nodes that take over in those first ones: all of a large fleet would send each other 65,000 requests at once. */
+/**
+ * Number of nodes that make the first attempts. If all nodes of a large fleet did so, they would send each other 65,000
+ * requests at once.
+ */
 const TAKERS_MAX = 32
-/** Runs of other nodes that are watched at once. */
+/** Maximum number of runs of other nodes that are watched at the same time. */
 const RUNS_MAX = 4 * NODES_MAX
-/** After a jump of the store's clock the others' measurements are as old as their last heartbeats. */
+/**
+ * Number of successive heartbeats that must show a wrong clock. One is not enough: after a jump of the store's clock,
+ * other nodes' measurements are out of date until their next heartbeats.
+ */
 const ODD_BEATS = 3
 
 function hadStream({ openedMs }: OwnedCall): boolean {
   return openedMs !== -Infinity
 }
 
-/** Neither part has a space. */
+/** Key of a run. It is unambiguous, because names and incarnations do not contain spaces. */
 function runKey(name: string, incarnation: string): string {
   return `${name} ${incarnation}`
 }
@@ -765,24 +799,29 @@ function stateOf(run: Run): 'alive' | 'suspect' | 'gone' {
 /** One run of another node, as this node sees it. */
 interface Run {
   record: StoredNode
-  /** True if the last view contains it; otherwise there is a new run under its name. */
+  /** True if the newest view lists this run. False: another run uses its name now. */
   present: boolean
-  /** When its present heartbeat was first seen, or this observation began. */
+  /** Time at which the run's current heartbeat was first seen, or at which this observation began. */
   movedMs: number
-  /** Since when it is suspect; null when it is not. */
+  /** Time at which the run became suspect; null if the run is not suspect. */
   suspectMs: number | null
-  /** When the first of an unbroken row of unanswered probes was sent. */
+  /** Send time of the first of the successive unanswered probes; null if the last probe was answered. */
   silentMs: number | null
-  /** When it was last probed, and the newest probes that it answered, and that showed that nothing listens there. */
+  /** Send time of the last probe. */
   probedMs: number
+  /** Send time of the newest probe that this run answered. */
   answeredMs: number
+  /** Send time of the newest probe that was refused, because the address has no listener. */
   refusedMs: number
-  /** When it last sent us a request. */
+  /** Time at which the run last sent a request to this node. */
   heardMs: number
-  /** Result of its last probe; true until there is one. */
+  /** True if the run answered its last probe, or was not probed yet. */
   reachable: boolean
   evidence: 'refused' | 'new-incarnation' | null
-  /** How often its calls were given to the others since its heartbeat moved; then it is `gone`. */
+  /**
+   * Number of takeovers of the run's calls since the run's heartbeat last changed. After the first takeover the run is
+   * `gone`.
+   */
   takeOvers: number
   takenOverMs: number
 }
@@ -791,18 +830,21 @@ interface Run {
 interface OwnedCall {
   token: OwnerToken
   streaming: boolean
-  /** When its stream last opened. */
+  /** Time at which the call's stream last opened. */
   openedMs: number
-  /** When the newest question was sent that the store answered with `ok` for this token; null before. */
+  /**
+   * Send time of the newest request for this token that the store answered with `ok`; null before the first such
+   * answer.
+   */
   okMs: number | null
-  /** When this node got it, or claimed it again. */
+  /** Time at which this node received the call or claimed it again. */
   ownedMs: number
-  /** When the last `confirm` went out; null when none waits for its answer. */
+  /** Time of the last `confirm` output; null if it was answered. */
   confirmMs: number | null
-  /** A call that was taken over does not act before. */
+  /** Time before which this node must not act for the call, if the call was taken over. */
   actsFromMs: number
-  /** Its stream is to be closed. */
+  /** True if the call's stream must be closed. */
   cut: boolean
-  /** It came as a new call, and was not taken over. */
+  /** True if the call was new when it came, and not taken over. */
   isNew: boolean
 }

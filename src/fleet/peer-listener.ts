@@ -5,6 +5,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { assert } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
+import { bytesOf } from '../core/bytes-of.js'
 import { CLOCK_SKEW_MS_MAX, PEER_ANSWER_MS, PEER_BODY_BYTES_MAX } from '../core/limits.js'
 import { portFault } from '../http/port-use.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
@@ -12,17 +13,26 @@ import type { Log } from '../telemetry/log.js'
 import { ANSWER_HEADER, PeerProof, hashOf } from './peer-proof.js'
 import type { PeerClaims, PeerName } from './peer-proof.js'
 
-/** Connections to the internal listener, its request headers, and how long one may take to come, body included. */
+/**
+ * Limits of the internal listener: number of connections, bytes of headers, and times in ms for the headers and for the
+ * whole request.
+ */
 const PEER_CONNECTIONS_MAX = 1024
 const PEER_HEADERS_BYTES_MAX = 8 * 1024
 const PEER_HEADERS_MS = 2000
 const PEER_BODY_MS = 5000
-/** An idle connection is kept this long: longer than the client keeps it, so that none dies under a request. */
+/**
+ * Time in ms for which an idle connection stays open. The client closes idle connections earlier, so that this listener
+ * never closes a connection on which a request arrives.
+ */
 const PEER_IDLE_MS = 10_000
-/** Nonces of requests that are remembered for as long as one could be replayed: about 1,600 requests a second. */
+/**
+ * Maximum number of remembered nonces. Each nonce is remembered for as long as its request could be replayed. The limit
+ * allows about 1,600 requests a second.
+ */
 const PEER_NONCES_MAX = 100_000
 
-/** The status of each refusal, and why, for the sender and the log. */
+/** Status and reason of each refusal, for the sender and for the log. */
 const REFUSALS: Readonly<Record<Exclude<PeerRefusal, 'protocol' | 'connections'>, readonly [number, string]>> = {
   certificate: [401, 'the connection has no client certificate that INTERNAL_TLS_CA signed'],
   unsigned: [401, 'the request is not signed'],
@@ -38,14 +48,13 @@ const REFUSALS: Readonly<Record<Exclude<PeerRefusal, 'protocol' | 'connections'>
 }
 
 /**
- * The internal listener of a node: signed requests of other nodes, and nothing else. A request is judged by its head;
- * only what somebody with the secret wrote to this run of this node, now and for the first time, is read further and
- * reaches a handler. Answers are signed too, refusals included, unless the sender has no secret.
+ * Internal listener of a node for signed requests of other nodes. It reads a request's body only if the head is proven,
+ * recent, new and addressed to this run. Answers and refusals are signed too, but not for a sender without the secret.
  */
 export class PeerListener {
-  /** Requests that a handler answered. */
+  /** Number of requests that a handler answered. */
   answered = 0
-  /** Requests whose handler failed. */
+  /** Number of requests whose handler failed. */
   faults = 0
   readonly refused: Readonly<Record<PeerRefusal, number>>
   readonly #counts: Record<PeerRefusal, number>
@@ -55,7 +64,7 @@ export class PeerListener {
   readonly #handlers = new Map<string, PeerHandler>()
   readonly #lines: LimitedLog<PeerRefusal>
   readonly #server: Server
-  /** By the other end's address and port, the oldest first. */
+  /** Connections by the peer's address and port, oldest first. */
   readonly #connections = new Map<string, Connection>()
   readonly #connectionsMax: number
 
@@ -85,7 +94,8 @@ export class PeerListener {
       options.tls === null
         ? createHttp(bounds, onRequest)
         : createHttps(
-            // Certificates are checked at the request: a handshake that is cut looks like a dead node to the client.
+            // Certificates are checked at the first request, not in the handshake. A refusal would abort the handshake,
+            // and this node would look dead to the client.
             {
               ...bounds,
               ...options.tls,
@@ -95,7 +105,7 @@ export class PeerListener {
             },
             onRequest,
           )
-    // Connections that were closed just now still count for Node.
+    // The server's limit is twice as high, because Node also counts connections that have just been closed.
     this.#server.maxConnections = 2 * this.#connectionsMax
     this.#server.on('connection', (socket: Socket) => {
       this.#connected(socket)
@@ -109,18 +119,18 @@ export class PeerListener {
     })
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       if (error.code !== 'ECONNRESET') this.#note('protocol', null, null, error.code ?? 'no HTTP')
-      // A client that speaks TLS here learns by any answer that the node lives.
+      // This answer shows that the node is alive, even to a client that wrongly speaks TLS to this port.
       if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
       else socket.destroy()
     })
-    // An answer waits for the end of the handshake: of one that does not come it would keep the connection for good.
+    // The connection is closed without an answer. An answer would wait for the handshake's end, which may never come.
     this.#server.on('tlsClientError', (_, socket: TLSSocket) => {
       socket.destroy()
     })
     this.handle('ping', () => options.self)
   }
 
-  /** Registers the handler of `POST /internal/{name}`; `name` is of `a-z` and `-`. */
+  /** Registers the handler of `POST /internal/{name}`. `name` contains only `a-z` and `-`. */
   handle(name: string, handler: PeerHandler): void {
     assert(/^[a-z][a-z-]{0,39}$/.test(name) && !this.#handlers.has(name), 'a request between nodes has one handler')
     this.#handlers.set(name, handler)
@@ -128,7 +138,7 @@ export class PeerListener {
 
   /**
    * Opens the port.
-   * @returns the origin at which other nodes reach it
+   * @returns the origin of the listener for other nodes
    * @throws GatewayError PORT_IN_USE or CONFIG_INVALID
    */
   async listen(): Promise<string> {
@@ -144,14 +154,14 @@ export class PeerListener {
     return /:\d+$/.test(origin) ? origin : `${origin}:${opened}`
   }
 
-  /** Closes the port; requests under way get PEER_ANSWER_MS to be answered. Idempotent. */
+  /** Closes the port. Running requests still have PEER_ANSWER_MS to be answered. Idempotent. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => {
         resolve()
       })
     })
-    // Also those whose handshake is not over, which the server itself does not close.
+    // Closes all connections, even those in their handshake, which the server itself does not close.
     const last = setTimeout(() => {
       for (const { socket } of this.#connections.values()) socket.destroy()
     }, PEER_ANSWER_MS)
@@ -167,8 +177,8 @@ export class PeerListener {
   }
 
   /**
-   * Closes the connection that has waited longest for a proven request, and where all have had one, the oldest of a node
-   * that has others: whoever reaches this port cannot keep the nodes apart.
+   * Closes one connection, so that strangers cannot block nodes. It closes the oldest connection without a proven
+   * request, or else the oldest connection of a node that has several.
    */
   #evict(): void {
     const all = [...this.#connections]
@@ -196,7 +206,7 @@ export class PeerListener {
   async #judge(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = '', url: path = '' } = request
     const { socket } = request
-    // A resumed session without a certificate counts as authorised, so the certificate itself is asked for too.
+    // The certificate itself is required too, because Node calls a resumed session without a certificate authorised.
     if (socket instanceof TLSSocket && !(socket.authorized && socket.getPeerX509Certificate() !== undefined))
       return this.#refuse(response, 'certificate', null)
     const read = this.#proof.readRequest(method, path, request.headers.authorization)
@@ -227,7 +237,10 @@ export class PeerListener {
     }
   }
 
-  /** The address first: who asks a node that is gone must learn that, also with a wrong clock. */
+  /**
+   * Fault of a request's claims; null if there is none. The addressee is checked first, so that even a sender with a
+   * wrong clock learns that the addressed run is gone.
+   */
   #judgeClaims({ to, timeMs, nonce }: PeerClaims): (PeerRefusal & keyof typeof REFUSALS) | null {
     const { self, wallClock } = this.#options
     if (to.node !== self.node) return 'another-node'
@@ -237,7 +250,7 @@ export class PeerListener {
     return this.#seen.isNew(nonce, timeMs, nowMs) ? null : 'replayed'
   }
 
-  /** @param proven  null: the sender has proven nothing */
+  /** @param proven the verified request; null if the sender has not proven the secret */
   #refuse(
     response: ServerResponse,
     reason: keyof typeof REFUSALS,
@@ -246,8 +259,8 @@ export class PeerListener {
     const [status, message] = REFUSALS[reason]
     const { req: request } = response
     this.#note(reason, request.socket.remoteAddress ?? null, proven?.claims.from.node ?? null, message)
-    // Node reads what is left of a short body and throws it away: closed over unread bytes, the connection would be
-    // reset, and the sender would not see this answer.
+    // The connection is closed only if the body is too long. Otherwise Node reads and discards the body's rest. A close
+    // would reset the connection, and the sender would not get this answer.
     const { 'content-length': length = request.method === 'GET' ? 0 : Infinity } = request.headers
     if (!(Number(length) <= PEER_BODY_BYTES_MAX)) response.setHeader('connection', 'close')
     this.#answer(response, status, { reason, message }, proven)
@@ -278,7 +291,7 @@ export class PeerListener {
   }
 }
 
-/** Certificate and key of this node, and the authorities that may have signed another node's; PEM. */
+/** This node's certificate and key, and the authorities for other nodes' certificates; PEM. */
 export interface PeerTls {
   readonly cert: string
   readonly key: string
@@ -286,8 +299,8 @@ export interface PeerTls {
 }
 
 /**
- * Answers a request of another node. What it returns is sent as JSON.
- * @param body  parsed JSON, not checked further: the sender has the secret, and may be of another version
+ * Handler of another node's request. The handler's result is sent as JSON.
+ * @param body parsed JSON without any other check. The sender has the secret, but perhaps another version
  */
 type PeerHandler = (body: unknown, from: PeerName) => unknown
 
@@ -311,18 +324,26 @@ export type PeerRefusal = (typeof PEER_REFUSALS)[number]
 
 interface ListenerOptions {
   readonly self: PeerName
-  /** At least one: the first signs, each may have signed. */
+  /** Values of TOKEN_SECRET, at least one. The first signs; each may verify. */
   readonly secrets: readonly string[]
   readonly host: string
-  /** 0: any free port. */
+  /** Port; 0 for any free port. */
   readonly port: number
-  /** Origin at which other nodes reach it, without a port for that of the listener; null: `host` and its port. */
+  /**
+   * Origin of this listener for other nodes; if it has no port, the listener's port is added. Null to use `host` and
+   * the port.
+   */
   readonly url: string | null
-  /** Null: HTTP. Otherwise both sides need a certificate of `ca`. */
+  /**
+   * Files for TLS; null for HTTP. With TLS, the client and the server each need a certificate that an authority in `ca`
+   * has signed.
+   */
   readonly tls: PeerTls | null
   /** @defaultValue `PEER_CONNECTIONS_MAX` */
   readonly connectionsMax?: number
-  /** Another node has proven that it lives; called for each of its requests, before the handler. */
+  /**
+   * Called for each proven request of another node, before the handler. The request shows that the other node is alive.
+   */
   readonly onHeard: (from: PeerName) => void
   readonly clock: Clock
   readonly wallClock: WallClock
@@ -330,19 +351,19 @@ interface ListenerOptions {
 }
 
 interface Connection {
-  /** With TLS, the encrypted one as soon as there is one. */
+  /** With TLS, this is the encrypted socket once it exists. */
   socket: Socket
-  /** The node whose request proved it last; null: none has. */
+  /** Node that sent the last proven request; null before the first proven request. */
   node: string | null
 }
 
 /**
- * Nonces of the requests that were accepted, as long as their time is. Where there are too many, the oldest are
- * forgotten and nothing as old as they are is accepted any more, so that forgetting lets no replay in.
+ * Nonces of accepted requests, remembered for as long as the requests could be replayed. If there are too many nonces,
+ * the oldest are dropped, and requests as old as these are refused.
  */
 export class SeenRequests {
   readonly #max: number
-  /** By nonce, in the order of arrival: the time of the request. */
+  /** Times of the requests by nonce, in the order in which the requests arrived. */
   readonly #times = new Map<string, number>()
   #floorMs = 0
 
@@ -367,17 +388,13 @@ function endOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress ?? ''} ${remotePort ?? ''}`
 }
 
-/** The whole body; null when it is larger than PEER_BODY_BYTES_MAX. @throws when the connection breaks */
+/**
+ * Reads the whole body; null if the body is larger than PEER_BODY_BYTES_MAX.
+ * @throws if the connection breaks
+ */
 async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
   if (Number(request.headers['content-length'] ?? 0) > PEER_BODY_BYTES_MAX) return null
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > PEER_BODY_BYTES_MAX) return null
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks, bytes)
+  return bytesOf(request, PEER_BODY_BYTES_MAX)
 }
 
 function parse(body: Buffer): { readonly json: unknown } | null {

@@ -2,16 +2,16 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypt
 import { assert } from '../core/assert.js'
 import { derivedKey } from './secrets.js'
 
-/** One run of one node: what a request says of its sender and of its receiver. */
+/** One run of one node: the sender or the receiver of a request. */
 export interface PeerName {
   readonly node: string
-  /** Random, new at each start of the node; 1 to 64 of `A-Z a-z 0-9 _ -`. */
+  /** Random id that is new at each start of the node: 1 to 64 of `A-Z a-z 0-9 _ -`. */
   readonly incarnation: string
 }
 
-/** Claims of a request between nodes, once its MAC is verified. */
+/** Claims of a request between nodes whose MAC was verified. */
 export interface PeerClaims {
-  /** Calendar time of the sender. */
+  /** Calendar time at the sender. */
   readonly timeMs: number
   readonly nonce: string
   readonly from: PeerName
@@ -20,17 +20,20 @@ export interface PeerClaims {
   readonly bodyHash: string
 }
 
-/** The header of an answer; that of a request is `Authorization`. */
+/** Header of an answer. A request uses `Authorization` instead. */
 export const ANSWER_HEADER = 'mkondo-answer'
 
-/** Domain separation: a request cannot pass for an answer. */
+/**
+ * First field under the MAC. Requests and answers have different values, so that a request's MAC is never valid for an
+ * answer.
+ */
 const REQUEST_DOMAIN = 'mkondo peer request 1'
 const ANSWER_DOMAIN = 'mkondo peer answer 1'
 
-// time . nonce . sender . receiver . SHA-256 of the body . MAC over all of it, method and path
+// time . nonce . sender . receiver . SHA-256 of the body . MAC over all these fields, method and path
 const REQUEST =
   /^Mkondo-1 (\d{13}) ([\w-]{22}) ([\w.-]{1,63}) ([\w-]{1,64}) ([\w.-]{1,63}) ([\w-]{1,64}) ([\w-]{43}) ([\w-]{43})$/
-// the node that answers . MAC over it, status, body and the request's nonce
+// the answering node . MAC over this node, status, body and the request's nonce
 const ANSWER = /^Mkondo-1 ([\w.-]{1,63}) ([\w-]{1,64}) ([\w-]{43})$/
 
 interface Answer {
@@ -41,9 +44,9 @@ interface Answer {
 }
 
 /**
- * Proves requests between nodes, and their answers, by HMAC-SHA256 with keys derived from TOKEN_SECRET. The MAC of a
- * request covers a hash of its body, so that a stranger is refused by the head alone. Of two secrets the first one signs
- * requests, each may have signed, and an answer is signed with the key of its request, which its sender certainly has.
+ * Proof of requests between nodes and of their answers. It is an HMAC-SHA256 with keys derived from TOKEN_SECRET. A
+ * request's MAC covers a hash of the body, so that the head is enough to refuse a stranger. If TOKEN_SECRET has two
+ * values, the first signs requests, and both can verify. An answer is signed with the key of its request.
  */
 export class PeerProof {
   readonly #keys: readonly Buffer[]
@@ -53,7 +56,7 @@ export class PeerProof {
     this.#keys = secrets.map((secret) => derivedKey(secret, 'peers'))
   }
 
-  /** @returns the `Authorization` of a request, and its nonce, which the answer proves */
+  /** @returns the `Authorization` header of a request, and the request's nonce, which the proof of the answer needs */
   signRequest(
     method: string,
     path: string,
@@ -70,7 +73,7 @@ export class PeerProof {
     return { authorization, nonce }
   }
 
-  /** @returns what the request says, and the key that signed it; a word for what is wrong with it otherwise */
+  /** @returns the request's claims and the key that signed the request; if the request is not valid, its fault */
   readRequest(
     method: string,
     path: string,
@@ -88,13 +91,16 @@ export class PeerProof {
     return { claims: { timeMs: Number(time), nonce, from, to, bodyHash }, key }
   }
 
-  /** The header of an answer. @param key  of the request */
+  /**
+   * Header of an answer.
+   * @param key  key that signed the request
+   */
   signAnswer(key: Buffer, self: PeerName, answer: Answer): string {
     const said = `Mkondo-1 ${self.node} ${self.incarnation}`
     return `${said} ${mac(key, answerText(said, answer))}`
   }
 
-  /** Who gave an answer; null when nobody with the secret did, or not to this request. */
+  /** Node that gave an answer; null if the answer is not signed with the secret or belongs to another request. */
   readAnswer(header: string | null, answer: Answer): PeerName | null {
     const [, node = '', incarnation = '', given = ''] = ANSWER.exec(header ?? '') ?? []
     if (given === '') return null
@@ -102,7 +108,7 @@ export class PeerProof {
     return this.#keyOf(answerText(said, answer), given) === undefined ? null : { node, incarnation }
   }
 
-  /** All keys are always tried, so that the time does not tell which one fits. */
+  /** All keys are always tried, so that the duration does not reveal the matching key. */
   #keyOf(text: readonly string[], given: string): Buffer | undefined {
     const [fitting] = this.#keys.filter((key) => timingSafeEqual(Buffer.from(mac(key, text)), Buffer.from(given)))
     return fitting
@@ -118,7 +124,7 @@ function answerText(said: string, { status, body, nonce }: Answer): readonly str
   return [ANSWER_DOMAIN, String(status), nonce, hashOf(body), said]
 }
 
-/** No part holds a newline. */
+/** MAC over several texts. The join is unambiguous, because no text contains a newline. */
 function mac(key: Buffer, text: readonly string[]): string {
   return createHmac('sha256', key).update(text.join('\n')).digest('base64url')
 }

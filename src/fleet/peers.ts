@@ -8,13 +8,15 @@ import type { Log } from '../telemetry/log.js'
 import { ANSWER_HEADER, PeerProof } from './peer-proof.js'
 import type { PeerName } from './peer-proof.js'
 import type { PeerTls } from './peer-listener.js'
+import { PEER_ANSWERS } from './peer-requests.js'
+import type { PeerRequest } from './peer-requests.js'
 
-/** Connecting to another node. */
+/** Maximum time in ms to connect to another node. */
 export const PEER_CONNECT_MS = 200
-/** Requests of one node to others that wait for their answers at once. */
+/** Maximum number of requests of this node to other nodes that may wait for their answers at the same time. */
 const PEER_REQUESTS_MAX = 1000
 
-/** The node that is asked: this run of it, at this origin. */
+/** Addressee of a request: a run of a node, and its origin. */
 export interface PeerAddress extends PeerName {
   readonly url: string
 }
@@ -35,19 +37,19 @@ const PEER_FAILED = [
 
 /**
  * Outcome of a request.
- * - `answered`: by the node that was asked, in the run that was asked.
- * - `refused`: that run does not answer there any more: nothing listens, the host is gone, or another run or another
- *   node says so and proves it. Evidence that it is dead.
- * - `silent`: no answer came; whether the node carried it out is not known.
- * - `failed`: neither: something is wrong here or between the nodes (TLS, secrets, clocks, a foreign server), or, as
- *   `unknown-request`, the node is of a version before that request.
+ * - `answered`: the addressed run of the node answered.
+ * - `refused`: evidence that this run is dead. The address has no listener, the host is gone, or another run or node
+ * proves that it is at this address now.
+ * - `silent`: no answer came. The node may have processed the request.
+ * - `failed`: a fault on this node or between the nodes (TLS, secrets, clocks, a foreign server). `unknown-request`:
+ * the other node has an older version.
  */
 export type PeerResult =
   | { readonly result: 'answered'; readonly answer: unknown }
   | {
       readonly result: 'refused'
       readonly reason: (typeof PEER_REFUSED)[number]
-      /** The run of the node that answers now; null where none does. */
+      /** Run of the node that is at this address now; null if no run answers. */
       readonly answeredBy: string | null
     }
   | { readonly result: 'silent'; readonly reason: (typeof PEER_SILENT)[number] }
@@ -56,7 +58,7 @@ export type PeerResult =
 export const PEER_OUTCOMES = ['answered', ...PEER_REFUSED, ...PEER_SILENT, ...PEER_FAILED] as const
 type PeerOutcome = (typeof PEER_OUTCOMES)[number]
 
-/** The request was not sent, or its answer is of no use. Its message is for the log. */
+/** Fault that prevented the request, or made its answer unusable. The fault's message is for the log. */
 class Failure extends Error {
   readonly reason: (typeof PEER_FAILED)[number]
 
@@ -68,9 +70,9 @@ class Failure extends Error {
 
 interface PeersOptions {
   readonly self: PeerName
-  /** At least one: the first signs, each may have signed. */
+  /** Values of TOKEN_SECRET, at least one. The first signs; each may verify. */
   readonly secrets: readonly string[]
-  /** Null where the nodes have no certificates. */
+  /** Null if the nodes do not use certificates. */
   readonly tls: PeerTls | null
   readonly clock: Clock
   readonly wallClock: WallClock
@@ -82,8 +84,8 @@ interface PeersOptions {
 const TIMED_OUT: PeerResult = { result: 'silent', reason: 'timeout' }
 
 /**
- * Asks other nodes over their internal listeners. It uses the gateway's one HTTP client with the policy for addresses
- * of the operator: nodes live at private addresses, and never where a cloud keeps credentials. Nothing is sent twice.
+ * Sends requests to the internal listeners of other nodes, with the gateway's HTTP client. Private addresses are
+ * allowed, but addresses of cloud credentials are not. No request is sent twice.
  */
 export class Peers {
   readonly counters: Readonly<Record<PeerOutcome, number>>
@@ -111,20 +113,20 @@ export class Peers {
   }
 
   /**
-   * `POST /internal/{name}`. Does not reject.
-   * @param body  JSON of at most PEER_BODY_BYTES_MAX
-   * @param answerMs  the whole request, of which connecting may take PEER_CONNECT_MS
+   * Sends `POST /internal/{name}`. Never rejects.
+   * @param body JSON of at most PEER_BODY_BYTES_MAX
+   * @param answerMs time limit in ms; the connection may take at most PEER_CONNECT_MS of it
    */
   ask(peer: PeerAddress, name: string, body: unknown, answerMs = PEER_ANSWER_MS): Promise<PeerResult> {
     return this.#send(peer, 'POST', name, JSON.stringify(body ?? null), answerMs)
   }
 
-  /** Says whether this run of the node answers. Does not reject. */
+  /** Checks whether this run of the node answers. Never rejects. */
   ping(peer: PeerAddress, answerMs = PEER_ANSWER_MS): Promise<PeerResult> {
     return this.#send(peer, 'GET', 'ping', null, answerMs)
   }
 
-  /** Closes every connection; requests under way fail. */
+  /** Closes all connections. Running requests fail. */
   close(): void {
     this.#client.close()
   }
@@ -187,7 +189,7 @@ export class Peers {
     const read = await readAtMost(response, PEER_BODY_BYTES_MAX)
     if (read === null) throw new Failure('answer-malformed', `the answer is larger than ${PEER_BODY_BYTES_MAX} bytes`)
     const from = this.#proof.readAnswer(headerOf(response, ANSWER_HEADER), { status, body: read, nonce })
-    // A refusal without proof is shown as it came: our own secret may be the wrong one.
+    // An answer that is not proven does not show whether the node is alive. Perhaps this node's own secret is wrong.
     if (from === null) {
       if (status === 401) throw new Failure('turned-away', `status 401: ${refusalOf(read)}`)
       throw new Failure('answer-not-proven', `an answer with status ${status} that no node with our secret signed`)
@@ -198,7 +200,7 @@ export class Peers {
     if (status === 500) throw new Failure('fault', 'the node failed to answer')
     if (status === 404) throw new Failure('unknown-request', `status 404: ${refusalOf(read)}`)
     if (status !== 200) throw new Failure('turned-away', `status ${status}: ${refusalOf(read)}`)
-    return { result: 'answered', answer: jsonOf(read) }
+    return { result: 'answered', answer: formed(name, jsonOf(read)) }
   }
 
   #counted(peer: PeerAddress, name: string, result: PeerResult, why: string): PeerResult {
@@ -209,13 +211,23 @@ export class Peers {
   }
 }
 
-/** Codes that say that nothing of the node is there. */
+/** @param name name of the request; the answer to a ping is not checked */
+function formed(name: string, answer: unknown): unknown {
+  const read = name in PEER_ANSWERS ? PEER_ANSWERS[name as PeerRequest].safeParse(answer) : null
+  if (read?.success === false) {
+    const paths = read.error.issues.map(({ path }) => path.map(String).join('.'))
+    throw new Failure('answer-malformed', `the answer has another form: ${paths.join(', ')}`)
+  }
+  return answer
+}
+
+/** Error codes which prove that the node is not at this address. */
 const GONE: Readonly<Record<string, (typeof PEER_REFUSED)[number]>> = {
   ECONNREFUSED: 'connection-refused',
   ENOTFOUND: 'host-unknown',
 }
 
-/** Codes that say that no answer came from there; what is wrong on this side (ENETUNREACH, EMFILE, DNS) is not here. */
+/** Error codes which mean that no answer came. Faults of this node (ENETUNREACH, EMFILE, DNS) are not in this list. */
 const NO_ANSWER: Readonly<Record<string, (typeof PEER_SILENT)[number]>> = {
   ETIMEDOUT: 'timeout',
   ECONNRESET: 'reset',
@@ -226,7 +238,7 @@ const NO_ANSWER: Readonly<Record<string, (typeof PEER_SILENT)[number]>> = {
 
 function failureOf(thrown: unknown): PeerResult {
   if (thrown instanceof Failure) return { result: 'failed', reason: thrown.reason }
-  // A host of several addresses is gone when all of them are; otherwise one of them may only be slow.
+  // A host with several addresses is gone only if all addresses refuse. If one does not refuse, it may only be slow.
   const codes = thrown instanceof AggregateError ? thrown.errors.map(networkReason) : [networkReason(thrown)]
   const gone = codes.map((code) => GONE[code])
   const [first] = gone
@@ -239,7 +251,7 @@ function whyOf(thrown: unknown): string {
   return thrown instanceof Failure ? thrown.message : networkReason(thrown)
 }
 
-/** Reason of a listener's refusal; a foreign server may say anything, and nothing of it is passed on. */
+/** Reason of a listener's refusal. Other texts are dropped, because a foreign server may send any text. */
 function refusalOf(body: Buffer): string {
   try {
     const { reason } = JSON.parse(body.toString()) as { readonly reason?: unknown }

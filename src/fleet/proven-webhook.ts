@@ -4,21 +4,20 @@ import type { WaitStatus } from '../workers/main/wait-status.js'
 import type { Overload } from '../workers/main/load-gate.js'
 
 /**
- * A webhook whose sender is proven and whose body is parsed. The node that receives a webhook does both, once. The
- * owner of its call uses the result without another check, because it trusts the channel. Plain JSON, without the raw
- * body and the signature.
+ * Webhook whose sender is proven and whose body is parsed, by the node that received it. The call's owner does not
+ * check it again. Plain JSON, without raw body and signature.
  */
 export type ProvenWebhook = ProvenHead &
-  /** Null: an event that is not about a call. */
+  /** `content` is null for an event that is not about a call. */
   (
     | { readonly route: 'voice'; readonly content: Webhook | null }
-    /** Null: no body, or one that is not about the token's call. */
+    /** `content` is null if the body is missing, or is not about the token's call. */
     | { readonly route: 'after-stream'; readonly callSid: CallSid; readonly content: Webhook | null }
-    /** The token names the caller's call; the content is about the human's leg. */
+    /** The token names the caller's call. `content` is about the call leg to the human. */
     | { readonly route: 'human'; readonly callSid: CallSid; readonly content: Webhook }
     | { readonly route: 'stream-status'; readonly content: StreamStatus }
     | { readonly route: 'events'; readonly content: CarrierEvent }
-    /** The outcome of a tool, from its API. */
+    /** Outcome of a tool, which the tool's API has sent. */
     | {
         readonly route: 'continue'
         readonly callSid: CallSid
@@ -27,40 +26,48 @@ export type ProvenWebhook = ProvenHead &
   )
 
 interface ProvenHead {
-  /** The call that the webhook names; null where it names none. */
+  /** Call that the webhook names; null if the webhook does not name a call. */
   readonly callSid: CallSid | null
-  /** From the body or the URL: names a call that we placed; null for any other. */
+  /** Id of the order for a call that this gateway placed, from the body or the URL; null for other calls. */
   readonly clientRequestId: string | null
-  /** The agent that the URL names. */
+  /** Agent in the URL. */
   readonly agent: string | null
-  /** The call was placed to try a draft, which one node has. */
+  /** True if the call was placed to try a draft. Only one node has the draft. */
   readonly draft?: true
-  /** When the carrier was first asked to come back later, as its URL says: milliseconds of the fleet's time; null: not yet. */
+  /**
+   * Time in ms, on the fleet's clock, at which a node first asked the carrier to repeat its question. It is read from
+   * the URL; null if no node asked.
+   */
   readonly heldSinceMs: number | null
-  /** Secrets are set, and a token in the URL alone proved it: its sender may be a reader of a proxy's log. */
+  /**
+   * True if secrets are set but only a token in the URL proves the webhook. The sender may be a stranger who read the
+   * token in a proxy's log.
+   */
   readonly unsigned?: true
-  /** The `Host` header: without PUBLIC_URL, the URLs in a document use it. */
+  /** `Host` header. Without PUBLIC_URL, the URLs in documents use this host. */
   readonly host: string
 }
 
-/** Why a node takes no new call, where another one may. */
+/** Reason why a node declines a new call. Another node may accept the call. */
 export type NoRoomReason = 'capacity' | 'draining' | 'cordoned' | 'file-descriptors' | Overload
 
-/** Instead of an answer: this node cannot take the new call, and another one may. */
+/** Refusal instead of an answer, because this node cannot accept the new call. Another node may accept it. */
 export interface NoRoom {
   readonly noRoom: NoRoomReason
 }
 
-/** Outcome of a webhook at the node that was asked. Plain JSON: the first three are that node's replies. */
+/**
+ * Outcome of a webhook at the node to which it was sent. The first three kinds are replies of this node. Plain JSON.
+ */
 export type Routed<Answer extends object> =
   | { readonly is: 'answered'; readonly answer: Answer }
-  /** It takes no new call. */
+  /** The node cannot accept a new call. */
   | { readonly is: 'no-room' }
-  /** It does not have the call, and did not open it. */
+  /** The node does not have the call, and did not open it. */
   | { readonly is: 'not-here' }
-  /** It did not reply. */
+  /** The node did not reply. */
   | { readonly is: 'gone' }
-  /** A fault between the nodes, which says nothing about the call. */
+  /** Fault between the nodes. It does not show the state of the call. */
   | { readonly is: 'failed' }
 
 export const NOT_HERE = { is: 'not-here' } as const

@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { CALL_TTL_MS, PEER_ANSWER_MS, STORE_REST_MS } from '../core/limits.js'
+import { CALL_TTL_MS, FALLBACK_AFTER_MS, PEER_ANSWER_MS, STORE_REST_MS } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
@@ -16,59 +16,69 @@ import type { OutboundCarrier } from '../workers/main/outbound-calls.js'
 import { isOwner } from './store/call-store.js'
 import type { NodeRecord, OwnerToken, StoredCall } from './store/call-store.js'
 import type { FleetNode, TakeOverPermit } from './fleet-node.js'
+import { takeOverRequestSchema } from './peer-requests.js'
+import type { TakeOverRequest } from './peer-requests.js'
 import { answered, NOT_HERE } from './proven-webhook.js'
 import type { ProvenWebhook, Routed } from './proven-webhook.js'
 
-/** After an operation of a recovery that the store did not answer, the next one, and when no more is sent. */
+/** Pause in ms before a recovery repeats an operation that the store did not answer. */
 const RECOVERY_AGAIN_MS = 500
+/** Time in ms after which the operation is no longer repeated. */
 const RECOVERY_WITHIN_MS = 4000
-/** The same where no carrier waits, before a call is taken from a node that is there and slow. */
+/**
+ * Time limit in ms for a node's answer if the carrier does not wait for this answer. It is long, so that a slow node
+ * keeps its call.
+ */
 const BUSY_ANSWER_MS = 2000
-/** Calls of a dead node that a survivor works on at once. */
+/** Maximum number of calls of a dead node that this node recovers at the same time. */
 const CALLS_RECOVERED_AT_ONCE_MAX = 8
-/** Calls of dead nodes that a survivor has taken over and the carrier may still ask for. */
+/**
+ * Maximum number of calls of dead nodes that this node has taken over but not opened. The carrier may still ask for
+ * them.
+ */
 const TAKEN_CALLS_MAX = 10_000
-/** A caller is rung again once per root call. */
+/** Time in ms in which a caller is rung back only once per root call. */
 const CALLBACK_ONCE_MS = 24 * 3_600_000
 
-/**
- * How often, and after how long, the store is asked again whether a call is still this node's: it rests in between.
- */
+/** Maximum number of requests to the store whether this node still owns a call. */
 const ASKS_MAX = 4
+/** Pause in ms before the store is asked again. During the pause the store is not used. */
 const ASK_AGAIN_MS = STORE_REST_MS + 50
 
 /**
- * Recovers calls whose owner is gone: from the carrier's webhooks, which come to any node, and from the heartbeats,
- * which show that a node is dead. Each call is claimed first, so that one survivor acts. The store has more time here
- * (STORE_PATIENCE_MS): these callers have nobody else.
+ * Recovers calls whose owner is gone. The carrier's webhooks and the nodes' heartbeats show which calls these are. Each
+ * call is claimed first, so that only one surviving node acts. The store gets more time for its answers here
+ * (STORE_PATIENCE_MS), because these callers have no other help.
  */
 export class Recovery<Answer extends object> {
   readonly counters = {
-    /** Calls that went on with a new stream, or with their escalation. */
+    /** Number of calls that continued with a new stream, or with their escalation. */
     resumed: 0,
-    /** Callers who heard the agent's fallback. */
+    /** Number of calls that started again from the beginning, because their node had not stored a state. */
+    anew: 0,
+    /** Number of callers who heard the agent's fallback. */
     words: 0,
-    /** Calls that the carrier held in silence, and was asked to end. */
+    /** Number of calls that the carrier held in silence, and ended at our request. */
     'hung-up': 0,
-    /** Callers who are rung again. */
+    /** Number of callers who are rung back. */
     'called-back': 0,
-    /** Callers who could have been, and were not: see the log. */
+    /** Number of callers who could have been rung back but were not. The log has the reasons. */
     'not-called-back': 0,
-    /** Callers who had left by themselves. */
+    /** Number of callers who had hung up. */
     left: 0,
-    /** Calls whose state could not be read. */
+    /** Number of calls whose state could not be read. */
     unreadable: 0,
-    /** Webhooks that a node which takes no calls gave to one that does. */
+    /** Number of webhooks that a full node passed to a node that accepts calls. */
     passed: 0,
-    /** Calls for which the carrier's API, or the store, failed. */
+    /** Number of calls for which the carrier's API or the store failed. */
     failed: 0,
   }
   readonly #options: RecoveryOptions<Answer>
-  /** Calls that this node took over and has not opened: the carrier may still ask for them. */
+  /** Calls that this node took over but has not opened. The carrier may still ask for them. */
   readonly #taken = new LRUCache<string, OwnerToken>({ ...atMost(TAKEN_CALLS_MAX), ttl: CALL_TTL_MS })
-  /** Calls of this node that are being given to another, for as long as that takes. */
+  /** Calls of this node that are moving to another node. */
   readonly #moving = new Map<string, Promise<Answer | null>>()
-  /** Claims under way, for as long as the store may take. */
+  /** Claims under way. */
   readonly #claiming = new Map<string, Promise<Taken | null>>()
 
   constructor(options: RecoveryOptions<Answer>) {
@@ -77,25 +87,25 @@ export class Recovery<Answer extends object> {
       (callSids, permit) => void this.takeOver(callSids, permit),
       (callSid) => this.has(callSid),
     )
-    options.node.onRequest('take-over', (given) => this.#given(given as GivenCall))
+    options.node.onRequest('take-over', (given) => this.#given(takeOverRequestSchema.parse(given)))
   }
 
-  /** True if this node has taken over that call without opening it, or is about to. */
+  /** True if this node has taken over this call and has not opened it, or is taking it over now. */
   has(callSid: string): boolean {
     return this.#taken.has(callSid) || this.#claiming.has(callSid)
   }
 
-  /** As `recover`, at another node if this one takes no calls. Does not reject. */
+  /**
+   * Recovers a call like `recover`. If this node cannot accept calls, another node recovers the call. Never rejects.
+   */
   async orphaned(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Routed<Answer>> {
     const passed = await this.#pass(webhook, callSid)
     return passed === null ? this.recover(webhook, callSid, entry) : answered(passed)
   }
 
   /**
-   * The carrier asks for a call of this node that has lost its stream, and this node is being stopped: another goes on. Where
-   * that one did not answer, the caller is asked to wait: it may have taken the call, and another is there all the same.
-   * Does not reject.
-   * @returns null when no other node takes calls
+   * Gives a call that has lost its stream to another node, because this node is stopping. Never rejects.
+   * @returns null if no other node accepts calls
    */
   moved(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {
     const moving = this.#moving.get(callSid) ?? this.#move(webhook, callSid)
@@ -107,42 +117,43 @@ export class Recovery<Answer extends object> {
     const { node, held } = this.#options
     const answer = await this.#pass(webhook, callSid, BUSY_ANSWER_MS)
     this.#moving.delete(callSid)
+    // A node that did not answer may have taken the call. So the carrier is asked to repeat its question later.
     if (answer === null) return this.#taker() === undefined ? null : held(webhook)
     node.handedOver(callSid)
     return answer
   }
 
   /**
-   * This node is being stopped: a call that nobody asks for goes on at another, from the state that the store has of it.
-   * Does not reject.
-   * @returns whether it is there
+   * Gives a call to another node, because this node is stopping. The other node reads the call's state from the store.
+   * Never rejects.
+   * @returns true if the other node has the call
    */
   async give(callSid: CallSid): Promise<boolean> {
     const { node } = this.#options
     const other = this.#taker()
     const token = node.token(callSid)
     if (other === undefined || token === null) return false
-    const given: GivenCall = { callSid, token }
+    const given: TakeOverRequest = { callSid, token }
     await node.ask({ node: other.name, incarnation: other.incarnation }, 'take-over', given, BUSY_ANSWER_MS)
-    // The store says what became of it, also where the answer was late.
+    // The store is asked for the result, because the other node's answer may be late or lost.
     return (await node.confirm(callSid)) === 'lost'
   }
 
-  async #given({ callSid, token }: GivenCall): Promise<null> {
+  async #given({ callSid, token }: TakeOverRequest): Promise<null> {
     await this.takeOver([callSid], { mayAsk: false, isLost: (owner) => isOwner(owner, token), mayClaim: () => true })
     return null
   }
 
   /**
-   * Answers a webhook of a call whose owner is gone, or that `has` is true for. Does not reject.
-   * @returns `not-here` when the call is open meanwhile, here or at another node: the webhook is routed again
+   * Answers a webhook of a call whose owner is gone, or of a call that this node took over. Never rejects.
+   * @returns `not-here` if a node has reopened the call
    */
   async recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Routed<Answer>> {
     const { node, noted, words, held } = this.#options
     const news = newsOf(webhook)
     const asks = this.asks(webhook, callSid, entry)
     try {
-      // A call that this node has taken over itself: it would ask itself, and answer from here, in circles.
+      // A call that this node has taken over is left out. Otherwise the node would ask itself again and again.
       if (news === 'stream-over' && !node.isThisRun(entry.owner)) void this.#streamOver(webhook, callSid, entry.owner)
       if (news === 'left') void this.#left(webhook, callSid, entry)
       return asks ? await this.#asked(webhook, callSid, entry) : answered(await noted(webhook))
@@ -155,14 +166,17 @@ export class Recovery<Answer extends object> {
   }
 
   /**
-   * The stream of a call is over whose owner did not answer. A busy owner has seen that end itself, and may have opened
-   * the next stream. Does not reject.
+   * Handles the end of a stream if the call's owner did not answer. An owner that is only busy handles the end itself
+   * and may have opened the next stream. Never rejects.
    */
   async #streamOver(webhook: ProvenWebhook, callSid: CallSid, owner: OwnerToken): Promise<void> {
     if (!(await this.#lives(webhook, owner))) this.#options.node.streamOver(callSid, owner)
   }
 
-  /** True if an owner that did not answer is only busy: it is asked once more, with more time. Does not reject. */
+  /**
+   * True if an owner that did not answer is only busy. The owner is asked once more, with a longer time limit. Never
+   * rejects.
+   */
   async #lives(webhook: ProvenWebhook, owner: OwnerToken): Promise<boolean> {
     const { node } = this.#options
     if (node.isThisRun(owner)) return false
@@ -171,16 +185,15 @@ export class Recovery<Answer extends object> {
   }
 
   /**
-   * A node that drains or is full gives the webhook to one that takes calls, once: that one answers, with words if it has
-   * to.
-   * @returns null when this node can open the call itself, or no other answers
+   * If this node drains or is full, passes the webhook to a node that accepts calls.
+   * @returns the other node's answer; null if this node can open the call, or if the other node did not answer it
    */
   async #pass(webhook: ProvenWebhook, callSid: CallSid, answerMs = PEER_ANSWER_MS): Promise<Answer | null> {
     const other = this.#options.takes() ? undefined : this.#taker()
     if (other === undefined) return null
     const { name, incarnation } = other
     const asked = await this.#options.node.ask({ node: name, incarnation }, 'orphan', webhook, answerMs)
-    // Both ends are authenticated, and run this program.
+    // The answer's form was checked by `Peers`.
     const routed = asked.result === 'answered' ? (asked.answer as Routed<Answer>) : NOT_HERE
     if (routed.is !== 'answered') return null
     this.#taken.delete(callSid)
@@ -188,7 +201,7 @@ export class Recovery<Answer extends object> {
     return routed.answer
   }
 
-  /** The other node with the most room. */
+  /** The other node with the most remaining capacity. */
   #taker(): NodeRecord | undefined {
     return this.#options.node
       .alive()
@@ -196,9 +209,11 @@ export class Recovery<Answer extends object> {
       .sort((a, b) => b.free - a.free)[0]
   }
 
-  /** Takes over calls whose node is gone by the evidence. Resolves when each goes on, or is over. */
+  /**
+   * Takes over calls whose node is gone, as the permit shows. Resolves when each of these calls continues or is over.
+   */
   async takeOver(callSids: readonly string[], permit: TakeOverPermit): Promise<void> {
-    // The others have the same evidence of a dead node, and this one could ring nobody.
+    // A full node leaves the calls to other nodes, which have the same evidence. It could not ring the callers back.
     if (!permit.mayAsk && !this.#options.takes() && this.#taker() !== undefined) return
     const left = [...callSids]
     const work = async (): Promise<void> => {
@@ -215,39 +230,67 @@ export class Recovery<Answer extends object> {
     await Promise.all(Array.from({ length: CALLS_RECOVERED_AT_ONCE_MAX }, work))
   }
 
-  /** The carrier asks how the call continues. */
+  /** Answers the carrier's question about how the call continues. */
   async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Routed<Answer>> {
     const { document, words, noted } = this.#options
     const taken = await this.#claim(callSid, entry)
     if (taken === null) return NOT_HERE
     const { token } = taken
     const kept = this.#kept(callSid, taken)
+    // The call has had its stream, so this webhook is a late copy and the carrier does not ask now.
+    if (answersOrder(webhook) && taken.entry !== null && !this.#rings(callSid, taken.entry))
+      return answered(await noted(webhook))
     const plan = recoveryPlan(kept?.kept ?? null, true)
-    // The dialled leg's own failure says nothing to a caller who was not being connected.
+    // The end of a dial leg concerns only a caller who was being connected to a human.
     const legOver = webhook.route === 'voice' && isTerminal(stateOf(webhook))
     const goesOn = kept !== null && plan !== 'words' && !(legOver && plan === 'resume')
     const opened = goesOn ? await this.#open(callSid, token, kept) : 'cannot'
-    // Its escalation answers, or its new stream.
+    // The answer to the carrier is a document with the new stream, or comes from the escalation.
     if (opened === 'opened') return answered(plan === 'resume' ? document(callSid, webhook.host) : await noted(webhook))
     if (opened === 'here') return NOT_HERE
     if (legOver) return answered(await noted(webhook))
+    const anew = kept === null && taken.entry?.state === null ? await this.#anew(webhook, callSid, token) : null
+    if (anew !== null) return anew
     await this.#over(callSid, token, kept)
     this.counters.words++
     return answered(words(webhook, kept?.kept.agent ?? webhook.agent))
+  }
+
+  /**
+   * Starts a call again from the beginning, because its node died before it stored a state. The caller has heard at
+   * most a greeting.
+   * @returns null if the carrier does not ask for a stream, or this node cannot accept the call
+   */
+  async #anew(webhook: ProvenWebhook, callSid: CallSid, token: OwnerToken): Promise<Routed<Answer> | null> {
+    const { node, anew } = this.#options
+    if (webhook.route === 'human' || stateOf(webhook) === 'dial-completed' || !this.#taken.has(callSid)) return null
+    node.expect(callSid, token)
+    const begun = anew(webhook)
+    if (begun === null) return null
+    if (!begun.isOpen) {
+      await this.#over(callSid, token, null)
+      this.counters.words++
+      return answered(begun.answer)
+    }
+    this.#taken.delete(callSid)
+    if ((await node.confirm(callSid)) === 'lost') return NOT_HERE
+    this.counters.anew++
+    return answered(begun.answer)
   }
 
   async #takeOne(callSid: CallSid, { mayAsk, isLost, mayClaim }: TakeOverPermit): Promise<void> {
     const { node, sleep } = this.#options
     const entry = await node.store.patient.read(callSid)
     if (entry === null || entry.phase === 'over' || !isLost(entry.owner) || !mayClaim()) return
+    if ((await this.#isOthers(callSid, entry)) || !mayClaim()) return
     const taken = await this.#claim(callSid, entry)
-    if (taken === null) return // another survivor took it
+    if (taken === null) return // another surviving node took the call
     const { token } = taken
     const kept = this.#kept(callSid, taken)
     const plan = recoveryPlan(kept?.kept ?? null, false)
     if (kept !== null && plan === 'escalation' && (await this.#open(callSid, token, kept)) !== 'cannot') return
     if (mayAsk) await sleep(CONTINUATION_MS)
-    if (!this.#taken.has(callSid)) return // asked for meanwhile
+    if (!this.#taken.has(callSid)) return // the carrier has asked how the call continues, and was answered
     node.expect(callSid, token)
     const ended = await this.#endHeld(callSid, kept?.kept.rootSid ?? callSid, () => this.#taken.has(callSid))
     if (!this.#taken.has(callSid)) return
@@ -256,8 +299,27 @@ export class Recovery<Answer extends object> {
   }
 
   /**
-   * A call of this node has lost its stream, and its carrier has asked nothing. Does not reject.
-   * @param cut  false when the caller has left, or the carrier has asked meanwhile
+   * True if a call without stored state is at another node, or still rings and will be opened by another node. Nodes of
+   * earlier versions open such a call without a claim. Never rejects.
+   */
+  async #isOthers(callSid: CallSid, entry: StoredCall): Promise<boolean> {
+    if (entry.state !== null || this.#kept(callSid, { token: entry.owner, entry }) !== null) return false
+    if (await this.#stillRings(callSid)) return true
+    // The called person may have answered just now. The pause gives the node that receives this webhook time to claim
+    // the call.
+    await this.#options.sleep(FALLBACK_AFTER_MS)
+    return this.#options.isElsewhere(callSid)
+  }
+
+  /** True if the carrier reports that a call has not been answered yet. Never rejects. */
+  async #stillRings(callSid: CallSid): Promise<boolean> {
+    const call = await this.#options.carrier?.getCall(callSid).catch(() => null)
+    return carrierState(call?.status) === 'ringing'
+  }
+
+  /**
+   * Ends this node's call that has lost its stream, and rings the caller back. Never rejects.
+   * @param cut returns false if the caller has left, or if the carrier has asked how the call continues
    */
   async streamLost(state: KeptState, cut: () => boolean): Promise<void> {
     const { callSid, rootSid } = state.kept
@@ -271,9 +333,9 @@ export class Recovery<Answer extends object> {
   }
 
   /**
-   * Asks the carrier whether it still has the leg, and to end it.
-   * @param still  false when that has been decided otherwise meanwhile
-   * @returns whether it was ended, and so its caller did not leave
+   * Ends the call leg if it is still open at the carrier.
+   * @param still returns false if the call was decided otherwise since
+   * @returns true if the leg was ended
    */
   async #endHeld(callSid: CallSid, rootSid: string, still: () => boolean): Promise<boolean> {
     const { carrier } = this.#options
@@ -283,7 +345,7 @@ export class Recovery<Answer extends object> {
       return false
     }
     const there = await carrier.getCall(callSid).catch((thrown: unknown) => {
-      // The carrier has no leg that could be ended: a call from the console never had one.
+      // The carrier has no such leg, for example because the call came from the console.
       if (thrown instanceof CarrierApiError && thrown.status === 404) return null
       throw thrown
     })
@@ -295,12 +357,16 @@ export class Recovery<Answer extends object> {
     if (!(await this.#mayEnd(callSid, still))) return false
     await carrier.hangup(callSid, { idempotencyKey: `${rootSid === callSid ? '' : `${rootSid}:`}${callSid}:lost` })
     this.counters['hung-up']++
+    this.#log(callSid).warn(
+      { state: there.status },
+      'the carrier held the call without a stream: the gateway asked the carrier to end the call',
+    )
     return true
   }
 
   /**
-   * Without a socket only the store shows that a call is still this node's. One that does not answer is asked again: nobody
-   * else would end the leg.
+   * True if a call without a socket still belongs to this node, according to the store. A silent store is asked again,
+   * because no other node will end the leg.
    */
   async #mayEnd(callSid: CallSid, still: () => boolean): Promise<boolean> {
     const { node, sleep } = this.#options
@@ -316,7 +382,10 @@ export class Recovery<Answer extends object> {
     return false
   }
 
-  /** Once per root call, and only where nobody else talks to the caller, or was asked to. */
+  /**
+   * Rings the caller back, at most once for the root call of a chain. The store's `once` prevents a second node from
+   * ringing.
+   */
   async #ringBack(state: KeptState): Promise<void> {
     const { node, callBack } = this.#options
     const { rootSid } = state.kept
@@ -328,8 +397,8 @@ export class Recovery<Answer extends object> {
 
   /**
    * Opens a call here.
-   * @returns `here` when the carrier's other news of the same end has opened it meanwhile; `cannot` when this node
-   *   cannot take it, or does not own it any more
+   * @returns `here` if another webhook about the stream's end has already opened the call. `cannot` if this node cannot
+   * accept the call, or has lost it
    */
   async #open(callSid: CallSid, token: OwnerToken, kept: KeptState): Promise<'opened' | 'here' | 'cannot'> {
     const { node, open } = this.#options
@@ -347,7 +416,10 @@ export class Recovery<Answer extends object> {
     return 'opened'
   }
 
-  /** The caller has left: nothing more happens for the call. A busy owner makes its record itself. Does not reject. */
+  /**
+   * Ends a call whose caller has left, and makes its record. An owner that is only busy does this itself. Never
+   * rejects.
+   */
   async #left(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<void> {
     try {
       if (await this.#lives(webhook, entry.owner)) return
@@ -362,8 +434,9 @@ export class Recovery<Answer extends object> {
   }
 
   /**
-   * Takes a call over. Until it is opened or over, its webhooks come to `orphaned`: it must not be taken for a new one.
-   * @returns this node's ownership; null when another node has the call
+   * Claims a call and remembers it in `#taken`. Until the call is open or over, its webhooks are handled by `orphaned`
+   * and not like a new call's.
+   * @returns this node's ownership; null if another node has the call
    */
   async #claim(callSid: CallSid, entry: StoredCall): Promise<Taken | null> {
     const token = this.#taken.get(callSid)
@@ -385,8 +458,8 @@ export class Recovery<Answer extends object> {
   }
 
   /**
-   * Sends an operation again that the store did not answer. A claim may have been carried out all the same: given up, it
-   * would leave the call to this node, which does not know. The same claim again has won if the first has.
+   * Repeats an operation that the store did not answer. A claim may be repeated: if the first claim succeeded without
+   * an answer, the second succeeds too.
    */
   async #patiently<T>(operation: () => Promise<T>): Promise<T> {
     const { clock, sleep } = this.#options
@@ -400,11 +473,12 @@ export class Recovery<Answer extends object> {
     }
   }
 
-  /** Nobody goes on with a call of a lost node. Only the survivor whose claim still stands makes its record. */
+  /** Ends a lost node's call that cannot continue. Only a node whose claim is still valid makes the call's record. */
   async #over(callSid: CallSid, token: OwnerToken, kept: KeptState | null): Promise<void> {
     const { node, lost } = this.#options
     if (!this.#taken.has(callSid)) return
-    // A tool may still get its outcome: no longer for the caller, but for the record and for messages.
+    // A tool's outcome may still come. The caller will not hear it, but the record and the messages need it, so the
+    // call waits.
     const waits = kept === null ? null : withoutAgent(kept)
     if (waits !== null && (await this.#open(callSid, token, waits)) !== 'cannot') return
     if (!this.#taken.delete(callSid)) return
@@ -424,14 +498,21 @@ export class Recovery<Answer extends object> {
   }
 
   /**
-   * True if the answer to a webhook of a call whose owner is gone is how the call goes on: the carrier asks that, or it sends a
-   * first webhook again that has led to no stream yet.
+   * True if the answer to this webhook decides how the call continues:
+   * - The carrier asks.
+   * - The carrier repeats a first webhook that did not lead to a stream.
+   * - A person answers whom a node has rung.
    */
   asks(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): boolean {
-    return newsOf(webhook) === 'asks' || (isFirst(webhook) && (this.has(callSid) || this.#rings(callSid, entry)))
+    if (newsOf(webhook) === 'asks') return true
+    if (isFirst(webhook)) return this.has(callSid) || this.#rings(callSid, entry)
+    return answersOrder(webhook) && this.#rings(callSid, entry)
   }
 
-  /** True if no stream of a call was open when its owner last kept its state, as far as that can be read. */
+  /**
+   * True if the call's stream had not opened when the owner last stored the state, or if there is no state. False if
+   * the state cannot be read.
+   */
   #rings(callSid: CallSid, entry: StoredCall): boolean {
     if (entry.state === null) return true
     const { streamOpenedMs, streamMs } = this.#kept(callSid, { token: entry.owner, entry })?.kept ?? {}
@@ -445,41 +526,62 @@ export class Recovery<Answer extends object> {
 
 /**
  * Plan for a call whose node is gone:
- * - `resume`: it gets a new stream, in which its agent goes on;
- * - `escalation`: the escalation, or the wait for a tool's outcome, goes on without a stream, and answers the carrier;
+ * - `resume`: the call gets a new stream, in which its agent continues;
+ * - `escalation`: without a stream, the escalation or the wait for a tool's outcome continues, and answers the carrier;
  * - `words`: the caller hears the agent's fallback, which may dial a human;
- * - `hang-up`: the carrier holds the leg in silence, so it is asked to end the call.
+ * - `hang-up`: the carrier holds the leg in silence, so the carrier is asked to end the call.
  */
 type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
 
 export interface RecoveryOptions<Answer extends object> {
   readonly node: FleetNode
-  /** The state of a call as its owner kept it; null when there is none. Throws when it cannot be read. */
+  /**
+   * Returns the state of a call that its owner stored; null if the owner stored no state. Throws if the state cannot be
+   * read.
+   */
   readonly kept: (callSid: CallSid, entry: StoredCall) => KeptState | null
   /** True if this node can open a call now. */
   readonly takes: () => boolean
-  /** Opens the call here, with what was kept. @throws GatewayError when this node cannot take it */
+  /**
+   * Opens the call here from its stored state.
+   * @throws GatewayError if this node cannot accept the call
+   */
   readonly open: (kept: KeptState) => void
-  /** The document with the stream of a call that `open` opened. @param host  the `Host` of the webhook that asks */
+  /**
+   * Makes the document with the stream of a call that `open` has opened.
+   * @param host  `Host` of the webhook that asks
+   */
   readonly document: (callSid: CallSid, host: string) => Answer
-  /** Makes the record of a call that nobody goes on with, where its node has made none. Must not throw. */
+  /** True if another node answers that the call is live there. Must not reject. */
+  readonly isElsewhere: (callSid: CallSid) => Promise<boolean>
+  /**
+   * Makes the record of a call that cannot continue, unless the call's node has already made a record. Must not throw.
+   */
   readonly lost: (kept: KeptState) => void
-  /** As in `WebhookRouting`. */
+  /**
+   * Opens a call as a new call. Must not throw.
+   * @returns the call's document, or words for a refused caller; null if this webhook cannot open a call
+   */
+  readonly anew: (webhook: ProvenWebhook) => { readonly answer: Answer; readonly isOpen: boolean } | null
+  /** See `WebhookRouting`. */
   readonly held: (webhook: ProvenWebhook) => Answer | null
-  /** Answers with the fallback of the agent that the call had. Must not throw. */
+  /** Answers with the fallback of the call's agent. Must not throw. */
   readonly words: (webhook: ProvenWebhook, agent: string | null) => Answer
-  /** Takes note of a webhook of a call that is not here. Must not throw. */
+  /** Processes a webhook of a call that is not here. Must not throw. */
   readonly noted: (webhook: ProvenWebhook) => Answer | Promise<Answer>
-  /** Null without an API key. */
+  /** Carrier's REST API; null without an API key. */
   readonly carrier: Pick<OutboundCarrier, 'hangup' | 'getCall'> | null
-  /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
+  /**
+   * Rings the caller back, if the agent, the settings and the time of day allow it.
+   * @returns true if the caller is being rung
+   */
   readonly callBack: (kept: KeptState) => Promise<boolean>
   readonly log: Log
   readonly clock: Clock
   readonly sleep: (ms: number) => Promise<void>
 }
 
-/** An operation of the store has no answer, and may have been carried out. */
+/** True if the store did not answer an operation. The store may have executed it. */
 function isUnanswered(thrown: unknown): boolean {
   return thrown instanceof GatewayError && thrown.code === 'STORE_DOWN'
 }
@@ -489,16 +591,28 @@ export function stateOf({ content }: ProvenWebhook): CarrierState {
   return 'state' in content ? content.state : content.event
 }
 
-/** The carrier says so, or leaves it out where it names an order. */
+/** True if the carrier marks a call as outbound, or if it omits the direction and names an order. */
 export function isOutbound({ content, clientRequestId }: ProvenWebhook): boolean {
   if (content === null || !('direction' in content)) return false
   return content.direction === 'outbound' || (content.direction === null && clientRequestId !== null)
 }
 
-/** A caller's first webhook, or that one again: a balancer sends it to another node where its answer was late. */
+/**
+ * True for a caller's first webhook and its repetitions. If the answer is late, a balancer sends the webhook to another
+ * node again.
+ */
 export function isFirst(webhook: ProvenWebhook): boolean {
   if (webhook.route !== 'voice' || webhook.content?.kind !== null || isOutbound(webhook)) return false
   return webhook.content.state === 'ringing' || webhook.content.state === 'unknown'
+}
+
+/**
+ * True if a person answers whom a node has rung. A webhook without a state counts too, because it may be about the
+ * answer.
+ */
+export function answersOrder(webhook: ProvenWebhook): boolean {
+  if (webhook.route !== 'voice' || webhook.content?.kind !== null || !isOutbound(webhook)) return false
+  return webhook.content.state === 'answered' || webhook.content.state === 'unknown'
 }
 
 /** Meaning of a webhook for a call whose stream may be lost. */
@@ -522,9 +636,9 @@ export function newsOf(webhook: ProvenWebhook): 'asks' | 'stream-over' | 'left' 
 }
 
 /**
- * @param kept  the call's state; null where none can be read
- * @param asked  the carrier asks how the call continues. That it asks is the proof that it continues the call, whatever
- *   it was seen to do before, and whatever SAUTIKIT_AFTER_STREAM says
+ * @param kept the call's state; null if it cannot be read
+ * @param asked true if the carrier asks how the call continues. Its question proves that it continues the call, even if
+ * SAUTIKIT_AFTER_STREAM says otherwise
  */
 export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPlan {
   const onward = kept === null ? 'nobody' : continuationOf(kept)
@@ -533,14 +647,7 @@ export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPla
   return onward === 'agent' ? 'resume' : 'words'
 }
 
-/** From a node that is being stopped, to the one that goes on with its call. Plain JSON. */
-interface GivenCall {
-  readonly callSid: string
-  /** The sender's ownership. */
-  readonly token: OwnerToken
-}
-
-/** A call that this node has taken over, with its entry; null where the store has lost it meanwhile. */
+/** Call that this node has taken over. `entry` is the store's entry; null if the store has lost it. */
 interface Taken {
   readonly token: OwnerToken
   readonly entry: StoredCall | null

@@ -23,74 +23,122 @@ import { orderKey } from './store/call-store.js'
 import type { NodeRecord, Owner, OwnerToken, StoredCall } from './store/call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import { answered, NOT_HERE } from './proven-webhook.js'
+import { forwardedSchema, provenWebhookSchema } from './peer-requests.js'
+import type { Forwarded } from './peer-requests.js'
 import type { NoRoom, ProvenWebhook, Routed } from './proven-webhook.js'
-import { isFirst, isOutbound, newsOf, stateOf } from './recovery.js'
+import { answersOrder, isFirst, isOutbound, newsOf, stateOf } from './recovery.js'
 import type { Recovery } from './recovery.js'
 
-/** How often a node looks whether a claim of another has become a call. */
+/** Time in ms between two checks whether a call that another node has claimed is open. */
 const CLAIM_LOOK_MS = 50
 /**
- * How long the gateway waits before it offers a stream again that the carrier could not open: a balancer that has just
- * started may not know the gateway's address yet.
+ * Pause in ms before a stream that the carrier could not open is offered again. A load balancer that has just started
+ * may not know the gateway's address yet.
  */
 const STREAM_AGAIN_MS = 400
-/** How often, and for how long, a question after the stream waits for the end of a socket that is still open here. */
+/**
+ * Time in ms between two checks whether a socket has ended. The carrier sometimes asks for the next document while the
+ * stream's socket is still open here.
+ */
 const STREAM_END_LOOK_MS = 20
+/** Maximum time in ms that the answer waits for the socket's end. */
 const STREAM_END_WAIT_MS = 400
 
 /**
- * How long a node that was chosen for a new call may take to answer while another can be asked. One that works answers
- * within some 20 ms, and the balancer asks another node after 500 ms.
+ * Time limit in ms for the answer of the node that was chosen for a new call, if other nodes can still be tried. A node
+ * usually answers in about 20 ms. The balancer waits for 500 ms.
  */
 const PLACE_ANSWER_MS = 200
 /**
- * After this a store that did not answer is asked once more who owns the call that a carrier asks for: it rests until then.
- * The balancer gives a node 2 s for its answer.
+ * Pause in ms before a silent store is asked again for a call's owner. During this time the store is not used. The
+ * balancer gives a node 2 s for its answer.
  */
 const STORE_AGAIN_MS = STORE_REST_MS + 50
 
 /**
- * Leads each proven webhook to the node that owns its call. A call's webhooks may come to any node, on many connections,
- * but only its owner can answer them. The owner of a new call is chosen here, by the node that got its first webhook.
+ * Routes each proven webhook to the owner of its call, because only the owner can answer. For a new call, the node that
+ * receives the first webhook chooses the owner.
  */
 export class WebhookRouting<Answer extends object> {
-  /** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
+  /** Counts of webhooks that did not reach their call's owner directly. Plain fields, copied at each scrape. */
   readonly counters = {
-    /** Answered by the node to which they were forwarded. */
+    /** Webhooks that another node answered after they were forwarded to it. */
     forwarded: 0,
-    /** New calls that a node could not take and that went to the next one. */
+    /** New calls that were passed to the next node, because a node could not accept them. */
     passed: 0,
-    /** Forwarded to a node that was gone, or did not answer in time. */
+    /** Webhooks that were forwarded to a node that was gone or did not answer in time. */
     unanswered: 0,
-    /** First webhooks of a call that another node claimed at the same time. */
+    /** First webhooks whose call another node claimed at the same time. */
     'claim-lost': 0,
-    /** Answered by this node because the store could not be asked. */
+    /** Webhooks that this node answered because the store did not answer. */
     'without-store': 0,
     /** Webhooks of calls whose owner is gone. */
     orphaned: 0,
-    /** Questions after a stream that the carrier is to ask again, because the store has not said how the call goes on. */
+    /**
+     * Questions of the carrier after a stream that the carrier must repeat, because it is not known yet how the call
+     * continues.
+     */
     held: 0,
   }
   readonly #options: WebhookRoutingOptions<Answer>
-  /** New calls that are being placed: a repeated first webhook waits for the first. */
+  /** New calls for which a node is being chosen. A repeated first webhook waits for the result of the first webhook. */
   readonly #placing = new Map<string, Promise<Answer>>()
 
-  /** Runs of nodes that did not answer: until their heartbeat shows that they stand still, others are chosen first. */
+  /**
+   * Runs of nodes that did not answer. Other nodes are preferred until heartbeats show whether these runs are alive.
+   */
   readonly #unanswered = new LRUCache<string, true>({ max: NODES_MAX, ttl: SUSPECT_MS })
 
   constructor(options: WebhookRoutingOptions<Answer>) {
     this.#options = options
-    options.node.onRequest('webhook', (request) => this.#forwarded(request as Forwarded))
-    options.node.onRequest('orphan', (webhook) => this.#passed(webhook as ProvenWebhook))
+    options.node.onRequest('webhook', (request) => this.#forwarded(forwardedSchema.parse(request)))
+    options.node.onRequest('orphan', (webhook) => this.#passed(provenWebhookSchema.parse(webhook)))
   }
 
-  /** Returns a promise unless the call is here. */
+  /** Routes a webhook. Returns a promise unless this node has the call. */
   route(webhook: ProvenWebhook): Answer | Promise<Answer> {
     const answer = this.#route(webhook)
+    if (webhook.route === 'continue') return this.#whoeverWaits(webhook, answer)
     return answer instanceof Promise && newsOf(webhook) === 'asks' ? this.#inTime(webhook, answer) : answer
   }
 
-  /** Work for a call goes on meanwhile: the next question finds its result. */
+  /**
+   * Offers a tool's outcome to other nodes if this node does not wait for it. Another node may wait: two nodes may have
+   * the call, or an older node may have answered for a lost call.
+   */
+  async #whoeverWaits(webhook: ProvenWebhook, answering: Answer | Promise<Answer>): Promise<Answer> {
+    const { node, isLate, isTaken, answer } = this.#options
+    const late = await answering
+    if (!isLate(late)) return late
+    const forwarded: Forwarded = { webhook, token: null, opens: false }
+    // Suspect nodes are asked too, because a slow node may be the one that waits for this outcome.
+    const others = node.others().filter(({ seen }) => seen !== 'gone')
+    const asked = others.map(async ({ name, incarnation }) => {
+      const owner = { node: name, incarnation }
+      const { result, ...more } = await node.ask(owner, 'webhook', forwarded, PEER_ANSWER_MS + SAVED_WITHIN_MS)
+      const routed = 'answer' in more ? (more.answer as Routed<Answer>) : NOT_HERE
+      return { result, said: routed.is === 'answered' && !isLate(routed.answer) ? routed.answer : null }
+    })
+    const taking = asked.map(async (one) => {
+      const { said } = await one
+      if (said === null || !isTaken(said)) throw new Error('it does not take it')
+      return said
+    })
+    const orElse = async (): Promise<Answer | null> =>
+      (await Promise.all(asked)).find((one) => one.said !== null)?.said ?? null
+    const found = await Promise.any(taking).catch(orElse)
+    if (found !== null) {
+      this.counters.forwarded++
+      return found
+    }
+    const isUnknown = (await Promise.all(asked)).some(({ result }) => result === 'silent' || result === 'failed')
+    return isUnknown ? answer(webhook, 'owner-unknown') : late
+  }
+
+  /**
+   * Answers within `withinMs`. If the result is late, the carrier is asked to repeat its question. The work continues,
+   * and the repeated question gets its result.
+   */
   async #inTime(webhook: ProvenWebhook, answering: Promise<Answer>, withinMs = ASK_ANSWER_MS): Promise<Answer> {
     const late = sleep(withinMs, null, { ref: false })
     return (await Promise.race([answering, late])) ?? this.#held(webhook) ?? answering
@@ -111,13 +159,16 @@ export class WebhookRouting<Answer extends object> {
     return this.#elsewhere(webhook, callSid, untilMs)
   }
 
-  /** A call that this node has. One that it gave up ends here, and its worker may not have heard of it. */
+  /**
+   * Finds a live call of this node. The result is undefined if this node gave the call up, even if its worker is still
+   * ending it.
+   */
   #call(callSid: CallSid): LiveCall | undefined {
     const { node, calls } = this.#options
     return node.gaveUp(callSid) ? undefined : calls.find(callSid)
   }
 
-  /** A webhook of a call that this node has. */
+  /** Answers a webhook of a call at this node. */
   #ofCall(webhook: ProvenWebhook, call: LiveCall): Answer | Promise<Answer> {
     const asks = newsOf(webhook) === 'asks'
     if (asks && call.state === 'streaming') return this.#whenStreamEnds(webhook, call)
@@ -126,15 +177,18 @@ export class WebhookRouting<Answer extends object> {
     return this.#here(webhook)
   }
 
-  /** The stream of a call could not be opened, and before it is offered again, the call may turn out to be elsewhere. */
+  /**
+   * Handles a webhook of a call whose stream could not be opened. Before the stream is offered again, checks whether
+   * another node has the call.
+   */
   async #beforeOffer(webhook: ProvenWebhook, call: LiveCall): Promise<Answer> {
     const [confirmed] = await Promise.all([this.#options.node.confirm(call.callSid), sleep(STREAM_AGAIN_MS)])
     return confirmed === 'lost' ? this.#route(webhook) : this.#here(webhook)
   }
 
   /**
-   * The carrier asks how a call goes on after its stream, and the socket is still open here: its end is on its way, or
-   * is lost with the network. A carrier that still sends repeats an old question.
+   * Waits until the open socket ends, because the carrier's question means that the stream is over. If the socket does
+   * not end in time, the end may be lost, or the question is an old one and audio still comes.
    */
   async #whenStreamEnds(webhook: ProvenWebhook, call: LiveCall): Promise<Answer> {
     const { clock } = this.#options
@@ -145,13 +199,13 @@ export class WebhookRouting<Answer extends object> {
     return moves ? this.#elsewhereOrHere(webhook, call) : this.#here(webhook)
   }
 
-  /** A call that has lost its stream does not keep a node that is being stopped. */
+  /** Moves a call that has lost its stream to another node, because this node is stopping. */
   async #elsewhereOrHere(webhook: ProvenWebhook, { callSid }: LiveCall): Promise<Answer> {
     this.#options.calls.afterStream(callSid, 'asked')
     return (await this.#options.recovery.moved(webhook, callSid)) ?? this.#here(webhook)
   }
 
-  /** @param asked  all nodes were asked for the call just now */
+  /** @param asked true: all nodes have just been asked for the call */
   async #elsewhere(webhook: ProvenWebhook, callSid: CallSid, untilMs: number, asked = false): Promise<Answer> {
     const { node, turnedAway, placed, clock } = this.#options
     let entry: StoredCall | null
@@ -161,18 +215,18 @@ export class WebhookRouting<Answer extends object> {
       if (asks) {
         const reading = node.store.patient.read(callSid)
         const late = sleep(STORE_DEADLINE_MS, true, { ref: false })
-        // The owner, if it lives, is found without the store.
+        // If the store is late, the live nodes are asked: an owner that is alive is found without the store.
         const answered = (await Promise.race([reading.then(() => false), late]))
           ? await this.#atLiveNode(webhook, callSid)
           : null
         if (answered !== null) return answered
         entry = await reading
       } else entry = await node.store.read(callSid)
-      // A webhook of a call that one of the nodes places: only that node knows the order.
+      // Only the node that placed the call knows its order, so this node is looked up by the order.
       if (entry === null && webhook.clientRequestId !== null)
         order = await node.store.read(orderKey(webhook.clientRequestId))
     } catch (thrown) {
-      // Nobody else knows of the call of a lost node.
+      // A call of a lost node cannot be recovered without the store, so the store is asked again until `untilMs`.
       const refused = thrown instanceof GatewayError && thrown.code === 'STORE_REFUSED'
       if (refused || !asks) return this.#withoutStore(webhook, callSid, untilMs)
       const answered = await this.#atLiveNode(webhook, callSid)
@@ -183,12 +237,13 @@ export class WebhookRouting<Answer extends object> {
     }
     if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs, asked)
     if (order === null && (await this.#mayBeForgotten(webhook))) return this.#withoutStore(webhook, callSid, untilMs)
-    // A call that was opened while the store was down may not have been claimed yet. A ringing one is new almost always.
+    // The store may lack the claim of a call that was opened while the store was down. In this case all nodes are
+    // asked, but not about a ringing call, which is almost always new.
     const here = placed(webhook)
     const ask = order === null && !here && !asked && this.#mayBeUnclaimed(webhook)
     const answered = ask ? await this.#askAll(webhook) : null
     if (answered !== null) return answered
-    // Only a voice webhook can open a call; whatever else comes for one that nobody has is answered here.
+    // Only a voice webhook can open a call. Other webhooks of an unknown call are answered at this node.
     if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook)
     if (turnedAway(callSid) || hasTalked(webhook)) return this.#options.answer(webhook, 'known')
     const before = this.#placing.get(callSid)
@@ -200,8 +255,8 @@ export class WebhookRouting<Answer extends object> {
   }
 
   /**
-   * The store may have lost this call. Live ones are soon written again; one that is over, or whose node is gone, is
-   * never again, and its `completed` must not open it anew.
+   * True if the store may have lost this call's entry. Live calls are soon written again, but ended calls are not. A
+   * late `completed` event must not open its call again, so the check for it looks back further.
    */
   async #mayBeForgotten(webhook: ProvenWebhook): Promise<boolean> {
     const { node } = this.#options
@@ -209,7 +264,7 @@ export class WebhookRouting<Answer extends object> {
   }
 
   #mayBeUnclaimed(webhook: ProvenWebhook): boolean {
-    // The node that placed a call may not have reached the store to say so.
+    // An outbound call may be unclaimed, because its node may have failed to write the claim to the store.
     if (isOutbound(webhook)) return true
     return stateOf(webhook) !== 'ringing' || this.#options.node.storeWasDown(STORE_REWRITTEN_MS)
   }
@@ -225,7 +280,8 @@ export class WebhookRouting<Answer extends object> {
     const { owner, phase } = entry
     if (phase === 'over') return this.#afterEnd(webhook, owner)
     const isHere = node.isThisRun(owner)
-    // With a state it was live at a node that is gone, and this run's claim came late: it is not opened anew.
+    // True if the entry has a state of a call that this node does not know: the call was live at a lost node, and this
+    // node's claim came late. Such a call is recovered and not opened anew.
     const wasLive = entry.state !== null && !calls.known(callSid)
     const first = isFirst(webhook) && recovery.asks(webhook, callSid, entry)
     const recovered = (): Promise<Answer> => {
@@ -233,8 +289,8 @@ export class WebhookRouting<Answer extends object> {
       return first ? this.#inTime(webhook, answering, Math.max(0, untilMs - clock())) : answering
     }
     if (isHere && (recovery.has(callSid) || wasLive)) return recovered()
-    // Only the node that sent a claim knows whether it still stands: where its answer came late, that node has
-    // opened the call itself. So nobody else opens a call that is only claimed.
+    // A call that is only claimed may be open already: a node that gets the store's answer late opens the call itself.
+    // So other nodes do not open it.
     const claimed = phase === 'claimed'
     let routed: Routed<Answer> = NOT_HERE
     if (isHere) {
@@ -242,23 +298,29 @@ export class WebhookRouting<Answer extends object> {
       if (call !== undefined) return this.#ofCall(webhook, call)
       if (!claimed || placed(webhook)) {
         routed = await this.#open(webhook, callSid, owner, 'open')
+        // Another node has just claimed the call. The webhook is routed again, because otherwise a person who has
+        // answered would hear silence.
+        if (routed.is === 'not-here' && clock() < untilMs) return this.#elsewhere(webhook, callSid, untilMs, asked)
         if (routed.is === 'not-here') return this.#options.answer(webhook, 'known')
       }
     } else {
-      // Its owner may wait for the end of the stream, or before it offers another.
+      // The time limit includes the owner's own waits: for the stream's end, or before it offers the stream again.
       const asks = newsOf(webhook) === 'asks'
       const keeps = webhook.route === 'continue' ? SAVED_WITHIN_MS : 0
       const waitMs = asks ? Math.max(STREAM_END_WAIT_MS, STREAM_AGAIN_MS) : keeps
       routed = await this.#ask(owner, webhook, owner, !claimed, first ? PLACE_ANSWER_MS : PEER_ANSWER_MS + waitMs)
     }
     if (routed.is === 'answered') return routed.answer
-    // Its owner may live, so an outcome is not late.
-    if (routed.is === 'failed')
+    // If the person has answered and the call has no stored state, another node opens the call, even if the owner is
+    // still alive. Otherwise the person would hear silence.
+    const answers = entry.state === null && routed.is !== 'not-here' && answersOrder(webhook)
+    // After a fault between the nodes the owner may be alive. So a tool's outcome is not reported as late.
+    if (routed.is === 'failed' && !answers)
       return this.#options.answer(webhook, webhook.route === 'continue' ? 'owner-unknown' : 'known')
     if (claimed) {
       const opens = webhook.route === 'voice'
       const atLast = clock() >= untilMs
-      // It may be at the node that claimed it for another.
+      // All nodes are asked, because the node that claimed the call for another node may have opened it itself.
       const ask = !opens || atLast || (!asked && this.#mayBeUnclaimed(webhook))
       const answered = ask ? await this.#askAll(webhook) : null
       if (answered !== null) return answered
@@ -269,12 +331,14 @@ export class WebhookRouting<Answer extends object> {
       }
     }
     this.counters.orphaned++
-    // Nothing is kept of it, and its owner has answered neither the carrier nor this node.
-    if (first && entry.state === null) return this.#place(webhook, callSid, owner.epoch, untilMs, null)
+    if (answers || (entry.state === null && first)) return this.#place(webhook, callSid, owner.epoch, untilMs, null)
     return recovered()
   }
 
-  /** For a call that is over: its last owner knows whether a repeated outcome is the one that it took. */
+  /**
+   * Answers a webhook of an ended call. A repeated outcome of a tool goes to the last owner, which can compare it with
+   * the outcome that it accepted.
+   */
   async #afterEnd(webhook: ProvenWebhook, owner: OwnerToken): Promise<Answer> {
     const { node, answer } = this.#options
     const elsewhere = webhook.route === 'continue' && !node.isThisRun(owner)
@@ -283,9 +347,9 @@ export class WebhookRouting<Answer extends object> {
   }
 
   /**
-   * Gives a new call to a node: to the best of two random ones and this one, by free slots. One that is full or silent is
-   * followed by this node, then by the others, until FALLBACK_AFTER_MS have passed.
-   * @param first  the node that placed this call, which is asked before all others
+   * Gives a new call to the node with the most free capacity among this node and two random nodes. If the chosen node
+   * is full or silent, this node is tried, then other nodes, until `untilMs`.
+   * @param first node that placed the call; it is asked before all other nodes
    */
   async #place(
     webhook: ProvenWebhook,
@@ -294,14 +358,18 @@ export class WebhookRouting<Answer extends object> {
     untilMs: number,
     first: Owner | null,
   ): Promise<Answer> {
-    const { node, calls, clock } = this.#options
+    const { node, clock } = this.#options
     let epoch = epochBefore
     let claimed: OwnerToken | null = null
     const candidates = this.#candidates(first)
-    const roomHere = node.state === 'open' && calls.free > 0
+    const roomHere = this.#hasRoom
+    // True if the node that has the claim did not answer in time. It may have opened the call.
+    let mayBeOpen = false
     for (const [i, candidate] of candidates.entries()) {
-      // This node is asked too late rather than not at all.
+      // After the time limit only this node is tried, because a late answer is better than no answer.
       if (candidate !== null && clock() >= untilMs) continue
+      // A claim for this node would end the call at the other node, and this node would refuse the call.
+      if (candidate === null && mayBeOpen && !roomHere) continue
       let entry: StoredCall
       const claim = node.claimFor(candidate)
       try {
@@ -318,7 +386,7 @@ export class WebhookRouting<Answer extends object> {
       let routed: Routed<Answer>
       if (candidate === null) routed = await this.#open(webhook, callSid, claimed, 'open-or-decline')
       else {
-        // One that answered until now, and after which nobody is left to ask, may take all the time that is left.
+        // The last candidate may use all remaining time, but not if it has left an earlier request unanswered.
         const others = candidates.slice(i + 1).some((other) => other !== null || roomHere)
         const patient = !others && !this.#unanswered.has(candidate.incarnation)
         const leftMs = untilMs - clock()
@@ -326,17 +394,23 @@ export class WebhookRouting<Answer extends object> {
       }
       if (routed.is === 'answered') return routed.answer
       if (routed.is === 'no-room') this.counters.passed++
+      mayBeOpen = routed.is === 'gone' || routed.is === 'failed'
     }
-    if (claimed !== null) this.#isOver(callSid, claimed)
-    // No node has room for a call of which this is the end, as it seems.
+    if (claimed !== null && !mayBeOpen) this.#isOver(callSid, claimed)
+    // If the webhook reports the end of a call that no node accepted, it needs no words for the caller.
     if (stateOf(webhook) === 'completed') return this.#options.answer(webhook, 'known')
-    // No node takes the call: this one, which has the connection, answers with words for the caller.
+    // No node accepts the call, so this node answers the carrier with words for the caller.
     return this.#options.answer(webhook, 'late')
   }
 
-  /** Takes a new call whose claim was not confirmed in time: a document of this node must not lead to a call of another. */
+  /**
+   * Claims a new call that another node has claimed but not opened in time, and opens it here. The claim is needed,
+   * because two nodes must not open one call. A node without room does not claim: the other node may still open the
+   * call, and would lose it.
+   */
   async #atLast(webhook: ProvenWebhook, callSid: CallSid, epoch: number): Promise<Answer> {
     const { node } = this.#options
+    if (!this.#hasRoom) return this.#options.answer(webhook, 'late')
     const claim = node.claimFor(null)
     let owner: OwnerToken
     try {
@@ -349,13 +423,20 @@ export class WebhookRouting<Answer extends object> {
     return routed.is === 'answered' ? routed.answer : this.#options.answer(webhook, 'late')
   }
 
-  /** A caller was turned away: whatever the carrier says of the call later, to any node, opens nothing. */
+  /** True if this node accepts new calls. */
+  get #hasRoom(): boolean {
+    const { node, calls } = this.#options
+    return node.state === 'open' && calls.free > 0
+  }
+
+  /** Marks the call of a refused caller as over, so that later webhooks do not open the call on any node. */
   #isOver(callSid: CallSid, token: OwnerToken): void {
-    // Without the store the nodes that turned it away know, and are asked.
+    // A failure does no harm: without the entry, later webhooks are sent to all nodes, and the nodes that refused the
+    // caller know the call.
     this.#options.node.store.over(callSid, token).catch(() => undefined)
   }
 
-  /** Where a new call may go, best first; null stands for this node. */
+  /** Candidates for a new call, best first; null means this node. */
   #candidates(first: Owner | null): readonly (NodeRecord | null)[] {
     const { node, calls, random } = this.#options
     if (first !== null) {
@@ -374,7 +455,7 @@ export class WebhookRouting<Answer extends object> {
     return ours + NEARLY_EQUAL >= share(best.free, best.capacity) ? [null, best, ...others] : [best, null, ...others]
   }
 
-  /** Opens a call that this node was given, or answers a webhook of one that it has. */
+  /** Opens a call that this node owns. If the call is already here, answers its webhook. */
   async #open(
     webhook: ProvenWebhook,
     callSid: CallSid,
@@ -389,7 +470,7 @@ export class WebhookRouting<Answer extends object> {
       node.released(callSid)
       if (turnedAway(callSid)) this.#isOver(callSid, token)
     }
-    // The document leaves only when the call is this node's for sure, or when the store cannot say.
+    // The document is not sent if the store answers that another node owns the call.
     else if ((await node.confirm(callSid)) === 'lost') return NOT_HERE
     return 'noRoom' in offered ? { is: 'no-room' } : answered(offered)
   }
@@ -398,7 +479,10 @@ export class WebhookRouting<Answer extends object> {
     return this.#options.answer(webhook, 'open')
   }
 
-  /** A forwarded webhook: this node has the call, or is to open it, as also one that it has placed. */
+  /**
+   * Answers a webhook that another node forwarded, because this node has the call, must open the call, or has placed
+   * it.
+   */
   async #forwarded({ webhook, token, opens: asked }: Forwarded): Promise<Routed<Answer>> {
     const { calls, node, recovery, turnedAway, placed } = this.#options
     const { callSid } = webhook
@@ -410,7 +494,7 @@ export class WebhookRouting<Answer extends object> {
     const opens = asked || placed(webhook)
     if (token === null && opens) return this.#openUnclaimed(webhook, callSid)
     if (token === null || !node.isThisRun(token)) return NOT_HERE
-    // Taken over here by another evidence, while the carrier asked there.
+    // This node has just taken the call over because of other evidence, so the call is recovered.
     if (recovery.has(callSid)) {
       const entry = { owner: token, phase: 'claimed', state: null, log: [] } as const
       return answered(await this.#again(webhook, recovery.orphaned(webhook, callSid, entry)))
@@ -418,7 +502,7 @@ export class WebhookRouting<Answer extends object> {
     return opens || calls.known(callSid) ? this.#open(webhook, callSid, token, 'open-or-decline') : NOT_HERE
   }
 
-  /** A webhook of a call whose owner is gone, from a node that takes no calls. */
+  /** Recovers a call whose owner is gone, at the request of a node that cannot accept calls. */
   async #passed(webhook: ProvenWebhook): Promise<Routed<Answer>> {
     const { node, recovery } = this.#options
     const callSid = parseCallSid(webhook.callSid)
@@ -428,21 +512,21 @@ export class WebhookRouting<Answer extends object> {
     return answered(await this.#again(webhook, recovery.recover(webhook, callSid, entry)))
   }
 
-  /** Answer of the recovery; a webhook of a call that is open meanwhile is routed again. */
+  /** Waits for the recovery's answer. If another node or webhook has reopened the call, routes the webhook again. */
   async #again(webhook: ProvenWebhook, recovered: Promise<Routed<Answer>>): Promise<Answer> {
     const routed = await recovered
     return routed.is === 'answered' ? routed.answer : this.#route(webhook)
   }
 
   /**
-   * The store cannot be asked. A live call's owner is found by asking all nodes; a new call is opened here, or where there
-   * is room, and claimed when the store is back.
+   * Answers without the store. All nodes are asked whether the call is live there. If no node has the call, it is
+   * opened here or at a node with capacity, and claimed later.
    */
   async #withoutStore(webhook: ProvenWebhook, callSid: CallSid, untilMs: number): Promise<Answer> {
     const { answer, clock } = this.#options
     const found = await this.#atLiveNode(webhook, callSid)
     if (found !== null) return found
-    // A call that ends is not a new one, where nobody can say whether it was known.
+    // A webhook about a call's end cannot open a call.
     if (webhook.route !== 'voice' || stateOf(webhook) === 'completed') return answer(webhook, 'owner-unknown')
     let routed = await this.#openUnclaimed(webhook, callSid)
     for (const other of routed.is === 'no-room' ? this.#withRoom(callSid) : []) {
@@ -454,7 +538,7 @@ export class WebhookRouting<Answer extends object> {
     return routed.is === 'answered' ? routed.answer : answer(webhook, 'owner-unknown')
   }
 
-  /** Opens a new call without the store, which no node has; it is claimed later. */
+  /** Opens a new call that no node has, without the store. The call is claimed later. */
   async #openUnclaimed(webhook: ProvenWebhook, callSid: CallSid): Promise<Routed<Answer>> {
     const { node, calls, answer } = this.#options
     const offered = await answer(webhook, 'open-or-decline')
@@ -463,9 +547,8 @@ export class WebhookRouting<Answer extends object> {
   }
 
   /**
-   * The other nodes by their last heartbeats, for a new call that no claim leads to one of them. Their order is the call's
-   * own (rendezvous hashing with the free slots as weights), so that its webhooks lead to one node, wherever they come;
-   * those that did not answer come last, and before them those that were full.
+   * Nodes for a new call without a claim, best first. The order comes from rendezvous hashing of the call, weighted by
+   * capacity, so that all webhooks of the call try the same node first. Full nodes come late, silent nodes last.
    */
   #withRoom(callSid: CallSid): readonly NodeRecord[] {
     const open = this.#options.node.alive().filter(({ state }) => state === 'open')
@@ -486,7 +569,7 @@ export class WebhookRouting<Answer extends object> {
     return call === undefined ? null : this.#ofCall(webhook, call)
   }
 
-  /** @returns the answer of the node that owns this call; null when no other node does */
+  /** @returns the answer of the node that has this call; null if no node has the call */
   #askAll(webhook: ProvenWebhook): Promise<Answer | null> {
     const asked = this.#options.node.alive().map(async ({ name, incarnation }) => {
       const routed = await this.#ask({ node: name, incarnation }, webhook, null, false, PEER_ANSWER_MS)
@@ -511,7 +594,7 @@ export class WebhookRouting<Answer extends object> {
       this.#unanswered.set(owner.incarnation, true)
       return { is: 'gone' }
     }
-    // Both ends are authenticated, and run this program.
+    // The answer's form was checked by `Peers`.
     const routed = asked.answer as Routed<Answer>
     if (routed.is === 'answered') this.counters.forwarded++
     return routed
@@ -519,63 +602,67 @@ export class WebhookRouting<Answer extends object> {
 }
 
 /**
- * How a node answers a proven webhook:
- * - `open`: it opens a new call; where it has no room, the caller hears the fallback
- * - `open-or-decline`: it opens a new call; where it has no room, it says so, because another node may
- * - `known`: the fleet has, or had, this call: it is not opened again
- * - `owner-unknown`: no store can be asked, and no node has the call; or an outcome cannot be given to its owner
- * - `late`: no node became the owner of a new call in time: it is not opened, and its caller hears the fallback
+ * Ways in which a node answers a proven webhook:
+ * - `open`: opens a new call; if the node is full, the caller hears the fallback
+ * - `open-or-decline`: opens a new call; if the node is full, it declines, because another node may have capacity
+ * - `known`: the fleet has, or had, this call, so the call is not opened again
+ * - `owner-unknown`: the store does not answer and no node has the call, or an outcome cannot be given to its owner
+ * - `late`: no node became a new call's owner in time, so the caller hears the fallback
  */
 export type AnswerHow = 'open' | 'open-or-decline' | 'known' | 'owner-unknown' | 'late'
 
-/** A node's answer to a proven webhook. Must not throw, nor reject. */
+/** Makes a node's answer to a proven webhook. Must not throw or reject. */
 interface AnswerWebhook<Answer extends object> {
   (webhook: ProvenWebhook, how: 'open-or-decline'): Answer | Promise<Answer> | NoRoom
   (webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): Answer | Promise<Answer>
-}
-
-/** A webhook that one node forwards to another. Plain JSON. */
-interface Forwarded {
-  readonly webhook: ProvenWebhook
-  /** The receiving node's ownership of the call; null: it may have the call, and no store can tell. */
-  readonly token: OwnerToken | null
-  /** A receiver that does not have the call opens it; without a token it claims it later. */
-  readonly opens: boolean
 }
 
 interface WebhookRoutingOptions<Answer extends object> {
   readonly node: FleetNode
   readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity' | 'draining' | 'afterStream'>
   readonly answer: AnswerWebhook<Answer>
-  /** True if `answer` has given a call's first webhook the fallback in place of a stream. */
+  /** True if `answer` answered the first webhook of a call with the fallback instead of a stream. */
   readonly turnedAway: (callSid: CallSid) => boolean
-  /** True if this node has placed the call of a webhook, and nobody has opened it yet: only this node knows the order. */
+  /** True if this node placed the webhook's call and the call is not open yet. Only this node has the order. */
   readonly placed: (webhook: ProvenWebhook) => boolean
-  /** Asks the carrier to come back with its question, after words for the caller; null where they have waited long enough. */
+  /** True if the answer says that this node does not wait for the tool's outcome. */
+  readonly isLate: (answer: Answer) => boolean
+  /** True if the answer says that the tool's outcome was accepted, now or before. */
+  readonly isTaken: (answer: Answer) => boolean
+  /**
+   * Document that plays words to the caller and asks the carrier to repeat its question; null if the caller has already
+   * waited too long.
+   */
   readonly held: (webhook: ProvenWebhook) => Answer | null
-  /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
+  /** Answers webhooks of two kinds of calls: calls whose owner is gone, and calls that this node has taken over. */
   readonly recovery: Pick<Recovery<Answer>, 'has' | 'asks' | 'orphaned' | 'recover' | 'moved'>
   readonly clock: Clock
-  /** 0 to below 1. */
+  /** Returns a number from 0 to below 1. */
   readonly random: () => number
 }
 
-/** Shares of free slots that differ by less than this are the same: the call stays where its webhook came. */
+/**
+ * Difference up to which two nodes' shares of free capacity count as equal. If they are equal, the call stays at the
+ * node that received its webhook.
+ */
 const NEARLY_EQUAL = 0.05
 
-/** The end of a call in which somebody talked: it is not new. Some carriers' first post says Completed as well. */
+/**
+ * True if the webhook reports the end of a call with a conversation: the call is not new. Some carriers send Completed
+ * in a first webhook too.
+ */
 function hasTalked({ content }: ProvenWebhook): boolean {
   return content !== null && 'durationS' in content && content.state === 'completed' && (content.durationS ?? 0) > 0
 }
 
-/** Removes a random element. */
+/** Removes and returns a random element. */
 function take<T>(list: T[], random: () => number): T | undefined {
   return list.splice(Math.floor(random() * list.length), 1)[0]
 }
 
 /**
- * Webhooks of a call that this node places may come to any node, and only this one knows the order. So this node claims
- * the order before it asks the carrier, and the call as soon as the carrier has named it.
+ * Carrier that claims each order in the store before it sends the order, because the call's webhooks may come to any
+ * node. When the carrier names the call, claims the call too.
  */
 export function claimedOrders(carrier: OutboundCarrier, node: Pick<FleetNode, 'reserve'>): OutboundCarrier {
   return {

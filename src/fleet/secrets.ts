@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { assert } from '../core/assert.js'
 
-/** Purpose of a key; each purpose has keys of its own. */
+/** Purpose of a key. Each purpose has its own keys. */
 type KeyPurpose =
   | 'peers'
   | 'stored-calls'
@@ -17,8 +17,8 @@ type KeyPurpose =
 const KEY_BYTES = 32
 
 /**
- * A key of 32 bytes from a secret of TOKEN_SECRET, by HKDF-SHA256 (RFC 5869). The purpose is its info string, so that a
- * MAC or a ciphertext of one purpose says nothing about the keys of another, nor about the tokens in URLs.
+ * Derives a key of 32 bytes from a secret of TOKEN_SECRET, by HKDF-SHA256 (RFC 5869). A key reveals nothing about keys
+ * of other purposes or about the tokens in URLs.
  */
 export function derivedKey(secret: string, purpose: KeyPurpose): Buffer {
   assert(secret !== '', 'a token secret is set')
@@ -30,8 +30,8 @@ const TAG_BYTES = 16
 const HEAD_BYTES = NONCE_BYTES + TAG_BYTES
 
 /**
- * AES-256-GCM: `12 bytes nonce | 16 bytes tag | ciphertext`.
- * @param about  bound to it: it opens only with the same
+ * Seals a text with AES-256-GCM: `12 bytes nonce | 16 bytes tag | ciphertext`.
+ * @param about  associated data; the text can be opened only with an equal value
  */
 export function sealedWith(key: Buffer, about: string, text: string): Buffer {
   const nonce = randomBytes(NONCE_BYTES)
@@ -40,7 +40,7 @@ export function sealedWith(key: Buffer, about: string, text: string): Buffer {
   return Buffer.concat([nonce, cipher.getAuthTag(), ciphertext])
 }
 
-/** Null for what was sealed with another key or about something else, or was changed since. */
+/** Opens a sealed text; null if it was sealed with another key or `about`, or was changed. */
 export function openedWith(key: Buffer, about: string, bytes: Uint8Array): string | null {
   if (bytes.byteLength < HEAD_BYTES) return null
   const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, NONCE_BYTES)).setAAD(Buffer.from(about))
@@ -53,7 +53,8 @@ export function openedWith(key: Buffer, about: string, bytes: Uint8Array): strin
 }
 
 /**
- * Names for callers in heartbeats. Phone numbers are few enough to be tried one by one, so a plain hash would show them.
+ * Makes the tags of callers in heartbeats: hashes with a key, because anyone could try all phone numbers on a plain
+ * hash.
  * @returns a function from `partyKey` to 16 characters
  */
 export function callerTags(secret: string): (caller: string) => string {

@@ -7,31 +7,35 @@ import type { CallStore } from './store/call-store.js'
 import { serveStore } from './store/channel-store.js'
 import type { StoreReply, StoreRequest } from './store/channel-store.js'
 
-/**
- * Delay before a process that died is started again, its maximum, and the run time below which the delay is doubled.
- */
+/** Delay in ms before a process that died is started again. */
 const PROCESS_RESTART_MS = 250
+/** Maximum delay in ms. */
 const PROCESS_RESTART_MS_MAX = 30_000
+/** Minimum run time in ms: if a process runs for a shorter time, the delay before its next start is doubled. */
 const PROCESS_SHORT_LIFE_MS = 10_000
-/** Short runs of one process in a row after which all processes end. */
+/** Number of successive short runs of a process after which the supervisor ends all processes. */
 const PROCESS_SHORT_LIVES_MAX = 5
-/** A process has this long beyond DRAIN_TIMEOUT to end. */
+/** Time in ms after DRAIN_TIMEOUT within which a process must end. */
 const PROCESS_STOP_GRACE_MS = 30_000
 
 export type FromProcess =
   | ({ readonly type: 'ready' } & ProcessReady)
-  /** It could not start. `usage`: because of a setting or an argument, so that a restart does not help. */
+  /**
+   * The process could not start. `usage` is true if a setting or an argument is wrong, so that a restart does not help.
+   */
   | { readonly type: 'failed'; readonly message: string; readonly usage: boolean }
   | StoreRequest
 
-/** Configuration of the processes of a start. Plain data that the supervisor does not read. */
+/** Configuration of all processes for a start or a roll. The supervisor does not interpret the plans. */
 export interface Start<Plan> {
   /** The start data of each process, by its index. */
   readonly plans: readonly Plan[]
-  /** Plan of the spare place, which has a process while the others are replaced one after the other. */
+  /** Plan of the spare slot. A process runs in this slot only while all processes are being replaced. */
   readonly spare: Plan
   readonly env: NodeJS.ProcessEnv
-  /** How long live calls may take to finish; a process that still runs `stopGraceMs` later is killed. */
+  /**
+   * Time in ms in which live calls may finish. A process that still runs after this time plus `stopGraceMs` is killed.
+   */
   readonly drainTimeoutMs: number
 }
 
@@ -42,26 +46,26 @@ export interface ProcessReady {
 }
 
 /**
- * Starts the processes of a gateway, keeps them running, and keeps what they share. A process that dies is
- * started again after a pause; the others continue. When one dies PROCESS_SHORT_LIVES_MAX times in a row, all end,
- * after the others have finished their calls. A process that an operator drained is not started again.
+ * Starts the processes of a gateway, restarts them, and stores their shared data. If a process dies, it is started
+ * again after a pause. If it dies PROCESS_SHORT_LIVES_MAX times in a row, all processes drain and end. If an operator
+ * drained a process, it is not started again.
  */
 export class Supervisor<Plan> {
-  /** Resolves when no process is left. */
+  /** Resolves when all processes have ended. */
   readonly ended: Promise<SupervisorEnd>
   readonly #options: SupervisorOptions<Plan>
   readonly #places: readonly Place<Plan>[]
   readonly #spare: Place<Plan>
   readonly #stopGraceMs: number
-  /** Configuration of a process that is started now. */
+  /** Configuration for a process that starts now. */
   #start: Start<Plan>
-  /** The longest drain of the processes that run. */
+  /** Maximum drain time in ms of the running processes. */
   #drainTimeoutMs: number
   #rolls = 0
   #rolling = false
   #resolveEnded: (end: SupervisorEnd) => void = () => undefined
   readonly #waiters = new Set<{ readonly done: () => boolean; readonly resolve: () => void }>()
-  /** All processes have taken calls. */
+  /** True when all processes have begun to accept calls. */
   #started = false
   #stopping = false
   #over = false
@@ -96,8 +100,8 @@ export class Supervisor<Plan> {
   }
 
   /**
-   * Starts all processes. Resolves when each takes calls. Resolves with null when one cannot start: then all have
-   * ended, and `ended` has the reason.
+   * Starts all processes. Resolves when all of them accept calls. If a process cannot start, all processes are ended
+   * and the result is null; `ended` then has the reason.
    */
   async start(): Promise<readonly ProcessReady[] | null> {
     assert(
@@ -112,11 +116,11 @@ export class Supervisor<Plan> {
   }
 
   /**
-   * Replaces all processes by such that run the program as it is on the disk now, with `next`: one is started in the
-   * spare place, then each drains and is followed by another in its place, then that in the spare place drains. No call
-   * is cut, and as many processes as before take calls all the time. Call it again when it has resolved.
-   * @returns why the first one could not start, in which case nothing is changed; null when all are replaced, or when
-   *   the supervisor stops
+   * Replaces all processes with the program that is on the disk, using the configuration `next`. Processes are replaced
+   * one at a time; only one roll runs at a time. A spare process starts first. Then each process drains, and a new
+   * process starts in its slot. Finally the spare process drains. No call is cut, and the number of processes that
+   * accept calls does not change.
+   * @returns null; or the reason why the first process could not start, in which case nothing has changed
    */
   async roll(next: Start<Plan>): Promise<string | null> {
     const { log } = this.#options
@@ -149,7 +153,7 @@ export class Supervisor<Plan> {
 
   async #replace(place: Place<Plan>, next: Start<Plan>): Promise<void> {
     place.plan = next.plans[place.index] as Plan
-    // One that died meanwhile was, or will be, started with the new settings.
+    // The plan is replaced first, so that a process that dies during the roll starts again with the new settings.
     if (this.#stopping || place.over) return
     if (place.child !== null && place.roll < this.#rolls) {
       place.replaced = true
@@ -169,7 +173,10 @@ export class Supervisor<Plan> {
     }, this.#drainTimeoutMs + this.#stopGraceMs)
   }
 
-  /** Drains every process: it takes no new calls, waits for its live ones, and ends. Idempotent. */
+  /**
+   * Drains all processes. A process that drains refuses new calls, waits until its live calls end, and then ends.
+   * Idempotent.
+   */
   stop(): void {
     if (this.#stopping) return
     this.#stopping = true
@@ -187,11 +194,11 @@ export class Supervisor<Plan> {
     this.#changed()
   }
 
-  /** Ends every process now, with its calls. */
+  /** Ends all processes now, with their calls. */
   stopNow(): void {
     this.stop()
     this.#fail(1, null)
-    // SIGQUIT, because a second SIGTERM could be taken for a repetition of the first.
+    // SIGQUIT is used, because a second SIGTERM could count as a copy of the first.
     for (const { child } of this.#all) child?.kill('SIGQUIT')
     setTimeout(() => {
       for (const { child } of this.#all) child?.kill('SIGKILL')
@@ -218,14 +225,18 @@ export class Supervisor<Plan> {
       this.#exited(place, code, signal)
     })
     place.timer = setTimeout(() => {
-      place.failure = { message: `it takes no calls ${PROCESS_START_MS_MAX / 1000} s after its start`, usage: false }
+      place.failure = {
+        message: `it did not accept calls within ${PROCESS_START_MS_MAX / 1000} s of its start`,
+        usage: false,
+      }
       child.kill('SIGKILL')
     }, PROCESS_START_MS_MAX)
     this.#send(place, { type: 'start', plan, restarts: place.restarts })
   }
 
   #send({ child }: Place<Plan>, message: ToProcess<Plan>): void {
-    // Without a callback, `send` throws on a closed channel; the process's exit is handled anyway.
+    // The callback prevents that `send` throws if the channel is closed. The process's `exit` event is handled
+    // elsewhere.
     child?.send(message, () => undefined)
   }
 
@@ -259,7 +270,7 @@ export class Supervisor<Plan> {
     place.child = null
     place.ready = null
     if (this.#stopping) {
-      // A process that is still starting has no signal handler yet, and no calls.
+      // An end by SIGTERM is not a failure: a process that is still starting has no signal handler and no calls.
       if (code !== 0 && signal !== 'SIGTERM') this.#fail(1, null)
       return this.#changed()
     }
@@ -283,7 +294,7 @@ export class Supervisor<Plan> {
       return this.#changed()
     }
     if (!this.#started) {
-      // Not all processes have started yet, so there are no calls to wait for.
+      // All processes are killed, because the gateway has not started and has no calls.
       this.#fail(place.failure?.usage === true ? 2 : 1, place.failure === null ? `process ${index}: ${reason}` : reason)
       this.#stopping = true
       for (const { child } of this.#places) child?.kill('SIGKILL')
@@ -319,7 +330,7 @@ export class Supervisor<Plan> {
     this.#begin(place, this.#start.env)
   }
 
-  /** Keeps the first reason. */
+  /** Stores a failure. Only the first reason is kept. */
   #fail(code: 1 | 2, reason: string | null): void {
     if (this.#code === 0) this.#code = code
     this.#reason ??= reason
@@ -332,7 +343,10 @@ export class Supervisor<Plan> {
     })
   }
 
-  /** A process began to take calls or ended, or the supervisor stops. */
+  /**
+   * Checks what follows from a change. It runs when a process begins to accept calls or ends, and when the supervisor
+   * stops.
+   */
   #changed(): void {
     const left = this.#all.some(({ child, over }) => child !== null || (!over && !this.#stopping))
     if (!left && !this.#over) {
@@ -353,53 +367,55 @@ export class Supervisor<Plan> {
 }
 
 /**
- * Messages between the supervisor and its processes, over the channel that `fork` makes. Secrets travel only here: not
- * in arguments, not in the environment, not in the log.
+ * Messages between the supervisor and its processes, over the channel that `fork` creates. Secrets are sent only over
+ * this channel, never in arguments, environment or log.
  */
 export type ToProcess<Plan> =
   | {
       readonly type: 'start'
       readonly plan: Plan
-      /** How often this process was started again. */
+      /** Number of times that this process has been started again. */
       readonly restarts: number
     }
   | StoreReply
 
 interface SupervisorOptions<Plan> {
-  /** Module that each process runs; it waits for the `start` message. */
+  /** Module that each process runs. It waits for the `start` message. */
   readonly entry: string
   readonly start: Start<Plan>
   readonly stopGraceMs?: number
-  /** Store that the processes share if they have none of their own; null if they do. */
+  /** Store that the processes share; null if each process has its own store. */
   readonly store: CallStore | null
   readonly log: Log
 }
 
-/** The exit code, and the reason when the code is not 0. */
+/** Exit code, and the reason if the code is not 0. */
 interface SupervisorEnd {
   readonly code: 0 | 1 | 2
   readonly reason: string | null
 }
 
-/** A place for a process: its ports and its folder. */
+/** Slot for a process, with its ports and its folder. */
 interface Place<Plan> {
   readonly index: number
   plan: Plan
   child: ChildProcess | null
-  /** Message of the process when it began to take calls; null before, and without a process. */
+  /** Message with which the process reported that it accepts calls; null before this message, and without a process. */
   ready: ProcessReady | null
-  /** Why it could not start, as it reported. */
+  /** Reason that the process reported, because it could not start; null without a report. */
   failure: { readonly message: string; readonly usage: boolean } | null
   restarts: number
   shortLives: number
-  /** The roll after which the process was started; 0 before the first. */
+  /** Number of the roll after which the process was started; 0 before the first roll. */
   roll: number
-  /** Monotonic: when it was started; once it takes calls, when it began to. */
+  /**
+   * Time in ms, on the monotonic clock, at which the process was started or, later, at which it began to accept calls.
+   */
   sinceMs: number
-  /** Set during the pause before a start, until the process takes calls, and while it is replaced. */
+  /** Timer of the current step: the pause before a start, the start itself, or the drain during a replacement. */
   timer: NodeJS.Timeout | null
-  /** True: it drains, and another one is started in its place. */
+  /** True while the process is being replaced: it drains, and a new process starts in its slot. */
   replaced: boolean
-  /** True: it was drained, and is not started again. */
+  /** True if the process was drained and will not be started again. */
   over: boolean
 }

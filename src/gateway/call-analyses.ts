@@ -22,46 +22,55 @@ import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { OWED_MS_MAX } from './owed-analyses.js'
 import type { OwedAnalyses } from './owed-analyses.js'
 
-/** Calls that wait for their analysis, here or at another node; one more is analysed without a model, and counted. */
+/**
+ * Maximum number of calls that wait for their analysis, here or at another node. Further calls are analysed without a
+ * model, and counted.
+ */
 const WAITING_MAX = 1000
-/** Requests to models at once: they are made on the main thread, in which audio is sent. */
+/** Maximum number of simultaneous requests to models. The main thread sends these requests, and also the audio. */
 const ASKED_AT_ONCE = 2
 const ASK_TIMEOUT_MS = 30_000
-/** Pauses before a second and a third try. */
+/** Pauses in ms before the second try and before the third. */
 const PAUSES_MS: readonly number[] = [2000, 15_000]
 const SUMMARY_CHARS_MAX = 600
 const VALUE_CHARS_MAX = 2000
-/** How often the store is asked for analyses that dead nodes owe and other nodes have made, and for how many calls each time. */
+/**
+ * OWED_LOOK_MS: time in ms between two searches in the store. A search finds analyses that dead nodes owe, and analyses
+ * that other nodes have made. OWED_LOOK_MAX: maximum number of calls in one search.
+ */
 const OWED_LOOK_MS = 5000
 const OWED_LOOK_MAX = 50
 
 const TOOL = 'fill_in'
-/** The backend whose text model is asked; it has that backend's prices. */
+/** Backend whose text model makes the analyses, with the backend's prices. */
 const CASCADE = 'cascade'
 
 /**
- * How an analysis ended: by a model; without one because none is set, the budget is spent, too many wait, or it failed; not at
- * all because the process was away for too long.
+ * Result of an analysis. `model`: a model made it. The other results are analyses without a model: not set, no
+ * transcript, budget spent, too many calls wait, or the model failed. `late`: there is no analysis, because the process
+ * was away too long.
  */
 const ANALYSIS_RESULTS = ['model', 'no-model', 'no-transcript', 'budget', 'full', 'failed', 'late'] as const
 type AnalysisResult = (typeof ANALYSIS_RESULTS)[number]
 
 /**
- * Analyses of ended calls: the fields and the summary that an agent's `analysis` asks for, filled by the text model of its
- * cascade, one request a call, after the call. A value counts only with a quote that is in the transcript.
+ * Fills the fields and the summary of an agent's `analysis` after a call, by one request to its cascade's text model.
+ * Values need quotes from the transcript.
  */
 export class CallAnalyses {
   readonly #options: CallAnalysesOptions
-  /** By call, oldest first. At most WAITING_MAX. */
+  /** Calls that wait for their analysis, oldest first. At most WAITING_MAX. */
   readonly #waiting = new Map<string, CallRecord>()
-  /** Those that another node works on, oldest first; with `#waiting` at most WAITING_MAX. */
+  /**
+   * Calls that another node analyses, oldest first. `#waiting` and this map together have at most WAITING_MAX calls.
+   */
   readonly #elsewhere = new Map<string, CallRecord>()
-  /** Those that are being analysed; one that is erased meanwhile is none of them any more. */
+  /** Calls whose analysis is running. An erased call is removed at once. */
   readonly #taken = new Map<string, CallRecord>()
   readonly #budget: RateLimit
   readonly #closing = new AbortController()
   readonly #asking = new Set<Promise<void>>()
-  /** Never rejects. */
+  /** Current request to the store. Never rejects. */
   #looking = Promise.resolve()
   readonly #results
   readonly #values
@@ -73,12 +82,12 @@ export class CallAnalyses {
     const { perHour, metrics } = options
     this.#budget = new RateLimit({ perSecond: Math.max(perHour, 1) / 3600, burst: Math.max(perHour, 1), keysMax: 1 })
     this.#results = metrics.defineCounter('analyses', 'Analyses of ended calls, by result', ['agent', 'result'])
-    this.#values = metrics.defineCounter('analysis_values_dropped', 'Values of a model that were not taken', [
+    this.#values = metrics.defineCounter('analysis_values_dropped', 'Values of a model that were rejected', [
       'agent',
       'reason',
     ])
     this.#tokens = metrics.defineCounter('analysis_tokens', 'Tokens of analyses of calls', ['agent', 'direction'])
-    this.#calls = metrics.defineCounter('calls_analysed', 'Ended calls by what they were about', [
+    this.#calls = metrics.defineCounter('calls_analysed', 'Ended calls, by their subject', [
       'agent',
       'intent',
       'resolved',
@@ -86,7 +95,7 @@ export class CallAnalyses {
     metrics
       .defineGauge('analyses_waiting', 'Ended calls that wait for their analysis')
       .from(() => this.#waiting.size + this.#elsewhere.size)
-    // From 0, because the first count of a series is no rate.
+    // All series exist from the start with the value 0. Otherwise a rate would not include a series' first count.
     for (const [agent, { definition }] of options.agents) {
       if (definition.analysis === null) continue
       for (const result of ANALYSIS_RESULTS) this.#results({ agent, result })
@@ -95,7 +104,7 @@ export class CallAnalyses {
     }
   }
 
-  /** A call is over, and its record is final. */
+  /** Accepts an ended call with its final record. */
   take(record: CallRecord): void {
     if (!this.#lacks(record)) return
     void this.#options.owed?.owe(record)
@@ -103,8 +112,8 @@ export class CallAnalyses {
   }
 
   /**
-   * Those of an earlier run that died, or was stopped, before they were analysed, unless another node has done it meanwhile, or
-   * does it now. Does not reject.
+   * Accepts calls whose analysis was not complete when an earlier run ended. Leaves out calls that another node has
+   * analysed or is analysing. Never rejects.
    */
   async takeLeft(records: readonly CallRecord[]): Promise<void> {
     const { owed } = this.#options
@@ -115,7 +124,10 @@ export class CallAnalyses {
     }
   }
 
-  /** The store has lost what it held: what this node owes is put there again. @returns how many */
+  /**
+   * Stores this node's owed analyses again after the store has lost them.
+   * @returns the number of calls
+   */
   oweAgain(): number {
     const { owed } = this.#options
     if (owed === null) return 0
@@ -124,7 +136,10 @@ export class CallAnalyses {
     return records.length
   }
 
-  /** From here on asks what nodes that died owe, and what others have found out. Once. */
+  /**
+   * Starts to search the store regularly for analyses that dead nodes owe and for analyses that other nodes have made.
+   * Call it once.
+   */
   look(): void {
     this.#looking = this.#look()
   }
@@ -149,7 +164,10 @@ export class CallAnalyses {
     return { size: waiting.size + taken.size, has: (callSid) => waiting.has(callSid) || taken.has(callSid) }
   }
 
-  /** One that was analysed by a node that could not say that its message is on the way: nobody is asked again. */
+  /**
+   * Accepts a claimed call. If the dead node had made an analysis but may not have sent its message, this analysis is
+   * used, and no model is asked again.
+   */
   async #claimed(owed: Pick<OwedAnalyses, 'known' | 'done'>, record: CallRecord): Promise<void> {
     const found = await owed.known(record.callSid)
     if (found === null) return this.#wait(record)
@@ -164,11 +182,12 @@ export class CallAnalyses {
 
   async close(): Promise<void> {
     this.#closing.abort()
-    // A look that still runs would claim analyses that this run no longer makes.
+    // Waits for running analyses and for a running search in the store. The search could otherwise claim analyses that
+    // this run cannot make any more.
     await Promise.all([...this.#asking, this.#looking])
   }
 
-  /** True if its analysis is still to be made. */
+  /** True if this call still needs an analysis. */
   #lacks(record: CallRecord): boolean {
     const { outcome, analysis } = record
     return analysis === null && outcome !== 'refused' && outcome !== 'unreached' && this.#analysisOf(record) !== null
@@ -179,7 +198,7 @@ export class CallAnalyses {
     this.#elsewhere.delete(callSid)
     if (this.#taken.has(callSid)) return
     const analysis = this.#analysisOf(record)
-    // It belongs to another node, whose agents have other files.
+    // The agent files changed, and this agent has no `analysis` any more. So this node no longer owes the analysis.
     if (analysis === null) return void this.#options.owed?.done(callSid)
     if (this.#waiting.size + this.#elsewhere.size >= WAITING_MAX) {
       this.#taken.set(callSid, record)
@@ -189,7 +208,10 @@ export class CallAnalyses {
     this.#next()
   }
 
-  /** True if it is too late, or if another node has analysed it and informed receivers: then the record here gets it too. */
+  /**
+   * True if it is too late for an analysis, or if another node has made the analysis and informed receivers. In the
+   * second case the record here gets the other node's analysis.
+   */
   async #isSettled(record: CallRecord): Promise<boolean> {
     const { owed, wallClock, done } = this.#options
     if (Date.parse(record.startedAt) <= wallClock() - OWED_MS_MAX) {
@@ -219,7 +241,7 @@ export class CallAnalyses {
     }
   }
 
-  /** Never rejects. */
+  /** Analyses a call. Never rejects. */
   async #analyse(record: CallRecord): Promise<void> {
     const analysis = this.#analysisOf(record)
     if (analysis === null) return
@@ -232,7 +254,7 @@ export class CallAnalyses {
       return this.#settle(record, empty, 'budget')
     const { agents, prices } = this.#options
     const own = agents.get(record.agent)?.definition.budget?.prices ?? null
-    // Meter of all tries: a failed one may have been charged.
+    // Counts the tokens of all tries, because a failed try may have been charged.
     const meter = new CostMeter(priceList([own, prices]), () => factory.model)
     for (let tries = 0; ; tries++) {
       try {
@@ -263,7 +285,7 @@ export class CallAnalyses {
   async #model(agent: string): Promise<ServiceFactory<LanguageModel> | null> {
     const { agents, settings, modelOf } = this.#options
     if (modelOf !== undefined) return modelOf(agent)
-    // On use: without an analysis the main thread needs no service.
+    // Imported at the first analysis, because the main thread does not need the service for anything else.
     const own = agents.get(agent)?.definition.backends.cascade ?? {}
     return import('../backends/cascade/services.js').then(({ textModelOf }) => textModelOf(settings, own))
   }
@@ -288,7 +310,7 @@ export class CallAnalyses {
     const tool = formToFill(analysis, language)
     const answer = await wholeAnswer(factory, context, requestOf(record, tool), signal)
     const form = formIn(answer, tool, 'fields')
-    // Some models leave out the object that the fields are in.
+    // Some models omit the object around the fields.
     const fields = byName(form['fields'] ?? form)
     return {
       model: factory.model,
@@ -297,7 +319,7 @@ export class CallAnalyses {
     }
   }
 
-  /** Only what fits its schema, and whose quote is in the transcript. */
+  /** Keeps only values that fit their schema and have a quote from the transcript. */
   #checked(analysis: Analysis, record: CallRecord, answer: unknown): Pick<CallAnalysis, 'summary' | 'fields'> {
     const { summary, fields } = Object(answer) as { readonly summary?: unknown; readonly fields?: unknown }
     const filled: Record<string, CallAnalysis['fields'][string]> = {}
@@ -322,7 +344,7 @@ export class CallAnalyses {
     return language ?? this.#options.agents.get(agent)?.definition.languages[0] ?? 'en'
   }
 
-  /** As it is without a model. */
+  /** Analysis without a model. */
   #known(analysis: Analysis, record: CallRecord): CallAnalysis {
     const unknown = Object.keys(analysis.fields).map((name) => [name, { value: null, quote: null }] as const)
     const fields = { ...Object.fromEntries(unknown), ...known(analysis, record) }
@@ -332,7 +354,7 @@ export class CallAnalyses {
   async #settle(record: CallRecord, analysis: CallAnalysis, result: AnalysisResult): Promise<void> {
     const { owed, done } = this.#options
     const { agent, callSid } = record
-    // It was erased meanwhile.
+    // The call was erased during its analysis.
     if (!this.#taken.has(callSid)) return
     this.#results({ agent, result }).inc(1, callSid)
     this.#calls(this.#labels(record, analysis)).inc(1, callSid)
@@ -342,7 +364,10 @@ export class CallAnalyses {
     await owed?.done(callSid)
   }
 
-  /** Bounded: an intent is a label only where the agent's file lists all of them. */
+  /**
+   * Labels of a call for metrics. An intent becomes a label only if the agent's file lists all intents, so that the
+   * number of labels is limited.
+   */
   #labels({ agent }: CallRecord, { fields }: CallAnalysis) {
     const listed = intentsOf(this.#options.agents.get(agent)?.definition.analysis ?? null)
     const { value: intent = null } = fields['intent'] ?? {}
@@ -357,21 +382,25 @@ export class CallAnalyses {
 
 interface CallAnalysesOptions {
   readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition'>>
-  /** Where the text models are. */
+  /** Settings of the text models. */
   readonly settings: CascadeSettings
-  /** Content of PRICES_FILE; null: none is set. */
+  /** Content of PRICES_FILE; null if PRICES_FILE is not set. */
   readonly prices: PriceFile | null
-  /** ANALYSES_PER_HOUR: how many calls a model may be asked about. */
+  /** ANALYSES_PER_HOUR: maximum number of calls per hour that a model may analyse. */
   readonly perHour: number
   readonly clock: Clock
   readonly wallClock: () => number
   readonly log: Log
   readonly metrics: Metrics
-  /** The fleet's; null without Redis: what a node owes is in its own records alone. */
+  /**
+   * Analyses that the fleet's nodes owe. Null without Redis: the node then finds its owed analyses only in its own
+   * records.
+   */
   readonly owed: Pick<OwedAnalyses, 'owe' | 'claim' | 'known' | 'settle' | 'done' | 'forget'> | null
   /**
-   * The call's record and receivers get it. @param record  as it was at the call's end
-   * @param isTold  true if another node has informed receivers already
+   * Adds the analysis to the call's record and sends it to receivers.
+   * @param record  record at the call's end
+   * @param isTold  true if another node has already informed receivers
    */
   readonly done: (record: CallRecord, analysis: CallAnalysis, isTold: boolean) => Promise<void> | void
   /** For tests. @defaultValue OWED_LOOK_MS */
@@ -380,14 +409,14 @@ interface CallAnalysesOptions {
   readonly modelOf?: (agent: string) => ServiceFactory<LanguageModel> | null
 }
 
-/** A service that reports no tokens, or that failed before, may have charged for them. */
+/** Cost of an analysis. It is unknown if no tokens were reported, because the service may still charge for its work. */
 function costBy(meter: CostMeter): CallCost {
   const unknown = 'the service did not report what it charges'
   const cost = meter.cost()
   return cost.models.length > 0 ? cost : { ...cost, amount: null, unknown }
 }
 
-/** Those that the agent's file lists. */
+/** Intents that the agent's file lists. */
 function intentsOf(analysis: Analysis | null): readonly string[] {
   const intents = analysis?.fields['intent']
   return intents !== undefined && 'type' in intents ? (intents.enum ?? []).map(String) : []
@@ -420,7 +449,10 @@ function fits(field: AnalysisField, value: unknown): value is string | number | 
   return validate(value) && (typeof value !== 'string' || value.length <= VALUE_CHARS_MAX)
 }
 
-/** The fields of a form: models write a list of them too. One that is there twice has no value. */
+/**
+ * Fields of a form by their name. A model may also write the form as a list of fields. A field that occurs twice is
+ * dropped.
+ */
 function byName(given: unknown): unknown {
   if (!Array.isArray(given)) return typeof given === 'string' ? given : Object(given)
   const named = objectsIn(given).map((one) => [String(one['field'] ?? one['name']), one] as const)

@@ -17,6 +17,7 @@ import type { OpenCallRecords, RecordCall } from '../workers/main/main-thread-co
 import { callRecordSchema } from '../call/documents/record.js'
 import { Archive } from '../telemetry/archive/archive.js'
 import { CallFinder } from '../telemetry/archive/index/call-finder.js'
+import { keptDocumentSchema } from '../telemetry/archive/archive-messages.js'
 import type { DocumentKind, KeptDocument, StoredValue } from '../telemetry/archive/archive-messages.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptFolder } from '../telemetry/archive/kept-files.js'
@@ -32,26 +33,29 @@ import type { IdleFolders } from './process-plan.js'
 import { objectStorageOf, openObjectStorage } from './storage-side.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
-/** The record of a call, its handoff packet, its recording, and the messages about it. */
+/** Archive of calls. It stores records, handoff packets and recordings, and sends the messages about calls. */
 export class CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
-  /** Records of calls that were live when an earlier process died, and that may go on, here or at another node. */
+  /**
+   * Records of calls that were live when an earlier process died. Such a call may have continued, here or at another
+   * node.
+   */
   readonly left: readonly (LeftCall & { readonly record: CallRecord })[]
-  /** Null where nothing is kept. */
+  /** Recorder of calls; null if calls are not stored. */
   readonly record: RecordCall | null
-  /** Null where nothing is kept. */
+  /** Records of live calls; null if calls are not stored. */
   readonly openRecords: OpenCallRecords | null
-  /** Null where nothing is kept. */
+  /** States of live calls on the disk; null if calls are not stored. */
   readonly states: StatesOnDisk | null
   /** Messages to receivers. */
   readonly outbox: Outbox
-  /** Finds ended calls; null where nothing is kept. */
+  /** Finds ended calls; null if calls are not stored. */
   readonly finder: CallFinder | null
   readonly #opened: Opened
   readonly #archive: Archive | null
   readonly #telling = new Set<Promise<void>>()
-  /** Calls that have ended here, until it is decided whose they are, or they are erased. */
+  /** Calls that ended here and whose owner is not yet known. An erased call is removed. */
   readonly #deciding = new Map<CallSid, Promise<void>>()
 
   constructor(opened: Opened) {
@@ -61,7 +65,7 @@ export class CallArchive {
     this.#archive = archive
     this.outbox = outbox
     opened.node?.onRequest(KEEP_DOCUMENT, (given) =>
-      Promise.resolve<KeepAnswer>({ kept: this.#keepGiven(given as KeptDocument) }),
+      Promise.resolve<KeepAnswer>({ kept: this.#keepGiven(keptDocumentSchema.parse(given)) }),
     )
     this.finder = opened.finder
     this.ended = recordsOf(archive?.newest ?? [])
@@ -99,17 +103,20 @@ export class CallArchive {
           }
   }
 
-  /** Values that earlier runs wrote once. */
+  /** Values that earlier runs stored in the store with `once`. Each value is listed a single time. */
   get values(): readonly StoredValue[] {
     return this.#archive?.values ?? []
   }
 
-  /** Data folders of processes that are gone, held by this one. */
+  /** Data folders of processes that no longer run. This process has locked these folders. */
   get leftFolders(): readonly string[] {
     return this.#opened.left.map(({ path }) => path)
   }
 
-  /** Decides on one of `left`. @param isRecord  false: the call goes on, or another node has its record */
+  /**
+   * Settles a call of `left`.
+   * @param isRecord  false: the call continues, or another node has the call's record
+   */
   settleLeft(callSid: CallSid, isRecord: boolean): void {
     const record = isRecord ? this.left.find((each) => each.callSid === callSid)?.record : undefined
     const days = this.#opened.recordsDaysOf(record?.agent ?? '')
@@ -118,20 +125,22 @@ export class CallArchive {
     else this.#post(recordNews('call.ended', record), settle)
   }
 
-  /** Tells receivers that a call is over, then stores its record. */
+  /** Informs receivers that a call is over, then stores its record. */
   over(record: CallRecord): void {
     this.#post(recordNews('call.ended', record), () => this.#keep(record))
   }
 
-  /** Stores the record of an ended call again, to which the carrier's details were added, and tells receivers. */
+  /** Stores the record of an ended call again, with the carrier's details, and informs receivers. */
   joined(record: CallRecord): void {
     if ((record.carrier?.recording ?? null) === null) return this.#keep(record)
     this.#post(recordNews('recording.ready', record), () => this.#keep(record))
   }
 
   /**
-   * The same with the call's analysis. Resolves when the message to receivers is safe.
-   * @param part  `record`: another node has informed receivers; `message`: another node has the record
+   * Stores a call's record again with its analysis, and sends a message to receivers. Resolves when the message is
+   * stored.
+   * @param part `record`: only store the record, because another node has informed receivers. `message`: only send the
+   * message, because another node stores the record
    */
   analysed(record: CallRecord, part: 'record' | 'message' | 'both'): Promise<void> {
     return new Promise((resolve) => {
@@ -145,11 +154,12 @@ export class CallArchive {
   }
 
   /**
-   * The same of a call that has just ended, and that another node may have taken: decided by `isOurs`. A process that dies
-   * before leaves its record for the next start, and no second one beside that of whoever has taken the call.
-   * @param newest  its record then; undefined when it is in memory no more
-   * @param then  gets the record that is stored, null where it is another node's; not called for a call that was erased, or that
-   *   has ended here once more
+   * Stores the record of a call that has just ended here, if `isOurs` resolves with true. If it resolves with false,
+   * another node has the call's record. If the process dies before the decision, the next start decides. So each call
+   * has only one record.
+   * @param newest returns the call's newest record; undefined if it is no longer in memory
+   * @param then called with the stored record, or with null if another node's record counts. It is not called if the
+   * call was erased or has ended here a second time
    */
   keepIfOurs(
     record: CallRecord,
@@ -183,19 +193,25 @@ export class CallArchive {
     this.#keeps(this.outbox.add(message))
   }
 
-  /** Tells receivers of an event. */
+  /** Informs receivers of an event. */
   tell(news: MessageNews): void {
     this.#keeps(this.outbox.add(messageAbout(news)))
   }
 
-  /** Tells receivers of a refused call; stores its record, and the packet for whoever calls back, which is posted to nobody. */
+  /**
+   * Informs receivers of a refused call, and stores the call's record. The handoff packet, for the person who calls
+   * back, is only stored and not posted.
+   */
   keepRefused(record: CallRecord, packet: Handoff | null): void {
     const data = { ...record, from: packet?.from ?? '' }
     this.#post({ ...recordNews('call.refused', record), data }, () => this.#keep(record))
     if (packet !== null) this.#keepHandoff(packet)
   }
 
-  /** On the disk, or else in the object storage; undefined when it is nowhere. @throws as `recording` */
+  /**
+   * Reads a document from the disk, or else from the object storage; undefined if neither has the document.
+   * @throws as `recording`
+   */
   async find(kind: DocumentKind, callSid: CallSid): Promise<unknown> {
     return (
       (await this.#archive?.find(kind, callSid)) ??
@@ -204,7 +220,10 @@ export class CallArchive {
     )
   }
 
-  /** Says whether the object storage has the record of a call that an earlier run has left: it is newer. Does not reject. */
+  /**
+   * Searches the object storage for the record of a call that an earlier run left. `elsewhere`: the storage has a newer
+   * record than the disk. Never rejects.
+   */
   async inStorage(callSid: CallSid): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
     const { storage } = this.#opened
     if (storage === null) return 'nowhere'
@@ -216,15 +235,16 @@ export class CallArchive {
   }
 
   /**
-   * The same of a recording. @param part  from 1; null: the newest
-   * @throws GatewayError STORAGE when the object storage does not answer
+   * Finds a recording, on the disk or in the object storage.
+   * @param part  from 1; null for the newest part
+   * @throws GatewayError STORAGE if the object storage does not answer
    */
   async recording(callSid: string, part: number | null): Promise<StoredFile | null> {
     if (this.#archive === null || !isCallSid(callSid)) return null
     return (await this.#archive.recording(callSid, part)) ?? this.#opened.storage?.recording(callSid, part) ?? null
   }
 
-  /** The carrier's. @throws as `recording` */
+  /** Finds the carrier's recording. @throws as `recording` */
   async carrierRecording(callSid: string): Promise<StoredFile | null> {
     if (!isCallSid(callSid)) return null
     const { config, storage } = this.#opened
@@ -233,7 +253,7 @@ export class CallArchive {
     return here ?? storage?.carrierRecording(callSid, names) ?? null
   }
 
-  /** Forgets the keys of what the object storage has of calls; null where there is none. */
+  /** Removes the keys of the calls' objects from the object storage; null without an object storage. */
   async eraseObjects(callSids: readonly CallSid[]): Promise<ErasedObjects | null> {
     return this.#opened.storage?.erase(callSids) ?? null
   }
@@ -246,9 +266,10 @@ export class CallArchive {
   }
 
   /**
-   * No more calls end: waits until it is decided whose the last ones are, and for messages that are on their way. Those of a call
-   * whose owner the store does not say by then are kept when it does, or made by the next start.
-   * @param withinMs  for both together
+   * Waits until the owners of the last calls are known and the current deliveries of messages have ended. Call it when
+   * no more calls can end. If a call's owner is not known in time, its message is stored later, or the next start makes
+   * the message.
+   * @param withinMs time limit in ms for both waits together
    */
   async closeMessages(withinMs = MESSAGES_CLOSE_MS): Promise<void> {
     const untilMs = performance.now() + withinMs
@@ -263,12 +284,15 @@ export class CallArchive {
     this.#opened.folder?.release()
   }
 
-  /** True while the disk takes no records. */
+  /** True while the disk is too full for records. */
   get isFull(): boolean {
     return this.#archive?.isFull === true
   }
 
-  /** A document of a node that is being stopped, and whose disk takes nothing. @returns false where it is not kept here either */
+  /**
+   * Stores a document of a node that is stopping and has a full disk.
+   * @returns false if this node cannot store the document either
+   */
   #keepGiven({ kind, callSid, document, days }: KeptDocument): boolean {
     if (this.#archive === null || this.isFull || !isCallSid(callSid)) return false
     if (kind === 'record') this.#archive.keepRecord(callSid, document, days)
@@ -276,7 +300,10 @@ export class CallArchive {
     return true
   }
 
-  /** Records that the disk has not taken go to the first other node that keeps them. */
+  /**
+   * Sends the records that do not fit on the disk to other nodes. Each record is stored by the first node that accepts
+   * it.
+   */
   async #handOver(untilMs: number): Promise<void> {
     const { node, log } = this.#opened
     if (node === null || this.#archive === null) return
@@ -303,14 +330,17 @@ export class CallArchive {
       this.#archive?.keepHandoff(packet.callSid, packet, this.#opened.recordsDaysOf(packet.agent))
   }
 
-  /** The message is in the outbox before the record is final: a process that dies between them tells it again. */
+  /**
+   * Stores the message in the outbox, then calls `then`, which stores the final record. If the process dies between the
+   * two steps, the message is sent again.
+   */
   #post(news: MessageNews, then: () => void): void {
     const message = messageAbout(news)
     if (!this.outbox.wanted(message)) return then()
     this.#keeps(this.outbox.add(message).then(then))
   }
 
-  /** A close waits until a message is kept. */
+  /** Makes `close` wait until the message is stored. */
   #keeps(adding: Promise<void>): void {
     this.#telling.add(adding)
     void adding.then(() => this.#telling.delete(adding))
@@ -322,22 +352,28 @@ export class CallArchive {
   }
 }
 
-/** How long a shutdown waits for messages that are on their way; the others are sent after the next start. */
+/**
+ * Maximum time in ms that a shutdown waits for messages that are being sent. Messages that wait are sent after the next
+ * start.
+ */
 const MESSAGES_CLOSE_MS = 3000
-/** All together, for documents that the disk has not taken; and the answer to one. */
+/**
+ * HAND_OVER_MS_MAX: maximum time in ms to send all documents that do not fit on the disk to other nodes.
+ * HAND_OVER_ANSWER_MS: time limit in ms for another node's answer about one document.
+ */
 const HAND_OVER_MS_MAX = 3000
 const HAND_OVER_ANSWER_MS = 1000
 const KEEP_DOCUMENT = 'keep-document'
 const MB = 1024 * 1024
 
-/** To KEEP_DOCUMENT. */
+/** Answer to KEEP_DOCUMENT. */
 interface KeepAnswer {
   readonly kept: boolean
 }
-/** Formats of the carrier's recordings. */
+/** File formats of the carrier's recordings. */
 const CARRIER_SUFFIXES = ['wav', 'mp3', 'ogg'] as const
 
-/** A folder of a process that is gone. */
+/** Folder of a process that no longer runs. */
 interface HeldFolder {
   readonly path: string
   readonly folder: DataFolder
@@ -347,13 +383,13 @@ interface Opened {
   readonly config: Config
   readonly log: Log
   readonly recordsDaysOf: (agent: string) => number | null
-  /** DATA_DIR; null where nothing is written to it. */
+  /** DATA_DIR; null if the gateway writes no files. */
   readonly folder: DataFolder | null
   readonly left: readonly HeldFolder[]
   readonly storage: ObjectStorage | null
   readonly outbox: Outbox
   readonly retention: Archive | null
-  /** Null without other nodes. */
+  /** This node; null without other nodes. */
   readonly node: FleetSide['node'] | null
   readonly finder: CallFinder | null
 }
@@ -366,18 +402,18 @@ async function closeOpened({ left, storage, retention, finder }: Partial<Opened>
 }
 
 /**
- * Opens the archive that the settings ask for. A disk that fails later is logged and counted; calls are accepted
- * anyway, where no other node has room for them.
- * @param folder  DATA_DIR, which is released at the end, and stays held where this throws; null where nothing is
- *   written to it
- * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
- *   old
- * @param workerEnv  `process.env` of the thread that writes
- * @param env  has secrets of receivers, as the environment of the process does
- * @param fleet  has the messages of its nodes; null, or without Redis: messages are on this node's disk alone
- * @param recordsDaysOf  how long the records of an agent's calls are kept; null: as long as the settings say
- * @param receiversOfNumber  `messages` of one of our numbers, as in NUMBERS_FILE now
- * @throws GatewayError where a setting is wrong or a folder cannot be used; nothing that it opened stays open
+ * Opens the archive according to the settings. A later fault of the disk is logged and counted. During such a fault,
+ * this node accepts a call only if no other node has capacity for it.
+ * @param folder DATA_DIR; null if the gateway writes no files. It is released at the end, and stays locked if this
+ * throws
+ * @param idle folders whose process does not always run; old records and recordings in them are deleted too
+ * @param workerEnv `process.env` of the thread that writes
+ * @param env contains secrets of receivers, like the environment of the process
+ * @param fleet stores the messages of its nodes. If it is null, or has no Redis, messages are only on this node's disk
+ * @param recordsDaysOf time in days for which the records of an agent's calls are stored; null for the default of the
+ * settings
+ * @param receiversOfNumber current `messages` of one of our numbers in NUMBERS_FILE
+ * @throws GatewayError if a setting is wrong or a folder cannot be used; all opened parts are then closed
  */
 export async function openCallArchive(
   config: Config,
@@ -411,7 +447,8 @@ export async function openCallArchive(
       metrics,
       workerEnv,
     )
-    // Without KEEP_CALLS there may be journals, recordings of the carrier, and what earlier runs kept.
+    // The folder is opened even without KEEP_CALLS. It may contain journals, the carrier's recordings, and files of
+    // earlier runs.
     if (folder !== null)
       retention = await Archive.start(
         {
@@ -431,7 +468,7 @@ export async function openCallArchive(
         log.component('telemetry'),
         workerEnv,
       )
-    // Last: from here on it sends.
+    // Opened last, because it starts to send messages.
     const outbox = await Outbox.open({
       folders: folders.map((path) => keptFolder(path, 'outbox')),
       receivers,
@@ -445,12 +482,16 @@ export async function openCallArchive(
       log: log.component('messages'),
     })
     fleet?.onForgotten(() => outbox.storeForgot())
-    // An index of a folder whose process is gone, or of records that nobody asks for, is of no use any more.
+    // Useless indexes are removed: the indexes of folders whose process no longer runs, and all indexes if records are
+    // not stored.
     for (const path of config.keepCalls ? folders.slice(1) : folders)
       rmSync(keptFolder(path, 'index'), { recursive: true, force: true })
     const found: readonly [string, ...string[]] = [config.dataDir, ...left.map(({ path }) => path)]
+    const counters = retention?.counters
+    const changes = (): number =>
+      counters === undefined ? 0 : counters.written + counters.deleted.records.age + counters.deleted.records.size
     const finder =
-      config.keepCalls && folder !== null ? new CallFinder(found, log.component('telemetry'), workerEnv) : null
+      config.keepCalls && folder !== null ? new CallFinder(found, log.component('telemetry'), workerEnv, changes) : null
     count(metrics, retention, outbox, finder)
     return new CallArchive({
       ...{ config, log, recordsDaysOf, folder, left, storage, outbox, retention, finder },
@@ -462,12 +503,12 @@ export async function openCallArchive(
   }
 }
 
-/** True if a gateway without other nodes that dies and is started again goes on with its calls, with these settings. */
+/** True if a gateway with these settings and without other nodes continues its calls after a crash and restart. */
 export function resumesAlone({ keepCalls, redisUrl, tokenSecrets }: Config): boolean {
   return keepCalls && redisUrl === null && tokenSecrets.length > 0
 }
 
-/** True if a gateway with these settings writes anything below DATA_DIR. */
+/** True if a gateway with these settings writes files below DATA_DIR. */
 export function usesDataFolder(config: Config): boolean {
   return (
     config.keepCalls ||
@@ -479,7 +520,10 @@ export function usesDataFolder(config: Config): boolean {
   )
 }
 
-/** Locks the folders that no process uses; a process of an earlier start may still be finishing its calls. */
+/**
+ * Locks those of the folders that no process uses. A folder may still be in use by a process of an earlier start, until
+ * its calls have ended.
+ */
 async function holdLeftFolders(paths: readonly string[]): Promise<HeldFolder[]> {
   const held = await Promise.all(
     paths.map(async (path) => {
@@ -510,7 +554,7 @@ function recordsOf(documents: readonly unknown[]): CallRecord[] {
   })
 }
 
-/** Copied once a second. */
+/** Copies the counts to the metrics, once a second. */
 function count(metrics: Metrics, archive: Archive | null, outbox: Outbox, finder: CallFinder | null): void {
   metrics.countOne('call_index_faults', 'Times that records could not be indexed', () => finder?.faults ?? 0)
   metrics.countOne(
@@ -524,7 +568,7 @@ function count(metrics: Metrics, archive: Archive | null, outbox: Outbox, finder
   metrics.countFrom(documents({ result: 'handed-over' }), () => archive?.counters.handedOver ?? 0)
   const deleted = metrics.defineCounter(
     'archive_deleted',
-    'Files of calls that were deleted because they were too old, or too much was kept',
+    'Files of calls that were deleted because of their age or the size limit',
     ['kind', 'reason'],
   )
   for (const kind of KEPT_KINDS)
@@ -533,16 +577,16 @@ function count(metrics: Metrics, archive: Archive | null, outbox: Outbox, finder
   metrics.countOne('archive_faults', 'Writes to the archive that failed', () => archive?.counters.faults ?? 0)
   metrics.countOne(
     'archive_recording_bytes_dropped',
-    'Bytes of recordings that the disk did not take in time',
+    'Bytes of recordings that were dropped because the disk was too slow',
     () => archive?.counters.recordingBytesDropped ?? 0,
   )
   const results = metrics.defineCounter('messages', 'Messages to receivers, by result', ['receiver', 'result'])
   for (const [receiver, counts] of outbox.counts)
     for (const result of RESULTS) metrics.countFrom(results({ receiver, result }), () => counts[result])
-  metrics.defineGauge('messages_waiting', 'Messages that no receiver has taken yet').from(() => outbox.waiting)
-  metrics.defineGauge('messages_dead', 'Messages that are tried no more').from(() => outbox.dead)
+  metrics.defineGauge('messages_waiting', 'Messages that are not delivered yet').from(() => outbox.waiting)
+  metrics.defineGauge('messages_dead', 'Messages that are not tried again').from(() => outbox.dead)
   metrics
-    .defineGauge('messages_oldest_seconds', 'Age of the oldest message that no receiver has taken yet')
+    .defineGauge('messages_oldest_seconds', 'Age of the oldest message that is not delivered yet')
     .from(() => outbox.oldestMs / 1000)
-  metrics.countOne('messages_faults', 'Messages that could not be kept on the disk', () => outbox.faults)
+  metrics.countOne('messages_faults', 'Messages that could not be written to the disk', () => outbox.faults)
 }

@@ -10,29 +10,29 @@ const MINUTE_S = 60
 const MINOR_PER_UNIT = 100
 
 interface CallCostsOptions {
-  /** CURRENCY. */
+  /** Value of CURRENCY. */
   readonly currency: string
-  /** Content of PRICES_FILE; null: none is set. */
+  /** Content of PRICES_FILE; null if PRICES_FILE is not set. */
   readonly prices: PriceFile | null
   readonly metrics: Metrics
-  /** A known part of the cost of a call of one of our numbers, which is over. */
+  /** Reports a known part of the cost of an ended call. `number` is our number. */
   readonly spent: (number: string, amount: number, callSid: string) => void
 }
 
 type Part = 'carrier' | 'models' | 'analysis'
 
-/** An amount in the currency that it is charged in; null: unknown. */
+/** Amount in the currency of the charge; null if unknown. */
 interface Charge {
   readonly currency: string
   readonly amount: number | null
-  /** At least this much is known. */
+  /** Known part of the amount. The charge is at least this amount. */
   readonly known: number
   readonly unknown: string | null
 }
 
 /**
- * Whole cost of a call: the carrier, the models and the analysis after it, in one currency. An unknown part makes the
- * whole unknown, and never counts as 0.
+ * Total cost of a call in one currency: carrier, models, and analysis. If a part is unknown, the total is unknown. An
+ * unknown part never counts as 0.
  */
 export class CallCosts {
   readonly #currency: string
@@ -49,16 +49,16 @@ export class CallCosts {
     this.#rates = prices?.carrier ?? CARRIER_RATES
     this.#known = metrics.defineCounter(
       'call_cost',
-      'Known whole cost of ended calls: the carrier by its rates, the models, and the analysis',
+      'Known cost of ended calls: the carrier (by its rates), the models and the analysis',
       ['agent', 'part', 'currency'],
     )
-    this.#unknown = metrics.defineCounter('call_cost_unknown', 'Ended calls of which a part of the cost is unknown', [
+    this.#unknown = metrics.defineCounter('call_cost_unknown', 'Ended calls with a part of unknown cost', [
       'agent',
       'part',
     ])
   }
 
-  /** The record with its `wholeCost`, of what the record has now. */
+  /** Record with its `wholeCost`, from the parts that the record contains now. */
   readonly withCost = (record: CallRecord): CallRecord => {
     const { by, charges } = this.#carrier(record)
     const carrier = { ...sumOf(charges.map((charge) => this.#converted(charge))), by }
@@ -70,7 +70,7 @@ export class CallCosts {
     return { ...record, wholeCost }
   }
 
-  /** Counts a call that has ended. To be called once, before its analysis. */
+  /** Counts the cost of a call that has ended. Call it once, before the call's analysis. */
   count(record: CallRecord): void {
     const { wholeCost, outcome } = record
     if (wholeCost === null || outcome === 'refused') return
@@ -78,12 +78,12 @@ export class CallCosts {
     this.#count(record, 'models', wholeCost.models)
   }
 
-  /** Counts the analysis of a call. To be called once. */
+  /** Counts the cost of a call's analysis. Call it once. */
   countAnalysis(record: CallRecord): void {
     if (record.wholeCost?.analysis != null) this.#count(record, 'analysis', record.wholeCost.analysis)
   }
 
-  /** Known cost of a live call until now: no more than its cost in the end. */
+  /** Known cost of a live call so far. It is never higher than the call's final cost. */
   soFar({ direction, durationMs, models }: Omit<Spending, 'number'>): number {
     const { charges } = this.#carrier({ direction, durationMs, carrier: null, escalation: null, resumed: [] })
     return sumOf(
@@ -99,7 +99,7 @@ export class CallCosts {
     if (number !== undefined) this.#spent(number, known, callSid)
   }
 
-  /** The call itself, its stream, and the people whom it was given to. */
+  /** The carrier's cost of the call, its stream, and the call legs to people to whom the call was transferred. */
   #carrier(record: Pick<CallRecord, 'carrier' | 'direction' | 'durationMs' | 'escalation' | 'resumed'>): {
     readonly by: 'carrier' | 'rates'
     readonly charges: readonly Charge[]
@@ -131,7 +131,7 @@ export class CallCosts {
 
 function modelsOf({ cost, durationMs }: CallRecord): Charge {
   if (cost !== null) return cost
-  return durationMs === 0 ? charge('', 0) : notKnown('', 'what the models used was lost')
+  return durationMs === 0 ? charge('', 0) : notKnown('', 'the usage of the models was lost')
 }
 
 function charge(currency: string, amount: number): Charge {

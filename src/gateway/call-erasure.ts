@@ -17,40 +17,56 @@ import type { ErasedCounts, ErasureTask, FoundCalls } from '../telemetry/archive
 import type { ErasedObjects } from '../telemetry/archive/objects/object-storage.js'
 import type { CallRegistry } from '../workers/main/call-registry.js'
 
-/** Calls of a masked number about which one erasure asks the carrier. */
+/** Maximum number of calls with a masked number for which one erasure asks the carrier. */
 const ERASE_CARRIER_ASKS_MAX = 200
 
 interface CallErasureOptions {
-  /** Data folders of this process, and of those that are gone. */
+  /** Data folders of this process, and of processes that no longer run. */
   readonly folders: readonly string[]
-  /** One in which another process may be writing; it erases its own. Null: there is none. */
+  /**
+   * Folder of a process that runs only at times; null if there is none. While this process runs, it erases the folder's
+   * files itself.
+   */
   readonly spareFolder: string | null
   readonly calls: Pick<CallRegistry, 'live' | 'find' | 'ended' | 'handoff' | 'forget' | 'forgetLine'>
-  /** Forgets documents that wait to be written, and resolves when all others are written. */
+  /**
+   * Removes these calls' documents that are waiting to be written. Resolves when all other waiting documents are
+   * written.
+   */
   readonly forgetWaiting: (callSids: readonly CallSid[]) => Promise<void>
-  /** Forgets the keys of what the object storage has. Absent, or null: there is none. */
+  /**
+   * Removes the keys of the calls' objects from the object storage. Absent, or resolves to null, without an object
+   * storage.
+   */
   readonly eraseObjects?: (callSids: readonly CallSid[]) => Promise<ErasedObjects | null>
-  /** Forgets by what ended calls are found. */
+  /** Removes ended calls from the index. */
   readonly forgetIndexed: (callSids: readonly CallSid[]) => Promise<void>
-  /** Forgets what is still to be fetched from the carrier. */
+  /** Cancels planned requests to the carrier about the call. */
   readonly forgetDetail: (callSid: CallSid) => void
   /**
-   * Forgets whom rows of campaigns are about, wherever an earlier run may have left any: those of a number, or the call back that
-   * a call promised. Does not reject. @param folders  data folders
+   * Erases a person's data from rows of campaigns, including rows of earlier runs. The target is a number, or a call in
+   * which a call back was promised. Never rejects.
+   * @param folders data folders
    */
   readonly forgetRows: (
     target: ErasureTarget,
     folders: readonly string[],
   ) => Promise<{ readonly rows: number; readonly unlooked: readonly string[] }>
-  /** Forgets what all nodes remember of a caller's last calls, or of that call. Absent: nothing is. @throws GatewayError STORE_DOWN */
+  /**
+   * Erases the memory of a caller's last calls, or of one call, at all nodes. Absent if calls are not remembered.
+   * @throws GatewayError STORE_DOWN
+   */
   readonly forgetRemembered?: (target: ErasureTarget) => Promise<void>
-  /** Memory of a caller, of all nodes. Absent: there is none. @throws GatewayError STORE_DOWN */
+  /**
+   * Finds the memory of a caller at all nodes. Absent if calls are not remembered.
+   * @throws GatewayError STORE_DOWN
+   */
   readonly rememberedOf?: ErasureHere['rememberedOf']
-  /** Data of a number in the rows of campaigns, as `forgetRows` finds them. Does not reject. */
+  /** Data about a number in the rows of campaigns that `forgetRows` searches. Never rejects. */
   readonly campaignsOf: (number: string, folders: readonly string[]) => ReturnType<ErasureHere['campaignsOf']>
-  /** Messages about calls that no receiver has taken yet. Absent: there are none. */
+  /** Messages about calls that receivers have not accepted yet. Absent if messages are not sent. */
   readonly messagesOf?: (callSids: readonly string[]) => Promise<readonly MessageView[]>
-  /** Tells receivers which calls are erased. Absent: there are none. */
+  /** Informs receivers of the erased calls. Absent without receivers. */
   readonly told?: (callSids: readonly CallSid[]) => void
   readonly store: Pick<CallStore, 'read' | 'callsOf' | 'over'>
   readonly keeper: Pick<CallKeeper, 'opened'>
@@ -60,8 +76,8 @@ interface CallErasureOptions {
 }
 
 /**
- * Erases ended calls from this process: from its memory, its data folders and the fleet's store; or finds those of a
- * number. Numbers are compared, and go no further. One at a time.
+ * Erases ended calls from this process's memory, its data folders and the fleet's store. To find a number's calls, it
+ * compares the number with every record. One erasure runs at a time.
  */
 export class CallErasure implements ErasureHere {
   readonly #options: CallErasureOptions
@@ -111,14 +127,14 @@ export class CallErasure implements ErasureHere {
     }
   }
 
-  /** Null where its process runs, or there is none. */
+  /** The spare folder; null if its process runs, or if the folder does not exist. */
   async #spare(): Promise<{ readonly path: string; readonly folder: DataFolder } | null> {
     const { spareFolder: path } = this.#options
     if (path === null || !existsSync(path)) return null
     try {
       return { path, folder: await holdDataFolder(path) }
     } catch {
-      return null // its process erases what is in it
+      return null // The folder's process runs, and erases the folder's files itself.
     }
   }
 
@@ -127,18 +143,18 @@ export class CallErasure implements ErasureHere {
     if ('number' in target) calls.forgetLine(target.number)
     const { rows, unlooked } = await this.#options.forgetRows(target, folders)
     const { sids, uncertain } = 'sid' in target ? { sids: [target.sid], uncertain: 0 } : await this.#of(folders, target)
-    // One that has begun since is not erased in part.
+    // A call that has become live again since the search is not erased.
     const callSids = sids.filter(isCallSid).filter((callSid) => calls.find(callSid) === undefined)
     for (const callSid of callSids) forgetDetail(callSid)
     const inMemory = callSids.filter((callSid) => calls.forget(callSid)).length
     await forgetWaiting(callSids)
-    // First, so that nothing of what is on the disk is uploaded any more.
+    // Objects are erased before the disk's files. The removal also stops uploads of these files.
     const objects = (callSids.length === 0 ? null : await this.#options.eraseObjects?.(callSids)) ?? null
     const erased =
       callSids.length === 0
         ? eachErased(() => 0)
         : ((await inThread({ folders, number: null, callSids }, this.#options)) as ErasedCounts)
-    // After their records: before, the index might read them again.
+    // The index is cleaned after the records are erased. Otherwise it might read the records again.
     if (callSids.length > 0) await forgetIndexed(callSids)
     if (callSids.length > 0) this.#options.told?.(callSids)
     return {
@@ -154,7 +170,7 @@ export class CallErasure implements ErasureHere {
     }
   }
 
-  /** Calls of a number, in memory and on the disk. */
+  /** Finds the calls of a number, in memory and on the disk. */
   async #of(
     folders: readonly string[],
     { number, masked }: Extract<ErasureTarget, { number: string }>,
@@ -164,7 +180,7 @@ export class CallErasure implements ErasureHere {
     const exact = new Set(found.exact)
     const alike = new Set(found.alike)
     for (const record of this.#options.calls.ended()) {
-      // The number may be masked in the record alone.
+      // The number may be masked in the record, but not in the handoff packet.
       const packet = this.#options.calls.handoff(record.callSid)
       const known = packet !== undefined && isOfNumber(packet, number) === 'exact'
       const how = known ? 'exact' : isOfNumber(record, number)
@@ -182,7 +198,7 @@ export class CallErasure implements ErasureHere {
     return { sids: [...exact], uncertain }
   }
 
-  /** True if the carrier's record of a call has that number; null where it does not say. */
+  /** True if the carrier's record of a call contains this number; null if the carrier does not answer. */
   async #carrierSays(callSid: string, number: string): Promise<boolean | null> {
     const { carrierCall } = this.#options
     if (carrierCall === null || !isCallSid(callSid)) return null
@@ -190,12 +206,12 @@ export class CallErasure implements ErasureHere {
       const { remoteNumber } = await carrierCall(callSid)
       return remoteNumber === null || remoteNumber === '' ? null : sameNumber(remoteNumber, number)
     } catch {
-      return null // counted by the client, and here as uncertain
+      return null // The client has counted this fault. The call counts as uncertain.
     }
   }
 
   /**
-   * Erases what nodes keep for each other: the state of calls that nobody goes on with, and what is remembered of callers.
+   * Erases data that nodes store for each other: the state of calls that will not continue, and the memory of callers.
    * @param nodes  names of all nodes
    * @throws GatewayError STORE_DOWN
    */
@@ -219,7 +235,7 @@ export class CallErasure implements ErasureHere {
           )
             continue
         } catch (thrown) {
-          if (thrown instanceof GatewayError) continue // the state of another program's call
+          if (thrown instanceof GatewayError) continue // A state that cannot be opened belongs to another program, so it is not erased.
           throw thrown
         }
       }

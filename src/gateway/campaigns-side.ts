@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentDefinition } from '../agents/file/definition.js'
 import { CampaignDesk } from '../campaigns/campaign-desk.js'
 import { Campaigns } from '../campaigns/campaigns.js'
-import type { CampaignStatus } from '../campaigns/campaigns.js'
+import type { CampaignStatus, PlacedStanding } from '../campaigns/campaigns.js'
 import { TRY_RESULTS } from '../campaigns/campaign.js'
 import { FileDoNotCall } from '../campaigns/do-not-call.js'
 import type { DoNotCall } from '../campaigns/do-not-call.js'
@@ -25,8 +25,12 @@ import type { OutboundCalls } from '../workers/main/outbound-calls.js'
 interface CampaignsSideOptions {
   readonly config: Config
   readonly outbound: OutboundCalls
+  readonly standing: (callSid: string, label: string) => Promise<PlacedStanding>
   readonly store: Pick<CallStore, 'once' | 'settle' | 'read'>
-  /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
+  /**
+   * Finds an agent; undefined if our number lacks facts that the agent reads.
+   * @param from  our number from which the agent calls
+   */
   readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   readonly agentNames: () => readonly string[]
   readonly humanFirst: (agent: string, from: string | null) => string | null
@@ -41,20 +45,21 @@ interface CampaignsSideOptions {
   readonly log: Log
 }
 
-/** Campaigns and promised call backs of this process, and the list of who wants no calls. */
+/** Campaigns and promised call backs of this process, and the do-not-call list. */
 export interface CampaignsSide {
   readonly campaigns: Campaigns
   readonly desk: CampaignDesk
   /**
-   * A person says in a call that they want no more of them; not `wanted`: it was a recording that had said so, at that time.
-   * @returns whether that is written. Does not reject
+   * Puts a number on the do-not-call list. If `wanted` is false, removes the number again, because a recorded voice
+   * said the words and not a person.
+   * @returns true if stored. Never rejects
    */
   readonly callNoMore: (number: string, atMs: number, wanted: boolean) => Promise<boolean>
-  /** Rejects where the list cannot be read. */
+  /** True if the number is on the list. Rejects if the list cannot be read. */
   readonly isDoNotCall: (number: string) => Promise<boolean>
 }
 
-/** Message to receivers about a campaign: a row names its call, if it had one. */
+/** Message to receivers about a campaign. If its row had a call, the message names the call. */
 export function campaignMessage(news: CampaignStatus): MessageNews {
   if (news.type === 'campaign.paused') {
     const { campaign } = news
@@ -66,21 +71,23 @@ export function campaignMessage(news: CampaignStatus): MessageNews {
   return { id: `${row.campaign}:${row.id}`, type: news.type, callSid, agent: row.agent, number: row.from, data: row }
 }
 
-/** Where campaigns are kept below DATA_DIR. */
+/** Folder of campaigns, below DATA_DIR. */
 const FOLDER = 'campaigns'
-/** Which campaigns a node of a fleet has seen in Redis. */
+/** File with the names of the campaigns that this node of a fleet has seen in Redis. */
 const SEEN_FILE = 'campaigns-seen.json'
 const LIST_FILE = 'do-not-call.jsonl'
 const REACH_PAUSE_MS = 100
 
 /**
- * Opens what earlier runs have left: in Redis, where there is one, or below DATA_DIR, which this process holds.
- * @throws what the file system throws
+ * Opens the campaigns of earlier runs. With REDIS_URL they are in Redis, otherwise below DATA_DIR, which this process
+ * has locked.
+ * @throws errors of the file system
  */
 export async function openCampaigns(options: CampaignsSideOptions): Promise<CampaignsSide> {
   const {
     config,
     outbound,
+    standing,
     store,
     agent,
     agentNames,
@@ -96,14 +103,15 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
   const log = options.log.component('campaigns')
   const refused = metrics.defineOne(
     'campaign_commands_refused',
-    'Commands of campaigns and the do-not-call list that were refused, because too many wait for Redis',
+    'Commands for campaigns and the do-not-call list that were refused, because too many commands wait for Redis',
   )
   const { queue, doNotCall } = await opened(config, log, options.storeLost, () => refused.inc())
-  const tries = metrics.defineCounter('campaign_tries', 'Calls of campaigns and call backs that are over, by result', [
+  const tries = metrics.defineCounter('campaign_tries', 'Ended calls of campaigns and call backs, by result', [
     'agent',
     'result',
   ])
-  // Known from the settings; of any other agent the first call is not in a rate.
+  // Series of the agents at the start exist with the value 0. For an agent that is added later, a rate does not include
+  // the first call.
   for (const name of agentNames()) {
     const definition = agent(name)
     if (definition?.outbound.from !== undefined || definition?.callbacks != null)
@@ -121,6 +129,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     queue,
     doNotCall,
     place: (order, way) => outbound.place(order, way),
+    standing,
     claims: store,
     agent,
     humanFirst,
@@ -166,27 +175,28 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
       const late = sleep(STORE_PATIENCE_MS, null, { ref: false })
       const done = await Promise.race([written, late])
       if (done === null) throw new GatewayError('STORE_DOWN', `it was not written within ${STORE_PATIENCE_MS} ms`)
-      if (done && !wanted) log.info({}, 'a number is off the do-not-call list again: a recording had asked for it')
+      if (done && !wanted)
+        log.info({}, 'a number was removed from the do-not-call list: it was listed because of words in a recording')
       return done
     } catch (thrown) {
-      log.error({ err: thrown, wanted }, 'a number could not be put on the do-not-call list, or taken off')
+      log.error({ err: thrown, wanted }, 'a number could not be added to the do-not-call list, or removed from it')
       return false
     }
   }
   return { campaigns, desk, callNoMore, isDoNotCall: (number) => doNotCall.has(number) }
 }
 
-/** Data of a person in rows, and the stores that could not be looked at. */
+/** Result of a search for a person in rows, and the stores that could not be searched. */
 interface LookedRows<T> {
   readonly found: readonly T[]
   readonly unlooked: readonly string[]
 }
 
 /**
- * Does `work` with each queue of rows that nobody serves: those of earlier runs, which had other settings, count for an erasure
- * and an export as much. Does not reject.
- * @param folders  data folders, the first one this process's own
- * @param isServed  true: the queue that the settings name is open already, and left out
+ * Runs `work` with each queue of rows that this gateway does not use now. Earlier runs with other settings may have
+ * left such queues, and an erasure or an export must search them. Never rejects.
+ * @param folders data folders, this process's own folder first
+ * @param isServed true: the queue in the settings is already open, so it is left out
  */
 export async function ofRestingRows<T>(
   { redisUrl, redisPrefix, tokenSecrets }: Pick<Config, 'redisUrl' | 'redisPrefix' | 'tokenSecrets'>,
@@ -233,13 +243,19 @@ export async function ofRestingRows<T>(
   return { found, unlooked }
 }
 
-/** Sentences of an erasure or an export about rows that it cannot read. @param where  such as "in Redis" */
+/**
+ * Sentences of an erasure or an export about rows that could not be read.
+ * @param where  place such as "in Redis"
+ */
 export function unreadRows(rows: number, where: string): readonly string[] {
   if (rows === 0) return []
   return [`${rows} rows of campaigns and call backs ${where} (another TOKEN_SECRET, or another version, wrote them)`]
 }
 
-/** A client that was just made connects first. @throws GatewayError STORE_DOWN */
+/**
+ * Waits until a new client is connected.
+ * @throws GatewayError STORE_DOWN
+ */
 async function reached(queue: RowQueue): Promise<void> {
   const untilMs = performance.now() + STORE_PATIENCE_MS
   for (;;)
@@ -281,7 +297,7 @@ async function opened(
       onRefused,
     })
     const copy = await FileDoNotCall.open(list).catch((thrown: unknown) => {
-      log.warn({ reason: messageOf(thrown) }, 'this node keeps its copy of the do-not-call list in memory alone')
+      log.warn({ reason: messageOf(thrown) }, 'this node has its copy of the do-not-call list in memory only')
       return FileDoNotCall.inMemory()
     })
     const onRestored = (entries: number): void => lost('do-not-call', entries)

@@ -9,6 +9,8 @@ import { SautikitClient } from '../sautikit-api/client.js'
 import { CarrierHttp } from '../sautikit-api/http.js'
 import { CarrierNumbers } from '../sautikit-api/numbers.js'
 import type { CarrierControl } from '../workers/main/main-thread-context.js'
+import type { AccountEvent } from '../sautikit/webhook.js'
+import type { WalletWatch } from '../sautikit-api/wallet.js'
 import type { CallRegistry } from '../workers/main/call-registry.js'
 import type { OutboundCalls } from '../workers/main/outbound-calls.js'
 import { callRecordSchema } from '../call/documents/record.js'
@@ -16,7 +18,7 @@ import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallArchive } from './call-archive.js'
 
-/** Calls of an earlier run that began this long ago, and whose detail record had not come, are asked for again. */
+/** Maximum age in ms of an earlier run's call whose missing detail record is requested again. */
 const CARRIER_DETAIL_RESUME_MS = 3_600_000
 
 /** The carrier's REST API with this gateway's key. */
@@ -24,11 +26,11 @@ export interface CarrierApi {
   readonly http: CarrierHttp
   readonly calls: SautikitClient
   readonly numbers: CarrierNumbers
-  /** Which spellings of the requests worked. */
+  /** URL paths of the requests that the carrier accepted. */
   readonly paths: ApiPaths
 }
 
-/** Null without a key. */
+/** Carrier's API; null without a key. */
 export function carrierApi(config: Config): CarrierApi | null {
   if (config.apiKey === null) return null
   const http = new CarrierHttp({ baseUrl: config.apiUrl, apiKey: config.apiKey })
@@ -44,7 +46,7 @@ export function requiredCarrierApi(config: Config): CarrierApi {
   return api
 }
 
-/** The carrier's commands for a live call. */
+/** Commands to the carrier about a live call. */
 export function carrierControl(api: CarrierApi): CarrierControl {
   return {
     hangup: (callSid, key) => api.calls.hangup(callSid, { idempotencyKey: key }),
@@ -55,7 +57,10 @@ export function carrierControl(api: CarrierApi): CarrierControl {
   }
 }
 
-/** @param daysOf  for how long the carrier's recording of a call is kept; null: as long as the settings say */
+/**
+ * @param daysOf  time in days for which the carrier's recording of a call is stored; null for the default of the
+ * settings
+ */
 export function callDetails(
   api: CarrierApi,
   config: Config,
@@ -73,8 +78,9 @@ export function callDetails(
 }
 
 /**
- * Adds the carrier's details to the record of an ended call: the one in memory, or, where newer calls have displaced
- * it, the one in the archive. @returns null when neither has a record
+ * Adds the carrier's details to the record of an ended call. The record is read from memory, or from the archive if it
+ * is not in memory any more.
+ * @returns null if there is no record
  */
 export async function joinedRecord(
   callSid: CallSid,
@@ -88,7 +94,7 @@ export async function joinedRecord(
   return read.success ? { ...read.data, carrier: detail } : null
 }
 
-/** Asks again for the details and recordings of calls that ended in an earlier run before the carrier had them. */
+/** Requests the missing details and recordings of calls of an earlier run again. */
 export function resumeDetails(
   details: Pick<CallDetails, 'follow'>,
   ended: readonly CallRecord[],
@@ -101,10 +107,10 @@ export function resumeDetails(
   }
 }
 
-/** The voice URL of calls that this gateway places; null while the carrier could not reach it. */
+/** Voice URL of calls that this gateway places; null if the carrier cannot reach this gateway. */
 export function voiceUrlOf(config: Config, publicPort: number, agent: string): string | null {
   if (config.publicUrl !== null) return `${config.publicUrl}/voice/${agent}`
-  // A carrier on this machine, as the simulator is, reaches us without a public address.
+  // A carrier on this machine, such as the simulator, reaches this gateway at a loopback address.
   const host = new URL(config.apiUrl).hostname
   const origin = config.tlsCert === null ? `http://127.0.0.1:${publicPort}` : `https://localhost:${publicPort}`
   return host === '127.0.0.1' || host === 'localhost' ? `${origin}/voice/${agent}` : null
@@ -117,11 +123,9 @@ export function countCarrier(
   details: CallDetails | null,
   outbound: OutboundCalls,
 ): void {
-  const requests = metrics.defineCounter(
-    'carrier_api_requests',
-    "Requests to the carrier's REST API, by how they ended",
-    ['result'],
-  )
+  const requests = metrics.defineCounter('carrier_api_requests', "Requests to the carrier's REST API, by result", [
+    'result',
+  ])
   metrics.countFrom(requests({ result: 'sent' }), () => api?.http.counters.requests ?? 0)
   metrics.countFrom(requests({ result: 'retried' }), () => api?.http.counters.retries ?? 0)
   metrics.countFrom(requests({ result: 'failed' }), () => api?.http.counters.failures ?? 0)
@@ -135,4 +139,24 @@ export function countCarrier(
   metrics.countFrom(recordings({ result: 'kept' }), () => details?.counters.recordings ?? 0)
   metrics.countFrom(recordings({ result: 'failed' }), () => details?.counters.recordingsFailed ?? 0)
   metrics.countEach('outbound_calls', 'Calls that this gateway was asked to place', 'result', outbound.counters)
+}
+
+/** Handles an event about the carrier's account. Stores the wallet's balance; logs all other events for an operator. */
+export function noteAccountEvent(event: AccountEvent, wallet: WalletWatch | null, log: Log): void {
+  if (event.kind === 'storage.tier_changed') {
+    const { tierGb, previousTierGb } = event
+    const text = "the carrier's storage of recordings has another size"
+    if (tierGb !== null && previousTierGb !== null && tierGb < previousTierGb)
+      log.warn({ tier_gb: tierGb, previous_tier_gb: previousTierGb }, text)
+    else log.info({ tier_gb: tierGb, previous_tier_gb: previousTierGb }, text)
+    return
+  }
+  wallet?.heard(event.balanceMinor)
+  const balance = { balance_minor: event.balanceMinor }
+  if (event.kind === 'wallet.top_up') log.info(balance, "the carrier's wallet was topped up")
+  else
+    log.warn(
+      balance,
+      "the carrier's wallet is low: when it is empty, the carrier refuses calls that the gateway places",
+    )
 }

@@ -10,7 +10,7 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 }
 
-/** The files of the built console by their path at the ops port; none where it was not built. */
+/** Files of the built console, by their path at the ops port; empty if the console was not built. */
 export function consoleFiles(): ReadonlyMap<string, ConsoleFile> {
   const folder = join(packageRoot(), 'dist', 'console')
   const files = new Map<string, ConsoleFile>()

@@ -1,32 +1,32 @@
 import { randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import type { Business } from '../agents/file/business.js'
 import type { BudgetStep } from '../call/documents/record.js'
 import { unrefTimer } from '../core/clock.js'
 import { localTime } from '../core/local-time.js'
 import type { WallClock } from '../core/clock.js'
-import { messageOf } from '../core/errors.js'
 import type { CallStore } from '../fleet/store/call-store.js'
 import { countryZone } from '../sautikit/phone.js'
-import { writeWhole } from '../telemetry/archive/whole-file.js'
 import type { Log } from '../telemetry/log.js'
+import { KeptCounts, keptCounts } from './kept-counts.js'
 
-/** How often the store is asked what other nodes have spent, and for how many numbers each time. A failed write is repeated then. */
+/**
+ * LOOK_MS: time in ms between two exchanges with the store. An exchange writes this node's spending and reads the
+ * spending of other nodes. If it fails, the next exchange repeats the write. LOOK_NUMBERS_MAX: maximum number of phone
+ * numbers in one request.
+ */
 const LOOK_MS = 10_000
 const LOOK_NUMBERS_MAX = 200
-/** How often the cost of live calls until now is read. */
+/** Time in ms between two calculations of the cost of live calls. */
 const LIVE_LOOK_MS = 5000
-/** How long a sum is kept after it was last written: longer than a day lasts anywhere. */
+/** Time in ms for which a sum is stored after its last write. A calendar day in any time zone is over before then. */
 const TALLY_MS = 3 * 24 * 3_600_000
-/** How long after a change the sum is written to the disk. */
-const SAVE_MS = 1000
 
 export const dailyBudgetsSchema = z.object({
   version: z.literal(1),
-  /** Name of this folder's part in the sums of a fleet. */
+  /** Name of this folder's part of the fleet's sums. */
   part: z.string(),
-  /** By number. */
+  /** Spending by number. */
   numbers: z.record(z.string(), z.object({ day: z.string(), amount: z.number().min(0) })),
 })
 
@@ -36,63 +36,77 @@ interface LiveCost {
   readonly amount: number
 }
 
-/** A part that no node has: all others together are the whole sum. */
+/**
+ * Name that no node uses for its part. The store returns the sum of all parts except the named part: with this name,
+ * the sum of all nodes.
+ */
 const NOBODY = ''
-/** Less than this is how sums are rounded. */
+/** Two amounts count as equal if they differ by less than this, because smaller differences come from rounding. */
 const ROUNDED = 1e-6
 
-/** Spending of a number on one day, in CURRENCY. */
+/** Spending on a number's calls on one day, in CURRENCY. */
 interface Spent {
   readonly day: string
-  /** True until the store is asked whether it has more of our part than this folder, which then is of an earlier time. */
+  /**
+   * True until this node's part was compared with the store. If the store has a larger amount for this node, the
+   * folder's amount is out of date.
+   */
   doubted: boolean
-  /** At this node. */
+  /** Spending at this node. */
   own: number
-  /** At all other nodes, as the store said last. */
+  /** Spending at all other nodes, by the store's last answer. */
   others: number
-  /** The step that was logged last. */
+  /** Step that was logged last. */
   step: BudgetStep | null
 }
 
 /**
- * Today's cost of each number's calls, over all nodes, and the used part of its budget. Each node counts its own part alone:
- * a part that is written twice does no harm, and one that a store has lost is written again. The cost of live calls is in no
- * part: it may move to another node with its call, so each node's heartbeat carries it.
- *
- * While the store is away a node goes on with its last values of the others, and counts its own calls.
+ * Today's cost of each number's calls over all nodes, and the used share of the number's budget. Each node writes only
+ * its own part to the store. It may write the part twice, and writes it again if the store has lost it. A part contains
+ * only ended calls, because a live call may move to another node with its cost. The cost of live calls is in each
+ * node's heartbeats. While the store does not answer, a node counts its own calls and uses the last values of the other
+ * nodes.
  */
 export class DailyBudgets {
   readonly #options: DailyBudgetsOptions
   readonly #later: (ms: number, run: () => void) => () => void
   readonly #part: string
-  /** The part is that of an earlier run. */
+  readonly #kept: KeptCounts<z.input<typeof dailyBudgetsSchema>>
+  /** True if this node's part was read from an earlier run's file. */
   readonly #goesOn: boolean
-  /** By number; those of earlier days until they are asked for again. */
+  /** Spending by number. Amounts of an earlier day stay until the number's next call. */
   readonly #spent: Map<string, Spent>
-  /** Where the next look begins, in the order of the numbers. */
+  /** Index of the first number of the next request. */
   #lookedTo = 0
   #endLook: () => void = () => undefined
   #endLiveLook: () => void = () => undefined
-  /** Cost of live calls here, by number and call; of all live calls elsewhere, by number. As of the last look. */
+  /**
+   * `#live`: cost of live calls here, by number and call. `#liveElsewhere`: cost of all live calls at other nodes, by
+   * number. These costs are calculated every LIVE_LOOK_MS.
+   */
   #live = new Map<string, Map<string, number>>()
   #liveElsewhere = new Map<string, number>()
-  #endSave: (() => void) | null = null
-  #saving: Promise<void> = Promise.resolve()
-  #faultSaid = false
   #closed = false
 
-  /** @param part  of an earlier run in the same folder; null: this one begins another */
+  /** @param part this node's part from an earlier run in this folder; null to begin a new part */
   private constructor(options: DailyBudgetsOptions, part: string | null, spent: Map<string, Spent>) {
     this.#options = options
     this.#later = options.later ?? unrefTimer
     this.#part = part ?? randomUUID()
     this.#goesOn = part !== null
     this.#spent = spent
+    this.#kept = new KeptCounts({
+      ...{ file: options.file, log: options.log, later: this.#later },
+      content: () => this.#content(),
+      notKept: 'the costs of today for each phone number cannot be stored',
+    })
   }
 
-  /** Goes on with the part of an earlier run in the same folder, and begins to ask for those of the others. */
+  /** Reads this node's part from an earlier run's file, and starts the exchanges with the store. */
   static async open(options: DailyBudgetsOptions): Promise<DailyBudgets> {
-    const kept = await keptIn(options.file, options.log)
+    const { file, log } = options
+    const notRead = 'the costs of today for each phone number cannot be read: this node counts from 0'
+    const kept = await keptCounts(file, dailyBudgetsSchema, log, notRead)
     const spent = Object.entries(kept?.numbers ?? {}).map(
       ([number, { day, amount }]) => [number, { day, doubted: true, own: amount, others: 0, step: null }] as const,
     )
@@ -102,7 +116,7 @@ export class DailyBudgets {
     return budgets
   }
 
-  /** Step for a call of this number now; null: the usual service. */
+  /** Current step for calls of this number; null for the normal service. */
   step(number: string): BudgetStep | null {
     const business = this.#options.businesses.get(number)
     const { budget } = business ?? {}
@@ -114,7 +128,7 @@ export class DailyBudgets {
     return budget.cheaper !== undefined && percent >= budget.cheaper.fromPercent ? 'cheaper' : null
   }
 
-  /** Numbers with a budget that are at this step now. */
+  /** Number of phone numbers with a budget that are now at this step. */
   count(step: BudgetStep | null): number {
     let count = 0
     for (const [number, { budget }] of this.#options.businesses)
@@ -122,33 +136,34 @@ export class DailyBudgets {
     return count
   }
 
-  /** Cost of live calls here until now, by number with a budget: for the heartbeat, so at most LOOK_NUMBERS_MAX. */
+  /**
+   * Cost so far of live calls here, by number with a budget. At most LOOK_NUMBERS_MAX numbers are listed, because
+   * heartbeats contain the list.
+   */
   get liveCosts(): Readonly<Record<string, number>> {
     const sums = [...this.#live].map(([number, calls]) => [number, sum(calls.values())] as const)
     return Object.fromEntries(sums.sort(([, a], [, b]) => b - a).slice(0, LOOK_NUMBERS_MAX))
   }
 
-  /** A part of the cost of a call that is over. Does not wait. @param amount  in CURRENCY */
+  /**
+   * Counts a part of the cost of an ended call. Does not wait.
+   * @param amount  amount in CURRENCY
+   */
   spend(number: string, amount: number, callSid: string): void {
     this.#live.get(number)?.delete(callSid)
     const business = this.#options.businesses.get(number)
     if (business?.budget === undefined || amount <= 0) return
     this.#today(business).own += amount
-    this.#endSave ??= this.#later(SAVE_MS, () => {
-      this.#endSave = null
-      void this.#save()
-    })
+    this.#kept.saveSoon()
     void this.#tell(business)
   }
 
-  /** Writes to the disk what was spent here. */
+  /** Writes the spending of this node to the disk. */
   async close(): Promise<void> {
     this.#closed = true
     this.#endLook()
     this.#endLiveLook()
-    this.#endSave?.()
-    this.#endSave = null
-    await this.#save()
+    await this.#kept.close()
   }
 
   // --- the parts ----------------------------------------------------------------------------------------------
@@ -189,12 +204,12 @@ export class DailyBudgets {
       if (spent.doubted) {
         const all = await store.tally(key, NOBODY, 0, TALLY_MS)
         const missing = all - spent.others - told
-        // Another look may have asked meanwhile.
+        // Another exchange may have corrected the amount since this one began.
         if (spent.doubted && missing > ROUNDED) spent.own += missing
         spent.doubted = false
       }
     } catch {
-      // The store counts its own faults. The next look tells it again.
+      // The store counts its own faults. The next exchange sends the part again.
     }
     const step = this.step(number)
     if (step === spent.step) return
@@ -217,52 +232,31 @@ export class DailyBudgets {
     if (!this.#closed) this.#endLook = this.#later(LOOK_MS, () => void this.#look())
   }
 
-  #save(): Promise<void> {
-    const { file, log } = this.#options
-    if (file === null) return Promise.resolve()
-    this.#saving = this.#saving.then(async () => {
-      const numbers = Object.fromEntries(
-        [...this.#spent].flatMap(([number, { day, own }]) => (own > 0 ? [[number, { day, amount: own }]] : [])),
-      )
-      const kept: z.input<typeof dailyBudgetsSchema> = { version: 1, part: this.#part, numbers }
-      try {
-        await writeWhole(file, JSON.stringify(kept))
-        this.#faultSaid = false
-      } catch (thrown) {
-        if (!this.#faultSaid) log.error({ reason: messageOf(thrown) }, 'what numbers have spent today cannot be kept')
-        this.#faultSaid = true
-      }
-    })
-    return this.#saving
+  #content(): z.input<typeof dailyBudgetsSchema> {
+    const numbers = Object.fromEntries(
+      [...this.#spent].flatMap(([number, { day, own }]) => (own > 0 ? [[number, { day, amount: own }]] : [])),
+    )
+    return { version: 1, part: this.#part, numbers }
   }
 }
 
 interface DailyBudgetsOptions {
-  /** By number; edits change it in place. */
+  /** By number. Edits change this map in place. */
   readonly businesses: ReadonlyMap<string, Business>
   readonly store: Pick<CallStore, 'tally'>
-  /** Live calls of our numbers at this node, and what each has cost until now, in CURRENCY. */
+  /** Live calls of our numbers at this node, and the cost of each call so far, in CURRENCY. */
   readonly live: () => Iterable<LiveCost>
-  /** Last `liveCosts` of the other live nodes. */
+  /** `liveCosts` in the last heartbeats of all other live nodes. */
   readonly liveElsewhere: () => Iterable<Readonly<Record<string, number>>>
-  /** Where this process keeps its own part; null: it does not survive the process. */
+  /** File with this process's part; null if the part is lost when the process ends. */
   readonly file: string | null
   readonly wallClock: WallClock
   readonly log: Log
-  /** For tests; real timers, which keep no process alive, otherwise. @returns ends it */
+  /**
+   * Timer; if absent, a real timer that does not keep the process alive. Tests replace it.
+   * @returns a function that cancels the timer
+   */
   readonly later?: (ms: number, run: () => void) => () => void
-}
-
-/** Null for a file that is not there, or cannot be read: then the day begins anew at this node. */
-async function keptIn(file: string | null, log: Log): Promise<z.output<typeof dailyBudgetsSchema> | null> {
-  if (file === null) return null
-  try {
-    return dailyBudgetsSchema.parse(JSON.parse(await readFile(file, 'utf8')))
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT')
-      log.error({ file }, 'what numbers have spent today cannot be read: this node counts from 0')
-    return null
-  }
 }
 
 function sum(amounts: Iterable<number>): number {

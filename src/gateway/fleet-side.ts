@@ -33,30 +33,33 @@ import type { CallRegistry } from '../workers/main/call-registry.js'
 import type { EffectGate } from '../workers/shared/effects.js'
 
 interface FleetSideOptions {
-  /** Configuration of this process. `internalPort` is null where it has no other nodes. */
+  /** Configuration of this process. `internalPort` is null without other nodes. */
   readonly config: Config
-  /** At least one. */
+  /** Values of TOKEN_SECRET, at least one. */
   readonly tokenSecrets: readonly string[]
-  /** The supervisor's memory, for one of several processes; null for any other. */
+  /** Store in the supervisor's memory if this process is one of several; null otherwise. */
   readonly store: CallStore | null
-  /** Where the states of calls survive this process; null where they need not, or cannot. */
+  /**
+   * Storage on the disk for the states of calls, so that the calls survive this process; null if they need not or
+   * cannot survive.
+   */
   readonly states: StatesOnDisk | null
   readonly version: string
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
-  /** Null until the calls can be taken. */
+  /** Returns the calls of this process; null until calls can be accepted. */
   readonly calls: () => CallRegistry | null
-  /** True if this node rings that number. */
+  /** True if this node is ringing this number. */
   readonly isRinging: (number: string) => boolean
-  /** Cost of live calls until now, by number with a budget. */
+  /** Cost of live calls so far, by number with a budget. */
   readonly liveCosts: () => Readonly<Record<string, number>>
-  /** A hash of the versions of all agents that new calls get. */
+  /** Hash of the versions of all agents for new calls. */
   readonly agents: () => string
   readonly onNameTaken: () => void
 }
 
-/** This gateway as a node: alone with its own memory, or one of several. */
+/** This gateway as a node of a fleet. A single node has a store in its own memory. */
 export interface FleetSide {
   readonly node: FleetNode
   readonly store: GuardedStore
@@ -66,13 +69,13 @@ export interface FleetSide {
   readonly attempts: StoredAttempts
   readonly callerMemory: CallerMemory
   readonly lines: BusyLines
-  /** The messages of the fleet; null without Redis. */
+  /** Messages of the fleet; null without Redis. */
   readonly outbox: SharedOutbox | null
-  /** The analyses that its nodes owe; null without Redis. */
+  /** Analyses that the fleet's nodes owe; null without Redis. */
   readonly owedAnalyses: OwedAnalyses | null
-  /** Redis came back without so much of what it had: counted, and said in the log. */
+  /** Counts and logs entries that the store has lost in an outage of Redis. */
   readonly storeLost: (what: StoreLost, count: number) => void
-  /** Runs each time that the store has lost what it held. */
+  /** Registers work that runs each time the store has lost its content. */
   readonly onForgotten: (work: () => void) => void
   close(): Promise<void>
 }
@@ -89,7 +92,7 @@ type StoreLost = keyof typeof LOST_LINES
 const NOTHING_YET: NodeStatus = { capacity: 0, free: 0, callsByAgent: {}, callsByCaller: new Map(), afterStream: null }
 
 /**
- * Connects to the store, and opens the way to other nodes. `node.start` joins the fleet.
+ * Connects to the store, and opens the network to other nodes. `node.start` then joins the fleet.
  * @throws GatewayError CONFIG_INVALID or PORT_IN_USE
  */
 export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
@@ -160,7 +163,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     inDoubt: (callSid) => node.inDoubt(callSid),
     lost: (callSid, token) => node.lost(callSid, token),
   })
-  const effects = new StoredEffects({ store, secrets: tokenSecrets, log })
+  const effects = new StoredEffects({ store: store.patient, secrets: tokenSecrets, clock, log })
   const attempts = new StoredAttempts({ store, secrets: tokenSecrets, log })
   const callerMemory = new CallerMemory({ store, secrets: tokenSecrets, wallClock: Date.now, log })
   const lines = new BusyLines({
@@ -222,7 +225,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   }
 }
 
-/** The store that all nodes share, and where it is. */
+/** Opens the store that all nodes share, and returns the store's location. */
 async function openStore({ config, tokenSecrets, store }: FleetSideOptions, log: Log) {
   const { redisUrl: url, redisPrefix: prefix } = config
   if (url === null)
@@ -234,7 +237,7 @@ async function openStore({ config, tokenSecrets, store }: FleetSideOptions, log:
     } as const
   const address = parseRedisUrl(url)
   if (address !== undefined) warnOfExposure(address, log)
-  // Imported only here: the client takes 14 MB.
+  // Imported only here, because the client needs 14 MB of memory.
   const redis = await (
     await import('../fleet/store/redis-store.js')
   ).connectRedis({ url, prefix, secrets: tokenSecrets, log })
@@ -250,14 +253,16 @@ function storeMetrics(metrics: Metrics) {
   )
   const lost = metrics.defineCounter(
     'store_lost',
-    'Things that Redis had, and had no more when it came back; do-not-call and analyses: put back by a node',
+    'Data that Redis lost in a restart, by kind; a node restored do-not-call and analyses',
     ['what'],
   )
   for (const what of Object.keys(LOST_LINES)) lost({ what })
   return { seconds, lost }
 }
 
-/** Streams in Redis: messages, and analyses that are owed, sealed with the fleet's secrets. */
+/**
+ * Opens the two streams in Redis, for messages and for owed analyses. The entries are sealed with the fleet's secrets.
+ */
 function streamsOf(
   redis: Awaited<ReturnType<typeof connectRedis>>,
   node: FleetNode,
@@ -297,22 +302,22 @@ function warnOfExposure(address: RedisAddress, log: Log): void {
 }
 
 /**
- * Origin of the ops port, for operators at another node. Null where they cannot reach it, or its port is not known before
- * it is open: then any node's own ops port still answers for this one.
+ * Origin of this node's ops port, for operators at another node. Null if the port cannot be reached from other
+ * machines, or is not known yet. Such a node is shown through another node's ops port.
  */
 export function opsOrigin(config: Pick<Config, 'opsHost' | 'opsPort' | 'internalUrl' | 'redisUrl'>): string | null {
   const { opsHost, opsPort, internalUrl, redisUrl } = config
   if (opsPort === 0) return null
   const origin = (host: string): string => `http://${host.includes(':') ? `[${host}]` : host}:${opsPort}`
-  // Without Redis all nodes are on one machine.
+  // Without Redis all nodes are on one machine, so a loopback address is enough.
   if (redisUrl === null) return origin(isWildcard(opsHost) ? '127.0.0.1' : opsHost)
   if (isLoopback(opsHost)) return null
   if (!isWildcard(opsHost)) return origin(opsHost)
-  // It listens at each address of the machine: also at the one at which the other nodes reach it.
+  // The ops port listens at all addresses of the machine, so it can be reached at the address that other nodes use.
   return internalUrl === null ? null : `http://${new URL(internalUrl).hostname}:${opsPort}`
 }
 
-/** The internal listener and the way to those of other nodes; null where there are none. */
+/** Opens this node's internal listener, and the client for the other nodes' listeners; null without other nodes. */
 async function openNetwork(
   config: Config,
   secrets: readonly string[],

@@ -7,6 +7,7 @@ import { analysesPart } from './parts/analyses-part.js'
 import { archivePart, messagesPart } from './parts/archive-parts.js'
 import { callsPart } from './parts/calls-part.js'
 import { campaignsPart } from './parts/campaigns-part.js'
+import { canaryPart } from './parts/canary-part.js'
 import { carrierPart } from './parts/carrier-part.js'
 import { edgePart } from './parts/edge-part.js'
 import { fleetPart, membershipPart } from './parts/fleet-parts.js'
@@ -25,30 +26,33 @@ export interface Gateway {
   readonly opsPort: number
   readonly agents: readonly string[]
   readonly calls: CallRegistry
-  /** Called with the record of each call that ended. */
+  /** Registers a listener. It is called with the record of each ended call. */
   onRecord(listener: (record: CallRecord) => void): void
-  /** Called again with the record of an ended call when the carrier's detail has been joined to it. */
+  /**
+   * Registers a listener. It is called with the record of an ended call when the carrier's details have been added to
+   * the record.
+   */
   onJoined(listener: (record: CallRecord) => void): void
-  /** Takes no more calls, waits for the live ones, then frees everything. Idempotent. */
+  /** Refuses new calls, waits until live calls end, then frees all resources. Idempotent. */
   stop(drainTimeoutMs: number): Promise<void>
   /**
-   * Resolves when it has stopped, also after `POST /api/drain`. Rejects with CONFIG_INVALID when another live node has its
-   * name: then the process must end, with its calls, so that other nodes can go on with them.
+   * Resolves when the gateway has stopped. Rejects with CONFIG_INVALID if another live node has this node's name. The
+   * process must then end without a drain, because other nodes continue its calls.
    */
   readonly stopped: Promise<void>
 }
 
 /**
- * Starts everything of one gateway process, from the models to the ports. Resolves when it takes calls. Where it cannot
- * start, nothing of it stays open.
- * @throws GatewayError for settings, agents, keys and ports that cannot be used
+ * Starts all parts of one gateway process. Resolves when the process accepts calls. If the start fails, all started
+ * parts are closed.
+ * @throws GatewayError for unusable settings, agents, keys, ports
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { log } = options
   if (!hideEnvironment() && process.platform === 'linux')
     log.warn(
       {},
-      'the variables of the environment that the gateway was started with can be read in /proc by what it starts, such as MCP servers',
+      'programs that the gateway starts, such as MCP servers, can read the environment variables of its start in /proc',
     )
   const inputs = await readInputs(options)
   const shared = new GatewayShared(inputs)
@@ -64,7 +68,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         ),
       )
   })
-  stopped.catch(() => undefined) // a caller that waits for it gets the error
+  stopped.catch(() => undefined) // The error is reported to everyone who waits for `stopped`.
   let stopping: Promise<void> | null = null
   const stop = (order: StopOrder): Promise<void> => {
     stopping ??= (async () => {
@@ -75,8 +79,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     })()
     return stopping
   }
-  // Each uses those before it. They stop from the last to the first: no new calls, the live ones, the ports, what is owed
-  // about ended calls, the fleet, the workers, and at the end the disk.
+  // Each part uses only earlier parts of this list. The parts stop in reverse order: new calls, live calls, the ports,
+  // unfinished work for ended calls, the fleet, the workers, the disk.
   const stopParts = await startParts(
     [
       dataFolderPart(shared),
@@ -89,6 +93,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       callsPart(shared),
       membershipPart(shared),
       messagesPart(shared),
+      canaryPart(shared),
       moneyPart(shared),
       analysesPart(shared),
       carrierPart(shared),

@@ -10,26 +10,25 @@ import { findKept } from '../telemetry/archive/stored-file.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
 
-/** Journals that are open at once. */
+/** Maximum number of open journals. */
 const JOURNAL_FILES_MAX = 2000
-/** Bytes of one journal that may wait for the disk. */
+/** Maximum number of bytes of one journal that wait to be written. */
 const JOURNAL_PENDING_BYTES_MAX = 256 * 1024
 
-/** How long no new journal is begun after a write failed. */
+/** Time in ms after a failed write in which no new journal is started. */
 const OFF_AFTER_FAILURE_MS = 60_000
 
 /**
- * One file a call under `DATA_DIR/journals`. A journal ends when a write fails or when too much waits to be written.
- * After a failed write no new journal is begun for a minute, and one line is logged, not one a call. Calls are not
- * affected.
+ * Journals: one file per call under `DATA_DIR/journals`. If a write fails or too many bytes wait, the journal ends, but
+ * its call continues. For the next minute no journal is started.
  */
 export class JournalFiles {
-  /** Lines that were not written. */
+  /** Number of lines that were not written. */
   dropped = 0
   readonly #dataFolder: string
   readonly #log: Log
   readonly #clock: Clock
-  /** Null: this call's journal ended before the call. */
+  /** Open files by call; null if the journal ended before its call. */
   readonly #files = new Map<string, WriteStream | null>()
   #offUntilMs = -Infinity
 
@@ -40,11 +39,11 @@ export class JournalFiles {
     this.#clock = clock
   }
 
-  /** @param days  how long it is kept; null: as long as the settings say */
+  /** @param days time in days for which the journal is stored; null for the default of the settings */
   append(callSid: CallSid, lines: readonly string[], days: number | null = null): void {
     const file = this.#open(callSid, days)
     if (file === null || file.writableLength > JOURNAL_PENDING_BYTES_MAX) {
-      // A journal with a gap cannot be replayed, so it ends here.
+      // A journal with a gap cannot be replayed, so the journal ends here.
       if (file !== null) this.#end(callSid, file)
       this.dropped += lines.length
       return
@@ -52,7 +51,7 @@ export class JournalFiles {
     file.write(`${lines.join('\n')}\n`)
   }
 
-  /** Deletes what there is of it; nothing more of that call is written. */
+  /** Deletes a call's journal. Further lines of this call are not written. */
   discard(callSid: string): void {
     const file = this.#files.get(callSid) ?? null
     this.#files.set(callSid, null)
@@ -100,7 +99,10 @@ export class JournalFiles {
   }
 }
 
-/** @returns null where no journals are kept: a journal is the words of its call, and what its tools were asked and answered */
+/**
+ * @returns null if journals are not stored. A journal contains the call's words, and the requests and answers of its
+ * tools
+ */
 export function openJournals(
   { dataDir, journalCalls, recordsTranscript }: Pick<Config, 'dataDir' | 'journalCalls' | 'recordsTranscript'>,
   log: Log,
@@ -112,16 +114,16 @@ export function openJournals(
   return null
 }
 
-/** The file that cannot be created then says why. */
+/** Creates the folder. A failure is ignored here, because the later error of the file gives the reason. */
 function makeFolder(path: string): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 })
   } catch {
-    // said by the file
+    // The error of the file reports this fault.
   }
 }
 
-/** The journal of a call, of any run; null when there is none. */
+/** Path of a call's journal, from this run or an earlier run; null if there is none. */
 export function findJournal(dataFolder: string, callSid: string): Promise<StoredFile | null> {
   return isCallSid(callSid) ? findKept(dataFolder, 'journals', [`${callSid}.jsonl`]) : Promise.resolve(null)
 }

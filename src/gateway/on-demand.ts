@@ -5,10 +5,10 @@ import type { TraceExport } from '../telemetry/trace-export.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 
 /**
- * Loads what needs packages that most gateways do without. A clone and the image have them; of a release they are
- * optional peers (`ON_DEMAND` in scripts/release.mjs), which npm does not install by itself.
- * @param asker  what asks for them, such as a setting
- * @throws GatewayError CONFIG_INVALID with the command that installs them
+ * Loads code whose packages most gateways do not need. A clone and the image contain these packages. In a release they
+ * are optional peer dependencies (`ON_DEMAND` in scripts/release.mjs), which npm does not install by itself.
+ * @param asker  the setting or feature that needs the code
+ * @throws GatewayError CONFIG_INVALID with the command that installs the packages
  */
 export async function onDemand<T>(asker: string, packages: RegExp, load: () => Promise<T>): Promise<T> {
   try {
@@ -26,11 +26,11 @@ function missing(asker: string, packages: RegExp, thrown: unknown): GatewayError
   )
 }
 
-/** The export of traces: 10 MB of memory and 28 MB of disk. */
+/** Packages for the export of traces: 10 MB of memory and 28 MB of disk. */
 export const loadTraceExport = (): Promise<{ readonly TraceExport: typeof TraceExport }> =>
   onDemand('OTEL_EXPORTER_OTLP_ENDPOINT', /^@opentelemetry\//, () => import('../telemetry/trace-export.js'))
 
-/** That media workers can load the client of MCP servers, 9 MB of disk; this thread does not. */
+/** Checks that the client of MCP servers (9 MB of disk) is installed. Only media workers load it, not this thread. */
 export const findMcpClient = (): Promise<string> =>
   onDemand('mcp', /^@modelcontextprotocol\//, () =>
     Promise.resolve(import.meta.resolve('@modelcontextprotocol/client')),
@@ -39,7 +39,10 @@ export const findMcpClient = (): Promise<string> =>
 /** Packages of a stream over gRPC: 8 MB of disk. */
 export const GRPC_PACKAGES = /^(?:@grpc\/grpc-js|protobufjs)$/
 
-/** That media workers can load what streams over gRPC need; this thread does not. @throws GatewayError, as `onDemand` */
+/**
+ * Checks that the packages of a stream over gRPC are installed. Only media workers load them, not this thread.
+ * @throws GatewayError, as `onDemand`
+ */
 export function findGrpc(asker: string): void {
   try {
     import.meta.resolve('@grpc/grpc-js')
@@ -49,15 +52,18 @@ export function findGrpc(asker: string): void {
   }
 }
 
-/** That the thread of the object storage can load the client of S3, 17 MB of memory and 11 of disk; this thread does not. */
+/**
+ * Checks that the S3 client (17 MB of memory, 11 MB of disk) is installed. Only the object storage's thread loads it,
+ * not this thread.
+ */
 export const findS3Client = (): Promise<string> =>
   onDemand('STORAGE_BUCKET', /^@aws-sdk\//, () => Promise.resolve(import.meta.resolve('@aws-sdk/client-s3')))
 
 /**
- * Says whether the offline recogniser and voice are installed.
- * @returns null; else that they are not, with the command. The gateway's own phrases are then not spoken, and no agent
- *   goes on without its model.
- * @throws GatewayError CONFIG_INVALID where one of the agents is answered by the embedded backend, which needs them
+ * Checks whether the offline recogniser and voice are installed.
+ * @returns null if both are installed; otherwise a text with the command that installs them. Without the recogniser and
+ * the voice, the gateway cannot speak its own phrases, and an agent cannot continue when its model fails.
+ * @throws GatewayError CONFIG_INVALID if an agent uses the embedded backend, which needs them
  */
 export function findSpeech(agents: Iterable<Pick<HostedAgent, 'definition' | 'shares'>>): string | null {
   const why = whySpeechIsMissing()

@@ -6,11 +6,13 @@ import type { Entry } from '../messages/entry.js'
 import type { Held, SharedOutbox } from '../messages/shared-outbox.js'
 import type { Log } from '../telemetry/log.js'
 
-/** How long a fleet knows that a call was analysed, and how late one is analysed at all. */
+/**
+ * Time in ms for which the fleet stores that a call was analysed. After this time the call is not analysed any more.
+ */
 export const OWED_MS_MAX = 24 * 3_600_000
 
 interface OwedAnalysesOptions {
-  /** A stream of its own, in which each entry is a record. */
+  /** Stream of its own in Redis. Each entry is a call's record. */
   readonly stream: Pick<SharedOutbox, 'addOwn' | 'claim' | 'remove' | 'forget'>
   readonly store: Pick<CallStore, 'once' | 'standing' | 'settle'>
   readonly seal: (callSid: string, text: string) => Uint8Array
@@ -19,10 +21,11 @@ interface OwedAnalysesOptions {
 }
 
 /**
- * The analyses that the nodes of a fleet owe: each record is in Redis, sealed, from the end of its call until its analysis is
- * on its way to receivers. Its own node analyses it; when that run is gone, another node, or its next run, claims it. An
- * analysis is written once, so that whoever is late takes the one that stands. Nothing here rejects: without the store a
- * node analyses its own calls alone.
+ * Analyses that the nodes of a fleet owe. Redis stores the sealed record of an ended call until the message with its
+ * analysis is stored. The call's node makes the analysis. If this node's process dies, another node or the node's next
+ * run claims the record. The first finished analysis is stored in Redis, and all nodes use it.
+ *
+ * The promises of this class never reject. Without the store, a node analyses only its own calls.
  */
 export class OwedAnalyses {
   readonly #options: OwedAnalysesOptions
@@ -31,7 +34,7 @@ export class OwedAnalyses {
     this.#options = options
   }
 
-  /** @returns whether another node owes it already */
+  /** @returns true if another node already owes this analysis */
   async owe(record: CallRecord): Promise<boolean> {
     const { callSid } = record
     const entry: Entry = {
@@ -50,8 +53,8 @@ export class OwedAnalyses {
   }
 
   /**
-   * Records that runs owed which are gone, and those that this run owes without knowing it.
-   * @param held  calls whose analyses this node is about to make
+   * Claims the records of analyses that dead runs owe. Also claims records of this run that are missing in `held`.
+   * @param held calls that this node will analyse without a claim
    */
   async claim(held: Held): Promise<readonly CallRecord[]> {
     const keys: Held = { size: held.size, has: (key) => held.has(callSidOf(key)) }
@@ -64,20 +67,20 @@ export class OwedAnalyses {
     return claimed ?? []
   }
 
-  /** Analysis that another node has made; null: none has. */
+  /** Analysis that another node has made; null if no node has made it. */
   async known(callSid: string): Promise<CallAnalysis | null> {
     return this.#opened(callSid, await this.#safely(() => this.#options.store.standing(markOf(callSid))))
   }
 
-  /** @returns the analysis that counts: this one, or the one that another node was first with */
+  /** @returns the analysis that counts: the given analysis, or the one that another node has stored before */
   async settle(callSid: string, analysis: CallAnalysis): Promise<CallAnalysis> {
     const sealed = Buffer.from(this.#options.seal(callSid, JSON.stringify(analysis))).toString('base64')
     const standing = await this.#safely(() => this.#options.store.once(markOf(callSid), sealed, OWED_MS_MAX))
-    // Its answer may be lost, and another node may have been first.
+    // If the store's answer was lost, the analysis is read again: another node may have stored one first.
     return this.#opened(callSid, standing) ?? (await this.known(callSid)) ?? analysis
   }
 
-  /** Its message is in the outbox. */
+  /** Removes the entry, because its message is in the outbox. */
   async done(callSid: string): Promise<void> {
     await this.#safely(() => this.#options.stream.remove(keyOf(callSid), callSid))
   }
@@ -93,7 +96,7 @@ export class OwedAnalyses {
     try {
       return callAnalysisSchema.parse(JSON.parse(this.#options.open(callSid, Buffer.from(sealed, 'base64'))))
     } catch {
-      return null // of another TOKEN_SECRET, or another version
+      return null // an entry written with another TOKEN_SECRET or by another version
     }
   }
 
@@ -101,7 +104,10 @@ export class OwedAnalyses {
     try {
       return await ask()
     } catch (thrown) {
-      this.#options.log.warn({ reason: messageOf(thrown) }, 'analyses that are owed cannot be shared with other nodes')
+      this.#options.log.warn(
+        { reason: messageOf(thrown) },
+        'analyses that are still to be made cannot be shared with other nodes',
+      )
       return null
     }
   }

@@ -6,31 +6,31 @@ import { internalTls, publicTls } from '../config/tls-files.js'
 import { CALLS_PER_WORKER_MAX, INTERNAL_PORT_DEFAULT } from '../core/limits.js'
 import { portFault, whyNotFree } from '../http/port-use.js'
 import type { PortUse } from '../http/port-use.js'
-import { NODE_PLACE, PROCESS_PLACE, SETTINGS, placed } from '../config/settings.js'
+import { NODE_PLACE, PROCESS_PLACE, SETTINGS, defaultSpeechWorkers, placed } from '../config/settings.js'
 import type { Config } from '../config/settings.js'
 import { NODE_NAME, NODE_NAME_CHARS_MAX } from '../fleet/node-name.js'
 
-/** Gateway processes of one `serve --processes`. */
+/** Maximum number of gateway processes of one `serve --processes`. */
 export const GATEWAY_PROCESSES_MAX = 64
 
-/** One of several gateway processes on one public port. Plain data. */
+/** Plan of one of several gateway processes on one public port. It is sent as a message, so it contains only data. */
 export interface ProcessPlan {
-  /** From 0. */
+  /** Index of the process, from 0. */
   readonly index: number
   readonly count: number
   /**
-   * The gateway's settings with this process's share of what is counted in total, its ports, URLs, name and folder.
-   * `internalPort` is null where it has no internal listener: one process without REDIS_URL.
+   * The gateway's settings for this process: its share of the totals, its ports, URLs, name and folder. `internalPort`
+   * is null for a single process without REDIS_URL.
    */
   readonly config: Config
-  /** The port of this process alone, beside the shared one: audio sockets come here. */
+  /** Second port, which only this process uses. The audio sockets of its calls connect to this port. */
   readonly ownPort: number
 }
 
 const PORT_MAX = 65_535
 
 /**
- * The number behind `--processes`.
+ * Reads the number after `--processes`.
  * @throws GatewayError CONFIG_INVALID
  */
 export function processCount(text: string | undefined): number {
@@ -43,9 +43,8 @@ export function processCount(text: string | undefined): number {
 }
 
 /**
- * Divides the settings of a gateway among its processes. A single process gets what is counted unchanged.
- * @throws GatewayError CONFIG_INVALID for settings that do not fit this number of processes: one line with the setting,
- *   what it held and what is allowed
+ * Divides the limits in a gateway's settings among its processes. A single process gets the settings unchanged.
+ * @throws GatewayError CONFIG_INVALID if a setting does not fit this number of processes
  */
 export function processPlans(config: Config, count: number): readonly ProcessPlan[] {
   checkNodeUrl(config, count)
@@ -65,14 +64,14 @@ export function processPlans(config: Config, count: number): readonly ProcessPla
 }
 
 /**
- * The spare place, where a process runs while the others are replaced one after the other: it has the number after
- * theirs, and the share of the first.
+ * Plan of the spare process, which runs while processes are replaced one by one. Its number follows the last process's
+ * number. Its share of the totals is as large as the first process's share.
  */
 export function sparePlan(config: Config, count: number): ProcessPlan {
   return planOf(config, count, count, 0)
 }
 
-/** @param shareOf  the process whose share of the totals it has */
+/** @param shareOf index of the process whose share of the totals this process gets */
 function planOf(config: Config, count: number, index: number, shareOf: number): ProcessPlan {
   const shareIn = (name: Shared): number => share(config, name, count, shareOf)
   return {
@@ -86,6 +85,9 @@ function planOf(config: Config, count: number, index: number, shareOf: number): 
       dataDir: dataFolder(config.dataDir, index),
       maxCalls: shareIn('maxCalls'),
       mediaWorkers: shareIn('mediaWorkers'),
+      // A value in the settings applies to each process. Without a value, the machine's processors are divided among
+      // the processes.
+      speechWorkers: config.speechWorkers ?? defaultSpeechWorkers(count),
       outboundPerMinute: shareIn('outboundPerMinute'),
       recoveryPerMinute: config.recoveryPerMinute === 0 ? 0 : shareIn('recoveryPerMinute'),
       humanCallsPerMinute: shareIn('humanCallsPerMinute'),
@@ -97,30 +99,42 @@ function planOf(config: Config, count: number, index: number, shareOf: number): 
   }
 }
 
-/** The data folder of process `index`: DATA_DIR itself for the first, folders below it for the others. */
+/** Data folder of process `index`: DATA_DIR for the first process, a folder below DATA_DIR for each later process. */
 function dataFolder(dataDir: string, index: number): string {
   return index === 0 ? dataDir : join(dataDir, `process-${index}`)
 }
 
-/** Data folders below DATA_DIR that no process of a start with `count` processes has all the time. */
+/** Data folders below DATA_DIR whose process does not always run, if `count` processes are started. */
 export interface IdleFolders {
-  /** Folders of processes that an earlier start had. */
+  /** Folders of processes that only an earlier start had. */
   readonly left: readonly string[]
-  /** Folder of the spare place, which has a process during a roll; null where there is none. */
+  /** Folder of the spare slot, whose process runs only during a roll; null without a spare slot. */
   readonly spare: string | null
 }
 
 export function idleFolders(dataDir: string, count: number): IdleFolders {
-  const names = existsSync(dataDir) ? readdirSync(dataDir) : []
   const spare = count === 1 ? -1 : count
-  const left = names.filter((name) => {
-    const index = Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1)
-    return index >= count && index !== spare
-  })
-  return { left: left.map((name) => join(dataDir, name)), spare: spare === -1 ? null : dataFolder(dataDir, spare) }
+  const left = processFolders(dataDir).filter(({ index }) => index >= count && index !== spare)
+  return { left: left.map(({ folder }) => folder), spare: spare === -1 ? null : dataFolder(dataDir, spare) }
 }
 
-/** All ports of the processes, the shared one first. @param plans  with the spare place, where there is one */
+/** All data folders of the processes of one DATA_DIR, with the first process's folder first. */
+export function dataFolders(dataDir: string): readonly string[] {
+  return [dataDir, ...processFolders(dataDir).map(({ folder }) => folder)]
+}
+
+function processFolders(dataDir: string): readonly { readonly index: number; readonly folder: string }[] {
+  const names = existsSync(dataDir) ? readdirSync(dataDir) : []
+  return names.flatMap((name) => {
+    const index = /^process-(\d{1,3})$/.exec(name)?.[1]
+    return index === undefined ? [] : [{ index: Number(index), folder: join(dataDir, name) }]
+  })
+}
+
+/**
+ * All ports of the processes, with the shared port first.
+ * @param plans  includes the plan of the spare slot, if there is a spare slot
+ */
 export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {
   const several = plans.length > 1
   return plans.flatMap(({ index, config: { host, port, opsHost, opsPort, internalHost, internalPort }, ownPort }) => [
@@ -140,8 +154,8 @@ export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {
 }
 
 /**
- * Checks all ports of several processes before the first is started. The shared port would open although another
- * gateway listens there, and that one would get half of the calls.
+ * Checks all ports of several processes before the first process starts. Otherwise another gateway on the shared port
+ * would get half of the calls.
  * @throws GatewayError PORT_IN_USE or CONFIG_INVALID
  */
 export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
@@ -151,7 +165,7 @@ export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
   }
 }
 
-/** The settings that count for all processes together. */
+/** Settings whose value is a total for all processes. */
 type Shared =
   | 'maxCalls'
   | 'mediaWorkers'
@@ -163,10 +177,13 @@ type Shared =
   | 'recordingsKeepMb'
   | 'analysesPerHour'
 
-/** Limits where 0 means none, also for each process. */
+/** Limits for which 0 is allowed and switches a feature off. If the total is 0, each process gets 0. */
 const MAY_BE_NONE: readonly Shared[] = ['recoveryPerMinute', 'fallbackDialsPerMinute']
 
-/** The remainder goes to the first processes. Where the default is smaller than `count`, each gets 1. */
+/**
+ * Share of one process. The first processes get the remainder. If the total is a default that is smaller than `count`,
+ * each process gets 1.
+ */
 function share(config: Config, name: Shared, count: number, index: number): number {
   const total = config[name]
   const { env, fallback } = SETTINGS[name]
@@ -178,7 +195,7 @@ function share(config: Config, name: Shared, count: number, index: number): numb
   return Math.max(1, Math.floor(total / count) + (index < total % count ? 1 : 0))
 }
 
-/** One place more than processes: the spare one. */
+/** Checks the ports of all processes and of the spare slot. */
 function checkPorts({ port, opsPort, internalPort }: Config, count: number): void {
   const places = count + 1
   const highest = PORT_MAX - places
@@ -203,7 +220,7 @@ function checkPorts({ port, opsPort, internalPort }: Config, count: number): voi
     for (const other of used) {
       if (first > other.last || other.first > last) continue
       throw invalid(
-        `${setting} is '${first}'; allowed with ${other.setting} ${other.first} and --processes ${count}: a port where ${first} to ${last} ` +
+        `${setting} is '${first}'; allowed with ${other.setting} ${other.first} and --processes ${count}: a port so that ${first} to ${last} ` +
           `are none of ${other.first} to ${other.last}`,
       )
     }
@@ -230,7 +247,7 @@ function checkNodeUrl({ nodeUrl, publicUrl, redisUrl }: Config, count: number): 
   if (nodeUrl !== null && !tellsApart(nodeUrl)) throw invalid(`NODE_URL is '${nodeUrl}'; ${allowed}`)
 }
 
-/** A carrier that is led to a port with TLS must speak TLS. */
+/** If the carrier's URL leads to a port with TLS, the carrier must use TLS. */
 function checkPublicTls(config: Config): void {
   if (publicTls(config) === null) return
   for (const name of ['publicUrl', 'nodeUrl'] as const) {
@@ -240,7 +257,7 @@ function checkPublicTls(config: Config): void {
   }
 }
 
-/** The settings by which other nodes reach a node and verify its messages. */
+/** Checks the settings with which other nodes reach a node and verify its messages. */
 function checkFleet(config: Config, count: number): void {
   const { redisUrl, tokenSecrets, internalHost, internalUrl, nodeName } = config
   if (redisUrl !== null && tokenSecrets.length === 0)
@@ -252,7 +269,7 @@ function checkFleet(config: Config, count: number): void {
   }
   if (internalUrl !== null && count > 1 && /:\d+$/.test(internalUrl) && !tellsApart(internalUrl)) {
     throw invalid(
-      `INTERNAL_URL is '${internalUrl}'; allowed with --processes ${count}: without a port, because each process has its own, or with ${PROCESS_PLACE} or ${NODE_PLACE}`,
+      `INTERNAL_URL is '${internalUrl}'; allowed with --processes ${count}: a URL without a port, because each process has its own port, or a URL with ${PROCESS_PLACE} or ${NODE_PLACE}`,
     )
   }
   const tls = internalTls(config)
@@ -269,7 +286,7 @@ function checkFleet(config: Config, count: number): void {
     )
 }
 
-/** True if each process gets a URL of its own. */
+/** True if the URL contains a placeholder, so that each process has its own URL. */
 function tellsApart(url: string): boolean {
   return url.includes(PROCESS_PLACE) || url.includes(NODE_PLACE)
 }

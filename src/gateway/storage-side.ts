@@ -7,9 +7,9 @@ import { storageEnvironment } from './agents/agent-environment.js'
 import { findS3Client } from './on-demand.js'
 
 /**
- * The bucket of the settings; null where none is set.
- * @param folders  data folders whose files are uploaded; the first is this process's own
- * @throws GatewayError CONFIG_INVALID without the keys that it needs
+ * Object storage with the bucket in the settings; null if the settings name no bucket.
+ * @param folders data folders whose files are uploaded, this process's own folder first
+ * @throws GatewayError CONFIG_INVALID if the keys for the bucket are missing
  */
 export function objectStorageOf(config: Config, folders: readonly string[]): ObjectStorageOptions | null {
   const { storageBucket: bucket, storageAccessKeyId: accessKeyId, storageSecretAccessKey: secretAccessKey } = config
@@ -17,12 +17,12 @@ export function objectStorageOf(config: Config, folders: readonly string[]): Obj
   if (config.storageKeys.length === 0)
     throw new GatewayError(
       'CONFIG_INVALID',
-      'STORAGE_BUCKET is set without STORAGE_KEYS: nothing is uploaded that is not encrypted; allowed: both',
+      'STORAGE_BUCKET is set without STORAGE_KEYS, and uploads must be encrypted; allowed: both settings',
     )
   if ((accessKeyId === null) !== (secretAccessKey === null))
     throw new GatewayError(
       'CONFIG_INVALID',
-      'only one of STORAGE_ACCESS_KEY_ID and STORAGE_SECRET_ACCESS_KEY is set; allowed: both, or none',
+      'only one of STORAGE_ACCESS_KEY_ID and STORAGE_SECRET_ACCESS_KEY is set; allowed: both settings, or neither',
     )
   return {
     bucket: {
@@ -38,7 +38,7 @@ export function objectStorageOf(config: Config, folders: readonly string[]): Obj
   }
 }
 
-/** @throws GatewayError CONFIG_INVALID, also where the packages that it needs are not installed */
+/** @throws GatewayError CONFIG_INVALID if the keys or the packages for the storage are missing */
 export async function openObjectStorage(
   options: ObjectStorageOptions | null,
   log: Log,
@@ -51,16 +51,14 @@ export async function openObjectStorage(
     const { ObjectStorage } = await import('../telemetry/archive/objects/object-storage.js')
     storage = new ObjectStorage(options, log.component('telemetry'), storageEnvironment(process.env, workerEnv))
   }
-  const objects = metrics.defineCounter('storage_objects', 'Objects of the object storage, by what became of them', [
-    'result',
-  ])
+  const objects = metrics.defineCounter('storage_objects', 'Objects of the object storage, by result', ['result'])
   for (const result of ['stored', 'failed', 'fetched', 'erased', 'left'] as const)
     metrics.countFrom(objects({ result }), () => storage?.state[result] ?? 0)
   metrics
-    .defineGauge('storage_waiting', 'Objects that wait on the disk for the object storage')
+    .defineGauge('storage_waiting', 'Objects on the disk that wait for their upload')
     .from(() => storage?.state.waiting ?? 0)
   metrics
-    .defineGauge('storage_oldest_seconds', 'Age of the oldest object that waits for the object storage')
+    .defineGauge('storage_oldest_seconds', 'Age of the oldest object that waits for its upload')
     .from(() => (storage?.state.oldestMs ?? 0) / 1000)
   return storage
 }

@@ -4,16 +4,17 @@ import { GatewayError } from '../core/errors.js'
 import { exactJson } from '../core/json.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
 
-/** Encodings of one answer, one inside the other. */
+/** Maximum number of nested encodings in one answer. */
 const ENCODINGS_MAX = 3
-/** Characters of an HTML page's title that an error names. */
+/** Maximum number of characters of an HTML page's title in an error. */
 const TITLE_CHARS_MAX = 80
 
-/** An answer of an API, as it came. */
+/** An answer of an API, as received. */
 export interface RawAnswer {
   readonly body: Buffer
-  /** `Content-Type` and `Content-Encoding`; empty where the answer has none. */
+  /** Value of `Content-Type`; empty without this header. */
   readonly contentType: string
+  /** Value of `Content-Encoding`; empty without this header. */
   readonly contentEncoding: string
 }
 
@@ -24,7 +25,7 @@ const DECOMPRESSORS: Readonly<Record<string, Decompress | undefined>> = {
   'x-gzip': promisify(zlib.unzip),
   deflate: promisify(zlib.unzip),
   br: promisify(zlib.brotliDecompress),
-  // Node 22.15 and later.
+  // Requires Node 22.15 or later.
   zstd:
     'zstdDecompress' in zlib
       ? promisify<Buffer, { readonly maxOutputLength: number }, Buffer>(zlib.zstdDecompress as never)
@@ -32,17 +33,17 @@ const DECOMPRESSORS: Readonly<Record<string, Decompress | undefined>> = {
 }
 
 /**
- * Content of an answer: parsed JSON (long numbers as `exactJson` gives them), a text, or undefined where it is empty. The
- * bytes decide, because many APIs name the wrong type, charset or encoding: JSON is read under any type, and UTF-8 is
- * UTF-8 under any charset.
- * @param bytesMax of the decompressed body
- * @throws GatewayError TOOL_RESPONSE for an HTML page, and for broken, binary or too large content. The message has
- *   nothing of the answer but the title of a page.
+ * Returns the content of an answer: parsed JSON (long numbers as in `exactJson`), a text, or undefined if it is empty.
+ * The bytes of the content decide, because many APIs send a wrong type, charset or encoding. JSON is read under any
+ * type, and UTF-8 under any charset.
+ * @param bytesMax  size limit of the decompressed body
+ * @throws GatewayError TOOL_RESPONSE for an HTML page, and for broken, binary or too large content. The message quotes
+ * only the title of a page.
  */
 export async function contentOf(answer: RawAnswer, bytesMax: number): Promise<unknown> {
   const body = await decompressed(answer, bytesMax)
   const type = answer.contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
-  // The guard of some APIs against scripts of other sites.
+  // A prefix is removed that some APIs add as a protection against scripts of other sites.
   const text = decoded(body, answer.contentType)
     .replace(/^\s*(?:\)\]\}',?|for\s*\(;;\);)/, '')
     .trim()
@@ -90,7 +91,7 @@ async function decompressed({ body, contentEncoding }: RawAnswer, bytesMax: numb
         encoding === 'deflate'
           ? await promisify(zlib.inflateRaw)(plain, { maxOutputLength: bytesMax }).catch(() => null)
           : null
-      // Some proxies decompress and leave the header.
+      // A body that is not compressed is used unchanged, because some proxies decompress it but keep the header.
       if (raw === null && !/^\s*[[{"]/.test(plain.toString('latin1', 0, 64)))
         throw unusable(`bytes that are not ${encoding}`)
       plain = raw ?? plain
@@ -99,7 +100,7 @@ async function decompressed({ body, contentEncoding }: RawAnswer, bytesMax: numb
   return plain
 }
 
-/** A body over the limit, before or after it is decompressed. */
+/** Returns the error for a body over the limit, before or after it is decompressed. */
 export function tooLarge(bytesMax: number): GatewayError {
   return new GatewayError(
     'TOOL_RESPONSE',
@@ -107,7 +108,10 @@ export function tooLarge(bytesMax: number): GatewayError {
   )
 }
 
-/** UTF-8 where the bytes are UTF-8; else what the answer says, or its byte order mark; else windows-1252. */
+/**
+ * Decodes the bytes as UTF-8 if they are valid UTF-8. Otherwise the byte order mark or the answer's charset decides.
+ * Without a byte order mark and a charset, the bytes are read as windows-1252.
+ */
 function decoded(body: Buffer, contentType: string): string {
   const marked =
     body[0] === 0xff && body[1] === 0xfe ? 'utf-16le' : body[0] === 0xfe && body[1] === 0xff ? 'utf-16be' : null
@@ -117,7 +121,7 @@ function decoded(body: Buffer, contentType: string): string {
     try {
       return new TextDecoder(charset, { fatal: true }).decode(body)
     } catch {
-      // Not this charset, or one that is not known: the next.
+      // The charset is wrong or unknown, so the next charset is tried.
     }
   }
   return new TextDecoder('windows-1252').decode(body)
@@ -127,11 +131,14 @@ function parsed(text: string): unknown {
   try {
     return exactJson(text)
   } catch {
-    return undefined // the parser's message quotes the answer, which is about a caller
+    return undefined // the parser's message is not used, because it quotes the answer, which is about a caller
   }
 }
 
-/** Members in which APIs say why, best first: OAuth, problem+json (RFC 9457), FastAPI, Spring, Laravel, JSON:API, GraphQL. */
+/**
+ * Names of members in which APIs give a reason, best first. They come from OAuth, problem+json (RFC 9457), FastAPI,
+ * Spring, Laravel, JSON:API and GraphQL.
+ */
 const REASONS = [
   'error_description',
   'errorMessage',
@@ -150,11 +157,11 @@ const REASONS = [
   'fault',
   'faultstring',
 ] as const
-/** Fields that locate a reason, where it is one of several. */
+/** Fields that name the place of a fault. They are used if an answer has several reasons. */
 const PLACES = ['loc', 'field', 'name', 'param', 'pointer', 'source', 'path', 'property'] as const
 const REASONS_DEPTH_MAX = 5
 
-/** The API's own words for why it refused, in one line; null where its answer has none. */
+/** Returns the API's own reason for its refusal, in one line; null if the answer does not contain a reason. */
 export function reasonIn(answer: unknown, charsMax: number): string | null {
   const reasons = typeof answer === 'string' ? [answer] : reasonsOf(answer, 0)
   const text = [...new Set(reasons.map((reason) => reason.replace(/\s+/g, ' ').trim()))]
@@ -171,7 +178,7 @@ function reasonsOf(value: unknown, depth: number): string[] {
   const known = REASONS.flatMap((name) => (Object.hasOwn(members, name) ? reasonsOf(members[name], depth + 1) : []))
   const place = depth === 0 ? undefined : PLACES.map((name) => placeOf(members[name])).find((one) => one !== '')
   if (known.length > 0) return place === undefined ? known : known.map((reason) => `${place}: ${reason}`)
-  // A map of fields to what is wrong with each (Django, ASP.NET, Rails).
+  // An object whose keys are fields and whose values are the fields' faults (Django, ASP.NET, Rails).
   return Object.entries(members).flatMap(([field, inner]) =>
     Array.isArray(inner) || (depth > 0 && typeof inner === 'string')
       ? reasonsOf(inner, depth + 1).map((reason) => `${field}: ${reason}`)
@@ -179,7 +186,10 @@ function reasonsOf(value: unknown, depth: number): string[] {
   )
 }
 
-/** `['body', 'phone']` is `body.phone`; `{pointer: '/data/phone'}` is its text. */
+/**
+ * Returns the position as text: `['body', 'phone']` becomes `body.phone`; `{pointer: '/data/phone'}` becomes the text
+ * of `pointer`.
+ */
 function placeOf(value: unknown): string {
   if (Array.isArray(value))
     return value.filter((part) => typeof part === 'string' || typeof part === 'number').join('.')

@@ -1,11 +1,14 @@
-/** A timer that fires this late says that the thread stood still, and that what it waits for may be here unread. */
+/**
+ * Delay of a timer, in milliseconds, above which the thread counts as blocked. The awaited data may then be in the
+ * sockets, not read yet.
+ */
 const STALLED_MS = 50
 
 /**
- * Runs `expire` when `ms` have passed in which this thread was awake. Where the thread stood still beyond the end (a
- * paused process, a long collection), an ordinary timer would fire before the answers that wait in the sockets are read;
- * this one starts anew then.
- * @returns a function that cancels it
+ * Runs `expire` after `ms` milliseconds, unless the thread is blocked at the end of this time (by a paused process or a
+ * long garbage collection). In this case the timer starts again. An ordinary timer would fire before waiting answers
+ * are read.
+ * @returns a function that cancels the timer
  */
 export function awakeTimeout(ms: number, expire: () => void): () => void {
   let dueMs = performance.now() + ms

@@ -1,12 +1,13 @@
 import { TransformStream } from 'node:stream/web'
 import { Agent, Response, buildConnector, errors, fetch } from 'undici'
 import type { Dispatcher } from 'undici'
+import { bytesOf } from '../core/bytes-of.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { AddressPolicy } from './address-guard.js'
 import { guardedLookup, refusedAddress } from './address-guard.js'
 import { awakeTimeout } from './awake-timeout.js'
 
-/** Sockets that one HTTP client, as each worker has one, keeps open to one host. */
+/** Maximum number of open sockets to one host for each HTTP client. Each worker has one client. */
 const HTTP_SOCKETS_MAX = 64
 
 export interface HttpRequest {
@@ -14,40 +15,46 @@ export interface HttpRequest {
   readonly method: Dispatcher.HttpMethod
   readonly headers: Readonly<Record<string, string>>
   readonly body: string | null
-  /** Which addresses `url` may lead to. */
+  /** Addresses to which `url` may lead. */
   readonly policy: AddressPolicy
-  /** The deadline, for the body too. */
+  /** Deadline of the request, including its body. */
   readonly signal: AbortSignal
 }
 
-/** The body must be read (`readAtMost`) or discarded (`discard`). */
+/** Answer of a request. Its body must be read (`readAtMost`) or discarded (`discard`). */
 export type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'body'>
 
 interface HttpClientOptions {
-  /** A connection that takes longer fails; undici's own 10 s when absent. */
+  /** Time limit for a connection, in milliseconds; absent for undici's own 10 s. */
   readonly connectMs?: number
-  /** The client's certificate and key, and the authorities that may have signed the server's; PEM. */
+  /**
+   * Certificate and key of the client, and the authorities that may have signed the server's certificate, in PEM form.
+   */
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string }
 }
 
 /**
- * Idle sockets are closed before servers do it, so that none dies under a request: 2 s before a server that says how long
- * it waits (`Keep-Alive`), but after a minute at most, and otherwise early enough for Node's own servers (5 s). Turns of
- * a call are further apart than that, and a connection anew costs a turn two or three round trips.
+ * Times after which idle sockets are closed, in milliseconds. The client closes a socket before the server does, so
+ * that a socket does not break during a request. If the server sends `Keep-Alive`, the socket is closed 2 s before the
+ * server's time, and at most after a minute. Otherwise it is closed before the 5 s of Node's servers. The turns of a
+ * call are often further apart, so a turn may need a new connection, which takes two or three more round trips.
  */
 const IDLE_SOCKET_MS = 4000
 const IDLE_SOCKET_MS_MAX = 60_000
-/** Codes of undici, with the better-known system codes for them. */
+/** System codes that replace undici's codes, because system codes are better known. */
 const SYSTEM_CODES: Readonly<Record<string, string>> = {
   UND_ERR_SOCKET: 'ECONNRESET',
   UND_ERR_CONNECT_TIMEOUT: 'ETIMEDOUT',
 }
 
 /**
- * The outbound HTTP client: one request, one answer. It follows no redirect, requests no compression and does not
- * retry; its users decide that. Every address is checked at the connection, also a literal one. A socket that was
- * opened under one address policy is never used under another. Idle sockets do not keep the process alive. Besides the
- * signal's deadline, undici ends a connection that is not established after 10 s, and one that is silent for 300 s.
+ * Outbound HTTP client: one request, one answer. It does not follow redirects, request compression or repeat requests:
+ * the code that uses it decides about these.
+ *
+ * Every address is checked when the connection is opened, including an address in the URL. A socket is only used for
+ * requests with one address policy. Idle sockets do not keep the process alive.
+ *
+ * In addition to the signal's deadline, undici has limits: 10 s to establish a connection, and 300 s of silence on it.
  */
 export class HttpClient {
   readonly #options: HttpClientOptions
@@ -58,8 +65,8 @@ export class HttpClient {
   }
 
   /**
-   * @throws the reason of `signal` when it aborts; GatewayError TOOL_FORBIDDEN_HOST; else an error of the network
-   *   (`networkReason`)
+   * @throws the reason of `signal` if it aborts; GatewayError TOOL_FORBIDDEN_HOST; otherwise an error of the network
+   * (`networkReason`)
    */
   async send(request: HttpRequest): Promise<HttpResponse> {
     const { url, method, headers, body, signal } = request
@@ -72,7 +79,7 @@ export class HttpClient {
       body,
       signal,
     })
-    // undici checks the signal only after the connection is established.
+    // The abort is handled here, because undici checks the signal only after the connection is established.
     let abort = (): void => undefined
     const aborted = new Promise<never>((_, reject) => {
       abort = () => {
@@ -88,9 +95,10 @@ export class HttpClient {
   }
 
   /**
-   * `fetch` for a library: over the same sockets, with the same check of addresses; a redirect is refused.
-   * @param messageBytesMax  bytes of a body, or of one event of a stream, after which reading it fails
-   * @param arrived  called with the bytes of each piece; false: too much has come, and reading it fails
+   * Returns a `fetch` function for a library. It uses this client's sockets and address check, and refuses redirects.
+   * @param messageBytesMax maximum number of bytes of a body, or of one event of a stream; above it reading fails
+   * @param arrived receives the number of bytes of each piece; if it returns false, a limit is exceeded and reading
+   * fails
    */
   fetcher(policy: AddressPolicy, messageBytesMax: number, arrived: (bytes: number) => boolean): typeof fetch {
     return async (input, init) => {
@@ -98,7 +106,7 @@ export class HttpClient {
       const { status, headers, body } = response
       if (status >= 300 && status < 400) {
         await body?.cancel()
-        throw new GatewayError('TOOL_FORBIDDEN_HOST', 'the server redirects, which is not followed')
+        throw new GatewayError('TOOL_FORBIDDEN_HOST', 'the server redirects; redirects are not followed')
       }
       return body === null
         ? response
@@ -106,7 +114,7 @@ export class HttpClient {
     }
   }
 
-  /** Closes every socket; requests under way fail. */
+  /** Closes every socket. Requests in progress fail. */
   close(): void {
     for (const agent of this.#agents.values()) void agent.destroy()
     this.#agents.clear()
@@ -134,7 +142,7 @@ export class HttpClient {
   }
 }
 
-/** Fails a connection after `connectMs`: undici's own timer is up to a second late. */
+/** Fails a connection after `connectMs`, because undici's own timer is up to a second late. */
 function within(connectMs: number | undefined, connector: buildConnector.connector): buildConnector.connector {
   if (connectMs === undefined) return connector
   return (options, callback) => {
@@ -151,7 +159,7 @@ function within(connectMs: number | undefined, connector: buildConnector.connect
   }
 }
 
-/** Passes a body on; fails once more bytes have come than `bytesMax` without an empty line, which ends an event. */
+/** The pieces of a body. Fails if more than `bytesMax` bytes arrive without an empty line, which ends an event. */
 function bounded(bytesMax: number, arrived: (bytes: number) => boolean): TransformStream<Uint8Array, Uint8Array> {
   let bytes = 0
   return new TransformStream({
@@ -169,34 +177,30 @@ function bounded(bytesMax: number, arrived: (bytes: number) => boolean): Transfo
   })
 }
 
-/** The whole body; null when it is larger than `bytesMax`, and the connection is closed then. */
+/** Returns the whole body. If the body is larger than `bytesMax`, returns null and closes the connection. */
 export async function readAtMost(response: HttpResponse, bytesMax: number): Promise<Buffer | null> {
   if (Number(headerOf(response, 'content-length')) > bytesMax) {
     discard(response)
     return null
   }
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of response.body as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > bytesMax) return null
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks, bytes)
+  return bytesOf(response.body, bytesMax)
 }
 
-/** Closes the connection of an answer whose body nobody reads. */
+/** Closes the connection of an answer, because its body is not read. */
 export function discard({ body }: HttpResponse): void {
   body.on('error', () => undefined).destroy()
 }
 
-/** The value of a response header; the first of several. */
+/** Returns the value of a response header; the first value if the header is repeated. */
 export function headerOf({ headers }: HttpResponse, name: string): string | null {
   const value = headers[name]
   return (Array.isArray(value) ? value[0] : value) ?? null
 }
 
-/** Why a request got no usable answer, as a code if there is one: `ECONNREFUSED`. Never holds path or query. */
+/**
+ * Returns the reason why a request did not get a usable answer, as a code if possible: `ECONNREFUSED`. The reason never
+ * contains a path or a query.
+ */
 export function networkReason(error: unknown): string {
   if (error instanceof GatewayError || !(error instanceof Error) || !('code' in error)) return messageOf(error)
   const code = String(error.code)

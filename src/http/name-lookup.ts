@@ -4,34 +4,52 @@ import type { LookupAddress, LookupAllOptions, LookupOptions } from 'node:dns'
 import { isIP } from 'node:net'
 import { forgetOldest } from '../core/forget-oldest.js'
 
-/** An answer this old is used without asking again. Services that change their addresses do so by the minute. */
+/**
+ * Maximum age of an answer that is used without a new request, in milliseconds. A change of a service's addresses takes
+ * minutes, so a younger answer is good enough.
+ */
 const FRESH_MS = 30_000
-/** An older answer is used where the resolver fails or is slow; an outage of it seldom lasts longer. */
+/**
+ * Maximum age of an answer that is used if the resolver fails or is slow, in milliseconds; outages of resolvers seldom
+ * last longer.
+ */
 const STALE_MS = 10 * 60_000
-/** How long such an answer is held back for a new one: a resolver that works needs a few milliseconds. */
+/**
+ * Time for which a look-up with an old answer waits for a new answer, in milliseconds. A working resolver needs a few
+ * milliseconds.
+ */
 const STALE_WAIT_MS = 250
-/** Without any answer a look-up fails after this. The system's resolver gives up after 10 to 30 s. */
+/**
+ * Time after which a look-up without an old or new answer fails, in milliseconds. The system's resolver gives up after
+ * 10 to 30 s.
+ */
 const DEADLINE_MS = 3000
-/** A failure is not asked about again: retries come in crowds. */
+/**
+ * Pause after a failure, in milliseconds, in which no further requests are sent to the resolver, because many retries
+ * come at once.
+ */
 const FAILED_MS = 1000
-/** Names that are kept. */
+/** Maximum number of names in memory. */
 const NAMES_MAX = 256
 /**
- * Names that are asked about at once, in one thread. Each holds one of libuv's threads, of which there are
- * UV_THREADPOOL_SIZE for the process; look-ups get half of them.
+ * Maximum number of names that one thread looks up simultaneously. Each look-up occupies one of libuv's
+ * UV_THREADPOOL_SIZE threads, and look-ups may use half of them.
  */
 const ASKED_MAX = 16
 
-/** How look-ups ended: with an answer that is not older than FRESH_MS, an older one, none, none in time. */
+/**
+ * Results of look-ups. `fresh`: a new answer, or one younger than FRESH_MS. `stale`: an older answer. `failed`: the
+ * resolver failed. `timed-out`: no answer came in time.
+ */
 const LOOKUP_RESULTS = ['fresh', 'stale', 'failed', 'timed-out'] as const
 type LookupResult = (typeof LOOKUP_RESULTS)[number]
 
-/** Look-ups of all threads of the process, in shared memory. */
+/** Counts of look-ups of all threads of the process, in shared memory. */
 export class LookupCounts {
   readonly memory: SharedArrayBuffer
   readonly #counts: Int32Array
 
-  /** @param memory  that of another thread */
+  /** @param memory  memory of another thread's counts */
   constructor(memory = new SharedArrayBuffer(LOOKUP_RESULTS.length * Int32Array.BYTES_PER_ELEMENT)) {
     this.memory = memory
     this.#counts = new Int32Array(memory)
@@ -50,30 +68,32 @@ type Answered = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]
 type Resolve = (hostname: string, options: LookupAllOptions, answered: Answered) => void
 
 interface NameLookupParts {
-  /** Asks the system, as `dns.lookup` does. */
+  /** Asks the system's resolver, as `dns.lookup` does. */
   readonly resolve: Resolve
   readonly count: (result: LookupResult) => void
   readonly nowMs: () => number
-  /** Calls `work` after `ms`. @returns cancels it */
+  /** Runs `work` after `ms`. @returns a function that cancels this */
   readonly after: (ms: number, work: () => void) => () => void
 }
 
 interface Name {
-  /** The newest answer; null before any, and when the name does not exist. */
+  /** Newest answer; null before the first answer, or if the name does not exist. */
   addresses: LookupAddress[] | null
   answeredAtMs: number
   error: NodeJS.ErrnoException | null
   failedAtMs: number
-  /** Since when the resolver is asked; null while it is not. */
+  /** Time of the request to the resolver; null if no request is open. */
   askedAtMs: number | null
   readonly waiting: Set<(result: 'answered' | 'failed') => void>
 }
 
 /**
- * Looks up names for every connection of a thread: each name once at a time, with a deadline, and with the last answer
- * where the resolver has none. `dns.lookup` asks the system's resolver on one of libuv's few threads for each
- * connection, and holds the thread until the resolver gives up: a single name that does not resolve, such as a model's,
- * soon holds them all, and then no connection of the process is made (and no file is read).
+ * Looks up names for every connection of a thread. At most one request runs for each name, and each request has a
+ * deadline. If the resolver does not answer, the last answer is used.
+ *
+ * Node's own `dns.lookup` is not good enough: it occupies one of libuv's few threads for each connection, until the
+ * system's resolver gives up. A single name that cannot be resolved, such as the name of a model's service, could
+ * occupy all these threads. The process could then not open connections or read files.
  */
 export class NameLookup {
   readonly #parts: NameLookupParts
@@ -84,9 +104,9 @@ export class NameLookup {
     this.#parts = parts
   }
 
-  /** As `dns.lookup` with `all`; `answered` is never called before this returns. */
+  /** Looks up a name like `dns.lookup` with `all`. `answered` is called only after this method has returned. */
   lookup(hostname: string, options: LookupAllOptions, answered: Answered): void {
-    // A waiting look-up is answered by another one's, which may be of another call.
+    // Keeps the look-up's own async context, because one request answers waiting look-ups of different calls.
     const settle = AsyncResource.bind((result: LookupResult, name: Name) => {
       this.#parts.count(result)
       if (name.addresses !== null && (result === 'fresh' || result === 'stale')) answered(null, name.addresses)
@@ -130,12 +150,12 @@ export class NameLookup {
       } else {
         name.error = error
         name.failedAtMs = this.#parts.nowMs()
-        // The resolver works: there is no such name any more.
+        // ENOTFOUND means that the resolver works and the name does not exist any more.
         if (error.code === 'ENOTFOUND') name.addresses = null
       }
       const waiting = [...name.waiting]
       name.waiting.clear()
-      // Later, because a resolver may answer at once.
+      // The callbacks are delayed, because a resolver may answer before `lookup` has returned.
       queueMicrotask(() => waiting.forEach((done) => done(error === null ? 'answered' : 'failed')))
     })
   }
@@ -165,9 +185,9 @@ function noAnswer(hostname: string): NodeJS.ErrnoException {
 }
 
 /**
- * Puts a `NameLookup` in the place of this thread's `dns.lookup`, which every connection of Node uses, also those that
- * packages make (Redis, the trace exporter).
- * @returns puts back what was there
+ * Replaces this thread's `dns.lookup` by a `NameLookup`. Every connection of Node then uses this `NameLookup`,
+ * including connections of packages (Redis, the trace exporter).
+ * @returns a function that restores the earlier `dns.lookup`
  */
 export function installNameLookup(counts: LookupCounts): () => void {
   const before = dns.lookup
@@ -186,7 +206,7 @@ export function installNameLookup(counts: LookupCounts): () => void {
     const options: LookupOptions =
       typeof given === 'number' ? { family: given } : typeof given === 'object' ? (given ?? {}) : {}
     const answered = typeof given === 'function' ? given : callback
-    // An address takes no thread, and wrong arguments are Node's to refuse.
+    // IP addresses and wrong arguments go to Node's own function: the first need no look-up, the second are refused.
     if (answered === undefined || typeof hostname !== 'string' || hostname === '' || isIP(hostname) !== 0)
       return system(hostname, options, answered)
     const { all = false, ...how } = options
@@ -196,7 +216,7 @@ export function installNameLookup(counts: LookupCounts): () => void {
       else answered(null, first?.address, first?.family)
     })
   }
-  // With what `promisify` needs to know of it.
+  // Copies the properties of `dns.lookup` that `promisify` reads.
   const {
     name: _,
     length: __,

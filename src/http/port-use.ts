@@ -1,7 +1,7 @@
 import { createServer } from 'node:net'
 import { GatewayError } from '../core/errors.js'
 
-/** A port that a gateway opens, with the name of its setting for messages. */
+/** A port that a gateway opens, with the name of its setting for error messages. */
 export interface PortUse {
   readonly setting: string
   readonly host: string
@@ -9,8 +9,8 @@ export interface PortUse {
 }
 
 /**
- * Why a listener could not open there now, such as EADDRINUSE; null when it could. Detects listeners that share their
- * port, too.
+ * Returns the reason why a listener could not be opened now, such as EADDRINUSE; null if it could. This check also
+ * finds listeners that share their port.
  */
 export function whyNotFree({ host, port }: PortUse): Promise<string | null> {
   return new Promise((resolve) => {
@@ -27,8 +27,8 @@ export function whyNotFree({ host, port }: PortUse): Promise<string | null> {
 }
 
 /**
- * PORT_IN_USE or CONFIG_INVALID for a port that could not be opened.
- * @param why  of `whyNotFree`; null when the port was taken and is free again
+ * Returns an error PORT_IN_USE or CONFIG_INVALID for a port that could not be opened.
+ * @param why  result of `whyNotFree`; null if the port was in use and is free now
  */
 export function portFault({ setting, host, port }: PortUse, why: string | null): GatewayError {
   if (why === 'EADDRINUSE' || why === null) {

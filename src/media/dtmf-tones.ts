@@ -3,24 +3,30 @@ import { msToSamples, type LegRateHz } from '../core/units.js'
 import { tonesOf } from './dtmf.js'
 import { fadeIn, fadeOut, joined } from './pcm.js'
 
-/** Twice what receivers must take (ITU-T Q.24 asks for 40 ms of each), because codecs and jitter buffers take some away. */
+/**
+ * Duration of a tone in ms. It is more than twice the 40 ms that receivers must accept (ITU-T Q.24), because codecs and
+ * jitter buffers shorten tones.
+ */
 const TONE_MS = 100
 const GAP_MS = 100
-/** `w`: a menu that has to answer first. */
+/** Duration of `w` in ms. The pause gives a menu time to answer. */
 const PAUSE_MS = 500
-/** A sine of 0 dBm0 is this far below the largest that fits (ITU-T G.711). */
+/** Level in dB of a full-scale sine relative to a sine of 0 dBm0 (ITU-T G.711). */
 const DBM0_BELOW_FULL_SCALE_DB = 3.14
-/** Peak of each tone, of its power in dBm0: the higher one louder as on phones, ITU-T Q.23, and RFC 4733 takes 0 to -36. */
+/**
+ * Peak amplitudes of the two tones, from their power in dBm0. The column's tone is louder, as on phones (ITU-T Q.23).
+ * RFC 4733 allows 0 to -36 dBm0.
+ */
 const ROW_PEAK = peakOfDbm0(-9)
 const COLUMN_PEAK = peakOfDbm0(-7)
 
-/** Input of `dtmfTones`: keys, and `w` for half a second of silence. */
+/** Input of `dtmfTones`: DTMF keys, and `w` for half a second of silence. */
 export const TONES = /^[0-9*#A-Dw]+$/
 
 /**
- * The tones of keys, in-band: 100 ms of each, then 100 ms of silence. Each begins at phase 0, and fades in and out, so that it
- * does not click.
- * @throws RangeError for anything but `TONES`
+ * Makes in-band tones of DTMF keys. A key is 100 ms of tone, then 100 ms of silence. Each tone begins at phase 0, and
+ * fades in and out so that there are no clicks.
+ * @throws RangeError for input that does not match `TONES`
  * @see ITU-T Q.23, RFC 4733
  */
 export function dtmfTones(keys: string, rateHz: LegRateHz): Int16Array {

@@ -14,44 +14,48 @@ import {
   TWIST_MAX,
 } from './vad/detection-limits.js'
 
-/** Frequencies of the keys, ITU-T Q.23. */
+/** Frequencies of DTMF digits, ITU-T Q.23. */
 const ROWS_HZ = [697, 770, 852, 941] as const
 const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
 const DIGITS = '123A456B789C*0#D'
 
-/** The digit at row x 4 + column. */
+/** @returns the digit of an index, which is row x 4 + column */
 export function digitOf(place: number): string {
   return DIGITS.charAt(place)
 }
 
-/** Frequencies of a digit's two tones: that of its row, then that of its column. */
+/** @returns the two frequencies of a digit: the row's frequency, then the column's */
 export function tonesOf(digit: string): readonly [number, number] {
   const place = DIGITS.indexOf(digit)
   return [ROWS_HZ[place >> 2] ?? 0, COLUMNS_HZ[place & 3] ?? 0]
 }
 
-// Blocks are of 10 ms; a window is two of them. Legs of 16 kHz are halved to 8 kHz first.
+// Number of samples in a block of 10 ms. A window is two blocks. On legs of 16 kHz, the audio is first reduced to 8
+// kHz.
 const RATE_HZ = 8000
 const BLOCK = 80
 const WINDOW = 160
 
 /**
- * Finds DTMF digits in the caller's voice channel (the carrier's stream has no message for them). A digit is reported
- * once, as soon as two windows of 20 ms that overlap by half agree: 30 ms of it, so that the shortest legal one of 40
- * ms counts whatever its place. A gap of 40 ms makes the same digit count again, one of 20 ms does not.
- * The twin in vad/caller-kernel/ decides the same.
- * @see ITU-T Q.24 for the limits; the blocks are Goertzel filters, joined in pairs by turning the older's phase
+ * Finds DTMF digits in the caller's channel (the carrier's stream does not report them). A digit is reported once, as
+ * soon as two windows of 20 ms agree; the second window overlaps half of the first. So 30 ms of a tone are enough, and
+ * the shortest valid digit (40 ms) is found at any position in the frames. A digit counts again after a gap of 40 ms,
+ * but not after a gap of 20 ms.
+ *
+ * The code in vad/caller-kernel/ decides in the same way.
+ * @see ITU-T Q.24 for the limits; each block has Goertzel filters, and the results of two blocks are added after a turn
+ * of the older block's phase
  */
 export class DtmfDetector {
-  /** True while a digit sounds, or a sound that may become one: such a frame is not voice. */
+  /** True during a digit, and during a sound that may become a digit. Such a frame does not count as voice. */
   active = false
-  /** Digits reported, ever. */
+  /** Number of digits reported so far. */
   digits = 0
   readonly #step: 1 | 2
   readonly #frameBlocks = 2
-  /** The window as 8 kHz samples, newest block second. */
+  /** Samples of the window at 8 kHz, the older block first. */
   readonly #window = new Float64Array(WINDOW)
-  /** Goertzel sums of the older and the newer block, (re, im) for each of the 8 tones. */
+  /** Goertzel sums of the older block, (re, im) for each of the 8 tones. `#newer`: sums of the newer block. */
   readonly #older = new Float64Array(16)
   readonly #newer = new Float64Array(16)
   readonly #power = new Float64Array(8)
@@ -69,7 +73,7 @@ export class DtmfDetector {
 
   /**
    * @param frame 20 ms at the leg's rate
-   * @returns the digit that was recognised in this frame, else null
+   * @returns the digit recognised in this frame; null if there is none
    */
   detect(frame: Int16Array, levelDbfs: number): string | null {
     if (levelDbfs < DTMF_DBFS_MIN) {
@@ -88,7 +92,7 @@ export class DtmfDetector {
     return digit
   }
 
-  /** A frame of silence: both of its blocks are misses, and the window starts anew. */
+  /** Handles a silent frame. Its two blocks contain no digit, and the window begins again after them. */
   #rest(): void {
     this.active = false
     if (!this.#idle) {
@@ -108,14 +112,15 @@ export class DtmfDetector {
     if (this.#step === 1) {
       for (let i = 0; i < BLOCK; i++) window[BLOCK + i] = frame[from + i] as number
     } else {
-      // The mean of two: 4 kHz and up are weakened enough not to be taken for digits.
+      // Halves the rate by the mean of two samples. The mean weakens 4 kHz and above enough that no digit is found
+      // there.
       for (let i = 0; i < BLOCK; i++) {
         window[BLOCK + i] = ((frame[from + 2 * i] as number) + (frame[from + 2 * i + 1] as number)) / 2
       }
     }
   }
 
-  /** The digit in the window, as row x 4 + column; -1 for none. */
+  /** @returns the index of the digit in the window, which is row x 4 + column; -1 if there is no digit */
   #classify(): number {
     const older = this.#older
     const newer = this.#newer
@@ -150,7 +155,10 @@ export class DtmfDetector {
     return row * 4 + column - 4
   }
 
-  /** The power of a tone that may be a little off its filter's frequency; 0 when it is too far off. */
+  /**
+   * @returns the power of a tone. Its frequency may differ slightly from the frequency of its filter; 0 if the
+   * difference is too large
+   */
   #tonePower(tone: number): number {
     const turnRe = TURN[2 * tone] as number
     const turnIm = TURN[2 * tone + 1] as number
@@ -164,7 +172,8 @@ export class DtmfDetector {
     const allowed =
       (2 * Math.PI * OFF_FREQUENCY_MAX * (DTMF_TONES_HZ[tone] as number) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
     if (phase > allowed) return 0
-    // A tone that turns by `phase` in a block turns by twice that in the window, which the filter sums to a sinc.
+    // `phase` is half of the angle by which the tone turns during the window, relative to its filter. The filter's sum
+    // is then a sinc of `phase`.
     const loss = phase < 0.01 ? 1 : Math.sin(phase) / phase
     return (this.#power[tone] as number) / (loss * loss)
   }
@@ -184,22 +193,22 @@ export class DtmfDetector {
   }
 }
 
-/** Four rows, then four columns. */
+/** Frequencies in Hz of the four rows, then of the four columns. */
 export const DTMF_TONES_HZ: readonly number[] = [...ROWS_HZ, ...COLUMNS_HZ]
-/** 2 cos(w), cos(w), sin(w) of each tone. */
+/** Constants of each tone with the angle w per sample: 2 cos(w), cos(w), sin(w). */
 const TONES = Float64Array.from({ length: 24 }, (_, i) => {
   const w = (2 * Math.PI * (DTMF_TONES_HZ[Math.floor(i / 3)] as number)) / RATE_HZ
   return i % 3 === 0 ? 2 * Math.cos(w) : i % 3 === 1 ? Math.cos(w) : Math.sin(w)
 })
-/** How far each tone turns in one block, (re, im). */
+/** Phase change of each tone per block, (re, im). */
 const TURN = Float64Array.from({ length: 16 }, (_, i) => {
   const angle = (2 * Math.PI * (DTMF_TONES_HZ[i >> 1] as number) * BLOCK) / RATE_HZ
   return i % 2 === 0 ? Math.cos(angle) : Math.sin(angle)
 })
 
 /**
- * Four Goertzel filters side by side, which hides the latency of each, as the order of the sums does; the results have
- * the phase of the last sample.
+ * Runs four Goertzel filters in parallel, in an order in which the processor need not wait for the result of any one
+ * filter. The results have the phase of the last sample.
  */
 function goertzel4(
   x: Float64Array,
@@ -265,7 +274,7 @@ function energyOf(x: Float64Array, from: number): number {
   return sum
 }
 
-/** The strongest of the four tones from `first` on; -1 when another is nearly as strong. */
+/** @returns the strongest of the four tones from index `first`; -1 if another tone is nearly as strong */
 function strongest(power: Float64Array, first: number): number {
   let best = first
   for (let i = first + 1; i < first + 4; i++) if ((power[i] as number) > (power[best] as number)) best = i

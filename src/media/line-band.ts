@@ -1,15 +1,21 @@
 import { dbfsOfEnergy } from './pcm.js'
 
-/** Frames with the caller's voice that decide: three seconds of it. */
+/** Number of frames with the caller's voice that are needed for a decision: three seconds. */
 const FRAMES = 150
-/** A wide line has fricatives and breaths above the telephone's band in one frame of six; a narrow one in none. */
+/**
+ * Minimum number of frames with sound above the telephone band on a wide line. On such a line a sixth of the frames are
+ * fricatives or breaths. A narrow line has no such sound.
+ */
 const WIDE_FRAMES_MIN = 4
-/** Share of a frame's power: -20 dB. The filter leaves -33 dB of a telephone's 3.4 kHz. */
+/**
+ * Minimum share of a frame's power above the telephone band: -20 dB. At the band's limit of 3.4 kHz, the filter passes
+ * -33 dB.
+ */
 const WIDE_SHARE = 0.01
-/** Softer than this it may be the noise of whoever doubled the rate. */
+/** Minimum level in dBFS. Softer sound above the band may be noise from the doubling of the sample rate. */
 const WIDE_DBFS_MIN = -65
 
-/** Butterworth high-pass of order 8 at 4.6 kHz for 16 kHz, as four sections: what they divide by, each second pole pair. */
+/** Butterworth high-pass of order 8 at 4.6 kHz for 16 kHz, as the coefficients of four sections. */
 const CUTOFF = Math.tan((Math.PI * 4600) / 16_000)
 const SECTIONS = [1, 3, 5, 7].map((k) => {
   const damping = 2 * CUTOFF * Math.cos((k * Math.PI) / 16)
@@ -18,16 +24,16 @@ const SECTIONS = [1, 3, 5, 7].map((k) => {
 })
 
 /**
- * Tells from a caller's first words whether the line carries more than a telephone's band: whether there is sound above
- * 4.6 kHz. For legs of 16 kHz; a frame costs some microseconds, and after three seconds of voice nothing.
+ * Detects from a caller's first words if the line carries sound above 4.6 kHz. It is used on legs of 16 kHz, and costs
+ * some microseconds per frame during three seconds of voice.
  */
 export class LineBand {
-  /** True: nothing above the telephone's band, so that 8 kHz have all of it. Null until it is known. */
+  /** True if the line carries only the telephone band, for which 8 kHz are enough; null until known. */
   narrow: boolean | null = null
   #frames = 0
   #wideFrames = 0
 
-  /** 20 ms at 16 kHz with the caller's voice and nobody else's. */
+  /** Adds 20 ms at 16 kHz with only the caller's voice. */
   take(frame: Int16Array): void {
     if (this.narrow !== null) return
     const { above, whole } = powers(frame)
@@ -38,7 +44,10 @@ export class LineBand {
   }
 }
 
-/** Mean squares, above 4.6 kHz and in all. The first samples are left to the filter. */
+/**
+ * @returns the mean squares of the sound above 4.6 kHz and of all sound. The first value leaves out the samples at
+ * which the filter settles
+ */
 function powers(frame: Int16Array): { readonly above: number; readonly whole: number } {
   state.fill(0)
   let above = 0

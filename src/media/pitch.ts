@@ -1,28 +1,38 @@
 import { smallArray } from '../core/small-arrays.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
+import { LineFilter } from './vad/line-filter.js'
 
 const RATE_HZ = 2000
 const FRAME = (RATE_HZ * FRAME_MS) / 1000
-/** Two periods of the lowest voice. */
+/** Number of samples in the window: two periods of the lowest voice. */
 const WINDOW = 64
 /** 400 to 71 Hz. */
 const LAG_MIN = 5
 const LAG_MAX = 28
 const HISTORY = WINDOW + LAG_MAX + 1
-/** Voiced speech on a telephone line correlates with 0.6 and more, noise of one frame with less than 0.5. */
+/**
+ * Minimum correlation of a voice. Voiced speech on a telephone line has 0.6 or more; one frame of noise has less than
+ * 0.5.
+ */
 const CORRELATION_MIN = 0.55
-/** A lag of twice the period correlates as well as the period itself; the shortest that is nearly as good is taken. */
+/**
+ * Share of the best correlation that a shorter lag needs to be chosen. Twice the period correlates as well as the
+ * period itself, so the shortest good lag is the period.
+ */
 const SHORTER_IS_AS_GOOD = 0.85
 
 /**
- * The fundamental of a voice, from the correlation of the last 46 ms below about 600 Hz: with higher harmonics the peaks
- * would be narrower than a step of the lag. Frames come in order and without gaps through `take` (0.4 us a frame);
- * `pitchHz` looks at the newest (2.3 us), and is asked in voiced ones. It allocates nothing.
+ * Finds the fundamental frequency of a voice by correlation of the last 46 ms below about 600 Hz. Higher harmonics
+ * would make the peaks too narrow.
+ *
+ * `take` gets all frames in order (0.4 us per frame). `pitchHz` uses the newest frames (2.3 us); call it only for
+ * voiced frames. These methods do not allocate memory.
  */
 export class PitchTracker {
   readonly #samplesPerStep: number
   readonly #history = smallArray(Float32Array, HISTORY)
   readonly #correlations = smallArray(Float32Array, LAG_MAX + 2)
+  #filter: LineFilter | null = null
   #last = 0
   #beforeLast = 0
 
@@ -30,7 +40,8 @@ export class PitchTracker {
     this.#samplesPerStep = frameSamples(options.sampleRateHz) / FRAME
   }
 
-  take(frame: Int16Array): void {
+  /** @param filters  true if the line has a constant offset or mains hum; the pitch then excludes them */
+  take(frame: Int16Array, filters = false): void {
     const history = this.#history
     history.copyWithin(0, FRAME)
     const step = this.#samplesPerStep
@@ -45,9 +56,11 @@ export class PitchTracker {
       this.#beforeLast = this.#last
       this.#last = sum
     }
+    this.#filter = filters ? (this.#filter ?? new LineFilter()) : null
+    this.#filter?.take(history, HISTORY - FRAME, HISTORY)
   }
 
-  /** @returns 71 to 400; 0 where the newest frames have no clear pitch */
+  /** @returns the pitch in Hz, 71 to 400; 0 if the newest frames have no clear pitch */
   pitchHz(): number {
     const correlations = this.#correlations
     const from = HISTORY - WINDOW
@@ -77,7 +90,7 @@ export class PitchTracker {
     return 0
   }
 
-  /** The top of the parabola through the correlations around `lag`; 0 where it has no top. */
+  /** @returns the peak of the parabola through the correlations at and beside `lag`; 0 if there is no peak */
   #peak(lag: number): number {
     const before = this.#correlations[lag - 1] as number
     const here = this.#correlations[lag] as number
@@ -88,13 +101,15 @@ export class PitchTracker {
   }
 }
 
-// Scratch of all calls of a thread: what was heard, and for each lag its product with what came before.
+// Scratch that all calls of a thread share: the last samples, and the sums of their products with earlier samples, by
+// lag.
 const history = new Float64Array(HISTORY)
 const products = new Float64Array(LAG_MAX + 2)
 
 /**
- * Two lags and two samples at a time: additions to one sum would wait for each other. All are whole numbers, so their
- * order does not matter.
+ * Multiplies and adds for two lags and two samples at a time, because each addition to a single sum would have to wait
+ * for the previous addition. On a line without faults all numbers are whole, so the order of the additions does not
+ * matter.
  */
 function multiply(): void {
   for (let lag = LAG_MIN - 1; lag <= LAG_MAX; lag += 2) {

@@ -3,35 +3,39 @@ import { smallArray } from '../core/small-arrays.js'
 import { BYTES_PER_SAMPLE, frameSamples, type LegRateHz } from '../core/units.js'
 import { LITTLE_ENDIAN } from './pcm.js'
 
-/** Audio of a `both_tracks` stream that waits until its channels are known. docs/PROTOCOL.md. */
+/**
+ * Maximum duration in ms of audio that waits until the number of channels of a `both_tracks` stream is known
+ * (docs/PROTOCOL.md).
+ */
 const CHANNEL_DECISION_MS_MAX = 400
 
 /**
- * Cuts whatever the socket gave into frames of 20 ms. Packets may have any size: an odd byte, half a stereo pair or
- * 2 s at once; what does not fill a frame waits for the next packet.
+ * Divides the socket's bytes into frames of 20 ms. Packets may have any size: an odd byte, half a stereo pair, or 2 s
+ * at once. A part of a frame waits for the next packet.
  *
- * Used as `push(bytes)`, then `next(...)` until it is false; only then may the memory of `bytes` be reused. So at
- * most one frame is ever kept here, however long the packet was.
+ * Call `push(bytes)`, then `next(...)` until it returns false. Do not reuse the memory of `bytes` before. So this class
+ * stores less than one frame, however long the packets are.
  */
 export class Reframer {
-  /** Bytes that came, ever. */
+  /** Total number of received bytes. */
   bytesIn = 0
   framesOut = 0
-  /** Bytes of a packet whose frames were not taken before the next came. */
+  /** Number of bytes that were dropped because the next packet came before `next` had taken all frames. */
   bytesDropped = 0
   readonly frameSamples: number
   #channels: 1 | 2
-  /** The beginning of the next frame. */
+  /** Bytes of the next frame that have come. */
   readonly #rest: Uint8Array
   #restBytes = 0
   #packet: Uint8Array = EMPTY
   #at = 0
   /**
-   * The last packet that was a whole frame, and its samples: on a steady line packets come in the same array again and
-   * again.
+   * The last packets that consisted of whole frames. `#wholeSamples`: their samples. On a steady line the same few
+   * arrays arrive again and again.
    */
-  #whole: Uint8Array = EMPTY
-  #wholeSamples: Int16Array | null = null
+  readonly #wholes: Uint8Array[] = []
+  readonly #wholeSamples: (Int16Array | null)[] = []
+  #nextWhole = 0
 
   constructor(options: { readonly sampleRateHz: LegRateHz; readonly channels: 1 | 2 }) {
     this.frameSamples = frameSamples(options.sampleRateHz)
@@ -44,8 +48,8 @@ export class Reframer {
   }
 
   /**
-   * From here on the stream is read with this many channels. A stereo pair begins at a multiple of four bytes since
-   * the beginning of the stream, so up to three bytes may be left out.
+   * Sets the number of channels for the bytes that follow. Stereo pairs begin at multiples of four bytes from the
+   * stream's start, so up to three bytes are skipped.
    */
   setChannels(channels: 1 | 2): void {
     if (channels === this.#channels) return
@@ -58,7 +62,10 @@ export class Reframer {
     this.bytesDropped += skip
   }
 
-  /** The memory stays the caller's and must not change until `next` was false. Empty packets are fine. */
+  /**
+   * Adds a packet, which may be empty. The caller of this method owns its memory, which must not change until `next`
+   * has returned false.
+   */
   push(bytes: Uint8Array): void {
     this.bytesDropped += this.#packet.length - this.#at
     this.#packet = bytes
@@ -68,8 +75,8 @@ export class Reframer {
 
   /**
    * @param left  the caller's (or only) channel: 20 ms, overwritten
-   * @param right the other channel of a stereo stream; null leaves it out
-   * @returns false when there is no whole frame; what is left was then copied
+   * @param right  the second channel, overwritten; or null
+   * @returns false if less than a frame is left
    */
   next(left: Int16Array, right: Int16Array | null): boolean {
     const frameBytes = this.frameSamples * this.#channels * BYTES_PER_SAMPLE
@@ -81,8 +88,13 @@ export class Reframer {
       return true
     }
     if (this.#restBytes === 0 && packet.length - this.#at >= frameBytes) {
-      if (packet.length === frameBytes && this.#channels === 1 && this.#isSamples(packet)) this.#copy(left)
-      else this.#read(packet, this.#at, left, right)
+      const whole = packet.length === frameBytes && this.#channels === 1 ? this.#samplesOf(packet) : null
+      if (whole === null) this.#read(packet, this.#at, left, right)
+      else {
+        // The usual packet is one frame. For it, `set` needs a seventh of the time of a loop.
+        this.framesOut++
+        left.set(whole)
+      }
       this.#at += frameBytes
       return true
     }
@@ -99,22 +111,21 @@ export class Reframer {
     return true
   }
 
-  /** The usual packet is one frame: copied by one `set`, which takes a seventh of the time of a loop. */
-  #copy(left: Int16Array): void {
-    this.framesOut++
-    left.set(this.#wholeSamples as Int16Array)
-  }
-
-  /** True if the bytes can be read as samples without a copy. The view is made once. */
-  #isSamples(packet: Uint8Array): boolean {
-    if (packet !== this.#whole) {
-      this.#whole = packet
-      this.#wholeSamples =
-        LITTLE_ENDIAN && packet.byteOffset % BYTES_PER_SAMPLE === 0
-          ? new Int16Array(packet.buffer, packet.byteOffset, packet.length / BYTES_PER_SAMPLE)
-          : null
-    }
-    return this.#wholeSamples !== null
+  /**
+   * @returns the packet as samples without a copy; null if a view is impossible. The view of a repeated array is made
+   * once
+   */
+  #samplesOf(packet: Uint8Array): Int16Array | null {
+    const known = this.#wholes.indexOf(packet)
+    if (known >= 0) return this.#wholeSamples[known] as Int16Array | null
+    const samples =
+      LITTLE_ENDIAN && packet.byteOffset % BYTES_PER_SAMPLE === 0
+        ? new Int16Array(packet.buffer, packet.byteOffset, packet.length / BYTES_PER_SAMPLE)
+        : null
+    this.#wholes[this.#nextWhole] = packet
+    this.#wholeSamples[this.#nextWhole] = samples
+    this.#nextWhole = (this.#nextWhole + 1) % WHOLES_KEPT
+    return samples
   }
 
   #read(bytes: Uint8Array, from: number, left: Int16Array, right: Int16Array | null): void {
@@ -125,6 +136,10 @@ export class Reframer {
 }
 
 const EMPTY = new Uint8Array(0)
+/**
+ * Maximum number of remembered packets: the frames that can wait in a call's ring (`FRAMES_WAIT_MS_MAX`), and one more.
+ */
+const WHOLES_KEPT = 4
 
 function readMono(bytes: Uint8Array, from: number, out: Int16Array, samples: number): void {
   let at = from
@@ -149,32 +164,32 @@ function readStereo(
   }
 }
 
-/** Track that the carrier was asked to fork: the caller, the callee, or both. */
+/** Track that we requested from the carrier: the caller, the callee, or both. */
 export type ForkedTrack = 'inbound_track' | 'outbound_track' | 'both_tracks'
 
 /**
- * One channel or two? The carrier's documents do not say for `both_tracks`, so the byte rate tells: 32,000 a
- * second are mono at 16 kHz, 64,000 are stereo (sautikit.md 3.3, and docs/PROTOCOL.md).
+ * Finds the number of channels of a `both_tracks` stream. The carrier's documents do not state the number (sautikit.md
+ * 3.3 and docs/PROTOCOL.md). The byte rate shows it: at 16 kHz, 32,000 per second are mono and 64,000 are stereo.
  *
- * Arrival is bursty: the carrier sends what it held back, up to 2 s, in one go. Two rules cope with that:
- * - The first decision (`both_tracks`) leaves the first packet out of the rate, waits for a clear answer, and takes
- *   the likelier one when 400 ms of audio have come.
- * - Later, audio that is ahead of the clock by more than the carrier can have held back proves stereo; half the rate
- *   of stereo over a long time proves mono.
+ * Arrival is bursty: the carrier sends up to 2 s of held audio at once. Two rules handle this:
+ * - The first decision (`both_tracks`) excludes the first packet from the rate and waits for a clear rate. After 400 ms
+ *   of audio it chooses the likelier number.
+ * - Later, audio proves stereo if it is further ahead of the clock than the carrier's buffer allows. Half the rate of
+ *   stereo over a long time proves mono.
  */
 export class ChannelLayout {
-  /** 0 while it is not decided. */
+  /** 1 or 2; 0 until decided. */
   channels: 0 | 1 | 2
-  /** How often a decision proved wrong later. */
+  /** Number of decisions that had to be corrected later. */
   corrections = 0
   readonly #monoBytesPerMs: number
   #firstAtMs: number | null = null
   #lastAtMs = 0
-  /** Bytes since the first packet, without it. */
+  /** Number of bytes received after the first packet. */
   #bytes = 0
-  /** Audio ahead of the clock if the stream is mono; never below 0. */
+  /** Duration in ms by which the audio would be ahead of the clock if the stream were mono; at least 0. */
   #aheadMs = 0
-  /** The window in which half the rate proves mono. */
+  /** Start in ms of the window in which the rate of the bytes may prove mono. */
   #windowAtMs = 0
   #windowBytes = 0
 
@@ -183,14 +198,14 @@ export class ChannelLayout {
     this.#monoBytesPerMs = (options.sampleRateHz * BYTES_PER_SAMPLE) / 1000
   }
 
-  /** Call for each packet, before its bytes are used. */
+  /** Records a packet. Call this method for each packet before its bytes are used. */
   observe(bytes: number, arrivalMs: number): void {
     if (bytes === 0) return
     if (this.#firstAtMs === null) {
       this.#firstAtMs = arrivalMs
       this.#lastAtMs = arrivalMs
       this.#windowAtMs = arrivalMs
-      // One packet holds more than the longest wait: further waiting gives no information.
+      // The packet is longer than the maximum wait, so waiting would give no more information.
       if (this.channels === 0 && bytes >= this.#monoBytesPerMs * 2 * CHANNEL_DECISION_MS_MAX) this.channels = 1
       return
     }
@@ -207,13 +222,13 @@ export class ChannelLayout {
     const monoMs = this.#bytes / this.#monoBytesPerMs
     const ratio = elapsedMs > 0 ? monoMs / elapsedMs : Infinity
     const clear = elapsedMs >= CLEAR_AFTER_MS && (Math.abs(ratio - 1) < 0.2 || Math.abs(ratio - 2) < 0.4)
-    // The bytes of 400 ms of stereo, or the time of 400 ms of mono.
+    // The decision is made at the latest after 400 ms, or after the bytes of 400 ms of stereo.
     const mustDecide = monoMs >= 2 * CHANNEL_DECISION_MS_MAX || (elapsedMs >= CHANNEL_DECISION_MS_MAX && monoMs > 0)
     if (clear || mustDecide) this.channels = ratio > 1.5 ? 2 : 1
   }
 
   #watchForStereo(monoMs: number, sinceLastMs: number): void {
-    // A clock that is 1,000 ppm off must not add up to a proof in a long call.
+    // The carrier's clock may be wrong by 1,000 ppm. In a long call, this error must not add up to a proof of stereo.
     this.#aheadMs = Math.max(0, this.#aheadMs + monoMs - sinceLastMs * 1.001)
     if (this.channels !== 1 || this.#aheadMs <= STEREO_PROOF_MS) return
     this.channels = 2
@@ -227,7 +242,7 @@ export class ChannelLayout {
     const elapsedMs = arrivalMs - this.#windowAtMs
     if (elapsedMs < MONO_PROOF_MS) return
     const ratio = this.#windowBytes / this.#monoBytesPerMs / elapsedMs
-    // Audio that is missing looks like mono too, so the rate has to be that of mono, not just low.
+    // Missing audio lowers the rate too. So a low rate is not enough: it must be close to the rate of mono.
     if (this.channels === 2 && ratio > 0.85 && ratio < 1.15) {
       this.channels = 1
       this.corrections++
@@ -238,9 +253,10 @@ export class ChannelLayout {
   }
 }
 
-// A steady stream is clear after ten packets.
+// Time in ms after which the rate of a steady stream is clear: ten packets.
 const CLEAR_AFTER_MS = 200
-// The carrier's own buffer and a tenth more.
+// Lead in ms over the clock that proves stereo: the carrier's buffer plus 10 %.
 const STEREO_PROOF_MS = CARRIER_BURST_MS * 1.1
-// Twice the carrier's buffer: a stall and its burst cannot halve the rate over this time.
+// Duration in ms of the window for a proof of mono: twice the carrier's buffer. In this time, a stall and its burst
+// cannot halve the rate.
 const MONO_PROOF_MS = 2 * CARRIER_BURST_MS

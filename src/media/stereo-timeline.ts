@@ -1,54 +1,60 @@
 import { CARRIER_BURST_MS } from '../core/limits.js'
 import { msToSamples, type LegRateHz } from '../core/units.js'
 
-/** Audio that the carrier held back may still come for this long; its place is kept free until then. */
+/** Maximum age in ms of audio that the carrier held back and may still send. Space is kept for such audio. */
 const HOLD_MS = CARRIER_BURST_MS + 200
-/** Agent speech is placed ahead of the clock by the playout's lead and one burst of frames. */
+/**
+ * Maximum time in ms by which agent speech is placed ahead of the clock. It covers playout's lead and one burst of
+ * frames.
+ */
 const AHEAD_MS = 500
 /**
- * Audio that is further ahead of its time than this has no place: two clocks that differ, or a sender that is too fast.
+ * Maximum time in ms by which caller audio may be ahead of its time. If it is further ahead, the clocks differ or the
+ * sender is too fast, and the audio is dropped.
  */
 const EARLY_MS = 200
-/** The lag is observed over windows of this length. */
+/** Duration in ms of the windows in which the lag is observed. */
 const WINDOW_MS = 400
-/** A lag above this that does not shrink from one window to the next is lost audio, not delayed audio. */
+/** Lag in ms above which audio counts as lost, not late. The lag must not shrink from one window to the next. */
 const LOST_MS = 60
 const STEADY_MS = 20
 
 /**
- * Two voices of one call side by side in time, as a recording has them: the caller left, the agent right.
+ * Aligns the two voices of a call in time, as in a recording: the caller left, the agent right.
  *
- * The caller's packets follow each other without a gap until their time of arrival says that some are missing; what
- * comes late in a burst goes to its own time. The agent's samples are placed at the time at which they are played;
+ * The caller's packets follow each other without a gap, until their arrival times show that packets are missing. If
+ * late audio arrives in a burst, it is placed at its own time. The agent's samples are placed at their time of playout;
  * samples that the carrier was asked to discard are removed. So rows become final only some time after they were heard.
  *
  * Positions are frames (one sample of each side) since `zeroMs`. Pure; 256 KB at 16 kHz.
  */
 export class StereoTimeline {
   readonly sampleRateHz: LegRateHz
-  /** Caller samples that had no place any more, or were far ahead of their time. */
+  /** Number of caller samples that were dropped, because they arrived too late or far ahead of their time. */
   callerDropped = 0
-  /** Samples of silence in place of audio that the carrier never sent. */
+  /** Number of samples of silence that replace audio which the carrier never sent. */
   callerFilled = 0
-  /** Agent samples that had no place. */
+  /** Number of agent samples that were dropped, because they arrived too late or too early. */
   agentDropped = 0
   readonly #zeroMs: number
   readonly #holdMs: number
   readonly #rows: Int16Array
   readonly #capacity: number
-  /** The first row that was not taken yet. */
+  /** First row that has not been taken yet. */
   #base = 0
-  /** Where the caller's next sample goes; null before the first. */
+  /** Position of the caller's next sample; null before the first. */
   #callerEnd: number | null = null
-  /** Behind the last agent sample. */
+  /** Position after the agent's last sample. */
   #agentEnd = 0
   #windowStartMs = 0
   #windowLag = Infinity
   #lagBefore = Infinity
 
   /**
-   * @param options.zeroMs  time of the first row
-   * @param options.holdMs  how long a place is kept for audio that comes late; default: as long as a carrier may hold it back
+   * @param options.zeroMs time of the first row
+   *
+   * @param options.holdMs time in ms for which space for late audio is reserved; default: the maximum hold-back of a
+   * carrier
    */
   constructor(options: { readonly sampleRateHz: LegRateHz; readonly zeroMs: number; readonly holdMs?: number }) {
     this.#holdMs = options.holdMs ?? HOLD_MS
@@ -60,7 +66,7 @@ export class StereoTimeline {
     this.#rows = new Int16Array(2 * capacity)
   }
 
-  /** Caller audio that has just arrived. */
+  /** Adds caller audio that has just arrived. */
   caller(samples: Int16Array, arrivalMs: number): void {
     const arrived = this.#frames(arrivalMs - this.#zeroMs)
     this.#callerEnd ??= Math.max(0, arrived - samples.length)
@@ -78,32 +84,32 @@ export class StereoTimeline {
     this.#watchLag(lag, arrivalMs)
   }
 
-  /** Agent audio that the caller hears from `playedAtMs` on. */
+  /** Adds agent audio that is played to the caller from `playedAtMs`. */
   agent(samples: Int16Array, playedAtMs: number): void {
     const at = this.#frames(playedAtMs - this.#zeroMs)
     this.agentDropped += this.#write(at, samples, 1)
     this.#agentEnd = Math.max(this.#agentEnd, at + samples.length)
   }
 
-  /** The carrier throws away what it still had to play. */
+  /** Removes audio that the carrier has discarded. */
   agentCut(nowMs: number): void {
     const from = Math.max(this.#base, this.#frames(nowMs - this.#zeroMs))
     for (let at = from; at < this.#agentEnd; at++) this.#rows[this.#slot(at) + 1] = 0
     this.#agentEnd = Math.min(this.#agentEnd, from)
   }
 
-  /** Silence in place of what the caller has said since then, in rows that were not taken. */
+  /** Replaces the caller's side by silence from `fromMs` on, in rows that have not been taken yet. */
   callerUnheard(fromMs: number): void {
     const from = Math.max(this.#base, this.#frames(fromMs - this.#zeroMs))
     for (let at = from; at < (this.#callerEnd ?? 0); at++) this.#rows[this.#slot(at)] = 0
   }
 
-  /** Rows that are final at `nowMs`. */
+  /** Number of rows that are final at `nowMs`. */
   ready(nowMs: number): number {
     return Math.max(0, this.#frames(nowMs - this.#holdMs - this.#zeroMs) - this.#base)
   }
 
-  /** Rows there will be when the stream ends at `nowMs`; nothing more comes after it. */
+  /** Number of rows that remain if the stream ends at `nowMs`. */
   rest(nowMs: number): number {
     return Math.min(this.#capacity, Math.max(0, this.#frames(nowMs - this.#zeroMs) - this.#base))
   }
@@ -122,7 +128,7 @@ export class StereoTimeline {
     this.#base += frames
   }
 
-  /** @returns samples that found no place */
+  /** @returns the number of samples that were dropped */
   #write(from: number, samples: Int16Array, side: 0 | 1): number {
     let dropped = 0
     for (let i = 0; i < samples.length; i++) {

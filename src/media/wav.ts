@@ -3,11 +3,11 @@ import { BYTES_PER_SAMPLE, isSampleRateHz, SAMPLE_RATES_HZ, type SampleRateHz } 
 import { decodeALaw, decodeMuLaw, samplesOf, bytesOfSamples } from './pcm.js'
 import { RateConverter } from './resample/rate-converter.js'
 
-/** Sound out of a WAV file, always as s16. */
+/** Sound from a WAV file, always as s16. */
 interface WavAudio {
   readonly sampleRateHz: SampleRateHz
   readonly channels: 1 | 2
-  /** Interleaved when there are two channels. */
+  /** Samples, interleaved if there are two channels. */
   readonly samples: Int16Array
 }
 
@@ -19,7 +19,7 @@ const FORMAT_PCM = 0x0001
 const FORMAT_FLOAT = 0x0003
 const FORMAT_A_LAW = 0x0006
 const FORMAT_MU_LAW = 0x0007
-/** The real format is in the first two bytes of the sub-format GUID. */
+/** Format code of extensible files. In these files the real format is in the first two bytes of the sub-format GUID. */
 const FORMAT_EXTENSIBLE = 0xfffe
 const HEADER_BYTES = 44
 
@@ -28,11 +28,12 @@ const RATE_HZ_MAX = 384_000
 const CHANNELS_MAX = 8
 
 /**
- * Reads a WAV file (RIFF, RF64, BW64). Chunks other than `fmt ` and `data` are passed over; a file that was cut off, or whose
- * sizes were never filled in (a recorder that died), gives what is there. Sound at other rates is converted to the next higher
- * one of the gateway's (24,000 Hz at most); of more than two channels the mean is given.
- * @param bytes the whole file; the samples are a copy
- * @throws GatewayError WAV_INVALID, saying what was found and what is allowed
+ * Reads a WAV file (RIFF, RF64, BW64). Chunks other than `fmt ` and `data` are skipped. A truncated file gives the
+ * sound that it contains. A file whose sizes were never written, because the recorder died, is read in the same way.
+ * Other rates are converted to the next higher rate of the gateway, at most 24,000 Hz. More than two channels are mixed
+ * to their mean.
+ * @param bytes  the whole file; the samples are a copy
+ * @throws GatewayError WAV_INVALID, with the found format and the allowed formats
  */
 export function parseWav(bytes: Uint8Array): WavAudio {
   const head = wavHead(bytes)
@@ -42,28 +43,28 @@ export function parseWav(bytes: Uint8Array): WavAudio {
   return { ...playable(samples, format), channels: format.channels === 2 ? 2 : 1 }
 }
 
-/** How the samples of a file are written. */
+/** Encoding of a file's samples. */
 export interface SampleFormat {
   readonly encoding: 'integer' | 'float' | 'pcma' | 'pcmu'
   /** Bits of one sample: 8, 16, 24, 32, or 64 for `float`. */
   readonly bits: number
-  /** 1 to 8. */
+  /** Number of channels, 1 to 8. */
   readonly channels: number
-  /** 4,000 to 384,000. */
+  /** Sample rate, 4,000 to 384,000. */
   readonly rateHz: number
 }
 
 interface WavHead {
   readonly format: SampleFormat
   readonly dataAt: number
-  /** Size that the file states, or the present size where that is impossible. */
+  /** Size in bytes of the sound, as the file states it. If the stated size is impossible, it is the actual size. */
   readonly dataBytes: number
 }
 
 /**
- * The format of a file, and where its sound is.
- * @param bytes  the file, or its beginning
- * @returns what is missing, or wrong, where there is none
+ * Finds the format and the sound of a file.
+ * @param bytes the file, or its beginning
+ * @returns the head; a string that names the fault if the file is unreadable
  */
 export function wavHead(bytes: Uint8Array): WavHead | string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -84,11 +85,11 @@ export function wavHead(bytes: Uint8Array): WavHead | string {
     if (id === 'data') {
       if (format === null) return 'its sound comes before its format'
       const size = declared === 0xffffffff ? (long ?? left) : declared
-      // A recorder that died left 0 here, and sound behind it.
+      // If the recorder died, the size here is 0 although sound follows the header.
       const unfinished = size === 0 && !isChunk(bytes, start)
       return { format, dataAt: start, dataBytes: unfinished ? left : Math.min(size, left) }
     }
-    // Chunks begin at even places, by a byte that is not in the size of the one before; some programs forget it.
+    // Chunks begin at even positions. The size of a chunk excludes the padding byte; some programs omit the byte.
     const next = start + declared
     at = declared % 2 === 1 && !(isChunk(bytes, next) && !isChunk(bytes, next + 1)) ? next + 1 : next
   }
@@ -96,8 +97,8 @@ export function wavHead(bytes: Uint8Array): WavHead | string {
 }
 
 /**
- * Samples of any format as s16, interleaved where there are two channels; of more channels their mean.
- * @param bytes  whole frames are read, what is left over is not
+ * Converts samples of any format to s16, interleaved if there are two channels. More channels are mixed to their mean.
+ * @param bytes only whole frames are read
  */
 export function decodeSamples(bytes: Uint8Array, format: SampleFormat): Int16Array {
   const { channels } = format
@@ -122,7 +123,10 @@ export function decodeSamples(bytes: Uint8Array, format: SampleFormat): Int16Arr
   })
 }
 
-/** One sample as s16: its upper bits, or a fraction of full scale, limited to it. */
+/**
+ * Makes a function that reads one sample as s16. It uses the sample's upper bits; a fraction of full scale is
+ * multiplied and clipped.
+ */
 function reader(view: DataView, { encoding, bits }: SampleFormat): (at: number) => number {
   if (encoding === 'float') {
     const value = bits === 64 ? (at: number) => view.getFloat64(at, true) : (at: number) => view.getFloat32(at, true)
@@ -132,11 +136,11 @@ function reader(view: DataView, { encoding, bits }: SampleFormat): (at: number) 
     }
   }
   if (bits === 8) return (at) => (view.getUint8(at) - 128) << 8
-  // The two most significant bytes of 24 and 32 bits.
+  // Only the two most significant bytes of 24 or 32 bits are read.
   return (at) => view.getInt16(at + bits / 8 - 2, true)
 }
 
-/** The samples at a rate of the gateway. */
+/** Converts the samples to a rate of the gateway. */
 function playable(
   samples: Int16Array,
   { rateHz, channels }: SampleFormat,
@@ -152,9 +156,7 @@ function playable(
     return out
   }
   if (channels !== 2) return { sampleRateHz, samples: convert(samples) }
-  const [left, right] = ([0, 1] as const).map((side) =>
-    convert(channelOf({ sampleRateHz, channels: 2, samples }, side)),
-  )
+  const [left, right] = ([0, 1] as const).map((side) => convert(channelOf({ channels: 2, samples }, side)))
   return {
     sampleRateHz,
     samples: Int16Array.from(
@@ -179,8 +181,8 @@ export function writeWav(audio: {
 }
 
 /**
- * The 44 bytes before the samples of a 16-bit PCM file. A recorder writes them with `dataBytes` 0 at first and again
- * when it is done.
+ * The 44 bytes before the samples of a 16-bit PCM file. A recorder writes them first with `dataBytes` 0, and again at the
+ * end.
  */
 export function wavHeader(options: {
   readonly sampleRateHz: number
@@ -206,15 +208,15 @@ export function wavHeader(options: {
   return header
 }
 
-/** One channel of interleaved samples: 0 is the left. Mono is given back as it is. */
-export function channelOf(audio: WavAudio, channel: 0 | 1): Int16Array {
+/** @returns one channel of interleaved samples; channel 0 is the left channel. Mono is returned unchanged. */
+export function channelOf(audio: Pick<WavAudio, 'channels' | 'samples'>, channel: 0 | 1): Int16Array {
   if (audio.channels === 1) return audio.samples
   const out = new Int16Array(audio.samples.length / 2)
   for (let i = 0; i < out.length; i++) out[i] = audio.samples[2 * i + channel] as number
   return out
 }
 
-/** @returns what is wrong with it where it cannot be read */
+/** @returns the format; a string that names the fault if it cannot be read */
 function formatOf(view: DataView, at: number, size: number): SampleFormat | string {
   if (size < 16) return `its format has ${size} bytes, not 16 or more`
   const declared = view.getUint16(at, true)
@@ -223,7 +225,7 @@ function formatOf(view: DataView, at: number, size: number): SampleFormat | stri
   const rateHz = view.getUint32(at + 4, true)
   const written = view.getUint16(at + 14, true)
   const frameBytes = view.getUint16(at + 12, true)
-  // 20 bits are written in 24: the frame says how many a sample has.
+  // Samples of 20 bits are stored in 24 bits. The frame size shows the number of stored bits.
   const bits = channels > 0 && frameBytes % channels === 0 && frameBytes > 0 ? (8 * frameBytes) / channels : written
   const encoding = ENCODINGS[tag]
   const known =
@@ -241,7 +243,7 @@ const ENCODINGS: Readonly<Record<number, SampleFormat['encoding']>> = {
   [FORMAT_MU_LAW]: 'pcmu',
 }
 
-/** True if a chunk may begin here: four letters, and a size. */
+/** True if a chunk may begin here. A chunk begins with four letters and a size. */
 function isChunk(bytes: Uint8Array, at: number): boolean {
   return at + 8 <= bytes.length && /^[A-Za-z][A-Za-z0-9_ ]{3}$/.test(textAt(bytes, at))
 }

@@ -2,31 +2,33 @@ import { z } from 'zod'
 import { valueAt } from '../core/json.js'
 import type { Message } from './message.js'
 
-/** Entries of one template, and how deep it goes. */
+/** Maximum number of entries of one template. */
 const TEMPLATE_ENTRIES_MAX = 200
+/** Maximum depth of one template. */
 const TEMPLATE_DEPTH_MAX = 10
 const TEXT_CHARS_MAX = 4000
 
 /** `{{data.from}}`, `{{data.direction | upper}}`. */
 const PLACEHOLDER = /\{\{\s*([a-zA-Z][\w.-]*?)\s*(?:\|\s*(\w+)\s*)?\}\}/g
-/** Longest text block of Slack, which refuses longer ones; longest parameter of a WhatsApp template. */
+/** Maximum length of a Slack text block, in characters; Slack refuses a longer block. */
 const SLACK_CHARS_MAX = 3000
+/** Maximum length of a parameter of a WhatsApp template, in characters. */
 const WHATSAPP_CHARS_MAX = 1024
 const SLACK_ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' }
 
 const FILTERS: Readonly<Record<string, (text: string) => string>> = {
   upper: (text) => text.toUpperCase(),
-  /** A number without its plus, as some services want it. */
+  /** Returns a phone number without its plus sign, because some services require this. */
   digits: (text) => text.replace(/\D/g, ''),
-  /** For subjects, parameters and cells. */
+  /** Joins a text into one line, for subjects, parameters and cells. */
   line: oneLine,
-  /** Nothing in it is a link or a mention, and it is not longer than a block's text. */
+  /** Returns a text without links or mentions, limited to the length of a block. */
   slack: (text) =>
     shortened(
       [...text].map((character) => SLACK_ENTITIES[character] ?? character),
       SLACK_CHARS_MAX,
     ),
-  /** One line, never empty, and not longer than a template's body. */
+  /** Joins a text into one line that is never empty, limited to the length of a template's parameter. */
   whatsapp: (text) => shortened([...oneLine(text)], WHATSAPP_CHARS_MAX) || '-',
 }
 
@@ -34,7 +36,7 @@ function oneLine(text: string): string {
   return text.replace(/[\s\p{Zl}\p{Zp}\p{Cc}]+/gu, ' ').trim()
 }
 
-/** The first pieces that fit, with a mark where some are left out. */
+/** Returns the first pieces that fit, with a mark if pieces were left out. */
 function shortened(pieces: readonly string[], charsMax: number): string {
   if (pieces.reduce((sum, { length }) => sum + length, 0) <= charsMax) return pieces.join('')
   let text = ''
@@ -45,7 +47,7 @@ function shortened(pieces: readonly string[], charsMax: number): string {
   return `${text}…`
 }
 
-/** Scopes with which a placeholder may begin. */
+/** Scopes: allowed first parts of a placeholder. */
 const SCOPES = [
   'id',
   'type',
@@ -59,7 +61,7 @@ const SCOPES = [
   'data',
 ] as const
 
-/** A value of YAML with placeholders in its texts. */
+/** YAML value whose texts may contain placeholders. */
 type Template = string | number | boolean | null | readonly Template[] | { readonly [key: string]: Template }
 
 const templateSchema: z.ZodType<Template> = z.lazy(() =>
@@ -73,14 +75,14 @@ const templateSchema: z.ZodType<Template> = z.lazy(() =>
   ]),
 )
 
-/** The form of a body; without any of these keys it is a CloudEvent in JSON. */
+/** Form of a body. Without one of these keys the body is a CloudEvent in JSON. */
 export interface BodyShape {
   readonly json?: Template | undefined
   readonly form?: Readonly<Record<string, string>> | undefined
   readonly flat?: true | undefined
 }
 
-/** The keys of a receiver that say what its bodies look like. */
+/** Keys of a receiver that define the form of its bodies. */
 export const BODIES = {
   json: templateSchema
     .optional()
@@ -88,25 +90,25 @@ export const BODIES = {
   form: z
     .record(z.string(), z.string().max(TEXT_CHARS_MAX))
     .optional()
-    .describe('The body as a form (application/x-www-form-urlencoded), with the same in its texts.'),
+    .describe('The body as a form (application/x-www-form-urlencoded). Its texts may have the same placeholders.'),
   flat: z
     .literal(true)
     .optional()
     .describe('The event as one flat JSON object, for sheets and catch hooks: `data_from`, `data_outcome`, …'),
 }
 
-/** A value of a message that a receiver cannot do without. */
+/** Path of a value that a receiver needs. Messages without this value are not sent to the receiver. */
 export const neededValue = z.string().refine((path) => isKnown(path), {
   error: 'allowed: a value that a body may have, such as data.from',
 })
 
-/** True if a message has a value: a withheld or masked number is none. */
+/** True if a message has a value. A withheld or masked number does not count as a value. */
 export function hasValue(message: Message, path: string): boolean {
   const value = valueAt(valuesOf(message), path.split('.')) ?? ''
   return value !== '' && !(typeof value === 'string' && MASKED.test(value))
 }
 
-/** As `maskNumber` leaves a number. */
+/** Matches a number that `maskNumber` has masked. */
 const MASKED = /^\+?\d{0,4}…\d{0,2}$/
 
 function isKnown(path: string): boolean {
@@ -114,12 +116,12 @@ function isKnown(path: string): boolean {
   return SCOPES.some((known) => known === scope) && (scope === 'data') === (scope !== path)
 }
 
-/** Fault of the body that a receiver asks for; null for none. */
+/** Returns the fault in the form of a receiver's body; null if the form is valid. */
 export function bodyFault(shape: BodyShape): { readonly path: string[]; readonly message: string } | null {
   const named = (['json', 'form', 'flat'] as const).filter((key) => shape[key] !== undefined)
   const [key] = named
   if (key === undefined) return null
-  if (named.length > 1) return { path: [key], message: 'only one of json, form and flat says what the body is' }
+  if (named.length > 1) return { path: [key], message: 'allowed: only one of json, form and flat' }
   const texts = textsIn(shape[key] ?? null)
   if (texts === null)
     return {
@@ -128,7 +130,10 @@ export function bodyFault(shape: BodyShape): { readonly path: string[]; readonly
     }
   for (const text of texts) {
     if (text.includes('{{env.'))
-      return { path: [key], message: 'secrets are in headers alone: a body is kept on the disk until it is taken' }
+      return {
+        path: [key],
+        message: 'secrets are allowed only in headers: a body is kept on the disk until the receiver accepts it',
+      }
     for (const [placeholder, path = '', filter] of text.matchAll(PLACEHOLDER)) {
       if (!isKnown(path))
         return {
@@ -146,7 +151,7 @@ export function bodyFault(shape: BodyShape): { readonly path: string[]; readonly
   return null
 }
 
-/** A body and what it is. @param source  which gateway speaks */
+/** Returns a body and its media type. @param source  the gateway's name */
 export function bodyOf(shape: BodyShape, message: Message, source: string): { type: string; body: string } {
   if (shape.json !== undefined)
     return { type: 'application/json', body: JSON.stringify(filled(shape.json, valuesOf(message))) }
@@ -193,7 +198,7 @@ function transcriptText(lines: readonly Line[]): string {
 
 function filled(template: Template, values: Values): unknown {
   if (typeof template === 'string') {
-    // A text that is one placeholder has the value itself: a number stays a number.
+    // A text that is a single placeholder is replaced by the value itself, so that a number stays a number.
     const [whole] = template.matchAll(PLACEHOLDER)
     if (whole?.[0] === template && whole[2] === undefined) return valueAt(values, (whole[1] ?? '').split('.')) ?? null
     return filledText(template, values)
@@ -203,7 +208,7 @@ function filled(template: Template, values: Values): unknown {
   return Object.fromEntries(Object.entries(template).map(([key, entry]) => [key, filled(entry, values)]))
 }
 
-/** A value that is missing leaves nothing. */
+/** Replaces placeholders by values; a missing value becomes an empty text. */
 function filledText(text: string, values: Values): string {
   return text.replace(PLACEHOLDER, (_, path: string, filter: string | undefined) => {
     const value = valueAt(values, path.split('.')) ?? ''
@@ -212,7 +217,10 @@ function filledText(text: string, values: Values): string {
   })
 }
 
-/** One level: `data_carrier_status`. A list of texts is joined by commas; what is a list of more is left out. */
+/**
+ * Moves nested values to one level: `data_carrier_status`. A list of texts is joined with commas. Every other list is
+ * left out.
+ */
 function flattened(value: unknown, name: string): Record<string, unknown> {
   if (Array.isArray(value)) return value.every((entry) => typeof entry !== 'object') ? { [name]: value.join(', ') } : {}
   if (typeof value !== 'object' || value === null) return { [name]: value }
@@ -222,7 +230,7 @@ function flattened(value: unknown, name: string): Record<string, unknown> {
   ) as Record<string, unknown>
 }
 
-/** The texts of a template; null where it is too large. */
+/** Returns the texts of a template; null if the template is too large. */
 function textsIn(template: Template | true): readonly string[] | null {
   const texts: string[] = []
   let entries = 0
@@ -236,7 +244,7 @@ function textsIn(template: Template | true): readonly string[] | null {
 
 const ENV = /\{\{env\.([A-Z][A-Z0-9_]{0,63})\}\}/g
 
-/** The environment variables that a header, or a URL, reads. */
+/** Returns the environment variables that a header or a URL names. */
 export function envNamesIn(text: string): string[] {
   return [...text.matchAll(ENV)].map(([, name = '']) => name)
 }

@@ -2,39 +2,45 @@ import { entrySchema } from './entry.js'
 import type { Entry } from './entry.js'
 import type { SharedOutbox } from './shared-outbox.js'
 
-/** Copies that this node has; a message beyond is in the fleet's store alone, and is counted as a fault. */
+/**
+ * Maximum number of copies on this node. A message above this number is only in the fleet's store, which counts as a
+ * fault.
+ */
 const COPIES_MAX = 100_000
-/** Copies of which one look asks the store; the next look goes on. */
+/** Maximum number of copies about which one check asks the store. The next check continues after these copies. */
 const LOOKED_MAX = 1000
 
 interface CopiesOptions {
   readonly shared: Pick<SharedOutbox, 'states' | 'add'>
   readonly disk: Disk
-  /** A fault of the disk. */
+  /** Called with a fault of the disk. */
   readonly onFault: (thrown: unknown) => void
-  /** Called when a message that the store had lost is in the store again. */
+  /** Called when the store had lost a message and the message was added again. */
   readonly onRestored: (entry: Entry) => void
   /** Queue of an entry in the store. */
   readonly queueOf: (entry: Entry) => string
 }
 
 /**
- * Files of messages that the fleet's store has too: this node wrote them there, and its file stays until the message is
- * over, at whichever node. What the store has lost is added again from here, under the same key and id: a store that comes
- * back empty, and a replica that takes its master's place without the newest messages.
+ * Copies on this node's disk of messages that this node added to the fleet's store. A file is kept until its message is
+ * over, at whichever node. If the store has lost messages after a failover, they are added again from these files, with
+ * the same key and id.
  */
 export class Copies {
   readonly #options: CopiesOptions
-  /** Path by key, in the order of the messages. At most COPIES_MAX. */
+  /** Paths by key, in the order of the messages. At most COPIES_MAX. */
   readonly #paths = new Map<string, string>()
-  /** The key after which the next look begins; null: at the oldest. */
+  /** Last key of the previous check, after which the next check begins; null to begin with the oldest message. */
   #lookedTo: string | null = null
 
   constructor(options: CopiesOptions) {
     this.#options = options
   }
 
-  /** Writes a file that `keep` makes a copy once the store has the message. @returns whether it is there */
+  /**
+   * Writes a file for a message. When the store has the message, `keep` registers the file as a copy.
+   * @returns true if the file was written
+   */
   async write(path: string, entry: Entry): Promise<boolean> {
     if (this.#paths.size >= COPIES_MAX) {
       this.#options.onFault(new RangeError(`there are ${COPIES_MAX} messages on the disk that the store has`))
@@ -49,12 +55,12 @@ export class Copies {
     return true
   }
 
-  /** A file that is there becomes a copy. */
+  /** Registers an existing file as a copy. */
   keep(key: string, path: string): void {
     this.#paths.set(key, path)
   }
 
-  /** The message is over. */
+  /** Removes the copy of a message that is over. */
   async remove(key: string): Promise<void> {
     const path = this.#paths.get(key)
     if (path === undefined) return
@@ -62,19 +68,20 @@ export class Copies {
     try {
       await this.#options.disk.remove(path)
     } catch (thrown) {
-      // One that is gone was erased.
+      // A missing file is not a fault, because it was erased.
       if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') this.#options.onFault(thrown)
     }
   }
 
-  /** Forgets the copies of these calls; whoever erases a call erases its files. */
+  /** Removes the copies of these calls from memory. The erasure of the calls deletes the files. */
   forget(callSids: ReadonlySet<string>): void {
     for (const key of this.#paths.keys()) if (callSids.has(key.slice(0, key.lastIndexOf('.')))) this.#paths.delete(key)
   }
 
   /**
-   * Asks the store for the next LOOKED_MAX copies: files of messages that are over are deleted, and lost messages added again.
-   * @throws when the store cannot be reached
+   * Asks the store about the next LOOKED_MAX copies. The files of messages that are over are deleted, and lost messages
+   * are added again.
+   * @throws if the store cannot be reached
    */
   async look(): Promise<void> {
     const keys = [...this.#paths.keys()]
@@ -102,12 +109,12 @@ export class Copies {
       if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') onFault(thrown)
       return
     }
-    // Full: the next look tries again.
+    // If the store is full, a later check tries again.
     if ((await shared.add(key, queueOf(entry), entry)) === 'added') onRestored(entry)
   }
 }
 
-/** The file system, as a test may break it. */
+/** File system; tests may replace it. */
 export interface Disk {
   readonly write: (path: string, text: string) => Promise<void>
   readonly read: (path: string) => Promise<string>

@@ -10,30 +10,33 @@ import type { Receiver } from './receivers.js'
 import type { Entry } from './entry.js'
 
 const TRY_TIMEOUT_MS = 10_000
-/** The longest that a receiver may ask to wait by `Retry-After`. */
+/** Maximum time that a receiver can request with `Retry-After`, in milliseconds. */
 const RETRY_AFTER_MS_MAX = 86_400_000
-/** Refusals of a receiver that is busy. */
+/** HTTP statuses of a receiver that is busy. */
 const BUSY_STATUSES: readonly number[] = [408, 425, 429]
-/** Refusals of a receiver that is being deployed or configured. Every other 4xx is final. */
+/**
+ * HTTP statuses of a receiver that is being deployed or configured. After any other status 4xx the message is not tried
+ * again, unless the receiver is busy.
+ */
 const UNREADY_STATUSES: readonly number[] = [401, 403, 404, 409]
-/** A connection that was there broke before its answer came. */
+/** Error codes of a connection that was established and broke before the answer. */
 const BROKEN: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE'])
 
-/** Refusals of the body itself: the answer may have a code that says what is wrong with it. */
+/** HTTP statuses with which a receiver refuses the body. The answer may contain a code for the fault. */
 const BODY_STATUSES: readonly number[] = [400, 422]
 const ANSWER_BYTES_MAX = 16_384
-/** How long the body of an answer is waited for; its status alone counts then. */
+/** Maximum wait for the body of an answer, in milliseconds. After this time only the status counts. */
 const ANSWER_BODY_MS = 3000
 /**
- * A script of a Google sheet (Apps Script) answers a POST with a redirect once its `doPost` has returned, and what `doPost`
- * returned is there. That is asked for with a GET, without the message, its headers or its signature.
+ * Host of the Apps Scripts of spreadsheets. A script redirects a POST to its result. The result is read by a GET
+ * request without the message, its headers and its signature.
  */
 const SCRIPT_HOST = 'script.google.com'
 const SCRIPT_ANSWER_HOST = 'script.googleusercontent.com'
 const SCRIPT_REDIRECTS: readonly number[] = [302, 303]
-/** Redirects between its answer and the content. */
+/** Maximum number of redirects between the answer and its content. */
 const SCRIPT_HOPS_MAX = 2
-/** Where services have that code: WhatsApp, HubSpot, Zendesk and others. */
+/** Paths of the service's error code in an answer: WhatsApp, HubSpot, Zendesk and others. */
 const CODE_PATHS = [
   [],
   ['error', 'code'],
@@ -43,9 +46,9 @@ const CODE_PATHS = [
   ['error'],
   ['category'],
 ]
-/** Codes, and nobody's words or number: `invalid_blocks`, `132018`, `VALIDATION_ERROR`. */
+/** Matches a code: `invalid_blocks`, `132018`, `VALIDATION_ERROR`. Words or a number of a person do not match. */
 const CODE = /^(?:\d{1,6}|[A-Za-z]{2,24}(?:[_-][A-Za-z]{1,16}){1,4}|[A-Z][a-z]{2,16}(?:[A-Z][a-z]{1,16}){1,3})$/
-/** Filter that helps a template, by error code of Slack and WhatsApp. */
+/** Filter that would correct the template, by error code of Slack and WhatsApp. */
 const FILTER_FOR: Readonly<Record<string, string>> = {
   invalid_blocks: 'slack',
   no_text: 'slack',
@@ -57,9 +60,9 @@ const FILTER_FOR: Readonly<Record<string, string>> = {
 }
 
 /**
- * Who gets a message, and how it is sent: Standard Webhooks 1.0 (`webhook-id`, `webhook-timestamp`, `webhook-signature`). The
- * receiver of HANDOFF_URL gets besides the standard signature `X-Mkondo-Signature: t=<unix seconds>,v1=<hex>`: HMAC-SHA256 of
- * the body, a dot and `t`.
+ * Finds the receivers of a message and sends it by Standard Webhooks 1.0 (`webhook-id`, `webhook-timestamp`,
+ * `webhook-signature`). HANDOFF_URL also gets `X-Mkondo-Signature: t=<unix seconds>,v1=<hex>`: HMAC-SHA256 of body, dot
+ * and `t`.
  */
 export class Delivery {
   readonly #options: DeliveryOptions
@@ -72,12 +75,12 @@ export class Delivery {
     this.#receivers = new Map(options.receivers.map((receiver) => [receiver.name, receiver]))
   }
 
-  /** Null where there is no receiver of that name, or it has none. */
+  /** Returns the URL of a message's receiver; null if the receiver is unknown, or if its URL is not set. */
   urlOf({ url, receiver }: Pick<Entry, 'url' | 'receiver'>): string | null {
     return url ?? (receiver === HANDOFF_RECEIVER ? this.#options.handoff.url : (this.#receiver(receiver)?.url ?? null))
   }
 
-  /** By the names under which they are kept. */
+  /** Returns the receivers of a message, by the names under which their entries are stored. */
   receiversOf(message: Message): readonly (readonly [string, Receiver])[] {
     const { receivers, ofNumber } = this.#options
     const { number } = message
@@ -96,10 +99,10 @@ export class Delivery {
   }
 
   /**
-   * A connection that the receiver has kept open since an earlier message may be closed by it in this very moment, and the
-   * next of them too. So one that breaks is followed by another at once, with the same id.
-   * @param signal  aborted: the process ends
-   * @returns null: it is taken
+   * Sends a message. If the connection breaks, the message is sent once more with its id, because the receiver may just
+   * have closed an idle connection.
+   * @param signal aborted when the process ends
+   * @returns null if the receiver accepted the message
    */
   async post(url: string, entry: Entry, signal: AbortSignal): Promise<Fault | null> {
     const fault = await this.#postOnce(url, entry, signal)
@@ -126,14 +129,14 @@ export class Delivery {
         signal: within,
       })
       const response = await this.#scriptAnswer(new URL(url), posted, within)
-      // A script has run to its end once it redirects: sent again, the message would be taken twice.
+      // A script that redirects has run. So the message is not sent again, because the script would process it twice.
       return response === 'taken' ? null : await this.#faultIn(response)
     } catch (thrown) {
       return { why: networkReason(thrown), status: null, final: false, busy: true, retryAfterMs: 0 }
     }
   }
 
-  /** Return value of a script of a sheet; the answer itself of any other receiver. */
+  /** Returns the return value of a sheet's script; for every other receiver, the answer itself. */
   async #scriptAnswer(url: URL, posted: HttpResponse, signal: AbortSignal): Promise<HttpResponse | 'taken'> {
     if (!isAt(url, SCRIPT_HOST)) return posted
     let response = posted
@@ -161,13 +164,13 @@ export class Delivery {
     return 'taken'
   }
 
-  /** Null: the receiver has taken it. */
+  /** Returns the fault in an answer; null if the receiver accepted the message. */
   async #faultIn(response: HttpResponse): Promise<Fault | null> {
     const { statusCode: status } = response
     const retryAfterMs = this.#retryAfterMs(headerOf(response, 'retry-after'))
     const isTaken = status >= 200 && status < 300
     const text = isTaken || BODY_STATUSES.includes(status) ? await textOf(response) : null
-    discard(response) // an unread body would hold the socket
+    discard(response) // the body is read or discarded, because an unread body would keep the socket in use
     if (isTaken) {
       const refusal = refusalIn(text ?? '')
       if (refusal === null) return null
@@ -195,7 +198,10 @@ export class Delivery {
     return { ...sign(new Webhook(secret, { format: 'raw' })), 'x-mkondo-signature': `t=${t},v1=${digest}` }
   }
 
-  /** Reads seconds or an HTTP date; 0 for none. */
+  /**
+   * Returns the requested pause in milliseconds, from a `Retry-After` with seconds or an HTTP date; 0 without the
+   * header.
+   */
   #retryAfterMs(value: string | null): number {
     if (value === null) return 0
     const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - this.#options.wallClock()
@@ -209,13 +215,13 @@ export class Delivery {
 
 export interface DeliveryOptions {
   readonly receivers: readonly Receiver[]
-  /** Those of one of our numbers, as NUMBERS_FILE has them now; absent: none. */
+  /** Returns the current receivers of our number in NUMBERS_FILE. If absent, numbers do not have receivers. */
   readonly ofNumber?: (number: string) => readonly Receiver[]
-  /** HANDOFF_URL and HANDOFF_SECRET; null where they are not set. */
+  /** HANDOFF_URL and HANDOFF_SECRET; null if they are not set. */
   readonly handoff: { readonly url: string | null; readonly secret: string | null }
-  /** Calendar time, in ms. */
+  /** Calendar time in ms. */
   readonly wallClock: () => number
-  /** For tests. */
+  /** HTTP client, for tests. */
   readonly client?: Pick<HttpClient, 'send' | 'close'>
 }
 
@@ -223,14 +229,14 @@ function isAt(url: URL, host: string): boolean {
   return url.protocol === 'https:' && url.hostname === host && url.port === '' && url.username === ''
 }
 
-/** The body of an answer; null where it is too long, or does not come. */
+/** Returns the body of an answer; null if the body is too long or does not come. */
 async function textOf(response: HttpResponse): Promise<string | null> {
   const read = readAtMost(response, ANSWER_BYTES_MAX).catch(() => null)
   const late = sleep(ANSWER_BODY_MS, null, { ref: false })
   return (await Promise.race([read, late]))?.toString().trim() ?? null
 }
 
-/** Members of an answer of 2xx that say that it is none. */
+/** Fields that can show a refusal in an answer with status 2xx. */
 const REFUSALS: Readonly<Record<string, (value: unknown) => boolean>> = {
   ok: (value) => isNo(value),
   success: (value) => isNo(value),
@@ -259,9 +265,12 @@ function isFailed(value: unknown): boolean {
   return typeof value === 'string' && /^(?:error|fail|failed|failure|refused|rejected|denied)$/i.test(value.trim())
 }
 
-/** Why a receiver has not taken what it answered with 2xx: its own code, empty where it has none; null: it has taken it. */
+/**
+ * Finds a refusal in an answer with status 2xx. Returns the receiver's code, '' for a refusal without a code, and null
+ * if the message was accepted.
+ */
 function refusalIn(text: string): string | null {
-  // Apps Script's own page about a script that failed, or a page where somebody is to sign in.
+  // An HTML page is a refusal: it is Apps Script's page about a failed script, or a login form.
   if (/^\s*(?:<!doctype html|<html)/i.test(text))
     return /<title>\s*(?:error|sign[ -]?in|log[ -]?in|access denied)\b/i.test(text) ? 'a page that says so' : null
   const answer = jsonObject(text)
@@ -271,18 +280,18 @@ function refusalIn(text: string): string | null {
   // Africa's Talking answers 201, with a status for each number.
   const unsent = recipients.length > 0 && recipients.every(({ statusCode }) => isFailed(statusCode))
   if (member === undefined && !unsent) return null
-  // One that says yes is believed.
+  // An answer that explicitly reports success counts as success.
   if (answer['ok'] === true || answer['success'] === true) return null
   return unsent ? String(recipients[0]?.['statusCode']) : (codeIn(text) ?? '')
 }
 
-/** Why a service refuses a body, as its own code; null where it has none. */
+/** Returns the code with which a service refuses a body; null without a code. */
 function codeIn(text: string): string | null {
   let answer: unknown = text
   try {
     answer = JSON.parse(text)
   } catch {
-    // Slack answers in plain text.
+    // The answer is plain text, as from Slack.
   }
   for (const path of CODE_PATHS) {
     const found = valueAt(answer, path)
@@ -293,13 +302,13 @@ function codeIn(text: string): string | null {
   return null
 }
 
-/** Why a message was not taken. */
+/** Reason why a message was not accepted. */
 interface Fault {
   readonly why: string
-  /** Null without an answer. */
+  /** HTTP status; null without an answer. */
   readonly status: number | null
   readonly final: boolean
-  /** It is about the receiver, and not about this message: others may fare the same. */
+  /** True if the fault concerns the receiver and not only this message. */
   readonly busy: boolean
   readonly retryAfterMs: number
 }

@@ -1,18 +1,18 @@
 import { z } from 'zod'
 
-/** A message on its way to one receiver, as it is kept: on the disk, or in the fleet's store. */
+/** Message for one receiver, as it is stored on the disk or in the fleet's store. */
 export const entrySchema = z.object({
   version: z.literal(1),
   id: z.string(),
-  /** Its name; of a number `<number>/<name>`. */
+  /** Name of the receiver; `<number>/<name>` for a receiver of a number. */
   receiver: z.string(),
-  /** An agent's own webhook; null: the URL of the receiver. */
+  /** URL of an agent's own webhook; null to use the URL of the receiver. */
   url: z.string().nullable(),
   type: z.string(),
   callSid: z.string(),
-  /** Order of the messages of a call. */
+  /** Position in the order of a call's messages. */
   order: z.number(),
-  /** The media type of the body; absent in what earlier builds wrote. */
+  /** Media type of the body; absent in entries of earlier builds. */
   contentType: z.string().default('application/cloudevents+json'),
   body: z.string(),
 })

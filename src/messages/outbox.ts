@@ -18,75 +18,91 @@ import { entrySchema } from './entry.js'
 import type { Entry } from './entry.js'
 import type { Held, SharedEntry, SharedOutbox } from './shared-outbox.js'
 
-/** Messages that wait, of all receivers; one more is dropped and counted. A thousand calls a minute for an hour and a half. */
+/**
+ * Maximum number of waiting messages of all receivers. Further messages are dropped and counted. The limit is enough
+ * for an hour and a half with a thousand calls a minute.
+ */
 const WAITING_MAX = 100_000
-/** Messages that nobody took; beyond, the oldest is deleted and counted. */
+/**
+ * Maximum number of dead messages: messages that are not tried any more. Above this number the oldest message is
+ * deleted and counted.
+ */
 const DEAD_MAX = 10_000
-/** Files of earlier runs that are read at once. */
+/** Number of files of earlier processes that are read at the same time. */
 const READ_AT_ONCE = 64
-/** How often this node looks for messages in the fleet's store, and, each fifth time, for those of nodes that are gone. */
+/** Time between two searches of this node for messages in the fleet's store, in milliseconds. */
 const SHARED_LOOK_MS = 1000
+/** Number of searches of which one also claims messages of dead nodes. */
 const CLAIM_EACH = 5
-/** A store that has been away for this long is waited for no more: messages go out from the disk, and may pass older ones. */
+/**
+ * Duration of an outage of the store after which messages no longer wait for the store, in milliseconds. They are then
+ * sent from the disk, perhaps before older messages.
+ */
 const ALONE_AFTER_MS = 10_000
-/** Messages that are on the way to one receiver at once. */
+/** Maximum number of messages that are sent to one receiver at the same time. */
 const SENDING_MAX = 8
-/** Pauses before the second and every later try, of which a fifth is random: a day and a half in all. */
+/**
+ * Pauses before the second and every later try, in milliseconds: a day and a half in total. A fifth of each pause is
+ * random.
+ */
 const PAUSES_MS: readonly number[] = [5, 60, 300, 1800, 7200, 28_800, 86_400].map((seconds) => seconds * 1000)
 const PAUSE_RANDOM_SHARE = 0.2
 /**
- * Failures in a row after which one message alone is tried, again after this pause, until one is taken. Tries that were under
- * way together are one failure: what broke one connection has broken all of them.
+ * Number of consecutive failures after which a receiver gets only one message at a time. Failures of simultaneous tries
+ * count as one, because one broken connection fails all of them.
  */
 const CIRCUIT_FAILURES = 5
+/** Pause in milliseconds before each of these single tries, until a message is accepted. */
 const CIRCUIT_PAUSE_MS = 30_000
-/** The receiver will not take anything any more. */
+/** HTTP status of a receiver that does not accept messages any more. */
 const GONE = 410
 
-/** Version of the body that HANDOFF_URL gets; `schema/handoff.schema.json` describes the handoff in it. */
+/** Version of the body for HANDOFF_URL; `schema/handoff.schema.json` describes the handoff packet in this body. */
 const HANDOFF_POST_VERSION = 1
 
 /**
- * Messages to receivers: at least once each, the same id with every try, in order for each call and receiver.
+ * Messages to receivers. Each message is sent at least once, with one id for all tries. Messages of one call to one
+ * receiver are sent in order.
  *
- * In a fleet a message is in its store, from which any node takes it (`SharedOutbox`), and the node that added it has a copy
- * on its disk (`Copies`); otherwise it is on the disk alone.
+ * A message is written to a file before `add` resolves. The file is deleted after a receiver has accepted the message.
+ * If the process dies, the next process sends the message, perhaps a second time. In a fleet, messages are in the
+ * store, and any node may take them (`SharedOutbox`). The node that added a message has a copy on its disk (`Copies`).
  *
- * A message is a file from before `add` resolves until a receiver has taken it, so a process that dies at any moment sends
- * it after its next start; one that died between a receiver's answer and the end of the file sends it twice. The file's
- * name begins with the call's SID: erasure and retention of `telemetry/archive` find it, and a file that is gone is sent no
- * more. What changes is in the name, so that no write brings back what was erased meanwhile. Bodies are not kept in memory.
+ * A file's name begins with the call's SID, so that erasure and retention in `telemetry/archive` find the file. A
+ * message whose file was deleted is not sent. A change of state only renames the file, so that it cannot restore an
+ * erased message. Bodies are not kept in memory.
  */
 export class Outbox {
   readonly counts: ReadonlyMap<string, Record<Result, number>>
-  /** Writes that failed, to the disk or to the store of the fleet. */
+  /** Number of failed writes to the disk or to the store of the fleet. */
   faults = 0
   readonly #options: OutboxOptions
   readonly #delivery: Delivery
   readonly #closing = new AbortController()
   readonly #later: (ms: number, run: () => void) => void
   readonly #disk: Disk
-  /** Null without a fleet. */
+  /** Copies of this node's messages; null without a fleet. */
   readonly #copies: Copies | null
-  /** By URL. */
+  /** State of the receivers, by URL. */
   readonly #lines = new Map<string, ReceiverState>()
-  /** Messages of one call to one URL, oldest first. */
+  /** Messages of each call to each URL, oldest first. */
   readonly #queues = new Map<string, Waiting[]>()
-  /** All that waits, by key. At most WAITING_MAX. */
+  /** All waiting messages, by key. At most WAITING_MAX. */
   readonly #waiting = new Map<string, Waiting>()
-  /** By key, oldest first. At most DEAD_MAX. */
+  /** Dead messages by key, oldest first. At most DEAD_MAX. */
   readonly #dead = new Map<string, Waiting>()
   readonly #active = new Set<Promise<void>>()
   #order = 0
-  /** A look for messages of the fleet that is under way, whether another follows it, and how many there were. */
+  /** Running search for messages of the fleet; null without a running search. */
   #looking: Promise<void> | null = null
+  /** True if another search must follow the running search. */
   #looksAgain = false
   #looks = 0
-  /** Since when the store of the fleet has not answered; calendar time. */
+  /** Calendar time since which the fleet's store has not answered; null if the store answers. */
   #downSinceMs: number | null = null
-  /** When the store was last asked for this node's copies; calendar time. */
+  /** Calendar time of the last check of this node's copies at the store. */
   #copiesSeenMs = -Infinity
-  /** True if this node may have taken more last time than it knows. */
+  /** True if the store may have assigned messages to this node in the last search without this node's knowledge. */
   #missed = false
   #lookTimer: NodeJS.Timeout | null = null
 
@@ -112,7 +128,7 @@ export class Outbox {
     )
   }
 
-  /** Reads what earlier runs left, and begins to send it. @throws what the file system throws */
+  /** Reads messages of earlier processes, and begins to send these messages. @throws errors of the file system */
   static async open(options: OutboxOptions): Promise<Outbox> {
     const outbox = new Outbox(options)
     for (const folder of options.folders) {
@@ -139,18 +155,18 @@ export class Outbox {
     return this.#dead.size
   }
 
-  /** How long the oldest message has waited, in ms; 0 without one. */
+  /** Waiting time of the oldest message, in milliseconds; 0 without a waiting message. */
   get oldestMs(): number {
     const oldest = this.#waiting.values().next()
     return oldest.done === true ? 0 : Math.max(0, this.#options.wallClock() - oldest.value.order)
   }
 
-  /** True if a receiver wants it. */
+  /** True if at least one receiver gets this message. */
   wanted(message: Message): boolean {
     return this.#delivery.receiversOf(message).length > 0
   }
 
-  /** Resolves when the message is on the disk for everybody who wants it; never rejects. */
+  /** Adds a message. Resolves when the message is on the disk for each of its receivers; never rejects. */
   async add(message: Message): Promise<void> {
     await Promise.all(
       this.#delivery
@@ -160,8 +176,8 @@ export class Outbox {
   }
 
   /**
-   * The same to HANDOFF_URL, or to an agent's own webhook.
-   * @param url  the agent's own; null: HANDOFF_URL, and nobody where that is not set
+   * Adds a message for HANDOFF_URL, or for an agent's own webhook.
+   * @param url  the agent's webhook; null for HANDOFF_URL. If HANDOFF_URL is not set, the message is dropped
    */
   async addHandoff(message: Message, url: string | null): Promise<void> {
     if (url === null && this.#options.handoff.url === null) return
@@ -172,8 +188,9 @@ export class Outbox {
   }
 
   /**
-   * Dead ones first, in a fleet of all its nodes, then those that wait here; oldest first.
-   * @param of  of these calls alone
+   * Returns a list of messages, the oldest first: dead messages (in a fleet, of all nodes), then messages that wait on
+   * this node.
+   * @param of  calls whose messages are listed
    */
   async list(max: number, of?: ReadonlySet<string>): Promise<readonly MessageView[]> {
     const dead = (await this.#ofFleet((shared) => shared.dead(of === undefined ? max : DEAD_MAX))) ?? []
@@ -184,8 +201,9 @@ export class Outbox {
   }
 
   /**
-   * Tries a dead message again, from the first try on, or one that waits at once.
-   * @returns false where there is none of that key
+   * Tries a message again. A waiting message is tried at once. A dead message waits again, and its tries are counted
+   * from 0.
+   * @returns false if the key is unknown
    */
   async retry(key: string): Promise<boolean> {
     const dead = this.#dead.get(key)
@@ -205,7 +223,7 @@ export class Outbox {
     return true
   }
 
-  /** A dead one of the fleet is new again, for any node. */
+  /** Makes a dead message of the fleet a new message, which any node may take. */
   async #revive(key: string): Promise<boolean> {
     const entry = (await this.#ofFleet((shared) => shared.revive(key, sharedQueueOf))) ?? null
     if (entry === null) return false
@@ -215,8 +233,8 @@ export class Outbox {
   }
 
   /**
-   * Forgets what these calls have in memory and in the store of the fleet; their files are erased by whoever erases the
-   * call.
+   * Removes the messages of these calls from memory and from the fleet's store. The erasure of the calls deletes the
+   * files.
    */
   async forget(callSids: readonly string[]): Promise<void> {
     const wanted = new Set(callSids)
@@ -228,8 +246,8 @@ export class Outbox {
   }
 
   /**
-   * Waits at most `waitMs` for what is on its way. What is on the disk goes on after the next start, and so does what is added
-   * from now on: a call's end may be settled after this.
+   * Waits at most `waitMs` for messages that are being sent. The next process sends the messages on the disk. Messages
+   * may be added even after this, if a call's end is settled late.
    */
   async close(waitMs: number): Promise<void> {
     if (this.#lookTimer !== null) clearInterval(this.#lookTimer)
@@ -245,7 +263,7 @@ export class Outbox {
   async #found(folder: string, name: string): Promise<void> {
     const state = /^([A-Za-z0-9_-]{1,64}\.[0-9a-f]{24})\.(\d+)\.(\d+)\.([^.]*)\.json$/.exec(name)
     try {
-      // A write that a death cut off: its message was never added.
+      // A `.part` file is left from a process that died during the write, so its message was never added.
       if (name.endsWith('.part')) await this.#disk.remove(join(folder, name))
       if (state === null) return
       const [, key = '', tries, dueMs, reason = ''] = state
@@ -280,7 +298,7 @@ export class Outbox {
     const { wallClock, folders } = this.#options
     const nowMs = wallClock()
     const key = `${callSid}.${createHash('sha256').update(`${receiver}\n${id}`).digest('hex').slice(0, 24)}`
-    // The same message again: the record of a call that another run had begun to end.
+    // The message may have been added before, by an earlier process that had begun to end the call.
     if (this.#waiting.has(key) || this.#dead.has(key)) return
     const [folder] = folders
     this.#order = Math.max(nowMs, this.#order + 0.001)
@@ -297,7 +315,8 @@ export class Outbox {
       body,
     }
     const whole: Entry = { version: 1, ...fixed, body }
-    // A message that waits here for the same receiver is older, and unknown to the store.
+    // If an older message of the call waits only on this node, the new message also waits here, because the store could
+    // not keep the order.
     const older = this.#queues.get(queueOf(entry, this.#delivery.urlOf(entry)))
     if (this.#shared !== null && older?.some(({ home }) => home !== 'fleet') !== true) {
       const path = folder === undefined ? null : pathOf(folder, entry)
@@ -308,13 +327,13 @@ export class Outbox {
         await this.#copies?.remove(key)
         return this.#lost(entry, 'too many wait')
       }
-      // Whoever looks first sends it, most often this node at once.
+      // The node that searches next sends the message. This node usually finds it at once.
       if (added !== null) return void this.#look()
       if (this.#waiting.has(key)) {
         if (isWritten) this.#copies?.keep(key, path)
         return
       }
-      // The store has not answered: the file is the message.
+      // The store has not answered, so the message is only in its file.
       if (isWritten && folder !== undefined) Object.assign(entry, { home: { folder }, body: null })
     }
     if (this.#waiting.size >= WAITING_MAX) return this.#lost(entry, 'too many wait')
@@ -337,7 +356,7 @@ export class Outbox {
     return this.#options.shared ?? null
   }
 
-  /** Null without a fleet, or while its store cannot be reached. */
+  /** Asks the fleet's store. Returns null without a fleet, or if the store cannot be reached. */
   async #ofFleet<T>(ask: (shared: SharedOutbox) => Promise<T>): Promise<T | null> {
     if (this.#shared === null) return null
     try {
@@ -351,7 +370,7 @@ export class Outbox {
     }
   }
 
-  /** Takes messages of the fleet, one look at a time. */
+  /** Takes messages of the fleet. One search runs at a time. */
   #look(): Promise<void> {
     this.#looksAgain = true
     this.#looking ??= this.#lookOnce().finally(() => {
@@ -361,18 +380,19 @@ export class Outbox {
   }
 
   async #lookOnce(): Promise<void> {
-    // Its first look claims what its earlier runs had, and says nothing of a store that nobody has asked.
+    // The store is not asked before this process has joined the fleet. The first search then claims messages of earlier
+    // processes of this node.
     if (this.#shared?.isJoined === false) return
     let claims = this.#looks++ % CLAIM_EACH === 0 || this.#missed
     while (this.#looksAgain && !this.#closing.signal.aborted && this.#waiting.size < WAITING_MAX) {
       this.#looksAgain = false
       const claimed = claims ? await this.#ofFleet((shared) => shared.claim(this.#held)) : []
       const fresh = await this.#ofFleet((shared) => shared.take())
-      // One that failed may have taken messages all the same.
+      // A failed operation may still have assigned messages to this node.
       this.#missed = claimed === null || fresh === null
       for (const each of [...(claimed ?? []), ...(fresh ?? [])]) await this.#taken(waitingOf(each))
       if (fresh !== null) await this.#lookAtCopies()
-      // There may be more.
+      // After a claim, another search follows, because the store may have further messages.
       claims = (claimed ?? []).length > 0
       if (claims || (fresh ?? []).length > 0) this.#looksAgain = true
     }
@@ -392,12 +412,12 @@ export class Outbox {
       this.#waiting.set(key, entry)
       return this.#enqueue(entry)
     }
-    // It is on the disk of this node too: that one is sent, and both are removed.
+    // If the message is also on this node's disk, the message on the disk is sent. Then both are removed.
     if (here === undefined) await this.#ofFleet((shared) => shared.remove(key, sharedQueueOf(entry)))
     else here.stored = 'yes'
   }
 
-  /** Entries of the store that this node holds. */
+  /** Entries that this node has taken from the store. */
   get #held(): Held {
     const [waiting, dead] = [this.#waiting, this.#dead]
     let size = 0
@@ -410,14 +430,17 @@ export class Outbox {
     const queue = this.#queues.get(name)
     if (queue === undefined) this.#queues.set(name, [entry])
     else {
-      // An entry of another node is older than those that came here since.
+      // The queue is sorted by age, because an entry from another node may be older than the entries here.
       const later = queue.findIndex(({ order }) => order > entry.order)
       queue.splice(later < 0 ? queue.length : later, 0, entry)
     }
     this.#enqueueIfHead(entry)
   }
 
-  /** The oldest of a call is tried when it is due; the others wait for it. */
+  /**
+   * Tries the message when it is due, if it is the oldest of its call. Later messages of the call wait until it is
+   * over.
+   */
   #enqueueIfHead(entry: Waiting): void {
     const isHead = (): boolean => this.#queues.get(queueOf(entry, this.#delivery.urlOf(entry)))?.[0] === entry
     if (!isHead()) return
@@ -463,7 +486,7 @@ export class Outbox {
     else if (next === 'over') this.#next(entry)
   }
 
-  /** @returns `kept` where the process ends, and the next run goes on */
+  /** @returns `kept` if the process ends; the next process then sends the message */
   async #result(entry: Waiting, line: ReceiverState): Promise<'over' | 'again' | 'kept'> {
     const { wallClock, lookMs = SHARED_LOOK_MS } = this.#options
     const url = this.#delivery.urlOf(entry)
@@ -487,12 +510,12 @@ export class Outbox {
       return 'again'
     }
     if (body === null && entry.home === 'fleet' && (await this.#options.forgotten?.()) === true) {
-      // The node that added it adds it again.
+      // The message is not lost: the node that added it has a copy and adds it again.
       if (this.#isCopied) return 'over'
       this.#options.onLost?.(1)
       return this.#settle(entry, 'lost')
     }
-    // Erased, older than what is kept, or sent by another node.
+    // Without a body, the message was erased, expired, or was sent by another node.
     if (body === null) return this.#settle(entry, 'erased')
     if (url === null) return this.#giveUp(entry, 'no receiver of that name')
     if (line.gone) return this.#giveUp(entry, `answered ${GONE} before`)
@@ -504,9 +527,9 @@ export class Outbox {
     }
     if (fault.status === GONE) line.gone = true
     if (fault.final) return this.#giveUp(entry, fault.why)
-    // One that the end of the process cut off has not used up its try.
+    // A try that was interrupted by the end of the process does not count.
     if (this.#closing.signal.aborted) return 'kept'
-    // A receiver that answers is not down: what it refuses waits alone.
+    // A fault of the receiver itself stops all its messages for a while. Otherwise only the refused message waits.
     if (fault.busy) {
       if (line.failures === failures) line.failures++
       line.closedUntilMs = wallClock() + CIRCUIT_PAUSE_MS
@@ -520,7 +543,10 @@ export class Outbox {
     return 'again'
   }
 
-  /** The store knows the order of the call's messages: what could not be added goes there as soon as it answers. */
+  /**
+   * Gives a message to the store, if the store answers again. The store needs all messages of the call, because it
+   * keeps their order.
+   */
   async #givenBack(entry: Waiting, body: string): Promise<boolean> {
     const { id, receiver, url, type, callSid, order, contentType, key, home } = entry
     const whole: Entry = { version: 1, ...{ id, receiver, url, type, callSid, order, contentType, body } }
@@ -528,14 +554,14 @@ export class Outbox {
     if (state === undefined) return false
     const path = home !== null && home !== 'fleet' ? pathOf(home.folder, entry) : null
     if (state === 'over' || state === 'dead') {
-      // Another node has sent it, while this one was away.
+      // Another node has handled the message while this node was not connected.
       if (path !== null) await this.#onDisk(this.#disk.remove(path))
       return true
     }
     const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
     if (added === null || added === 'full') return false
     if (path !== null) this.#copies?.keep(key, path)
-    // This node may have taken it already.
+    // The store may have assigned the message to this node before.
     this.#missed = true
     setImmediate(() => void this.#look())
     return true
@@ -546,14 +572,20 @@ export class Outbox {
     return this.#downSinceMs !== null && wallClock() - this.#downSinceMs >= aloneAfterMs
   }
 
-  /** Messages that the store loses are on the disk of the node that added them. */
+  /**
+   * True if messages have copies on disks. A message that the store loses is then still on the disk of the node that
+   * added it.
+   */
   get #isCopied(): boolean {
     return this.#options.folders.length > 0
   }
 
-  /** The store has lost what it held: it is not waited for any more, and each node adds again what it has added. */
+  /**
+   * Drops messages that were taken from the store, because the store has lost its data. Each node adds its own messages
+   * again.
+   */
   storeForgot(): void {
-    // One that is being sent may have been read before.
+    // A message that is being sent is kept, because its try may succeed.
     const lost = [...this.#waiting.values()].filter(
       (entry) => entry.home === 'fleet' && !this.#line(entry).sending.has(entry),
     )
@@ -579,7 +611,7 @@ export class Outbox {
     const { callSid, receiver, type } = entry
     this.#options.log.error(
       { call_sid: callSid, receiver, type, reason: why },
-      'a message was not taken: no more tries',
+      'a message was not accepted, and is not tried again',
     )
     if (entry.home === 'fleet') {
       const dropped = await this.#ofFleet((shared) => shared.bury(entry.key, sharedQueueOf(entry), why))
@@ -599,13 +631,13 @@ export class Outbox {
     return 'over'
   }
 
-  /** The next message of the same call may go. */
+  /** Removes a message, and starts the next message of its call. */
   #next(entry: Waiting): void {
     const next = this.#drop(entry)
     if (next !== undefined) this.#enqueueIfHead(next)
   }
 
-  /** @returns the next message of the same call */
+  /** Removes a waiting message. @returns the next message of its call */
   #drop(entry: Waiting): Waiting | undefined {
     this.#waiting.delete(entry.key)
     const name = queueOf(entry, this.#delivery.urlOf(entry))
@@ -624,7 +656,10 @@ export class Outbox {
     this.#options.log.error({ call_sid: callSid, receiver, type, reason: why }, 'a message was dropped')
   }
 
-  /** As `SharedOutbox.next`, also of what is not in the store. @throws what the disk or the store throws */
+  /**
+   * Reads a body from the store (like `SharedOutbox.next`), from the disk or from memory.
+   * @throws errors of the disk or the store
+   */
   async #body(entry: Waiting): ReturnType<SharedOutbox['next']> {
     const { home, body, key } = entry
     if (home === null) return { body }
@@ -637,7 +672,7 @@ export class Outbox {
     }
   }
 
-  /** Changes an entry, and the name of its file. */
+  /** Changes the state of an entry, and the name of its file. */
   async #move(entry: Waiting, change: Partial<Pick<Waiting, 'tries' | 'dueMs' | 'dead'>>): Promise<void> {
     const { home, key } = entry
     const before = { ...entry }
@@ -653,7 +688,7 @@ export class Outbox {
     if (home !== null && home !== 'fleet') await this.#onDisk(this.#disk.remove(pathOf(home.folder, entry)))
   }
 
-  /** A file that is gone was erased: no fault. */
+  /** Waits for a change on the disk and reports its fault. A missing file is not a fault, because it was erased. */
   async #onDisk(done: Promise<void>): Promise<void> {
     try {
       await done
@@ -689,47 +724,49 @@ export class Outbox {
   }
 }
 
-/** Where an entry is: a folder, the store of the fleet, or in memory alone. */
+/** Location of an entry: a folder, the fleet's store, or only memory (null). */
 type Home = { readonly folder: string } | 'fleet' | null
 
-/** A message in a list, without words or numbers of anybody. */
+/** A message in a list, without words or phone numbers. */
 export const messageViewSchema = z.object({
-  /** Key of this message to this receiver; `retry` takes it. */
-  key: z.string(),
-  id: z.string(),
+  key: z.string().describe('Key of this message for this receiver, for the command retry.'),
+  id: z.string().describe('`webhook-id`, as the receiver gets it.'),
   type: z.string(),
   receiver: z.string(),
   callSid: z.string(),
-  tries: z.int().min(0),
-  /** ISO 8601; null where it is tried no more. */
+  tries: z.int().min(0).describe('Number of failed tries.'),
+  /** Time of the next try, ISO 8601; null if the message is not tried any more. */
   nextTryAt: z.string().nullable(),
-  reason: z.string().nullable(),
+  reason: z.string().nullable().describe('Reason why the message is not tried again; null while it is tried.'),
 })
 export type MessageView = DocumentOf<typeof messageViewSchema>
 
 export interface OutboxOptions extends DeliveryOptions {
-  /** Folders of messages; new ones go to the first. None: all are in memory, and are lost with the process. */
+  /**
+   * Folders of messages; new messages are stored in the first folder. Without a folder, messages are only in memory and
+   * are lost when the process ends.
+   */
   readonly folders: readonly string[]
-  /** The fleet's: new messages go there, with a copy in the folder. Absent or null: no fleet. */
+  /** Store of the fleet; absent or null without a fleet. New messages are stored there, with a copy in the folder. */
   readonly shared?: SharedOutbox | null
-  /** `source` of the CloudEvents: which gateway speaks. */
+  /** `source` of the CloudEvents: the name of this gateway. */
   readonly source: string
-  /** True when the store of the fleet has just lost what it held. Absent: it has not. */
+  /** Resolves to true if the fleet's store has just lost its data. If absent, the store never loses its data. */
   readonly forgotten?: () => Promise<boolean>
-  /** Messages that only the store had are lost with it. */
+  /** Called with the number of messages that are lost, because only the store had them. */
   readonly onLost?: (count: number) => void
   readonly log: Log
-  /** For tests; real timers, which keep no process alive, otherwise. */
+  /** Timer for tests. By default a real timer is used that does not keep the process alive. */
   readonly later?: (ms: number, run: () => void) => void
-  /** For tests; the real disk otherwise. */
+  /** Disk for tests. By default the real disk is used. */
   readonly disk?: Disk
-  /** For tests. @defaultValue 1 s */
+  /** Time between two searches in milliseconds, for tests. @defaultValue 1 s */
   readonly lookMs?: number
   /** For tests. @defaultValue ALONE_AFTER_MS */
   readonly aloneAfterMs?: number
 }
 
-/** Results that are counted. */
+/** Results of messages and of tries that are counted. */
 export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased', 'lost', 'restored'] as const
 type Result = (typeof RESULTS)[number]
 
@@ -740,7 +777,7 @@ const REAL_DISK: Disk = {
   remove: unlink,
 }
 
-/** Where the body is. A reason has no full stop in a file's name. */
+/** Returns the path of an entry's file. The reason in the file's name is encoded, so that it contains no full stops. */
 function pathOf(
   folder: string,
   { key, tries, dueMs, dead }: Pick<Waiting, 'key' | 'tries' | 'dueMs' | 'dead'>,
@@ -753,7 +790,7 @@ function queueOf({ callSid }: Waiting, url: string | null): string {
   return `${callSid} ${url ?? ''}`
 }
 
-/** In the store of the fleet, where no URL is shown. */
+/** Returns the name of a queue in the fleet's store. The name must not contain a URL. */
 function sharedQueueOf({ callSid, receiver, url }: Pick<Entry, 'callSid' | 'receiver' | 'url'>): string {
   return `${callSid}.${createHash('sha256')
     .update(`${receiver}\n${url ?? ''}`)
@@ -772,34 +809,40 @@ function viewOf(entry: Waiting): MessageView {
   return { key, id, type, receiver, callSid, tries, nextTryAt, reason: dead }
 }
 
-/** An entry without its body, in memory, with what its file's name says: `<call>.<hash>.<tries>.<due>.<reason>.json`. */
+/** An entry in memory, without its body. Its file's name is `<call>.<hash>.<tries>.<due>.<reason>.json`. */
 interface Waiting extends Omit<Entry, 'body' | 'version'> {
   home: Home
-  /** Says whether the store of the fleet lists it as taken by this node; `perhaps`: its answer was lost, or came too late. */
+  /**
+   * `yes`: the fleet's store has the message and has assigned it to this node. `perhaps`: this is unknown, because the
+   * store's answer was lost or late.
+   */
   stored: 'yes' | 'no' | 'perhaps'
-  /** The beginning of the file's name, which never changes. */
+  /** Beginning of the file's name. It never changes. */
   readonly key: string
   tries: number
   /** Calendar time of the next try. */
   dueMs: number
-  /** Calendar time of the next look, where disk or store did not answer, or an older message is not sent yet. In no file's name. */
+  /**
+   * Calendar time before which the message is not tried, because the disk or the store did not answer or an older
+   * message is not sent yet. It is not in the file's name.
+   */
   restsUntilMs: number
-  /** Why it is tried no more; null while it is. */
+  /** Reason why the message is not tried any more; null while it is tried. */
   dead: string | null
-  /** The body, where it is in memory alone. */
+  /** Body of the message if it is only in memory; null otherwise. */
   body: string | null
 }
 
-/** State of one URL: its failures, and the messages under way to it. */
+/** State of one URL: its failures, and the messages that are being sent to it. */
 interface ReceiverState {
-  /** Messages of which each is the oldest of its call, and due. */
+  /** Due messages; each is the oldest message of its call. */
   readonly ready: Set<Waiting>
   readonly sending: Set<Waiting>
   failures: number
-  /** Calendar time before which nothing is tried. */
+  /** Calendar time before which messages are not tried. */
   closedUntilMs: number
-  /** A timer for that time runs. */
+  /** True while a timer for `closedUntilMs` runs. */
   paused: boolean
-  /** It answered 410. */
+  /** True if the URL answered 410. */
   gone: boolean
 }

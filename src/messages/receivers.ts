@@ -9,22 +9,22 @@ import type { Message } from './message.js'
 
 const TYPES = Object.keys(MESSAGE_TYPES)
 
-/** Receivers of one gateway: each has a queue of its own. */
+/** Maximum number of receivers of one gateway. Each receiver has its own queue. */
 const RECEIVERS_MAX = 32
-/** Receivers of one number of NUMBERS_FILE. */
+/** Maximum number of receivers of one number of NUMBERS_FILE. */
 const NUMBER_RECEIVERS_MAX = 4
-/** Secrets of one receiver: two while one is replaced. */
+/** Maximum number of secrets of one receiver. Several are needed while a new secret replaces an old one. */
 const SECRETS_MAX = 4
 const HEADERS_MAX = 16
 
-/** The receiver that HANDOFF_URL, or an agent's `escalation.webhook`, is. */
+/** Name of the receiver at HANDOFF_URL, or at an agent's `escalation.webhook`. */
 export const HANDOFF_RECEIVER = 'handoff'
-/** All receivers of numbers together, in metrics: there may be thousands. */
+/** Common label of all receivers of numbers in metrics, because a gateway may have thousands of such receivers. */
 export const NUMBERS_LABEL = 'numbers'
 
-/** `escalation.*` stands for all events that begin so. */
+/** Pattern of events; `escalation.*` means all events that begin with `escalation.`. */
 const eventPattern = z.string().refine((pattern) => TYPES.some((type) => covers(pattern, type)), {
-  error: `allowed: ${TYPES.join(', ')}, or the beginning of one and .*, such as escalation.*`,
+  error: `allowed: ${TYPES.join(', ')}, or the beginning of a type with .* after it, such as escalation.*`,
 })
 
 const receiverSchema = z
@@ -33,28 +33,28 @@ const receiverSchema = z
       .string()
       .regex(/^[a-z][a-z0-9-]{0,31}$/, 'allowed: up to 32 small letters, digits and hyphens, a letter first')
       .refine((name) => name !== HANDOFF_RECEIVER && name !== NUMBERS_LABEL, {
-        error: `allowed: any name but ${HANDOFF_RECEIVER} and ${NUMBERS_LABEL}, which metrics have for others`,
+        error: `allowed: any name but ${HANDOFF_RECEIVER} and ${NUMBERS_LABEL}, which metrics use for other receivers`,
       })
-      .describe('In metrics and lists.'),
+      .describe('Name of the receiver in metrics and lists.'),
     url: z
       .string()
       .refine((url) => /^\{\{env\.[A-Z][A-Z0-9_]{0,63}\}\}$/.test(url) || isHttpUrl(url), {
         error: 'allowed: an http or https URL, or {{env.NAME}} where the URL is a secret',
       })
-      .describe('Where the POSTs go. `{{env.NAME}}`: the URL is a secret.'),
+      .describe('URL of the POSTs. If the URL is a secret, use `{{env.NAME}}`.'),
     secrets: z
       .array(z.string().regex(/^[A-Z][A-Z0-9_]{0,63}$/, 'allowed: the name of an environment variable'))
       .min(1)
       .max(SECRETS_MAX)
       .optional()
       .describe(
-        'Environment variables with `whsec_` secrets that sign. Two while one is replaced: both signatures are sent.',
+        'Names of environment variables with the `whsec_` secrets for signatures. Use two to replace a secret: both signatures are sent.',
       ),
     unsigned: z
       .literal(true)
       .optional()
-      .describe('Says that nobody checks a signature, as behind a catch hook whose URL is secret.'),
-    events: z.array(eventPattern).min(1).default(['*']).describe('Which events. Default: all.'),
+      .describe('True: messages have no signature, for example for a catch hook with a secret URL.'),
+    events: z.array(eventPattern).min(1).default(['*']).describe('Events that are sent. Default: all.'),
     agents: z.array(z.string()).min(1).optional().describe('Only calls of these agents. Default: all.'),
     numbers: z
       .array(z.string().regex(/^\+[1-9][0-9]{6,14}$/, 'allowed: our own numbers in E.164 form, in quotes'))
@@ -65,12 +65,16 @@ const receiverSchema = z
       .array(z.enum(CALL_OUTCOMES))
       .min(1)
       .optional()
-      .describe('Only calls that ended so; messages before the end are always sent. Default: all.'),
+      .describe(
+        'Only calls with one of these outcomes. Messages before the end of a call are always sent. Default: all.',
+      ),
     needs: z
       .array(neededValue)
       .min(1)
       .optional()
-      .describe('Only messages that have these values, such as `data.from`: a withheld or masked number is none.'),
+      .describe(
+        'Only messages that have a value in each of these fields, such as `data.from`. A withheld or masked number does not count as a value.',
+      ),
     headers: z
       .record(
         z.string().regex(/^[A-Za-z][A-Za-z0-9-]{0,63}$/, 'allowed: the name of a header'),
@@ -87,7 +91,9 @@ const receiverSchema = z
         },
       )
       .optional()
-      .describe('More headers. `{{env.NAME}}` in a value is an environment variable: secrets are nowhere else.'),
+      .describe(
+        'Further headers. `{{env.NAME}}` in a value is an environment variable. Secrets are allowed only in environment variables.',
+      ),
     ...BODIES,
   })
   .refine(({ secrets, unsigned }) => (secrets === undefined) !== (unsigned === undefined), {
@@ -108,10 +114,10 @@ function receiverList(max: number) {
     })
 }
 
-/** The file of MESSAGES_FILE. */
+/** Form of MESSAGES_FILE. */
 export const messagesSchema = z.strictObject({ receivers: receiverList(RECEIVERS_MAX) })
 
-/** `messages` of a number in NUMBERS_FILE. */
+/** Schema of `messages` of a number in NUMBERS_FILE. */
 export const numberReceiversSchema = receiverList(NUMBER_RECEIVERS_MAX)
 
 /** A receiver with the values of its secrets. */
@@ -122,13 +128,13 @@ export interface Receiver
       'name' | 'url' | 'events' | 'agents' | 'numbers' | 'outcomes' | 'needs' | 'headers'
     >,
     BodyShape {
-  /** `whsec_…`; none: unsigned. */
+  /** Secrets `whsec_…`; empty if messages are not signed. */
   readonly secrets: readonly string[]
 }
 
 /**
- * A receiver as a file names it, with what the environment has for it.
- * @throws GatewayError CONFIG_INVALID that names what is missing; never a secret
+ * Creates a receiver from an entry of a file and the environment.
+ * @throws GatewayError CONFIG_INVALID with the name of the missing value, but without secrets
  */
 export function receiverOf(
   { secrets = [], unsigned: _, headers, url, ...receiver }: z.output<typeof receiverSchema>,
@@ -173,7 +179,8 @@ function isHttpUrl(text: string): boolean {
 
 export function wants(receiver: Receiver, message: Message): boolean {
   const { events, agents, numbers, outcomes, needs = [] } = receiver
-  // It goes to all of its receivers: nobody here knows any more which of them had messages of these calls.
+  // An erasure is reported to all receivers, because it is not known any more which of them got messages about the
+  // erased calls.
   if (message.type === 'caller.erased') return events.some((pattern) => covers(pattern, message.type))
   return (
     events.some((pattern) => covers(pattern, message.type)) &&

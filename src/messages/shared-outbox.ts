@@ -7,47 +7,59 @@ import type { Entry } from './entry.js'
 import { SCRIPTS } from './shared-outbox-scripts.js'
 import type { SharedScript } from './shared-outbox-scripts.js'
 
-/** Messages of a whole fleet that wait; one more is refused. */
+/** Maximum number of waiting messages of a whole fleet; a further message is refused. */
 const SHARED_MAX = 100_000
-/** Messages of a fleet that are tried no more; beyond, the oldest is deleted. */
+/** Maximum number of dead messages of a fleet. Above this number the oldest message is deleted. */
 const SHARED_DEAD_MAX = 10_000
-/** Messages that one look brings; the next one follows at once. They are opened on the thread that sends audio. */
+/**
+ * Maximum number of messages in one search; the next search follows at once. The number is small because messages are
+ * decrypted on the thread that sends audio.
+ */
 const TAKEN_MAX = 20
-/** How long the order of a call's messages is remembered. All tries together take a day and a half. */
+/**
+ * Time for which the order of a call's messages is stored, in milliseconds. It is longer than all tries together, which
+ * take a day and a half.
+ */
 const ORDER_TTL_MS = 8 * 86_400_000
 /**
- * A node is gone when it has not been among the live ones for so long: two heartbeats, since the others have not yet seen the
- * first one of a run that has just begun to take messages.
+ * Time in milliseconds for which a process must be missing among the live nodes before it counts as gone: two
+ * heartbeats. A new process is missing for a moment, until other nodes have received its first heartbeat.
  */
 const GONE_AFTER_MS = 2 * HEARTBEAT_MS
-/** A message that another node has just claimed is not claimed again. */
+/** Time for which a claimed message is not claimed again, in milliseconds. */
 const CLAIMED_MS = 2000
-/** How long after a fault this node looks for what it took without knowing: what it gave up may still be done. */
+/**
+ * Time in ms after a failed operation in which this node searches for messages that were assigned to it without its
+ * knowledge. The store may still carry out the operation.
+ */
 const DOUBT_MS = 30_000
-/** Own messages whose keys one step of a search for lost ones reads. */
+/** Number of keys that a node reads in one step when it searches its own messages for lost messages. */
 const OWN_KEYS_MAX = 1000
-/** Calls whose messages one erasure looks for at once. */
+/** Number of keys that one step of an erasure reads. */
 const SCAN_COUNT = 1000
 
 /**
- * The outbox that the nodes of a fleet share: a stream of Redis with one consumer group, in which each run of a node is a
- * consumer. A message is in it before `add` resolves, sealed, and until a receiver has taken it or no more is tried. Any
- * node takes what is new; what a run that is gone had taken, another one claims. Two nodes that claim or send the same
- * message at once send the same id. All its methods throw while the store cannot be reached.
+ * Outbox of a whole fleet: a stream of Redis with one consumer group. Each process of a node is a consumer. A message
+ * is encrypted and added to the stream before `add` resolves. It stays in the stream until it is over. Any node takes
+ * new messages. A node also claims messages that a dead process had taken. If two nodes send one message, both use the
+ * message's id, so the receiver can drop the second. All methods throw while the store cannot be reached.
  *
- * An operation that threw may have been done, or be done late. What was taken without this node learning of it stands
- * there as taken by this node: `claim` compares it with what the node holds. What was sent and could not be removed is
- * remembered here, and removed before anything else is taken.
+ * If an operation threw, the store may still carry it out. Such an operation may have assigned a message to this node
+ * without its knowledge; `claim` finds this message. If a sent message could not be removed, this class removes it
+ * before the next messages are taken.
  */
 export class SharedOutbox {
   readonly #options: SharedOutboxOptions
-  /** Since when a consumer has not been among the live nodes. */
+  /** Time since which a consumer has been missing among the live nodes, by consumer. */
   readonly #missing = new Map<string, number>()
-  /** Removals that threw: arguments of `remove`, by key. At most SHARED_MAX; one that is forgotten is sent again. */
+  /**
+   * Arguments of each `remove` that failed, by key, so that it can be repeated. At most SHARED_MAX; if an entry is
+   * dropped, its message is sent again.
+   */
   readonly #unremoved = new Map<string, readonly (string | number)[]>()
-  /** Calendar time. */
+  /** Calendar time until which this node searches for unknown messages after a fault. */
   #doubtUntilMs = 0
-  /** Keys of what this node took and cannot open. At most SHARED_MAX. */
+  /** Keys of messages that this node has taken and cannot decrypt. At most SHARED_MAX. */
   readonly #sealed = new Set<string>()
   readonly #unread: LimitedLog<'unread'>
 
@@ -60,22 +72,24 @@ export class SharedOutbox {
     )
   }
 
-  /** @param key  `<call SID>.<hash>`: of this message to this receiver */
+  /** @param key  `<call SID>.<hash>` for this message and receiver */
   add(key: string, queue: string, entry: Entry): Promise<'added' | 'known' | 'full'> {
     return this.#add(key, queue, entry, [])
   }
 
-  /** As `add`, to the stream of this node alone: no other node takes from it while this one lives. */
+  /**
+   * Adds a message like `add` and assigns it to this node. Other nodes do not take the message while this node runs.
+   */
   addOwn(key: string, queue: string, entry: Entry): Promise<'added' | 'known' | 'full'> {
     return this.#add(key, queue, entry, [this.#consumer])
   }
 
-  /** False: nothing is taken or claimed yet. */
+  /** True if this process has joined the fleet. Before that, the process does not take or claim messages. */
   get isJoined(): boolean {
     return this.#options.isJoined()
   }
 
-  /** Takes new entries, at most TAKEN_MAX. From here on this node sends them. */
+  /** Takes new entries, at most TAKEN_MAX. From now on this node sends these messages. */
   async take(): Promise<readonly SharedEntry[]> {
     if (!this.isJoined) return []
     await this.#removeAgain()
@@ -83,8 +97,8 @@ export class SharedOutbox {
   }
 
   /**
-   * Takes what runs had that are gone, and what this run had taken without knowing it, because the answer was lost.
-   * @param held  what this node has in its hands already
+   * Takes messages of dead processes, and messages that were assigned to this process by an answer that was lost.
+   * @param held entries that this node has taken with its knowledge
    */
   async claim(held: Held): Promise<readonly SharedEntry[]> {
     if (!this.isJoined) return []
@@ -95,7 +109,7 @@ export class SharedOutbox {
     const own = Number(counted[counted.indexOf(this.#consumer) + 1] ?? 0)
     const missing = consumers.filter((consumer) => {
       const [name = '', incarnation = ''] = consumer.split(' ')
-      // An earlier run under our name is over.
+      // A process with our name and another id is an earlier one, so it has ended.
       return name === node.name ? consumer !== this.#consumer : isGone(name, incarnation)
     })
     for (const known of this.#missing.keys()) if (!missing.includes(known)) this.#missing.delete(known)
@@ -115,7 +129,7 @@ export class SharedOutbox {
     return claimed
   }
 
-  /** At most TAKEN_MAX that stand as taken by this run, and that it does not hold. */
+  /** Returns at most TAKEN_MAX messages that the store has assigned to this process without its knowledge. */
   async #own(held: Held): Promise<readonly SharedEntry[]> {
     const lost: string[] = []
     let from = '-'
@@ -130,13 +144,13 @@ export class SharedOutbox {
     }
     if (lost.length === 0) return []
     const fetched = this.#opened(await this.#run('fetch', lost.slice(0, TAKEN_MAX)), 'tries')
-    // One that was removed meanwhile is not sent again.
+    // A message that this process removed during the fetch is left out.
     return fetched.filter(({ key }) => !held.has(key))
   }
 
   /**
-   * The body of a message that is to be sent; null where it was erased, or another node has sent it.
-   * @returns `later` where it is not the oldest of its call to its receiver: it waits, whichever node has the others
+   * Reads the body of a message before it is sent; null if the message was erased, or if another node has sent it.
+   * @returns `later` if an older message of the call waits for this receiver
    */
   async next(key: string, queue: string): Promise<'later' | { readonly body: string | null }> {
     const [when, sealed] = await this.#run('next', [key, queue])
@@ -145,8 +159,8 @@ export class SharedOutbox {
   }
 
   /**
-   * States of messages that were added; `lost`: the store does not know the message.
-   * @returns of each key, in their order
+   * Returns the states of messages that were added; `lost`: the store does not have the message.
+   * @returns one state for each key, in the order of the keys
    */
   async states(keys: readonly string[]): Promise<readonly ('waits' | 'dead' | 'over' | 'lost')[]> {
     return (await this.#run('states', keys)).map(String) as ('waits' | 'dead' | 'over' | 'lost')[]
@@ -156,14 +170,17 @@ export class SharedOutbox {
     await this.#run('tried', [key, `${tries} ${dueMs}`])
   }
 
-  /** It is over. Where this throws, it is done again before anything else is taken. */
+  /** Removes a message that is over. If this throws, the removal is repeated before the next messages are taken. */
   async remove(key: string, queue: string): Promise<void> {
-    await this.#remove(key, [key, queue])
+    await this.#remove(key, [key, queue, SHARED_MAX, ORDER_TTL_MS])
   }
 
-  /** It is tried no more; otherwise as `remove`. @returns how many dead ones were dropped for it */
+  /**
+   * Removes a message like `remove`, but keeps it as a dead message.
+   * @returns the number of older dead messages that were dropped
+   */
   async bury(key: string, queue: string, why: string): Promise<number> {
-    return this.#remove(key, [key, queue, why, this.#options.wallClock(), SHARED_DEAD_MAX])
+    return this.#remove(key, [key, queue, SHARED_MAX, ORDER_TTL_MS, why, this.#options.wallClock(), SHARED_DEAD_MAX])
   }
 
   async #remove(key: string, args: readonly (string | number)[]): Promise<number> {
@@ -182,12 +199,16 @@ export class SharedOutbox {
     for (const [key, args] of this.#unremoved) await this.#remove(key, args)
   }
 
-  /** Entries that no node tries any more; oldest first. */
+  /** Returns the dead messages, which are not tried any more; the oldest is first. */
   async dead(max: number): Promise<readonly SharedEntry[]> {
     return this.#opened(await this.#run('dead', [max]), 'why')
   }
 
-  /** A dead one is new again. @param queueOf  of an entry @returns it; null where there is none */
+  /**
+   * Changes a dead message into a new message.
+   * @param queueOf  returns the queue of an entry
+   * @returns the message; null if the key is unknown
+   */
   async revive(key: string, queueOf: (entry: Entry) => string): Promise<Entry | null> {
     const [sealed] = await this.#run('readDead', [key])
     const entry = sealed === undefined ? null : this.#entry(key, sealed)
@@ -197,7 +218,11 @@ export class SharedOutbox {
     return entry
   }
 
-  /** Erases what these calls have, at whichever node. @param queueOf  of an entry @returns how many were erased */
+  /**
+   * Erases the messages of these calls at every node.
+   * @param queueOf  returns the queue of an entry
+   * @returns the number of erased messages
+   */
   async forget(callSids: readonly string[], queueOf: (entry: Entry) => string): Promise<number> {
     let erased = 0
     for (const callSid of callSids) {
@@ -222,7 +247,7 @@ export class SharedOutbox {
     consumer: readonly string[],
   ): Promise<'added' | 'known' | 'full'> {
     const sealed = this.#options.seal(entry.callSid, JSON.stringify(entry))
-    const [answer] = await this.#run('add', [key, queue, sealed, SHARED_MAX, ORDER_TTL_MS, ...consumer])
+    const [answer] = await this.#run('add', [key, queue, SHARED_MAX, ORDER_TTL_MS, sealed, ...consumer])
     const said = String(answer)
     return said === 'added' || said === 'known' ? said : 'full'
   }
@@ -259,7 +284,7 @@ export class SharedOutbox {
     return found
   }
 
-  /** Null for what another fleet wrote: it stays where it is. */
+  /** Decrypts an entry; null if another fleet wrote the entry. Such an entry stays in the store. */
   #entry(key: string, sealed: Buffer): Entry | null {
     try {
       return entrySchema.parse(JSON.parse(this.#options.open(key.split('.')[0] ?? '', sealed)))
@@ -279,41 +304,44 @@ export class SharedOutbox {
   }
 }
 
-/** Entries that this node knows to hold. */
+/** Entries that this node has taken with its knowledge. */
 export interface Held {
   has(key: string): boolean
-  /** How many of them the store has as taken by this node. */
+  /** Number of these entries that the store lists as taken by this node. */
   readonly size: number
 }
 
-/** An entry of the fleet, with what is said of its tries. */
+/** An entry of the fleet, with the number of its tries. */
 export interface SharedEntry {
   readonly key: string
   readonly entry: Entry
   readonly tries: number
   readonly dueMs: number
-  /** Why it is tried no more; null while it is. */
+  /** Reason why the message is not tried any more; null while it is tried. */
   readonly dead: string | null
 }
 
 export interface SharedOutboxOptions {
   /** Name of the stream. */
   readonly stream: string
-  /** Runs a script of this file in the fleet's store, with one key. @throws when the store cannot be reached */
+  /** Runs a script of this folder in the fleet's store, with one key. @throws if the store cannot be reached */
   readonly run: (
     name: SharedScript,
     lua: string,
     key: string,
     args: readonly (string | number | Uint8Array)[],
   ) => Promise<readonly Buffer[]>
-  /** Encrypts what a caller said, and opens it again. @throws when it was sealed by another fleet */
+  /** Encrypts and decrypts a message. @throws if another fleet has encrypted the message */
   readonly seal: (callSid: string, text: string) => Uint8Array
   readonly open: (callSid: string, sealed: Uint8Array) => string
-  /** This run of this node: two words. */
+  /** Name of this node and id of this process, without spaces. */
   readonly node: { readonly name: string; readonly incarnation: string }
-  /** True once this run has joined the fleet: before that it does not know who else is there, nor they of it. */
+  /**
+   * True if this process has joined the fleet. Before this, the process does not see other processes, and they do not
+   * see it.
+   */
   readonly isJoined: () => boolean
-  /** True if that run of another node is over, as far as the fleet knows. */
+  /** True if, according to the fleet's list, this process of another node has ended. */
   readonly isGone: (name: string, incarnation: string) => boolean
   /** Calendar time. */
   readonly wallClock: () => number

@@ -1,8 +1,8 @@
 import { CarrierApiError } from './http.js'
 
 /**
- * The spellings of the carrier's API requests, from its documentation, its SDK and running systems (docs/PROTOCOL.md
- * 9). The name begins with the task; within a task they are in the order in which they are tried.
+ * Variants of the carrier's API requests (docs/PROTOCOL.md 9). The name of a variant begins with its task. The variants
+ * of a task are tried in this order.
  */
 export const API_PATHS = [
   'claim:numbers', // POST /v1/numbers
@@ -26,20 +26,20 @@ export function isApiPath(name: string): name is ApiPath {
 }
 
 /**
- * Finds the spelling of a request that this carrier understands. Tries them in order and remembers the one that worked
- * until the process ends. Only 404 and 405 mean that a spelling is unknown: any other refusal comes from the right
+ * Finds the variant of a request that this carrier accepts. Tries the variants in order and stores the successful
+ * variant until the process ends. Only 404 and 405 mean an unknown variant: any other refusal comes from the right
  * endpoint.
  */
 export class ApiPaths {
   readonly #order: readonly ApiPath[]
   readonly #worked = new Map<string, ApiPath>()
 
-  /** @param preferred  tried before the others of their task, in this order */
+  /** @param preferred  variants that are tried first within their task, in this order */
   constructor(preferred: readonly ApiPath[] = []) {
     this.#order = [...new Set([...preferred, ...API_PATHS])]
   }
 
-  /** The spellings that worked, each with whether it is the first that is tried without a preference. */
+  /** @returns the variants that worked. `first`: true if the variant would be tried first without a preference */
   worked(): readonly { readonly path: ApiPath; readonly first: boolean }[] {
     return [...this.#worked].map(([task, path]) => ({
       path,
@@ -47,7 +47,7 @@ export class ApiPaths {
     }))
   }
 
-  /** The spellings of one task in the order in which they would be tried now. */
+  /** @returns the variants of one task in the order in which they would be tried now */
   order<T extends ApiTask>(task: T): readonly Extract<ApiPath, `${T}:${string}`>[] {
     const all = this.#order.filter((path): path is Extract<ApiPath, `${T}:${string}`> => path.startsWith(`${task}:`))
     const worked = this.#worked.get(task)
@@ -57,8 +57,8 @@ export class ApiPaths {
   }
 
   /**
-   * @param attempt  makes the request in one spelling
-   * @throws CarrierApiError  the most specific refusal, when no spelling is understood
+   * @param attempt sends the request in one variant
+   * @throws CarrierApiError the most specific refusal, if no variant is accepted
    */
   async first<T extends ApiTask, R>(
     task: T,
@@ -72,9 +72,9 @@ export class ApiPaths {
         return answer
       } catch (thrown) {
         if (!(thrown instanceof CarrierApiError) || (thrown.status !== 404 && thrown.status !== 405)) throw thrown
-        // This spelling has worked before, so the call or the number was not found.
+        // This variant has worked before, so the 404 means that the call or the number was not found.
         if (thrown.status === 404 && this.#worked.get(task) === path) throw thrown
-        // Only the carrier sends a code; a bare 404 may come from any web server.
+        // Only the carrier sends an error code; a 404 without a code may come from any web server.
         if (refusal === null || (refusal.carrierCode === null && thrown.carrierCode !== null)) refusal = thrown
       }
     }

@@ -13,14 +13,23 @@ import type { SautikitClient } from './client.js'
 import type { CarrierCall } from './carrier-call.js'
 import { CarrierApiError } from './http.js'
 
-/** Calls whose detail record is waited for at once, and requests for them that are under way at once. */
+/**
+ * Maximum number of calls that wait for their detail record. The second constant is the maximum number of simultaneous
+ * requests for records.
+ */
 export const CARRIER_DETAILS_PENDING_MAX = 5000
 const CARRIER_DETAILS_AT_ONCE_MAX = 4
-/** When a call's detail record is asked for, after the call's end: the carrier writes it within seconds, or late. */
+/**
+ * Times in ms after a call's end at which its detail record is requested. The carrier usually writes the record within
+ * seconds, and sometimes much later.
+ */
 const CARRIER_DETAIL_AFTER_MS: readonly number[] = [2000, 8000, 30_000, 120_000, 600_000]
-/** When the carrier's recording of a call is asked for, and the longest pause that the carrier may ask for. */
+/**
+ * Times in ms at which the carrier's recording of a call is requested. The second constant is the maximum pause in ms
+ * that the carrier may ask for.
+ */
 const CARRIER_RECORDING_AFTER_MS: readonly number[] = [8000, 30_000, 90_000, 300_000]
-/** Largest recording that is kept: three hours of stereo at 8 kHz, 16 bit, are 345 MB. */
+/** Maximum size of a stored recording in bytes: three hours of stereo at 8 kHz, 16 bit, are 345 MB. */
 const CARRIER_RECORDING_BYTES_MAX = 400 * 1024 * 1024
 const CARRIER_RECORDING_TIMEOUT_MS = 300_000
 
@@ -29,43 +38,48 @@ type Schedule = (ms: number, work: () => void) => () => void
 
 interface CallDetailsOptions {
   readonly client: Pick<SautikitClient, 'getCall' | 'recording'>
-  /** Where the carrier's recordings are kept, and for how many days those of a call are; null keeps none. */
+  /**
+   * Folder of the carrier's recordings, and number of days for which a call's recording is stored; null: recordings are
+   * not stored.
+   */
   readonly recordings: { readonly dataFolder: string; readonly daysOf: (callSid: CallSid) => number | null } | null
-  /** True if recordings may come without TLS: only where the API itself does. */
+  /** True if recordings may be fetched without TLS. Set this only if the API itself is used without TLS. */
   readonly allowHttp: boolean
   readonly log: Log
   /** Called with the carrier's record of a call, and again when its recording has been fetched. */
   readonly onDetail: (callSid: CallSid, detail: CarrierDetail) => void
-  /** For tests; real time otherwise. */
+  /** Scheduler for tests. Default: real timers. */
   readonly schedule?: Schedule
   readonly now?: () => number
   /** Calendar time. */
   readonly wallClock?: () => number
-  /** 0 to 1, for jitter. */
+  /** Random number 0 to 1, for jitter. */
   readonly random?: () => number
 }
 
-/** Each wait varies by up to a tenth, so that the calls of one drain do not all send requests at once. */
+/**
+ * Variation of each wait: up to a tenth. Without it, calls that ended together would all send their requests at once.
+ */
 const JITTER = 0.1
 
 /**
- * Fetches the carrier's record of each call, and its recording where there is one, after the call is over: the carrier
- * writes both later. No call waits for it; a failure is counted and logged.
+ * Fetches the carrier's record and recording of each ended call, because the carrier writes them after the call. Calls
+ * do not wait for them. A failure is counted and logged.
  */
 export class CallDetails {
   /** Counts since the start; read by telemetry. */
   readonly counters = {
     fetched: 0,
-    /** The carrier had no final record by the last try. */
+    /** Number of calls without a final record at the last try. */
     missing: 0,
-    /** Permanently refused, for example because the key lacks the scope. */
+    /** Number of permanent refusals, for example because the API key lacks the scope. */
     refused: 0,
     recordings: 0,
     recordingBytes: 0,
     recordingsFailed: 0,
-    /** Calls that were not followed because the limit was reached. */
+    /** Number of calls that were not followed because the limit was reached. */
     dropped: 0,
-    /** Calls that were still followed when the process ended. */
+    /** Number of calls that were still followed when the process ended. */
     cancelled: 0,
   }
   readonly #options: CallDetailsOptions
@@ -82,12 +96,15 @@ export class CallDetails {
     this.#now = options.now ?? (() => performance.now())
   }
 
-  /** Calls that are followed now. */
+  /** Number of calls that are followed now. */
   get pending(): number {
     return this.#jobs.size
   }
 
-  /** A call is over: its record will be fetched. @param recording  false: its recording is not, because the caller said no */
+  /**
+   * Starts to fetch the record of an ended call.
+   * @param recording false: the recording is not fetched, because the caller refused
+   */
   follow(callSid: CallSid, recording = true): void {
     if (this.#abort.signal.aborted || this.#jobs.has(callSid)) return
     if (this.#jobs.size >= CARRIER_DETAILS_PENDING_MAX) {
@@ -109,7 +126,7 @@ export class CallDetails {
     this.#wait(job)
   }
 
-  /** The carrier announces the recording of a call: it is requested now. */
+  /** Requests the recording of a call now, because the carrier announced it. */
   recordingReady(callSid: string): void {
     const job = this.#jobs.get(callSid)
     if (job === undefined) return
@@ -120,13 +137,13 @@ export class CallDetails {
     this.#begin(job)
   }
 
-  /** Nothing more is fetched of a call. */
+  /** Stops fetching for a call. */
   forget(callSid: CallSid): void {
     this.#jobs.get(callSid)?.cancel?.()
     this.#jobs.delete(callSid)
   }
 
-  /** Cancels what is pending; resolves when nothing runs any more. */
+  /** Cancels pending work; resolves when no request is running any more. */
   async close(): Promise<void> {
     if (this.#abort.signal.aborted) return
     this.#abort.abort()
@@ -139,7 +156,10 @@ export class CallDetails {
 
   // --- one call ---------------------------------------------------------------------------------------------
 
-  /** Waits for the time of the next try; false when there is none left. */
+  /**
+   * Waits until the next try.
+   * @returns false if no try is left
+   */
   #wait(job: Job, askedForMs: number | null = null): boolean {
     const times = job.step === 'detail' ? CARRIER_DETAIL_AFTER_MS : CARRIER_RECORDING_AFTER_MS
     const atMs = times[job.tries]
@@ -156,7 +176,7 @@ export class CallDetails {
 
   #begin(job: Job): void {
     if (this.#running.size >= CARRIER_DETAILS_AT_ONCE_MAX) {
-      this.#due.push(job) // never more entries than jobs
+      this.#due.push(job) // there are never more entries than jobs
       return
     }
     const run = this.#try(job).finally(() => {
@@ -244,7 +264,10 @@ export class CallDetails {
     this.#jobs.delete(job.callSid)
   }
 
-  /** Names what is kept: the numbers of a carrier's call are in the record already, masked where that is asked for. */
+  /**
+   * @returns the stored fields of a carrier's call. The call's record already contains the numbers, masked if
+   * configured
+   */
   #written(call: CarrierCall, { wanted }: Job): CarrierDetail {
     const { wallClock = Date.now } = this.#options
     return {
@@ -268,7 +291,7 @@ export class CallDetails {
 
 interface RecordingFileOptions {
   readonly folder: string
-  /** True only where the API itself is reached without TLS, as on loopback. */
+  /** True only if the API itself is reached without TLS, as on loopback. */
   readonly allowHttp: boolean
   readonly bytesMax?: number
   readonly signal?: AbortSignal
@@ -285,9 +308,9 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
 
 /**
  * Streams a recording to `folder`, with at most one chunk in memory. The file gets its final name when it is complete.
- * @param url  presigned: fetched without the key, and without following another redirect
+ * @param url  presigned: fetched without the API key; a further redirect is not followed
  * @returns the file's name and size
- * @throws CarrierApiError; nothing is left behind then
+ * @throws CarrierApiError; no file is left
  */
 export async function saveRecording(
   url: string,
@@ -333,7 +356,8 @@ export async function saveRecording(
         else done(null, chunk)
       },
     })
-    // Opened here: a stream that opens its file itself may do so after its end, and after the file was removed.
+    // The file is opened here. A stream that opens its file itself may open the file after the stream's end, when the
+    // file has already been removed.
     const out = await open(part, 'w', 0o600)
     await pipeline(body, bound, out.createWriteStream(), { signal })
     const file = `${callSid}.${extension}`
@@ -357,9 +381,9 @@ interface Job {
   step: 'detail' | 'recording'
   tries: number
   detail: CarrierDetail | null
-  /** The carrier has announced the recording. */
+  /** True if the carrier has announced the recording. */
   recorded: boolean
-  /** Its recording is fetched, where recordings are. */
+  /** True if the call's recording is wanted; used only on a gateway that fetches recordings. */
   readonly wanted: boolean
   cancel: (() => void) | null
 }

@@ -11,7 +11,10 @@ const number = z
   .nullish()
   .transform((value) => value ?? null)
 
-/** The carrier may add fields. The fields that we use must have the right type, and any of them may be absent. */
+/**
+ * Answer with a call. The carrier may add fields. The used fields must have the right type; any used field may be
+ * absent.
+ */
 const detailSchema = z.object({
   id: text,
   session_id: text,
@@ -34,7 +37,7 @@ const detailSchema = z.object({
     .transform((value) => value ?? []),
 })
 
-/** The carrier's call detail record: what a call's record keeps of it, and whose call it was. */
+/** The carrier's call detail record: the part stored in a call's record, and the call's SID. */
 export interface CarrierCall extends Omit<CarrierDetail, 'recording' | 'recordingState' | 'fetchedAt'> {
   readonly callSid: string | null
   readonly direction: string | null
@@ -44,8 +47,8 @@ export interface CarrierCall extends Omit<CarrierDetail, 'recording' | 'recordin
 }
 
 /**
- * @param body `{ call: {…} }`, or the record itself
- * @throws CarrierApiError when it is neither
+ * @param body  `{ call: {…} }`, or the record itself
+ * @throws CarrierApiError for any other body
  */
 export function parseCarrierCall(body: unknown): CarrierCall {
   const inner = typeof body === 'object' && body !== null && 'call' in body ? body.call : body
@@ -83,7 +86,7 @@ export function isFinal(call: CarrierCall): boolean {
   return call.endedAt !== null || call.durationS !== null || call.status !== null
 }
 
-/** The cause that the last event of a call names. */
+/** The cause in a call's last event. */
 function causeIn(events: readonly unknown[]): string | null {
   for (const event of [...events].reverse()) {
     const cause = textIn(objectOf(objectOf(event)['payload']), 'hangup_cause', 'cause')

@@ -10,14 +10,16 @@ interface CreateCallOptions {
   /** A number of this workspace. */
   readonly from: string
   readonly to: string
-  /** Replaces the number's own voice URL for this call. */
+  /** URL that replaces the number's own voice URL for this call. */
   readonly voiceCallbackUrl?: string
-  /** The carrier returns it as `clientRequestId`. The same one never makes two calls. Default: random. */
+  /**
+   * Id that the carrier returns as `clientRequestId`. The carrier never makes two calls with one id. Default: random.
+   */
   readonly clientRequestId?: string
 }
 
 interface CreatedCall {
-  /** The id that the voice webhook will carry; null when the carrier did not say it. */
+  /** Id that the voice webhook will contain; null if the carrier did not send an id. */
   readonly callSid: string | null
   readonly callId: string | null
   readonly status: string
@@ -32,16 +34,19 @@ interface CallFilter {
   readonly limit?: number
 }
 
-/** Says whether the carrier has recorded a call. */
+/** Result of a request for the carrier's recording of a call. */
 export type CarrierRecording =
   | { readonly state: 'ready'; readonly url: string }
   | { readonly state: 'pending'; readonly retryAfterS: number | null }
   | { readonly state: 'none' }
 
-/** The carrier takes more, but with other characters the text would not come back in callbacks (docs/PROTOCOL.md). */
+/**
+ * Form of the id. The carrier also accepts other characters, but then the callbacks do not contain the id
+ * (docs/PROTOCOL.md).
+ */
 const CLIENT_REQUEST_ID = /^(?!mcp:|broadcast:)[^\s,{}"'\p{Cc}]{1,500}$/u
 
-/** The calls of the carrier's REST API. */
+/** The part of the carrier's REST API that is about calls. */
 export class SautikitClient {
   readonly #http: CarrierHttp
   readonly #paths: ApiPaths
@@ -52,7 +57,7 @@ export class SautikitClient {
   }
 
   /**
-   * Ends a call; ending it twice is no error.
+   * Ends a call. A second request to end the call is not an error.
    * @throws CarrierApiError, also for a call that the carrier does not know
    */
   async hangup(callSid: string, { idempotencyKey }: { readonly idempotencyKey?: string } = {}): Promise<void> {
@@ -60,24 +65,24 @@ export class SautikitClient {
   }
 
   /**
-   * Rings a human and adds them to the live call, in which all hear all. Resolves when the carrier has begun to ring. One human
-   * per call at a time.
-   * @param phone  E.164
-   * @throws CarrierApiError with `carrierCode` `calls.supervision_in_progress` when there is one already
+   * Rings a human and adds the human to the running call, in which all parties hear each other. Resolves when the
+   * carrier has begun to ring. A call can have only one human at a time.
+   * @param phone E.164
+   * @throws CarrierApiError with `carrierCode` `calls.supervision_in_progress` if a human is already rung or connected
    */
   async supervise(callSid: string, phone: string, idempotencyKey?: string): Promise<void> {
     await this.#http.send({
       method: 'POST',
       path: callPath(callSid, '/supervision'),
       body: { mode: 'barge', supervisor: { type: 'phone', number: phone }, announce: 'none' },
-      // The carrier does not say that it honours the key here: a second request could ring the human twice.
+      // The carrier's API does not guarantee idempotency here: a second request could ring the human twice.
       retry: false,
       idempotencyKey,
     })
   }
 
   /**
-   * Removes the human from the call. Does nothing when there is none.
+   * Removes the human from the call, if there is one.
    * @throws CarrierApiError
    */
   async stopSupervision(callSid: string): Promise<void> {
@@ -86,7 +91,7 @@ export class SautikitClient {
 
   /**
    * Starts an outbound call.
-   * @throws CarrierApiError; GatewayError CARRIER_API for a `clientRequestId` that would not come back
+   * @throws CarrierApiError; GatewayError CARRIER_API for a `clientRequestId` that the carrier would not return
    */
   async createCall(options: CreateCallOptions): Promise<CreatedCall> {
     const clientRequestId = options.clientRequestId ?? `mkondo-${randomUUID()}`
@@ -127,7 +132,7 @@ export class SautikitClient {
   }
 
   /**
-   * The carrier's own record of a call, live or ended.
+   * @returns the carrier's own record of a call, running or ended
    * @throws CarrierApiError; `carrierCode` is `calls.not_found` for a call that the carrier does not know (yet)
    */
   async getCall(callSid: string, signal?: AbortSignal): Promise<CarrierCall> {
@@ -147,7 +152,7 @@ export class SautikitClient {
   }
 
   /**
-   * One page of the workspace's calls, newest first as the carrier sorts them.
+   * @returns one page of the workspace's calls, newest first in the carrier's order
    * @throws CarrierApiError
    */
   async listCalls({ callSid, cursor, limit }: CallFilter = {}, signal?: AbortSignal): Promise<Page<CarrierCall>> {
@@ -159,7 +164,7 @@ export class SautikitClient {
   }
 
   /**
-   * Balance of the workspace's wallet, in minor units; null where the carrier does not say.
+   * @returns balance of the workspace's wallet, in minor units; null if the carrier does not send the balance
    * @throws CarrierApiError
    */
   async walletMinor(): Promise<number | null> {
@@ -171,7 +176,7 @@ export class SautikitClient {
   }
 
   /**
-   * Where the carrier's recording of a call can be fetched for the next minutes, without the key.
+   * @returns URL from which the carrier's recording of a call can be fetched in the next minutes, without the API key
    * @throws CarrierApiError
    */
   async recording(callSid: string, signal?: AbortSignal): Promise<CarrierRecording> {

@@ -4,19 +4,22 @@ import { CARRIER_API_PAGES_MAX } from '../core/limits.js'
 import { discard, headerOf, HttpClient, networkReason, readAtMost } from '../http/http-client.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
 
-/** One request to the carrier's REST API, how often an idempotent one is tried, and the longest pause between. */
+/**
+ * Limits of requests to the carrier's REST API: time in ms of one attempt, attempts of an idempotent request, maximum
+ * pause in ms between attempts.
+ */
 const CARRIER_API_TIMEOUT_MS = 5000
 const CARRIER_API_ATTEMPTS_MAX = 3
 const CARRIER_API_PAUSE_MS_MAX = 10_000
-/** Largest answer of the carrier's REST API that is read; a page of 100 calls has about 100 KiB. */
+/** Maximum size of an answer of the carrier's REST API in bytes; a page of 100 calls has about 100 KiB. */
 const CARRIER_API_RESPONSE_BYTES_MAX = 1024 * 1024
 
-// --- reading the carrier's JSON: a field may be absent, null or spelled otherwise, and none of that throws
+// --- reading the carrier's JSON: a field may be absent, null or spelled differently; no function here throws for it
 // ---------------
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** Characters of the carrier's own sentence that are kept. */
+/** Maximum number of stored characters of the carrier's own error message. */
 const MESSAGE_CHARS_MAX = 300
 
 interface CarrierErrorFacts {
@@ -25,18 +28,18 @@ interface CarrierErrorFacts {
   readonly requestId?: string | null
   readonly retryable?: boolean
   readonly retryAfterS?: number | null
-  /** True when no usable answer arrived. */
+  /** True if no usable answer arrived. */
   readonly network?: boolean
   readonly cause?: unknown
 }
 
 /** The carrier's REST API refused a request, or could not be reached. */
 export class CarrierApiError extends GatewayError {
-  /** HTTP status; 0 when there was no answer. */
+  /** HTTP status; 0 if there was no answer. */
   readonly status: number
-  /** The carrier's own code, such as `calls.not_found`; null when it gave none. */
+  /** The carrier's own error code, such as `calls.not_found`; null if there is none. */
   readonly carrierCode: string | null
-  /** The request id that the carrier's support asks for. */
+  /** Request id, which the carrier's support needs. */
   readonly requestId: string | null
   readonly retryAfterS: number | null
 
@@ -53,8 +56,8 @@ export class CarrierApiError extends GatewayError {
 }
 
 /**
- * Reads both of the carrier's error shapes, `{ error: { code, message, request_id } }` and `{ code, reason }`, and
- * `{ error: "text" }`, which a proxy in front of it sends.
+ * Reads both of the carrier's error shapes, `{ error: { code, message, request_id } }` and `{ code, reason }`, and a
+ * proxy's `{ error: "text" }`.
  */
 function carrierRefusal(
   what: string,
@@ -78,31 +81,32 @@ function carrierRefusal(
 }
 
 interface CarrierHttpOptions {
-  /** For example `https://api.sautikit.com`; a path in it is kept. */
+  /** Address, for example `https://api.sautikit.com`; a path in the address is kept. */
   readonly baseUrl: string
-  /** Opaque; sent only as a bearer token. */
-  readonly apiKey: string
-  /** Deadline of one attempt. */
+  /** API key; sent only as a bearer token. Null: for requests that need no key. */
+  readonly apiKey: string | null
+  /** Time limit of one attempt in ms. */
   readonly timeoutMs?: number
-  /** Ends early when `signal` aborts. For tests; real time otherwise. */
+  /** Pauses; ends early when `signal` aborts. For tests. Default: real time. */
   readonly pause?: (ms: number, signal: AbortSignal | undefined) => Promise<void>
-  /** 0 to 1, for jitter. */
+  /** Random number 0 to 1, for jitter. */
   readonly random?: () => number
 }
 
 interface CarrierRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
-  /** Below the base URL, `/v1/…`, already encoded. */
+  /** Path below the base URL, such as `/v1/…`, already encoded. */
   readonly path: string
   readonly query?: Readonly<Record<string, string | number | undefined>>
   readonly body?: Readonly<Record<string, unknown>>
-  /** Sent as `Idempotency-Key`, the same with every attempt. */
+  /** Sent as `Idempotency-Key`, unchanged with every attempt. */
   readonly idempotencyKey?: string | undefined
   /**
-   * True if the request may be repeated when its answer is lost. Default: GET, PUT, DELETE, or with an idempotency key.
+   * True if the request may be repeated when its answer is lost. Default: true for GET, PUT and DELETE, and for
+   * requests with an idempotency key.
    */
   readonly retry?: boolean
-  /** Statuses besides 2xx that are an answer and not an error. */
+  /** Statuses that are an answer and not an error, in addition to 2xx. */
   readonly accept?: readonly number[]
   readonly signal?: AbortSignal | undefined
 }
@@ -116,34 +120,34 @@ interface CarrierResponse {
 }
 
 const RETRY_STATUSES: readonly number[] = [429, 500, 502, 503, 504]
-/** First pause; doubled with each attempt, with full jitter on its second half. */
+/** First pause in ms; doubled with each attempt, with full jitter on its second half. */
 const FIRST_PAUSE_MS = 200
 
 /**
- * The carrier's REST API as requests and answers: key, timeout, retry, error shapes. The meaning of the
- * requests is in `client.ts`. One instance serves the whole process.
+ * The carrier's REST API as requests and answers: key, timeout, retry, error shapes. The meaning of the requests is in
+ * `client.ts`. One instance serves the whole process.
  */
 export class CarrierHttp {
   /** Counts since the start; read by telemetry. */
   readonly counters = { requests: 0, retries: 0, failures: 0 }
   readonly #client = new HttpClient()
   readonly #baseUrl: string
-  readonly #authorization: string
+  readonly #authorization: Readonly<Record<string, string>>
   readonly #timeoutMs: number
   readonly #pause: (ms: number, signal: AbortSignal | undefined) => Promise<void>
   readonly #random: () => number
 
   constructor(options: CarrierHttpOptions) {
     this.#baseUrl = options.baseUrl.replace(/\/+$/, '')
-    this.#authorization = `Bearer ${options.apiKey}`
+    this.#authorization = options.apiKey === null ? {} : { authorization: `Bearer ${options.apiKey}` }
     this.#timeoutMs = options.timeoutMs ?? CARRIER_API_TIMEOUT_MS
     this.#pause = options.pause ?? ((ms, signal) => sleep(ms, undefined, signal === undefined ? {} : { signal }))
     this.#random = options.random ?? Math.random
   }
 
   /**
-   * @throws CarrierApiError CARRIER_API for a refusal, CARRIER_API_NETWORK when no usable answer came;
-   *   `retryable` says whether the same request may succeed later
+   * @throws CarrierApiError CARRIER_API for a refusal, CARRIER_API_NETWORK if no usable answer arrived; `retryable` is
+   * true if a repeated request may succeed later
    */
   async send(request: CarrierRequest): Promise<CarrierResponse> {
     const mayRetry =
@@ -153,7 +157,7 @@ export class CarrierHttp {
       const outcome = await this.#attempt(request)
       if (!(outcome instanceof CarrierApiError)) return outcome
       const pauseMs = this.#pauseBefore(attempt, outcome)
-      // The carrier does not carry out a rate-limited request (429), so it may always be sent again.
+      // The carrier does not execute a rate-limited request (429), so such a request may always be sent again.
       const again = outcome.retryable && (mayRetry || outcome.status === 429) && request.signal?.aborted !== true
       if (!again || attempt >= CARRIER_API_ATTEMPTS_MAX || pauseMs > CARRIER_API_PAUSE_MS_MAX) {
         this.counters.failures += 1
@@ -176,12 +180,12 @@ export class CarrierHttp {
   }
 
   async #attempt(request: CarrierRequest): Promise<CarrierResponse | CarrierApiError> {
-    // Only /v1/calls: the rest of the path names a call or a number.
+    // Only `/v1/calls` is shown, because the path after it contains the id of a call or a number.
     const what = `${request.method} ${request.path.split('/').slice(0, 3).join('/')}`
     const timeout = AbortSignal.timeout(this.#timeoutMs)
     const signal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout])
     try {
-      // A redirect is not followed, because the key would go to its target.
+      // A redirect is not followed, because the API key would be sent to its target.
       const response = await this.#client.send({
         url: this.#address(request),
         method: request.method,
@@ -231,7 +235,7 @@ export class CarrierHttp {
   #headers(request: CarrierRequest): Record<string, string> {
     return {
       accept: 'application/json',
-      authorization: this.#authorization,
+      ...this.#authorization,
       'user-agent': 'mkondo',
       ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(request.idempotencyKey === undefined ? {} : { 'idempotency-key': request.idempotencyKey }),
@@ -239,7 +243,7 @@ export class CarrierHttp {
   }
 }
 
-/** Undefined for text that is no JSON, null for an empty body. */
+/** Undefined for text that is not JSON, null for an empty body. */
 function parseJson(text: string): unknown {
   if (text.trim() === '') return null
   try {
@@ -249,7 +253,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** `Retry-After` in seconds; the date form too. */
+/** @returns the time of `Retry-After` in seconds; the header may contain seconds or a date */
 function retryAfterS(header: string | null): number | null {
   if (header === null) return null
   if (/^\d{1,6}$/.test(header.trim())) return Number(header)
@@ -264,14 +268,15 @@ export interface Page<T> {
   readonly nextCursor: string | null
 }
 
-/** The cursor of the next page in a list's answer; null on the last page. */
+/** @returns the cursor of the next page in a list's answer; null on the last page */
 export function nextCursor(body: unknown): string | null {
   return textIn(objectOf(body), 'next_cursor', 'nextCursor')
 }
 
 /**
- * All items of a paged list, up to `itemsMax` items and CARRIER_API_PAGES_MAX pages; a repeated cursor ends it.
- * @param fetchPage  asks for the page at a cursor, null for the first
+ * @returns all items of a paged list, up to `itemsMax` items and CARRIER_API_PAGES_MAX pages, or until a cursor is
+ * repeated
+ * @param fetchPage  fetches the page at a cursor, null first
  */
 export async function allPages<T>(
   fetchPage: (cursor: string | null) => Promise<Page<T>>,
@@ -297,7 +302,7 @@ export function objectOf(value: unknown): JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
 }
 
-/** The text under the first of `names` that holds one. */
+/** @returns the first text among the fields `names` */
 export function textIn(object: JsonObject, ...names: readonly string[]): string | null {
   for (const name of names) {
     const value = object[name]
@@ -306,7 +311,7 @@ export function textIn(object: JsonObject, ...names: readonly string[]): string 
   return null
 }
 
-/** The number under the first of `names` that holds one, as a number or as text. */
+/** @returns the first number among the fields `names`, as a number or as text */
 export function numberIn(object: JsonObject, ...names: readonly string[]): number | null {
   for (const name of names) {
     const value = object[name]
@@ -316,7 +321,10 @@ export function numberIn(object: JsonObject, ...names: readonly string[]): numbe
   return null
 }
 
-/** The list of an answer: under the first of `names` that holds one, or the answer itself; null when there is none. */
+/**
+ * @returns the list in an answer: the first list among the fields `names`, or the answer itself; null if there is no
+ * list
+ */
 export function listIn(body: unknown, ...names: readonly string[]): readonly JsonObject[] | null {
   const list = Array.isArray(body) ? body : names.map((name) => objectOf(body)[name]).find(Array.isArray)
   return Array.isArray(list) ? list.map(objectOf) : null

@@ -6,7 +6,7 @@ import type { CarrierHttp, JsonObject, Page } from './http.js'
 /** A phone number of the workspace. */
 export interface CarrierNumber {
   readonly id: string
-  /** E.164. The workspace's own number: shown to its owner, never logged. */
+  /** Number in E.164. It is a number of the workspace: its owner may see it, but it is never logged. */
   readonly e164: string | null
   readonly status: string | null
   /** The URL to which the carrier posts when the number is dialled. */
@@ -19,7 +19,7 @@ export interface AvailableNumber {
   readonly inventoryId: string
   readonly e164: string | null
   readonly capabilities: readonly string[]
-  /** In minor units (cents). */
+  /** Price per month in minor units (cents). */
   readonly monthlyPriceMinor: number | null
   readonly currency: string | null
 }
@@ -29,7 +29,7 @@ interface NumberRoute {
   readonly eventsUrl?: string | undefined
 }
 
-/** The phone numbers of the carrier's REST API. */
+/** The part of the carrier's REST API that is about phone numbers. */
 export class CarrierNumbers {
   readonly #http: CarrierHttp
   readonly #paths: ApiPaths
@@ -63,7 +63,7 @@ export class CarrierNumbers {
   }
 
   /**
-   * Claims a number of the inventory. The same `idempotencyKey` never claims two.
+   * Claims a number from the inventory. One `idempotencyKey` never claims two numbers.
    * @throws CarrierApiError, such as `wallet.insufficient_funds`
    */
   async claim(inventoryId: string, idempotencyKey = `mkondo-${randomUUID()}`): Promise<CarrierNumber> {
@@ -76,7 +76,8 @@ export class CarrierNumbers {
         'claim:claim': '/v1/numbers/claim',
       }[spelling]
       const { body } = await this.#http.send({
-        // Another spelling is another request: one key for both would be a conflict.
+        // Each variant is a separate request with its own idempotency key: two requests with one key would be a
+        // conflict.
         method: 'POST',
         path,
         body: byId ? {} : { inventory_id: inventoryId },
@@ -104,7 +105,7 @@ export class CarrierNumbers {
         },
         'route:patch': { method: 'PATCH', path: `/v1/numbers/${id}/routing`, body: { voice_url: voiceUrl, ...events } },
       } as const
-      // Setting the same route twice has the same effect as once.
+      // The request may be repeated: setting a route twice changes nothing.
       const { body } = await this.#http.send({ ...request[spelling], retry: true })
       const answer = objectOf(objectOf(body)['number'] ?? body)
       return textIn(answer, 'id') === null ? null : readNumber(answer)

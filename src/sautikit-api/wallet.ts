@@ -1,25 +1,26 @@
 import { unrefTimer } from '../core/clock.js'
 import type { Log } from '../telemetry/log.js'
 
-/** How often the carrier is asked. */
+/** Interval in ms between requests for the balance. */
 const LOOK_MS = 15 * 60_000
-/** After the carrier refused a call for want of money. */
+/** Wait in ms before the next request after the carrier refused a call because of the balance. */
 const AGAIN_MS = 60_000
 
 interface WalletWatchOptions {
-  /** As `SautikitClient.walletMinor`. */
+  /** Requests the balance, as `SautikitClient.walletMinor`. */
   readonly ask: () => Promise<number | null>
   readonly log: Log
-  /** For tests; real timers, which keep no process alive, otherwise. @returns ends it */
+  /** Timer for tests. Default: real timers, which keep no process alive. @returns a function that cancels the timer */
   readonly later?: (ms: number, run: () => void) => () => void
 }
 
 /**
- * Balance of the carrier's prepaid wallet. A key that may not read it, an answer without it, and a carrier that is down
- * leave it unknown, which is not empty: only the carrier's own number, or its refusal of a call (402), says so.
+ * Balance of the carrier's prepaid wallet. The balance is unknown, not empty, if the API key may not read it, the
+ * answer does not contain it, or the carrier is down. Only a balance from the carrier, or the carrier's refusal of a
+ * call (402), changes the known balance.
  */
 export class WalletWatch {
-  /** In minor units; null: not known. */
+  /** Balance in minor units; null if not known. */
   minor: number | null = null
   readonly #options: WalletWatchOptions
   #end: () => void = () => undefined
@@ -30,7 +31,7 @@ export class WalletWatch {
     this.#options = options
   }
 
-  /** Looks now, and then again and again. Does not reject. */
+  /** Requests the balance now, and then at intervals. Does not reject. */
   async look(): Promise<void> {
     this.#end()
     try {
@@ -45,9 +46,18 @@ export class WalletWatch {
     }
   }
 
-  /** The carrier refused a call because there is no money. */
+  /** Records that the carrier refused a call because the wallet is empty. */
   empty(): void {
     this.minor = 0
+    this.#next(AGAIN_MS)
+  }
+
+  /**
+   * Records a balance that the carrier sent without a request.
+   * @param minor balance in minor units; null if the message contains none
+   */
+  heard(minor: number | null): void {
+    if (minor !== null) this.minor = minor
     this.#next(AGAIN_MS)
   }
 

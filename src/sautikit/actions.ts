@@ -2,18 +2,19 @@ import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import { type XmlElement, xmlDocument, xmlText } from '../core/xml.js'
 
-/** Actions in one document; the carrier refuses more. docs/PROTOCOL.md 3. */
+/** Maximum number of actions in one document; the carrier refuses more. docs/PROTOCOL.md 3. */
 const VOICE_ACTIONS_MAX = 50
 /**
- * Host, path with query, and first-frame metadata of a stream URL, in bytes: the lineage's buffers. docs/PROTOCOL.md 3.
+ * Maximum sizes in bytes of a stream URL's host, its path with query, and the first frame's metadata. They are the
+ * sizes of the lineage's buffers. docs/PROTOCOL.md 3.
  */
 const STREAM_HOST_BYTES_MAX = 512
 const STREAM_PATH_BYTES_MAX = 4096
 const STREAM_METADATA_BYTES_MAX = 8192
 
 /**
- * Sautikit's voice actions as values. `voiceXml` writes them as the XML that the carrier forwards to its PBX
- * unchanged; the attribute names and their pitfalls are in docs/PROTOCOL.md.
+ * Sautikit's voice actions as values. `voiceXml` writes the actions as XML, which the carrier forwards to its PBX
+ * unchanged. docs/PROTOCOL.md describes the attribute names and their pitfalls.
  */
 
 export type StreamTrack = 'inbound_track' | 'outbound_track' | 'both_tracks'
@@ -32,12 +33,15 @@ export interface StreamAction {
   /** `wss://…`, with a path before its query. */
   readonly url: string
   readonly track: StreamTrack
-  /** True answers the call with the stream; without it the PBX hangs up after a second. */
+  /** True: the stream answers the call. False: the PBX hangs up after a second. */
   readonly connect: boolean
-  /** Rate of the audio we get and, as `bidirectionalSamplingRate`, of the audio we send. */
+  /** Rate of the received audio and, as `bidirectionalSamplingRate`, of the sent audio. */
   readonly samplingRateHz: 8000 | 16000
   readonly name?: string
-  /** Flat JSON object, delivered in the first text frame (or as handshake headers, by other sources). */
+  /**
+   * Flat JSON object. The carrier delivers it in the first text frame; according to other sources, as headers of the
+   * handshake.
+   */
   readonly headerMetadata?: Readonly<Record<string, string>>
   /** Opaque text for the first text frame. */
   readonly openMetadata?: string
@@ -47,7 +51,7 @@ export interface StreamAction {
 
 interface DialAction {
   readonly verb: 'dial'
-  /** One number rings it; several ring all at once. E.164. */
+  /** Numbers in E.164. One number is rung; several numbers ring at once. */
   readonly numbers: readonly string[]
   readonly callerId?: string
   readonly timeoutS?: number
@@ -56,7 +60,7 @@ interface DialAction {
 interface GetDigitsAction {
   readonly verb: 'get-digits'
   readonly timeoutS?: number
-  /** 0 = no limit. Written as `maxDigits`. */
+  /** Maximum number of digits; 0 = no limit. Written as `maxDigits`. */
   readonly numDigits?: number
   readonly nested: readonly SayAction[]
 }
@@ -94,16 +98,16 @@ export type VoiceAction =
   | RejectAction
   | HangupAction
 
-/** The document that changes nothing: the answer to every lifecycle event. */
+/** Document without an action: the answer to every lifecycle event. */
 export const EMPTY_RESPONSE = '<Response></Response>'
 
 /**
- * Writes voice actions as the XML that the carrier hands to its PBX (docs/PROTOCOL.md 3). Every text and
- * attribute is escaped; characters that XML 1.0 cannot hold are left out. The carrier does not validate the
- * XML, so documents that it cannot process are refused here.
- *
+ * Writes voice actions as the XML that the carrier forwards to its PBX (docs/PROTOCOL.md 3). Every text and attribute
+ * is escaped; characters that XML 1.0 does not allow are removed. The carrier does not validate the XML, so this
+ * function refuses documents that the carrier cannot process.
  * @returns a document; `EMPTY_RESPONSE` for no actions.
- * @throws GatewayError XML_INVALID, naming the action by its place and the rule, never numbers or words of a call.
+ * @throws GatewayError XML_INVALID with the action's index and the violated rule, never with numbers or words of a
+ * call.
  */
 export function voiceXml(actions: readonly VoiceAction[]): string {
   if (actions.length === 0) return EMPTY_RESPONSE
@@ -150,7 +154,7 @@ function streamElement(action: StreamAction, at: string): XmlElement {
     action.headerMetadata === undefined || Object.keys(action.headerMetadata).length === 0
       ? undefined
       : JSON.stringify(action.headerMetadata)
-  // The first frame carries both.
+  // Both texts are sent in the first frame.
   const metadataBytes = utf8Bytes(headerMetadata ?? '') + utf8Bytes(action.openMetadata ?? '')
   if (metadataBytes > STREAM_METADATA_BYTES_MAX) {
     throw invalid(at, `metadata is ${metadataBytes} bytes; at most ${STREAM_METADATA_BYTES_MAX} fit the first frame`)
@@ -160,7 +164,7 @@ function streamElement(action: StreamAction, at: string): XmlElement {
     url: streamUrl(action.url, at),
     track: action.track,
     connect: action.connect,
-    // The rates of the audio we get and send; the carrier does not define one without the other.
+    // Rates of the received and the sent audio; the carrier requires both rates or no rate.
     outputSamplingRate: action.samplingRateHz,
     bidirectionalSamplingRate: action.samplingRateHz,
     openMetadata: action.openMetadata,
@@ -181,7 +185,7 @@ function dialElement(action: DialAction, at: string): XmlElement {
     callerId: action.callerId === undefined ? undefined : phoneNumber(action.callerId, { at, name: 'callerId' }),
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
   }
-  // Several numbers ring at once, and the first to answer gets the call.
+  // Several numbers ring at once, and the first number that answers gets the call.
   return others.length > 0
     ? { name: 'Dial', attributes: { ...attributes, phoneNumbers: action.numbers.join(',') } }
     : { name: 'Dial', attributes, content: [{ name: 'Number', content: only }] }
@@ -234,7 +238,7 @@ function phoneNumber(value: string, { at, name }: Place): string {
   throw invalid(at, `${name} is not E.164 (+ and up to 15 digits, nothing else)`)
 }
 
-/** Only RFC 3986 characters and complete escapes, so that no parser on the way has to repair the URL. */
+/** A URL may contain only characters of RFC 3986 and complete escapes, so that no parser has to repair it. */
 const URL_TEXT = /^(?:[A-Za-z0-9._~:/?#[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+$/
 
 function httpUrl(url: string, { at, name }: Place): string {

@@ -6,10 +6,10 @@ import { carrierState, isTerminal } from './carrier-state.js'
 import type { CarrierState } from './carrier-state.js'
 import { maskNumbersIn, normaliseNumber } from './phone.js'
 
-/** Fields of one webhook, nested ones included; the carrier's have about 20. */
+/** Maximum number of fields of one webhook, including nested fields; the carrier's webhooks have about 20. */
 const WEBHOOK_FIELDS_MAX = 256
 
-// --- JSON from outside: its depth is known before it is parsed
+// --- JSON from outside: its depth is measured before it is parsed
 // ---------------------------------------------------------------
 
 export type JsonObject = Readonly<Record<string, unknown>>
@@ -18,17 +18,17 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Where one bracketed value ends. */
+/** Extent of one object or array in a text. */
 interface JsonSpan {
-  /** Index after its last character; -1 when the text ends inside it. */
+  /** Index after the value's last character; -1 if the text ends within the value. */
   readonly end: number
-  /** Deepest nesting within it; 1 for a flat object. */
+  /** Maximum depth of nesting within the value; 1 for a flat object. */
   readonly depth: number
 }
 
 /**
- * Finds the end of the object or array that begins at `start`, by brackets and quotes alone (it may still be
- * invalid JSON). Runs in one pass and does not recurse.
+ * Finds the end of the object or array that begins at `start`, by brackets and quotes only. The JSON may be invalid.
+ * Needs one pass and no recursion.
  */
 export function jsonSpan(text: string, start: number): JsonSpan {
   let open = 0
@@ -62,7 +62,7 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** The object that `text` holds; undefined for anything else, also for an object deeper than `depthMax`. */
+/** @returns the object in `text`; undefined for any other text, and for an object deeper than `depthMax` */
 export function parseJsonObject(text: string, depthMax: number): JsonObject | undefined {
   const start = text.search(/\S/)
   if (start === -1 || text[start] !== '{') return undefined
@@ -73,8 +73,8 @@ export function parseJsonObject(text: string, depthMax: number): JsonObject | un
 }
 
 /**
- * The fields of a webhook body. Keys are folded (lower case, without `_`, `-` and `[]`), so that `CallSid`,
- * `callSid` and `call_sid` are one key; values are text. A Map, so that no key can reach a prototype.
+ * The fields of a webhook body. Keys are folded (lower case, without `_`, `-` and `[]`), so that `CallSid`, `callSid`
+ * and `call_sid` are one key. Values are text. They are in a Map, so that no key can refer to a prototype.
  */
 export type Fields = ReadonlyMap<string, string | Fields>
 
@@ -84,10 +84,8 @@ export function foldKey(name: string): string {
 }
 
 /**
- * Reads a webhook body as form or JSON, by its content type; without one, by its first character.
- *
- * Of a repeated field the first non-empty value counts; of a list, its first element. Errors hold nothing of the body.
- *
+ * Reads a webhook body as form or JSON, by its content type, or otherwise by its first character. For a repeated field,
+ * the first value that is not empty is used; for a list, the first element. Errors quote no part of the body.
  * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE or WEBHOOK_MALFORMED
  */
 export function parseBody(contentType: string | undefined, body: Uint8Array): Fields {
@@ -146,10 +144,10 @@ function readForm(text: string): Fields {
   for (const pair of pairs) {
     if (pair === '') continue
     const equals = pair.indexOf('=')
-    if (equals === -1) continue // a bare word is no field
+    if (equals === -1) continue // a part without `=` is not a field
     const key = foldKey(decodeFormText(pair.slice(0, equals)))
     let value = decodeFormText(pair.slice(equals + 1))
-    // A sender that forgot to escape the `+` of a number: form decoding made it a space.
+    // If a sender does not escape the `+` of a number, form decoding makes it a space.
     if (/^ [0-9]{7,15}$/.test(value)) value = `+${value.slice(1)}`
     add(fields, key, value)
   }
@@ -175,7 +173,7 @@ function readJson(text: string): Fields {
   return readObject(value, { count: 0 })
 }
 
-/** All levels of one body share `seen`, so that nesting cannot exceed the limit. */
+/** All levels of a body share `seen`, so that nested fields count towards the limit too. */
 function readObject(object: JsonObject, seen: { count: number }): Fields {
   const fields = new Map<string, string | Fields>()
   for (const [name, value] of Object.entries(object)) {
@@ -199,36 +197,38 @@ function tooManyFields(): GatewayError {
 
 /** The data of a carrier's webhook about a call, independent of its URL and shape. */
 export interface CallFields {
-  /** Null when absent or unusable; `sidGiven` distinguishes the two. */
+  /** SID; null if absent or unusable. `sidGiven` distinguishes these cases. */
   readonly callSid: CallSid | null
   readonly sidGiven: boolean
   /**
-   * The SID is the PBX's own, as its name (`sessionId`, `callSid`) or its spelling tells: a `call_id` may be the REST
-   * API's.
+   * True if the SID is the PBX's own SID, as its field name (`sessionId`, `callSid`) or its form shows. A `call_id` may
+   * be an id of the REST API.
    */
   readonly sidOfPbx: boolean
-  /** `+254…` where recognisable (`normaliseNumber`); empty when withheld or absent. */
+  /** `+254…` if recognisable (`normaliseNumber`); empty if withheld or absent. */
   readonly from: string
   readonly to: string
   readonly state: CarrierState
-  /** The carrier's own word for the state, printable ASCII, at most 64 characters; for records. */
+  /** The carrier's own name of the state, printable ASCII, at most 64 characters; for records. */
   readonly stateText: string | null
-  /** `call.completed` and so on; null for the PBX's own flat bodies. */
+  /** Kind of event, such as `call.completed`; null for the PBX's own flat bodies. */
   readonly kind: string | null
   readonly eventId: string | null
   readonly streamSid: string | null
   readonly direction: 'inbound' | 'outbound' | null
   readonly durationS: number | null
-  /** DTMF digits after `<GetDigits>`: `0-9 * # A-D`; empty when there was none, null without a `<GetDigits>`. */
+  /**
+   * DTMF digits after `<GetDigits>`: `0-9 * # A-D`. Empty if no digit was pressed; null if there was no `<GetDigits>`.
+   */
   readonly digits: string | null
-  /** Our own label of an outbound call, echoed verbatim. */
+  /** The gateway's own label of an outbound call, returned unchanged. */
   readonly clientRequestId: string | null
 }
 
-/** Alias lists, best first. The first name of each is the one seen on live calls. */
+/** Lists of alternative field names, best first. The first name of each list was seen on real calls. */
 const CALL_SID = names('sessionId', 'callSid', 'callId')
 const SESSION_SID = names('sessionId', 'callSid')
-/** How the PBX spells its session ids today: `HD_` and 12 hexadecimal digits. */
+/** Form in which the PBX writes session ids now: `HD_` and 12 hexadecimal digits. */
 const PBX_SID = /^HD_[0-9a-f]+$/i
 const FROM = names('callerNumber', 'from', 'caller')
 const TO = names('clientDialedNumber', 'destinationNumber', 'to', 'called')
@@ -244,27 +244,29 @@ const CLIENT_REQUEST_ID = names('clientRequestId')
 const FAILURE = names('failureReason', 'failureCode', 'hangupCause')
 
 /**
- * Objects of an envelope that may hold the call's own fields: `{kind, data: {…}}`, `{event_kind, payload: {…}}`,
- * `{call: {…}}`, and one in the other. All readers of webhooks go through `textOf` and `readCallFields`, so each shape
- * is read at every URL.
+ * Objects of an envelope that may contain the call's own fields: `{kind, data: {…}}`, `{event_kind, payload: {…}}`,
+ * `{call: {…}}`. They may be nested. Every format is accepted at every URL.
  */
 const ENVELOPES = ['data', 'payload', 'call'] as const
-/** Names of the call's id inside an object `call`; elsewhere they may be ids of something else. */
+/** Names of the call's id inside an object `call`. In other objects these names may belong to other ids. */
 const ID_OF_CALL = names('sid', 'id')
 
-/** The carrier's own bound on `client_request_id`. */
+/** The carrier's own limit of `client_request_id`, in characters. */
 const CLIENT_REQUEST_ID_CHARS_MAX = 5000
 const SHORT_TEXT_CHARS_MAX = 64
 const EVENT_ID_CHARS_MAX = 128
 const DIGITS_MAX = 64
-/** States for which the cause of the end says more than the state itself. */
+/** States that are less precise than the cause of the end. */
 const CAUSED: readonly CarrierState[] = ['failed', 'unknown']
 
 export function names(...aliases: readonly string[]): readonly string[] {
   return aliases.map(foldKey)
 }
 
-/** The first alias with a value that is not blank: at the top, then inside the envelope's objects. */
+/**
+ * @returns the first field in `aliases` with a value that is not blank: at the top level, then inside the envelope's
+ * objects
+ */
 export function textOf(fields: Fields, aliases: readonly string[]): string | null {
   for (const alias of aliases) {
     const value = fields.get(alias)
@@ -279,7 +281,7 @@ export function textOf(fields: Fields, aliases: readonly string[]): string | nul
   return null
 }
 
-/** The call's SID, by a name that can mean nothing else, or as the id of a `call` object. */
+/** Returns the call's SID: a field with an unambiguous name, or the id in a `call` object. */
 function callSidOf(fields: Fields): string | null {
   return textOf(fields, CALL_SID) ?? idInCallObject(fields)
 }
@@ -294,7 +296,7 @@ function idInCallObject(fields: Fields): string | null {
   return null
 }
 
-/** A word of the carrier that may be shown and logged: printable ASCII, numbers masked, cut to `charsMax`. */
+/** @returns a text of the carrier that may be shown and logged: printable ASCII, numbers masked, cut to `charsMax` */
 export function shownText(value: string | null, charsMax: number): string | null {
   if (value === null) return null
   const printable = value
@@ -304,7 +306,7 @@ export function shownText(value: string | null, charsMax: number): string | null
   return printable === '' ? null : maskNumbersIn(printable)
 }
 
-/** An identifier of the carrier's that becomes part of a map key: visible ASCII within `charsMax`, else null. */
+/** @returns an identifier from the carrier for use in a map key: visible ASCII within `charsMax`; otherwise null */
 export function idOf(value: string | null, charsMax: number): string | null {
   const id = value?.trim() ?? ''
   return id.length <= charsMax && /^[\x21-\x7e]+$/.test(id) ? id : null
@@ -332,20 +334,28 @@ export function readCallFields(fields: Fields): CallFields {
   }
 }
 
-/** `call.completed`; anything without a dot is no kind of event (a PBX field of the same name). */
+/**
+ * @returns an event's kind such as `call.completed`; null for a text without a dot, because a field of the PBX has the
+ * same name
+ */
 function kindOf(value: string | null): string | null {
   const kind = value?.trim().toLowerCase() ?? ''
   if (kind.length > SHORT_TEXT_CHARS_MAX || !kind.includes('.')) return null
   return /^[a-z]+(?:[._-][a-z]+)+$/.test(kind) ? kind : null
 }
 
-/** A stream event says more than the state of a live leg (`Answered`), but not more than the end of the leg. */
+/**
+ * A stream event is more precise than the state of a running leg (`Answered`). The end of the leg takes precedence over
+ * a stream event.
+ */
 function stateWord(legState: string | null, streamState: string | null): string | null {
   if (streamState === null || isTerminal(carrierState(legState))) return legState
   return streamState.toLowerCase().includes('stream') ? streamState : `stream-${streamState}`
 }
 
-/** An event's kind decides when it is about something else than the leg; a failure's cause makes it precise. */
+/**
+ * If an event's kind is not about the leg, the state is `unknown`. For a failure, the cause gives the precise state.
+ */
 function stateOf(stateText: string | null, kind: string | null, failure: string | null): CarrierState {
   if (kind !== null && carrierState(kind) === 'unknown') return 'unknown'
   const own = carrierState(stateText)

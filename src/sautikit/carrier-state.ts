@@ -16,19 +16,19 @@ export const CARRIER_STATES = [
 export type CarrierState = (typeof CARRIER_STATES)[number]
 
 /**
- * First match wins, so a word that is part of another comes after it: `noanswer` before `answer`,
- * `disconnect` before `connect`. Patterns see letters only, in lower case, without
- * a leading `call`.
+ * Patterns for states; the first match is used. If a word is part of another word, the longer word comes first:
+ * `noanswer` before `answer`, `disconnect` before `connect`. Patterns are matched with letters only, in lower case,
+ * without a leading `call`.
  */
 const STATES: readonly (readonly [RegExp, CarrierState])[] = [
-  // These describe something other than the leg itself: `call.supervision.ended` is not a hang-up.
+  // States that are not about the leg itself: `call.supervision.ended` is not a hang-up.
   [/supervis|record|conference|transcri/, 'unknown'],
   [/stream.*(error|fail)/, 'stream-error'],
   [/stream.*(stop|ended|end$|clos|disconnect|complet)/, 'stream-stopped'],
   [/stream.*(start|open|connect)/, 'stream-started'],
   [/stream/, 'unknown'],
   [/^dial(ing|ling)$|dialstart/, 'ringing'],
-  // Whatever the result of the dialled leg, the caller's leg asks for its next document.
+  // After any result of the dialled leg, the caller's leg requests its next document.
   [/dial/, 'dial-completed'],
   [/noanswer|notanswered|unanswered|nouserresponse|missed/, 'no-answer'],
   [/busy/, 'busy'],
@@ -39,7 +39,10 @@ const STATES: readonly (readonly [RegExp, CarrierState])[] = [
   [/answer|inprogress|^active$|connect|establish|bridge/, 'answered'],
 ]
 
-/** The state that the carrier's word means, case and separators aside; `unknown` for an absent or strange word. */
+/**
+ * @returns the state for the carrier's text, without regard to case and separators; `unknown` for an absent or unknown
+ * text
+ */
 export function carrierState(raw: string | null | undefined): CarrierState {
   if (raw === null || raw === undefined) return 'unknown'
   const letters = raw
@@ -53,17 +56,17 @@ export function carrierState(raw: string | null | undefined): CarrierState {
   return 'unknown'
 }
 
-/** True when the caller's leg is over: the answer to such a webhook never has verbs. */
+/** True if the caller's leg has ended. The answer to such a webhook never contains verbs. */
 export function isTerminal(state: CarrierState): boolean {
   return state === 'completed' || state === 'failed' || state === 'refused' || state === 'busy' || state === 'no-answer'
 }
 
-/** The state of the human who was added to a live call. */
+/** State of the human who was added to a running call. */
 export type HumanEvent = 'joined' | 'busy' | 'no-answer' | 'declined' | 'failed' | 'left'
 
 /**
- * The vendor documents that `call.supervision.*` events exist but not their endings, so those of other telephony
- * APIs are accepted too; the first entry that the word contains decides.
+ * Endings of `call.supervision.*` events, which the vendor does not document. So other telephony APIs' endings are
+ * accepted too. The first entry that the word contains decides.
  */
 const WORDS: readonly (readonly [part: string, event: HumanEvent])[] = [
   ['busy', 'busy'],
@@ -84,14 +87,14 @@ const WORDS: readonly (readonly [part: string, event: HumanEvent])[] = [
   ['active', 'joined'],
 ]
 
-/** The human's state in a `call.supervision.*` event; null for any other kind, and for unknown words. */
+/** @returns the human's state in a `call.supervision.*` event; null for any other kind, and for unknown endings */
 export function humanEvent(kind: string | null): HumanEvent | null {
   const word = /^call\.supervision\.(.+)$/i.exec(kind ?? '')?.[1]?.toLowerCase()
   if (word === undefined) return null
   return WORDS.find(([part]) => word.includes(part))?.[1] ?? null
 }
 
-/** The human's state, from the state of the outbound leg that we placed to them; null while it rings. */
+/** @returns the human's state, from the state of the outbound leg to the human; null while the leg rings */
 export function humanLeg(state: CarrierState): HumanEvent | null {
   switch (state) {
     case 'answered':
@@ -106,7 +109,8 @@ export function humanLeg(state: CarrierState): HumanEvent | null {
       return 'declined'
     case 'completed':
       return 'left'
-    // The leg's webhook may have no state; it asks for its document when somebody has answered.
+    // The leg's webhook may have no state. The leg requests its document only after the human has answered, so the
+    // human has joined.
     case 'unknown':
       return 'joined'
     default:
@@ -114,31 +118,38 @@ export function humanLeg(state: CarrierState): HumanEvent | null {
   }
 }
 
-/** Known facts when a POST arrives at the voice URL. */
+/** Facts that the gateway knows when a POST arrives at the voice URL. */
 export interface VoicePost {
   readonly state: CarrierState
-  /** The envelope's kind; null for the PBX's own bodies. An event's answer may not be read. */
+  /** The envelope's kind; null for the PBX's own bodies. The carrier may ignore the answer to an event. */
   readonly kind: string | null
   readonly direction: 'inbound' | 'outbound' | null
-  /** False when an event may name the call by its REST id: the PBX's own post would then open the call twice. */
+  /**
+   * False if the SID may be the call's REST id, as in some events. If such a SID opened the call, the PBX's own post
+   * would open the call a second time.
+   */
   readonly sidOfPbx: boolean
-  /** True when a post that is not an event has got this call's document. */
+  /** True if this call's document has already been the answer to a post that is not an event. */
   readonly served: boolean
-  /** True when this SID was answered before, here or anywhere in the fleet, live or ended. */
+  /** True if any node of the fleet has answered this SID before. The call may be running or ended. */
   readonly known: boolean
-  /** The phase of its call; null when no call of that SID is live here. */
+  /** Phase of the call; null if no call with this SID runs on this node. */
   readonly phase: 'waiting' | 'streaming' | 'cut' | 'after' | 'ended' | null
-  /** True when it has ended because its stream never came. */
+  /** True if the call has ended because its stream never opened. */
   readonly unopened: boolean
-  /** `pending`: a human was asked for and the carrier has not yet fetched the Dial; `dialing`: it has. */
+  /**
+   * `pending`: a human was requested and the carrier has not fetched the Dial yet; `dialing`: the carrier has fetched
+   * the Dial.
+   */
   readonly escalation: 'none' | 'pending' | 'dialing'
 }
 
 /**
- * `open-stream`: admit the call and answer its Stream document. `repeat-document`: the same document again.
- * `resume-stream`: the call goes on with a new Stream, in place of the one that was lost. `offer-again`: it gets a Stream
- * again, in place of one that could not be opened. `fall-back`: words, and a human: nobody waits for its stream any more. `continue`: answer with the next document of the call (a Dial, words
- * after a failed Dial). `empty`: take note and answer `<Response></Response>`.
+ * `open-stream`: admit the call and answer with its Stream document. `repeat-document`: send the call's document again.
+ * `resume-stream`: send a new Stream in place of the lost stream; the call continues. `offer-again`: send a Stream
+ * again, in place of a stream that could not be opened. `fall-back`: send words and a human, because the gateway no
+ * longer waits for the call's stream. `continue`: answer with the next document of the call (a Dial, or words after a
+ * failed Dial). `empty`: record the post and answer `<Response></Response>`.
  */
 export type VoiceDecision =
   'open-stream' | 'repeat-document' | 'resume-stream' | 'offer-again' | 'fall-back' | 'continue' | 'empty'
@@ -150,22 +161,22 @@ export type VoiceDecision =
  * | SID     | post                                    | decision |
  * |---------|-----------------------------------------|----------|
  * | unknown | an event: a call comes in and rings     | open-stream (by the PBX's SID): it may be the only first webhook |
- * | waiting | the same                                | repeat-document |
+ * | waiting | an event: a call comes in and rings     | repeat-document |
  * | any     | any other event                         | empty: its answer may not be read, a Dial would be lost |
  * | unknown | ringing, answered, no state             | open-stream |
  * | unknown | completed                               | open-stream: some first posts say so during set-up |
- * | unknown | anything else                           | empty: nothing of that call is here |
+ * | unknown | anything else                           | empty: the call is not here |
  * | known   | completed                               | empty |
  * | known   | failed, busy, no-answer while dialing   | continue: the dialled leg failed, the caller gets words |
  * | known   | failed, busy, no-answer otherwise       | empty |
- * | cut     | stream-stopped, stream-error            | resume-stream: its stream was lost, and the carrier asks |
- * | waiting | stream-error                            | offer-again: its stream could not be opened, and the carrier asks |
- * | ended   | stream-error, if its stream never came   | fall-back: the carrier has given it up after everybody else |
- * | waiting | stream-stopped                          | repeat-document: a balancer sends the question again whose answer it lost |
+ * | cut     | stream-stopped, stream-error            | resume-stream: its stream was lost, and the carrier asks for the next document |
+ * | waiting | stream-error                            | offer-again: its stream could not be opened, and the carrier asks for the next document |
+ * | ended   | stream-error, if its stream never came   | fall-back: the carrier gave up after the gateway had ended the call |
+ * | waiting | stream-stopped                          | repeat-document: a balancer lost the answer and repeats the question |
  * | known   | stream-started                          | empty: it comes late, and a Dial in its answer would be lost |
  * | known   | anything else while pending or dialing  | continue |
  * | waiting | ringing or no state; answered, if only events were given the document | repeat-document |
- * | known   | the rest                                | empty: a second Stream would fork the call again, and fail |
+ * | known   | any other post                          | empty: a second Stream would fork the call again, and fail |
  */
 export function decideVoicePost(post: VoicePost): VoiceDecision {
   const { state, known, escalation } = post

@@ -8,10 +8,10 @@ import type { CountryCode, PhoneNumber } from 'libphonenumber-js/min'
 
 /**
  * Phone numbers as carriers and people write them: with or without `+`, national, with separators, inside a SIP URI, or
- * withheld. Numbers are compared and kept in E.164 form; `useCountry` says which country's national numbers are meant.
+ * withheld. They become E.164; `useCountry` sets the national country.
  */
 
-/** Words that stand in place of a withheld number. Some carriers send their letters as keypad digits. */
+/** Words that replace a withheld number. Some carriers send such a word as keypad digits, one for each letter. */
 const WITHHELD_WORDS = ['anonymous', 'withheld', 'restricted', 'private', 'unavailable', 'unknown', 'blocked', 'hidden']
 const KEYPAD_LETTERS = ['', '', 'abc', 'def', 'ghi', 'jkl', 'mno', 'pqrs', 'tuv', 'wxyz']
 const WITHHELD_DIGITS: ReadonlySet<string> = new Set(
@@ -19,19 +19,19 @@ const WITHHELD_DIGITS: ReadonlySet<string> = new Set(
     [...word].map((letter) => KEYPAD_LETTERS.findIndex((letters) => letters.includes(letter))).join(''),
   ),
 )
-/** A browser's user (`agent.alice`): the only party that is no number and keeps its name. */
+/** Form of a browser's user (`agent.alice`). Only this kind of party has a name instead of a number. */
 const BROWSER_USER = /^[a-z][\w-]*(?:\.[\w-]+)+$/i
 
-/** Digits of E.164, country code included. Fewer are a short code or an extension. */
+/** Minimum number of digits of E.164, including the country code. Shorter numbers are a short code or an extension. */
 const E164_DIGITS_MIN = 7
 const E164_DIGITS_MAX = 15
-/** Digits from which a number without `+` and without a leading 0 may have its country code. */
+/** Minimum number of digits of a number without `+` and without a leading 0 that may contain its country code. */
 const INTERNATIONAL_DIGITS_MIN = 11
 
-/** Longest name of a party that is kept when it is no number (`agent.alice` on a browser call). */
+/** Maximum length of the name of a party without a number (`agent.alice` on a browser call), in characters. */
 const PARTY_CHARS_MAX = 64
 
-/** Sautikit's numbers are Kenyan. */
+/** Default country: Sautikit's numbers are Kenyan. */
 export const COUNTRY_DEFAULT = 'KE'
 
 let country: CountryCode = COUNTRY_DEFAULT
@@ -42,8 +42,8 @@ export function isCountry(code: string): boolean {
 }
 
 /**
- * Says in which country a number without a country code is, for this thread. Called at its start, before any number is
- * read.
+ * Sets the country of numbers without a country code, for this thread. Called when the thread starts, before any number
+ * is read.
  * @throws RangeError for a code that `isCountry` refuses
  */
 export function useCountry(code: string): void {
@@ -51,7 +51,7 @@ export function useCountry(code: string): void {
   country = code
 }
 
-/** The country of `useCountry`; `COUNTRY_DEFAULT` before that. */
+/** The country set by `useCountry`; `COUNTRY_DEFAULT` if none was set. */
 export function homeCountry(): string {
   return country
 }
@@ -61,9 +61,11 @@ export function digitsOf(value: string): string {
   return value.replace(/[^0-9]/g, '')
 }
 
-/** True when both are the same subscriber's number, however each is written. A withheld number equals no number. */
+/**
+ * True if both texts are the number of one subscriber, in any spelling. A withheld number is not equal to any number.
+ */
 export function sameNumber(a: string, b: string): boolean {
-  // Completing a number leaves its end as it is. This spares an archive of other numbers the parser.
+  // Completing a number does not change its last digits. So for most pairs this check avoids the slow parser.
   const ends = [a, b].map((raw) => digitsOf(bareText(raw)).slice(-E164_DIGITS_MIN + 1))
   if (ends[0] !== ends[1]) return false
   const number = normaliseNumber(a)
@@ -75,9 +77,10 @@ function isDigits(party: string): boolean {
 }
 
 /**
- * One spelling for a party of a call: `+254700000001` for whatever can be a subscriber's number, the digits of a short
- * code or an extension, the name of a browser's user, and empty for everything else: that is a withheld number. What
- * E.164 does not allow is no number: an unassigned country code, too few or too many digits, one digit over and over.
+ * @returns one spelling for a party of a call. A possible subscriber's number becomes `+254700000001`; a short code or
+ * an extension its digits; a browser's user its name. Everything else becomes empty, like a withheld number. This
+ * includes numbers that E.164 does not allow: an unassigned country code, too few or too many digits, one repeated
+ * digit
  */
 export function normaliseNumber(raw: string): string {
   const text = bareText(raw)
@@ -96,8 +99,8 @@ export function normaliseNumber(raw: string): string {
 const NUMBER_TEXT = /^\+?[0-9 ().\/\u2010-\u2015\u2212-]*$/
 
 /**
- * A text as it is meant: without marks that nobody sees, without the quotes, the apostrophe and the `.0` of a spreadsheet,
- * with common digits for full-width ones, and of a URI (sip:+254700000001@host;user=phone, tel:+254700000001) its number.
+ * Cleans a text. Removes invisible characters and a spreadsheet's quotes, apostrophe and `.0`, and converts full-width
+ * digits. A URI (sip:+254700000001@host;user=phone, tel:+254700000001) becomes its number.
  */
 function bareText(raw: string): string {
   const text = raw
@@ -112,8 +115,8 @@ function bareText(raw: string): string {
 }
 
 /**
- * True if digits stand behind a number that are not of it: `0712345678 (2)`, `071234567/8`. The last group of a number is no
- * bracket, and has two digits or more; three where it is one of two.
+ * True if other digits follow the number: `0712345678 (2)`, `071234567/8`. A number's last group has no brackets and at
+ * least two digits; three if there are only two groups.
  */
 function hasSomethingBehind(text: string): boolean {
   if (/\)$/.test(text) || /[()]/.test(text.replace(/\([^()]*\)/g, ''))) return true
@@ -126,16 +129,19 @@ function browserUser(text: string): string {
   return isUser ? text.slice(0, PARTY_CHARS_MAX) : ''
 }
 
-/** No digits, a withheld word on a keypad, or one digit over and over: 0 in any length, others from a number's length on. */
+/**
+ * True for an empty text, a word for withheld numbers in keypad digits, or one repeated digit. A repeated zero counts
+ * in any length, any other repeated digit only from a number's length.
+ */
 function isPlaceholder(digits: string): boolean {
   if (WITHHELD_DIGITS.has(digits) || /^0*$/.test(digits)) return true
   return digits.length >= E164_DIGITS_MIN && /^(\d)\1*$/.test(digits)
 }
 
 /**
- * Kenya, Tanzania and Uganda dial each other by a code of their own, from the plan that they shared until 1999; 000 is the
- * prefix of all other countries (numbering plans of TCRA and UCC, wtng.info for Kenya). libphonenumber lists the codes as
- * international prefixes, without their countries.
+ * Codes by which Kenya, Tanzania and Uganda dial each other. They come from the numbering plan that these countries
+ * shared until 1999. To other countries, they dial 000. Sources: numbering plans of TCRA and UCC, wtng.info for Kenya.
+ * libphonenumber lists the codes as international prefixes, without their countries.
  */
 const NEIGHBOURS: ReadonlyMap<CountryCode, string> = new Map([
   ['KE', '005'],
@@ -144,14 +150,15 @@ const NEIGHBOURS: ReadonlyMap<CountryCode, string> = new Map([
 ])
 
 /**
- * The numbers that a text can mean, the likeliest first.
- * @param signed  there was a `+`. Some senders put it before a national number: no country code begins with 0
+ * @returns the possible numbers of a text, likeliest first
+ * @param signed  true if the text had a `+`. Some senders put `+` before a national number. Such a number is recognised
+ * by its 0, because no country code begins with 0
  */
 function readings(digits: string, signed: boolean): readonly PhoneNumber[] {
   const found = (...numbers: readonly (PhoneNumber | null)[]): readonly PhoneNumber[] =>
     numbers.filter((number) => number !== null)
   if (digits.startsWith('00')) {
-    // 00 is what most of the world dials, and what people write; Kenya dials 000.
+    // Most of the world dials 00, and people write 00; Kenya dials 000.
     const [, abroad = ''] = /^00?0([1-9].*)$/.exec(digits) ?? []
     return found(ofNeighbour(digits), parsed(`+${abroad}`), parsed(digits))
   }
@@ -162,7 +169,10 @@ function readings(digits: string, signed: boolean): readonly PhoneNumber[] {
   return international?.isValid() === true ? found(international, parsed(digits)) : found(parsed(digits), international)
 }
 
-/** The number of Kenya, Uganda or Tanzania that these digits dial where the home country is one of them; null for none. */
+/**
+ * @returns the number in Kenya, Uganda or Tanzania that these digits dial. Null for other digits, and if the home
+ * country is not one of these three
+ */
 function ofNeighbour(digits: string): PhoneNumber | null {
   const [neighbour] = [...NEIGHBOURS].find(([, prefix]) => digits.startsWith(prefix)) ?? []
   if (neighbour === undefined || !NEIGHBOURS.has(country)) return null
@@ -174,7 +184,10 @@ function bestOf(numbers: readonly PhoneNumber[]): PhoneNumber | null {
   return numbers.find((number) => number.isValid()) ?? numbers[0] ?? null
 }
 
-/** Null for what is too short, or is in no country. Too long is left to E.164: numbering plans grow. */
+/**
+ * @returns null for a number that is too short or belongs to no country. Numbers up to the E.164 limit are accepted,
+ * because numbering plans grow
+ */
 function parsed(text: string): PhoneNumber | null {
   const number = parsePhoneNumberFromString(text, country)
   if (number === undefined || number.number.length - 1 < E164_DIGITS_MIN) return null
@@ -183,30 +196,31 @@ function parsed(text: string): PhoneNumber | null {
 }
 
 /**
- * Common key of all calls of one party: the digits of its number, or its name where it has no number. Empty for a
- * withheld number: its callers look alike.
+ * @returns the key of all calls of one party: the digits of its number, or its name without a number. Empty for a
+ * withheld number: such callers cannot be distinguished
  */
 export function partyKey(raw: string): string {
   const party = normaliseNumber(raw)
   return isDigits(party) ? digitsOf(party) : party.toLowerCase()
 }
 
-/** The one spelling of a subscriber's number; null for a short code, a name or a withheld number. */
+/** @returns a subscriber's number in one spelling; null for a short code, a name or a withheld number */
 export function subscriberNumber(raw: string): string | null {
   const number = normaliseNumber(raw)
   return number.startsWith('+') ? number : null
 }
 
-/** The form of the number is what a spreadsheet makes of a long one: 2.54712E+11. Its last digits are lost. */
+/** Form in which a spreadsheet shows a long number: 2.54712E+11. Such a text has lost the last digits. */
 const SHORTENED = /^[0-9](?:[.,][0-9]+)?e\+?[0-9]+$/i
 
 /**
- * The number that a text means, as somebody may be called at it; or what is wrong, to be read after "a number that".
- *
- * Stricter than `normaliseNumber`, which names a caller who is there anyway: the number exists in the plan of its country,
- * the text means no other one, and nothing stands beside it. A plan is the general pattern of libphonenumber's `min`
- * metadata: how many digits, and which may be first. Its `max` metadata also knows ranges that are handed out, as of its
- * release; a range that is newer would be refused there, and one that nobody has rings nobody.
+ * Reads a number that may be called. This function is stricter than `normaliseNumber`, which identifies the caller of a
+ * running call. The number must exist in its country's plan. The text must be readable as only one number, and must not
+ * contain other digits. A plan is the general pattern of libphonenumber's `min` metadata: the number of digits and the
+ * possible first digits. The `max` metadata also contains the ranges that were assigned at its release. With that
+ * metadata, numbers of newer ranges would be refused. A call to an unassigned number does no harm, because it does not
+ * reach a phone.
+ * @returns the number, or its fault, to be read after "a number that"
  */
 export function numberToCall(raw: string): { readonly number: string } | { readonly fault: string } {
   const text = bareText(raw)
@@ -220,7 +234,7 @@ export function numberToCall(raw: string): { readonly number: string } | { reado
   const numbers = digits.length < E164_DIGITS_MIN || isPlaceholder(digits) ? [] : readings(digits, text.startsWith('+'))
   const valid = new Set(numbers.filter((number) => number.isValid()).map(({ number }) => number))
   const [number] = valid
-  // Where it dials a neighbour, what follows 00 is no country code.
+  // In a country that dials its neighbours by a code, the digits after 00 are not a country code.
   const dialsNeighbour = NEIGHBOURS.has(country) && [...NEIGHBOURS.values()].some((code) => digits.startsWith(code))
   if (valid.size > 1 || (number !== undefined && dialsNeighbour && ofNeighbour(digits) === null))
     return { fault: 'can be read as two numbers; write it with + and its country code' }
@@ -229,12 +243,12 @@ export function numberToCall(raw: string): { readonly number: string } | { reado
   return { number }
 }
 
-/** True if somebody may be called at this number of theirs: it is neither withheld nor a short code or a name. */
+/** True if the party can be called at this number: the number is not withheld, a short code or a name. */
 export function canBeCalled(raw: string): boolean {
   return 'number' in numberToCall(raw)
 }
 
-/** True if a number of its own, such as that of a list, stands before one of the home country: `4. 0712345678`. */
+/** True if another number precedes a number of the home country, such as the number of a list item: `4. 0712345678`. */
 function hasSomethingBefore(text: string): boolean {
   if (/^[0-9]{1,4}[.)] /.test(text)) return true
   const [, before, number = ''] = /^([1-9][0-9]{0,3})[^0-9]+(.*)$/.exec(text) ?? []
@@ -243,8 +257,8 @@ function hasSomethingBefore(text: string): boolean {
 }
 
 /**
- * A number of the home country as it is dialled there, `0712345678`; null for any other, and for digits without a leading 0
- * or the country's code, which may be anything.
+ * @returns a number of the home country as dialled in this country, such as `0712345678`. Null for any other number,
+ * and for ambiguous digits without a leading 0 or the country's code
  */
 export function dialledAtHome(raw: string): string | null {
   const digits = digitsOf(raw)
@@ -253,26 +267,29 @@ export function dialledAtHome(raw: string): string | null {
   return number?.country === country && number.isValid() ? `0${number.nationalNumber}` : null
 }
 
-/** How landlines begin in countries that distinguish mobile numbers and landlines by prefix. */
+/** Beginnings of landlines in countries that distinguish mobile numbers and landlines by prefix. */
 const LANDLINES: Readonly<Partial<Record<CountryCode, RegExp>>> = { KE: /^0[2456]/, TZ: /^02/ }
 
-/** True if a number of `dialledAtHome` has an area code of three digits; false in countries where this is not known. */
+/** True if a number of `dialledAtHome` has an area code of three digits; false in countries for which this is not known. */
 export function isLandlineAtHome(dialled: string): boolean {
   return LANDLINES[country]?.test(dialled) ?? false
 }
 
-/** Fewer digits than this are not a subscriber's number: they are hidden whole, and not searched for in texts. */
+/**
+ * Minimum number of digits of a subscriber's number: shorter numbers are hidden completely, and not searched for in
+ * texts.
+ */
 const PERSONAL_DIGITS_MIN = 7
 
 /**
- * A number as records, views and logs show it: `+2547…01`. It shows country and network, not the
- * subscriber. Short codes and names are hidden whole; a withheld number stays empty.
+ * @returns a number as shown in records, views and logs: `+2547…01`, which shows country and network. Short codes and
+ * names are hidden completely; a withheld number stays empty
  */
 export function maskNumber(value: string): string {
   if (value === '') return ''
   const digits = digitsOf(value)
   if (digits.length < PERSONAL_DIGITS_MIN || /[^0-9+ ().-]/.test(value)) return '…'
-  // Never more than half of the digits: 6 of 12 for a full number, less for a short one.
+  // At most half of the digits are shown: 6 of 12 for a full number, fewer for a short number.
   const tail = 2
   const head = Math.min(4, Math.floor(digits.length / 2) - tail)
   return `${value.trim().startsWith('+') ? '+' : ''}${digits.slice(0, head)}…${digits.slice(-tail)}`
@@ -280,18 +297,20 @@ export function maskNumber(value: string): string {
 
 const ISO_DATE = /^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$/
 
-/** Hides every number inside a text of the carrier (an error sentence), so that the text may be logged; dates stay. */
+/**
+ * Hides every number in a text of the carrier (such as an error message), so that the text may be logged; dates stay.
+ */
 export function maskNumbersIn(text: string): string {
   return text.replace(/\+?[0-9](?:[ ().-]{0,2}[0-9]){6,}/g, (number) =>
     ISO_DATE.test(number) ? number : maskNumber(number),
   )
 }
 
-/** The zone of the country of a number, such as Africa/Nairobi; null where the country is not known or has several. */
+/** The time zone of a number's country, such as Africa/Nairobi; null if the country is unknown or has several zones. */
 export function countryZone(number: string): string | null {
   const code = parsePhoneNumberFromString(number)?.country
   if (code === undefined) return null
-  // A method in newer runtimes, a property before.
+  // The list of time zones is a method in newer runtimes and a property in older runtimes.
   const locale = new Intl.Locale('und', { region: code }) as Intl.Locale & {
     readonly timeZones?: readonly string[]
     readonly getTimeZones?: () => readonly string[]

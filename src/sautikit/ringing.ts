@@ -3,18 +3,18 @@ import type { PhoneNumber } from 'libphonenumber-js/max'
 import { digitsOf, homeCountry } from './phone.js'
 
 /**
- * The ways by which this gateway rings a number; nothing rings one without naming its way. `country`: without
- * OUTBOUND_PREFIXES only numbers in the country of the number that calls. The numbers of humans are written out by
- * whoever runs the gateway, so they may be abroad.
+ * The reasons for which this gateway rings a number; every ring has a reason. `country` is true if, without
+ * OUTBOUND_PREFIXES, only numbers in the calling number's country may be rung. The operator configures the numbers of
+ * humans, so these may be in another country.
  */
 export const RING_WAYS = {
-  /** `POST /api/calls`, `mkondo call-out`. */
+  /** Outbound call by `POST /api/calls` or `mkondo call-out`. */
   order: { country: true },
   /** A row of a campaign. */
   campaign: { country: true },
-  /** A call back that a caller was promised. */
+  /** Call back that the agent promised to a caller. */
   'call-back': { country: true },
-  /** A caller whose call was cut off. */
+  /** Call back to a caller whose call was interrupted. */
   'ring-back': { country: true },
   /** A human of an agent's file or of NUMBERS_FILE. */
   human: { country: false },
@@ -23,9 +23,10 @@ export const RING_WAYS = {
 export type RingWay = keyof typeof RING_WAYS
 
 /**
- * Beginnings of numbers that cost more than a call, without their `+`: satellites and networks without a country, premium
- * rate, shared cost, and personal numbers, which are billed like them. libphonenumber's types know only the numbers
- * that are handed out (+254 900 223344, and not +254 900 123456), and not all of these codes.
+ * Prefixes, without `+`, of numbers that cost more than a normal call. These are satellites and networks without a
+ * country, premium rate, shared cost, and personal numbers, which are billed in the same way. The number types of
+ * libphonenumber include only assigned numbers (+254 900 223344, but not +254 900 123456), and do not include all of
+ * these codes.
  */
 const COSTLY_RANGES: readonly string[] = [
   // Inmarsat, GMSS (Iridium, Globalstar), and the international networks, such as Thuraya and iNum.
@@ -40,19 +41,22 @@ const COSTLY_RANGES: readonly string[] = [
   ...['254900', '25590', '25584', '25690', '250900'],
 ]
 
-/** Types of libphonenumber's that cost more than a call. */
+/** Number types of libphonenumber that cost more than a normal call. */
 const COSTLY_TYPES: readonly string[] = ['PREMIUM_RATE', 'SHARED_COST', 'PERSONAL_NUMBER']
 
-/** Codes whose countries are billed as countries abroad by each other; elsewhere a code is one country's and its islands'. */
+/**
+ * Country codes that several countries share. A call between these countries is billed as an international call. Any
+ * other code belongs to one country and its islands.
+ */
 const CODES_OF_MANY: readonly string[] = ['1', '7']
 
 /**
- * Says whether a number may be rung in this way, whoever asks and whenever: its range and its country. How often, and when,
- * is decided where the call is promised or placed.
- * @param to  E.164, as `numberToCall` reads it
- * @param ours  our number that calls; where it is no number, its country is that of `useCountry`
- * @param prefixes  OUTBOUND_PREFIXES; they take the place of the country
- * @returns why not, to be read after "a number that"; null: it may
+ * Checks the range and the country of a number that will be rung for this reason. Other modules decide how often and
+ * when.
+ * @param to E.164, as returned by `numberToCall`
+ * @param ours  the gateway's number that calls; if it is not a number, the country of `useCountry` is used
+ * @param prefixes OUTBOUND_PREFIXES; they replace the check of the country
+ * @returns the fault, to be read after "a number that"; null if the number may be rung
  */
 export function ringFault(way: RingWay, to: string, ours: string, prefixes: readonly string[]): string | null {
   const digits = digitsOf(to)
@@ -69,12 +73,12 @@ export function ringFault(way: RingWay, to: string, ours: string, prefixes: read
   return 'is in another country than the number that calls; allowed: one of the same country, or of OUTBOUND_PREFIXES'
 }
 
-/** @param named  the beginnings that the operator allows and that this number has */
+/** @param named  prefixes that the operator allows and that match this number */
 function isCostly(digits: string, number: PhoneNumber | undefined, named: readonly string[]): boolean {
   const range = COSTLY_RANGES.find((prefix) => digits.startsWith(prefix))
-  // `+44` does not name `+44 9`; `+449` does, and `+44909`.
+  // The prefix `+44` does not allow the range `+44 9`; the prefixes `+449` and `+44909` do.
   if (range !== undefined) return !named.some((prefix) => prefix.startsWith(range))
-  // How far the range of such a number goes is not known: it is named by all of its digits.
+  // The extent of this number's range is not known, so the operator must name all digits.
   return COSTLY_TYPES.includes(number?.getType() ?? '') && !named.includes(digits)
 }
 

@@ -1,8 +1,11 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 
-/** Age of a signature that we still accept, either way. docs/PROTOCOL.md 2. */
+/**
+ * Maximum difference in seconds between an accepted signature's time and the present, in the past or in the future.
+ * docs/PROTOCOL.md 2.
+ */
 const SIGNATURE_SKEW_S = 300
-/** Longest signature header we read, and the `v1` values in it that we compare. */
+/** Maximum length of a signature header, and maximum number of compared `v1` values in it. */
 const SIGNATURE_HEADER_CHARS_MAX = 2048
 const SIGNATURE_VALUES_MAX = 8
 
@@ -10,9 +13,9 @@ const SIGNATURE_VALUES_MAX = 8
 export const SIGNATURE_HEADER = 'x-sautikit-signature'
 
 /**
- * `missing`: no header. `malformed`: a header that is neither form. `mismatch`: no secret makes it.
- * `stale`: made with a secret of ours, but too long ago or too far ahead. `bare-refused`: the bare form where it is not
- * accepted. `bare-ambiguous`: the bare form over a body that may be the dated form's body, dot and time.
+ * `missing`: no header. `malformed`: the header has neither form. `mismatch`: no secret gives this signature. `stale`:
+ * made with an accepted secret, but too old or too far in the future. `bare-refused`: the bare form, if this form is
+ * not accepted. `bare-ambiguous`: the bare form, over a text that may be the body, dot and time of a dated signature.
  */
 export type SignatureResult = 'ok' | 'missing' | 'malformed' | 'stale' | 'mismatch' | 'bare-refused' | 'bare-ambiguous'
 
@@ -20,35 +23,36 @@ interface SignatureCheck {
   readonly header: string | undefined
   /** The raw bytes, before any parsing. */
   readonly body: Uint8Array
-  /** Accepted secrets: a number's own, a subscription's, the old one during a rotation. */
+  /** Accepted secrets: the secret of a number, the secret of a subscription, and the old secret during a rotation. */
   readonly secrets: readonly string[]
   /** Calendar time in seconds. */
   readonly nowS: number
-  /** Largest accepted age, and largest accepted distance into the future. */
+  /** Maximum accepted age, and maximum accepted distance into the future, in seconds. */
   readonly skewS?: number
-  /** Accept the bare form, which has no time in it and so can be replayed for ever. Default false. */
+  /**
+   * True: the bare form is accepted. The bare form contains no time and so can be replayed for ever. Default: false.
+   */
   readonly acceptBare?: boolean
   /**
-   * Secrets that have signed in the dated form. Those that do in this check are added. A bare signature under one of
-   * them is refused: a sender that dates its signatures does not need the bare form.
+   * Secrets that have signed in the dated form; `verifySignature` adds further secrets. A bare signature with such a
+   * secret is refused: its sender does not need the bare form.
    */
   readonly datedSecrets?: Set<string>
 }
 
 interface ParsedSignature {
-  /** As written, because it is part of what was signed; null in the bare form. */
+  /** Time exactly as written in the header, because the signature covers this text; null in the bare form. */
   readonly timestamp: string | null
   readonly values: readonly Buffer[]
 }
 
 /**
- * Checks the carrier's signature in both of its forms: `t=<unix>,v1=<hex>[,v1=<hex>…]`, HMAC-SHA256 over the
- * body, a dot and `t` (body first), and, where `acceptBare`, bare hex over the body alone. Comparison takes the same
- * time whichever value or secret matches. Empty secrets are ignored: everyone can sign with them.
- *
- * The texts that the two forms sign are ambiguous: the value of a dated signature over B is a bare signature over
- * `B.<t>`. So a bare signature over a body that ends in a dot and digits is refused whatever the options are; otherwise
- * anybody who has seen a dated webhook could replay it for ever, with its time moved into the body.
+ * Checks the carrier's signature in both of its forms. Dated: `t=<unix>,v1=<hex>[,v1=<hex>…]`, HMAC-SHA256 over the
+ * body, a dot and `t` (body first). Bare, with `acceptBare`: hex over the body only. The comparison takes equal time
+ * for every value and secret. Empty secrets are ignored, because anyone can sign with an empty secret. The texts that
+ * the two forms sign are ambiguous: the value of a dated signature over B is a bare signature over `B.<t>`. So a bare
+ * signature over a body that ends in a dot and digits is always refused. Otherwise an attacker who saw a dated webhook
+ * could replay it for ever, with its time moved into the body.
  */
 export function verifySignature(check: SignatureCheck): SignatureResult {
   const { header, body, nowS, skewS = SIGNATURE_SKEW_S, acceptBare = false, datedSecrets } = check
@@ -75,14 +79,14 @@ export function verifySignature(check: SignatureCheck): SignatureResult {
     if (!bare) datedSecrets?.add(secret)
   }
   if (!matches) return datedMatches ? 'bare-refused' : 'mismatch'
-  // Only after the comparison: `stale` tells an operator about a wrong clock and tells an attacker nothing.
+  // Checked after the comparison: `stale` shows an operator a wrong clock, and gives an attacker no information.
   const stale = parsed.timestamp !== null && Math.abs(nowS - Number(parsed.timestamp)) > skewS
   return stale ? 'stale' : 'ok'
 }
 
 /**
- * True when a header may prove its request: the dated form with a fresh time, or the bare form where it is accepted. No
- * secret is used, so this can be asked before a body is read.
+ * True if a header may prove its request: dated with a fresh time, or bare if accepted. Uses no secret, so call it
+ * before a body is read.
  */
 export function mayVerify(check: Pick<SignatureCheck, 'header' | 'nowS' | 'skewS' | 'acceptBare'>): boolean {
   const parsed = check.header === undefined ? null : parseHeader(check.header)
@@ -91,7 +95,9 @@ export function mayVerify(check: Pick<SignatureCheck, 'header' | 'nowS' | 'skewS
   return Math.abs(check.nowS - Number(parsed.timestamp)) <= (check.skewS ?? SIGNATURE_SKEW_S)
 }
 
-/** Any number of digits: the signer may have used a `t` that we would not accept. */
+/**
+ * The time may have any number of digits, because the signer may have used a `t` that this gateway would not accept.
+ */
 function endsInDotAndDigits(body: Uint8Array): boolean {
   let i = body.byteLength - 1
   while (i >= 0 && isDigit(body[i])) i--
@@ -129,7 +135,7 @@ function parseHeader(header: string): ParsedSignature | null {
       if (!SHA256_HEX.test(value) || values.length === SIGNATURE_VALUES_MAX) return null
       values.push(Buffer.from(value, 'hex'))
     }
-    // Other keys are unknown versions; one v1 beside them is enough.
+    // Other keys are unknown versions of the signature. They are ignored if a `v1` is present.
   }
   return timestamp === null || values.length === 0 ? null : { timestamp, values }
 }

@@ -3,21 +3,22 @@ import { JSON_DEPTH_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import { foldKey, isJsonObject, jsonSpan, names, parseJson, parseJsonObject } from './call-fields.js'
 import type { JsonObject } from './call-fields.js'
 
-/** Messages that are read from one text frame; the rest of it is counted as one unreadable message. */
+/**
+ * Maximum number of messages that are read from one text frame. The rest of the frame counts as one unreadable message.
+ */
 export const TEXT_FRAME_MESSAGES_MAX = 64
 
-/** The subprotocols whose audio we speak; the first is Sautikit's. */
+/** Supported audio subprotocols; the first is Sautikit's. */
 const SUBPROTOCOLS = ['audio.drachtio.org', 'audio.jambonz.org'] as const
 export type Subprotocol = (typeof SUBPROTOCOLS)[number]
 
-/** Limit of names; clients offer only a few. */
+/** Maximum length of the offered names in characters; clients offer only a few. */
 const OFFER_CHARS_MAX = 1024
 
 /**
- * The subprotocol to echo, exactly as offered; null when the list has none of ours. The upgrade must then be
- * refused (the carrier treats any other answer as a failure). Names are compared as RFC 6455 says: whole and with
- * their case.
- *
+ * @returns the subprotocol to echo, exactly as offered; null if the list contains no supported subprotocol. In that
+ * case the upgrade must be refused, because the carrier treats any other answer as a failure. Names are compared as RFC
+ * 6455 requires: whole and case-sensitive.
  * @param header `Sec-WebSocket-Protocol`, several headers joined by commas.
  */
 export function offersSubprotocol(header: string | undefined): Subprotocol | null {
@@ -26,7 +27,7 @@ export function offersSubprotocol(header: string | undefined): Subprotocol | nul
   return SUBPROTOCOLS.find((ours) => offered.includes(ours)) ?? null
 }
 
-/** Headers that are not metadata: those of every HTTP request, of proxies, and secrets. */
+/** Headers that are not metadata: usual HTTP headers, headers of proxies, and secrets. */
 const NOT_METADATA = new RegExp(
   '^(?:' +
     'host|connection|upgrade|origin|pragma|cache-control|accept(?:-.*)?|user-agent|content-.*|te|via|forwarded|date' +
@@ -35,8 +36,8 @@ const NOT_METADATA = new RegExp(
 )
 
 /**
- * Metadata in the headers of an upgrade request, as `uWebSockets.js` or Node give them: the call SID, if the carrier sends
- * one there. Null: no header is metadata.
+ * @returns metadata in the headers of an upgrade request, as `uWebSockets.js` or Node give them: the call SID, if the
+ * carrier sends it there. Null if no header is metadata
  */
 export function handshakeMetadata(headers: Iterable<readonly [string, string | undefined]>): StreamMetadata | null {
   const own = [...headers].filter(([name, value]) => value !== undefined && !NOT_METADATA.test(name.toLowerCase()))
@@ -45,40 +46,44 @@ export function handshakeMetadata(headers: Iterable<readonly [string, string | u
   return own.length === 0 ? null : { type: 'metadata', callSid }
 }
 
-/** The carrier's data about a stream at its beginning. The URL's token decides which call it is; the SID is compared. */
+/**
+ * The carrier's data about a stream, sent when the stream begins. The URL's token identifies the call; the SID is
+ * compared with the token.
+ */
 interface StreamMetadata {
   readonly type: 'metadata'
   readonly callSid: string | null
 }
 
 /**
- * Text frames on the media socket. One frame may hold several JSON values in a row, or text that is no JSON at
- * all; see docs/PROTOCOL.md.
+ * Text frames on the media socket. One frame may hold several JSON values in a row, or text that is not JSON; see
+ * docs/PROTOCOL.md.
  */
 export type StreamText =
-  /** The first frame, in any of its shapes. */
+  /** The first frame, in any of its formats. */
   | StreamMetadata
-  /** Answer to a mark, or a mark that was cleared. */
+  /** Answer to a mark, or report of a cleared mark. */
   | { readonly type: 'mark'; readonly name: string; readonly event: 'playout' | 'cleared' }
   | { readonly type: 'dtmf'; readonly digit: string }
-  /** JSON of a type we do not know; counted and ignored. */
+  /** JSON of an unknown type; counted and ignored. */
   | { readonly type: 'unknown'; readonly name: string }
   /** Neither JSON nor a metadata text; counted and ignored. */
   | { readonly type: 'garbage' }
 
-/** Stops the carrier's playout and empties its queue. The carrier may also drop audio of the next 60 ms. */
+/**
+ * Message that stops the carrier's playout and empties its queue. The carrier may also drop audio of the next 60 ms.
+ */
 export const KILL_AUDIO = '{"type":"killAudio"}'
 
-/** Longest accepted mark name. */
+/** Maximum length of an accepted mark name in characters. */
 const MARK_NAME_CHARS_MAX = 128
 const TYPE_NAME_CHARS_MAX = 64
 
 /**
- * Reads one text frame. Never throws: whatever a frame holds becomes messages, in order, and what cannot be
- * read becomes `garbage`.
- *
- * @param isFirst true for the first text frame of a socket (audio may have come before it): its first object that
- *   is no event of its own is the metadata, and a frame that is no JSON is metadata as a whole.
+ * Reads one text frame. Never throws: a frame's contents become messages, in order, and unreadable parts become
+ * `garbage`.
+ * @param isFirst true for the first text frame of a socket (audio may have come before it). Its first object that is
+ * not an event is the metadata; a frame that is not JSON is metadata as a whole.
  * @returns empty for a frame of white space.
  */
 export function parseStreamText(text: string, isFirst: boolean): StreamText[] {
@@ -107,7 +112,7 @@ export function parseStreamText(text: string, isFirst: boolean): StreamText[] {
 
 function tooLarge(text: string): boolean {
   if (text.length > TEXT_FRAME_BYTES_MAX) return true
-  // A UTF-16 unit is at most 3 bytes of UTF-8, so most frames need no encoding to know.
+  // A UTF-16 unit is at most 3 bytes of UTF-8, so most frames can be accepted without encoding.
   return text.length * 3 > TEXT_FRAME_BYTES_MAX && new TextEncoder().encode(text).byteLength > TEXT_FRAME_BYTES_MAX
 }
 
@@ -119,11 +124,11 @@ function skipSpace(text: string, from: number): number {
 
 interface Piece {
   readonly object: JsonObject
-  /** Index after its last character. */
+  /** Index after the object's last character. */
   readonly end: number
 }
 
-/** The JSON object that begins at `at`; null when none does. */
+/** @returns the JSON object that begins at `at`; null if no object begins there */
 function nextObject(text: string, at: number): Piece | 'too-deep' | null {
   if (text[at] !== '{') return null
   const { end, depth } = jsonSpan(text, at)
@@ -162,7 +167,10 @@ function eventOf(object: JsonObject): StreamText {
 
 const CALL_SID = names('callSid', 'sessionId', 'callId')
 
-/** The SID in any of the places that may have it: the carrier's own field first, our returned ones after it. */
+/**
+ * Finds the SID: first in the carrier's own field, then in the fields that the gateway has sent and the carrier
+ * returns.
+ */
 function metadataOf(object: JsonObject): StreamMetadata {
   const top = folded(object)
   const layers = [top, ...['metadata', 'openmetadata', 'headers'].map((name) => objectAt(top, name))]
@@ -175,7 +183,7 @@ function metadataOf(object: JsonObject): StreamMetadata {
 
 type FoldedObject = ReadonlyMap<string, unknown>
 
-/** When two keys fold to one, the first counts. */
+/** An object with folded keys. If two keys become equal, the value of the first key is used. */
 function folded(object: JsonObject): FoldedObject {
   const map = new Map<string, unknown>()
   for (const [name, value] of Object.entries(object)) {
@@ -190,13 +198,13 @@ function scalarText(value: unknown): string | null {
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : null
 }
 
-/** The value of a key as text; null when it is absent, blank, or no scalar. */
+/** The value of a key as text; null if it is absent, blank, or not a scalar. */
 function textAt(fields: FoldedObject, key: string): string | null {
   const text = scalarText(fields.get(key))
   return text === null || text.trim() === '' ? null : text
 }
 
-/** An object, also where it was sent as a string of JSON. */
+/** An object, or an object that was sent as a string of JSON. */
 function objectAt(fields: FoldedObject, key: string): FoldedObject | null {
   const value = fields.get(key)
   const object = typeof value === 'string' ? parseJsonObject(value, JSON_DEPTH_MAX) : value

@@ -3,20 +3,20 @@ import { assert } from '../core/assert.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 
-/** The purpose of a URL that we put into XML; `continue`: into the request of a tool that waits. */
+/** Purpose of a URL in the gateway's XML. `continue`: URL in the request of a pending tool. */
 export type TokenPurpose = 'audio' | 'stream-status' | 'after-stream' | 'human' | 'continue'
 
 export interface TokenClaims {
   readonly callSid: CallSid
   readonly purpose: TokenPurpose
-  /** Calendar seconds; the token is good up to and including this second. */
+  /** Expiry in calendar seconds; the token is valid up to and including this second. */
   readonly expiresAtS: number
   /**
-   * Makes the token unique, so that a user can accept it only once; of `continue` the id of the tool call that waits.
-   * 8 to 32 of `A-Z a-z 0-9 _ -`.
+   * Makes the token unique, so that a receiver accepts it once. 8 to 32 of `A-Z a-z 0-9 _ -`. For `continue`: the id of
+   * the pending tool call.
    */
   readonly nonce: string
-  /** The epoch of the call's owner that an audio token leads to, from 1; 0 where any node may answer. */
+  /** Epoch of the call's owner, from 1: an audio token leads to this owner. 0 if any node may answer. */
   readonly epoch: number
 }
 
@@ -43,16 +43,19 @@ const PURPOSE_OF: ReadonlyMap<string, TokenPurpose> = new Map([
 const TOKEN =
   /^([aschw])\.([0-9a-z]{1,10})\.([0-9a-z]{1,8})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{22})$/
 
-/** Half of SHA-256, the shortest that RFC 2104 section 5 advises: the URL is for a peer with a 4 KiB path buffer. */
+/**
+ * Size of the MAC: half of SHA-256, the minimum that RFC 2104 section 5 recommends. The URL is for a peer with a 4 KiB
+ * path buffer.
+ */
 const MAC_BYTES = 16
 
-/** Domain separation: keeps these MACs different from anything else signed with the same secret. */
+/** Domain separation: keeps these MACs different from other signatures with this secret. */
 const MAC_DOMAIN = 'mkondo url token 2\n'
 
 /**
- * Makes the token of one URL. Any process with the same secret can check it; nothing is stored.
- * The caller chooses the nonce (random bytes as base64url), so that this layer stays pure.
- * @param secrets  the first one signs
+ * Makes the token of one URL. Any process with the secret can check the token; no token is stored. The caller of this
+ * function chooses the nonce (random bytes as base64url), so that this layer stays pure.
+ * @param secrets the first secret signs
  */
 export function mintToken(secrets: readonly string[], claims: TokenClaims): string {
   const [secret = ''] = secrets
@@ -72,13 +75,12 @@ export function mintToken(secrets: readonly string[], claims: TokenClaims): stri
 }
 
 /**
- * Checks a token from a URL.
- *
- * The MAC is compared first, in constant time, so the other answers are given only for tokens that we made.
- * `expired` comes last: an old token of another call is `wrong-call`.
- *
- * @param secrets  each may have signed; all are always tried, so that the time does not tell which one did
- * @param wanted.callSid leave out where the token itself names the call (the audio socket).
+ * Checks a token from a URL. The MAC is compared first, in constant time. So all other answers are given only for
+ * tokens that this gateway made. `expired` is checked last: the answer for an old token of another call is
+ * `wrong-call`.
+ * @param secrets secrets that may have signed; all are always tried, so that the time does not show which secret
+ * matched
+ * @param wanted.callSid omitted if the token itself identifies the call (the audio socket).
  */
 export function checkToken(
   secrets: readonly string[],
@@ -95,7 +97,8 @@ export function checkToken(
   if (parts === null) return { result: 'malformed' }
   const [, letter = '', expiry = '', epoch = '', nonce = '', callSid = '', given = ''] = parts
   const purpose = PURPOSE_OF.get(letter)
-  // 22 characters of base64url hold 132 bits: the last one may be written in several ways. Only ours is accepted.
+  // 22 characters of base64url contain 132 bits, 4 more than the MAC. So several last characters would give the same
+  // MAC; only the character that `mintToken` writes is accepted.
   const givenMac = Buffer.from(given, 'base64url')
   const sound = givenMac.toString('base64url') === given
   if (purpose === undefined || !isCallSid(callSid) || !sound) return { result: 'malformed' }

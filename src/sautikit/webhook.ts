@@ -7,20 +7,39 @@ import type { CallFields, Fields } from './call-fields.js'
 import { carrierState } from './carrier-state.js'
 import { sameNumber } from './phone.js'
 
-/** An event of the carrier's, in any of its shapes; the events URL gets them, and the voice URL may. */
+/** An event of the carrier, in any of its formats. Events arrive at the events URL, and may arrive at the voice URL. */
 export interface CarrierEvent extends CallFields {
-  /** The same for every delivery of one event. */
+  /** Equal for every delivery of one event. */
   readonly dedupeKey: string
+  /** Content of an event about the workspace; absent for any other event. */
+  readonly account?: AccountEvent
 }
 
+/** An event about the workspace's wallet, or about its storage of recordings. */
+export type AccountEvent =
+  | {
+      readonly kind: 'wallet.low_balance' | 'wallet.top_up'
+      /** Balance in minor units of the wallet's currency; null if the event names none. */
+      readonly balanceMinor: number | null
+    }
+  | {
+      readonly kind: 'storage.tier_changed'
+      /** Gigabytes that the workspace may store now; null if the event names none. */
+      readonly tierGb: number | null
+      readonly previousTierGb: number | null
+    }
+
+const BALANCE = names('balanceMinor')
+const TIER = names('newTierGb', 'tierGb')
+const PREVIOUS_TIER = names('previousTierGb')
 const OCCURRED_AT = names('occurredAt', 'timestamp')
 const OCCURRED_AT_CHARS_MAX = 64
 
 /**
- * Reads an event: `{kind, event_id, data}`, `{event_kind, event_id, payload}`, or the PBX's own flat body, which
- * lands at the events URL too. An event of something that is no call has a `kind` and a null `callSid`.
- *
- * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE, or WEBHOOK_MALFORMED (also for neither a kind nor a call)
+ * Reads an event: `{kind, event_id, data}`, `{event_kind, event_id, payload}`, or the PBX's own flat body, which also
+ * arrives at the events URL. An event that is not about a call has a `kind` and a null `callSid`.
+ * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE, or WEBHOOK_MALFORMED (also for a body without a kind and without a
+ * call)
  */
 export function parseEvent(contentType: string | undefined, body: Uint8Array): CarrierEvent {
   const event = readEvent(parseBody(contentType, body))
@@ -33,31 +52,54 @@ export function parseEvent(contentType: string | undefined, body: Uint8Array): C
   return event
 }
 
-/** The event in a body's fields, for any URL, with or without a call. */
+/** @returns the event in a body's fields. The body may come from any URL, and its event need not be about a call */
 function readEvent(fields: Fields): CarrierEvent {
   const call = readCallFields(fields)
-  return { ...call, dedupeKey: dedupeKeyOf(call, idOf(textOf(fields, OCCURRED_AT), OCCURRED_AT_CHARS_MAX)) }
+  const account = accountEventOf(call.kind, fields)
+  return {
+    ...call,
+    dedupeKey: dedupeKeyOf(call, idOf(textOf(fields, OCCURRED_AT), OCCURRED_AT_CHARS_MAX)),
+    ...(account === null ? {} : { account }),
+  }
 }
 
-/** Without an id the content is the key: a call reaches each state once, a stream starts and stops once. */
+function accountEventOf(kind: string | null, fields: Fields): AccountEvent | null {
+  const figure = (aliases: readonly string[]): number | null => {
+    const text = textOf(fields, aliases)
+    return text !== null && /^-?\d{1,15}$/.test(text) ? Number(text) : null
+  }
+  switch (kind) {
+    case 'wallet.low_balance':
+    case 'wallet.top_up':
+      return { kind, balanceMinor: figure(BALANCE) }
+    case 'storage.tier_changed':
+      return { kind, tierGb: figure(TIER), previousTierGb: figure(PREVIOUS_TIER) }
+    default:
+      return null
+  }
+}
+
+/**
+ * If there is no id, the content is the key, because a call reaches each state once, and a stream starts and stops
+ * once.
+ */
 function dedupeKeyOf(call: CallFields, occurredAt: string | null): string {
   if (call.eventId !== null) return `id:${call.eventId}`
   const parts = [call.callSid, call.kind, call.stateText, call.streamSid, call.digits, occurredAt]
   return parts.map((part) => part ?? '').join('|')
 }
 
-/** A POST to the voice URL: a ringing call, one of its later states, or an event. */
+/** A POST to the voice URL: a ringing call, a later state of the call, or an event. */
 export interface Webhook extends CarrierEvent {
   readonly callSid: CallSid
 }
 
 /**
- * Reads the body of a voice webhook in any of its shapes (docs/PROTOCOL.md 1).
- *
- * @param contentType the request's `Content-Type`; absent, the body's first character decides.
- * @param body the raw bytes, as the signature was checked over; not kept.
- * @throws GatewayError BODY_TOO_LARGE (413), CONTENT_TYPE (415) or WEBHOOK_MALFORMED (400); the message names
- *   what is wrong and what is allowed and holds nothing of the body.
+ * Reads the body of a voice webhook in any of its formats (docs/PROTOCOL.md 1).
+ * @param contentType the request's `Content-Type`; if absent, the body's first character decides.
+ * @param body the raw bytes over which the signature was checked; not stored.
+ * @throws GatewayError BODY_TOO_LARGE (413), CONTENT_TYPE (415) or WEBHOOK_MALFORMED (400). The message names the fault
+ * and the allowed form, and quotes no part of the body.
  */
 export function parseWebhook(contentType: string | undefined, body: Uint8Array): Webhook {
   const webhook = parseVoicePost(contentType, body)
@@ -66,7 +108,7 @@ export function parseWebhook(contentType: string | undefined, body: Uint8Array):
 }
 
 /**
- * As above, for the voice URL, which also gets events that are not about a call.
+ * Reads the body of a POST to the voice URL, which also receives events that are not about a call.
  * @returns null for such an event
  */
 export function parseVoicePost(contentType: string | undefined, body: Uint8Array): Webhook | null {
@@ -84,10 +126,9 @@ function namesNoCall(): GatewayError {
 }
 
 /**
- * Corrects caller and callee: browser calls arrive with our own number as the caller. On an outbound call
- * our number is the caller. Numbers are compared by digits only.
- *
- * @param ownedNumbers the numbers routed to this gateway; empty when unknown, then nothing is changed.
+ * Corrects caller and callee: browser calls arrive with the gateway's own number as the caller. On an outbound call the
+ * gateway's number is the caller. Numbers are compared by digits only.
+ * @param ownedNumbers the numbers routed to this gateway; if empty, caller and callee stay unchanged.
  */
 export function normaliseParties<T extends Pick<Webhook, 'from' | 'to' | 'direction'>>(
   webhook: T,
@@ -105,18 +146,21 @@ export function normaliseParties<T extends Pick<Webhook, 'from' | 'to' | 'direct
 
 /** A POST to a `statusCallback`. */
 export interface StreamStatus {
-  /** `unknown` is acknowledged like the others. */
+  /** `unknown` is acknowledged like every event. */
   readonly event: StreamStatusEvent | 'unknown'
-  /** From the body; null when it names none and the URL's token has to. */
+  /** SID from the body. Null if the body does not contain the SID; the URL's token must then contain it. */
   readonly callSid: CallSid | null
   readonly streamSid: string | null
-  /** The carrier's words for what went wrong; at most 200 characters, numbers masked. */
+  /** The carrier's description of the fault; at most 200 characters, numbers masked. */
   readonly error: string | null
-  /** The same for every delivery of one status. */
+  /** Equal for every delivery of one status. */
   readonly dedupeKey: string
 }
 
-/** Fields that may hold the event; each is tried until one does, for `status` may speak of the call. */
+/**
+ * Fields that may contain the event. They are tried in this order, because `status` may describe the call and not the
+ * stream.
+ */
 const EVENT = ['streamEvent', 'streamStatus', 'event', 'status', 'callSessionState', 'kind', 'eventKind'].map((name) =>
   names(name),
 )
@@ -125,9 +169,8 @@ const STREAM_SID_CHARS_MAX = 128
 const ERROR_CHARS_MAX = 200
 
 /**
- * Reads a stream status in any spelling that could be expected; its body was never published.
- *
- * @param callSid of the URL's token: used where the body names none, and part of the dedupe key.
+ * Reads a stream status in any expected spelling, because the carrier has not published the body's format.
+ * @param callSid  SID from the URL's token. It is used if the body contains no SID, and it is a part of the dedupe key.
  * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE or WEBHOOK_MALFORMED
  */
 export function parseStreamStatus(contentType: string | undefined, body: Uint8Array, callSid?: string): StreamStatus {
@@ -147,7 +190,7 @@ export function parseStreamStatus(contentType: string | undefined, body: Uint8Ar
 function eventOf(words: readonly (string | null)[]): StreamStatusEvent | 'unknown' {
   for (const word of words) {
     if (word === null) continue
-    // `started` alone is as good as `stream-started` here.
+    // In this field, `started` alone means `stream-started` too.
     const state = carrierState(/stream/i.test(word) ? word : `stream-${word}`)
     if (state === 'stream-started' || state === 'stream-stopped' || state === 'stream-error') return state
   }

@@ -1,12 +1,15 @@
 import type { CallerMove } from './caller-model.js'
 import type { CallerScript } from './caller-script.js'
 
-/** Decides what a caller does after the agent's words; empty words: the line is silent. No move: the caller listens on. */
+/**
+ * Decides the caller's moves after the agent's words; empty words mean a silent line. If the result is empty, the
+ * caller continues to listen.
+ */
 export type AskCaller = (heard: string) => Promise<readonly CallerMove[]>
 
 /**
- * A caller whose moves are asked of somebody else, such as a language model. It receives the events that `CallerModel` does.
- * It lets the agent finish, and asks about all that was said since the answer before.
+ * A caller whose moves come from a callback, such as a language model. When the agent finishes, the callback gets
+ * everything that the agent said since the previous callback.
  */
 export class AskedCaller {
   readonly #ask: AskCaller
@@ -17,9 +20,9 @@ export class AskedCaller {
   #dueAtMs = 0
   #state: 'listening' | 'asking' | 'speaking' | 'done' = 'listening'
   #agentSpeaks = false
-  /** Turns of the agent whose words are not known yet. */
+  /** Number of the agent's turns whose words are not known yet. */
   #listens = 0
-  /** The agent has finished a turn, recognised or not, since the question before. */
+  /** True if the agent has finished a turn since the previous callback, even if the turn was not recognised. */
   #hasTurn = false
   #quietSinceMs: number
 
@@ -52,7 +55,7 @@ export class AskedCaller {
     this.#dueAtMs = nowMs + this.#manner.reactionMs
   }
 
-  /** The move that is due now; null for none. Called every 20 ms. */
+  /** @returns the move that is due now; null if there is none. Called every 20 ms */
   next(nowMs: number): CallerMove | null {
     if (this.#state !== 'listening' || this.#agentSpeaks) return null
     if (this.#moves.length > 0) {

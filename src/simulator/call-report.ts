@@ -13,20 +13,23 @@ import type { OrderFacts } from '../carrier/caller-end.js'
 
 /** Goal of a call. */
 export interface Expectation {
-  /** The caller's goal. `talk`: the agent only has to be heard. */
-  readonly kind: 'order' | 'human' | 'talk'
+  /**
+   * The caller's goal. `talk`: hear the agent. `answered`: hear the agent again after the caller spoke. `scenario`: the
+   * call meets the scenario's expectations.
+   */
+  readonly kind: 'order' | 'human' | 'talk' | 'answered' | 'scenario'
   readonly order: string | null
-  /** Status by order number, from the shop; empty when the shop was not asked. */
+  /** Status by order number, from the shop; empty if the shop was not asked. */
   readonly statuses: ReadonlyMap<string, string>
-  /** The agent says each of these. */
+  /** Texts that the agent must say. */
   readonly texts: readonly TextPattern[]
-  /** Each of these tools runs and succeeds. */
+  /** Tools that must run and succeed. */
   readonly tools: readonly string[]
-  /** The outcome is one of these; empty: anything but `failed`. */
+  /** Accepted outcomes; empty: all except `failed`. */
   readonly outcomes: readonly CallOutcome[]
 }
 
-/** One expectation, and what happened instead. */
+/** One expectation, and the observed result if it failed. */
 interface Expected {
   readonly expected: string
   readonly met: boolean
@@ -41,8 +44,10 @@ interface Goal {
 /** The gateway's report of one call. */
 export interface GatewaySays {
   readonly call: GatewayCall | null
-  /** Why the gateway takes no calls; null if it takes calls or its ops port does not answer. */
+  /** Reason why the gateway refuses calls; null if it accepts calls or its ops port does not answer. */
   readonly notReady: NotReady | null
+  /** The caller's scenario, and the differences from its expectations. Absent without a scenario. */
+  readonly scenario?: { readonly name: string; readonly findings: readonly string[] } | undefined
 }
 
 /** One call in the JSON of `mkondo call` and of the demo. */
@@ -51,7 +56,7 @@ export interface CallReport {
   readonly agent: string | null
   readonly backend: string | null
   readonly outcome: CallOutcome | null
-  /** Milliseconds since the stream opened. */
+  /** Times in milliseconds since the stream opened. */
   readonly transcript: readonly Pick<TranscriptEntry, 'role' | 'text' | 'startMs' | 'endMs'>[]
   readonly toolCalls: readonly Pick<ToolCallRecord, 'name' | 'args' | 'ms' | 'ok'>[]
   readonly turns: readonly Pick<TurnRecord, 'firstSoundMs' | 'answerMs'>[]
@@ -60,7 +65,9 @@ export interface CallReport {
     readonly committed: BargeInRecord['committed'] | null
   }[]
   readonly recording: string | null
-  /** Words that the caller understood, from the sound alone; order, status and eta where the caller asked about an order. */
+  /**
+   * Words that the caller understood from the sound. If the caller asked about an order, also order, status and eta.
+   */
   readonly heard: { readonly text: readonly string[] } & Partial<OrderFacts>
   /** Caller-perceived latency: measured at the caller, carrier and line included. */
   readonly callerHeard: CallerLatency
@@ -72,25 +79,35 @@ export interface CallReport {
   readonly webhooks: SimulatedCallResult['webhooks']
   readonly verbs: readonly string[]
   readonly dials: SimulatedCallResult['dials']
-  /** Faults that a real carrier would not have accepted. */
+  /** Errors of the gateway that a real carrier would not have accepted. */
   readonly complaints: readonly string[]
-  /** `caller`: the ops port did not answer, so this is only what the caller said and heard. */
+  /**
+   * `caller`: the ops port did not answer, so the report contains only the caller's words and the words that the caller
+   * heard.
+   */
   readonly source: 'gateway' | 'caller'
 }
 
-/** Says whether the call did what was asked: the agent took it, it did not fail, and the caller got what they called for. */
+/**
+ * Decides if the call reached its goal: the agent answered the call, the call did not fail, and the caller got the
+ * wanted answer.
+ */
 export function goalOf(result: SimulatedCallResult, gateway: GatewaySays, expected: Expectation): Goal {
   const untaken = whyUntaken(result, gateway)
   if (untaken !== null) return { reached: false, why: untaken }
   const unmet = expectationsOf(result, gateway.call, expected).find(({ met }) => !met)
   if (unmet !== undefined) return { reached: false, why: `expected ${unmet.expected}; ${unmet.came}` }
   const record = gateway.call?.record ?? null
+  if (expected.kind === 'scenario') return scenariosGoal(gateway)
   if (record?.outcome === 'failed' && expected.outcomes.length === 0)
     return { reached: false, why: `the outcome is failed: ${endOf(record)}` }
   return callersGoal(result, expected)
 }
 
-/** Why no agent took the call; null when one did. A gateway refuses with a document without a Stream. */
+/**
+ * @returns the reason why no agent answered the call; null if an agent answered. To refuse a call, a gateway answers
+ * with a document without a Stream
+ */
 function whyUntaken(result: SimulatedCallResult, { call, notReady }: GatewaySays): string | null {
   if (result.stream !== null) return null
   const first = result.webhooks.find(({ url }) => url === 'voice')
@@ -106,6 +123,24 @@ function whyUntaken(result: SimulatedCallResult, { call, notReady }: GatewaySays
   return `no agent took the call; the gateway answered with its fallback document (${first.verbs.join(', ')})${why}`
 }
 
+function scenariosGoal({ call, scenario }: GatewaySays): Goal {
+  if (scenario === undefined) return { reached: false, why: NO_RECORD }
+  const { name, findings } = scenario
+  if (findings.length === 0) return { reached: true, why: `the call is as the scenario ${name} expects` }
+  const why = (call?.record ?? null) === null ? NO_RECORD : findings.join('; ')
+  return { reached: false, why: `scenario ${name}: ${why}` }
+}
+
+/** Goal of `answered`: the caller hears the greeting, and hears the agent again after the caller's first words. */
+function answeredGoal({ said, heardPieces }: SimulatedCallResult): Goal {
+  const [first] = said
+  if (heardPieces.length === 0) return { reached: false, why: 'the agent was never heard' }
+  if (first === undefined) return { reached: false, why: 'the agent was heard, and the caller never spoke' }
+  return heardPieces.some(({ startMs }) => startMs > first.endMs)
+    ? { reached: true, why: 'the agent was heard and answered' }
+    : { reached: false, why: 'the agent was heard, and never answered the caller' }
+}
+
 function callersGoal(result: SimulatedCallResult, expected: Expectation): Goal {
   const { heard } = result
   if (expected.kind === 'talk') {
@@ -113,6 +148,7 @@ function callersGoal(result: SimulatedCallResult, expected: Expectation): Goal {
       ? { reached: true, why: 'the agent was heard' }
       : { reached: false, why: 'the agent was never heard' }
   }
+  if (expected.kind === 'answered') return answeredGoal(result)
   if (expected.kind === 'human') {
     const last = result.dials.at(-1)
     return last === undefined
@@ -121,7 +157,8 @@ function callersGoal(result: SimulatedCallResult, expected: Expectation): Goal {
   }
   if (heard.status === null) return { reached: false, why: 'the caller never heard a status' }
   const isKnown = expected.statuses.size > 0
-  // A caller who does not know what the shop answers takes some of its words for digits.
+  // Without the shop's answers, the caller may have recognised wrong digits. So each number in the recognised words
+  // counts.
   const named = isKnown ? [heard.order] : [heard.order, ...heard.text.flatMap((text) => ordersIn(spokenWords(text)))]
   if (expected.order !== null && !named.includes(expected.order)) {
     return {
@@ -148,7 +185,7 @@ function callersGoal(result: SimulatedCallResult, expected: Expectation): Goal {
   }
 }
 
-/** Checks every `--expect…` option. Words count if the caller heard them or the gateway's transcript has them. */
+/** Checks every `--expect…` option. Words count if the caller heard them or the gateway's transcript contains them. */
 export function expectationsOf(
   result: SimulatedCallResult,
   call: GatewayCall | null,
@@ -192,7 +229,7 @@ function endOf({ endReason, endDetail }: { readonly endReason: string; readonly 
   return endDetail === '' ? endReason : `${endReason}: ${endDetail}`
 }
 
-/** Combines the gateway's record of a call with what the caller heard. */
+/** Combines the gateway's record of a call with the words that the caller heard. */
 export function reportOf(
   result: SimulatedCallResult,
   says: GatewaySays,
@@ -233,7 +270,7 @@ export function reportOf(
   }
 }
 
-/** Transcript of the line, with the words that the caller made out. */
+/** @returns the transcript of the line, with the words that the caller understood */
 export function spokenTranscript(result: SimulatedCallResult): CallReport['transcript'] {
   const openedMs = result.stream?.openedMs ?? 0
   const said = result.said.map((one) => ({ ...one, role: 'caller' as const }))

@@ -1,4 +1,4 @@
-/** The thread that runs all calls of one simulation on one 20 ms clock; speech has a thread of its own. */
+/** The thread that runs all calls of one simulation on one 20 ms clock; speech has a separate thread. */
 import { EventEmitter } from 'node:events'
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
 import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
@@ -13,7 +13,7 @@ import { type CallerMove } from './caller-model.js'
 import { sentencesOf } from './caller-script.js'
 import type { CallPlan, CallThreadMessage, CallThreadRequest, SimulateOptions } from './simulate.js'
 import { callee, ringCallees } from './rest/callees.js'
-import { RestServer } from './rest/rest-server.js'
+import { RestServer } from '../carrier/rest-server.js'
 import { Workspace } from '../carrier/workspace.js'
 import { CallerSpeech } from './caller-speech.js'
 
@@ -22,7 +22,7 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
     port.postMessage(message, transfer)
   }
   const speech = await CallerSpeech.start(options.vocabulary)
-  // All sentences are synthesised before the first call is placed, so that no caller waits for another's voice.
+  // All sentences are synthesised before the first call is placed, so that no caller waits for another caller's voice.
   for (const { script, voice, pace, line } of options.calls) {
     await Promise.all(sentencesOf(script).map((text) => speech.speak(text, voice, line.sampleRateHz, pace)))
   }
@@ -32,7 +32,7 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
   const over = new EventEmitter<Record<string, [SimulatedCallResult]>>()
   const placed = options.rest?.placed === true ? options.calls : []
   const rung = placed.map(({ to }) => new Promise<SimulatedCallResult>((resolve) => over.once(to, resolve)))
-  /** By call: a caller asks again only after an answer. */
+  /** Function that continues each caller after its question, by call. A caller asks again only after an answer. */
   const asking = new Map<string, (moves: readonly CallerMove[]) => void>()
   const asked = ({ callSid, asks = false }: CallPlan): { readonly ask?: AskCaller } => {
     const ask: AskCaller = (heard) =>
@@ -86,7 +86,7 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
   report({ type: 'results', results }, audio)
 }
 
-/** The carrier's REST API, on this thread because it acts on its calls. */
+/** The carrier's REST API. It runs on this thread, because it acts on the calls of this thread. */
 async function startRest(
   rest: NonNullable<SimulateOptions['rest']>,
   options: SimulateOptions,

@@ -6,7 +6,9 @@ import type { CallerScript, CallerAct, CallerRule } from './caller-script.js'
 export const REACTION_MS = 250
 export const PATIENCE_MS = 5000
 
-/** Present action of the caller: an act with everything resolved that depends on the conversation. */
+/**
+ * Current action of the caller: an act of the script, in which the parts that depend on the conversation are filled in.
+ */
 export type CallerMove =
   | Extract<CallerAct, { readonly type: 'say' | 'press' | 'play' | 'beep' | 'hold' }>
   | { readonly type: 'hangup'; readonly why: string }
@@ -14,21 +16,23 @@ export type CallerMove =
 interface Due {
   readonly act: CallerAct
   readonly atMs: number
-  /** True: does not wait until the agent is silent. */
+  /** True: the caller does not wait until the agent is silent. */
   readonly interrupts: boolean
   readonly why: string
 }
 
-/** A shorter overlap is not an interruption: the agent began just before the caller stopped. */
+/**
+ * Minimum overlap in ms that counts as an interruption. With a shorter overlap, the agent began just before the caller
+ * stopped.
+ */
 const OVERLAP_MS = 300
 
-/** Questions that ask for a yes or a no about digits. */
+/** Texts by which a question is recognised that reads digits back and asks for a yes or a no. */
 const READ_BACK = [' right ', ' correct ', ' you said ', ' i heard ']
 
 /**
- * Decides what the caller does next. It has no timers and no audio: it receives events, and `next` is called every 20
+ * Decides the caller's next action. It has no timers and no audio: it receives events, and `next` is called every 20
  * ms.
- *
  * | state     | meaning                                        | left by                                       |
  * |-----------|------------------------------------------------|-----------------------------------------------|
  * | listening | waits for the agent, or for its own patience   | a rule, a step, patience, an interruption     |
@@ -47,7 +51,7 @@ export class CallerModel {
   #state: 'listening' | 'speaking' | 'done' = 'listening'
   #agentSinceMs: number | null = null
   #spokeDuringTurn = false
-  /** Turns of the agent whose words are not known yet. */
+  /** Number of the agent's turns whose words are not known yet. */
   #listens = 0
   #quietSinceMs: number
   #heardOrder: string | null = null
@@ -64,14 +68,17 @@ export class CallerModel {
     this.#spokeDuringTurn = this.#state === 'speaking'
   }
 
-  /** The agent has been silent for a while. `heard` follows; until then, however long it takes, patience does not end. */
+  /**
+   * Records that the agent has been silent for a while. `heard` is called next. Until then the caller's patience does
+   * not end, even if the recognition takes long.
+   */
   agentStopped(nowMs: number): void {
     this.#agentSinceMs = null
     this.#listens++
     this.#quietSinceMs = Math.max(this.#quietSinceMs, nowMs)
   }
 
-  /** Takes the words of the agent's whole turn; empty if the recogniser is not sure. */
+  /** Handles the words of the agent's whole turn; empty if the recogniser is uncertain. */
   heard(text: string, nowMs: number): void {
     this.#listens = Math.max(0, this.#listens - 1)
     const facts = factsIn(text, { statuses: this.#statuses })
@@ -99,11 +106,12 @@ export class CallerModel {
     this.#quietSinceMs = nowMs
     const pauseMs = this.#inStep ? this.#script.steps[this.#step]?.pauseMs : undefined
     if (pauseMs !== undefined) this.#takeStep(nowMs, true, pauseMs)
-    // The agent began just before the caller's speech ended (for example during the last DTMF tone), so it answers it.
+    // The agent began just before the caller's speech ended (for example during the last DTMF tone), so the agent
+    // answers this speech.
     if (this.#agentSinceMs !== null && nowMs - this.#agentSinceMs < OVERLAP_MS) this.#spokeDuringTurn = false
   }
 
-  /** Next action; null for none. Called every 20 ms. */
+  /** @returns the next action; null if there is none. Called every 20 ms */
   next(nowMs: number): CallerMove | null {
     if (this.#state !== 'listening') return null
     const step = this.#script.steps[this.#step]
@@ -134,7 +142,7 @@ export class CallerModel {
     this.#due = { act, atMs: nowMs + this.#script.reactionMs, interrupts: false, why }
   }
 
-  /** Skips the steps that repeat what a rule just did. Such steps serve turns that were not recognised. */
+  /** Skips the steps that repeat the last act of a rule. These steps exist only for turns that are not recognised. */
   #skipStepsLike(act: CallerAct): void {
     const index = this.#script.steps.findIndex((step, at) => at >= this.#step && sameAct(step.act, act))
     if (index >= 0) this.#step = index + 1

@@ -5,9 +5,9 @@ export interface CallerScript {
   readonly name: string
   readonly rules: readonly CallerRule[]
   readonly steps: readonly CallerStep[]
-  /** Pause before a reaction, because people do not answer at once. */
+  /** Pause in ms before a reaction, because people do not answer at once. */
   readonly reactionMs: number
-  /** Silence after which the caller goes on with the next step, or hangs up when there is none. */
+  /** Silence in milliseconds after which the caller takes the next step, or hangs up if no step is left. */
   readonly patienceMs: number
   /** The number of the order that the call is about; null if the caller does not know it. */
   readonly order: string | null
@@ -18,32 +18,38 @@ export type CallerAct =
   | { readonly type: 'press'; readonly keys: string }
   /** Plays a WAV file into the line. */
   | { readonly type: 'play'; readonly file: string }
-  /** A mailbox's beep. */
+  /** Plays the beep of an answering machine. */
   | { readonly type: 'beep' }
-  /** Puts the agent on hold: an announcer without a pause, for `ms`. */
+  /** Puts the agent on hold: an announcer speaks without a pause for `ms`. */
   | { readonly type: 'hold'; readonly ms: number }
-  /** Says `yes` if the order number heard last is the caller's own, or if none was heard; else says `no`. */
+  /** Says `yes` if the last heard order number is the caller's own, or if no number was heard; otherwise says `no`. */
   | { readonly type: 'answer'; readonly yes: string; readonly no: string }
   | { readonly type: 'wait'; readonly ms: number }
-  /** Repeats the last thing that the caller said. */
+  /** Repeats the caller's last words. */
   | { readonly type: 'repeat' }
   | { readonly type: 'hangup' }
 
 export interface CallerStep {
   readonly act: CallerAct
-  /** The step waits for a turn that has one of these phrases. Empty: any turn. */
+  /** Phrases; the step waits for a turn that contains one of them. Empty: any turn. */
   readonly heard: readonly string[]
-  /** Speaks over the agent, this long after the agent began; null to wait for the end of the turn. */
+  /**
+   * Time in ms after the start of the agent's speech at which the caller speaks over the agent. Null: the caller waits
+   * for the end of the turn.
+   */
   readonly interruptAfterMs: number | null
-  /** Follows the step before it after this pause, whatever the agent does: somebody who goes on. Absent: waits. */
+  /**
+   * Pause in milliseconds before this step. The step then runs even if the agent speaks, like a person who continues
+   * after a pause. Absent: the step waits for the agent.
+   */
   readonly pauseMs?: number
 }
 
 export interface CallerRule {
-  /** Phrases of which one has to be heard, or what the turn has to be about. */
+  /** Phrases, at least one of which must be heard; or the required subject of the turn. */
   readonly heard: readonly string[] | 'read-back' | 'status'
   readonly act: CallerAct
-  /** How often the rule may fire. */
+  /** Maximum number of times that the rule may fire. */
   readonly timesMax: number
 }
 

@@ -1,4 +1,14 @@
-import { BABBLE_SENTENCES, beep, convertRate, dtmfTones, type LineOptions, noiseBed } from '../carrier/line.js'
+import {
+  BABBLE_SENTENCES,
+  beep,
+  convertRate,
+  dtmfTones,
+  KEY_MS,
+  type LineOptions,
+  noiseBed,
+  OPENING_MS,
+  ringingTone,
+} from '../carrier/line.js'
 import { type CallClock, type CallerFile, CallerLeg, type Utterance } from '../carrier/caller-leg.js'
 import { CallerModel, type CallerMove } from './caller-model.js'
 import { type CallerScript, filesOf, HOLD_SENTENCE, sentencesOf } from './caller-script.js'
@@ -12,10 +22,13 @@ import type { PeopleSpeech } from './caller-speech.js'
 import { partsOf } from '../carrier/speech-spans.js'
 import type { Span } from '../carrier/speech-spans.js'
 
-/** The voices pause for 280 ms between two sentences, and for 200 at a comma. */
+/**
+ * Minimum pause in ms that separates two sentences. The voices pause 280 ms between two sentences, and 200 ms at a
+ * comma.
+ */
 const SENTENCE_PAUSE_MS = 240
 
-/** Why a caller hangs up whose time is over. */
+/** Reason for hanging up at the call's time limit. */
 export const TIME_LIMIT = 'time limit of the simulated call'
 
 export interface CallerOptions {
@@ -24,16 +37,23 @@ export interface CallerOptions {
   /** Speaking rate. Default: 1, the voice's own pace. */
   readonly pace?: number
   readonly line: LineOptions
-  /** The caller says it while the call is set up, before the stream opens. Default: nothing. */
+  /** Words of the caller while the call is set up, before the stream opens. Default: no words. */
   readonly earlyWords?: string
+  /** True: the caller hears a ringing tone until the stream opens. Default: false. */
+  readonly ringsFirst?: boolean
+  /**
+   * Form of DTMF digits for the carrier: in the sound, or as events with silence in the sound (RFC 4733). Default:
+   * `tones`.
+   */
+  readonly keys?: 'tones' | 'events'
   readonly speech: PeopleSpeech
   readonly vocabulary: AgentVocabulary
   /** Recordings that the script names. */
   readonly files: ReadonlyMap<string, CallerFile>
   readonly record: boolean
-  /** Longest duration of the call. */
+  /** Maximum duration of the call in ms. */
   readonly timeoutMs: number
-  /** Decides in place of the script's rules and steps. Absent: the script decides. */
+  /** Decides the caller's moves instead of the script's rules and steps. Absent: the script decides. */
   readonly ask?: AskCaller
 }
 
@@ -56,7 +76,7 @@ class Caller implements CallerEnd {
   #listening: Promise<unknown> = Promise.resolve()
   #hungUp = false
 
-  /** Synthesises everything that the caller may say, then starts the call. Its clock runs from here. */
+  /** Synthesises all possible sentences of the caller, then starts the call. The call's clock starts here. */
   static async ready(options: CallerOptions, clock: CallClock, events: CallerEvents): Promise<Caller> {
     const sounds = new Map<string, Int16Array>()
     const rateHz = options.line.sampleRateHz
@@ -69,7 +89,8 @@ class Caller implements CallerEnd {
     if (holds(options.script))
       sounds.set(HOLD, await options.speech.speak(HOLD_SENTENCE, announcerOf(options.voice), rateHz))
     const caller = new Caller(options, { ...options.line, noiseBed: await bedOf(options) }, sounds, clock, events)
-    const { earlyWords } = options
+    const { earlyWords, ringsFirst = false } = options
+    if (ringsFirst) caller.leg.before = ringingTone(options.line.openingMs ?? OPENING_MS, rateHz)
     if (earlyWords !== undefined)
       caller.leg.before = await options.speech.speak(earlyWords, options.voice, rateHz, options.pace)
     return caller
@@ -148,13 +169,28 @@ class Caller implements CallerEnd {
     const utterance = this.#utterance(move)
     this.leg.player.say(utterance)
     this.#events.onSaid?.(utterance.text)
-    if (move.type === 'press') this.#events.onDigits?.(move.keys)
+    if (move.type !== 'press') return
+    this.#events.onDigits?.(move.keys)
+    if (this.#options.keys === 'events') void this.#sendEvents(move.keys)
+  }
+
+  /** The event is sent at the end of each DTMF digit. */
+  async #sendEvents(keys: string): Promise<void> {
+    for (const key of keys) {
+      await this.#clock.wait(KEY_MS)
+      if (this.#hungUp) return
+      this.leg.sendDigit(key)
+      await this.#clock.wait(KEY_MS)
+    }
   }
 
   #utterance(move: Exclude<CallerMove, { type: 'hangup' }>): Utterance {
-    // An empty sound ends with the next frame, so a missing file does not stop the script.
+    // A missing file is an empty sound, which ends with the next frame. So the missing file does not stop the script.
     const silence = new Int16Array(0)
-    if (move.type === 'press') return { text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, this.leg.sampleRateHz) }
+    if (move.type === 'press') {
+      const tones = dtmfTones(move.keys, this.leg.sampleRateHz)
+      return { text: `[keys ${move.keys}]`, pcm: this.#options.keys === 'events' ? tones.fill(0) : tones }
+    }
     if (move.type === 'hold')
       return { text: '[on hold]', pcm: looped(this.#sounds.get(HOLD) ?? silence, move.ms, this.leg.sampleRateHz) }
     if (move.type === 'beep') return { text: '[beep]', pcm: beep(this.leg.sampleRateHz) }
@@ -181,7 +217,10 @@ class Caller implements CallerEnd {
     this.#listening = Promise.all([this.#listening, listened])
   }
 
-  /** A sentence with words that are not known must not hide the one after it. */
+  /**
+   * Recognises a turn. If the whole turn is not recognised, each of its sentences is recognised separately. So one
+   * sentence with unknown words does not hide the rest of the turn.
+   */
   async #words(pcm: Int16Array): Promise<string> {
     const { speech } = this.#options
     const parts = partsOf(pcm, speech.hearsAtHz, SENTENCE_PAUSE_MS)
@@ -217,19 +256,19 @@ function holds({ rules, steps }: CallerScript): boolean {
   return [...rules, ...steps].some(({ act }) => act.type === 'hold')
 }
 
-/** Somebody else than the caller. */
+/** @returns an announcer with another voice than the caller's */
 function announcerOf(voice: CallerVoice): CallerVoice {
   return CALLER_VOICES.find((other) => other !== voice) ?? voice
 }
 
-/** `ms` of a sound that begins again whenever it has ended. */
+/** Repeats a sound until it is `ms` long. */
 function looped(sound: Int16Array, ms: number, rateHz: number): Int16Array {
   const out = new Int16Array(sound.length === 0 ? 0 : (ms * rateHz) / 1000)
   for (let at = 0; at < out.length; at += sound.length) out.set(sound.subarray(0, out.length - at), at)
   return out
 }
 
-/** The loop of background noise for kinds other than white; null for white noise and for none. */
+/** @returns the loop of background noise; null without noise, and for white noise, which needs no loop */
 async function bedOf({ line, speech, voice }: CallerOptions): Promise<Float32Array | null> {
   const { noise, sampleRateHz, seed = 1 } = line
   if (noise === undefined || noise === 'white' || typeof line.snrDb !== 'number') return null

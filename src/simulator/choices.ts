@@ -1,11 +1,11 @@
 import { VENDORS } from '../vendors/list.js'
-import type { ServiceDoubleFacts } from '../vendors/vendor.js'
+import type { RealtimeDoubleFacts, ServiceDoubleFacts } from '../vendors/vendor.js'
 
-/** Who answers at a called number. */
+/** Kinds of answer at a called number. */
 export const CALLEE_KINDS = ['person', 'machine', 'nobody', 'busy', 'no-answer', 'declined'] as const
 export type CalleeKind = (typeof CALLEE_KINDS)[number]
 
-/** The key of the simulated REST API unless another is set. */
+/** API key of the simulated REST API, unless another key is set. */
 export const SIMULATOR_KEY = 'sim_key_for_tests'
 
 /** Defaults of `mkondo call`. */
@@ -26,35 +26,46 @@ export const CALL_DEFAULTS = {
 /** Possible outcomes of an inbound call. */
 export const INBOUND_OUTCOMES = ['contained', 'escalated', 'abandoned', 'failed'] as const
 
-/** Model services of which there is a double, each with the port that it takes. */
-export const DOUBLES = {
-  openai: { what: 'OpenAI Realtime', port: 7701 },
-  'openai-live': { what: 'OpenAI GPT-Live, with the delegate that the service runs', port: 7702 },
-  gemini: { what: 'Gemini Live', port: 7703 },
-  realtime: { what: "a realtime server of one's own, in OpenAI's shape", port: 7704 },
-  cascade: { what: 'the three services of a cascade: recogniser, language model, voice', port: 7705 },
-  'azure-voice-live': { what: 'Azure Voice Live', port: 7706 },
-} as const
+const OF_VENDORS = VENDORS.flatMap(({ doubles = {} }) => Object.entries(doubles))
+const byPort = <Facts extends { readonly port: number }>(doubles: readonly (readonly [string, Facts])[]) =>
+  Object.fromEntries([...doubles].sort(([, one], [, other]) => one.port - other.port))
 
-/** Services of one or two parts of a cascade, as `DOUBLES`; what they need beside them takes the next ports. */
-export const SERVICE_DOUBLES: Readonly<Record<string, ServiceDoubleFacts>> = Object.fromEntries(
-  VENDORS.flatMap(({ doubles = {} }) => Object.entries(doubles)),
+/** Realtime services that have a double, with the double's facts. */
+const REALTIME_DOUBLES: Readonly<Record<string, RealtimeDoubleFacts>> = byPort(
+  OF_VENDORS.flatMap(([name, facts]) => ('backend' in facts ? [[name, facts] as const] : [])),
 )
 
-/** Not for calls: what `mkondo simulate` asks. */
+/** Model services that have a double, each with the port of its double. */
+export const DOUBLES = byPort<{ readonly what: string; readonly port: number }>([
+  ...Object.entries(REALTIME_DOUBLES),
+  ['cascade', { what: 'the three services of a cascade: recogniser, language model, voice', port: 7705 }],
+])
+
+/**
+ * Doubles of services for one or two parts of a cascade, each with its port. If a double needs further services, these
+ * use the next ports.
+ */
+export const SERVICE_DOUBLES: Readonly<Record<string, ServiceDoubleFacts>> = Object.fromEntries(
+  OF_VENDORS.flatMap(([name, facts]) => ('parts' in facts ? [[name, facts] as const] : [])),
+)
+
+/** Doubles for `mkondo simulate` only; calls do not use them. */
 export const SCENARIO_DOUBLES = {
   people: { what: 'a language model that plays callers and judges of scenarios', port: 7801 },
 } as const
 
 const VOICES = Object.entries(SERVICE_DOUBLES).flatMap(([name, { parts }]) => (parts.includes('TTS') ? [name] : []))
+const DELEGATING = Object.entries(REALTIME_DOUBLES).flatMap(([name, { faults }]) =>
+  faults.includes('delegate-hangs') ? [name] : [],
+)
 
-/** How a double misbehaves from its first session on. */
+/** Faults that a double can have from its first session. */
 export const DOUBLE_FAULTS = {
   deaf: 'neither reports nor answers what the caller says',
-  'empty-answers': 'its answers have nothing in them',
+  'empty-answers': 'its answers are empty',
   'no-quota': 'refuses sessions: the account is empty',
   'never-ready': 'leaves connections without an answer',
-  mute: `its voice takes texts and says nothing (${VOICES.join(', ')})`,
-  'delegate-hangs': 'its delegate begins and never ends (openai-live)',
+  mute: `its voice accepts texts and returns no sound (${VOICES.join(', ')})`,
+  'delegate-hangs': `its delegate starts and does not end (${DELEGATING.join(', ')})`,
 } as const
 export type DoubleFault = keyof typeof DOUBLE_FAULTS

@@ -2,27 +2,27 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { EscalationPacket } from '../call/documents/handoff.js'
 import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../call/documents/record.js'
 
-/** Larger answers are refused. */
+/** Maximum size of an answer in bytes; larger answers are refused. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024
 const TIMEOUT_MS = 2000
 const RECORD_POLL_MS = 100
 
-/** A call as the ops port returns it: the view of a live call, or the record of an ended one. */
+/** A call as the ops port returns it: the view of a running call, or the record of an ended call. */
 export interface GatewayCall {
   readonly agent: string
   readonly backend: string
   readonly transcript: readonly TranscriptEntry[]
   readonly toolCalls: readonly ToolCallRecord[]
-  /** Null while the call is live. */
+  /** Record of the call; null while the call is running. */
   readonly record: CallRecord | null
 }
 
-/** Why a gateway takes no calls. */
+/** Reason why a gateway refuses calls. */
 export type NotReady = 'draining' | 'full'
 
-/** Reads calls from the gateway's ops port, as any operator would. */
+/** Reads calls from the gateway's ops port, as an operator does. */
 export class GatewayView {
-  /** Why the last request failed; null if it did not. */
+  /** Fault of the last request; null if it succeeded. */
   fault: string | null = null
   readonly #origin: string
   readonly #headers: Readonly<Record<string, string>>
@@ -40,7 +40,7 @@ export class GatewayView {
 
   /**
    * Repeats `call` until the record of the ended call is written.
-   * @param wait how long to repeat, and whether to repeat after a failed request
+   * @param wait maximum duration of the repeats, and whether a failed request is repeated
    */
   async endedCall(
     callSid: string,
@@ -54,26 +54,26 @@ export class GatewayView {
     }
   }
 
-  /** `GET /api/calls/{sid}/handoff`: the handoff packet; null if there was no escalation or the request fails. */
+  /** `GET /api/calls/{sid}/handoff`: the handoff packet; null without an escalation or if the request fails. */
   async handoff(callSid: string): Promise<EscalationPacket | null> {
     return (await this.#json(`/api/calls/${callSid}/handoff`)) as EscalationPacket | null
   }
 
-  /** `GET /api/settings`: the orders API of the gateway's agents; null if it has none or the request fails. */
+  /** `GET /api/settings`: the orders API of the gateway's agents; null if there is none or the request fails. */
   async shopUrl(): Promise<string | null> {
     const { settings } = ((await this.#json('/api/settings')) ?? {}) as { readonly settings?: unknown }
     const { SHOP_API_URL: url } = (settings ?? {}) as { readonly SHOP_API_URL?: unknown }
     return typeof url === 'string' && URL.canParse(url) ? url : null
   }
 
-  /** `GET /readyz`: why the gateway takes no calls; null if it takes calls or the request fails. */
+  /** `GET /readyz`: the reason why the gateway refuses calls; null if it accepts calls or the request fails. */
   async notReady(): Promise<NotReady | null> {
     const body = await this.#json('/readyz', 503)
     const { reason } = (body ?? {}) as { readonly reason?: unknown }
     return reason === 'draining' || reason === 'full' ? reason : null
   }
 
-  /** Null for a 404. Null with `fault` set if the request fails. */
+  /** Requests a JSON document. @returns null for a 404; null with `fault` set if the request fails */
   async #json(path: string, alsoStatus?: number): Promise<object | null> {
     try {
       const response = await fetch(`${this.#origin}${path}`, {
@@ -95,9 +95,12 @@ export class GatewayView {
   }
 }
 
-/** The format is our own contract (docs/FORMATS.md), so only what distinguishes a record from a view is checked. */
+/**
+ * Checks only the fields that distinguish a record from a view, because the format is the gateway's own
+ * (docs/FORMATS.md).
+ */
 function viewOf(body: object): GatewayCall {
-  // A gateway of a build before does not judge claims, and has no stages.
+  // Records of an earlier version have no claims and stages.
   const call = { claims: [], stages: [], facts: [], handovers: [], ...body } as unknown as CallRecord
   return {
     agent: call.agent,

@@ -3,18 +3,18 @@ import type { GatewayView } from './gateway-view.js'
 
 const POLL_MS = 250
 
-/** Printed part of a call. */
+/** Part of a call that was already printed. */
 interface Seen {
   printed: number
   callerEndMs: number | null
   live: boolean
-  /** It has been in more than one language. */
+  /** True once the call was in two languages. */
   mixed: boolean
 }
 
 /**
- * Prints calls while they run. The words come from the gateway's transcript if the ops port answers, else from what the
- * caller said and heard.
+ * Prints calls while they run. The words come from the gateway's transcript, or from the simulated caller if the ops
+ * port does not answer.
  */
 export class LiveView {
   readonly #gateway: GatewayView
@@ -87,7 +87,7 @@ export class LiveView {
           entry.role === 'agent' && seen.callerEndMs !== null
             ? `   (${((entry.startMs - seen.callerEndMs) / 1000).toFixed(2)} s)`
             : ''
-        // A call that stays in its first language names no language.
+        // Languages are shown only for a call that has been in two languages.
         seen.mixed ||= entry.language !== call.transcript[0]?.language
         const language = seen.mixed && entry.language !== undefined ? `[${entry.language}] ` : ''
         this.#line(callSid, entry.role, `${language}${entry.text}${after}`)

@@ -8,7 +8,9 @@ import type { CallEnd, CallStart } from '../workers/shared/call-messages.js'
 import { CallOpener } from '../workers/worker/call-opener.js'
 import type { CallToolRunner } from '../workers/worker/call-tools.js'
 import { TickLoop } from '../workers/worker/tick-loop.js'
+import { TickTimes } from '../workers/worker/tick-times.js'
 import type { WorkerCall } from '../workers/worker/worker-call.js'
+import type { WorkerContext } from '../workers/worker/worker-context.js'
 import { NO_CALL, RunningCode, SocketsRead, WorkerPulse, makeWorkerMemories } from '../workers/shared/worker-memory.js'
 import type { SimulatedClock } from './simulated-clock.js'
 
@@ -18,13 +20,17 @@ interface OneThreadPoolOptions {
   readonly resamplers: ResamplerBank
   readonly vads: VadBank
   readonly backends: BackendSettings
-  /** The tools of a call's agent, ready to be used. While one runs, the clock keeps to real time. */
+  /** Tools of a call's agent, ready to be used. While a tool runs, the clock does not run faster than real time. */
   readonly tools: (start: CallStart) => Promise<CallToolRunner>
+  /** See `WorkerContext`. */
+  readonly pace?: WorkerContext['pace']
 }
 
 const CLOSED = 'the pool is closed'
 
-/** In place of a `MediaPool`: runs the workers' halves of calls on the main thread, by the ticks of a simulated clock. */
+/**
+ * Replacement for a `MediaPool`. It runs the workers' parts of calls on the main thread, driven by a simulated clock.
+ */
 export class OneThreadPool {
   readonly ticks = []
   readonly threads = []
@@ -35,11 +41,13 @@ export class OneThreadPool {
   readonly #live = new Set<WorkerCall>()
   #closed = false
 
-  constructor({ clock, wallClock, resamplers, vads, backends, tools }: OneThreadPoolOptions) {
+  constructor({ clock, wallClock, resamplers, vads, backends, tools, pace }: OneThreadPoolOptions) {
     this.#clock = clock
     const { nowMs, after } = clock
+    const ticks = new TickTimes()
     const context = {
-      ...{ clock: nowMs, wallClock, resamplers, vads },
+      ...{ clock: nowMs, wallClock, resamplers, vads, ticks },
+      ...(pace === undefined ? {} : { pace }),
       ...{ latencyIn: new FrameHistogram(), latencyOut: new FrameHistogram() },
     }
     this.#opener = new CallOpener({
@@ -52,7 +60,8 @@ export class OneThreadPool {
     const [memory] = makeWorkerMemories(0).memories
     if (memory === undefined) throw new Error('there is always one memory more than workers')
     const running = new RunningCode(new WorkerPulse(memory.pulse), () => NO_CALL, Infinity)
-    this.#loop = new TickLoop(nowMs, running, this.socketsRead, new FrameHistogram(), new FrameHistogram(), after)
+    const [lateness, busy] = [new FrameHistogram(), new FrameHistogram()]
+    this.#loop = new TickLoop(nowMs, running, this.socketsRead, ticks, lateness, busy, null, after)
   }
 
   ready(): Promise<void> {
@@ -64,7 +73,7 @@ export class OneThreadPool {
       type: 'fault',
       fault: messageOf(thrown),
     }))
-    // The calls of a pool that is closed have no end, as those of a thread that is gone.
+    // Like a thread that has died, a closed pool does not report the end of its calls.
     return this.#closed ? new Promise(() => undefined) : end
   }
 
@@ -95,7 +104,7 @@ export class OneThreadPool {
       watchServers: (listener) => tools.watchServers(listener),
       run: (name, args, context) => {
         const outcome = tools.run(name, args, context)
-        // One that is never answered ends with its call.
+        // A tool call without an answer ends when the phone call ends.
         const over = new Promise((resolve) => context.signal.addEventListener('abort', resolve, { once: true }))
         void this.#clock.pace(Promise.race([outcome, over])).catch(() => undefined)
         return outcome
@@ -103,7 +112,7 @@ export class OneThreadPool {
     }
   }
 
-  /** Ends the calls that are still there. */
+  /** Ends all running calls. */
   async close(): Promise<void> {
     this.#closed = true
     const ended = [...this.#live].map((call) => {

@@ -1,7 +1,7 @@
 import { type CallerAct, type CallerScript, type CallerStep } from './caller-script.js'
 import { PATIENCE_MS, REACTION_MS } from './caller-model.js'
 
-/** When `--interrupt` speaks over the greeting. */
+/** Time in ms after which `--interrupt` interrupts the greeting. */
 const INTERRUPT_AFTER_MS = 1200
 
 const YES = 'Yes, that is right.'
@@ -10,9 +10,9 @@ const NOTHING_ELSE = 'No, thank you.'
 const GOODBYE = 'Goodbye.'
 
 interface OrderCallerOptions {
-  /** The number the caller knows; null relies on the number they call from. */
+  /** The order number that the caller knows; null: the caller relies on the caller's phone number. */
   readonly order: string | null
-  /** Speaks over the agent's greeting. */
+  /** True: the caller speaks over the agent's greeting. */
   readonly interrupt: boolean
 }
 
@@ -54,7 +54,8 @@ export function recordedCaller(file: string): CallerScript {
     order: null,
     reactionMs: REACTION_MS,
     patienceMs: 2 * PATIENCE_MS,
-    // None: with rules, a step without a condition waits until they had nothing to do for as long as the patience.
+    // Rules are absent: with rules, a step without a condition would wait until no rule has fired for the whole
+    // patience.
     rules: [],
     steps: [step({ type: 'play', file }), step({ type: 'wait', ms: PATIENCE_MS }), step({ type: 'hangup' })],
   }
@@ -64,7 +65,23 @@ function step(act: CallerAct, interruptAfterMs: number | null = null): CallerSte
   return { act, heard: [], interruptAfterMs }
 }
 
-/** Someone who wants a person and nothing else. */
+/** Caller who knows nothing about the agent: asks for help, hears an answer, says goodbye and hangs up. */
+export function anyCaller(): CallerScript {
+  return {
+    name: 'asks for help and says goodbye',
+    order: null,
+    reactionMs: REACTION_MS,
+    patienceMs: PATIENCE_MS,
+    rules: [{ heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 }],
+    steps: [
+      step({ type: 'say', text: 'Hello. Can you help me, please?' }),
+      step({ type: 'say', text: `${NOTHING_ELSE} ${GOODBYE}` }),
+      step({ type: 'hangup' }),
+    ],
+  }
+}
+
+/** Caller who only wants to speak to a person. */
 export function humanSeeker(): CallerScript {
   const wish: CallerAct = { type: 'say', text: 'I want to talk to a person.' }
   return {
@@ -84,12 +101,13 @@ export function humanSeeker(): CallerScript {
   }
 }
 
-/** Silence after which the caller takes the next step although the agent's turn was not recognised. */
+/** Silence in ms after which the caller takes the next step even if the agent's turn was not recognised. */
 const SUPPORT_PATIENCE_MS = 1300
 
 /**
- * A caller of the support line who asks a question, asks for the balance and proves who they are (with the answers of
- * the demo shop's first customer), reports a fault that the first fix does not solve, and then asks for a human.
+ * Caller of the support line. The caller asks a question. Then the caller asks for the balance, and answers the agent's
+ * questions as the demo shop's first customer. The caller reports a fault that the first fix does not solve, and then
+ * asks for a human.
  */
 export function supportCaller(): CallerScript {
   const on = (act: CallerAct, ...heard: string[]): CallerStep => ({ act, heard, interruptAfterMs: null })
@@ -103,7 +121,7 @@ export function supportCaller(): CallerScript {
       { heard: ['did not catch', 'could you say that again'], act: { type: 'repeat' }, timesMax: 3 },
     ],
     steps: [
-      // Interrupts the greeting, as callers do who know it.
+      // Callers who already know the greeting interrupt it.
       { act: { type: 'say', text: 'What are your opening hours?' }, heard: [], interruptAfterMs: INTERRUPT_AFTER_MS },
       on({ type: 'say', text: 'What is my balance?' }, 'anything else'),
       on({ type: 'press', keys: '7386' }, 'your id number', 'last four digits'),

@@ -8,25 +8,29 @@ import type { AgentVocabulary } from './vocabulary.js'
 
 type RecogniserModule = Awaited<ReturnType<typeof createSoundSwallower>>
 
-/** Chosen by measurement: digit strings go from 70 % to 95 % exact at this word insertion penalty. */
+/**
+ * Word insertion penalty, chosen by measurement. With this penalty, 95 % of digit strings are recognised exactly;
+ * without it, 70 %.
+ */
 const WORD_INSERTION_PENALTY = 0.001
 /**
- * The package's default beams reject what is not in the grammar, but with a small grammar they sometimes also reject
- * the right sentence. The search for known numbers is therefore wider.
+ * The package's default beams reject sounds outside the grammar. With a small grammar they sometimes also reject the
+ * right sentence. So the search for known numbers uses wider beams.
  */
 const WIDE_BEAMS = { beam: 1e-80, wbeam: 1e-60, pbeam: 1e-80 }
 /**
- * Sentences of the grammar score 0.82-0.93, others that are accepted 0.73-0.80 (30 sentences, flite slt, phone band).
+ * Minimum score of a recognised sentence. Sentences of the grammar score 0.82-0.93, other accepted sounds 0.73-0.80 (30
+ * sentences, flite slt, phone band).
  */
 const FIT_MIN = 0.8
-/** Shorter pieces are clicks and breaths. */
+/** Minimum number of samples of a piece; shorter pieces are clicks and breaths. */
 const PIECE_SAMPLES_MIN = RECOGNISER_RATE_HZ * 0.12
 
 /** Recognises one piece of speech at a time. Synchronous: use it on a worker thread. */
 interface Recogniser {
   /**
-   * The words of `pcm` (8 kHz). The grammar is closed: the text is empty if the sound is not one of the sentences that
-   * the agent is known to say.
+   * @returns the words of `pcm` (8 kHz). The grammar is closed: the text is empty for a sound that is not a possible
+   * sentence of the agent
    */
   hear(pcm: Int16Array): string
   close(): void
@@ -94,12 +98,12 @@ function decode(decoder: Decoder, samples: Float32Array): string {
   return fit < FIT_MIN ? '' : text.replace(/\(\d+\)/g, '')
 }
 
-/** Digits that the recogniser takes for each other on a phone line, as seen in 60 spoken numbers. */
+/** Pairs of digits that the recogniser confuses on a phone line, as seen in 60 spoken numbers. */
 const ALIKE = new Set(['19', '91', '45', '54', '59', '95', '20', '02', '15', '51'])
 
 /**
- * True if `heard` may be a mishearing of `known`: at most two digits differ and sound alike, or one digit differs and
- * does not. People on a phone line confuse the same digits.
+ * True if `heard` may be a misrecognition of `known`, for example by a person on a phone line. At most two digits
+ * differ and sound alike, or only one digit differs.
  */
 export function soundsLike(known: string, heard: string): boolean {
   if (known.length !== heard.length) return false
@@ -149,9 +153,8 @@ interface AgentGrammar {
 }
 
 /**
- * Builds the grammar of everything that the agent may say: its sentences, in any order and number. The grammar is
- * closed: other sentences are mostly not recognised at all.
- * @param numbers  whether any number of the usual length may be heard, or only `vocabulary.orders` (at least one)
+ * Builds the grammar of the agent's sentences, in any order and number. Other sentences are mostly not recognised.
+ * @param numbers  any number of the usual length, or only `vocabulary.orders`
  */
 export function agentGrammar(vocabulary: AgentVocabulary, numbers: 'any-order' | 'known-orders'): AgentGrammar {
   const known = [...new Set(vocabulary.orders)].slice(0, ORDERS_MAX).map(digitWords)
@@ -194,7 +197,8 @@ function sentencesOf(text: string): string[] {
       .filter(isNotEmpty)
       .join(' ')
     const sentence = `${loneSlot} ${rule}`.trim()
-    // A slot alone would allow its words anywhere, so it is joined with the sentence that follows.
+    // A slot without other words would allow the slot's words at any position. So the slot is joined with the next
+    // sentence.
     loneSlot = /^<\w+>$/.test(sentence) ? sentence : ''
     if (loneSlot === '' && sentence !== '') sentences.push(sentence)
   }

@@ -10,7 +10,7 @@ import { areDtmfDigits } from '../carrier/line.js'
 const SCRIPT_VERSION = 1
 const FAULTS_SHOWN_MAX = 20
 
-/** One value or a list of them, as a list; empty where the key is absent. */
+/** One value or a list of values, as a list; empty if the key is absent. */
 export function listOf<T extends z.ZodType>(one: T, most: number, error?: string) {
   const either = z.union([one, z.array(one).min(1).max(most)], error)
   return either.optional().transform((given) => (given === undefined ? [] : [given].flat()) as z.output<T>[])
@@ -72,7 +72,7 @@ const ruleSchema = z
     timesMax: times,
   }))
 
-/** The keys that describe what a caller does. Scripts and scenarios share them. */
+/** The keys that describe the caller's behaviour. Scripts and scenarios share them. */
 export const scriptKeys = {
   order: z
     .string()
@@ -104,8 +104,8 @@ export function parseScript(text: string, file: string): CallerScript {
 
 /**
  * Reads a YAML file whose keys a schema checks.
- * @param file  its name, for messages
- * @param noun  what it is
+ * @param file  its name
+ * @param noun  the kind of file
  * @throws GatewayError SCRIPT_INVALID with one line for each fault: `file:line:col: what`
  */
 export function parseChecked<S extends z.ZodType>(schema: S, text: string, file: string, noun: string): z.output<S> {

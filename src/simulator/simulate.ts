@@ -1,4 +1,4 @@
-/** Simulated calls on threads of their own: one paces all calls, the other synthesises and recognises speech. */
+/** Simulated calls on two threads: one paces all calls, one synthesises and recognises speech. */
 import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import { SIMULATED_CALLS_MAX } from '../core/limits.js'
@@ -9,47 +9,50 @@ import type { CallerMove } from './caller-model.js'
 import type { CallerFile } from '../carrier/caller-leg.js'
 import type { AgentVocabulary } from './vocabulary.js'
 
-/** The part of a call that differs within one simulation. */
-export interface CallPlan extends Pick<CallerOptions, 'script' | 'voice' | 'pace' | 'line' | 'earlyWords'> {
+/** The part of a call's options that differs within one simulation. */
+export interface CallPlan extends Pick<
+  CallerOptions,
+  'script' | 'voice' | 'pace' | 'line' | 'earlyWords' | 'ringsFirst' | 'keys'
+> {
   readonly callSid: string
   readonly from: string
   readonly to: string
-  /** `SimulateControls.ask` decides what the caller does, in place of the script. Default: false. */
+  /** `SimulateControls.ask` decides the caller's moves, in place of the script. Default: false. */
   readonly asks?: boolean
 }
 
-/** Plain data: it crosses to another thread. */
+/** Options as plain data, because they are sent to another thread. */
 export interface SimulateOptions {
   readonly calls: readonly CallPlan[]
   readonly vocabulary: AgentVocabulary
   readonly files: ReadonlyMap<string, CallerFile>
-  /** Options that are the same for all calls. */
+  /** Options shared by all calls. */
   readonly carrier: Omit<
     PlaceCallOptions,
     'caller' | 'callSid' | 'from' | 'to' | 'onEvent' | 'workspace' | 'environment'
   >
   readonly record: boolean
   readonly timeoutMs: number
-  /** Time between the starts of two calls. */
+  /** Time in ms between the starts of two calls. */
   readonly staggerMs: number
-  /** The carrier's REST API beside the calls, on loopback; none when not given. */
+  /** The carrier's REST API for the calls, on loopback. Absent: no API. */
   readonly rest?: {
     readonly port: number
     readonly key: string
-    /** The people of `calls` are called: each when the API is asked to ring their `to`, of which no two have the same. Default: they call. */
+    /** True: the API rings the people of `calls`, each by a separate `to` number. Default: the people call. */
     readonly placed?: true
   }
 }
 
 interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
-  /** Decides for calls that ask, by the agent's words as far as they were recognised. Never rejects. */
+  /** Decides the caller's moves in calls with `asks`, from the recognised words of the agent. Never rejects. */
   readonly ask?: AskCaller
   /** Aborting hangs up every call. The results are still returned. */
   readonly signal?: AbortSignal | null
-  /** The REST API listens at this origin, on loopback. A rejection ends the simulation. */
+  /** Called when the REST API listens at this origin, on loopback. A rejection ends the simulation. */
   readonly onRest?: (origin: string) => Promise<void>
-  /** Ends the thread after this time, even if calls are still running. */
+  /** Time in ms after which the thread ends, even if calls are still running. */
   readonly deadlineMs?: number
 }
 
@@ -58,7 +61,7 @@ export type CallThreadMessage =
   | { readonly type: 'event'; readonly event: SimulatorEvent }
   | { readonly type: 'rest'; readonly origin: string }
   | { readonly type: 'results'; readonly results: readonly SimulatedCallResult[] }
-  /** `callSid` is that of the plan. */
+  /** `callSid` is the plan's SID. */
   | { readonly type: 'ask'; readonly callSid: string; readonly heard: string }
 
 /** The messages to the thread of calls. */
@@ -67,9 +70,9 @@ export type CallThreadRequest =
   | { readonly type: 'moves'; readonly callSid: string; readonly moves: readonly CallerMove[] }
 
 /**
- * Places calls into a running gateway and resolves when all have ended, in the order of `options.calls`.
- * @throws GatewayError SPEECH_FAULT when the simulator's own thread fails, CALL_FAULT after `deadlineMs` or if the signal
- * was aborted before
+ * Places calls into a running gateway and waits for their ends.
+ * @returns the results in the order of `options.calls`
+ * @throws GatewayError SPEECH_FAULT, or CALL_FAULT after `deadlineMs` or if aborted
  */
 export async function simulateCalls(
   options: SimulateOptions,
@@ -104,7 +107,7 @@ export async function simulateCalls(
       worker.on('message', (message: CallThreadMessage) => {
         if (message.type === 'event') controls.onEvent?.(message.event)
         else if (message.type === 'rest')
-          // A call that was ordered meanwhile rings only after the abort.
+          // An abort that came while the port opened is repeated, because calls of that time begin to ring only now.
           controls.onRest?.(message.origin).then(() => controls.signal?.aborted === true && abort(), reject)
         else if (message.type === 'results') resolve([...message.results])
         else {
@@ -126,7 +129,10 @@ export async function simulateCalls(
   }
 }
 
-/** An abort before a call is placed hangs up no call: the call is not placed at all. @throws GatewayError CALL_FAULT */
+/**
+ * Throws if the signal is aborted before a call is placed, because there is no call yet that could be hung up. @throws
+ * GatewayError CALL_FAULT
+ */
 export function assertNotStopped(signal: AbortSignal | null | undefined): void {
   if (signal?.aborted === true) throw new GatewayError('CALL_FAULT', 'stopped before the call was placed')
 }

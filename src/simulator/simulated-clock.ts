@@ -2,9 +2,11 @@ import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { FRAME_MS } from '../core/units.js'
 import type { CallClock } from '../carrier/caller-leg.js'
 
-/** Half a frame. Calls need no finer clock, and each step costs two turns of the event loop. */
+/**
+ * Step of the clock in ms: half a frame. Calls need no finer clock, and each step costs two turns of the event loop.
+ */
 const STEP_MS = FRAME_MS / 2
-/** Any time that is not the beginning of time. */
+/** Start of the clock in ms: any time that is not 0. */
 export const START_MS = 100_000
 
 interface Timer {
@@ -13,21 +15,24 @@ interface Timer {
 }
 
 /**
- * The clock of calls that run on one thread, as fast as the machine can. It stands still until `step` moves it. What
- * calls wait for outside of it takes real time: `hold` and `pace` say so, and the clock does not run ahead of it.
+ * Clock of calls on one thread, as fast as the machine allows. Only `step` advances it. Work outside the calls needs
+ * real time: `hold` and `pace` wait for it.
  */
 export class SimulatedClock implements CallClock {
   #nowMs = START_MS
   readonly #waiting = new Set<Timer>()
   #stepping: Promise<void> | null = null
-  /** Counts of work for which it stands still, and for which it keeps to real time. */
+  /**
+   * Number of running tasks that stop the clock (`held`), and of running tasks that limit the clock to real time
+   * (`paced`).
+   */
   readonly #real = { held: 0, paced: 0 }
-  /** When the first of what is paced began. */
+  /** Start of the oldest running `paced` task, in real time and in the call's time. */
   #pacedSince = { realMs: 0, callMs: 0 }
 
   readonly nowMs = (): number => this.#nowMs
 
-  /** Time since the clock was made. */
+  /** Time in ms since the clock was created. */
   get elapsedMs(): number {
     return this.#nowMs - START_MS
   }
@@ -55,12 +60,12 @@ export class SimulatedClock implements CallClock {
     return () => cancel()
   }
 
-  /** The clock stands still until `work` is settled, as if that took no time. `work` must not wait for this clock. */
+  /** Stops the clock until `work` is settled, as if `work` took no time. `work` must not wait for this clock. */
   hold<T>(work: Promise<T>): Promise<T> {
     return this.#while('held', work)
   }
 
-  /** The clock runs no faster than real time until `work` is settled: what takes long does so in the calls, too. */
+  /** Limits the clock to real time until `work` is settled, so that slow work is slow in the calls too. */
   pace<T>(work: Promise<T>): Promise<T> {
     if (this.#real.paced === 0) this.#pacedSince = { realMs: performance.now(), callMs: this.#nowMs }
     return this.#while('paced', work)
@@ -75,7 +80,7 @@ export class SimulatedClock implements CallClock {
     }
   }
 
-  /** Lets everything happen that is due now, then moves the clock by 10 ms. Steps that are asked for at once are one. */
+  /** Runs all due work, then moves the clock by 10 ms. Steps that are requested together are one step. */
   step(): Promise<void> {
     this.#stepping ??= this.#step().finally(() => {
       this.#stepping = null
@@ -84,7 +89,7 @@ export class SimulatedClock implements CallClock {
   }
 
   async #step(): Promise<void> {
-    // A message to a port is delivered in the next turn of the event loop, its answer in the turn after that.
+    // A message to a port is delivered in the next turn of the event loop, and its answer in the following turn.
     await turn()
     await turn()
     while (this.#real.held > 0) await sleep(1)
@@ -96,7 +101,7 @@ export class SimulatedClock implements CallClock {
     this.#advance(STEP_MS)
   }
 
-  /** Moves the clock and calls what is due, the earliest first. */
+  /** Advances the clock and calls all due work, earliest first. */
   #advance(ms: number): void {
     const untilMs = this.#nowMs + ms
     for (let due = this.#earliest(); due !== null && due.atMs <= untilMs; due = this.#earliest()) {
@@ -107,7 +112,7 @@ export class SimulatedClock implements CallClock {
     this.#nowMs = untilMs
   }
 
-  /** The earliest timer; among equal ones, the one that was set first. */
+  /** @returns the earliest timer; of several timers with the same time, the timer that was set first */
   #earliest(): Timer | null {
     let earliest: Timer | null = null
     for (const timer of this.#waiting) if (earliest === null || timer.atMs < earliest.atMs) earliest = timer

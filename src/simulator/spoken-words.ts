@@ -3,12 +3,12 @@ import type { OrderFacts } from '../carrier/caller-end.js'
 import { english, ONES } from '../speech/spoken/english.js'
 import { COMMON_STATUSES, type AgentVocabulary } from './vocabulary.js'
 
-/** `4127` as `four one two seven`. */
+/** @returns digits in words: `four one two seven` for `4127` */
 export function digitWords(digits: string): string {
   return [...digits].map((digit) => ONES[Number(digit)] ?? digit).join(' ')
 }
 
-/** Numbers under a hundred as a voice says them, longer ones digit by digit. */
+/** @returns numbers under a hundred as a voice says them, and longer numbers digit by digit */
 export function numberWords(digits: string): string {
   return digits.length > 2 || /^0\d/.test(digits) ? digitWords(digits) : english.cardinal(Number(digits))
 }
@@ -18,7 +18,7 @@ export function spokenWords(text: string): string[] {
   return (
     text
       .replace(/[‘’]/g, "'")
-      // "4 AM" but never the "am" of "I am".
+      // This matches "4 AM", but not the "am" of "I am".
       .replace(/(\d\s*|\b(?=[Pp]|A\.?M\b))([AaPp])\.?[Mm]\b\.?/g, '$1 $2 m ')
       .toLowerCase()
       .replace(/\d+/g, (digits) => ` ${numberWords(digits)} `)
@@ -35,8 +35,8 @@ const DIGIT_OF = new Map<string, string>([
 ])
 
 /**
- * Spellings whose sound has another name, longest first; every other letter's is its own. English reads names of this
- * region nearly letter by letter.
+ * Spellings whose phone does not have the letter's name, longest first. Every other letter is also the name of its
+ * phone, because the region's names are read nearly letter by letter.
  */
 const SOUNDS: readonly (readonly [string, string])[] = [
   ['sch', 'SH'],
@@ -68,7 +68,7 @@ const SOUNDS: readonly (readonly [string, string])[] = [
   ['x', 'K S'],
 ]
 
-/** Guesses the phones (CMU set) of a word that the dictionary lacks. Empty for a word without letters. */
+/** Guesses the phones (CMU set) of a word that is not in the dictionary. Empty for a word without letters. */
 export function guessPhones(word: string): string {
   const phones: string[] = []
   let at = 0
@@ -82,7 +82,7 @@ export function guessPhones(word: string): string {
   return phones.join(' ')
 }
 
-/** Fewer digits in a row are a time or a count, not an order number. */
+/** Minimum number of consecutive digits in an order number; fewer digits are a time or a count. */
 const ORDER_DIGITS_MIN = 3
 
 const CLOCK =
@@ -94,14 +94,14 @@ const ETA = new RegExp(
   `\\b(?:(?:on |by |before )?${DAY}(?: ${SPAN})?|between ${CLOCK} and ${CLOCK}(?: ${DAY})?|(?:with)?in \\w+ (?:days|hours|minutes))\\b`,
 )
 
-/** Reads the facts out of one turn's words. */
+/** Finds the facts in one turn's words. */
 export function factsIn(text: string, vocabulary: Pick<AgentVocabulary, 'statuses'>): OrderFacts {
   const words = spokenWords(text)
   const spoken = words.join(' ')
   return { order: orderIn(words), status: statusIn(spoken, vocabulary.statuses), eta: ETA.exec(spoken)?.[0] ?? null }
 }
 
-/** The last number: an agent that corrects itself says the right one last. */
+/** @returns the last order number in the words: if an agent corrects itself, the right number comes last */
 export function orderIn(words: readonly string[]): string | null {
   return ordersIn(words).at(-1) ?? null
 }
@@ -122,7 +122,7 @@ export function ordersIn(words: readonly string[]): string[] {
   return found
 }
 
-/** The longest matching phrase wins: `on its way back` is not `on its way`. */
+/** The longest matching phrase is used: `on its way back` is not `on its way`. */
 function statusIn(spoken: string, statuses: AgentVocabulary['statuses']): string | null {
   let best: { readonly name: string; readonly chars: number } | null = null
   for (const [name, phrases] of Object.entries({ ...COMMON_STATUSES, ...statuses })) {
@@ -137,26 +137,32 @@ function statusIn(spoken: string, statuses: AgentVocabulary['statuses']): string
 
 /** A text to search for: words as they are spoken, or a regular expression. */
 export interface TextPattern {
-  /** As written in the file. */
+  /** Source text of the pattern in the file. */
   readonly source: string
-  /** Null: `source` is compared by its words. */
+  /** Expression; null: `source` is compared by its words. */
   readonly expression: RegExp | null
 }
 
 const EXPRESSION = /^\/(.+)\/([imsu]*)$/s
 
-/** An expression searches only this much of a text, because one with nested repeats could take minutes. */
+/**
+ * Maximum number of characters of a text in which a regular expression searches, because an expression with nested
+ * repeats could take minutes.
+ */
 const SEARCHED_CHARS_MAX = 4000
 
-/** `/…/` with flags is an expression; everything else is words. @throws SyntaxError for an invalid expression */
+/**
+ * Reads a pattern: `/…/` with flags is an expression; every other text is words. @throws SyntaxError for an invalid
+ * expression
+ */
 export function textPattern(source: string): TextPattern {
   const found = EXPRESSION.exec(source)
   return { source, expression: found === null ? null : new RegExp(found[1] as string, found[2]) }
 }
 
 /**
- * True if `text` contains the pattern. Words are compared as they are spoken: without case and punctuation, and `4127`
- * is `four one two seven`. Phone numbers are masked on both sides, because records mask them.
+ * True if `text` contains the pattern. Words are compared as spoken, without case and punctuation: `4127` is `four one
+ * two seven`. Phone numbers are masked on both sides.
  */
 export function hasPattern(text: string, pattern: TextPattern): boolean {
   const masked = maskNumbersIn(text)

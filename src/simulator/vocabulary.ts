@@ -9,11 +9,11 @@ import { NUMBER_TEXTS } from '../agents/offline/offline.js'
 import { DEFAULT_CALL_OPTIONS } from '../call/call-options.js'
 
 /**
- * Sentences that an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces,
- * such as `{order}`, `{{order.status}}` and `{eta}`. Any other name counts as `{other}`.
+ * Possible sentences of an agent, for a simulated caller's recogniser. Slots have one or two pairs of braces:
+ * `{order}`, `{{order.status}}`, `{eta}`. Any other name counts as `{other}`.
  */
 export interface AgentVocabulary {
-  /** Everything the agent may say, as written. */
+  /** All possible sentences of the agent, as written. */
   readonly sentences: readonly string[]
   /** Order numbers that exist, if known. `recogniser.ts` uses them for digits that sound alike. */
   readonly orders: readonly string[]
@@ -21,11 +21,11 @@ export interface AgentVocabulary {
   readonly statuses: Readonly<Record<string, readonly string[]>>
   /** Times of arrival as the shop writes them. The grammar also has a few common forms. */
   readonly etas: readonly string[]
-  /** Values of the slots that are none of the above: couriers, reasons, items. */
+  /** Values of all other slots: couriers, reasons, items. */
   readonly others: readonly string[]
 }
 
-/** Common phrases for order statuses, used if the agent's definition has none. */
+/** Common phrases for order statuses, for an agent whose definition has none. */
 export const COMMON_STATUSES: Readonly<Record<string, readonly string[]>> = {
   out_for_delivery: ['out for delivery'],
   delivered: ['delivered', 'has been delivered', 'was delivered'],
@@ -38,7 +38,7 @@ export const COMMON_STATUSES: Readonly<Record<string, readonly string[]>> = {
   ready_for_pickup: ['ready for pick up', 'ready for collection', 'ready to collect'],
 }
 
-/** The file of an agent, in the first of these folders that has one; null where none has. */
+/** @returns the agent's file, from the first folder that contains it; null if no folder does */
 export async function agentYaml(folders: readonly string[], agent: string): Promise<string | null> {
   const files = folders.flatMap((folder) => ['yaml', 'yml'].map((ending) => join(folder, `${agent}.${ending}`)))
   const file = files.find((one) => existsSync(one))
@@ -60,8 +60,8 @@ const SENTENCES_MAX = 300
 const DEPTH_MAX = 12
 
 /**
- * Collects what an agent may say from its YAML file: all strings except those under keys that clearly hold something
- * else, and what a scripted dialogue says about numbers by default. Text that is not YAML gives no sentences.
+ * Collects an agent's possible sentences from its YAML file: all strings except under keys whose strings are clearly
+ * not spoken. Adds a scripted dialogue's default texts about numbers. A text that is not YAML has no sentences.
  */
 export function vocabularyOf(
   agentYaml: string | null,
@@ -76,7 +76,8 @@ export function vocabularyOf(
     collect(fillers?.phrases, sentences, statuses, 0)
     if ('offline' in agent) collect(NUMBER_TEXTS, sentences, statuses, 0)
     collect(agent, sentences, statuses, 0)
-    // In the same breath as the agent's next words, which would not be recognised without it.
+    // This sentence is spoken without a pause before the agent's next words. Without it in the vocabulary, the next
+    // words would not be recognised.
     sentences.add(DEFAULT_CALL_OPTIONS.cutOffText)
   }
   return {
@@ -102,7 +103,7 @@ function collect(node: unknown, sentences: Set<string>, statuses: Record<string,
   } else if (Array.isArray(node)) {
     for (const item of node) collect(item, sentences, statuses, depth + 1)
   } else if (typeof node === 'object' && node !== null) {
-    // One text a language: the caller's recogniser hears the first.
+    // One text per language: the caller's recogniser uses the first text.
     if (isPhrase(node)) return collect(Object.values(node)[0], sentences, statuses, depth + 1)
     for (const [key, value] of Object.entries(node)) {
       if (STATUS_KEYS.test(key)) collectStatuses(value, statuses)
@@ -119,12 +120,12 @@ function isPhrase(node: unknown): node is Readonly<Record<string, unknown>> {
   )
 }
 
-/** A map from the shop's name of a status to how it is said: `out_for_delivery: out for delivery`. */
+/** A map from the shop's name of a status to its spoken form: `out_for_delivery: out for delivery`. */
 function collectStatuses(value: unknown, statuses: Record<string, string[]>): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return
   for (const [name, phrase] of Object.entries(value)) {
     const spoken: unknown = isPhrase(phrase) ? Object.values(phrase)[0] : phrase
-    // A whole sentence with slots is not a phrase to search for; the grammar has its words anyway.
+    // A whole sentence with slots is not a phrase to search for. The grammar contains its words in any case.
     if (typeof spoken === 'string' && /^[a-z_]+$/.test(name) && !spoken.includes('{')) statuses[name] = [spoken]
   }
 }
@@ -143,8 +144,8 @@ type ShopOrder = z.output<typeof shopOrder>
 const TIMEOUT_MS = 3000
 
 /**
- * The shop's data about this caller's orders and the order they ask for. Empty if the shop cannot be reached; the agent
- * is then not expected to say anything in particular.
+ * The shop's data about this caller's orders and the requested order. Empty if the shop cannot be reached; then no
+ * particular words of the agent are expected.
  */
 export async function ordersInShop(shopUrl: string, order: string | null, phone: string): Promise<ShopOrder[]> {
   const found: ShopOrder[] = []
@@ -168,7 +169,7 @@ async function ask(url: string): Promise<unknown> {
     const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) })
     return response.ok ? await response.json() : null
   } catch {
-    // Without the shop there is nothing to expect. The agent tells the caller that the look-up failed.
+    // Without the shop there is no expectation, because the agent says that the look-up failed.
     return null
   }
 }

@@ -2,28 +2,35 @@ import createSoundSwallower, { type Decoder as NativeDecoder } from 'soundswallo
 import { GatewayError, messageOf } from '../core/errors.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { modelBase } from './dictionary.js'
-import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from './speech-protocol.js'
+import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised, type SpeechRefusal } from './speech-protocol.js'
 
-/** Utterances that wait for a decoder in one worker; more are refused with SPEECH_BUSY. */
+/**
+ * Maximum number of utterances in one worker that wait for a decoder. A further utterance is refused with SPEECH_BUSY.
+ */
 const SPEECH_WAITING_MAX = 16
 
 /**
- * Word insertion penalty. Of 20 strings of 4-6 digits (flite voices, 8 kHz mu-law) 19 were right with it, 14 with the
- * default.
+ * Word insertion penalty: a factor for each additional word. Test: 20 strings of 4 to 6 digits (flite voices, 8 kHz
+ * mu-law). With this penalty, 19 strings were recognised correctly; with the default penalty, 14.
  */
 const WORD_INSERTION_PENALTY = 0.001
 /**
- * Probability of silence between words. At the default of 0.005 a digit out of ten costs less than the silence in which
- * it is found: of 68 numbers of four digits (three flite voices and Allison, 8 and 16 kHz lines) 11 got another digit, and
- * 53 were right; with this 7 and 56.
+ * Probability of silence between words. With the default of 0.005, the recogniser often hears a wrong digit in place of
+ * the silence. Test: 68 numbers of four digits (three flite voices and Allison, 8 and 16 kHz lines). The default adds a
+ * digit to 11 numbers and recognises 53 correctly. This value adds a digit to 7 numbers and recognises 56 correctly.
  */
 const SILENCE_PROBABILITY = 0.1
 /**
- * "Five" as it arrives over a line of 3.4 kHz, where most of an F is above the band, and a V at the end is weak. With its
- * dictionary form alone nearly every "five" of Allison was heard as "nine". Of her 160 free numbers (40 numbers as in
- * `npm run bench -- --recognition`) 110 were right and 31 another number, with these 133 and 14; of 192 of three flite
- * voices 176 and 11, with these 171 and 9. The dialogue's other words (bye, no, yes, please) are heard as before;
- * of 60 sentences outside the grammar of any digits it accepts 31, without these 25.
+ * Additional pronunciations of "five". A line of 3.4 kHz loses most of an F, and a V at the end is weak. With only the
+ * dictionary's pronunciation, nearly every "five" of the voice Allison was recognised as "nine".
+ *
+ * Test: 160 numbers of Allison that were not known in advance (40 numbers as in `npm run bench -- --recognition`). With
+ * these pronunciations 133 are right and 14 are recognised as another number; without them, 110 and 31. Of 192 numbers
+ * of three flite voices, 171 are right and 9 are recognised as another number; without these pronunciations, 176 and
+ * 11.
+ *
+ * The dialogue's other words (bye, no, yes, please) are recognised as before. The grammar for any digits accepts 31 of
+ * 60 sentences that do not belong to it; without these pronunciations it accepts 25.
  */
 const TELEPHONE_PRONUNCIATIONS: readonly DictionaryEntry[] = [
   ['five(2)', 'F AY'],
@@ -31,53 +38,85 @@ const TELEPHONE_PRONUNCIATIONS: readonly DictionaryEntry[] = [
   ['five(4)', 'P AY'],
 ]
 /**
- * Paths whose probability falls below this part of the best one's are given up: within a word and at its end. The usual
- * ones are the recogniser's own. With the wide ones a second of speech takes 1.6 times as long; narrower ones find fewer
- * words again, and 1e-100 and 1e-80 (1.8 times as long) no more.
+ * Limits below which a path of the search is dropped. A limit is a ratio to the probability of the best path. The first
+ * limit applies within a word, the second at the word's end. The usual values are the recogniser's defaults. With the
+ * wide values, a second of speech needs 1.6 times the CPU time. With values in between, fewer of the dropped words are
+ * found. Wider values (1e-100 and 1e-80) need 1.8 times the CPU time and do not find more words.
  */
 const BEAMS = { usual: [1e-48, 7e-29], wide: [1e-80, 1e-60] } as const
-/** Words that are added to a decoder's dictionary stay there; a decoder with more than this is replaced. */
+/**
+ * Maximum number of words that are added to a decoder's dictionary. Added words cannot be removed, so a decoder with
+ * more words is replaced.
+ */
 const ADDED_WORDS_MAX = 500
 
-/** A place in the queue for a decoder. */
+/** Request of an utterance for a decoder. */
 export interface DecoderRequest {
-  /** Rejects with SPEECH_BUSY when the queue is full, AGENT_INVALID when the grammar cannot be used. */
+  /**
+   * Resolves with the decoder. Rejects with SPEECH_BUSY if the queue is full, or with AGENT_INVALID if the grammar
+   * cannot be used.
+   */
   readonly lease: Promise<LeasedDecoder>
-  /** Leaves the queue; a lease that was granted meanwhile is released. Idempotent. */
+  /** Leaves the queue, and releases a lease that was just granted. Idempotent. */
   cancel(): void
 }
 
 /**
- * The decoders of one speech worker: created before they are needed, because one takes 190 ms and 28 MB, and leased for
- * one utterance at a time. Each has its own WebAssembly module, so that a failed one is replaced without the others. A
- * lease prefers a decoder that has the grammar loaded, then the one that was unused for longest.
+ * The decoders of one speech worker. Each decoder is leased for one utterance at a time. The decoders are created in
+ * advance, because each decoder needs 190 ms and 28 MB. Each decoder has its own WebAssembly module, so that a failed
+ * decoder can be replaced alone. A lease gets a decoder that has already loaded the grammar. If there is none, it gets
+ * the decoder that has been unused for the longest time.
  */
 export class DecoderSet {
   /** Counters; plain fields. */
   readonly stats = {
     leased: 0,
     waiting: 0,
-    /** Utterances that were refused because the queue was full. */
+    /** Number of utterances that got no decoder, or lost it. */
     refused: 0,
   }
   readonly #count: number
+  readonly #onRefusal: (why: SpeechRefusal) => void
+  readonly #make: () => Promise<Slot>
   readonly #slots: Slot[] = []
   readonly #waiting: Waiter[] = []
-  /** Leases that end when an utterance waits. */
+  /** Spare leases: each ends as soon as another utterance waits. */
   readonly #spare = new Set<LeasedDecoder>()
-  /** Slots whose decoder is being replaced. */
+  /** Slots whose decoder is being replaced by a new one. */
   readonly #replacing = new Set<Slot>()
   #creating: Promise<void> | null = null
   #uses = 0
 
-  /** @param count  how many decoders `prepare` creates */
-  constructor(count: number) {
+  /**
+   * @param count  number of decoders that `prepare` creates
+   * @param options  `onRefusal`: called for each utterance that gets no decoder, or loses its decoder. `makeDecoder`:
+   * replaces the recogniser's own function
+   */
+  constructor(count: number, options: DecoderSetOptions = {}) {
     this.#count = count
+    this.#onRefusal = options.onRefusal ?? (() => undefined)
+    const { makeDecoder } = options
+    this.#make = makeDecoder === undefined ? makeSlot : async () => slotOf(await makeDecoder())
+  }
+
+  /** True if the thread has only one decoder. */
+  get isSingle(): boolean {
+    return this.#count === 1
   }
 
   /**
-   * Creates the decoders, once. The first utterance does so too, and waits for one.
-   * @throws GatewayError SPEECH_FAULT when the models cannot be loaded; the next call tries again
+   * Counts an utterance that is not recognised, because no decoder was free.
+   * @returns the error for the call of this utterance
+   */
+  refused(why: SpeechRefusal): GatewayError {
+    this.stats.refused++
+    this.#onRefusal(why)
+    return new GatewayError('SPEECH_BUSY', REFUSALS[why], { retryable: true })
+  }
+
+  /**
+   * Creates the decoders, once. If it was not called before, the first utterance calls it and waits for a decoder.
+   * @throws GatewayError SPEECH_FAULT if the models cannot be loaded; the next call tries again
    */
   prepare(): Promise<void> {
     this.#creating ??= this.#create().catch((thrown: unknown) => {
@@ -88,17 +127,19 @@ export class DecoderSet {
   }
 
   async #create(): Promise<void> {
-    // One after the other: loading is CPU work, and in parallel it would only need more memory.
+    // The decoders are loaded one after another. Loading is CPU work, so loading in parallel would only need more
+    // memory.
     while (this.#slots.length < this.#count) {
-      this.#slots.push(await makeSlot())
+      this.#slots.push(await this.#make())
       this.#grant()
-      // Requests of sessions meanwhile, such as a greeting, go first.
+      // Other work of the thread, such as speaking a greeting, runs before the next decoder is loaded.
       await new Promise((resolve) => setImmediate(resolve))
     }
   }
 
   /**
-   * @param spare  only if a decoder is free now, and until another utterance needs it: its words are empty from then on
+   * @param spare  true: the lease is granted only if a decoder is free now. It lasts until another utterance needs the
+   * decoder. The session then reports SPEECH_BUSY
    */
   request(
     grammar: string,
@@ -106,7 +147,7 @@ export class DecoderSet {
     { spare = false, beam = 'usual' }: { readonly spare?: boolean; readonly beam?: Beam } = {},
   ): DecoderRequest {
     if (spare && this.#slots.every(({ busy }) => busy)) {
-      const error = new GatewayError('SPEECH_BUSY', 'no decoder to spare', { retryable: true })
+      const error = new GatewayError('SPEECH_BUSY', 'no decoder is free', { retryable: true })
       return { lease: Promise.reject(error), cancel: () => undefined }
     }
     if (grammar.length > SPEECH_GRAMMAR_CHARS_MAX) {
@@ -117,11 +158,7 @@ export class DecoderSet {
       return { lease: Promise.reject(error), cancel: () => undefined }
     }
     if (this.#waiting.length >= SPEECH_WAITING_MAX) {
-      this.stats.refused++
-      const error = new GatewayError('SPEECH_BUSY', `${SPEECH_WAITING_MAX} utterances wait for a decoder`, {
-        retryable: true,
-      })
-      return { lease: Promise.reject(error), cancel: () => undefined }
+      return { lease: Promise.reject(this.refused('queue-full')), cancel: () => undefined }
     }
     let waiter: Waiter | null = null
     let cancelled = false
@@ -131,7 +168,7 @@ export class DecoderSet {
     })
     this.#grant()
     this.prepare().catch((thrown: unknown) => {
-      // With one decoder, an utterance only waits longer.
+      // If some decoder could be loaded, utterances only wait longer.
       if (this.#slots.length > 0) return
       for (const { reject } of this.#waiting.splice(0)) reject(thrown as GatewayError)
       this.stats.waiting = 0
@@ -160,7 +197,7 @@ export class DecoderSet {
       if (next === undefined || slot === undefined) {
         const [spare] = this.#spare
         if (next === undefined || spare === undefined) break
-        spare.release()
+        spare.take()
         continue
       }
       this.#waiting.shift()
@@ -215,7 +252,7 @@ export class DecoderSet {
     }
     slot.grammar = ''
     try {
-      // Taken up with the grammar.
+      // The recogniser uses new beams only when the next grammar is set.
       if (slot.beam !== beam) {
         const [within, atEnd] = BEAMS[beam]
         slot.decoder.set_config('beam', within)
@@ -236,6 +273,7 @@ export class DecoderSet {
     this.stats.leased++
     let running = true
     let released = false
+    let taken = false
     const failed = (error: unknown): GatewayError => {
       running = false
       void this.#replace(slot)
@@ -253,6 +291,20 @@ export class DecoderSet {
       }
     }
     const lease: LeasedDecoder = {
+      get isTaken() {
+        return taken
+      },
+      yields: (spares) => {
+        if (released || spare) return
+        if (spares) {
+          this.#spare.add(lease)
+          this.#grant()
+        } else this.#spare.delete(lease)
+      },
+      take: () => {
+        taken = !released
+        lease.release()
+      },
       decode: (pcm) => process(pcm, false),
       decodeWhole: (pcm) => process(pcm, true),
       partial: () => {
@@ -282,7 +334,7 @@ export class DecoderSet {
           try {
             slot.decoder.stop()
           } catch {
-            // An utterance that is too short to be ended; the decoder is replaced.
+            // The utterance is too short to be ended by the decoder, so the decoder is replaced.
             void this.#replace(slot)
           }
         }
@@ -301,14 +353,14 @@ export class DecoderSet {
     this.#replacing.add(slot)
     slot.busy = true
     try {
-      const fresh = await makeSlot()
+      const fresh = await this.#make()
       slot.decoder = fresh.decoder
       slot.grammar = ''
       slot.beam = fresh.beam
       slot.words = fresh.words
       slot.busy = false
     } catch {
-      // The slot stays out of use.
+      // Without a new decoder, the slot stays out of use.
       slot.busy = true
     }
     this.#replacing.delete(slot)
@@ -316,18 +368,42 @@ export class DecoderSet {
   }
 }
 
+interface DecoderSetOptions {
+  readonly onRefusal?: (why: SpeechRefusal) => void
+  readonly makeDecoder?: () => Promise<NativeDecoder>
+}
+
+const REFUSALS: Readonly<Record<SpeechRefusal, string>> = {
+  'queue-full': `${SPEECH_WAITING_MAX} utterances wait for a decoder`,
+  late: 'no decoder became free in time',
+  wordless: 'this utterance had no words, and another utterance needed its decoder',
+  'first-digit': 'no decoder is free to listen for a first digit',
+}
+
 /** A decoder that is reserved for one utterance until it is released. All calls are synchronous. */
 export interface LeasedDecoder {
-  /** Float samples within ±1 at 8 kHz, at the level of `level.ts`; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
+  /** True if another utterance took the decoder. This utterance gets no more words then. */
+  readonly isTaken: boolean
+  /**
+   * Allows or forbids that a waiting utterance takes the decoder, now or later. A spare decoder may always be taken.
+   */
+  yields(spares: boolean): void
+  /** Takes the decoder away and releases it. */
+  take(): void
+  /**
+   * Decodes float samples from -1 to 1 at 8 kHz, after the gain of `level.ts`. Takes about 0.6 ms for 20 ms of speech.
+   * @throws GatewayError SPEECH_FAULT
+   */
   decode(pcm: Float32Array): void
   /**
-   * Decodes an utterance in one piece, in the place of `decode`: the mean that is subtracted is its own, where `decode`
-   * takes that of earlier utterances, of all callers. @throws GatewayError SPEECH_FAULT
+   * Decodes a whole utterance, instead of `decode`. This method subtracts the utterance's own mean sound; `decode`
+   * subtracts the mean of all callers' earlier utterances.
+   * @throws GatewayError SPEECH_FAULT
    */
   decodeWhole(pcm: Float32Array): void
-  /** The words so far, while the utterance goes on; empty when none fit. @throws GatewayError SPEECH_FAULT */
+  /** @returns the words so far, during the utterance; empty if no words match @throws GatewayError SPEECH_FAULT */
   partial(): Recognised
-  /** Ends the utterance; the words, empty when none fit. @throws GatewayError SPEECH_FAULT */
+  /** Ends the utterance. @returns the words; empty if no words match @throws GatewayError SPEECH_FAULT */
   finish(): Recognised
   /** Releases the decoder in any state. Idempotent. */
   release(): void
@@ -354,6 +430,15 @@ interface Waiter {
   readonly reject: (error: GatewayError) => void
 }
 
+const slotOf = (decoder: NativeDecoder): Slot => ({
+  decoder,
+  grammar: '',
+  beam: 'usual',
+  words: new Set(),
+  busy: false,
+  lastUsed: 0,
+})
+
 async function makeSlot(): Promise<Slot> {
   const listenersBefore = new Set(process.listeners('uncaughtException'))
   const rejectionsBefore = new Set(process.listeners('unhandledRejection'))
@@ -367,13 +452,13 @@ async function makeSlot(): Promise<Slot> {
     })
     await decoder.initialize()
     addWords(decoder, TELEPHONE_PRONUNCIATIONS)
-    return { decoder, grammar: '', beam: 'usual', words: new Set(), busy: false, lastUsed: 0 }
+    return slotOf(decoder)
   } catch (error) {
     throw new GatewayError('SPEECH_FAULT', `the recogniser's models could not be loaded: ${messageOf(error)}`, {
       cause: error,
     })
   } finally {
-    // Emscripten's runtime adds process-wide listeners that rethrow every error.
+    // Emscripten's runtime adds listeners to the process that throw every error again.
     for (const listener of process.listeners('uncaughtException')) {
       if (!listenersBefore.has(listener)) process.removeListener('uncaughtException', listener)
     }
@@ -404,19 +489,19 @@ function wordsOf(grammar: string): Set<string> {
   return new Set(body.split(/\s+/).filter((word) => word !== ''))
 }
 
-/** Result of a decoder for the utterance so far. */
+/** Reads the present result of a decoder for an utterance. */
 export function recognisedBy(decoder: NativeDecoder): Recognised {
   const text = decoder.get_text().trim()
   if (text === '') return { text, fit: 0, wordMs: [] }
-  // Costs 0.1 ms; the alignment is a by-product of decoding.
+  // The alignment takes only 0.1 ms, because decoding has already aligned the words.
   const words = (decoder.get_alignment({}).w ?? []).filter(({ t: word }) => !/^[(<]/.test(word))
   const wordMs = words.map(({ d: durationS }) => Math.round(durationS * 1000))
   return { text, fit: fitOf(words), wordMs: words.length === text.split(' ').length ? wordMs : [] }
 }
 
 /**
- * How well the sound fits the words: the geometric mean of the words' probabilities, weighted by their durations,
- * without silences.
+ * Match between sound and words. It is the geometric mean of the words' probabilities, weighted by their durations.
+ * Silences are left out.
  */
 function fitOf(words: readonly { readonly d: number; readonly p: number }[]): number {
   let sum = 0

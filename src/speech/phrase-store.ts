@@ -4,14 +4,23 @@ import { join } from 'node:path'
 import type { SampleRateHz } from '../core/units.js'
 import { parseWav, writeWav } from '../media/wav.js'
 
-/** On disk, of all processes that share the folder. */
+/**
+ * Maximum number of files on disk, for all processes that share the folder. `FILE_BYTES_MAX`: maximum number of bytes
+ * of these files.
+ */
 const FILES_MAX = 2000
 const FILE_BYTES_MAX = 256 * 1024 * 1024
-/** In the memory of one thread; what is not in it is read again when it is asked for. */
+/**
+ * Maximum number of bytes of phrases in the memory of one thread. A phrase that is not in memory is read again when it
+ * is needed.
+ */
 const MEMORY_BYTES_MAX = 16 * 1024 * 1024
-/** Longer speech is no phrase. */
+/** Maximum duration in ms of a phrase. Longer speech is not stored. */
 export const PHRASE_MS_MAX = 30_000
-/** A file that is in use is marked as such no more often than this: the least recently used one goes first. */
+/**
+ * Minimum time in ms between two updates of the time at which a file was last used. The least recently used file is
+ * removed first.
+ */
 const TOUCH_MS = 3_600_000
 
 /** Speech that was synthesised once. */
@@ -26,25 +35,25 @@ interface Kept {
 }
 
 /**
- * Fixed phrases of agents as WAV files, so that they are there at once, and in the same voice while its service is down.
- * The newest ones are in memory. A file that cannot be read is ignored and removed.
+ * Fixed phrases of agents as WAV files, available even while the voice's service is down. The newest are in memory.
+ * Unreadable files are removed.
  */
 export class PhraseStore {
   evictions = 0
   unreadable = 0
   readonly #folder: string
-  /** By key, the least recently used first. */
+  /** Phrases by key, least recently used first. */
   readonly #memory = new Map<string, Kept>()
   #memoryBytes = 0
   readonly #reading = new Set<string>()
-  /** Files were counted and the oldest ones removed after the last one was written. */
+  /** Promise that settles when the last file was written, and the oldest files were removed if there were too many. */
   #trimming: Promise<void> = Promise.resolve()
 
   constructor(folder: string) {
     this.#folder = folder
   }
 
-  /** The key of a text that is spoken in this manner: any change of `manner` makes another one. */
+  /** @returns the key of a text that is spoken in this `manner`. Another manner gives another key */
   static key(manner: Readonly<Record<string, unknown>>, text: string): string {
     return createHash('sha256')
       .update(JSON.stringify([manner, text]))
@@ -52,7 +61,7 @@ export class PhraseStore {
       .slice(0, 40)
   }
 
-  /** Reads the newest files into memory, until that is full. Never rejects. */
+  /** Reads the newest files into memory until the limit of the memory is reached. The promise never rejects. */
   async load(): Promise<void> {
     for (const { key, bytes } of (await this.#files()).toReversed()) {
       if (this.#memoryBytes + bytes > MEMORY_BYTES_MAX) return
@@ -60,7 +69,10 @@ export class PhraseStore {
     }
   }
 
-  /** At once; null where it is not in memory. If there is a file, the next question finds it. */
+  /**
+   * @returns the phrase; null if it is not in memory. If there is a file of the phrase, it is then read into memory, so
+   * that the next call finds the phrase
+   */
   find(key: string): PhraseAudio | null {
     const kept = this.#memory.get(key)
     if (kept === undefined) {
@@ -76,17 +88,17 @@ export class PhraseStore {
     return kept.phrase
   }
 
-  /** True if it was kept, in memory or on disk. */
+  /** True if the phrase is stored, in memory or on disk. */
   async has(key: string): Promise<boolean> {
     return this.#memory.has(key) || (await this.#read(key))
   }
 
-  /** Never rejects: a full disk costs the phrase, not the call. */
+  /** Stores a phrase. The promise never rejects: if the disk is full, only the phrase is lost, not the call. */
   async keep(key: string, phrase: PhraseAudio): Promise<void> {
     this.#remember(key, phrase)
     const { pcm, sampleRateHz } = phrase
     const path = this.#path(key)
-    // Another thread may write the same phrase at the same time.
+    // Another thread may be writing this phrase now.
     const part = `${path}.${process.pid}-${Math.random().toString(36).slice(2)}.part`
     try {
       await mkdir(this.#folder, { recursive: true, mode: 0o700 })
@@ -116,7 +128,7 @@ export class PhraseStore {
     }
   }
 
-  /** @returns whether the phrase is in memory now */
+  /** @returns true if the phrase is in memory now */
   async #read(key: string): Promise<boolean> {
     if (this.#reading.has(key)) return false
     this.#reading.add(key)
@@ -141,7 +153,7 @@ export class PhraseStore {
     }
   }
 
-  /** The least recently used first. */
+  /** @returns the files, least recently used first */
   async #files(): Promise<{ readonly key: string; readonly bytes: number; readonly usedAtMs: number }[]> {
     const names = await readdir(this.#folder).catch(() => [])
     const files = await Promise.all(

@@ -1,5 +1,5 @@
 import type { Pronunciation } from './spoken/pronunciations.js'
-import type { MessagePort } from 'node:worker_threads'
+import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
@@ -12,54 +12,58 @@ import type {
   SpeechRequest,
 } from './speech-protocol.js'
 
-/** Characters of one text that is spoken. */
+/** Maximum number of characters of one text for speech. */
 const SPEECH_TEXT_CHARS_MAX = 4000
-/** New sessions that one call is given after its speech workers died. */
+/** Maximum number of new sessions of one call, each after the death of its speech worker. */
 const SPEECH_REOPENS_MAX = 3
 
 /** One sentence of speech. */
 export interface SpeechChunk {
-  /** s16 mono; the receiver's to keep. */
+  /** Samples, s16 mono. They belong to the receiver. */
   readonly pcm: Int16Array
   readonly sampleRateHz: SampleRateHz
-  /** The sentence as it was given. */
+  /** The sentence as it is written in the client's text. */
   readonly text: string
-  /** No chunk follows. */
+  /** True if this is the last chunk. */
   readonly last: boolean
 }
 
 /** Speech that is being synthesised. */
 export interface Speaking {
   /**
-   * Resolves after the last chunk, also after `cancel`.
-   * Rejects with SPEECH_FAULT (the worker died; retryable) or SPEECH_BUSY (too many or too long texts).
+   * Resolves after the last chunk, or after `cancel`. Rejects with SPEECH_FAULT (the worker died; retryable) or
+   * SPEECH_BUSY (too many or too long texts).
    */
   readonly done: Promise<void>
-  /** No chunk arrives after it. Idempotent. */
+  /** Stops the speech: no chunk arrives afterwards. Idempotent. */
   cancel(): void
 }
 
 /**
- * Multiplied by the number of faults so far. A worker is replaced in about a second, and its sessions wait for the
- * models.
+ * Pause in ms before a new session is requested. It is multiplied by the number of faults so far. A worker is replaced
+ * in about a second, and its sessions wait for the models.
  */
 const REOPEN_PAUSE_MS = 50
 const DIED = 'the speech worker of this call died'
 
 /**
- * The call's end of a speech session, in the media worker: it sends text and samples to a speech worker and receives
- * speech and words. The port keeps the thread alive only while a result is pending.
+ * The call's end of a speech session, in the media worker. The client sends text and samples to a speech worker, and
+ * receives speech and words. The port keeps the thread alive only while a result is pending.
  *
- * Several parts of a call may use its client at once (the agent and the gateway's own phrases). Its creator closes it.
+ * Two parts of a call may use its client at the same time: the agent, and the gateway's own phrases. The code that
+ * created the client closes it.
  */
 export class SpeechClient {
   /** Counters of one call's speech; plain fields. */
   readonly stats = {
     utterances: 0,
-    /** Samples beyond the longest utterance, or without a worker. */
+    /**
+     * Number of samples that were dropped. They came after the maximum duration of an utterance, or while there was no
+     * worker.
+     */
     samplesDropped: 0,
     sentences: 0,
-    /** Requests refused because too many were under way. */
+    /** Number of requests that were refused, because too many were running. */
     refused: 0,
     faults: 0,
     reopened: 0,
@@ -68,9 +72,16 @@ export class SpeechClient {
   readonly #pronunciations: readonly Pronunciation[]
   readonly #speaking = new Map<number, SpeakingState>()
   readonly #utterances = new Map<number, UtteranceState>()
-  /** Null while there is no worker: between a fault and the new session, and after the end. */
+  /**
+   * Port of the session. Null while the session has no worker: between a fault and the new session, and after the end.
+   */
   #port: MessagePort | null = null
-  /** Resolves with true when a new session is open, with false when there will be none. */
+  /** Port for utterances, if another thread recognises them; null if `#port` is used. */
+  #recogniser: MessagePort | null = null
+  /**
+   * Promise of a new session after a fault: true if it is open, false if no session can be opened. Null if no session
+   * is being reopened.
+   */
   #reopening: Promise<boolean> | null = null
   #nextId = 1
   #closed = false
@@ -81,18 +92,23 @@ export class SpeechClient {
     this.#adopt(options.port)
   }
 
-  /** True while the session is open, or a new one is being opened. */
+  /** True while the session is open or is being reopened. */
   get alive(): boolean {
     return !this.#closed && (this.#port !== null || this.#reopening !== null)
   }
 
-  /** Resolves with true when a session is open again after a fault, with false when there will be none. */
+  /**
+   * Resolves with true if a session is open, perhaps again after a fault. Resolves with false if no session can be
+   * opened.
+   */
   async recovered(): Promise<boolean> {
     if (this.#reopening !== null) return this.#reopening
     return this.#port !== null && !this.#closed
   }
 
-  /** Speaks `text` sentence by sentence; the first is delivered while the others are being synthesised. */
+  /**
+   * Speaks `text` sentence by sentence. The first sentence is delivered while the next sentences are being synthesised.
+   */
   speak(text: string, voice: string, onChunk: (chunk: SpeechChunk) => void): Speaking {
     const id = this.#nextId++
     let cancelled = false
@@ -105,7 +121,7 @@ export class SpeechClient {
       this.#speaking.set(id, { id, onChunk, resolve, reject })
       this.#post({ type: 'speak', id, text, voice, pronunciations: this.#pronunciations })
     })
-    // The caller may ignore `done`.
+    // The code that called `speak` may ignore `done`.
     done.catch(() => undefined)
     return {
       done,
@@ -122,24 +138,28 @@ export class SpeechClient {
     }
   }
 
-  /** A hint that lets the worker synthesise this text ahead of time, when it is idle. Never fails. */
+  /**
+   * Announces a text that may be spoken later. An idle worker may then synthesise it in advance. The method never
+   * fails.
+   */
   prepare(text: string, voice: string): void {
     if (text.length <= SPEECH_TEXT_CHARS_MAX)
       this.#post({ type: 'prepare', text, voice, pronunciations: this.#pronunciations })
   }
 
   /**
-   * The caller started to speak; `grammar` is a JSGF document with one public rule.
-   * @param onPartial  called with the words so far, about three times a second while the utterance lasts
-   * @param options  `spare`: only if a decoder is free, and until another utterance needs it; `check`: where a
-   *   number may be said
-   * @throws GatewayError SPEECH_BUSY when this call has too many utterances under way, SPEECH_FAULT without a worker.
+   * Starts an utterance, because the caller started to speak. `grammar` is a JSGF document with one public rule.
+   * @param onPartial  called with the words so far, about three times a second during the utterance
+   * @param options  `spare`: the utterance gets a decoder only if one is free, and only until another utterance needs
+   * the decoder. `check`: second recognition of a number; set if the caller may say a number. `onLost`: called if the
+   * utterance fails before its end
+   * @throws GatewayError SPEECH_BUSY if this call has too many utterances running, SPEECH_FAULT if there is no worker.
    */
   startUtterance(
     grammar: string,
     words: readonly DictionaryEntry[] = [],
     onPartial: (soFar: PartlyRecognised) => void = () => undefined,
-    { spare = false, check = null }: { readonly spare?: boolean; readonly check?: DigitCheck | null } = {},
+    { spare = false, check = null, onLost = () => undefined }: UtteranceOptions = {},
   ): Utterance {
     if (this.#port === null) throw new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
     if (this.#utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
@@ -152,6 +172,7 @@ export class SpeechClient {
     const state: UtteranceState = {
       id,
       onPartial,
+      onLost,
       samples: 0,
       ended: false,
       outcome: null,
@@ -168,7 +189,7 @@ export class SpeechClient {
     }
   }
 
-  /** Ends the session; pending requests resolve empty. Idempotent. */
+  /** Ends the session. Pending requests resolve without a result. Idempotent. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -176,8 +197,14 @@ export class SpeechClient {
     this.#speaking.clear()
     for (const state of this.#utterances.values()) state.resolve?.({ text: '' })
     this.#utterances.clear()
-    this.#port?.close()
-    this.#port = null
+    this.#closePorts()
+  }
+
+  /** Closing either port ends the session. */
+  #closePorts(): void {
+    const ports = [this.#port, this.#recogniser]
+    this.#port = this.#recogniser = null
+    for (const port of ports) port?.close()
   }
 
   #refuseSpeaking(text: string): GatewayError | null {
@@ -201,7 +228,8 @@ export class SpeechClient {
     }
     state.samples += pcm.length
     const copy = pcm.slice()
-    this.#port.postMessage({ type: 'frame', id: state.id, pcm: copy } satisfies SpeechRequest, [copy.buffer])
+    const port = this.#recogniser ?? this.#port
+    port.postMessage({ type: 'frame', id: state.id, pcm: copy } satisfies SpeechRequest, [copy.buffer])
   }
 
   #endOf(state: UtteranceState): Promise<Recognised> {
@@ -228,22 +256,32 @@ export class SpeechClient {
 
   #post(request: SpeechRequest): void {
     if (this.#port === null) return
-    if (this.#speaking.size + this.#utterances.size > 0) this.#port.ref()
-    this.#port.postMessage(request)
+    if (this.#speaking.size + this.#utterances.size > 0) {
+      this.#port.ref()
+      this.#recogniser?.ref()
+    }
+    const speaks = request.type === 'speak' || request.type === 'cancel' || request.type === 'prepare'
+    ;(speaks ? this.#port : (this.#recogniser ?? this.#port)).postMessage(request)
   }
 
-  /** A port without a pending result must not keep the thread alive. */
+  /** Allows the thread to end while no result is pending. */
   #unrefWhenIdle(): void {
-    if (this.#speaking.size + this.#utterances.size === 0) this.#port?.unref()
+    if (this.#speaking.size + this.#utterances.size > 0) return
+    this.#port?.unref()
+    this.#recogniser?.unref()
   }
 
   #adopt(port: MessagePort): void {
+    const first = receiveMessageOnPort(port)?.message as SpeechReply | undefined
     this.#port = port
-    port.on('message', (reply: SpeechReply) => this.#receive(reply))
-    port.on('close', () => {
-      if (this.#port === port) this.#fault()
-    })
-    port.unref()
+    this.#recogniser = first?.type === 'recogniser' ? first.port : null
+    for (const one of [port, this.#recogniser]) {
+      one?.on('message', (reply: SpeechReply) => this.#receive(reply))
+      one?.on('close', () => {
+        if (this.#port === one || this.#recogniser === one) this.#fault()
+      })
+      one?.unref()
+    }
   }
 
   #receive(reply: SpeechReply): void {
@@ -278,6 +316,11 @@ export class SpeechClient {
         this.#settle(reply.id, error)
         break
       }
+      case 'recogniser':
+        // A recogniser's port may come only in the first message, which `#adopt` has received. So this port is not
+        // used.
+        reply.port.close()
+        return
     }
     this.#unrefWhenIdle()
   }
@@ -287,13 +330,14 @@ export class SpeechClient {
     if (state === undefined) return
     this.#utterances.delete(id)
     state.outcome = outcome
+    if (outcome instanceof GatewayError && !state.ended) state.onLost()
     if (outcome instanceof GatewayError) state.reject?.(outcome)
     else state.resolve?.(outcome)
   }
 
-  /** The other end closed the port: the worker died. */
+  /** Handles the death of the worker, which closed the port. */
   #fault(): void {
-    this.#port = null
+    this.#closePorts()
     if (this.#closed) return
     this.stats.faults++
     const { reopen } = this.#options
@@ -307,12 +351,13 @@ export class SpeechClient {
 
   async #openAgain(reopen: () => Promise<MessagePort>): Promise<boolean> {
     let port: MessagePort
-    // The main thread may see the death later than this thread, and would place the session on the dying worker.
+    // The main thread may notice the worker's death later than this thread. Without a pause, it would place the session
+    // on the dead worker.
     await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE_MS * this.stats.faults))
     try {
       port = await reopen()
     } catch {
-      // No session is available; the next request rejects.
+      // No session is available, so the next request rejects.
       this.#reopening = null
       return false
     }
@@ -329,26 +374,32 @@ export class SpeechClient {
 
 /** A caller's utterance that is being recognised while it is spoken. */
 export interface Utterance {
-  /** 8 kHz mono samples, copied before return. Samples beyond the longest utterance are dropped and counted. */
+  /**
+   * Adds samples, 8 kHz mono. They are copied before the method returns. Samples after the maximum duration of an
+   * utterance are dropped and counted.
+   */
   push(pcm: Int16Array): void
   /**
-   * The caller stopped. Resolves with the words, empty when none fit the grammar.
-   * Rejects with SPEECH_BUSY (no decoder became free; retryable), SPEECH_FAULT (the worker died; retryable) or
-   * AGENT_INVALID (the grammar cannot be used, for example a word that is in no dictionary).
+   * Ends the utterance. Resolves with the words; the text is empty if no words match the grammar. Rejects with
+   * SPEECH_BUSY (no decoder became free; retryable) or SPEECH_FAULT (the worker died; retryable). Rejects with
+   * AGENT_INVALID if the grammar cannot be used, for example because a word is in no dictionary.
    */
   end(): Promise<Recognised>
-  /** Drops the result and frees the decoder. Idempotent, safe after `end`, which then resolves without words. */
+  /**
+   * Drops the result and frees the decoder. Idempotent. It may be called after `end`, which then resolves without
+   * words.
+   */
   abandon(): void
 }
 
 interface SpeechClientOptions {
-  /** From `SpeechPool.openSession`. The client owns it and closes it. */
+  /** Port from `SpeechPool.openSession`. The client owns and closes the port. */
   readonly port: MessagePort
-  /** Names that are said in another way than they are written; absent: none. */
+  /** Names that are spoken in another way than they are written. If absent, all names are spoken as written. */
   readonly pronunciations?: readonly Pronunciation[]
   /**
-   * Requests another session from the main thread when this one's worker has died. Without it every request after the
-   * first fault rejects with SPEECH_FAULT.
+   * Requests another session from the main thread, after this session's worker has died. If absent, every request after
+   * the first fault rejects with SPEECH_FAULT.
    */
   readonly reopen?: () => Promise<MessagePort>
   /** Called at each fault, before pending requests reject. */
@@ -362,12 +413,19 @@ interface SpeakingState {
   readonly reject: (error: GatewayError) => void
 }
 
+interface UtteranceOptions {
+  readonly spare?: boolean
+  readonly check?: DigitCheck | null
+  readonly onLost?: () => void
+}
+
 interface UtteranceState {
   readonly id: number
+  readonly onLost: () => void
   readonly onPartial: (soFar: PartlyRecognised) => void
   samples: number
   ended: boolean
-  /** The result, where it arrived before `end` was called. */
+  /** Result that arrived before `end` was called; otherwise null. */
   outcome: Recognised | GatewayError | null
   resolve: ((heard: Recognised) => void) | null
   reject: ((error: GatewayError) => void) | null

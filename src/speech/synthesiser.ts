@@ -6,25 +6,35 @@ import { pronounced } from './spoken/pronunciations.js'
 import type { Pronunciation } from './spoken/pronunciations.js'
 import { spokenForm } from './spoken/spoken-form.js'
 
-/** Sentences of one worker that wait to be made ahead of time; the oldest go. */
+/**
+ * Maximum number of sentences in one worker that wait to be synthesised in advance. If there are more, the oldest are
+ * dropped.
+ */
 const SPEECH_PREPARE_MAX = 64
 
-/** Below this a sample counts as silence: −50 dBFS; the voices' own pauses are digital silence or near it. */
+/**
+ * Maximum magnitude of a sample that counts as silence: −50 dBFS. The voices' pauses are digital silence, or almost
+ * silent.
+ */
 const SILENCE_LEVEL = 100
 /**
- * Silence that is left at the start and end of a sentence; the voices have up to 200 ms, which would delay the answer.
+ * Duration in ms of silence that stays at the start of a sentence. `TAIL_MS`: duration that stays at its end. The
+ * voices have up to 200 ms of silence, which would delay the answer.
  */
 const LEAD_MS = 10
 const TAIL_MS = 160
-/** Slower than the voices' own pace, so that digits are understood over a telephone line. */
+/**
+ * Factor for the duration of speech. It makes speech slower than the voices' own pace, so that callers understand
+ * digits over a telephone line.
+ */
 const STRETCH = 1.08
-/** Language of all voices, whatever the text. */
+/** Language in which all voices speak, for any text. */
 const LANGUAGE = 'en'
-/** Pause before a preparation is tried again while the worker is busy. */
+/** Pause in ms after which a preparation is tried again if the worker was busy. */
 const PREPARE_RETRY_MS = 40
 
 interface SynthesisSink {
-  /** One sentence; the samples are the receiver's. */
+  /** Receives one sentence. The samples belong to the receiver. */
   sentence(speech: Speech, text: string, last: boolean): void
   done(): void
   failed(error: GatewayError): void
@@ -53,14 +63,14 @@ interface SynthesiserStats {
 }
 
 /**
- * Synthesises for all calls of one speech worker, one sentence per turn of the event loop, so that callers' audio is
- * decoded in between. First sentences go before later ones: a caller waits for a first sentence, while a later one has
- * the playing time of those before it.
+ * Synthesises for all calls of one speech worker, one sentence in each turn of the event loop, so that callers' audio
+ * can be decoded between two sentences. The first sentence of a text has priority over later sentences, because a
+ * caller waits for it. A later sentence has time while the earlier sentences are played.
  */
 export class Synthesiser {
   readonly stats: SynthesiserStats = { sentencesMade: 0, sentencesFromCache: 0 }
   readonly #flite: Flite
-  /** True when no caller of this worker is speaking. Texts are prepared only then. */
+  /** True if no caller of this worker is speaking. Texts are prepared only then. */
   readonly #quiet: () => boolean
   readonly #cache: LRUCache<string, Speech>
   readonly #jobs: Job[] = []
@@ -77,7 +87,7 @@ export class Synthesiser {
     })
   }
 
-  /** @returns a function that ends the job; nothing reaches the sink after it. Idempotent. */
+  /** @returns a function that ends the job. After its call the sink gets no more sentences. Idempotent */
   speak({ text, ...manner }: SynthesisText, sink: SynthesisSink): () => void {
     const job: Job = { sentences: sentencesOf(text), manner, sink, next: 0 }
     this.#jobs.push(job)
@@ -89,8 +99,8 @@ export class Synthesiser {
   }
 
   /**
-   * Synthesises the sentences of `text` into the cache when the worker is idle; beyond SPEECH_PREPARE_MAX the oldest
-   * are dropped.
+   * Synthesises the sentences of `text` into the cache while the worker is idle. If more than SPEECH_PREPARE_MAX
+   * sentences wait, the oldest are dropped.
    */
   prepare({ text, ...manner }: SynthesisText): void {
     for (const sentence of sentencesOf(text)) {
@@ -158,7 +168,7 @@ export class Synthesiser {
     try {
       this.#make(next.text, next.manner)
     } catch {
-      // The error is reported when a call requests this sentence.
+      // The error is reported when a call requests this sentence, not during the preparation.
     }
   }
 
@@ -188,7 +198,7 @@ function asFault(error: unknown): GatewayError {
   return error instanceof GatewayError ? error : new GatewayError('SPEECH_FAULT', messageOf(error), { cause: error })
 }
 
-/** Trims silence at both ends: it would add response time at the start and a pause at the end. */
+/** Trims silence at both ends. At the start it would delay the answer; at the end it would add a pause. */
 function trimmed(speech: Speech): Speech {
   const { pcm, sampleRateHz } = speech
   let first = 0

@@ -1,7 +1,7 @@
 /**
- * WASI preview 1 for one run of one batch program that reads its arguments, writes one file and exits. Everything is in
- * memory: no disk, no temporary folder, and no ExperimentalWarning as from `node:wasi`.
- * See https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md
+ * WASI preview 1 for one run of a batch program. The program reads its arguments, writes one file and exits. Everything
+ * is in memory: the run uses no disk and no temporary folder, and does not cause the ExperimentalWarning of
+ * `node:wasi`. See https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md
  */
 export class WasiRun {
   readonly #decoder = new TextDecoder()
@@ -15,9 +15,9 @@ export class WasiRun {
   #memory: WebAssembly.Memory | null = null
 
   /**
-   * @param args  with the program's name first
-   * @param root  name of the one folder that the program sees, for example `/o`
-   * @param fileBytesMax  largest file; a write beyond it fails
+   * @param args  arguments of the program; the first is the program's name
+   * @param root  name of the only visible folder, for example `/o`
+   * @param fileBytesMax  maximum size of a file in bytes; writes beyond it fail
    */
   constructor(args: readonly string[], root: string, fileBytesMax: number) {
     const encoder = new TextEncoder()
@@ -31,12 +31,12 @@ export class WasiRun {
     return { ...this.#programImports(), ...this.#fileImports() }
   }
 
-  /** Must be called with the instance's memory before `_start`. */
+  /** Sets the instance's memory. Call it before `_start`. */
   bind(memory: WebAssembly.Memory): void {
     this.#memory = memory
   }
 
-  /** The bytes that were written to a file of the preopened folder; null when it was not created. */
+  /** Bytes that the program wrote to a file of the preopened folder; null if it did not create the file. */
   file(name: string): Uint8Array | null {
     const file = this.#files.get(name)
     return file === undefined ? null : file.bytes.subarray(0, file.lengthBytes)
@@ -47,7 +47,7 @@ export class WasiRun {
     return this.#messages.trim()
   }
 
-  // Growing the memory detaches its buffer, so every access makes a new view.
+  // A view is made for every access, because the memory's buffer is detached when the memory grows.
   #view(): DataView {
     return new DataView(this.#boundMemory().buffer)
   }
@@ -95,7 +95,7 @@ export class WasiRun {
         }
         return SUCCESS
       },
-      // The synthesiser uses the time for statistics only; a constant makes its output reproducible.
+      // The synthesiser uses the time only for statistics. A constant time makes its output reproducible.
       clock_time_get: (_clock: number, _precision: bigint, timeAt: number): number => {
         this.#view().setBigUint64(timeAt, 0n, true)
         return SUCCESS
@@ -133,7 +133,7 @@ export class WasiRun {
         this.#bytesAt(at, length).set(this.#rootBytes.subarray(0, length))
         return SUCCESS
       },
-      // stdin is empty, and the one file is write-only.
+      // The program can read nothing: stdin is empty, and its only file is write-only.
       fd_read: (_fd: number, _vectorsAt: number, _vectors: number, readAt: number): number => {
         this.#view().setUint32(readAt, 0, true)
         return SUCCESS
@@ -191,7 +191,7 @@ export class WasiRun {
   }
 }
 
-/** Thrown through the WebAssembly stack by `proc_exit`. */
+/** Error that `proc_exit` throws through the WebAssembly stack. */
 export class WasiExit extends Error {
   readonly exitCode: number
 
@@ -216,10 +216,10 @@ const FILETYPE_DIRECTORY = 3
 const FILETYPE_REGULAR_FILE = 4
 const OFLAGS_CREAT = 1
 const FDSTAT_BYTES = 24
-/** Every right: the program reaches nothing but this memory. */
+/** The program gets all rights, because it can reach only this memory. */
 const ALL_RIGHTS = 0x1fffffffn
-/** The one preopened folder; file descriptors from here on are files. */
+/** File descriptor of the one preopened folder. Larger descriptors belong to files. */
 const ROOT_FD = 3
 const FIRST_FILE_FD = 4
-/** stdout and stderr together keep this much, for an error message. */
+/** Maximum number of stored characters of stdout and stderr together, for an error message. */
 const MESSAGES_CHARS_MAX = 2000

@@ -1,32 +1,35 @@
 import { setImmediate as immediate } from 'node:timers/promises'
 import type { Clock } from '../core/clock.js'
 
-/** Calls with series of their own on /metrics/calls; each costs Prometheus 1.4 KB for as long as it keeps it. */
+/**
+ * Maximum number of calls that have their own series on /metrics/calls. Each of these calls needs 1.4 KB in Prometheus
+ * while it is stored.
+ */
 const CALL_SERIES_MAX = 2000
-/** How long a call's series stay after its end: two scrapes. */
+/** Time in ms for which a call's series stay after the call's end. It is enough for two scrapes. */
 const CALL_SERIES_LINGER_MS = 60_000
-/** Calls that a scrape writes in one piece. */
+/** Number of calls that a scrape writes in one piece. */
 const SCRAPE_SLICE_CALLS = 500
 
 const PREFIX = 'mkondo_'
-/** Calls tracked per call shown, so that the slowest can be chosen. */
+/** Number of calls that are tracked for each call that may be shown. The slowest of the tracked calls are shown. */
 const TRACKED_PER_SHOWN = 8
 
-/** The numbers of one call that have series of their own. Plain fields, written when they change; NaN while unknown. */
+/** Values of one call's own series. They are plain fields that the call's code updates; NaN while unknown. */
 export class CallNumbers {
   readonly callSid: string
   readonly agent: string
-  /** Changes with a failover; the series then go on under the new label. */
+  /** Backend label. After a failover the series continue with the new backend's label. */
   backend: string
-  /** Caller stopped → first agent sound sent, of the last turn. */
+  /** Time in ms from the end of the caller's speech to the first agent sound sent, in the last turn. */
   turnResponseLastMs = NaN
-  /** 99th percentile of the time that the gateway adds to a frame. */
+  /** Time in ms that the gateway adds to a frame, 99th percentile. */
   frameLatencyP99Ms = NaN
-  /** First voiced sample → last agent sample sent, of the last committed barge-in. */
+  /** Time in ms from the first voiced sample to the last agent sample sent, in the last committed barge-in. */
   bargeInStopLastMs = NaN
-  /** On the gateway's clock; null while the call lives. */
+  /** End of the call on the gateway's clock; null while the call is live. */
   endedAtMs: number | null = null
-  /** Formatted labels; `#labelsOf` is the backend in them. */
+  /** Formatted labels, and the backend for which they were formatted (`#labelsOf`). */
   #labels = ''
   #labelsOf: string | null = null
 
@@ -36,7 +39,7 @@ export class CallNumbers {
     this.backend = backend
   }
 
-  /** Formatted once per backend, because a page has them three times. */
+  /** Formatted once for each backend, because a page contains them three times. */
   get labels(): string {
     if (this.#labelsOf !== this.backend) {
       this.#labelsOf = this.backend
@@ -50,7 +53,7 @@ export class CallNumbers {
 
 interface CallSeriesOptions {
   readonly clock: Clock
-  /** Calls shown at most, the slowest first; 0 shows none. */
+  /** Maximum number of calls on the page. The slowest calls are shown; with 0, no call is shown. */
   readonly callsMax?: number
 }
 
@@ -79,13 +82,13 @@ const KINDS: readonly SeriesKind[] = [
 ]
 
 /**
- * The page of `GET /metrics/calls`: three gauges a live call. Written by hand because prom-client takes 26-45 ms for
- * 5,000 calls, in one block, which delays 20 ms frames; this takes about 0.6 ms for 1,000 and 10 ms for 5,000 calls
- * (bench/scrape.ts), in slices.
+ * Page of `GET /metrics/calls`: three gauges per live call. This class writes the page itself, in slices. It needs
+ * about 0.6 ms for 1,000 calls and 10 ms for 5,000 (bench/scrape.ts). prom-client would need 26-45 ms in one piece for
+ * 5,000 calls, and frames of 20 ms would be late.
  */
 export class CallSeries {
   readonly contentType = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
-  /** Calls that were left out of the last page by the cap. */
+  /** Number of calls that the last page left out because of the maximum. */
   dropped = 0
   readonly #calls = new Map<string, CallNumbers>()
   readonly #clock: Clock
@@ -96,12 +99,12 @@ export class CallSeries {
     this.#callsMax = options.callsMax ?? CALL_SERIES_MAX
   }
 
-  /** Tracked calls, live and recently ended. */
+  /** Number of tracked calls: live calls and recently ended calls. */
   get size(): number {
     return this.#calls.size
   }
 
-  /** Begins the series of a call. The caller keeps the numbers up to date and ends them with `end`. */
+  /** Starts the series of a call. The calling code updates the returned numbers, and ends the series with `end`. */
   open(callSid: string, agent: string, backend: string): CallNumbers {
     const numbers = new CallNumbers(callSid, agent, backend)
     if (this.#calls.size >= this.#callsMax * TRACKED_PER_SHOWN) this.#sweep()
@@ -109,7 +112,7 @@ export class CallSeries {
     return numbers
   }
 
-  /** The call is over; its series stay for the last scrapes. */
+  /** Ends a call's series. They stay on the page for the next scrapes. */
   end(numbers: CallNumbers): void {
     numbers.endedAtMs ??= this.#clock()
   }
@@ -119,7 +122,7 @@ export class CallSeries {
     return [...this.#slices()].join('')
   }
 
-  /** The page, written a few hundred calls at a time; the event loop runs in between. */
+  /** The page, written in slices of a few hundred calls. The event loop runs between two slices. */
   async renderInSlices(): Promise<string> {
     const slices: string[] = []
     for (const slice of this.#slices()) {
@@ -142,7 +145,7 @@ export class CallSeries {
     yield '# EOF\n'
   }
 
-  /** All, or the slowest when there are more than the cap. */
+  /** All calls, or the slowest if there are more than the maximum. */
   #shown(): CallNumbers[] {
     const all = [...this.#calls.values()]
     if (all.length <= this.#callsMax) return all
@@ -166,12 +169,12 @@ function linesOf(kind: SeriesKind, calls: readonly CallNumbers[]): string {
   return lines
 }
 
-/** Sorts calls with a slow turn first, those without a turn last. */
+/** Sort key: calls with the slowest turns come first, calls without a turn last. */
 function slowness(numbers: CallNumbers): number {
   return Number.isFinite(numbers.turnResponseLastMs) ? numbers.turnResponseLastMs : -1
 }
 
-/** A label value as the text format wants it. */
+/** Escapes a label value for the text format. */
 export function escapeLabel(value: string): string {
   return value.replace(/[\\"\n]/g, (character) => (character === '\n' ? '\\n' : `\\${character}`))
 }

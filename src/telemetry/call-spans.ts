@@ -8,19 +8,20 @@ import type { CallRecord, TimelineMark } from '../call/documents/record.js'
 import { GEN_AI, GEN_AI_PROVIDERS } from './gen-ai.js'
 import { CALL_SPAN, spanIdOf, toolSpanKey, traceIdOf } from './trace-id.js'
 
-/** Spans of one call: they are made at its end, between two ticks. */
+/** Maximum number of spans of one call. All spans of a call are made at the call's end, between two ticks. */
 const SPANS_PER_CALL_MAX = 256
 
-/** The call itself, set-up, greeting, backend and escalation. */
+/** Number of spans reserved for the call, its set-up, its greeting, its backend and its escalation. */
 const OTHER_SPANS = 5
 
 const SCOPE = { name: 'mkondo' } as const
 
-/** Timeline steps whose detail holds only our own words and figures; others may quote a model or a caller. */
+/** Timeline steps whose detail contains only our own words and figures. Other details may quote a model or a caller. */
 const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'webhook',
   'socket-closed',
   'first-frame',
+  'barge-in-duck',
   'barge-in-pause',
   'barge-in-resume',
   'barge-in',
@@ -28,6 +29,9 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'backend-speech-over-agent',
   'quieter-voice',
   'level-forgotten',
+  'voice-stands-out',
+  'words-of-another',
+  'agent-silent',
   'asked-to-wait',
   'put-on-hold',
   'put-on-hold-over',
@@ -48,12 +52,12 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'bridged',
 ])
 
-/** Content of a call's span; times since the webhook. */
+/** Span of a call. Times count from the webhook. */
 interface Span {
   readonly name: string
-  /** Key of its id (`spanIdOf`). */
+  /** Key of the span's id (`spanIdOf`). */
   readonly key: string
-  /** The key of the span that it is a part of. Default: that of the call. */
+  /** Key of the span that contains this span; by default the call's span. */
   readonly parent?: string
   readonly fromMs: number
   readonly tookMs: number
@@ -63,9 +67,9 @@ interface Span {
 }
 
 /**
- * The spans of one ended call: the call itself, below it its set-up, each turn, the escalation and each connection of a
- * backend, and below a turn the tools and barge-ins that came before the next one. Timeline steps are events of the call's span. No words of caller or agent, no
- * arguments.
+ * Spans of an ended call. The call's span contains its set-up, each turn, the escalation, and each connection of a
+ * backend. A turn's span contains the turn's tools and barge-ins. Timeline steps are events of the call's span. Words
+ * and arguments are left out.
  */
 export function callSpans(record: CallRecord, log: ToolCallLog, resource: Resource): ReadableSpan[] {
   const traceId = traceIdOf(record.callSid)
@@ -105,7 +109,7 @@ export function callSpans(record: CallRecord, log: ToolCallLog, resource: Resour
     .map(made)
 }
 
-/** @param streamMs  zero of turns and tools */
+/** @param streamMs time from which the times of turns and tools count */
 function wholeCall(record: CallRecord, streamMs: number): Span {
   const { turns, toolCalls, bargeIns, timeline, usage, backend } = record
   const models = record.cost?.models ?? []
@@ -120,6 +124,7 @@ function wholeCall(record: CallRecord, streamMs: number): Span {
       'mkondo.agent': record.agent,
       'mkondo.backend': record.backend,
       'mkondo.outcome': record.outcome,
+      ...(record.served === null ? {} : { 'mkondo.served': record.served }),
       'mkondo.end_reason': record.endReason,
       'mkondo.turns': turns.length,
       'mkondo.marks_dropped': record.timelineDropped,
@@ -145,7 +150,9 @@ function partsOf(
   const between = (name: string, key: string, fromMs: number | null, toMs: number | null): Span[] =>
     fromMs === null || toMs === null ? [] : [{ name, key, fromMs, tookMs: Math.max(0, toMs - fromMs) }]
   const at = (name: string): number | null => markAt(timeline, name)
-  /** The turn that something after the stream's opening belongs to: the last one that had begun. */
+  /**
+   * Turn to which an event after the stream's opening belongs: the last turn that had begun at the time of the event.
+   */
   const within = (atMs: number): Pick<Span, 'parent'> => {
     const index = turns.findLastIndex(({ callerStoppedMs }) => callerStoppedMs <= atMs)
     return index < 0 ? {} : { parent: turnKey(index) }
@@ -207,14 +214,14 @@ function partsOf(
 
 const turnKey = (index: number): string => `turn ${index}`
 
-/** The tool calls of a record, as the call's log has them, in the same order. */
+/** Tool calls of a record, read from the call's log, in the order of the record. */
 export type ToolCallLog = readonly Pick<LoggedToolCall, 'callId' | 'end'>[]
 
-/** The keys that were named to whom the tools asked. */
+/** Keys of the tools' spans: the same keys that the tools' requests sent in `traceparent`. */
 function toolKeys(log: ToolCallLog): string[] {
   const uses = new Map<string, number>()
   return log.map(({ callId, end }, index) => {
-    // No tool ran.
+    // A refused tool did not run, so it sent no request.
     if (end === 'refused') return `refused ${index}`
     const use = uses.get(callId) ?? 0
     uses.set(callId, use + 1)
@@ -222,7 +229,7 @@ function toolKeys(log: ToolCallLog): string[] {
   })
 }
 
-/** A code such as `http` or `TOOL_TIMEOUT`: anything else might be somebody's words. */
+/** Code such as `http` or `TOOL_TIMEOUT`. Any other text is left out, because a person may have said it. */
 function errorTypeOf(error: string | undefined): string {
   return error !== undefined && /^[A-Za-z_]{1,40}$/.test(error) ? error : '_OTHER'
 }

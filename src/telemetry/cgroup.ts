@@ -1,26 +1,27 @@
 import { readFile } from 'node:fs/promises'
 
-/** The kernel's figures for the CPU limit of this process's control group, since the group was created. */
+/** The kernel's figures for the CPU limit of this process's control group. They count from the group's creation. */
 interface CgroupCpu {
-  /** Periods in which it ran at all, and those in which it was throttled. */
+  /** Periods in which the group ran. */
   readonly periods: number
+  /** Periods in which the group was throttled. */
   readonly throttledPeriods: number
   readonly throttledSeconds: number
 }
 
-/** The group's memory that the kernel cannot take back, and its limit. */
+/** Memory of the group that the kernel cannot free, and the group's limit. */
 interface CgroupMemory {
   readonly usedBytes: number
   readonly limitBytes: number
 }
 
-/** A controller of the group, found at the first look. */
+/** Controller of the group, whose folder is searched at the first read. */
 class Controller<T> {
   now: T | null = null
   readonly #read: (path: string) => Promise<string>
   readonly #folders: readonly string[]
   readonly #parse: (folder: string) => Promise<T | null>
-  /** Null: this machine has none. */
+  /** Folder of the controller; null if this machine does not have the controller. */
   #folder: string | null | undefined
 
   constructor(
@@ -38,7 +39,7 @@ class Controller<T> {
     try {
       this.now = this.#folder === undefined ? await this.#find() : await this.#parse(this.#folder)
     } catch {
-      this.now = null // the group was removed or became unreadable
+      this.now = null // the group was removed, or cannot be read any more
     }
   }
 
@@ -71,7 +72,7 @@ export class CgroupWatch {
     })
   }
 
-  /** As of the last look; null while, or where, nothing is known. */
+  /** Figures of the last reading; null if they are unknown. */
   get cpu(): CgroupCpu | null {
     return this.#cpu.now
   }
@@ -80,7 +81,7 @@ export class CgroupWatch {
     return this.#memory.now
   }
 
-  /** Starts a read, unless one is under way. Never rejects. */
+  /** Starts a read, unless a read is already running. Never rejects. */
   async look(): Promise<void> {
     if (this.#looking) return
     this.#looking = true
@@ -89,7 +90,7 @@ export class CgroupWatch {
   }
 }
 
-/** A cpu.stat of version 2 or 1; null when it holds no limit (a group without one, or not a cpu.stat). */
+/** Reads a cpu.stat of version 2 or 1; null if there is no limit, or if the text is not a cpu.stat. */
 export function parseCpuStat(text: string): CgroupCpu | null {
   const values = numbersOf(text)
   const periods = values.get('nr_periods')
@@ -101,12 +102,12 @@ export function parseCpuStat(text: string): CgroupCpu | null {
 }
 
 /**
- * A memory.stat and the limit beside it, of version 2 or 1; null without a limit. File cache does not count: the kernel
- * gives it up before it kills.
+ * Reads a memory.stat and its limit, of version 2 or 1; null without a limit. The file cache does not count, because
+ * the kernel frees it before it kills a process.
  */
 export function parseMemory(stat: string, limit: string): CgroupMemory | null {
   const limitBytes = /^\d+\n?$/.test(limit) ? Number(limit) : Infinity // `max`
-  // Version 1 writes "no limit" as the largest multiple of a page.
+  // Version 1 uses the largest multiple of a page for "no limit".
   if (limitBytes >= 2 ** 62) return null
   const values = numbersOf(stat)
   const usedBytes = values.get('anon') ?? values.get('total_rss')
@@ -123,9 +124,9 @@ function numbersOf(text: string): ReadonlyMap<string, number> {
 }
 
 /**
- * Folders of a control group's files: in a container the group is the root, on a machine its path is in
- * /proc/self/cgroup.
- * @param controllers  folders of version 1
+ * Folders that may contain the files of this process's control group. In a container it is the root of the groups.
+ * Outside, /proc/self/cgroup contains the group's path.
+ * @param controllers folders of version 1
  */
 export function cgroupFolders(procSelfCgroup: string, controllers: readonly string[]): string[] {
   const own = /^0::(\/[^\n]*)$/m.exec(procSelfCgroup)?.[1]

@@ -1,21 +1,21 @@
 import { smallArray } from '../core/small-arrays.js'
 
 /**
- * A histogram for what happens thousands of times a second. Log-linear: 16 buckets an octave, so a value is known
- * within 6.25 %; all state is 32-bit words that one thread adds to and any thread may read. A worker keeps one in
- * shared memory and the main thread adds the difference since its last read to the Prometheus buckets.
+ * Histogram for events that happen thousands of times a second. It is log-linear with 16 buckets per octave, so each
+ * value is accurate to 6.25 %. All state is in 32-bit words. Only one thread adds values, but any thread may read them.
+ * Each worker has a histogram in shared memory, and the main thread adds the new values to the Prometheus buckets.
  *
- * Nothing is ever reset: a reader keeps the counts of its last read and takes differences, which are correct
- * when a word wraps. Observing costs a few nanoseconds and allocates nothing.
+ * The words are never reset. A reader uses the difference from its last read, which is correct even if a word
+ * overflows. Adding a value takes a few nanoseconds and does not allocate memory.
  */
 
 const SUB_BITS = 4
 const SUB_BUCKETS = 1 << SUB_BITS
-/** Everything from 2^24 µs (16.8 s) on is counted as that. */
+/** Values of 2^24 µs (16.8 s) and more count as the largest value. */
 const OCTAVES_MAX = 24
 const VALUE_US_MAX = 2 ** OCTAVES_MAX - 1
 const BUCKETS = (OCTAVES_MAX - SUB_BITS + 1) * SUB_BUCKETS
-/** Words after the buckets: the sum of all values in µs, modulo 2^32. */
+/** Index of the word after the buckets: the sum of all values in µs, modulo 2^32. */
 const SUM = BUCKETS
 const WORDS = BUCKETS + 1
 
@@ -42,26 +42,31 @@ export class FrameHistogram {
   readonly #words: Uint32Array
 
   /**
-   * @param memory `FRAME_HISTOGRAM_BYTES` zeroed bytes; shared when another thread reads, its own when absent.
+   * @param memory  `FRAME_HISTOGRAM_BYTES` zeroed bytes; they are shared if another thread reads. If absent, the
+   * histogram allocates its own memory
    */
   constructor(memory?: ArrayBufferLike) {
     this.#words = memory === undefined ? smallArray(Uint32Array, WORDS) : new Uint32Array(memory, 0, WORDS)
   }
 
-  /** Adds one value in milliseconds; below zero (two clocks that differ) counts as zero. Only from one thread. */
+  /**
+   * Adds one value in milliseconds. A value below zero counts as zero; it occurs if two clocks differ. Call this method
+   * only from one thread.
+   */
   observeMs(ms: number): void {
     let us = (ms * 1000 + 0.5) | 0
-    // Also what `| 0` made of more than 2^31 µs, of NaN and of Infinity: never an index out of range.
+    // `| 0` gives a wrong number for NaN, Infinity and more than 2^31 µs. After this correction the index is always in
+    // range.
     if (us < 0) us = ms > 0 ? VALUE_US_MAX : 0
     else if (us > VALUE_US_MAX || ms > 1e6) us = VALUE_US_MAX
     const words = this.#words
     const bucket = bucketOf(us)
-    words[bucket] = (words[bucket] as number) + 1 // inside of the array: us is in range
+    words[bucket] = (words[bucket] as number) + 1 // always in the array, because `us` is in range
     words[SUM] = (words[SUM] as number) + us
   }
 
   /**
-   * The value that `q` of all values do not exceed, in milliseconds, rounded up to its bucket's end; NaN while empty.
+   * Quantile `q` of all values in ms, rounded up to the end of its bucket; NaN while the histogram is empty.
    * @param q 0 to 1
    */
   quantileMs(q: number): number {
@@ -76,13 +81,13 @@ export class FrameHistogram {
     return VALUE_US_MAX / 1000
   }
 
-  /** A reader that reports what was added since its last read. */
+  /** Reader of the values that were added since its last read. */
   reader(): FrameHistogramReader {
     return new FrameHistogramReader(this.#words)
   }
 }
 
-/** Takes differences of a histogram that another thread may be filling. */
+/** Calculates differences of a histogram to which another thread may be adding values. */
 export class FrameHistogramReader {
   readonly #words: Uint32Array
   readonly #seen = new Uint32Array(WORDS)
@@ -92,8 +97,10 @@ export class FrameHistogramReader {
   }
 
   /**
-   * Calls `add` for each bucket with news: its largest value in µs and how many values it got since the last read.
-   * @returns the sum of the new values in µs; correct as long as it stays under 2^32 (71 minutes) between two reads.
+   * Calls `add` for each bucket that has new values, with the bucket's largest value in µs and the number of new
+   * values.
+   * @returns the sum of the new values in µs. It is correct if less than 2^32 µs (71 minutes) were added since the last
+   * read
    */
   take(add: (topUs: number, count: number) => void): number {
     for (let i = 0; i < BUCKETS; i++) {

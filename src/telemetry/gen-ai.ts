@@ -1,6 +1,6 @@
 /**
- * Names of the semantic conventions for generative AI, as spans have them: those of open-telemetry/semantic-conventions-genai
- * 0.1.0, all still in development. They are frozen here, so that an update of a package renames nothing in an operator's traces.
+ * Names in the semantic conventions for generative AI, from open-telemetry/semantic-conventions-genai 0.1.0 (in
+ * development). They are copied here, so that an update of a package cannot change the names in traces.
  */
 export const GEN_AI = {
   agentName: 'gen_ai.agent.name',
@@ -16,7 +16,7 @@ export const GEN_AI = {
   usageOutputTokens: 'gen_ai.usage.output_tokens',
 } as const
 
-/** Their names for the providers of backends; any other backend is its own provider. */
+/** Provider's name in the conventions, for each backend. A backend without an entry uses its own name. */
 export const GEN_AI_PROVIDERS: Readonly<Record<string, string>> = {
   openai: 'openai',
   'openai-live': 'openai',

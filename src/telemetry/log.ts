@@ -7,17 +7,17 @@ import { maskText, scrub } from './redact.js'
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 type LogLevel = (typeof LOG_LEVELS)[number]
 
-/** Data of a log line. Names end in their unit; the message itself is a constant sentence. */
+/** Data of a log line. A field's name ends in its unit. The message of the line is a constant sentence. */
 export type LogFields = Readonly<Record<string, unknown>>
 
 export interface LogSettings {
   readonly level: LogLevel
-  /** Levels of single components that differ from `level`. */
+  /** Levels of single components, if they differ from `level`. */
   readonly components: Readonly<Record<string, LogLevel>>
 }
 
 export interface LogOptions extends Partial<LogSettings> {
-  /** Where lines go, each with its newline; standard output when absent. */
+  /** Destination of the log lines, each with its newline. Default: standard output. */
   readonly destination?: DestinationStream
   /** Fields of every line, for example `{ node: 'gw-1' }`. */
   readonly base?: LogFields
@@ -53,13 +53,13 @@ export function parseLogSettings(text: string): LogSettings {
 }
 
 /**
- * The log of a component. Every line is one JSON object; fields and message go through
- * the redaction first (`redact.ts`), so no user of this class can leak a phone number, a key or a caller's words.
+ * Log of a component: one JSON object per line. Fields and messages are redacted before they are written (`redact.ts`),
+ * so that they contain no phone numbers, keys or callers' words.
  */
 export class Log {
   readonly #pino: Logger
   readonly #settings: LogSettings
-  /** Without a component. */
+  /** Root logger, which belongs to no component. */
   readonly #root: Logger
 
   constructor(logger: Logger, settings: LogSettings, root = logger) {
@@ -80,7 +80,7 @@ export class Log {
     this.#write('warn', fields, message)
   }
 
-  /** Put what was thrown into `fields.err`. */
+  /** Logs an error. Put the thrown error into `fields.err`. */
   error(fields: LogFields, message: string): void {
     this.#write('error', fields, message)
   }
@@ -90,15 +90,15 @@ export class Log {
   }
 
   /**
-   * The log of one component (its folder: `edge`, `workers`, …; `audit`: what operators commanded), at the level that is
-   * set for it.
+   * Log of one component, at the component's level. The component's name is its folder (`edge`, `workers`, …), or
+   * `audit` for commands of operators.
    */
   component(name: string): Log {
     const level = this.#settings.components[name] ?? this.#settings.level
     return new Log(this.#root.child({ component: name }, { level }), this.#settings, this.#root)
   }
 
-  /** The log of one call: every line has its `call_sid`. Fields given here are serialised once. */
+  /** Log of one call: every line contains its `call_sid`. The given fields are serialised only once. */
   call(callSid: CallSid, fields: LogFields = {}): Log {
     const bound = { ...scrub(fields), call_sid: callSid }
     return new Log(this.#pino.child(bound), this.#settings, this.#root.child(bound))
@@ -110,8 +110,8 @@ export class Log {
 }
 
 /**
- * The log of a process or of a media worker. Workers make their own with the same settings: standard output of a
- * thread goes through the main thread, line by line.
+ * Creates the log of a process or a media worker, with the same settings. The standard output of a worker goes through
+ * the main thread, line by line.
  */
 export function createLog(options: LogOptions = {}): Log {
   const settings: LogSettings = { level: options.level ?? 'info', components: options.components ?? {} }
@@ -120,7 +120,7 @@ export function createLog(options: LogOptions = {}): Log {
     base: scrub(options.base ?? {}),
     messageKey: 'msg',
     timestamp: pino.stdTimeFunctions.isoTime,
-    serializers: { err: (error: unknown) => error }, // errors are plain and masked by the time pino sees them
+    serializers: { err: (error: unknown) => error }, // the errors that pino gets are plain objects and masked
     formatters: { level: (label: string) => ({ level: label }) },
   }
   const logger = options.destination === undefined ? pino(pinoOptions) : pino(pinoOptions, options.destination)

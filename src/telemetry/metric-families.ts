@@ -5,7 +5,9 @@ import type { FrameHistogram, FrameHistogramReader } from './frame-histogram.js'
 
 type Labels = Readonly<Record<string, string>>
 
-/** The slowest value of a source since it was asked last, and its call; null when there is none. */
+/**
+ * Returns the slowest value since this function was last called, with the value's call; null if there is no new value.
+ */
 export type Slowest = () => { readonly callSid: string; readonly ms: number } | null
 
 interface Source {
@@ -37,10 +39,11 @@ interface Sample {
 }
 
 /**
- * A Prometheus histogram that is fed from frame histograms. prom-client's own takes 0.5 µs a value and has no way
- * to add many at once, which is what a hundred thousand frames a second need.
+ * Prometheus histogram that gets its values from frame histograms, for a hundred thousand frames a second. The
+ * histogram of prom-client needs 0.5 µs per value and cannot add many values at once.
  *
- * A value counts into the first bucket that holds the whole fine bucket it was in: up to 6.25 % on the slow side.
+ * A value counts for the first bucket that contains the value's whole bucket in the frame histogram. So it may count up
+ * to 6.25 % too high.
  */
 export class MergedHistogram {
   readonly name: string
@@ -58,14 +61,15 @@ export class MergedHistogram {
     this.#boundsSeconds = boundsSeconds
     this.#seriesMax = options.setsMax
     this.#exemplarOf = options.exemplarOf
-    // The registry asks a metric only for its name and `get()`; its type names prom-client's own four classes.
+    // The registry uses only the name and `get()` of a metric, but its type allows only the four classes of
+    // prom-client.
     options.registry.registerMetric(this as unknown as Metric)
   }
 
   /**
-   * Counts what `histogram` gets from now on under `labels`. The returned function counts a last time and stops;
-   * the counts stay, as a counter's must. Several sources may share labels.
-   * @param slowest names the call of the slowest value since it was asked last; it becomes an exemplar.
+   * Counts new values of `histogram` under `labels`. The returned function counts once more and then removes the
+   * source. The counts stay, because a counter must not fall. Several sources may have equal labels.
+   * @param slowest returns the call with the slowest value since this was last called, for the exemplar
    */
   addSource(labels: Labels, histogram: FrameHistogram, slowest: Slowest | null = null): () => void {
     const series = this.#seriesOf(labels)
@@ -76,7 +80,10 @@ export class MergedHistogram {
     }
   }
 
-  /** Adds the new values of all sources to the buckets. Must run at least once a minute, for the sums. */
+  /**
+   * Adds the new values of all sources to the buckets. It must run at least once a minute, so that the sums stay
+   * correct.
+   */
   flush(): void {
     for (const series of this.#series.values()) {
       for (const source of series.sources) this.#take(series, source)
@@ -105,7 +112,7 @@ export class MergedHistogram {
     return series
   }
 
-  /** The first bucket that holds `us`; the one after the last bound holds the rest. */
+  /** First bucket that contains `us`. Values above the last bound are in one more bucket after the last bound. */
   #bucketOf(us: number): number {
     const bounds = this.#boundsSeconds
     let bucket = 0
@@ -129,7 +136,7 @@ export class MergedHistogram {
     }
   }
 
-  /** Metrics as prom-client's registry prints them. */
+  /** Metrics in the form that prom-client's registry prints. */
   get(): Promise<{ name: string; help: string; type: string; aggregator: string; values: Sample[] }> {
     this.flush()
     const values: Sample[] = []
@@ -156,7 +163,7 @@ export class MergedHistogram {
     return Promise.resolve({ name: this.name, help: this.help, type: this.type, aggregator: this.aggregator, values })
   }
 
-  /** The registry calls it from `resetMetrics`. */
+  /** Called by the registry's `resetMetrics`. */
   reset(): void {
     for (const series of this.#series.values()) {
       series.counts.fill(0)
@@ -169,26 +176,26 @@ export class MergedHistogram {
 
 export type OpenMetricsRegistry = Registry<'application/openmetrics-text; version=1.0.0; charset=utf-8'>
 
-/** A registry that can hold exemplars; only this content type can. */
+/** A registry that can contain exemplars, because of its content type. */
 export function openMetricsRegistry(): OpenMetricsRegistry {
   const registry: OpenMetricsRegistry = new Registry()
   registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE)
   return registry
 }
 
-/** One counter with its labels chosen. Get it once, keep it. */
+/** Counter for one set of label values. Get it once and keep it. */
 export interface CounterHandle {
-  /** @param callSid becomes the exemplar; ignored when it is no SID */
+  /** @param callSid used for the exemplar; ignored if it is not a SID */
   inc(by?: number, callSid?: string): void
 }
 
-/** One histogram with its labels chosen. Get it once, keep it. */
+/** Histogram for one set of label values. Get it once and keep it. */
 interface HistogramHandle {
-  /** @param callSid becomes the exemplar of the bucket: the call to look at. */
+  /** @param callSid used for the bucket's exemplar, which leads to a call that can be inspected */
   observe(seconds: number, callSid?: string): void
 }
 
-/** Chooses labels; the same values give the same handle. */
+/** Returns the handle for label values: one handle for equal values. */
 export type CounterOf<L extends string> = (labels: Readonly<Record<L, string>>) => CounterHandle
 export type HistogramOf<L extends string> = (labels: Readonly<Record<L, string>>) => HistogramHandle
 
@@ -198,17 +205,20 @@ export interface FamilyOptions<L extends string> {
   readonly name: string
   readonly help: string
   readonly labels: readonly L[]
-  /** Label sets kept; what comes later is counted under `other`. A backstop: labels come from settings, not callers. */
+  /**
+   * Maximum number of label sets. Further sets are counted under `other`. The limit is only a safeguard, because labels
+   * come from settings and not from callers.
+   */
   readonly setsMax: number
-  /** Called for each request of a label set that did not fit. */
+  /** Called each time a new label set is requested above the maximum. */
   readonly overflow: () => void
   /** Labels of the exemplar that names a call. */
   readonly exemplarOf: (callSid: string) => Record<string, string>
 }
 
 /**
- * Binds label values once and remembers the handle. prom-client's `labels()` cannot carry exemplars, so the handle
- * holds the argument object itself and changes its value: nothing is allocated for an observation without exemplar.
+ * Returns the handle for label values, and makes it at the first use. prom-client's `labels()` does not support
+ * exemplars. Therefore a handle reuses its own `labels` object.
  */
 function bind<L extends string, H>(
   options: FamilyOptions<L>,
@@ -234,7 +244,7 @@ function bind<L extends string, H>(
 }
 
 function pick<L extends string>(names: readonly L[], labels: Readonly<Record<L, string>> | null): Record<L, string> {
-  const kept = {} as Record<L, string> // filled for every L in the next line
+  const kept = {} as Record<L, string> // complete after the next line
   for (const name of names) kept[name] = labels === null ? 'other' : labels[name]
   return kept
 }
@@ -249,7 +259,7 @@ export function counterFamily<L extends string>(options: FamilyOptions<L>): Coun
   })
   const { exemplarOf } = options
   return bind(options, (labels) => {
-    counter.inc({ labels, value: 0 }) // the series exists from the start, so that rate() sees its first increase
+    counter.inc({ labels, value: 0 }) // creates the series with the value 0, so that rate() sees its first increase
     return {
       inc: (by = 1, callSid) => {
         if (!isCallSid(callSid)) counter.inc({ labels, value: by })
@@ -276,7 +286,7 @@ export function histogramFamily<L extends string>(
     histogram.zero(labels)
     return {
       observe: (seconds, callSid) => {
-        if (!Number.isFinite(seconds)) return // the difference to a time that was never set
+        if (!Number.isFinite(seconds)) return // a difference to a time that was never set
         if (!isCallSid(callSid)) histogram.observe({ labels, value: seconds })
         else histogram.observe({ labels, value: seconds, exemplarLabels: exemplarOf(callSid) })
       },
@@ -284,16 +294,19 @@ export function histogramFamily<L extends string>(
   })
 }
 
-/** How the sources of one gauge become its value: added up, or the largest of them. */
+/** Combination of a gauge's sources: their sum, or the largest value. */
 export type Combined = 'sum' | 'max'
 
-/** A gauge without labels: the sum of what its sources say at the scrape. */
+/** A gauge without labels. Its value is the sum of its sources at the scrape. */
 export interface GaugeOfSources {
-  /** Adds a source; the returned function takes it out. */
+  /** Adds a source. The returned function removes the source. */
   from(read: () => number): () => void
 }
 
-/** A gauge with labels; each label set is what its sources say at the scrape. Sets come from settings, not callers. */
+/**
+ * A gauge with labels. At the scrape, the sources of each label set are combined. Label sets come from settings, not
+ * from callers.
+ */
 export class LabelledGauge<L extends string> {
   readonly #sources = new Set<{ readonly labels: Record<L, string>; readonly read: () => number }>()
 
@@ -327,7 +340,9 @@ export class LabelledGauge<L extends string> {
     })
   }
 
-  /** Adds a source; the returned function takes it out. NaN from all sources of a set shows no sample. */
+  /**
+   * Adds a source. The returned function removes the source. If all sources of a set return NaN, the set has no sample.
+   */
   from(labels: Record<L, string>, read: () => number): () => void {
     const source = { labels, read }
     this.#sources.add(source)

@@ -1,8 +1,8 @@
 import { CALL_REFUSALS } from '../call/documents/record.js'
 
-/** Values that labels of this gateway's metrics may have, and the bounds of its histograms. */
+/** Allowed values of labels in this gateway's metrics, and the bounds of its histograms. */
 
-/** Why a call was not taken, or its socket not opened. */
+/** Reason why a call was not accepted, or its socket was not opened. */
 export const REFUSAL_REASONS = [
   ...CALL_REFUSALS,
   'duplicate',
@@ -16,7 +16,7 @@ export const REFUSAL_REASONS = [
 ] as const
 export type RefusalReason = (typeof REFUSAL_REASONS)[number]
 
-/** Why a webhook was turned away. */
+/** Reason why a webhook was refused. */
 export const WEBHOOK_REJECTIONS = [
   'unsigned',
   'signature',

@@ -1,5 +1,8 @@
 const BYTES_MAX = 64
-/** Words: the value in µs, a count that is odd while the name is written, the name's length; then the name. */
+/**
+ * Indexes of the words in memory. VALUE: the frame's time in µs. VERSION: a count that is odd while the call's name is
+ * being written. LENGTH: the length of the name, which follows.
+ */
 const VALUE = 0
 const VERSION = 1
 const LENGTH = 2
@@ -8,20 +11,23 @@ const HEAD_BYTES = 16
 export const SLOWEST_FRAME_BYTES = HEAD_BYTES + BYTES_MAX
 
 /**
- * The slowest frame since the last read and its call: a worker offers each value, the main thread takes the slowest
- * once a second for an exemplar. An offer that is not the slowest costs one comparison.
+ * Slowest frame since the last read, with its call. A worker offers each frame's time and call. Each second, the main
+ * thread takes the slowest frame for an exemplar. A frame that is not the slowest costs one comparison.
  */
 export class SlowestFrame {
   readonly #words: Int32Array
   readonly #name: Uint8Array
 
-  /** @param memory  `SLOWEST_FRAME_BYTES` zeroed bytes, shared with the other side */
+  /** @param memory  `SLOWEST_FRAME_BYTES` zeroed bytes, shared by both threads */
   constructor(memory: ArrayBufferLike = new ArrayBuffer(SLOWEST_FRAME_BYTES)) {
     this.#words = new Int32Array(memory, 0, HEAD_BYTES / Int32Array.BYTES_PER_ELEMENT)
     this.#name = new Uint8Array(memory, HEAD_BYTES, BYTES_MAX)
   }
 
-  /** Only from one thread. @param callSid  ASCII, as every SID */
+  /**
+   * Offers a value. Call it only from one thread.
+   * @param callSid  ASCII, like all SIDs
+   */
   offer(ms: number, callSid: string): void {
     const us = Math.min(ms * 1000, 0x7fffffff) | 0
     const words = this.#words
@@ -34,7 +40,7 @@ export class SlowestFrame {
     Atomics.add(words, VERSION, 1)
   }
 
-  /** Takes the slowest since the last read; null when there was none, or it is being written now. */
+  /** Takes the slowest frame since the last read; null if there is none, or if it is being written now. */
   take(): { readonly callSid: string; readonly ms: number } | null {
     const words = this.#words
     const version = Atomics.load(words, VERSION)
@@ -43,7 +49,7 @@ export class SlowestFrame {
     if (us === 0) return null
     const callSid = String.fromCharCode(...this.#name.subarray(0, Atomics.load(words, LENGTH)))
     if (Atomics.load(words, VERSION) !== version) return null
-    // A value offered in between is lost, which an exemplar tolerates.
+    // A value that comes between the read and this store is lost, which is acceptable for an exemplar.
     Atomics.store(words, VALUE, 0)
     return { callSid, ms: us / 1000 }
   }

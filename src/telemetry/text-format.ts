@@ -7,9 +7,9 @@ interface Page {
 }
 
 /**
- * A page of metrics in the format that its scraper prefers: the text format of Prometheus where `Accept` puts `text/plain`
- * before OpenMetrics, else OpenMetrics as it was written.
- * @param accept  the header; empty without one
+ * Page of metrics in the scraper's format: Prometheus' text format if `Accept` prefers `text/plain`, otherwise
+ * OpenMetrics.
+ * @param accept the header; empty if there is no header
  */
 export function pageFor(accept: string, { body, contentType }: Page): Page {
   return prefers(accept, 'text/plain') > prefers(accept, 'application/openmetrics-text')
@@ -17,7 +17,9 @@ export function pageFor(accept: string, { body, contentType }: Page): Page {
     : { body, contentType }
 }
 
-/** The weight of a type that the header names, 0 to 1; 0 for one that it does not name, even if a wildcard covers it. */
+/**
+ * Weight of a type in the header, 0 to 1. It is 0 if the header does not name the type, even if a wildcard includes it.
+ */
 function prefers(accept: string, type: string): number {
   const weights = accept
     .toLowerCase()
@@ -28,12 +30,13 @@ function prefers(accept: string, type: string): number {
   return Math.max(0, ...weights)
 }
 
-/** The last page and its text: all scrapers within a second get one page. */
+/** The last page and its text format, because several scrapers get the same page. */
 let last = { page: '', text: '' }
 
 /**
- * The page that prom-client would write: its registry cannot write both formats, because writing OpenMetrics renames its
- * counters. A counter's family has the name of its series, and there are no exemplars, units and end.
+ * The page in Prometheus' text format, made from the page in OpenMetrics. prom-client's registry cannot write both
+ * formats, because writing OpenMetrics renames its counters. In the text format, a counter's family has the name of its
+ * series. Exemplars, units and the end mark are removed.
  */
 function asText(page: string): string {
   if (last.page !== page)

@@ -10,37 +10,41 @@ import type { Log } from './log.js'
 import { traceIdOf } from './trace-id.js'
 import { callSpans, type ToolCallLog } from './call-spans.js'
 
-/** Spans that wait for the trace collector; more are dropped and counted. */
+/** Maximum number of spans that wait for the trace collector. Further spans are dropped and counted. */
 export const SPANS_QUEUED_MAX = 8192
-/** Spans of one request: serialising them must not hold up a tick. */
+/** Number of spans in one request. It is small, so that serialising the spans does not delay a tick. */
 const SPANS_PER_EXPORT = 64
 const SPAN_EXPORT_EVERY_MS = 500
-/** A trace collector that does not answer within this has failed. */
+/** Time in ms without an answer after which a request to the trace collector counts as failed. */
 const SPAN_EXPORT_TIMEOUT_MS = 5000
-/** How long a stopping process waits for the export of its last spans. */
+/** Time in ms for which a stopping process waits until its last spans are exported. */
 const SPANS_LAST_MS = 2000
 
-/** `ExportResultCode.SUCCESS` of @opentelemetry/core, which is not a dependency of its own. */
+/** `ExportResultCode.SUCCESS` of @opentelemetry/core. That package is not a dependency of the gateway. */
 const EXPORT_SUCCESS = 0
 
 interface TraceExportOptions {
-  /** Base address of an OTLP/HTTP collector, as `OTEL_EXPORTER_OTLP_ENDPOINT` gives it; `/v1/traces` is added. */
+  /**
+   * Base address of an OTLP/HTTP collector, in the form of `OTEL_EXPORTER_OTLP_ENDPOINT`. `/v1/traces` is added to it.
+   */
   readonly endpoint: string
   readonly version: string
-  /** The name of this process among those of its fleet. */
+  /** Name of this process in its fleet. */
   readonly instance: string
   readonly log: Log
 }
 
 /**
- * Ended calls as OpenTelemetry spans, to a collector. Off the audio's path: a call is turned into spans once, at its
- * end, they wait in a bounded queue, and a timer sends a few at a time, one request after the other. A slow or absent
- * collector costs only spans, and they are counted.
+ * Exports ended calls as OpenTelemetry spans to a collector, without delaying audio. A call's spans are made at the
+ * call's end. They wait in a bounded queue, from which a timer sends a few at a time. If the collector is slow or
+ * absent, spans are dropped and counted, but calls are not affected.
  */
 export class TraceExport {
-  /** Spans that a collector accepted, that it refused, and that did not fit into the queue. */
+  /** Number of spans that a collector accepted. */
   exported = 0
+  /** Number of spans that were sent and that the collector did not accept. */
   failed = 0
+  /** Number of spans that did not fit into the queue, or were not sent by the end of the process. */
   dropped = 0
   readonly #exporter: OTLPTraceExporter
   readonly #resource: Resource
@@ -48,7 +52,7 @@ export class TraceExport {
   readonly #queue: ReadableSpan[] = []
   readonly #timer: NodeJS.Timeout
   #sending: Promise<void> | null = null
-  /** Spans of the request that runs. */
+  /** Number of spans of the running request. */
   #underWay = 0
   #closed = false
   #warned = false
@@ -60,7 +64,7 @@ export class TraceExport {
       timeoutMillis: SPAN_EXPORT_TIMEOUT_MS,
       concurrencyLimit: 1,
     })
-    // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come after our own.
+    // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override our own attributes.
     this.#resource = resourceFromAttributes({
       [ATTR_SERVICE_NAME]: 'mkondo',
       [ATTR_SERVICE_VERSION]: options.version,
@@ -69,7 +73,7 @@ export class TraceExport {
     this.#timer = setInterval(() => this.#pass(), SPAN_EXPORT_EVERY_MS).unref()
   }
 
-  /** Spans that wait. */
+  /** Number of waiting spans. */
   get queued(): number {
     return this.#queue.length
   }
@@ -124,7 +128,10 @@ export class TraceExport {
     })
   }
 
-  /** Logged once until an export succeeds: a collector that is down for a day must not fill the log. */
+  /**
+   * Counts lost spans. Only the first loss after a success is logged, because a collector that is down for a day must
+   * not fill the log.
+   */
   #lost(spans: number, error: Error | undefined): void {
     this.failed += spans
     if (!this.#warned) this.#log.warn({ err: error, spans }, 'the trace collector did not accept spans')

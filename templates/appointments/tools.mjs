@@ -1,11 +1,11 @@
 /**
- * Free times from Sunday on, and what was booked. Replace both by requests to your own calendar: each gateway has
- * bookings of its own here, the newest BOOKINGS_MAX, and none after a restart.
+ * Free times from Sunday on, and the bookings. Replace both with requests to your own calendar: here each gateway has its
+ * own bookings, stores only the newest BOOKINGS_MAX, and loses them at a restart.
  */
 const WEEK = [[], ['09:00', '14:00'], ['10:00', '16:00'], [], ['08:00', '11:00'], ['10:00', '14:30', '16:00'], []]
 const booked = new Set()
 const BOOKINGS_MAX = 1000
-/** Somebody else takes this one while you talk about it, so that you can hear what the agent does then. */
+/** Another person books this time during your call, so that you can hear how the agent reacts. */
 const GOES_MEANWHILE = '5 14:30'
 
 const date = { type: 'string', format: 'date', description: 'The day, as 2026-11-27 or in the words of the caller.' }
@@ -16,7 +16,7 @@ export const freeTimes = {
   name: 'free_times',
   description: 'The free times of a day. Without any, the day is full.',
   parameters: { properties: { date }, required: ['date'] },
-  // It only reads: it may be tried again.
+  // The tool only reads, so it may run again.
   idempotent: true,
   sample: { date: '2026-11-27' },
   run: ({ date: day }) => {
@@ -54,6 +54,6 @@ export const confirmVisit = {
   description: 'Notes whether the person whom you have called comes to their appointment.',
   parameters: { properties: { coming: { type: 'boolean' } }, required: ['coming'] },
   sample: { coming: true },
-  // Whose appointment it is, your calendar knows by the `id` of the row: externalId in the record of the call.
+  // Your calendar finds the appointment by the `id` of the row, which is externalId in the record of the call.
   run: ({ coming }) => ({ noted: true, coming }),
 }

@@ -1,4 +1,4 @@
-/** Orders by their number. Replace this table by a request to your own system. */
+/** Orders by their number. Replace this table with a request to your own system. */
 const ORDERS = {
   4127: { status: 'out_for_delivery', eta: 'today between 4 and 6 PM' },
   2968: { status: 'delivered' },
@@ -12,7 +12,7 @@ export const lookupOrder = {
     properties: { orderNumber: { type: 'string', pattern: '^\\d{4}$', description: 'The four digits.' } },
     required: ['orderNumber'],
   },
-  // It only reads: it may be tried again.
+  // The tool only reads, so it may run again.
   idempotent: true,
   sample: { orderNumber: '4127' },
   run: ({ orderNumber }) => ORDERS[orderNumber] ?? { found: false },

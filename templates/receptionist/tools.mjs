@@ -1,4 +1,4 @@
-/** The departments. Replace this table by a request to your own directory. */
+/** The departments. Replace this table with a request to your own directory. */
 const DEPARTMENTS = {
   sales: { hours: 'Monday to Friday from 8 AM to 6 PM' },
   support: { hours: 'every day from 7 AM to 9 PM' },
@@ -11,7 +11,7 @@ export const findDepartment = {
   name: 'find_department',
   description: 'When a department is open.',
   parameters: { properties: { department }, required: ['department'] },
-  // It only reads: it may be tried again.
+  // The tool only reads, so it may run again.
   idempotent: true,
   sample: { department: 'sales' },
   run: ({ department }) => DEPARTMENTS[department],
@@ -25,6 +25,6 @@ export const takeMessage = {
     required: ['department', 'about'],
   },
   sample: { department: 'sales', about: 'Dry run' },
-  // `from` is the caller's number; it is empty where the number is withheld. Send both to your own system here.
+  // `from` is the caller's number, or empty if the number is withheld. Send `from` and the message to your own system here.
   run: ({ department, about }, { from }) => ({ noted: department !== '' && about !== '', callBack: from !== '' }),
 }

@@ -1,4 +1,4 @@
-/** Tickets of this process alone: another gateway gives the same numbers. Replace this by a request to your own system. */
+/** Tickets of this process only: another gateway uses the same numbers. Replace this with a request to your own system. */
 let tickets = 500
 
 export const openTicket = {

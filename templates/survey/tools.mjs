@@ -1,4 +1,4 @@
-/** Answers of this process alone, by call, the newest CALLS_MAX calls. Replace this by a request to your own system. */
+/** Answers of this process only, by call, for the newest CALLS_MAX calls. Replace this with a request to your own system. */
 const answers = new Map()
 const CALLS_MAX = 1000
 
@@ -12,7 +12,7 @@ export const saveAnswer = {
     },
     required: ['question', 'answer'],
   },
-  // The same answer again changes nothing: it may be tried again.
+  // The same answer twice has no further effect, so the tool may run again.
   idempotent: true,
   sample: { question: 'grade', answer: 'very-good' },
   run: ({ question, answer }, { callSid }) => {

@@ -52,7 +52,7 @@ async function folder(t: Test, files: Record<string, string | Buffer>): Promise<
   return dir
 }
 
-t.test('the shipped agents load, and order-status has what the line needs', async (t) => {
+t.test('the shipped agents load', async (t) => {
   const { agents } = await loadAgents(join(root, 'agents'), ENV)
   const agent = agents.get('order-status')
   t.match(agent?.stream, { name: 'order-status', track: 'inbound_track', outputSamplingRate: 16000 })
@@ -63,13 +63,13 @@ t.test('the shipped agents load, and order-status has what the line needs', asyn
   )
 })
 
-t.test('three lines are an agent; everything else has a default that is valid itself', async (t) => {
+t.test('three lines are a valid agent with valid defaults', async (t) => {
   const agent = await loadText(minimal(), {})
   t.match(agent, { backend: 'auto', voice: { embedded: 'slt' }, greeting: null, escalation: null, tools: [] })
   t.same(agentSchema.parse(agent), agent)
 })
 
-t.test('every phrase is one text, or one a language, and the ones that a language lacks are named', async (t) => {
+t.test('phrases without a text in some language are named', async (t) => {
   const agentOf = (more: object) => agentSchema.parse({ version: 1, name: 'a', instructions: 'x', ...more })
   const agent = agentOf({
     languages: ['en-KE', 'sw'],
@@ -99,7 +99,7 @@ t.test('every phrase is one text, or one a language, and the ones that a languag
       ['en', ['say.fallback']],
       ['sw', ['greeting', 'say.busy', 'afterCall.say', 'verification.questions.0.ask']],
     ],
-    'what others say of it too; one text may open a call in all languages',
+    'say, afterCall and verification are checked; say.greeting may be one text',
   )
   t.same(
     ['sw-TZ', 'en', 'fr'].map((language) => textIn(agent.goodbye, language)),
@@ -124,11 +124,11 @@ t.test('every phrase is one text, or one a language, and the ones that a languag
   t.same(
     [...untranslated(agentOf({ languages: ['en', 'sw'], offline }), passages)],
     [['sw', ['offline.states.end.steps.0.say', 'knowledge "Shops"']]],
-    'nor in its dialogue and its knowledge',
+    'dialogue and knowledge are checked too',
   )
   const swahili = agentOf({ language: 'sw' })
   t.same(swahili.languages, ['sw'])
-  t.equal(textIn(swahili.goodbye, 'sw'), 'Asante kwa kupiga simu. Kwaheri.', "the gateway's own words are Swahili too")
+  t.equal(textIn(swahili.goodbye, 'sw'), 'Asante kwa kupiga simu. Kwaheri.', 'default phrases are Swahili too')
   t.same([...untranslated(swahili)], [])
   t.match([...untranslated(agentOf({ language: 'fr' }))], [['fr', ['apology', 'tryAgain']]])
   t.match(await faultsOf(minimal('languages: [en, en-KE]\n')), [/languages names a language twice/])
@@ -163,7 +163,7 @@ function pathsOfPhrases(node: unknown, path = ''): string[] {
       ]
 }
 
-t.test('whatever phrase an agent may have, one that lacks a language is named', (t) => {
+t.test('every phrase of an agent is checked for missing languages', (t) => {
   const said = { en: 'x' }
   const waits = { for: '60s', say: said, still: said, onTimeout: said }
   const agent = agentSchema.parse({
@@ -173,7 +173,7 @@ t.test('whatever phrase an agent may have, one that lacks a language is named', 
     languages: ['en', 'sw'],
     ...{ greeting: said, goodbye: said, tryAgain: said, apology: said },
     say: { greeting: said, fallback: said, busy: said, hold: said },
-    silence: { firstPrompt: said, prompts: [said] },
+    silence: { firstPrompt: said, otherVoice: said, prompts: [said] },
     limits: { maxDurationText: said },
     afterEffect: { done: said, failed: said, uncertain: said },
     fillers: { phrases: [said] },
@@ -221,7 +221,7 @@ t.test('whatever phrase an agent may have, one that lacks a language is named', 
   t.end()
 })
 
-t.test('a misspelt key is named with its place and the key that was meant', async (t) => {
+t.test('a misspelt key is reported with the key meant', async (t) => {
   const [fault, ...rest] = await faultsOf(minimal('bargeIn:\n  comitMs: 200\n'))
   t.match(
     fault,
@@ -234,7 +234,7 @@ t.test('a misspelt key is named with its place and the key that was meant', asyn
   )
 })
 
-t.test('a wrong value is shown with what is allowed', async (t) => {
+t.test('a wrong value is reported with the values allowed', async (t) => {
   const cases: [string, RegExp][] = [
     [
       'stream:\n  outputSamplingRate: 44100\n',
@@ -264,25 +264,25 @@ t.test('a wrong value is shown with what is allowed', async (t) => {
   for (const [text, expected] of cases) t.match((await faultsOf(minimal(text))).join('\n'), expected)
 })
 
-t.test('all faults of a file are reported at once, in the order of its lines', async (t) => {
+t.test('all faults of a file are reported in line order', async (t) => {
   const faults = await faultsOf('version: 2\nname: Bad Name\nstream:\n  track: x\nlimits: 3\n')
   t.same(faults, [
     'a.yaml:1:1: instructions is missing; expected a text',
     'a.yaml:1:10: version is 2; must be 1, the only version of agent files that this gateway reads',
-    'a.yaml:2:7: name must be 1 to 40 of a-z 0-9 -, beginning with a letter',
+    'a.yaml:2:7: name must be 1 to 40 characters of a-z 0-9 -, beginning with a letter',
     'a.yaml:4:10: stream.track is x; allowed: inbound_track, outbound_track, both_tracks',
     'a.yaml:5:9: limits is the number 3; expected a map',
   ])
 })
 
-t.test('a text that YAML cuts at a # is named with the fix', async (t) => {
+t.test('text that YAML cuts at a # is reported', async (t) => {
   /** Of an agent that is used all the same. */
   const warningsOf = async (text: string): Promise<string[]> => {
     const { agents, faults } = await loadUsableAgents(await folder(t, { 'a.yaml': minimal(text) }), ENV)
     t.ok(agents.has('a'), text)
     return faults.map(({ line, col, what }) => `a.yaml:${line}:${col}: ${what}`)
   }
-  const cut = / ends before the #: .*; put the text in quotes, or two spaces before a comment$/
+  const cut = / ends before the #: .*; put the text in quotes, or put two spaces before a comment$/
   const cases: [string, string][] = [
     ['greeting: Press # to begin.\n', 'a.yaml:4:17: greeting'],
     ['greeting: { en: Hello, sw: Bonyeza }\ndescription: Line #5\n', 'a.yaml:5:19: description'],
@@ -308,7 +308,7 @@ t.test('a text that YAML cuts at a # is named with the fix', async (t) => {
     t.same(await warningsOf(comment), [], comment)
 })
 
-t.test('YAML that is no YAML is reported where it breaks', async (t) => {
+t.test('invalid YAML is reported at its position', async (t) => {
   t.match((await faultsOf('version: 1\nname: [a\n'))[0], /^a\.yaml:\d+:\d+: is not YAML: /)
   t.match((await faultsOf('version: 1\nname: a\nname: b\n'))[0], /^a\.yaml:3:1: is not YAML: .*unique/)
   t.match((await faultsOf(''))[0], /is empty/)
@@ -316,7 +316,7 @@ t.test('YAML that is no YAML is reported where it breaks', async (t) => {
   t.match((await faultsOf(`${minimal()}---\n${minimal()}`))[0], /^a\.yaml:\d+:\d+: holds a second document/)
 })
 
-t.test('files that would grow in memory are refused', async (t) => {
+t.test('oversized, expanding and non-UTF-8 files are refused', async (t) => {
   const bomb = [
     'a: &a [x, x, x, x, x, x, x, x, x]',
     ...'bcdefgh'.split('').map((name, i) => {
@@ -348,7 +348,7 @@ t.test('a key named __proto__ changes nothing', async (t) => {
   t.notOk('polluted' in {})
 })
 
-t.test('tools are checked as a whole', async (t) => {
+t.test('wrong references between parts of a tool are reported', async (t) => {
   const url = 'http:\n  url: https://shop.example'
   const cases: [string, RegExp][] = [
     [
@@ -356,7 +356,7 @@ t.test('tools are checked as a whole', async (t) => {
       /tools\[0\]\.http\.url reads \{\{args\.idd\}\}, which is not an argument; arguments: id$/,
     ],
     [`${url}/{{call.secret}}`, /tools\[0\]\.http\.url has \{\{call\.secret\}\}; allowed are/],
-    [`${url}/{{args.a`, /has \{\{ or \}\} without its partner/],
+    [`${url}/{{args.a`, /has \{\{ without \}\}, or \}\} without \{\{/],
     ['http:\n  url: "{{args.host}}/x"', /arguments may not choose the host/],
     ['http:\n  url: "https://{{args.host}}/x"', /arguments may not choose the host/],
     ['http:\n  url: "https://shop.example{{args.port}}/x"', /arguments may not choose the host/],
@@ -399,115 +399,112 @@ t.test('tools are checked as a whole', async (t) => {
   )
 })
 
-t.test(
-  'stages name tools, facts and stages that exist; each is reached and left, and what it needs can be known',
-  async (t) => {
-    const stages = (rest: string): string =>
-      minimal(
-        `tools:\n  - {name: find, description: x, http: {url: "https://a.example"}}\n  - {name: pay, description: x, http: {url: "https://a.example"}}\n${rest}`,
-      )
-    t.same(
-      await faultsOf(
-        stages(`facts:
+t.test('stages must name existing tools, facts and stages', async (t) => {
+  const stages = (rest: string): string =>
+    minimal(
+      `tools:\n  - {name: find, description: x, http: {url: "https://a.example"}}\n  - {name: pay, description: x, http: {url: "https://a.example"}}\n${rest}`,
+    )
+  t.same(
+    await faultsOf(
+      stages(`facts:
   order: {from: find.number}
 stages:
   ask: {instructions: x, tools: [find], needs: [order], next: {pay: they agree, end: {on: {failures: 2}}}}
   pay: {instructions: x, tools: [pay], next: {ask: {when: x, needs: []}, end: {on: {tool: pay}}}}
   end: {instructions: x, final: true}
 `),
-      ),
-      [],
-    )
-    t.match(
-      await faultsOf(
-        stages(`facts:
+    ),
+    [],
+  )
+  t.match(
+    await faultsOf(
+      stages(`facts:
   order: {from: fnd}
 stages:
   ask: {instructions: x, tools: [fid], needs: [oder], next: {pya: they agree, ask: x, end: {needs: []}}}
   end: {instructions: x, escalate: x}
   lost: {instructions: x, needs: [verified], language: fr}
 `),
-      ),
-      [
-        /facts\.order\.from\[0\] is fnd, which is not a tool of this agent; did you mean find\?/,
-        /stages\.ask\.tools\[0\] is fid, which is not a tool of this agent; did you mean find\?/,
-        /stages\.ask\.needs\[0\] is oder, which is no fact of this agent; did you mean order\?/,
-        /stages\.ask\.next\.pya leads to no stage of this agent/,
-        /stages\.ask\.next\.ask leads to its own stage/,
-        /stages\.ask\.next\.end needs when, for the model, or on, for the gateway/,
-        /stages\.end\.escalate needs a human, but the agent has no escalation section/,
-        /stages\.lost has no way out: it needs next, or escalate, handoverTo or final: true/,
-        /stages\.lost\.needs\[0\] is verified, which needs a verification section/,
-        /stages\.lost\.language is fr; /,
-      ],
-    )
-    t.match(
-      await faultsOf(
-        stages(`facts:
+    ),
+    [
+      /facts\.order\.from\[0\] is fnd, which is not a tool of this agent; did you mean find\?/,
+      /stages\.ask\.tools\[0\] is fid, which is not a tool of this agent; did you mean find\?/,
+      /stages\.ask\.needs\[0\] is oder, which is not a fact of this agent; did you mean order\?/,
+      /stages\.ask\.next\.pya leads to a stage that this agent does not have/,
+      /stages\.ask\.next\.ask leads to its own stage/,
+      /stages\.ask\.next\.end needs when, for the model, or on, for the gateway/,
+      /stages\.end\.escalate needs a human, but the agent has no escalation section/,
+      /stages\.lost has no way out: it needs next, or escalate, handoverTo or final: true/,
+      /stages\.lost\.needs\[0\] is verified, which needs a verification section/,
+      /stages\.lost\.language is fr; /,
+    ],
+  )
+  t.match(
+    await faultsOf(
+      stages(`facts:
   order: {from: find.number}
 stages:
   ask: {instructions: x, tools: [pay], needs: [order], next: {end: done}}
   end: {instructions: x, tools: [find], final: true}
   lost: {instructions: x, final: true}
 `),
-      ),
-      [
-        /stages\.ask\.needs\[0\] is order, which no tool of this stage, or of one before it, gives$/,
-        /stages\.lost is reached from no stage before it$/,
-      ],
-    )
-    const KEYED = `verification:
+    ),
+    [
+      /stages\.ask\.needs\[0\] is order, which is not a result of a tool of this stage or an earlier stage$/,
+      /stages\.lost is reached from no stage before it$/,
+    ],
+  )
+  const KEYED = `verification:
   account: {http: {url: "https://a.example", query: {phone: "{{call.from}}"}}}
   questions: [{id: pin, ask: x, field: pin, kind: digits}]
   required: 1
   identity: {id: id}
 digits: [{name: pin, description: x, say: x, length: 4, sensitive: true, tool: verify_caller, argument: answer}]
 `
-    for (const tool of ['verify_caller', 'collect_digits'])
-      t.same(
-        await faultsOf(
-          stages(`${KEYED}stages:
+  for (const tool of ['verify_caller', 'collect_digits'])
+    t.same(
+      await faultsOf(
+        stages(`${KEYED}stages:
   ask: {instructions: x, tools: [${tool}], needs: [verified], next: {end: done}}
   end: {instructions: x, final: true}
 `),
-        ),
-        [],
-        `who is asked is verified by ${tool}`,
-      )
-    const BANK = `tools:
+      ),
+      [],
+      `${tool} verifies the caller`,
+    )
+  const BANK = `tools:
   - {name: check_pin, description: x, parameters: {properties: {pin: {type: string}}}, http: {url: "https://a.example"}}
 digits: [{name: pin, description: x, say: x, length: 4, sensitive: true, tool: check_pin, argument: pin}]
 facts:
   paid: {from: check_pin}
 `
-    const bank = (first: string): string =>
-      `${BANK}stages:
+  const bank = (first: string): string =>
+    `${BANK}stages:
   ask: {instructions: x, ${first}, next: {end: done}}
   end: {instructions: x, tools: [], final: true}
 `
-    t.same(
-      await faultsOf(minimal(bank('tools: [check_pin], needs: [paid]'))),
-      [],
-      'a PIN is keyed in where its tool is',
-    )
-    t.match(
-      await faultsOf(minimal(bank('tools: []'))),
-      [/digits\[0\] is never asked for: no stage has collect_digits or check_pin among its tools$/],
-      'and nowhere else',
-    )
-    t.match(await faultsOf(minimal('facts:\n  order: {}\n')), [/facts\.order needs from or ask/])
-    const MAYA = 'stages:\n  a: {instructions: x, final: true, voice: {cascade: Maya}}\n'
-    t.same(await faultsOf(stages(MAYA)), [], 'auto may be a cascade')
-    t.match(await faultsOf(stages(`backend: openai\n${MAYA}`)), [
-      /stages\.a\.voice changes nothing: of the backends of this agent \(openai\) none is in it; allowed: cascade, embedded/,
-    ])
-    t.match(await faultsOf(stages('stages:\n  a: {instructions: x, final: true, voice: {openai: marin}}\n')), [
-      /stages\.a\.voice\.openai is not a key of stages\.a\.voice; allowed: cascade, embedded$/,
-    ])
-  },
-)
+  t.same(
+    await faultsOf(minimal(bank('tools: [check_pin], needs: [paid]'))),
+    [],
+    'the stage of the tool collects the PIN',
+  )
+  t.match(
+    await faultsOf(minimal(bank('tools: []'))),
+    [/digits\[0\] is never asked for: no stage has collect_digits or check_pin among its tools$/],
+    'no other stage collects it',
+  )
+  t.match(await faultsOf(minimal('facts:\n  order: {}\n')), [/facts\.order needs from or ask/])
+  const MAYA = 'stages:\n  a: {instructions: x, final: true, voice: {cascade: Maya}}\n'
+  t.same(await faultsOf(stages(MAYA)), [], 'auto may be a cascade')
+  t.match(await faultsOf(stages(`backend: openai\n${MAYA}`)), [
+    /stages\.a\.voice has no effect: it names none of the backends of this agent \(openai\); allowed: cascade, embedded/,
+  ])
+  t.match(await faultsOf(stages('stages:\n  a: {instructions: x, final: true, voice: {openai: marin}}\n')), [
+    /stages\.a\.voice\.openai is not a key of stages\.a\.voice; allowed: cascade, embedded$/,
+  ])
+})
 
-t.test('claims name tools that exist, phrases that can be read and languages that are known', async (t) => {
+t.test('claims must name existing tools, phrases and languages', async (t) => {
   const claims = (rest: string): string => minimal(`claims:\n  rules:\n${rest}`)
   t.match(await faultsOf(claims('    - tools: [end_cal]\n      phrases: {en: [goodbye]}\n')), [
     /^a\.yaml:6:15: claims\.rules\[0\]\.tools\[0\] is end_cal, which is not a tool of this agent; did you mean end_call\? allowed: end_call, do_not_call$/,
@@ -536,7 +533,7 @@ t.test('claims name tools that exist, phrases that can be read and languages tha
   )
 })
 
-t.test('a folder is loaded as a whole: every fault of every file, and each name once', async (t) => {
+t.test('faults of all files of a folder are reported together', async (t) => {
   const dir = await folder(t, {
     '1.yaml': minimal(),
     '2.yml': minimal('backend: 3\n'),
@@ -561,7 +558,7 @@ t.test('a folder is loaded as a whole: every fault of every file, and each name 
   t.equal(one.defaultAgent, 'a')
 })
 
-t.test('an empty folder and a missing one say so', async (t) => {
+t.test('empty and missing folders are reported', async (t) => {
   await t.rejects(loadAgents(t.testdir({}), {}), { code: 'AGENT_INVALID', message: /has no agent/ })
   await t.rejects(loadAgents(join(t.testdir({}), 'nowhere'), {}), {
     code: 'AGENT_INVALID',
@@ -569,7 +566,7 @@ t.test('an empty folder and a missing one say so', async (t) => {
   })
 })
 
-t.test("the variables of a call are in the agent's words, and its tools read them when they run", (t) => {
+t.test("call variables are filled into the agent's texts and tools", (t) => {
   const agent = agentSchema.parse({
     version: 1,
     name: 'a',
@@ -588,10 +585,14 @@ t.test("the variables of a call are in the agent's words, and its tools read the
   t.equal(bound.instructions, 'Remind Wanjiru of 09:30.')
   t.same(bound.greeting, { en: 'Hello Wanjiru, this is the clinic.', sw: 'Hujambo Wanjiru.' })
   t.same(bound.tools, agent.tools)
-  t.match(agentWith(agent, {}).greeting, { en: 'Hello, this is the clinic.' }, 'without it the sentence is whole')
+  t.match(
+    agentWith(agent, {}).greeting,
+    { en: 'Hello, this is the clinic.' },
+    'without the variable the sentence is still complete',
+  )
   const plain = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.' })
   t.equal(agentWith(plain, { name: 'x' }), plain)
-  t.equal(agentWith(plain, {}, true), plain, 'nothing of it is of calls that it makes')
+  t.equal(agentWith(plain, {}, true), plain, 'an agent without outbound texts is unchanged')
   const caller = agentSchema.parse({
     ...{ version: 1, name: 'caller', instructions: 'Help.', greeting: 'Hello.', languages: ['en', 'sw'] },
     outbound: { greeting: 'Hello {{call.variables.name}}.', instructions: 'You called {{call.variables.name}}.' },
@@ -613,64 +614,61 @@ const yaml = (name: string, greeting: string): string =>
 
 const canary = (greeting: string, more = ''): string => `${yaml('a', greeting)}canary: { percent: 10 }\n${more}`
 
-t.test(
-  'a second file of an agent is a canary of it: one at most, of an agent that is there, like it where it must be',
-  async (t) => {
-    const dir = t.testdir({ 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Two.') })
-    const set = await loadAgents(dir, {})
-    t.equal(set.agents.get('a')?.greeting, 'One.')
-    t.match(set.canaries.get('a')?.agent, { greeting: 'Two.', canary: { percent: 10 } })
-    t.equal(set.defaultAgent, 'a', 'it is the only agent of the folder')
-    t.same(await agentNames(dir), ['a'])
-    const version = ({ agents, assets }: typeof set): string =>
-      agentVersion(agents.get('a') as AgentDefinition, assets.get('a') as AgentAssets)
-    const { agent, assets } = set.canaries.get('a') as FolderVersion
-    const [main, next] = [version(set), agentVersion(agent, assets)]
-    t.not(next, main)
-    const faults = async (files: Readonly<Record<string, string>>): Promise<string> => {
-      const { faults: found, agents } = await loadUsableAgents(t.testdir({ 'b.yaml': yaml('b', 'Bee.'), ...files }), {})
-      t.ok(agents.has('b'), 'no other agent is disturbed')
-      return found.map(({ file, what }) => `${basename(file)}: ${what}`).join()
-    }
-    t.match(await faults({ 'a.next.yaml': canary('Two.') }), /^a\.next\.yaml: canary: this folder has no agent a/)
-    const two = { 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Two.'), 'a.x.yaml': canary('Three.') }
-    t.match(await faults(two), /^a\.x\.yaml: .*a\.next\.yaml:2 is a canary of a already/)
-    t.match(
-      await faults({
-        'a.yaml': yaml('a', 'One.'),
-        'a.next.yaml': canary('Two.', 'maxCalls: 3\nretention: { recordsDays: 3 }\n'),
-      }),
-      /^a\.next\.yaml: canary: maxCalls, retention must be as in the agent itself/,
-    )
-    t.match(
-      await faults({ 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Welcome to {{business.name}}.') }),
-      /^a\.next\.yaml: canary: reads \{\{business\.name\}\}, which the agent itself does not/,
-      'no number was checked for it',
-    )
-    const desk = 'escalation: { numbers: ["+254700000100"], strategies: [callback] }\n'
-    t.match(
-      await faults({
-        'a.yaml': `${yaml('a', 'One.')}${desk}`,
-        'a.next.yaml': canary('Two.', `${desk}callbacks: {}\n`),
-      }),
-      /^a\.next\.yaml: canary: callbacks must be as in the agent itself/,
-      'call backs are made as the agent itself says',
-    )
-    t.match(
-      await faults({
-        'a.next.yaml': canary('Two.'),
-        'c.yaml': `${yaml('c', 'See.')}handoverTo: { a: For orders. }\n`,
-      }),
-      /c\.yaml: hands over to a, which is no agent of this folder/,
-      'a canary without its agent takes no call',
-    )
-    t.equal(
-      (await loadAgents(t.testdir({ 'a.yaml': canary('Two.').replace(/^canary.*\n/m, '') }), {})).canaries.size,
-      0,
-    )
-    t.equal(version(await loadAgents(t.testdirName, {})), next, 'it stays the same version when it becomes the agent')
-  },
-)
+t.test('a second file of an agent is its canary [1]', async (t) => {
+  const dir = t.testdir({ 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Two.') })
+  const set = await loadAgents(dir, {})
+  t.equal(set.agents.get('a')?.greeting, 'One.')
+  t.match(set.canaries.get('a')?.agent, { greeting: 'Two.', canary: { percent: 10 } })
+  t.equal(set.defaultAgent, 'a', 'it is the only agent of the folder')
+  t.same(await agentNames(dir), ['a'])
+  const version = ({ agents, assets }: typeof set): string =>
+    agentVersion(agents.get('a') as AgentDefinition, assets.get('a') as AgentAssets)
+  const { agent, assets } = set.canaries.get('a') as FolderVersion
+  const [main, next] = [version(set), agentVersion(agent, assets)]
+  t.not(next, main)
+  const faults = async (files: Readonly<Record<string, string>>): Promise<string> => {
+    const { faults: found, agents } = await loadUsableAgents(t.testdir({ 'b.yaml': yaml('b', 'Bee.'), ...files }), {})
+    t.ok(agents.has('b'), 'other agents are loaded')
+    return found.map(({ file, what }) => `${basename(file)}: ${what}`).join()
+  }
+  t.match(
+    await faults({ 'a.next.yaml': canary('Two.') }),
+    /^a\.next\.yaml: canary: this file is a second version of a, but this folder has no agent a /,
+  )
+  const two = { 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Two.'), 'a.x.yaml': canary('Three.') }
+  t.match(await faults(two), /^a\.x\.yaml: .*a\.next\.yaml:2 is already a canary of a;/)
+  t.match(
+    await faults({
+      'a.yaml': yaml('a', 'One.'),
+      'a.next.yaml': canary('Two.', 'maxCalls: 3\nretention: { recordsDays: 3 }\n'),
+    }),
+    /^a\.next\.yaml: canary: maxCalls, retention must be the same as in the agent itself,/,
+  )
+  t.match(
+    await faults({ 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Welcome to {{business.name}}.') }),
+    /^a\.next\.yaml: canary: reads \{\{business\.name\}\}, which the agent itself does not/,
+    'the facts of numbers were not checked for it',
+  )
+  const desk = 'escalation: { numbers: ["+254700000100"], strategies: [callback] }\n'
+  t.match(
+    await faults({
+      'a.yaml': `${yaml('a', 'One.')}${desk}`,
+      'a.next.yaml': canary('Two.', `${desk}callbacks: {}\n`),
+    }),
+    /^a\.next\.yaml: canary: callbacks must be the same as in the agent itself,/,
+    'call backs follow the agent, not its canary',
+  )
+  t.match(
+    await faults({
+      'a.next.yaml': canary('Two.'),
+      'c.yaml': `${yaml('c', 'See.')}handoverTo: { a: For orders. }\n`,
+    }),
+    /c\.yaml: hands over to a, which is not an agent of this folder/,
+    'a canary without its agent takes no call',
+  )
+  t.equal((await loadAgents(t.testdir({ 'a.yaml': canary('Two.').replace(/^canary.*\n/m, '') }), {})).canaries.size, 0)
+  t.equal(version(await loadAgents(t.testdirName, {})), next, 'it stays the same version when it becomes the agent')
+})
 
 t.test("an agent's version is a hash of its author's files", async (t) => {
   const [text, facts] = [
@@ -690,15 +688,15 @@ t.test("an agent's version is a hash of its author's files", async (t) => {
     return agentVersion(agent, assets)
   }
   const first = await version(text, facts)
-  t.equal(first, '5b47cf750e6c713d', 'no later build gives it another version')
+  t.equal(first, '5b47cf750e6c713d', 'a later build gives the same version')
   t.equal(await version(`# by us\nname: a\n${text.replace('name: a\n', '')}`, facts), first, 'order and comments')
   t.not(await version(text, facts.replace('nine', 'ten')), first, 'knowledge')
   t.not(await version(text.replace('Help', 'Assist'), facts), first, 'the file')
   const { agent, assets } = await load(text, facts)
-  t.equal(agentVersion({ ...agent, maxCalls: 7 }, assets), first, 'a build with another default')
+  t.equal(agentVersion({ ...agent, maxCalls: 7 }, assets), first, 'a default of another build')
 })
 
-t.test('edits reach new calls, broken ones do not, and each is reported once', async (t) => {
+t.test('valid edits reach new calls; each is reported once', async (t) => {
   const dir = t.testdir({
     'a.yaml': yaml('a', 'One.'),
     'b.yaml': `${yaml('b', 'Bee.')}knowledge: [facts/b.md]\n`,
@@ -751,14 +749,10 @@ t.test('edits reach new calls, broken ones do not, and each is reported once', a
   const version = agents.get('b')?.assets.version
   await writeFile(join(dir, 'facts/b.md'), '## X\nNew.\n')
   await told
-  t.same(
-    changes.splice(0),
-    ['b'],
-    'knowledge is a part of its agent, and the broken file next to it does not keep it back',
-  )
+  t.same(changes.splice(0), ['b'], "a broken file does not delay another agent's knowledge")
   t.not(agents.get('b')?.assets.version, version)
   t.equal(agents.get('a')?.agent.greeting, 'Two.')
-  t.equal(faults.length, 1, 'the same mistake is not told again')
+  t.equal(faults.length, 1, 'the same mistake is not reported again')
 
   told = next()
   refuse.set('a', 'backend openai has no key')
@@ -778,8 +772,15 @@ t.test('edits reach new calls, broken ones do not, and each is reported once', a
   await writeFile(join(dir, 'a.yaml'), `${yaml('a', 'Five.')}retention: { recordsDays: 3 }\n`)
   await told
   t.same(changes.splice(0), ['a'])
-  t.match(agents.get('a'), { agent: { greeting: 'Five.' }, canary: undefined }, 'what holds for all calls does at once')
-  t.match(faults.at(-1), /canary: retention must be as in the agent itself: they hold for all of its calls$/)
+  t.match(
+    agents.get('a'),
+    { agent: { greeting: 'Five.' }, canary: undefined },
+    'the edit takes effect without its canary',
+  )
+  t.match(
+    faults.at(-1),
+    /canary: retention must be the same as in the agent itself, because they apply to all of its calls$/,
+  )
 
   told = next()
   await writeFile(join(dir, 'a.yaml'), yaml('a', 'Four.'))
@@ -800,7 +801,7 @@ t.test('edits reach new calls, broken ones do not, and each is reported once', a
   t.notOk(agents.has('b'))
 })
 
-t.test('nothing is watched any more where edited files go away while the watch ends', async (t) => {
+t.test('files deleted during an edit leave no watcher behind', async (t) => {
   const watched = (): number => process.getActiveResourcesInfo().filter((what) => what === 'FSEventWrap').length
   await until(() => watched() === 0, 5000, 'what others have watched to end')
   const files = ['a.yaml', 'b.yaml', 'c.yaml']
@@ -823,7 +824,7 @@ t.test('nothing is watched any more where edited files go away while the watch e
   t.equal(watched(), 0)
 })
 
-t.test('a mounted ConfigMap whose link is replaced is an edit', async (t) => {
+t.test('replacing the link of a mounted ConfigMap is an edit', async (t) => {
   const dir = t.testdir({ '..v1': { 'a.yaml': yaml('a', 'One.') }, '..v2': { 'a.yaml': yaml('a', 'Two.') } })
   await symlink('..v1', join(dir, '..data'))
   await symlink('..data/a.yaml', join(dir, 'a.yaml'))
@@ -886,7 +887,7 @@ export const quote = {
 export const helper = () => 1
 `
 
-t.test('a tool in code is one of a YAML agent, with the same checks and bounds', async (t) => {
+t.test('a code tool works in a YAML agent', async (t) => {
   const tools = await runnerOf(t, await folderWithTools(t, { 'a.yaml': YAML, 'tools/quote.mjs': QUOTE }))
   t.same(await tools.run('quote', { units: 3, who: 'somebody else' }, contextOf('+254700000001')), {
     ok: true,
@@ -917,7 +918,7 @@ t.test('an agent in code has tools of both kinds', async (t) => {
   t.match(await (await runnerOf(t, dir)).run('hello', {}, contextOf('')), { ok: true, value: 'hello' })
 })
 
-t.test('a fault of a tool in code is an answer without its data', async (t) => {
+t.test("a code tool's error reaches the model without data", async (t) => {
   const dir = await folderWithTools(t, {
     'a.yaml': YAML,
     'tools/quote.mjs': `
@@ -940,7 +941,7 @@ t.test('a fault of a tool in code is an answer without its data', async (t) => {
   t.same(await run('nothing'), { ok: true, value: null })
 })
 
-t.test('a backend and services of a cascade may lie beside the agent that names them', async (t) => {
+t.test("backend modules may lie beside the agent's file", async (t) => {
   for (const [names, exported] of [
     ["backend: 'module:./mine.mjs'", 'createBackend'],
     ["backends: { cascade: { stt: 'module:./mine.mjs' } }", 'createSpeechToText'],
@@ -956,7 +957,7 @@ t.test('a backend and services of a cascade may lie beside the agent that names 
   }
 })
 
-t.test('mistakes are named with their file', async (t) => {
+t.test('faults of modules are reported with their file', async (t) => {
   const cases: [Record<string, string>, RegExp][] = [
     [{ 'a.yaml': YAML }, /a\.yaml:4:11: modules\[0\]: tools\/quote\.mjs: cannot be read: ENOENT/],
     [{ 'a.yaml': YAML, 'tools/quote.mjs': 'export const a = 1' }, /exports no tool \(defineTool\)/],
@@ -999,13 +1000,13 @@ t.test('mistakes are named with their file', async (t) => {
     )
 })
 
-t.test('defineAgent and defineTool are for the editor: what they are given is what they return', async (t) => {
+t.test('defineAgent and defineTool return their argument', async (t) => {
   const tool = defineTool({ name: 'hello', description: 'Says hello.', run: (_args, { identity }) => identity })
   const agent = defineAgent({ version: 1, name: 'a', instructions: 'Be brief.', tools: [tool] })
   t.equal(agent.tools?.[0], tool)
 })
 
-t.test('the notice is said where a call is not recorded, the consent where it is', (t) => {
+t.test('callers hear the notice, or the consent text if recorded', (t) => {
   const said = (recording: object) => {
     const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.', recording })
     const start = { agent, assets: NO_ASSETS, callSid: 'x', from: '', to: '', direction: 'inbound', resume: null }

@@ -38,7 +38,7 @@ function folder(t: Test, files: Readonly<Record<string, string>> = { 'a.yaml': O
   }
 }
 
-t.test('a text takes the place of a file whole, with its mode; both can be published again', async (t) => {
+t.test('publishing replaces the whole file and keeps its mode', async (t) => {
   const { dir, texts, now } = folder(t)
   chmodSync(join(dir, 'a.yaml'), 0o640)
   const { ino } = statSync(join(dir, 'a.yaml'))
@@ -46,24 +46,24 @@ t.test('a text takes the place of a file whole, with its mode; both can be publi
   t.equal(now(), TWO)
   const after = statSync(join(dir, 'a.yaml'))
   t.equal(after.mode & 0o777, 0o640)
-  t.not(after.ino, ino, 'who reads it meanwhile reads one of the two')
+  t.not(after.ino, ino, 'a concurrent reader gets the old or the new file')
   t.same(
     (await texts.versions('a.yaml')).map((one) => one.hash),
     [hash(TWO), hash(ONE)],
     'the newest first',
   )
   t.same(await texts.read('a.yaml', hash(ONE)), { text: ONE, hash: hash(ONE) })
-  t.notOk(await texts.publish('a.yaml', TWO, []), 'what is there already is no change')
+  t.notOk(await texts.publish('a.yaml', TWO, []), 'publishing the same text changes nothing')
   t.ok(await texts.publish('a.yaml', ONE, [hash(TWO)]))
   t.same(
     (await texts.versions('a.yaml')).map((one) => one.hash),
     [hash(ONE), hash(TWO)],
-    'a roll back makes no third text',
+    'a roll back adds no text',
   )
   t.same(readdirSync(dir).sort(), ['.versions', 'a.yaml'], 'nothing is left beside it')
 })
 
-t.test('a text that is tried is kept under its hash', async (t) => {
+t.test('a tried text is kept under its hash', async (t) => {
   const { dir, texts, beside, hashes } = folder(t)
   t.equal(await texts.keepTried('a.yaml', TWO), hash(TWO))
   t.equal(await texts.keepTried('a.yaml', TWO), hash(TWO))
@@ -72,7 +72,7 @@ t.test('a text that is tried is kept under its hash', async (t) => {
   t.equal(readFileSync(join(dir, '.versions', 'a.yaml', name), 'utf8'), TWO)
   await texts.publish('a.yaml', yaml('Three.'), [hash(ONE)])
   t.ok(beside().includes(name), 'a publication does not remove it')
-  t.notOk((await hashes()).includes(hash(TWO)), 'nor is it a text to go back to')
+  t.notOk((await hashes()).includes(hash(TWO)), 'it is not offered for a roll back')
   for (let at = 0; at < 110; at++) await texts.keepTried('a.yaml', yaml(`Text ${at}.`))
   const tried = beside().filter((one) => one.startsWith('tried-'))
   t.equal(tried.length, 100)
@@ -80,7 +80,7 @@ t.test('a text that is tried is kept under its hash', async (t) => {
   await t.rejects(texts.keepTried('../a.yaml', TWO), { code: 'AGENT_UNKNOWN' })
 })
 
-t.test('a text keeps its line ends and byte order mark, byte for byte', async (t) => {
+t.test('a text keeps its line ends and byte order mark', async (t) => {
   const windows = `\uFEFF${ONE.replaceAll('\n', '\r\n')}`
   const { dir, texts, now } = folder(t, { 'a.yaml': windows })
   const { text } = await texts.read('a.yaml', null)
@@ -94,7 +94,7 @@ t.test('a text keeps its line ends and byte order mark, byte for byte', async (t
   t.equal((await texts.read('a.yaml', hash(windows))).text, windows, 'a kept text too')
 })
 
-t.test('kept texts are for their owner alone', async (t) => {
+t.test('kept texts are readable by their owner only', async (t) => {
   const { dir, texts } = folder(t, { 'a.yaml': ONE, '.versions': { 'a.yaml': {} } } as never)
   const folders = [join(dir, '.versions'), join(dir, '.versions', 'a.yaml')]
   for (const one of folders) chmodSync(one, 0o755)
@@ -102,27 +102,24 @@ t.test('kept texts are for their owner alone', async (t) => {
   for (const one of folders) t.equal(statSync(one).mode & 0o777, 0o700)
 })
 
-t.test(
-  'of two who opened the same text the second publishes nothing, and neither does who edited on disk',
-  async (t) => {
-    const { dir, texts, now } = folder(t)
-    await texts.publish('a.yaml', TWO, [hash(ONE)])
-    const late = texts.publish('a.yaml', yaml('Three.'), [hash(ONE)])
-    await t.rejects(late, { code: 'AGENT_CHANGED', message: new RegExp(hash(TWO)) })
-    t.equal(now(), TWO)
-    writeFileSync(join(dir, 'a.yaml'), yaml('By hand.'))
-    await t.rejects(texts.publish('a.yaml', ONE, [hash(TWO)]), { code: 'AGENT_CHANGED' })
-    t.equal(now(), yaml('By hand.'))
-    await texts.publish('a.yaml', ONE, [hash(yaml('By hand.'))])
-    t.match(
-      await texts.read('a.yaml', hash(yaml('By hand.'))),
-      { text: yaml('By hand.') },
-      'what was written by hand is kept',
-    )
-  },
-)
+t.test('publishing over a changed text is refused [2]', async (t) => {
+  const { dir, texts, now } = folder(t)
+  await texts.publish('a.yaml', TWO, [hash(ONE)])
+  const late = texts.publish('a.yaml', yaml('Three.'), [hash(ONE)])
+  await t.rejects(late, { code: 'AGENT_CHANGED', message: new RegExp(hash(TWO)) })
+  t.equal(now(), TWO)
+  writeFileSync(join(dir, 'a.yaml'), yaml('By hand.'))
+  await t.rejects(texts.publish('a.yaml', ONE, [hash(TWO)]), { code: 'AGENT_CHANGED' })
+  t.equal(now(), yaml('By hand.'))
+  await texts.publish('a.yaml', ONE, [hash(yaml('By hand.'))])
+  t.match(
+    await texts.read('a.yaml', hash(yaml('By hand.'))),
+    { text: yaml('By hand.') },
+    'what was written by hand is kept',
+  )
+})
 
-t.test('where a text cannot be written nothing is changed, and the reason is said', async (t) => {
+t.test('a failed write changes nothing and reports the reason [1]', async (t) => {
   const { dir, texts, now, meanwhile, beside, hashes } = folder(t)
   // As a read-only folder and a full disk do, also for root: the texts before cannot be kept.
   writeFileSync(join(dir, '.versions'), '')
@@ -147,7 +144,7 @@ t.test('where a text cannot be written nothing is changed, and the reason is sai
   await t.rejects(texts.publish('a.yaml', TWO, [hash(ONE)]), { ...refused, message: /ENOENT/ }, 'a file that is gone')
 })
 
-t.test('of texts that are published at the same time one is, and the other leaves nothing', async (t) => {
+t.test('of two concurrent publications one is refused without traces [3]', async (t) => {
   const { dir, texts, now, meanwhile, beside, hashes } = folder(t)
   const both = await Promise.allSettled([
     texts.publish('a.yaml', TWO, [hash(ONE)]),
@@ -163,12 +160,12 @@ t.test('of texts that are published at the same time one is, and the other leave
   const opened = hash(now())
   meanwhile(() => writeFileSync(join(dir, 'a.yaml'), yaml('By hand.')))
   await t.rejects(texts.publish('a.yaml', yaml('Four.'), [opened]), { code: 'AGENT_CHANGED' })
-  t.equal(now(), yaml('By hand.'), 'nor is what was written on disk meanwhile replaced')
+  t.equal(now(), yaml('By hand.'), 'a concurrent edit on disk is not replaced')
   t.notOk((await hashes()).includes(hash(yaml('Four.'))))
   t.notOk(beside().some((name) => name.endsWith('.new')))
 })
 
-t.test('a torn text is kept anew, and what a crash left beside it goes with a later publication', async (t) => {
+t.test('damaged kept texts and leftovers of a crash are replaced', async (t) => {
   const { dir, texts, beside, hashes } = folder(t)
   await texts.publish('a.yaml', TWO, [hash(ONE)])
   const at = (name: string): string => join(dir, '.versions', 'a.yaml', name)
@@ -182,27 +179,24 @@ t.test('a torn text is kept anew, and what a crash left beside it goes with a la
   t.same(
     beside().filter((name) => name.endsWith('.new')),
     [`${START_MS}-other.new`],
-    'that of another publication stays',
+    'the file of another publication stays',
   )
 })
 
-t.test(
-  'an earlier text is replaced where the file missed the one that was opened, and not where it was rolled back',
-  async (t) => {
-    const publication = [yaml('Three.'), [hash(TWO), hash(ONE)]] as const
-    const away = folder(t)
-    t.ok(await away.texts.publish('a.yaml', ...publication))
-    t.equal(away.now(), yaml('Three.'))
+t.test('publishing succeeds only if the file has an expected text', async (t) => {
+  const publication = [yaml('Three.'), [hash(TWO), hash(ONE)]] as const
+  const away = folder(t)
+  t.ok(await away.texts.publish('a.yaml', ...publication))
+  t.equal(away.now(), yaml('Three.'))
 
-    const { texts, now } = folder(t)
-    await texts.publish('a.yaml', TWO, [hash(ONE)])
-    await texts.publish('a.yaml', ONE, [hash(TWO)])
-    await t.rejects(texts.publish('a.yaml', ...publication), { code: 'AGENT_CHANGED' })
-    t.equal(now(), ONE)
-  },
-)
+  const { texts, now } = folder(t)
+  await texts.publish('a.yaml', TWO, [hash(ONE)])
+  await texts.publish('a.yaml', ONE, [hash(TWO)])
+  await t.rejects(texts.publish('a.yaml', ...publication), { code: 'AGENT_CHANGED' })
+  t.equal(now(), ONE)
+})
 
-t.test('no name leads anywhere but to a file of the folder, letter for letter', async (t) => {
+t.test('only exact names of files in the folder are accepted', async (t) => {
   const outside = t.testdir({
     'a.yaml': ONE,
     sub: { 'c.yaml': ONE },
@@ -224,7 +218,7 @@ t.test('no name leads anywhere but to a file of the folder, letter for letter', 
     await t.rejects(texts.read(name, null), { code: 'AGENT_UNKNOWN' }, JSON.stringify(name))
     await t.rejects(texts.publish(name, TWO, [hash(ONE)]), { code: 'AGENT_UNKNOWN' }, JSON.stringify(name))
   }
-  await t.rejects(texts.read('a.yaml', '../../x'), { code: 'AGENT_UNKNOWN' }, 'nor a version')
+  await t.rejects(texts.read('a.yaml', '../../x'), { code: 'AGENT_UNKNOWN' }, 'a path as version')
   for (const [name, why] of [
     ['link.yaml', /is a link/],
     ['code.mjs', /is a module/],
@@ -240,7 +234,7 @@ t.test('no name leads anywhere but to a file of the folder, letter for letter', 
   ])
 })
 
-t.test('of a file at most 20 texts are kept, those that were used last', async (t) => {
+t.test('only the last 20 texts of a file are kept', async (t) => {
   const { texts } = folder(t)
   let before = ONE
   for (let step = 0; step < 25; step++) {
@@ -265,7 +259,7 @@ const TOOL = (headers: string, more = ''): string =>
 `,
   )
 
-t.test('a text with a literal secret is not shown, and the refusal names its place and never its value', (t) => {
+t.test('a text with a literal secret is not shown', (t) => {
   const secret = 's3cr3t-of-the-author'
   for (const [text, place] of [
     [TOOL(`{ Authorization: 'Bearer ${secret}' }`), /tools\[0\]\.http\.headers\.Authorization holds a literal value/],
@@ -307,38 +301,35 @@ t.test('a text with a literal secret is not shown, and the refusal names its pla
   t.end()
 })
 
-t.test(
-  'a draft is checked as the folder would be with it, by the same sentences and lines, and is written nowhere',
-  async (t) => {
-    const canary = `${yaml('Two.')}canary: { percent: 10 }\n`
-    const { dir } = folder(t, {
-      'a.yaml': ONE,
-      'a.next.yaml': canary,
-      'b.yaml': yaml('Bee.', 'handoverTo: { a: For orders. }\n', 'b'),
-      'broken.yaml': 'version: 9\n',
-    })
-    const faults = async (text: string, file = 'a.yaml'): Promise<string> => {
-      const { read, broken } = await examineDraft({ file, text }, dir, {})
-      return [...read.faults, ...broken]
-        .map(({ file: at, line, what }) => `${at.slice(dir.length + 1)}:${line} ${what}`)
-        .join('\n')
-    }
-    t.equal(await faults(yaml('Three.')), '', 'the fault of another file is none of it')
-    t.match(
-      await faults(yaml('Three.', 'greting: x\n')),
-      /^a\.yaml:5 greting is not a key of an agent; did you mean greeting/,
-    )
-    t.match(await faults('version: 1\nname: [a\n'), /^a\.yaml:\d is not YAML/)
-    t.match(await faults(yaml('Three.', '', 'c')), /^a\.yaml:2 name is c; allowed: a/, 'an edit keeps the name')
-    t.match(await faults(yaml('Bee.', '', 'a'), 'b.yaml'), /^b\.yaml:2 name is a; allowed: b/)
-    t.match(
-      await faults(yaml('Three.', 'maxCalls: 3\n')),
-      /^a\.next\.yaml:2 canary: maxCalls must be as in the agent itself/,
-    )
-    t.match(
-      await faults('version: 1\nname: a\n'),
-      /a\.yaml:1 instructions is missing[^]*b\.yaml:1 hands over to a, which is no agent/,
-    )
-    t.equal(readFileSync(join(dir, 'a.yaml'), 'utf8'), ONE)
-  },
-)
+t.test('a draft is checked with its folder and not written', async (t) => {
+  const canary = `${yaml('Two.')}canary: { percent: 10 }\n`
+  const { dir } = folder(t, {
+    'a.yaml': ONE,
+    'a.next.yaml': canary,
+    'b.yaml': yaml('Bee.', 'handoverTo: { a: For orders. }\n', 'b'),
+    'broken.yaml': 'version: 9\n',
+  })
+  const faults = async (text: string, file = 'a.yaml'): Promise<string> => {
+    const { read, broken } = await examineDraft({ file, text }, dir, {})
+    return [...read.faults, ...broken]
+      .map(({ file: at, line, what }) => `${at.slice(dir.length + 1)}:${line} ${what}`)
+      .join('\n')
+  }
+  t.equal(await faults(yaml('Three.')), '', 'faults of other files are not reported')
+  t.match(
+    await faults(yaml('Three.', 'greting: x\n')),
+    /^a\.yaml:5 greting is not a key of an agent; did you mean greeting/,
+  )
+  t.match(await faults('version: 1\nname: [a\n'), /^a\.yaml:\d is not YAML/)
+  t.match(await faults(yaml('Three.', '', 'c')), /^a\.yaml:2 name is c; allowed: a/, 'an edit must keep the name')
+  t.match(await faults(yaml('Bee.', '', 'a'), 'b.yaml'), /^b\.yaml:2 name is a; allowed: b/)
+  t.match(
+    await faults(yaml('Three.', 'maxCalls: 3\n')),
+    /^a\.next\.yaml:2 canary: maxCalls must be the same as in the agent itself,/,
+  )
+  t.match(
+    await faults('version: 1\nname: a\n'),
+    /a\.yaml:1 instructions is missing[^]*b\.yaml:1 hands over to a, which is not an agent/,
+  )
+  t.equal(readFileSync(join(dir, 'a.yaml'), 'utf8'), ONE)
+})

@@ -21,7 +21,7 @@ function textsIn(value: unknown, language: string): string[] {
   return Object.values(value).flatMap((one) => textsIn(one, language))
 }
 
-t.test('a Swahili line is a file: it answers, verifies and escalates in Swahili', async (t) => {
+t.test('a Swahili agent answers, verifies and escalates in Swahili', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(call.said.join(' '), /^Hujambo/)
   t.match(await call.says('habari mnafungua lini tafadhali'), /Tunafungua kila siku.*kuna jambo lingine\?/)
@@ -35,7 +35,7 @@ t.test('a Swahili line is a file: it answers, verifies and escalates in Swahili'
   t.match(other.calls.at(-1), { name: 'escalate_to_human', args: { reason: 'Mteja anataka mtu.' } })
 })
 
-t.test('a model may pass what callers say in Swahili words', async (t) => {
+t.test('tools accept Swahili words from a model', async (t) => {
   const context = contextOf(AMINA)
   t.match(await line.tools.run('verify_caller', { question: 'kuzaliwa', answer: '17 Aprili 1988' }, context), {
     ok: true,
@@ -46,7 +46,7 @@ t.test('a model may pass what callers say in Swahili words', async (t) => {
   })
 })
 
-t.test('no word that the gateway speaks by itself is left in English', async (t) => {
+t.test('no default phrase remains in English', async (t) => {
   const english = textsIn(
     agentSchema.parse({ version: 1, name: 'a', instructions: 'x', escalation: { numbers: ['+254720000010'] } }),
     'en',
@@ -57,13 +57,13 @@ t.test('no word that the gateway speaks by itself is left in English', async (t)
     english.filter((text) => own.includes(text)),
     [],
   )
-  t.ok(line.agent.escalation?.silentLine, 'the one default that is made elsewhere')
+  t.ok(line.agent.escalation?.silentLine, 'the line for a silent colleague is Swahili too')
 })
 
-t.test('a caller who is rung back is asked in Swahili too', async (t) => {
+t.test('a call back is offered in Swahili', async (t) => {
   const dialogue = askedFirst(offlineSchema.parse(line.agent.offline))
   const call = await textCall(line, AMINA, dialogue)
-  t.same(call.said, [line.agent.greeting], 'who answers hears the question first')
+  t.same(call.said, [line.agent.greeting], 'the first words are the question')
   t.equal(await call.says('ndiyo'), 'Sawa. Nikusaidie nini?')
   t.same(
     call.calls.map(({ name }) => name),
@@ -78,7 +78,7 @@ t.test('a caller who is rung back is asked in Swahili too', async (t) => {
   t.equal(await (await textCall(line, AMINA, shipped)).says('umekosea namba'), 'Sawa. Kwaheri.')
 })
 
-t.test('the recogniser takes its grammar, with the phones that the file gives', async (t) => {
+t.test('the recogniser accepts the grammar and its pronunciations', async (t) => {
   const engine = new DialogueEngine({
     dialogue: offlineSchema.parse(line.agent.offline),
     values: { caller: { number: '' }, greeting: 'x' },

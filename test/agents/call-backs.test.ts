@@ -3,7 +3,7 @@ import { command } from '../support/command.js'
 
 const FOLDER = 'test/agents/call-backs'
 
-t.test('call backs that may not be made are refused, in both languages', async (t) => {
+t.test('forbidden call backs are refused in both languages', async (t) => {
   const { code, out, err } = await command(['simulate', `${FOLDER}/scenarios`, '--agents', FOLDER])
   t.equal(code, 0, `${out}${err}`)
   t.match(out, /2/)

@@ -28,7 +28,7 @@ async function load(t: Test, yaml: string, files: Record<string, string | Buffer
   return read.ok ? { ...read, faults } : { faults, agent: null, assets: null }
 }
 
-t.test('callers of a file are found by number, in whichever form it was written', async (t) => {
+t.test('callers are found by number in any written form', async (t) => {
   const csv = [
     'phone;name;tier;note',
     '0712 345 678;Amina;gold;"two words"',
@@ -56,7 +56,7 @@ t.test('callers of a file are found by number, in whichever form it was written'
   t.match(findCaller(rows, ''), { state: 'withheld', values: {} })
 })
 
-t.test('a file of callers has one delimiter, by which a comma or a tab in a value is no other column', async (t) => {
+t.test("a file's delimiter does not split values with other separators", async (t) => {
   const dir = t.testdir({
     'semicolons.csv': 'sep=;\nphone;name;balance\n0712345678;Amina, Wanjiru;1.250,50\n',
     'tabs.csv': 'phone\tname\n0712345678\tAmina; Wanjiru, Nakuru\n',
@@ -67,7 +67,7 @@ t.test('a file of callers has one delimiter, by which a comma or a tab in a valu
   t.same(await found('tabs.csv'), { name: 'Amina; Wanjiru, Nakuru' })
 })
 
-t.test('of 5,000 rows each is found, and an empty file has none', async (t) => {
+t.test('each of 5,000 rows is found', async (t) => {
   const dir = t.testdir({
     'many.json': JSON.stringify(
       Array.from({ length: 5000 }, (_, i) => ({
@@ -87,39 +87,32 @@ t.test('of 5,000 rows each is found, and an empty file has none', async (t) => {
   t.match(findCaller((await readCallers(join(dir, 'none.csv'), 'phone')).rows, '+254712345678'), { state: 'unknown' })
 })
 
-t.test(
-  'a row that cannot be used leaves out one caller and is named, without a number or a name of the file',
-  async (t) => {
-    const csv = [
-      '\ufeffphone;name;tier',
-      "'0712345678;Amina",
-      '',
-      '7.01E+08;Juma;gold',
-      '254733000002.0;Neema;silver;;',
-      '0722000001;Otieno;gold;more',
-      '0744000003;Wanjiru;gold',
-      '+254744000003;Kamau;gold',
-    ].join('\r\n')
-    const { agent, assets, faults } = await load(t, `${AGENT}caller: { file: c.csv }\n`, { 'c.csv': csv })
-    t.match(faults, [
-      /caller\.file: c\.csv: line 4: has in phone a number that a spreadsheet has shortened/,
-      /c\.csv: line 6: has more than 3 cells, as many as there are names/,
-      /c\.csv: line 8: has in phone the number of line 7; callers from there are not known/,
-    ])
-    t.notMatch(faults.join(), /Juma|Otieno|Kamau|722000001|744000003/)
-    const rows = assets?.callers
-    if (agent === null || rows == null) throw new Error('one row took the agent with it')
-    t.same(
-      findCaller(rows, '+254712345678').values,
-      { name: 'Amina' },
-      'a spreadsheet leaves out empty cells at the end',
-    )
-    t.match(findCaller(rows, '+254733000002').values, { name: 'Neema' })
-    t.match(findCaller(rows, '+254744000003'), { state: 'unknown', values: {} }, 'it may be either of them')
-  },
-)
+t.test('an unusable row is reported without caller data', async (t) => {
+  const csv = [
+    '\ufeffphone;name;tier',
+    "'0712345678;Amina",
+    '',
+    '7.01E+08;Juma;gold',
+    '254733000002.0;Neema;silver;;',
+    '0722000001;Otieno;gold;more',
+    '0744000003;Wanjiru;gold',
+    '+254744000003;Kamau;gold',
+  ].join('\r\n')
+  const { agent, assets, faults } = await load(t, `${AGENT}caller: { file: c.csv }\n`, { 'c.csv': csv })
+  t.match(faults, [
+    /caller\.file: c\.csv: line 4: has in phone a number that a spreadsheet has shortened/,
+    /c\.csv: line 6: has more than 3 cells, as many as there are names/,
+    /c\.csv: line 8: has in phone the same number as line 7; callers with this number are not recognised/,
+  ])
+  t.notMatch(faults.join(), /Juma|Otieno|Kamau|722000001|744000003/)
+  const rows = assets?.callers
+  if (agent === null || rows == null) throw new Error('one row took the agent with it')
+  t.same(findCaller(rows, '+254712345678').values, { name: 'Amina' }, 'a spreadsheet leaves out empty cells at the end')
+  t.match(findCaller(rows, '+254733000002').values, { name: 'Neema' })
+  t.match(findCaller(rows, '+254744000003'), { state: 'unknown', values: {} }, 'the number is ambiguous')
+})
 
-t.test('a customer list that cannot be read costs the look-up alone', async (t) => {
+t.test('an unreadable customer list disables only the look-up [1]', async (t) => {
   const faultOf = async (name: string, text: string | Buffer) => {
     const { agent, assets, faults } = await load(t, `${AGENT}caller: { file: ${name} }\n`, { [name]: text })
     t.equal(agent?.name, 'a', 'the agent answers')
@@ -128,19 +121,19 @@ t.test('a customer list that cannot be read costs the look-up alone', async (t) 
     return faults.join('\n')
   }
   const noHeader = await faultOf('c.csv', '0777665544,Amina\n')
-  t.match(noHeader, /caller\.file: c\.csv: line 1: has no column phone \(caller\.key\).*; no caller is known/)
+  t.match(noHeader, /caller\.file: c\.csv: line 1: has no column phone \(caller\.key\).*; no caller is recognised/)
   t.notMatch(noHeader, /Amina|77665544/)
   t.match(await faultOf('c.csv', ''), /there is no row/)
-  t.match(await faultOf('c.csv', Buffer.from('PK\x03\x04\0\0\0\0\0\0', 'latin1')), /is no text; allowed: CSV/)
+  t.match(await faultOf('c.csv', Buffer.from('PK\x03\x04\0\0\0\0\0\0', 'latin1')), /is not text; allowed: CSV/)
   t.match(await faultOf('c.csv', 'phone,mobile number,Mobile\n'.replace('phone', 'x')), /has no column phone/)
-  t.match(await faultOf('c.json', '{"Amina": 0712'), /is no JSON list of objects/)
-  t.match(await faultOf('c.json', '[1]'), /is no JSON list of objects/)
+  t.match(await faultOf('c.json', '{"Amina": 0712'), /is not a JSON list of objects/)
+  t.match(await faultOf('c.json', '[1]'), /is not a JSON list of objects/)
   const missing = await load(t, `${AGENT}caller: { file: nowhere.csv }\n`)
-  t.match(missing.faults, [/caller\.file: nowhere\.csv: cannot be read.*; no caller is known/])
+  t.match(missing.faults, [/caller\.file: nowhere\.csv: cannot be read.*; no caller is recognised/])
   t.equal(missing.agent?.name, 'a')
 })
 
-t.test('a customer list is read in every encoding of Excel', async (t) => {
+t.test('a customer list is read in every Excel encoding [2]', async (t) => {
   const csv = 'phone;name\r\n0712345678;Amélie Wanjirũ\r\n'
   const wide = Buffer.from(csv, 'utf16le')
   const latin = csv.replace('ũ', 'ü')
@@ -168,7 +161,7 @@ t.test('a customer list is read in every encoding of Excel', async (t) => {
   t.same(findCaller(list.assets.callers, '+254712345678').values, { name: 'Zoé' })
 })
 
-t.test('a renamed header is read where it can mean one column', async (t) => {
+t.test('a renamed header is read if it is unambiguous [3]', async (t) => {
   const found = async (head: string, more = '') => {
     const { agent, assets, faults } = await load(
       t,
@@ -188,19 +181,19 @@ t.test('a renamed header is read where it can mean one column', async (t) => {
   ])
     t.match(await found(head), { values, faults: [] }, head)
   const lost = await found('Customer telephone,name,firstName,tier')
-  t.equal(lost.values, null, 'which column is the number is not known')
+  t.equal(lost.values, null, 'the column of numbers is unknown')
   t.match(lost.faults, [/line 1: has no column phone/])
   t.match(await found('phone,label,firstName,tier'), {
     values: { firstName: 'Amina', label: 'Amina', tier: 'gold' },
-    faults: [/reads \{\{caller\.name\}\}, which is no field of the caller/],
+    faults: [/reads \{\{caller\.name\}\}, which is not a field of the caller/],
   })
   t.match(await found('phone,name,name,firstName'), {
     values: { name: 'Amina', firstName: 'gold' },
-    faults: [/line 1: has a column twice/],
+    faults: [/line 1: has two columns with one name/],
   })
 })
 
-t.test('a cell that says nothing is not known of a caller', async (t) => {
+t.test('empty, error and shortened cells give no value [4]', async (t) => {
   const csv = [
     'phone,name,plan,balance,renewal_date,since',
     '0712345678,null,#REF!,1.23457E+11,45987,45987',
@@ -220,24 +213,24 @@ t.test('a cell that says nothing is not known of a caller', async (t) => {
   t.match(faults.join('\n'), /line 3 and 1 more: has in name a number where a name belongs/)
   t.match(faults.join('\n'), /line 2: has in plan an error of the spreadsheet/)
   t.match(faults.join('\n'), /line 2: has in since a date as the number of its day/)
-  t.notMatch(faults.join('\n'), /712345679|46000|1\.23457|hakuna/, 'no value of the file')
+  t.notMatch(faults.join('\n'), /712345679|46000|1\.23457|hakuna/, 'faults show no value of the file')
 })
 
-t.test('check refuses words that read what nobody can know of a caller', async (t) => {
+t.test('check refuses texts that read unknown caller fields', async (t) => {
   const faultsOf = async (more: string) => (await load(t, `${AGENT}${more}`)).faults
   t.match(await faultsOf(''), [/instructions reads \{\{caller\.name\}\}, but the agent has no caller section/])
   t.same(await faultsOf(`${TOOL}caller: { tool: lookup_customer }\n`), [])
   t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer }\ngreeting: "Hi {{caller.nam}}"\n`), [
-    /greeting reads \{\{caller\.nam\}\}, which is no field of the caller; .*name/,
+    /greeting reads \{\{caller\.nam\}\}, which is not a field of the caller; .*name/,
   ])
   t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, fields: [tier] }\n`), [
     /instructions reads \{\{caller\.name\}\}/,
   ])
   t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer }\napology: "Sorry {{caller.name}}"\n`), [
-    /apology reads \{\{caller\.name\}\}; it is filled in in greeting, instructions/,
+    /apology reads \{\{caller\.name\}\}, which has a value only in greeting, instructions/,
   ])
   t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, language: tongue }\n`), [
-    /caller\.language is tongue, which is no field of the caller/,
+    /caller\.language is tongue, which is not a field of the caller/,
   ])
   t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, personal: [tier] }\n`), [
     /caller\.personal needs a verification section/,
@@ -248,7 +241,7 @@ t.test('check refuses words that read what nobody can know of a caller', async (
   const declared = await load(t, `${AGENT}caller: { file: c.csv }\ngreeting: "Hi {{caller.nickname}}"\n`, {
     'c.csv': 'phone,name\n0712345678,Amina\n',
   })
-  t.match(declared.faults, [/greeting reads \{\{caller\.nickname\}\}, which is no field of the caller/])
+  t.match(declared.faults, [/greeting reads \{\{caller\.nickname\}\}, which is not a field of the caller/])
 })
 
 const VERIFIES = `verification:
@@ -258,13 +251,13 @@ const VERIFIES = `verification:
   identity: { account: id }
 `
 
-t.test('an agent that verifies nobody cannot remember callers', async (t) => {
+t.test('remembering callers needs verification', async (t) => {
   t.match((await load(t, `${AGENT}caller: { memory: true }\n`)).faults, [
     /caller\.memory is for verified callers only, but the agent has no verification section/,
   ])
 })
 
-t.test('an agent that remembers its callers can read the last value of each of its facts, and no other', async (t) => {
+t.test('an agent with memory reads the last values of facts', async (t) => {
   const stages = 'facts: { device: { ask: what is broken } }\nstages: { only: { instructions: Help., final: true } }\n'
   const faultsOf = async (greeting: string) =>
     (
@@ -278,22 +271,24 @@ t.test('an agent that remembers its callers can read the last value of each of i
   t.match((await load(t, `${AGENT}caller: {}\n`)).faults, [/caller needs tool, file or memory: true/])
 })
 
-t.test('a look-up only reads, needs nothing of the model, and is not offered to it', async (t) => {
+t.test('a look-up tool only reads and is hidden from models', async (t) => {
   const faultsOf = async (tool: string, caller = 'tool: lookup_customer') =>
     (await load(t, `${AGENT}${tool}caller: { ${caller} }\n`)).faults
   t.match(await faultsOf(TOOL, 'tool: look_up'), [
     /caller\.tool is look_up, which is not a tool of this agent; .*lookup_customer/,
   ])
   t.match(await faultsOf(TOOL.replace('{ url:', '{ method: POST, url:')), [
-    /caller\.tool is lookup_customer, which changes something/,
+    /caller\.tool is lookup_customer, which may change data/,
   ])
-  t.match(await faultsOf(TOOL.replace(/    bind:.*\n/, '')), [/needs phone: bind it, as to \{\{call\.from\}\}/])
+  t.match(await faultsOf(TOOL.replace(/    bind:.*\n/, '')), [
+    /needs phone: bind it, for example to \{\{call\.from\}\}/,
+  ])
   const { agent, assets } = await load(t, `${AGENT}${TOOL}caller: { tool: lookup_customer }\n`)
   if (agent === null) throw new Error('the agent has a fault')
   t.notOk(offeredTools(agent, assets).some(({ name }) => name === 'lookup_customer'))
 })
 
-t.test('of a tool’s answer the scalars of its top level are kept, in one line and cut to size', async (t) => {
+t.test('a look-up keeps only short top-level values', async (t) => {
   const value = {
     name: 'A\nmina  ',
     tier: '',

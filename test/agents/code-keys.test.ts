@@ -34,8 +34,27 @@ function keysOf(root: Node): string[] {
   return [...found].sort()
 }
 
-t.test('each key of an agent has a row: it names code or not', (t) => {
-  t.same(Object.keys(AGENT_KEYS).sort(), keysOf(agentJsonSchema()))
+t.test('each key of an agent has a row', (t) => {
+  const found = keysOf(agentJsonSchema())
+  // A module is found at any key of any backend, so the options of a new vendor need no row.
+  const ofBackends = (key: string): boolean => key.startsWith('backends.')
+  const rows = Object.keys(AGENT_KEYS)
+  t.same(
+    rows.filter((key) => !ofBackends(key)).sort(),
+    found.filter((key) => !ofBackends(key)),
+  )
+  t.same(
+    rows.filter((key) => ofBackends(key) && !found.includes(key)),
+    [],
+    'keys of backends that are named exist',
+  )
+  for (const key of found.filter(ofBackends)) {
+    const edit: unknown = key.split('.').reduceRight<unknown>((value, name) => {
+      const isList = name.endsWith('[]')
+      return { [isList ? name.slice(0, -2) : name]: isList ? [value] : value }
+    }, 'module:./evil.mjs')
+    t.ok(addedCode(edit, undefined).length > 0, key)
+  }
   t.end()
 })
 
@@ -63,17 +82,17 @@ const EDITS: Readonly<Record<string, unknown>> = {
 
 t.test('an edit of each key that names code is found', (t) => {
   const named = Object.entries(AGENT_KEYS).flatMap(([key, names]) => (names ? [key] : []))
-  t.same(Object.keys(EDITS).sort(), named.sort(), 'each has an edit here')
+  t.same(Object.keys(EDITS).sort(), named.sort(), 'each key has an edit here')
   const onDisk = { mcp: [{ name: 'x', command: ['node', 'a.js'], tools: ['y'] }] }
   for (const [key, edit] of Object.entries(EDITS)) {
     t.ok(addedCode(edit, onDisk).length > 0, key)
-    t.same(addedCode(edit, edit), [], `${key} as it is on the disk`)
-    t.ok(addedCode(edit, undefined).length > 0, `${key} where the disk has nothing that can be read`)
+    t.same(addedCode(edit, edit), [], `${key} unchanged from the disk`)
+    t.ok(addedCode(edit, undefined).length > 0, `${key} if the file on the disk is unreadable`)
   }
   t.end()
 })
 
-t.test('code may be left out, and all else be edited', (t) => {
+t.test('other edits, and removing code, are allowed', (t) => {
   const server = { name: 'x', command: ['node', 'a.js'], env: { A: '1', B: '2' }, tools: ['y'] }
   const onDisk = { greeting: 'One.', backend: ['module:./mine.mjs', 'embedded'], modules: ['a.mjs'], mcp: [server] }
   const edited = [
@@ -91,7 +110,7 @@ const yaml = (more: string): string => `version: 1\nname: a\ninstructions: Help.
 const MARKING = (file: string): string =>
   `import { writeFileSync } from 'node:fs'\nwriteFileSync(${JSON.stringify(file)}, 'ran')\nexport const createBackend = () => {}\n`
 
-t.test('a draft that names code is refused before any of it runs', async (t) => {
+t.test('a draft with new code is refused before it runs', async (t) => {
   const dir = t.testdir({ 'a.yaml': yaml(''), tools: {} })
   const ran = join(dir, 'ran')
   writeFileSync(join(dir, 'tools', 'evil.mjs'), MARKING(ran))
@@ -108,7 +127,7 @@ t.test('a draft that names code is refused before any of it runs', async (t) => 
   t.throws(() => writeFileSync(ran, '', { flag: 'r+' }), { code: 'ENOENT' }, 'no module was imported')
 })
 
-t.test('code of agents lies in their folder, and is no text', async (t) => {
+t.test("agent code must lie in the agents' folder", async (t) => {
   const outside = t.testdir({ agents: { 'in.mjs': 'export const createBackend = () => {}\n' } })
   const dir = join(outside, 'agents')
   const away = join(outside, 'away.mjs')
@@ -149,7 +168,7 @@ t.test('code of agents lies in their folder, and is no text', async (t) => {
     )
   t.match(await faults('modules: [tools/link.mjs]\n'), /modules\[0\]: tools\/link\.mjs: lies outside/)
   t.match(await faults('modules: [../away.mjs]\n'), /lies outside of the agents folder/)
-  t.match(await faults(''), /link\.mjs|lies outside/, 'an agent in code as well')
+  t.match(await faults(''), /link\.mjs|lies outside/, 'agents in code are checked too')
   for (const specifier of ['./in.mjs', `file://${join(dir, 'in.mjs')}`, 'some-package', '@scope/package/part'])
     t.notMatch(await faults(`backend: 'module:${specifier}'\n`), /backend/, specifier)
   t.throws(() => writeFileSync(join(outside, 'ran'), '', { flag: 'r+' }), { code: 'ENOENT' }, 'nothing outside ran')

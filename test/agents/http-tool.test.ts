@@ -7,7 +7,7 @@ import { anyText } from '../support/any-text.js'
 
 const idParameter = { properties: { id: { type: 'string' as const } } }
 
-t.test('the model gets the mapped answer, and the API gets an encoded request', async (t) => {
+t.test('requests are encoded and answers are mapped', async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, { order: { status: 'packed' }, phone: '+254700000009' })
   })
@@ -31,7 +31,7 @@ t.test('the model gets the mapped answer, and the API gets an encoded request', 
   t.notOk(request?.headers['idempotency-key'])
 })
 
-t.test('an API is told the trace of the call, where one is exported, unless the author sends another', async (t) => {
+t.test("an API gets the call's trace unless the author overrides", async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, {})
   })
@@ -49,7 +49,7 @@ t.test('an API is told the trace of the call, where one is exported, unless the 
   )
 })
 
-t.test('no argument of a model can leave the path and the host that the author wrote', async (t) => {
+t.test('no argument of a model changes the path or host', async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, {})
   })
@@ -93,7 +93,7 @@ t.test('no argument of a model can leave the path and the host that the author w
   )
 })
 
-t.test('the first query whose values are known is sent', async (t) => {
+t.test('the first query with known values is sent', async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, {})
   })
@@ -120,7 +120,7 @@ t.test('the first query whose values are known is sent', async (t) => {
   })
 })
 
-t.test("a bound argument is the caller's own, whatever the model was talked into", async (t) => {
+t.test("a bound argument overrides the model's value", async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, {})
   })
@@ -133,7 +133,7 @@ t.test("a bound argument is the caller's own, whatever the model was talked into
   t.equal(shop.requests[0]?.url, '/?phone=%2B254700000001')
 })
 
-t.test('arguments are checked, and habits of models are tolerated', async (t) => {
+t.test('arguments are checked; numbers, nulls and extras are tolerated', async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, {})
   })
@@ -163,7 +163,7 @@ t.test('arguments are checked, and habits of models are tolerated', async (t) =>
   t.equal(shop.requests.length, 1)
 })
 
-t.test('a 404 is an answer where the agent says so, and an error where not', async (t) => {
+t.test('a 404 is an answer only with result.notFound', async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, { error: 'no such order' }, 404)
   })
@@ -176,7 +176,7 @@ t.test('a 404 is an answer where the agent says so, and an error where not', asy
   })
 })
 
-t.test('answers that are no use to a model are errors in words', async (t) => {
+t.test('unusable answers are errors in words [3]', async (t) => {
   const answers: Record<string, RequestListener> = {
     '/html': (_, response) => {
       response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Log in</h1>')
@@ -228,7 +228,7 @@ t.test('answers that are no use to a model are errors in words', async (t) => {
   }
 })
 
-t.test('50 MB are refused after 256 KB, and a drip of bytes ends at the deadline', async (t) => {
+t.test('oversized and slow answers are cut off', async (t) => {
   let sent = 0
   const shop = await api(t, (request, response) => {
     response.writeHead(200, { 'content-type': 'application/json' })
@@ -263,7 +263,7 @@ t.test('50 MB are refused after 256 KB, and a drip of bytes ends at the deadline
   })
 })
 
-t.test('the deadline ends a tool, and so does the end of the call', async (t) => {
+t.test('a tool ends at its deadline or call end [1]', async (t) => {
   const shop = await api(t, () => undefined)
   const tools = runner(t, { http: { url: shop.url, timeoutMs: 100 } })
   t.match(await tools.run('look_up', {}, context()), {
@@ -279,12 +279,12 @@ t.test('the deadline ends a tool, and so does the end of the call', async (t) =>
   t.match(
     await slow.run('look_up', {}, context({ signal: call.signal })),
     { ok: false, code: 'TOOL_CANCELLED' },
-    'a call that is over starts nothing',
+    'an ended call starts no tool',
   )
   t.match(slow.counters, { runs: 2, cancelled: 2, failed: 0 })
 })
 
-t.test('what is idempotent is tried twice, what is not only once', async (t) => {
+t.test('only idempotent requests are tried twice', async (t) => {
   let asked = 0
   const shop = await api(t, (_, response) => {
     asked += 1
@@ -308,7 +308,7 @@ t.test('what is idempotent is tried twice, what is not only once', async (t) => 
   )
 })
 
-t.test('a body keeps the types of its values and leaves out missing ones', async (t) => {
+t.test('a body keeps value types and omits missing values', async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, {})
   })
@@ -325,7 +325,7 @@ t.test('a body keeps the types of its values and leaves out missing ones', async
   t.equal(shop.requests[0]?.headers['content-type'], 'application/json')
 })
 
-t.test('redirects stay with the host, and never lead inside', async (t) => {
+t.test('redirects are followed only within the host', async (t) => {
   const other = await api(t, (_, response) => {
     json(response, { reached: 'other' })
   })
@@ -360,14 +360,14 @@ t.test('redirects stay with the host, and never lead inside', async (t) => {
 
   location = `${other.url}/x`
   t.match(await run({ allowHosts: [`127.0.0.1:${other.port}`] }), { ok: true, value: { reached: 'other' } })
-  t.notOk(other.requests[0]?.headers.authorization, 'the key for the first host stays there')
+  t.notOk(other.requests[0]?.headers.authorization, "the first host's key is not sent to another host")
   location = `http://localhost.localdomain:${other.port}/`
   t.match(await run({ method: 'POST' }), { ok: false, code: 'TOOL_HTTP', error: /redirects are followed for GET only/ })
   location = '/start'
   t.match(await run(), { ok: false, code: 'TOOL_HTTP', error: /redirects more than 2 times/ })
 })
 
-t.test('a host that is down is an answer within the deadline', async (t) => {
+t.test('an unreachable host is an error answer [2]', async (t) => {
   const shop = await api(t, () => undefined)
   const tools = runner(t, { http: { url: 'http://127.0.0.1:1/' } })
   t.match(await tools.run('look_up', {}, context()), {
@@ -378,7 +378,7 @@ t.test('a host that is down is an answer within the deadline', async (t) => {
   t.equal(shop.requests.length, 0)
 })
 
-t.test('what is reported for the log holds no argument and no answer', async (t) => {
+t.test('the logged error holds neither argument nor answer', async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, { error: 'Amina has no order 9999' }, 500)
   })
@@ -408,7 +408,7 @@ const asked = async (t: Parameters<typeof api>[0]) => {
   }
 }
 
-t.test('an answer is used in whichever encoding, charset and type its bytes came', async (t) => {
+t.test('answers are read in any encoding, charset and type', async (t) => {
   const ask = await asked(t)
   const json = { 'content-type': 'application/json' }
   const encoded = (name: string, body: Buffer): Sent => ({ headers: { ...json, 'content-encoding': name }, body })
@@ -452,7 +452,7 @@ t.test('an answer is used in whichever encoding, charset and type its bytes came
   for (const [name, sent, value] of others) t.same(await ask(sent), { ok: true, value }, name)
 })
 
-t.test('what says nothing to a model is an error, and only the log has the title of a page', async (t) => {
+t.test('unusable answers are errors, and page titles are only logged', async (t) => {
   const ask = await asked(t)
   const page = '<!DOCTYPE html>\n<html><head><title>Sign in,\n +254700000001</title></head></html>'
   const cases: readonly (readonly [Sent, RegExp])[] = [
@@ -488,7 +488,7 @@ t.test('what says nothing to a model is an error, and only the log has the title
   })
 })
 
-t.test("a model gets the API's own reason, in whichever form", async (t) => {
+t.test("a model gets the API's error reason in any format", async (t) => {
   const ask = await asked(t)
   const cases: readonly (readonly [unknown, string])[] = [
     [{ detail: 'Order not found' }, 'Order not found'],

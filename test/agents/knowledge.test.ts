@@ -17,7 +17,7 @@ const passages = parseKnowledge(readFileSync(join(packageRoot(), 'agents/knowled
 ])
 const index = await KnowledgeIndex.of(passages)
 
-t.test('what callers ask, in their words, finds the passage that answers it', async (t) => {
+t.test("a question in the caller's words finds its passage", async (t) => {
   const wanted: [string, string][] = [
     ['are you open on Sunday?', 'Opening hours'],
     ['can I use mpesa', 'How to pay a bill'],
@@ -34,7 +34,7 @@ t.test('what callers ask, in their words, finds the passage that answers it', as
   for (const [query, title] of wanted) t.equal(index.search(query)[0]?.title, title, query)
 })
 
-t.test('a question in Swahili or in both finds it too, and it comes back in the language of the call', async (t) => {
+t.test("Swahili questions find passages in the call's language", async (t) => {
   const wanted: [string, string][] = [
     ['mnafungua saa ngapi', 'Opening hours'],
     ['vifurushi vyenu ni bei gani', 'Plans and prices'],
@@ -48,10 +48,14 @@ t.test('a question in Swahili or in both finds it too, and it comes back in the 
   for (const [query, title] of wanted) t.equal(index.search(query)[0]?.title, title, query)
   t.match(index.search('opening hours', 'sw-KE')[0]?.text, /^Laini yetu .* saa tatu usiku\.$/)
   t.match(index.search('opening hours', 'en')[0]?.text, /^Our support line .* in the evening\.$/)
-  t.match(index.search('opening hours', 'fr')[0]?.text, /^Our support line/, 'the first where there is no other')
+  t.match(
+    index.search('opening hours', 'fr')[0]?.text,
+    /^Our support line/,
+    "the first language if the call's is missing",
+  )
 })
 
-t.test('texts of a passage in several languages', (t) => {
+t.test('a passage has texts in several languages', (t) => {
   const markdown = '## Hours\nalso: saa\nFrom nine.\nOn weekdays.\nsw: Kuanzia saa tatu.\nSiku za kazi.\n'
   t.same(parseKnowledge(markdown, 'markdown', ['en', 'sw-KE']), [
     { title: 'Hours', also: ['saa'], text: { en: 'From nine.\nOn weekdays.', sw: 'Kuanzia saa tatu.\nSiku za kazi.' } },
@@ -59,7 +63,7 @@ t.test('texts of a passage in several languages', (t) => {
   t.match(
     parseKnowledge(markdown, 'markdown', ['fr'])[0]?.text,
     { fr: /^From nine/, sw: /^Kuanzia/ },
-    'also where the agent does not speak it',
+    'a language that the agent does not speak is kept too',
   )
   t.throws(() => parseKnowledge('## Hours\nFrom nine.\nsw: \n', 'markdown', ['en', 'sw']), /"Hours" has no text in sw/)
   const yaml = '- { title: Hours, text: { en: From nine., sw: Kuanzia saa tatu. } }'
@@ -68,16 +72,16 @@ t.test('texts of a passage in several languages', (t) => {
   t.end()
 })
 
-t.test('what is not written down finds nothing', async (t) => {
+t.test('a question without an answer finds nothing', async (t) => {
   for (const query of ['quantum chromodynamics', '', '   ', '?!', 'the the the']) t.same(index.search(query), [], query)
 })
 
-t.test('results are few, and no query breaks it', async (t) => {
+t.test('any query gives a bounded number of results', async (t) => {
   t.ok(index.search('internet router wifi bill plan account').length <= KNOWLEDGE_RESULTS_MAX)
   fc.assert(fc.property(anyText(2000), (query) => index.search(query).length <= KNOWLEDGE_RESULTS_MAX))
 })
 
-t.test('any agent can search its knowledge, and one without has no such tool', async (t) => {
+t.test('only agents with knowledge have the search tool', async (t) => {
   const line = await openLine('support')
   t.teardown(() => line.close())
   t.match(await line.tools.run('search_knowledge', { query: 'opening hours' }, contextOf('')), {
@@ -94,7 +98,7 @@ t.test('any agent can search its knowledge, and one without has no such tool', a
   t.notOk(orders.tools.has('search_knowledge'))
 })
 
-t.test('a knowledge file is YAML too, and a mistake says where it is', async (t) => {
+t.test('knowledge is read as YAML, and mistakes name their line', async (t) => {
   t.same(parseKnowledge('- title: A\n  also: [b]\n  text: c\n', 'yaml'), [{ title: 'A', also: ['b'], text: 'c' }])
   t.throws(() => parseKnowledge('- title: A\n', 'yaml'), { message: /^passage 1: text/ })
   t.throws(() => parseKnowledge('# Only a title\n', 'markdown'), {
@@ -109,7 +113,7 @@ t.test('a knowledge file is YAML too, and a mistake says where it is', async (t)
   ])
 })
 
-t.test('a file of knowledge that cannot be read costs its passages alone', async (t) => {
+t.test('an unreadable knowledge file loses only its own passages [1]', async (t) => {
   const yaml = `version: 1
 name: a
 instructions: Help.
@@ -129,7 +133,7 @@ stages: { only: { instructions: Help., tools: [search_knowledge], final: true } 
     /knowledge\[2\]: nowhere\.md: cannot be read.*; its passages are not found/,
   ])
   const none = await load({})
-  t.same(none.passages, [], 'and the tool is there, which stages name')
+  t.same(none.passages, [], 'the tool exists without passages')
   t.equal(none.faults.length, 3)
   const latin = await load({ 'good.md': Buffer.from('## Caf\xe9\nDe neuf \xe0 cinq.\n', 'latin1') })
   t.same(latin.passages, ['Café'])
@@ -156,7 +160,7 @@ async function turnsWhile<T>(work: Promise<T>): Promise<{ readonly turns: number
   return { turns, result }
 }
 
-t.test('while knowledge of any size is indexed, the other calls of the worker go on', async (t) => {
+t.test('indexing knowledge does not block the worker', async (t) => {
   const shapes: readonly (readonly [name: string, passages: number, chars: number])[] = [
     ['many short passages', 2000, 40],
     ['few long ones', 60, 1200],
@@ -177,7 +181,7 @@ t.test('while knowledge of any size is indexed, the other calls of the worker go
 
 for (const asked of ['ngombe', "ng'ombe", 'ng’ombe', 'ng‘ombe', 'ngʼombe', 'ng´ombe', 'ng`ombe', 'NG’OMBE', 'ng＇ombe'])
   for (const written of ["ng'ombe", 'ng’ombe', 'ngombe'])
-    t.test(`a word with an apostrophe is one word, however it is written: ${asked} finds ${written}`, async (t) => {
+    t.test(`apostrophes are normalised: ${asked} finds ${written}`, async (t) => {
       const index = await KnowledgeIndex.of([
         { title: `Dawa ya ${written}`, also: [], text: 'Inapatikana dukani.' },
         { title: 'Chakula cha kuku', also: [], text: 'Ombe ni neno lingine, na ng ni herufi.' },
@@ -192,12 +196,12 @@ for (const asked of ['ngombe', "ng'ombe", 'ng’ombe', 'ng‘ombe', 'ngʼombe', 
       )
     })
 
-t.test('quotation marks around a word are no part of it', async (t) => {
+t.test('quotation marks around a word are ignored', async (t) => {
   const index = await KnowledgeIndex.of([{ title: "The 'bonus' and the customers' day", also: [], text: 'On Friday.' }])
   for (const asked of ['bonus', '‘bonus’', "customers'", 'customer’s']) t.equal(index.search(asked).length, 1, asked)
 })
 
-t.test('a passage that YAML cuts at a # is named with its line', async (t) => {
+t.test('a passage that YAML cuts at a # is reported', async (t) => {
   const dir = t.testdir({ 'k.yaml': '- title: Menu\n  text: Press # to begin\n' })
   const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Help.', knowledge: ['k.yaml'] })
   const loaded = await loadAssets(agent, dir, null, {})

@@ -25,7 +25,7 @@ t.test('a question is answered from the knowledge file', async (t) => {
   )
 })
 
-t.test('every question that the dialogue listens for finds an answer that is written down', async (t) => {
+t.test('every question of the dialogue finds an answer', async (t) => {
   const wanted: [string, RegExp][] = [
     ['opening hours', /7 in the morning/],
     ['where do i pay', /mobile money/],
@@ -42,18 +42,18 @@ t.test('every question that the dialogue listens for finds an answer that is wri
   }
 })
 
-t.test('an account is disclosed after two correct answers, and not before', async (t) => {
+t.test('an account is disclosed only after two correct answers', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(await call.says('what is my balance'), /check who you are\. What are the last four digits of your ID/)
   t.notOk(
     call.calls.some(({ name }) => name === 'getAccount'),
-    'nothing was asked of the accounts',
+    'the accounts API was not called',
   )
   t.match(await call.says('#7386'), /last four digits of your customer number\?/)
   t.match(await call.says('five two nine one'), /^Your plan is Home 20, and your balance is KES 350\./)
   t.same(call.caller.verified, { accountId: 'AC-1001', msisdn: AMINA, name: 'Amina Odhiambo', vip: false })
-  t.match(await call.says('my plan'), /Your plan is Home 20/, 'and is not asked a second time')
-  t.notMatch(call.said.join(' '), /7386|5291|five two/, 'no answer is read out')
+  t.match(await call.says('my plan'), /Your plan is Home 20/, 'the caller is not asked again')
+  t.notMatch(call.said.join(' '), /7386|5291|five two/, 'no answer is spoken')
 })
 
 t.test('balance, suspension and open tickets are disclosed', async (t) => {
@@ -64,7 +64,7 @@ t.test('balance, suspension and open tickets are disclosed', async (t) => {
   )
 })
 
-t.test('three wrong answers end the attempts and lead to a human', async (t) => {
+t.test('three wrong answers end verification and escalate [2]', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(await call.says('my account', '#1111'), /not right/)
   t.match(await call.says('#7386'), /customer number/)
@@ -83,21 +83,21 @@ t.test('three wrong answers end the attempts and lead to a human', async (t) => 
   t.equal(call.caller.verified, null, 'the right answer comes too late')
 })
 
-t.test('a number without an account leads to a human, not to questions', async (t) => {
+t.test('a caller without an account is escalated', async (t) => {
   const call = await textCall(line, NOBODY)
   await call.says('my account', '#1111')
   t.match(call.calls.at(-1), { name: 'escalate_to_human' })
 })
 
-t.test('an outage is announced instead of fixes', async (t) => {
+t.test('an outage is announced before any fixes', async (t) => {
   const call = await textCall(line, CYNTHIA)
   t.match(await call.says('my internet is down'), /outage in your area since this morning at 9.*this evening at 6/)
 })
 
-t.test('one word that may be a mishearing asks first; a clear wish does not', async (t) => {
+t.test('a doubtful request for a human is confirmed first', async (t) => {
   const doubtful = await textCall(line, AMINA)
   t.match(await doubtful.says('human'), /Shall I connect you to a colleague\?$/)
-  t.match(await doubtful.says('no'), /customer support/, 'and is back where it was')
+  t.match(await doubtful.says('no'), /customer support/, 'the dialogue continues')
   t.match(await doubtful.says('when are you open'), /7 in the morning/)
   t.notOk(doubtful.calls.some(({ name }) => name === 'escalate_to_human'))
   await doubtful.says('operator', 'yes')
@@ -110,12 +110,12 @@ t.test('one word that may be a mishearing asks first; a clear wish does not', as
   t.match(keyed.calls.at(-1), { name: 'escalate_to_human' })
 })
 
-t.test('where digits are asked for, zero is a digit', async (t) => {
+t.test('zero counts as a digit while digits are collected', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(await call.says('my account', '#0000'), /not right/)
 })
 
-t.test('a model that passes another number reaches no other account', async (t) => {
+t.test('a model with another number reaches no other account', async (t) => {
   const before = contextOf(AMINA)
   t.match(await line.tools.run('getAccount', { msisdn: BRIAN }, before), {
     ok: false,
@@ -153,7 +153,7 @@ t.test('a model that passes another number reaches no other account', async (t) 
   t.match(
     await (await fetch(`${line.shopUrl}/api/accounts?phone=%2B254700000002`)).json(),
     { openTickets: [{ ticketId: 'T-501' }] },
-    'no ticket for another',
+    'no ticket for another account',
   )
 })
 
@@ -172,16 +172,16 @@ t.test('a model never gets the expected answers', async (t) => {
   )
 })
 
-t.test('no caller proves themselves with a word for no value', (t) => {
+t.test('words for no value are not accepted as security answers', (t) => {
   const { verification } = line.agent
-  if (verification === null) throw new Error('the agent verifies nobody')
+  if (verification === null) throw new Error('the agent has no verification')
   const security = { birthDate: '45987', idNumber: 'N/A', customerNumber: '#REF!' }
   const missing = missingIn({ accountId: 'AC-1', vip: false, name: 'Amina', security }, verification)
   t.match(missing.filter((one) => one.startsWith('question')).length, verification.questions.length)
   t.end()
 })
 
-t.test('the same question twice counts once, and concurrent answers are compared one by one', async (t) => {
+t.test('a repeated question counts once; concurrent guesses are counted', async (t) => {
   const twice = contextOf(AMINA)
   await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice)
   t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice), {
@@ -194,14 +194,14 @@ t.test('the same question twice counts once, and concurrent answers are compared
     ),
   )
   t.ok(outcomes.every(({ ok }) => !ok))
-  t.equal(guesses.caller.wrong, 3, 'no more than three are looked at')
+  t.equal(guesses.caller.wrong, 3, 'at most three answers are compared')
   t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, guesses), {
     ok: false,
     value: { attemptsLeft: 0 },
   })
 })
 
-t.test('the shipped agent escalates VIPs, upset callers and repeated failures by rule', async (t) => {
+t.test('the shipped agent escalates VIPs by rule', async (t) => {
   t.match(line.agent.rules, { vip: 'vip', failures: 4, words: { times: 1 } })
   const context = contextOf(DANIEL)
   await line.tools.run('verify_caller', { question: 'id-number', answer: '3628' }, context)
@@ -209,7 +209,7 @@ t.test('the shipped agent escalates VIPs, upset callers and repeated failures by
   t.match(context.caller.verified, { accountId: 'AC-1009', vip: true })
 })
 
-t.test('a call whose worker died has no new attempts, and stays verified', async (t) => {
+t.test('after a failover, attempts and verification are kept [3]', async (t) => {
   const context = contextOf(AMINA)
   const tools: LoggedToolCall[] = []
   for (const [question, answer] of [
@@ -246,7 +246,7 @@ t.test('a call whose worker died has no new attempts, and stays verified', async
   })
 })
 
-t.test('an accounts API that is down, slow or talks nonsense is an error in words, and costs no attempt', async (t) => {
+t.test('an unreachable accounts API costs no attempt [1]', async (t) => {
   const context = contextOf(AMINA)
   const client = new HttpClient()
   t.teardown(() => {
@@ -262,6 +262,6 @@ t.test('an accounts API that is down, slow or talks nonsense is an error in word
   t.match(
     await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, context),
     { ok: true },
-    'and works when it is back',
+    'it works again afterwards',
   )
 })

@@ -57,26 +57,30 @@ t.beforeEach(() => {
   ran.length = 0
 })
 
-t.test('a code tool is intended, run and settled; an idempotent one is only run', async (t) => {
+t.test('intent and outcome are written unless a tool is idempotent', async (t) => {
   const { context, gate } = asked({ type: 'run' })
   t.same(await runner.run('refund', { order: 5 }, context), { ok: true, value: { order: 5 } })
   t.same(gate, ['intend k refund', 'settle k true'])
   t.same(await runner.run('count', {}, context), { ok: true, value: 1 })
   t.equal(gate.length, 2)
   t.match(await runner.run('refund', { order: 'x' }, context), { ok: false, code: 'TOOL_ARGUMENTS' })
-  t.equal(gate.length, 2, 'nothing is intended that is refused')
+  t.equal(gate.length, 2, 'a refused call has no intent')
 })
 
-t.test('a tool that ran before is not run again: its outcome is the answer, or that nobody knows it', async (t) => {
+t.test('a tool that ran before is not run again', async (t) => {
   const outcome: ToolOutcome = { ok: true, value: { order: 5 } }
   t.same(await runner.run('refund', { order: 5 }, asked({ type: 'done', outcome }).context), outcome)
   const uncertain = await runner.run('refund', { order: 5 }, asked({ type: 'uncertain' }).context)
   t.match(uncertain, { ok: false, code: 'TOOL_UNCERTAIN', value: { error: /unknown.*neither.*do not repeat.*human/ } })
   t.match(await runner.run('refund', { order: 5 }, asked({ type: 'not-owner' }).context), { code: 'TOOL_NOT_OWNER' })
+  t.match(await runner.run('refund', { order: 5 }, asked({ type: 'store-down' }).context), {
+    code: 'STORE_DOWN',
+    value: { error: /was not done/ },
+  })
   t.same(ran, [])
 })
 
-t.test('an intent stands where nobody knows whether the tool took effect', async (t) => {
+t.test('an intent stays open if the effect is unknown', async (t) => {
   const late = asked({ type: 'run' })
   t.match(await runner.run('refund', { order: 14 }, late.context), { code: 'TOOL_TIMEOUT' })
   t.same(late.gate, ['intend k refund'])
@@ -88,13 +92,13 @@ t.test('an intent stands where nobody knows whether the tool took effect', async
   const before = asked({ type: 'run' })
   before.abort()
   t.match(await runner.run('refund', { order: 5 }, before.context), { code: 'TOOL_CANCELLED' })
-  t.same(before.gate, ['intend k refund', 'settle k TOOL_CANCELLED'], 'cancelled before it was run: that is known')
+  t.same(before.gate, ['intend k refund', 'settle k TOOL_CANCELLED'], 'a tool cancelled before it ran had no effect')
   const failed = asked({ type: 'run' })
   t.match(await runner.run('refund', { order: 13 }, failed.context), { ok: false })
   t.same(failed.gate, ['intend k refund', 'settle k CALL_FAULT'])
 })
 
-t.test('a tool that waits gets its URL, and a 202 is an answer that comes later', async (t) => {
+t.test('a 202 from a waiting tool is a pending outcome', async (t) => {
   const server = await api(t, (_, response) => json(response, { pending: 'ws_1', expiresInS: 60 }, 202))
   const waiting = toolRunner(t, {
     http: { method: 'POST', url: `${server.url}/pay`, body: { to: '{{continue.url}}' } },
@@ -112,7 +116,7 @@ t.test('a tool that waits gets its URL, and a 202 is an answer that comes later'
   })
 })
 
-t.test('a tool that waits and gets no answer in time may have begun: its outcome is waited for', async (t) => {
+t.test('a waiting tool that times out is pending [1]', async (t) => {
   const server = await api(t, () => undefined)
   const waiting = toolRunner(t, {
     http: { method: 'POST', url: `${server.url}/pay`, body: { to: '{{continue.url}}' }, timeoutMs: 100 },
@@ -123,7 +127,7 @@ t.test('a tool that waits and gets no answer in time may have begun: its outcome
   t.same(gate, ['intend k look_up'])
 })
 
-t.test('what nothing could tell the outcome of is refused when the agent is loaded', async (t) => {
+t.test("an agent is refused if a tool's outcome cannot arrive", async (t) => {
   const url = 'https://pay.example/p'
   const faults: readonly (readonly [object, RegExp])[] = [
     [
@@ -134,7 +138,7 @@ t.test('what nothing could tell the outcome of is refused when the agent is load
       { http: { method: 'POST', url, body: { to: '{{continue.url}}' } } },
       /which only the http of a tool with waits has/,
     ],
-    [{ http: { url, query: { to: '{{continue.url}}' } }, waits: { for: '90s' } }, /GET begins nothing/],
+    [{ http: { url, query: { to: '{{continue.url}}' } }, waits: { for: '90s' } }, /a GET request starts nothing/],
     [{ http: { method: 'POST', url, body: { to: '{{pending.id}}' } } }, /which only waits\.poll has/],
     [{ http: { method: 'POST', url }, waits: { for: '90', poll: { url } } }, /such as 90s or 2m/],
     [{ http: { method: 'POST', url }, waits: { for: '10s', every: '20s', poll: { url } } }, /longer than waits\.for/],

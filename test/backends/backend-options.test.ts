@@ -8,15 +8,16 @@ import type { Backend } from '../../src/backends/backend.js'
 import { composeBackend, type CompositionOptions } from '../../src/backends/compose.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
-import { resolveBackend, resolveBackends } from '../../src/backends/registry.js'
+import { modelsOf, resolveBackend, resolveBackends } from '../../src/backends/registry.js'
 import { UNWATCHED } from '../../src/backends/watch.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
-import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
+import { OpenAiLiveDouble } from '../../src/vendors/openai/live-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
+import { REALTIME } from '../../src/vendors/list.js'
 import { SonioxDouble } from '../../src/vendors/soniox/double.js'
 import { loadText } from '../support/agent-text.js'
 import { loadResamplers } from '../support/media-modules.js'
@@ -88,7 +89,7 @@ async function connected(
   return backend
 }
 
-t.test("an agent's file sets turn detection, voice and temperature of OpenAI", async (t) => {
+t.test("an agent's file sets the options of OpenAI's session", async (t) => {
   const backend = await connected(
     `backends:
   openai:
@@ -115,7 +116,7 @@ t.test("an agent's file sets turn detection, voice and temperature of OpenAI", a
   await backend.close('done')
 })
 
-t.test("what OpenAI's sessions can do since autumn 2026 is set in the agent's file", async (t) => {
+t.test("an agent's file sets OpenAI's transcription languages and context limit", async (t) => {
   const backend = await connected(
     `pronunciations: [{ match: Muindi Mbingu, say: x }]
 backends:
@@ -158,39 +159,32 @@ backends:
   await plain.close('done')
 })
 
-t.test(
-  'a service interrupts its own answers only for an agent that knows no backchannels, or where its file says so',
-  async (t) => {
-    const interrupts = async (lines: string, names: readonly string[]): Promise<unknown> => {
-      const backend = await connected(lines, names)
-      await backend.close('done')
-      return backend.capabilities.serverInterrupts
-    }
-    const wire = (): unknown => openai.session.config?.audio?.input?.turn_detection?.interrupt_response
-    const none = 'bargeIn: { backchannel: null }'
-    const turns = (by: string, value: boolean): string =>
-      `backends: { openai: { turns: { by: ${by}, interruptResponse: ${value} } } }`
-    t.equal(await interrupts('', ['openai']), false)
-    t.equal(wire(), false)
-    t.equal(await interrupts(none, ['openai']), true)
-    t.equal(wire(), true)
-    t.equal(await interrupts(turns('semantic_vad', true), ['openai']), true)
-    t.equal(await interrupts(`${none}\n${turns('server_vad', false)}`, ['openai']), false)
-    t.equal(await interrupts('backends: { openai: { turns: { by: semantic_vad } } }', ['openai']), false)
-    t.equal(await interrupts('', ['self-hosted']), false)
-    const flat = own.session.config as unknown as { turn_detection: { interrupt_response: boolean } }
-    t.equal(flat.turn_detection.interrupt_response, false)
-    t.equal(await interrupts('backends: { gemini: { turns: { by: gateway } } }', ['gemini']), false)
-    t.equal(
-      await interrupts('backends: { gemini: { turns: { by: server } } }', ['gemini']),
-      true,
-      'it cannot be stopped',
-    )
-    t.equal(await interrupts('backends: { gemini: { turns: { by: server } } }', ['openai', 'gemini']), true)
-  },
-)
+t.test('a service interrupts only without backchannel detection or if configured', async (t) => {
+  const interrupts = async (lines: string, names: readonly string[]): Promise<unknown> => {
+    const backend = await connected(lines, names)
+    await backend.close('done')
+    return backend.capabilities.serverInterrupts
+  }
+  const wire = (): unknown => openai.session.config?.audio?.input?.turn_detection?.interrupt_response
+  const none = 'bargeIn: { backchannel: null }'
+  const turns = (by: string, value: boolean): string =>
+    `backends: { openai: { turns: { by: ${by}, interruptResponse: ${value} } } }`
+  t.equal(await interrupts('', ['openai']), false)
+  t.equal(wire(), false)
+  t.equal(await interrupts(none, ['openai']), true)
+  t.equal(wire(), true)
+  t.equal(await interrupts(turns('semantic_vad', true), ['openai']), true)
+  t.equal(await interrupts(`${none}\n${turns('server_vad', false)}`, ['openai']), false)
+  t.equal(await interrupts('backends: { openai: { turns: { by: semantic_vad } } }', ['openai']), false)
+  t.equal(await interrupts('', ['self-hosted']), false)
+  const flat = own.session.config as unknown as { turn_detection: { interrupt_response: boolean } }
+  t.equal(flat.turn_detection.interrupt_response, false)
+  t.equal(await interrupts('backends: { gemini: { turns: { by: gateway } } }', ['gemini']), false)
+  t.equal(await interrupts('backends: { gemini: { turns: { by: server } } }', ['gemini']), true, 'it cannot be stopped')
+  t.equal(await interrupts('backends: { gemini: { turns: { by: server } } }', ['openai', 'gemini']), true)
+})
 
-t.test("what Gemini 3.8 can do is set in the agent's file", async (t) => {
+t.test("an agent's file sets Gemini's transcription languages and vocabulary", async (t) => {
   const backend = await connected(
     `tools:
   - name: lookup_order
@@ -219,13 +213,15 @@ backends:
   await backend.close('done')
 })
 
-t.test('without GEMINI_MODEL it is the model of autumn 2026', async (t) => {
-  t.equal(backendSettings(loadConfig({ GEMINI_API_KEY: 'key-of-a-test' }, null)).gemini.model, 'gemini-3.8-live')
+t.test('without GEMINI_MODEL the model is gemini-3.8-live', async (t) => {
+  const modelOf = (env: Readonly<Record<string, string>>) =>
+    modelsOf('gemini', backendSettings(loadConfig(env, null)), {})
+  t.same(modelOf({ GEMINI_API_KEY: 'key-of-a-test' }), ['gemini-3.8-live'])
   const { GEMINI_MODEL: _, ...others } = ENV
-  t.equal(backendSettings(loadConfig(others, null)).gemini.model, 'gemini-3.8-live')
+  t.same(modelOf(others), ['gemini-3.8-live'])
 })
 
-t.test('an 8 kHz leg uses G.711, unless the agent sets `audio`', async (t) => {
+t.test('an 8 kHz leg uses G.711 unless `audio` is set', async (t) => {
   const narrow = await connected('', ['openai'], 8000)
   t.match(openai.session.config?.audio, {
     input: { format: { type: 'audio/pcma' } },
@@ -240,7 +236,7 @@ t.test('an 8 kHz leg uses G.711, unless the agent sets `audio`', async (t) => {
   await muLaw.close('done')
 })
 
-t.test('GPT-Live takes the sound of the leg, and its delegate from the agent or from the settings', async (t) => {
+t.test("GPT-Live uses the leg's audio format and its configured delegate", async (t) => {
   const wide = await connected('', ['openai-live'])
   t.match(live.session.config, {
     model: 'gpt-live-1.1',
@@ -272,7 +268,7 @@ t.test('GPT-Live takes the sound of the leg, and its delegate from the agent or 
   await own.close('done')
 })
 
-t.test('GPT-Live without a key, or with our own delegate and no language model, is not set up', async (t) => {
+t.test("GPT-Live without OPENAI_API_KEY or the delegate's LLM_URL is refused", async (t) => {
   const settings = (env: Readonly<Record<string, string>>) => backendSettings(loadConfig(env, null))
   t.throws(() => resolveBackend('a', 'openai-live', settings({})), {
     message: /OPENAI_API_KEY is not set; set it, or use backend: auto$/,
@@ -287,7 +283,7 @@ t.test('GPT-Live without a key, or with our own delegate and no language model, 
   )
 })
 
-t.test('a voice that GPT-Live refuses stops the start, with the nearest name and all of them', async (t) => {
+t.test('a wrong GPT-Live voice is refused with the nearest name', async (t) => {
   for (const voice of ['fable', 'nova', 'onyx', 'maren']) {
     await t.rejects(agentOf(`voice: { openai-live: ${voice} }`), {
       message: /voice.*(allowed|one of|must be)[^]*marin/,
@@ -302,7 +298,7 @@ t.test('a voice that GPT-Live refuses stops the start, with the nearest name and
   })
 })
 
-t.test('Gemini takes its model and temperature from the agent, and the rest from the settings', async (t) => {
+t.test("Gemini's model comes from the agent, then from the settings", async (t) => {
   const backend = await connected(
     'backends: { gemini: { model: gemini-of-the-agent, temperature: 0.4, turns: { by: server, silenceMs: 700 } } }',
     ['gemini'],
@@ -321,7 +317,7 @@ t.test('Gemini takes its model and temperature from the agent, and the rest from
   await plain.close('done')
 })
 
-t.test('a self-hosted server and a cascade have options too', async (t) => {
+t.test('options also reach a self-hosted server and a cascade', async (t) => {
   const backend = await connected('backends: { self-hosted: { temperature: 0.7, turns: { by: gateway } } }', [
     'self-hosted',
   ])
@@ -334,7 +330,7 @@ t.test('a self-hosted server and a cascade have options too', async (t) => {
   await ofCascade.close('done')
 })
 
-t.test('a cascade takes services by name, with options, in a list, or modules', async (t) => {
+t.test("a cascade's services are names, options, lists or modules", async (t) => {
   const double = await SonioxDouble.start({ key: 'soniox-key' })
   const dir = t.testdir({
     'voice.mjs': `
@@ -384,7 +380,7 @@ backends:
   })
 })
 
-t.test('a recogniser gets the names of the business after the terms of the file, and not too many', (t) => {
+t.test("a recogniser gets the agent's terms before the business names", (t) => {
   const name = 'Duka la Amani'
   const facts = { name, team: ['Wanjiru', 'Otieno'], services: ['repairs', name], location: 'Moi Avenue, Nairobi' }
   const business = { number: '+254720000101', agent: 'a', facts } as never
@@ -400,7 +396,7 @@ t.test('a recogniser gets the names of the business after the terms of the file,
   t.end()
 })
 
-t.test('a wrong option of a service of a cascade is named', async (t) => {
+t.test("a wrong option of a cascade's service is named", async (t) => {
   const faults = async (services: string): Promise<string> => {
     const text = `version: 1\nname: a\ninstructions: Be brief.\nbackends: { cascade: { ${services} } }`
     const loaded = await loadText(text, {})
@@ -409,7 +405,7 @@ t.test('a wrong option of a service of a cascade is named', async (t) => {
   t.match(await faults('stt: { modle: x }'), /modle.*model/)
   t.match(
     await faults('stt: [soniox, { service: soniox, prompt: x }]'),
-    /prompt is no option of soniox; it has model, terms, context/,
+    /prompt is not an option of soniox; its options: model, terms, context/,
   )
   t.match(
     await faults('stt: deepspeech'),
@@ -421,7 +417,7 @@ t.test('a wrong option of a service of a cascade is named', async (t) => {
   t.equal(await faults('stt: { prompt: x, model: y }, llm: { temperature: 0.1 }, tts: [speech, soniox]'), 'none')
 })
 
-t.test('when one backend of a list cannot detect turns, the gateway marks them for all', async (t) => {
+t.test('the gateway detects turns if one backend cannot', async (t) => {
   const mixed = await connected('', ['openai', 'gemini'])
   t.equal(openai.session.config?.audio?.input?.turn_detection, null, "OpenAI's detection is off")
   t.equal(mixed.capabilities.serverVad, false)
@@ -445,7 +441,7 @@ t.test('when one backend of a list cannot detect turns, the gateway marks them f
   await explicit.close('done')
 })
 
-t.test('caller audio goes in short messages to services that detect turns, and in long ones to others', async (t) => {
+t.test('caller audio goes immediately to services that detect turns', async (t) => {
   const arrived = async (
     lines: string,
     names: readonly string[],
@@ -467,13 +463,13 @@ t.test('caller audio goes in short messages to services that detect turns, and i
   )
 })
 
-t.test('the settings choose the turn detection when the agent does not', async (t) => {
+t.test("without the agent's choice the settings choose the turn detection", async (t) => {
   const backend = await connected('', ['openai'], 16000, { OPENAI_TURNS: 'gateway' })
   t.equal(openai.session.config?.audio?.input?.turn_detection, null)
   await backend.close('done')
 })
 
-t.test('the error for a wrong option has its place in the file', async (t) => {
+t.test('the error for a wrong option names its place', async (t) => {
   const faults = async (lines: string): Promise<string> => {
     const loaded = await loadText(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, {})
     return Array.isArray(loaded) ? loaded.join('\n') : ''
@@ -499,27 +495,21 @@ t.test('the error for a wrong option has its place in the file', async (t) => {
   t.match(await faults('backends:\n  embedded: {}\n'), /embedded has no options/)
 })
 
-const manual = readFileSync(join(packageRoot(), 'docs/BACKENDS.md'), 'utf8')
-
-t.test('each backend has a block to copy, with the variables that it needs before it', async (t) => {
-  for (const [heading, key] of [
-    ['OpenAI Realtime, and servers like it', 'OPENAI_API_KEY'],
-    ['OpenAI Realtime, and servers like it', 'REALTIME_URL'],
-    ['OpenAI GPT-Live', 'OPENAI_API_KEY'],
-    ['Gemini Live', 'GEMINI_API_KEY'],
-    ['Cascade', 'STT_URL'],
-  ] as const) {
-    const section = manual.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? ''
-    t.match(
-      section,
-      new RegExp(`(?:^|\\n)\`\`\`sh\\nexport ${key}=[^\`]*\`\`\`\\s+\`\`\`yaml fragment=agent\\nbackend: `),
-      heading,
-    )
+t.test("each backend's documentation has an example to copy", async (t) => {
+  const pages = [...REALTIME].map(([name, { vendor, needs }]) => [
+    name,
+    `src/vendors/${vendor.folder}/README.md`,
+    needs,
+  ])
+  for (const [name = '', file = '', needs = ''] of [...pages, ['cascade', 'docs/BACKENDS.md', 'STT_URL']]) {
+    const block = `(?:^|\\n)\`\`\`sh\\nexport ${needs}=[^\`]*\`\`\`\\s+\`\`\`yaml fragment=agent\\nbackend: \\[?${name}\\b`
+    t.match(readFileSync(join(packageRoot(), file), 'utf8'), new RegExp(block), `${name} in ${file}`)
   }
-  t.match(manual, /\n## Embedded\n[^#]*```yaml fragment=agent\nbackend: embedded\n/)
+  const embedded = /\n## Embedded\n[^#]*```yaml fragment=agent\nbackend: embedded\n/
+  t.match(readFileSync(join(packageRoot(), 'docs/BACKENDS.md'), 'utf8'), embedded)
 })
 
-t.test("the voice's own prompt is of the agent's file, and the same in every call", async (t) => {
+t.test("GPT-Live's own prompt comes from the agent's file, without variables", async (t) => {
   const made = await connected(
     'backends: { openai-live: { live: { prompt: You are Amina., backchannels: Use none. } } }',
     ['openai-live'],

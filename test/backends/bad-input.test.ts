@@ -5,10 +5,10 @@ import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import type { ScriptedReply } from '../../src/backends/conformance.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
-import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { GeminiLiveBackend } from '../../src/vendors/gemini/live/backend.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 
 // Malformed and unexpected input of a service, one kind at a time. It is counted by its kind for the call record and
@@ -209,7 +209,7 @@ for (const row of GEMINI) {
   })
 }
 
-t.test('a message beyond 32 MiB ends the session, not the call', async (t) => {
+t.test('a message beyond 32 MiB ends only the backend session', async (t) => {
   const [first, second] = await Promise.all([OpenAiDouble.start({ key: KEY }), OpenAiDouble.start({ key: KEY })])
   t.teardown(() => Promise.all([first.close(), second.close()]))
   const candidate = (double: OpenAiDouble, name: string) => ({

@@ -10,7 +10,7 @@ function collect(): { readonly take: (samples: Int16Array) => void; readonly pcm
   return { take: (piece) => samples.push(...piece), pcm: () => Int16Array.from(samples) }
 }
 
-t.test('a sample that is split between two messages is put together', async (t) => {
+t.test('a sample split between two messages is put together', async (t) => {
   fc.assert(
     fc.property(
       fc.int16Array({ minLength: 1, maxLength: 400 }),
@@ -33,7 +33,7 @@ t.test('a sample that is split between two messages is put together', async (t) 
   t.pass()
 })
 
-t.test('text that is not base64 is refused, and the next text is decoded', async (t) => {
+t.test('invalid base64 is refused, and the next text is decoded', async (t) => {
   const decoder = new Base64Audio('pcm16')
   const out = collect()
   for (const text of ['%%%%', 'AAAA*AAA', 'A', 'AAA\\/', 'AA AA', '=AAA', 'AA=A']) {
@@ -44,7 +44,7 @@ t.test('text that is not base64 is refused, and the next text is decoded', async
   t.same([...out.pcm()], [1, 2])
 })
 
-t.test('a long string is decoded in pieces without a seam', async (t) => {
+t.test('a long string is decoded in pieces without a gap', async (t) => {
   const pcm = Int16Array.from({ length: 100_001 }, (_, i) => ((i * 7919) % 65536) - 32768)
   const out: Int16Array[] = []
   t.ok(
@@ -74,7 +74,7 @@ t.test('mu-law is expanded', async (t) => {
   t.same(out.pcm(), wanted)
 })
 
-t.test('base64 of any length is decoded in both alphabets, with and without padding', async (t) => {
+t.test('base64 is decoded in both alphabets, with and without padding', async (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), fc.boolean(), (audio, padded) => {
       const out = collect()
@@ -89,7 +89,7 @@ t.test('base64 of any length is decoded in both alphabets, with and without padd
   t.pass()
 })
 
-t.test('a single wrong character anywhere is noticed', async (t) => {
+t.test('a single wrong character is found at any position', async (t) => {
   const good = Buffer.from(Buffer.alloc(32, 0xa5).toString('base64'))
   const decodes = (chars: Buffer): boolean => new Base64Audio('pcm16').decode(chars.toString('latin1'), () => undefined)
   for (let at = 0; at < good.length - 1; at++) {
@@ -104,7 +104,7 @@ t.test('a single wrong character anywhere is noticed', async (t) => {
   t.ok(decodes(good))
 })
 
-t.test('audio is cut out of a message as it was put in, however the JSON is written', async (t) => {
+t.test('audio is cut out of messages in any JSON layout', async (t) => {
   const jsonOf = fc.record({
     pcm: fc.int16Array({ minLength: 250, maxLength: 3000 }),
     blanks: fc.constantFrom('', ' ', '\n  '),
@@ -126,7 +126,7 @@ t.test('audio is cut out of a message as it was put in, however the JSON is writ
   t.pass()
 })
 
-t.test('only a long string without escapes under the key itself is cut out', async (t) => {
+t.test('only a long string without escapes is cut out', async (t) => {
   const cut = new AudioCut('delta')
   t.notOk(cut.find(Buffer.from(`{"delta":"short","other":"${'A'.repeat(800)}"}`)))
   t.notOk(cut.find(Buffer.from(`{"delta":12,"other":"${'A'.repeat(800)}"}`)))
@@ -134,7 +134,7 @@ t.test('only a long string without escapes under the key itself is cut out', asy
   t.notOk(cut.find(Buffer.from(`{"delta":"${'A'.repeat(600)}\\/${'A'.repeat(600)}"}`)), 'escapes are for the parser')
 })
 
-t.test('bytes of any length are encoded as Node does it, and masked as RFC 6455 says', async (t) => {
+t.test('bytes are encoded as base64 and masked by RFC 6455', async (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), fc.integer(), (bytes, key) => {
       const keyBytes = [key, key >> 8, key >> 16, key >> 24].map((byte) => byte & 0xff)
@@ -148,7 +148,7 @@ t.test('bytes of any length are encoded as Node does it, and masked as RFC 6455 
   t.pass()
 })
 
-t.test('a part of a message is decoded, from any place to any other', async (t) => {
+t.test('any part of a message is decoded to any position', async (t) => {
   fc.assert(
     fc.property(
       fc.uint8Array({ maxLength: 300 }),
@@ -167,6 +167,6 @@ t.test('a part of a message is decoded, from any place to any other', async (t) 
   t.pass()
 })
 
-t.test('a text with characters outside ASCII is no base64', async (t) => {
+t.test('text with characters outside ASCII is not base64', async (t) => {
   t.equal(decodeBase64('AAAAAAAAAAAAAAAAAAA\u0141', 0, 20, 0), -1)
 })

@@ -48,7 +48,7 @@ const client = (key: string): SonioxNodeClient =>
     },
   })
 
-t.test("the vendor's own client transcribes with the double", async (t) => {
+t.test("Soniox's own client transcribes with the double", async (t) => {
   const session = client(KEY).realtime.stt({
     model: 'stt-rt-v4',
     audio_format: 'pcm_s16le',
@@ -75,7 +75,7 @@ t.test("the vendor's own client transcribes with the double", async (t) => {
   await session.finish()
 })
 
-t.test('it speaks, and cancels with an acknowledgement', async (t) => {
+t.test("Soniox's own client speaks with the double and cancels", async (t) => {
   const connection = await client(KEY).realtime.tts.multiStream()
   const stream = await connection.stream({
     model: 'tts-rt-v2',
@@ -112,7 +112,7 @@ t.test('it speaks, and cancels with an acknowledgement', async (t) => {
   connection.close()
 })
 
-t.test('a wrong key is refused in words', async (t) => {
+t.test("Soniox's own client gets a message for a wrong key", async (t) => {
   const session = client('wrong-key-0123456789').realtime.stt({ model: 'stt-rt-v4', audio_format: 'pcm_s16le' })
   const failed = new Promise<Error>((resolve) => session.on('error', resolve))
   await session.connect()
@@ -162,7 +162,7 @@ t.test("Deepgram's own client transcribes with the double of /v1/listen", async 
   t.equal(await closed, 1000)
 })
 
-t.test('it ends a turn of /v2/listen that is forced to end', async (t) => {
+t.test("Deepgram's own client forces the end of a /v2/listen turn", async (t) => {
   const { client } = await deepgram(t)
   const socket = await client.listen.v2.connect({ ...audio, model: 'flux-general-en', eot_threshold: 1 })
   const events: string[] = []
@@ -224,7 +224,7 @@ t.test("OpenAI's own client transcribes with the double of realtime transcriptio
 const { Cartesia } = createRequire(import.meta.url)('@cartesia/cartesia-js') as { Cartesia: typeof CartesiaClient }
 const until = (what: string, condition: () => boolean): Promise<void> => untilWithin(condition, 5000, what)
 
-t.test("Deepgram's own client speaks with the double, and learns which words were heard", async (t) => {
+t.test("Deepgram's own client speaks with the double and interrupts it", async (t) => {
   const double = await DeepgramVoiceDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const client = new DeepgramClient({ apiKey: KEY, baseUrl: double.baseUrl.replace('http', 'ws') })
@@ -281,7 +281,7 @@ async function overTls(t: Test, at: string): Promise<{ readonly url: string; rea
   return { url: `https://localhost:${await portOf(t, server)}`, ca: cert }
 }
 
-t.test("Cartesia's own client speaks with the double over TLS, in contexts with times of words", async (t) => {
+t.test("Cartesia's own client speaks with the double over TLS", async (t) => {
   const double = await CartesiaVoiceDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const { url, ca } = await overTls(t, double.baseUrl)
@@ -315,7 +315,7 @@ t.test("Cartesia's own client speaks with the double over TLS, in contexts with 
   await until('the cancel', () => double.cancelled === 1)
 })
 
-t.test("ElevenLabs' own serialisers write what the double reads and read what it writes", async (t) => {
+t.test("ElevenLabs' own serialisers and the double read each other's messages", async (t) => {
   const double = await ElevenLabsVoiceDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const socket = new WebSocket(
@@ -391,7 +391,7 @@ async function azurePhrases(t: Test, config: azure.SpeechConfig, languages: read
   return { end: await over, phrases, uncertain }
 }
 
-t.test("Azure's own client transcribes with the double, and learns the language of each phrase", async (t) => {
+t.test("Azure's own client gets each phrase's language from the double", async (t) => {
   const double = await azureDouble(t)
   const config = azureConfig(double)
   config.setProperty(azure.PropertyId.SpeechServiceConnection_LanguageIdMode, 'Continuous')
@@ -405,7 +405,7 @@ t.test("Azure's own client transcribes with the double, and learns the language 
   })
 })
 
-t.test("Azure's own client gets a word masked unless it asks for it raw", async (t) => {
+t.test("Azure's own client gets masked words unless it asks otherwise", async (t) => {
   const heard = async (option?: azure.ProfanityOption): Promise<string | undefined> => {
     const config = azureConfig(await azureDouble(t, 'fanny wambui'))
     if (option !== undefined) config.setProfanity(option)
@@ -415,82 +415,76 @@ t.test("Azure's own client gets a word masked unless it asks for it raw", async 
   t.match(await heard(azure.ProfanityOption.Raw), /fanny wambui/)
 })
 
-t.test("Azure's own client is told of a wrong key, and of a language that there is not", async (t) => {
+t.test("Azure's own client reports a wrong key or unsupported language", async (t) => {
   const double = await azureDouble(t)
   t.match((await azurePhrases(t, azureConfig(double, 'another-key'), ['sw-KE'])).end, /401/)
   t.match((await azurePhrases(t, azureConfig(double), ['sw-XX'])).end, /Unsupported language sw-XX.*1007/)
 })
 
-t.test(
-  "Azure's own client speaks with the double, with the times of words, and is told of an unknown voice",
-  async (t) => {
-    const double = await azureDouble(t)
-    const say = async (voice: string): Promise<{ result: azure.SpeechSynthesisResult; words: string[] }> => {
-      const config = azureConfig(double)
-      config.speechSynthesisOutputFormat = azure.SpeechSynthesisOutputFormat.Raw8Khz16BitMonoPcm
-      config.speechSynthesisVoiceName = voice
-      const synthesizer = new azure.SpeechSynthesizer(config)
-      t.teardown(() => synthesizer.close())
-      const words: string[] = []
-      synthesizer.wordBoundary = (_, { text, audioOffset }) => words.push(`${text} ${Math.round(audioOffset / 10_000)}`)
-      const result = await new Promise<azure.SpeechSynthesisResult>((resolve, reject) =>
-        synthesizer.speakTextAsync('Bei < 500 & zaidi', resolve, reject),
-      )
-      return { result, words }
-    }
-    const { result, words } = await say('sw-KE-ZuriNeural')
-    t.equal(result.reason, azure.ResultReason.SynthesizingAudioCompleted)
-    t.ok(result.audioData.byteLength > 8000, `${result.audioData.byteLength} bytes of sound`)
-    t.same(words, ['Bei 0', '500 350', 'zaidi 700'])
-    t.same(double.spoken, ['Bei < 500 & zaidi'])
-    t.match((await say('sw-KE-NobodyNeural')).result.errorDetails, /Unsupported voice sw-KE-NobodyNeural.*1007/)
-  },
-)
+t.test("Azure's own client gets word times from the double", async (t) => {
+  const double = await azureDouble(t)
+  const say = async (voice: string): Promise<{ result: azure.SpeechSynthesisResult; words: string[] }> => {
+    const config = azureConfig(double)
+    config.speechSynthesisOutputFormat = azure.SpeechSynthesisOutputFormat.Raw8Khz16BitMonoPcm
+    config.speechSynthesisVoiceName = voice
+    const synthesizer = new azure.SpeechSynthesizer(config)
+    t.teardown(() => synthesizer.close())
+    const words: string[] = []
+    synthesizer.wordBoundary = (_, { text, audioOffset }) => words.push(`${text} ${Math.round(audioOffset / 10_000)}`)
+    const result = await new Promise<azure.SpeechSynthesisResult>((resolve, reject) =>
+      synthesizer.speakTextAsync('Bei < 500 & zaidi', resolve, reject),
+    )
+    return { result, words }
+  }
+  const { result, words } = await say('sw-KE-ZuriNeural')
+  t.equal(result.reason, azure.ResultReason.SynthesizingAudioCompleted)
+  t.ok(result.audioData.byteLength > 8000, `${result.audioData.byteLength} bytes of sound`)
+  t.same(words, ['Bei 0', '500 350', 'zaidi 700'])
+  t.same(double.spoken, ['Bei < 500 & zaidi'])
+  t.match((await say('sw-KE-NobodyNeural')).result.errorDetails, /Unsupported voice sw-KE-NobodyNeural.*1007/)
+})
 
-t.test(
-  "Google's own client speaks with the double over HTTP, and is told of a wrong key and an unknown voice",
-  async (t) => {
-    const double = await GoogleVoiceDouble.start({ key: KEY })
-    t.teardown(() => double.close())
-    const { hostname, port } = new URL(double.baseUrl)
-    const clientWith = (apiKey: string): TextToSpeechClient => {
-      const client = new TextToSpeechClient({
-        apiKey,
-        // It would ask the program gcloud for one.
-        projectId: 'a-project',
-        fallback: true,
-        protocol: 'http',
-        apiEndpoint: hostname,
-        port: Number(port),
-      })
-      t.teardown(() => client.close())
-      return client
-    }
-    const client = clientWith(KEY)
-    const [{ voices }] = await client.listVoices({ languageCode: 'sw-KE' })
-    t.match(voices?.[0]?.name, 'sw-KE-Chirp3-HD-Aoede')
-    const speechOf = (name: string) => ({
-      input: { text: 'Habari <yako> & wewe' },
-      voice: { languageCode: 'sw-KE', name },
-      audioConfig: { audioEncoding: 'LINEAR16', sampleRateHertz: 8000 } as const,
+t.test("Google's own client speaks with the double over HTTP", async (t) => {
+  const double = await GoogleVoiceDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const { hostname, port } = new URL(double.baseUrl)
+  const clientWith = (apiKey: string): TextToSpeechClient => {
+    const client = new TextToSpeechClient({
+      apiKey,
+      // It would ask the program gcloud for one.
+      projectId: 'a-project',
+      fallback: true,
+      protocol: 'http',
+      apiEndpoint: hostname,
+      port: Number(port),
     })
-    const known = speechOf('sw-KE-Chirp3-HD-Aoede')
-    const [{ audioContent }] = await client.synthesizeSpeech(known)
-    const wav = parseWav(audioContent as Uint8Array)
-    t.match(wav, { sampleRateHz: 8000, channels: 1 }, 'samples with a header, although they are called LINEAR16')
-    t.ok(wav.samples.length > 4000, `${wav.samples.length} samples`)
-    t.same(double.spoken, ['Habari <yako> & wewe'])
-    const refused = (made: TextToSpeechClient, request: typeof known): Promise<string> =>
-      made.synthesizeSpeech(request).then(
-        () => 'spoken',
-        (error: unknown) => String(error),
-      )
-    t.match(await refused(client, speechOf('sw-KE-Chirp3-HD-Nobody')), /does not exist/)
-    t.match(await refused(clientWith('another-key'), known), /API key not valid/)
-  },
-)
+    t.teardown(() => client.close())
+    return client
+  }
+  const client = clientWith(KEY)
+  const [{ voices }] = await client.listVoices({ languageCode: 'sw-KE' })
+  t.match(voices?.[0]?.name, 'sw-KE-Chirp3-HD-Aoede')
+  const speechOf = (name: string) => ({
+    input: { text: 'Habari <yako> & wewe' },
+    voice: { languageCode: 'sw-KE', name },
+    audioConfig: { audioEncoding: 'LINEAR16', sampleRateHertz: 8000 } as const,
+  })
+  const known = speechOf('sw-KE-Chirp3-HD-Aoede')
+  const [{ audioContent }] = await client.synthesizeSpeech(known)
+  const wav = parseWav(audioContent as Uint8Array)
+  t.match(wav, { sampleRateHz: 8000, channels: 1 }, 'samples with a header, although they are called LINEAR16')
+  t.ok(wav.samples.length > 4000, `${wav.samples.length} samples`)
+  t.same(double.spoken, ['Habari <yako> & wewe'])
+  const refused = (made: TextToSpeechClient, request: typeof known): Promise<string> =>
+    made.synthesizeSpeech(request).then(
+      () => 'spoken',
+      (error: unknown) => String(error),
+    )
+  t.match(await refused(client, speechOf('sw-KE-Chirp3-HD-Nobody')), /does not exist/)
+  t.match(await refused(clientWith('another-key'), known), /API key not valid/)
+})
 
-t.test("Google's own client signs with the key of a service account, and the double takes no other", async (t) => {
+t.test("Google's own client signs with a service account's key", async (t) => {
   const [known, unknown] = [serviceAccount('key-of-the-project'), serviceAccount('key-of-nobody')]
   const double = await GoogleVoiceDouble.start({ key: KEY, account: known })
   t.teardown(() => double.close())
@@ -554,7 +548,7 @@ const GOOGLE_AUDIO = Array.from({ length: 10 }, (_, i) => ({
   audioContent: Buffer.from(LOUD.buffer, LOUD.byteOffset + i * 3200, 3200),
 }))
 
-t.test("Google's own client transcribes with the double, and learns the language of each part", async (t) => {
+t.test("Google's own client gets the language of each transcribed part", async (t) => {
   const double = await GoogleSpeechDouble.start({
     ...{ key: KEY, script: new Script([], ['habari yako bwana where is it']) },
     languageOf: (word) => (word === 'habari' ? 'sw' : 'en'),
@@ -570,7 +564,7 @@ t.test("Google's own client transcribes with the double, and learns the language
   t.match(double.streams[0]?.config, GOOGLE_CONFIG)
 })
 
-t.test("Google's own client is told what the double does not take", async (t) => {
+t.test("Google's own client reports invalid requests to the double", async (t) => {
   const double = await GoogleSpeechDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const ends = async (messages: Parameters<typeof googleRecognised>[2], key?: string): Promise<string> =>

@@ -3,9 +3,9 @@ import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { speech } from '../../src/backends/cascade/speech-requests.js'
-import { whisper } from '../../src/backends/cascade/whisper-requests.js'
+import { whisper } from '../../src/vendors/self-hosted/whisper-requests.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 
 export const CASCADE_TEST_KEY = 'sk-cascade-0123456789abcdef0123456789'
 

@@ -6,7 +6,7 @@ import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import type { SonioxDouble } from '../../src/vendors/soniox/double.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
 import { sonioxAround } from './soniox-harness.js'
@@ -45,7 +45,7 @@ const callerSaid = (recorder: Recorder, final: boolean): readonly string[] =>
 const asked = (double: CascadeDouble): readonly unknown[] =>
   (double.chats.at(-1)?.messages ?? []).filter(({ role }) => role === 'user').map(({ content }) => content)
 
-t.test('words come while the caller speaks, and the whole text once the turn is over', async (t) => {
+t.test('words arrive during speech, the whole text after the turn', async (t) => {
   const { soniox, double, backend, recorder } = await line(t, () => ({ legRateHz: 8000, languages: ['sw', 'en'] }), {})
   t.equal(backend.capabilities.inputRateHz, 8000, "the leg's own rate")
   double.script.callerSays('nataka kujua bei')
@@ -59,7 +59,7 @@ t.test('words come while the caller speaks, and the whole text once the turn is 
   t.equal(backend.counters()['turnsResent'], 0)
 })
 
-t.test('a recogniser that does not acknowledge the end of a turn is not waited for', async (t) => {
+t.test('the call does not wait for a missing end-of-turn acknowledgement', async (t) => {
   const { soniox, double, backend, recorder } = await line(t)
   soniox.faults.noAnswer = true
   double.script.callerSays('one two three', 'four five')
@@ -71,7 +71,7 @@ t.test('a recogniser that does not acknowledge the end of a turn is not waited f
   t.same(callerSaid(recorder, true), ['one two three', 'four five'], 'each turn has its own words')
 })
 
-t.test('a turn whose connection breaks is sent again, and the caller notices nothing', async (t) => {
+t.test('a turn is sent again if its connection breaks', async (t) => {
   for (const [name, others] of [
     ['on a new connection', false],
     ['to the next service', true],
@@ -96,7 +96,7 @@ t.test('a turn whose connection breaks is sent again, and the caller notices not
   }
 })
 
-t.test('a recogniser that says nothing is replaced', async (t) => {
+t.test('a silent recogniser is replaced', async (t) => {
   const { soniox, double, backend, recorder } = await line(t, (options, double) => ({
     stt: [...options.stt, ...cascadeOptions(double).stt],
   }))
@@ -107,7 +107,7 @@ t.test('a recogniser that says nothing is replaced', async (t) => {
   t.same(callerSaid(recorder, true), ['can you hear me'])
 })
 
-t.test('a voice that breaks off in mid-sentence is followed by the next one with the rest of the words', async (t) => {
+t.test('if a voice breaks off, the next speaks the rest', async (t) => {
   const { soniox, double, backend, recorder } = await line(t, (options, double) => ({
     tts: [...options.tts, ...cascadeOptions(double).tts],
   }))
@@ -124,7 +124,7 @@ t.test('a voice that breaks off in mid-sentence is followed by the next one with
   t.ok(first.length > second.length / 4)
 })
 
-t.test('an interruption ends the one stream, and the model learns which words were heard', async (t) => {
+t.test('after an interruption the model gets only the heard words', async (t) => {
   const { soniox, double, backend, recorder } = await line(t)
   soniox.faults.lateSound = true
   double.script.reply({ say: 'One two three four five six seven eight nine ten.', audioMs: 4900, paceMs: 5 })
@@ -164,7 +164,7 @@ t.test('a stream cancelled twenty times keeps its connection', async (t) => {
   t.same(recorder.all('error'), [])
 })
 
-t.test('the model is asked before the turn is over, and its answer is spoken only if it fits', async (t) => {
+t.test('an early model answer is spoken only if it fits', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('what is my balance', 'send it please')
   double.script.reply({ say: 'Two hundred shillings.' })
@@ -192,7 +192,7 @@ t.test('the model is asked before the turn is over, and its answer is spoken onl
   t.notMatch(JSON.stringify(recorder.events), 'Not this one')
 })
 
-t.test('the model is asked before the turn is over only once the caller is quiet', async (t) => {
+t.test('an early model request waits until the caller is quiet', async (t) => {
   const alarms = new Set<() => void>()
   const timers: BackendTimers = {
     nowMs: () => performance.now(),
@@ -222,7 +222,7 @@ t.test('the model is asked before the turn is over only once the caller is quiet
   t.equal(backend.stats.draftsUsed, 1)
 })
 
-t.test('a request that failed before the turn was over is made again', async (t) => {
+t.test('a failed early model request is made again', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('is anybody there')
   double.script.reply({ say: 'Yes, I am here.' })
@@ -236,7 +236,7 @@ t.test('a request that failed before the turn was over is made again', async (t)
   t.same(recorder.all('error'), [])
 })
 
-t.test('a language model that breaks off is followed by the next one', async (t) => {
+t.test('a broken-off language model is followed by the next', async (t) => {
   const spare = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   t.teardown(() => spare.close())
   const { double, backend, recorder } = await line(t, (options) => ({
@@ -255,7 +255,7 @@ t.test('a language model that breaks off is followed by the next one', async (t)
   t.equal(backend.counters()['llmFailovers'], 1)
 })
 
-t.test('a wrong key ends the session, and is not shown', async (t) => {
+t.test('a wrong key ends the session without being shown', async (t) => {
   const { soniox, double, backend, recorder } = await line(t)
   soniox.refuseSession = { code: 401, message: `Incorrect API key: ${CASCADE_TEST_KEY}` }
   soniox.breakOff()
@@ -266,44 +266,34 @@ t.test('a wrong key ends the session, and is not shown', async (t) => {
   t.equal(double.chats.length, 0)
 })
 
-t.test(
-  'what a caller says in parts, before an answer is heard, is one message, and what a tool found stays',
-  async (t) => {
-    const { double, backend, recorder } = await line(t)
-    double.script.callerSays('I want a room and', 'a view of the lake')
-    await speakTo(backend, 900)
-    await recorder.next('turn-start')
-    backend.interrupt({ itemId: null, playedMs: 0 })
-    await speakTo(backend, 900)
-    await recorder.next('turn-start', 2)
-    await recorder.until('the answer', () => recorder.all('turn-done').some(({ status }) => status === 'completed'))
-    t.same(asked(double), ['I want a room and a view of the lake'])
-  },
-)
+t.test('caller speech in parts before an answer is one message', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.callerSays('I want a room and', 'a view of the lake')
+  await speakTo(backend, 900)
+  await recorder.next('turn-start')
+  backend.interrupt({ itemId: null, playedMs: 0 })
+  await speakTo(backend, 900)
+  await recorder.next('turn-start', 2)
+  await recorder.until('the answer', () => recorder.all('turn-done').some(({ status }) => status === 'completed'))
+  t.same(asked(double), ['I want a room and a view of the lake'])
+})
 
-t.test(
-  '"hello?" with a question open repeats the whole question, in the same voice and without the model',
-  async (t) => {
-    const { double, soniox, backend, recorder } = await line(t)
-    double.script.reply({ say: 'I have a room. For which day do you want it?', audioMs: 2000 })
-    ask(backend)
-    await recorder.next('turn-done')
-    const requests = double.chats.length
-    double.script.callerSays('hello?', 'for friday')
-    await speakTo(backend, 700)
-    await recorder.next('turn-done', 2)
-    t.equal(soniox.spoken.at(-1)?.trim(), 'For which day do you want it?')
-    t.equal(
-      double.chats.length,
-      requests + (backend.counters()['draftsDropped'] ?? 0),
-      'the model gives no answer to it',
-    )
-    t.equal(backend.counters()['questionsRepeated'], 1)
-    await speakTo(backend, 700)
-    await recorder.next('turn-done', 3)
-    t.match(double.chats.at(-1)?.messages.slice(-2), [
-      { role: 'assistant', content: 'For which day do you want it?' },
-      { role: 'user', content: 'for friday' },
-    ])
-  },
-)
+t.test('"hello?" after a question repeats it without a model request', async (t) => {
+  const { double, soniox, backend, recorder } = await line(t)
+  double.script.reply({ say: 'I have a room. For which day do you want it?', audioMs: 2000 })
+  ask(backend)
+  await recorder.next('turn-done')
+  const requests = double.chats.length
+  double.script.callerSays('hello?', 'for friday')
+  await speakTo(backend, 700)
+  await recorder.next('turn-done', 2)
+  t.equal(soniox.spoken.at(-1)?.trim(), 'For which day do you want it?')
+  t.equal(double.chats.length, requests + (backend.counters()['draftsDropped'] ?? 0), 'the model gives no answer to it')
+  t.equal(backend.counters()['questionsRepeated'], 1)
+  await speakTo(backend, 700)
+  await recorder.next('turn-done', 3)
+  t.match(double.chats.at(-1)?.messages.slice(-2), [
+    { role: 'assistant', content: 'For which day do you want it?' },
+    { role: 'user', content: 'for friday' },
+  ])
+})

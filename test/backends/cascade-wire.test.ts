@@ -14,7 +14,7 @@ import type { DeepgramResults, DeepgramTurnInfo } from '../../src/vendors/deepgr
 import type { GeminiChunk, GeminiRequest } from '../../src/vendors/gemini/text-wire.js'
 import type { GoogleRecognitionConfig } from '../../src/vendors/google/speech-to-text.js'
 import type { GoogleSpeechRequest } from '../../src/vendors/google/text-to-speech.js'
-import type { TranscriptionSession } from '../../src/backends/cascade/openai-speech-to-text.js'
+import type { TranscriptionSession } from '../../src/vendors/self-hosted/realtime/speech-to-text.js'
 import { eventData } from '../../src/backends/cascade/http-service.js'
 import { localeOf } from '../../src/backends/cascade/spoken-locales.js'
 import type { SpeechRequest } from '../../src/backends/cascade/speech-requests.js'
@@ -46,7 +46,7 @@ async function read(pieces: Iterable<Uint8Array>): Promise<{ readonly data: stri
   return { data, oversize }
 }
 
-t.test('events are whole however the stream is cut', async (t) => {
+t.test('events are whole wherever the stream is split', async (t) => {
   const text = Buffer.from('data: {"a":"ä"}\n\n: a comment\nevent: x\r\ndata:{"b":2}\r\n\r\ndata: [DONE]\n\n')
   for (let step = 1; step < 12; step++) {
     const pieces = Array.from({ length: Math.ceil(text.length / step) }, (_, i) =>
@@ -60,7 +60,7 @@ t.test('the last event needs no line break', async (t) => {
   t.same(await read([Buffer.from('data: {"a":1}')]), { data: ['{"a":1}'], oversize: 0 })
 })
 
-t.test('a line and an event that never end are given up, and the next event is read', async (t) => {
+t.test('an endless line or event is given up', async (t) => {
   const mib = Buffer.alloc(1024 * 1024, 'x')
   const next = Buffer.from('xx\n\ndata: 7\n\n')
   t.same(await read([Buffer.from('data: '), mib, mib, mib, mib, mib, next]), { data: ['7'], oversize: 1 }, 'a line')
@@ -72,7 +72,7 @@ t.test('a line and an event that never end are given up, and the next event is r
   )
 })
 
-t.test('a service gets each language with one region: that of its tag, of the agent, or of most callers', (t) => {
+t.test('each language gets one region for a service', (t) => {
   const locales = ['sw', 'sw-KE', 'sw-TZ', 'en', 'fr', 'fr-CA'].map((tag) => localeOf(tag))
   t.same(locales, ['sw-KE', 'sw-KE', 'sw-TZ', 'en-KE', 'fr-FR', 'fr-CA'])
   t.equal(localeOf('en', ['sw-TZ', 'en-GB']), 'en-GB')

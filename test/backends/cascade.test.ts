@@ -5,7 +5,7 @@ import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { heardOf } from '../../src/backends/cascade/conversation.js'
 import { messageTaker } from '../../src/backends/cascade/message-taker.js'
 import { Sentences } from '../../src/backends/cascade/sentences.js'
-import { whisper } from '../../src/backends/cascade/whisper-requests.js'
+import { whisper } from '../../src/vendors/self-hosted/whisper-requests.js'
 import { SpeechBody } from '../../src/backends/cascade/speech-body.js'
 import { RateConverter } from '../../src/media/resample/rate-converter.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
@@ -16,7 +16,7 @@ import { noUsage } from '../../src/call/usage.js'
 import { OFFER } from '../support/tool-offer.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { writeWav } from '../../src/media/wav.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
 import { polled } from './socket-peers.js'
 
@@ -45,7 +45,7 @@ async function line(
 
 const ask = (backend: CascadeBackend): void => backend.sendText('Hello', { role: 'caller', respond: true })
 
-t.test('the first sentence is spoken while the second is being written', async (t) => {
+t.test('the first sentence is spoken before the second is written', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ say: 'Your order left the shop this morning. It will be with you before noon tomorrow.' })
   ask(backend)
@@ -56,7 +56,7 @@ t.test('the first sentence is spoken while the second is being written', async (
   t.equal(words.at(-1)?.final, true)
 })
 
-t.test('the voice gets a name as its pronunciation, and the transcript has it as it was written', async (t) => {
+t.test("the voice gets a name's pronunciation, the transcript its spelling", async (t) => {
   const { double, backend, recorder } = await line(t, {}, { pronunciations: [{ match: 'Muindi', say: 'Moo-in-dee' }] })
   double.script.reply({ say: 'It is at Muindi Street.' })
   ask(backend)
@@ -65,7 +65,7 @@ t.test('the voice gets a name as its pronunciation, and the transcript has it as
   t.equal(recorder.all('transcript').findLast((entry) => entry.role === 'agent')?.text, 'It is at Muindi Street.')
 })
 
-t.test('a connection that has gone cold is opened again while the caller speaks', async (t) => {
+t.test('an idle connection is opened again while the caller speaks', async (t) => {
   let skippedMs = 0
   const { double, backend, recorder } = await line(t, { timers: clockTimers(() => performance.now() + skippedMs) })
   await speakTo(backend, 400)
@@ -107,7 +107,7 @@ t.test('an interruption ends every request of the turn at once', async (t) => {
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('a caller who goes on after a pause is answered once', async (t) => {
+t.test('a caller who continues after a pause is answered once', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('My order number is', 'four seven one one')
   double.delayMs.stt = 60
@@ -143,7 +143,7 @@ for (const [language, question] of [
   ['English', 'What is your order number?'],
   ['Swahili', 'Namba ya agizo lako ni ipi?'],
 ] as const)
-  t.test(`a turn of noise after a question is asked again, once: ${language}`, async (t) => {
+  t.test(`a question is asked again once after noise: ${language}`, async (t) => {
     const { double, backend, recorder } = await line(t)
     double.script.reply({ say: question, audioMs: SOUND_MS }, { say: 'Thank you.' })
     ask(backend)
@@ -170,7 +170,7 @@ for (const [language, question] of [
     await recorder.until('the answer', () => double.chats.length === 2)
   })
 
-t.test('a recogniser that returns its own prompt is not the caller', async (t) => {
+t.test("a recogniser's own prompt is not taken as caller speech", async (t) => {
   const prompt = 'Calls to Sokoni, a shop in Nairobi.'
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   t.teardown(() => double.close())
@@ -184,7 +184,7 @@ t.test('a recogniser that returns its own prompt is not the caller', async (t) =
   t.equal(recorder.all('transcript')[0]?.text, 'Where is my order?')
 })
 
-t.test('a caller who cuts an answer off and is not understood is asked again', async (t) => {
+t.test('an unrecognised interruption makes the agent ask again', async (t) => {
   const { double, backend, recorder } = await line(t)
   const cutOff = async (turn: number): Promise<void> => {
     await recorder.until('sound', () => recorder.audioPieces.some(({ generation }) => generation === turn))
@@ -212,7 +212,7 @@ t.test('a caller who cuts an answer off and is not understood is asked again', a
 })
 
 for (const words of ['Subiri kidogo.', 'Ngoja kidogo tafadhali', 'Wait, please.', 'Hold on a second.'])
-  t.test(`who asks for a moment costs no model request, over the agent or not: ${words}`, async (t) => {
+  t.test(`a caller's request to wait costs no model request: ${words}`, async (t) => {
     const { double, backend, recorder } = await line(t, { waitWords: true })
     double.script.reply({ say: 'We are open from eight to six.', paceMs: 20 })
     ask(backend)
@@ -233,7 +233,7 @@ for (const words of ['Subiri kidogo.', 'Ngoja kidogo tafadhali', 'Wait, please.'
     t.match(JSON.stringify(double.chats[1]?.messages), new RegExp(words.replace('.', '')), 'the model knows of it')
   })
 
-t.test('an agent that answers "wait" itself is asked', async (t) => {
+t.test('without waitWords a request to wait reaches the model', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('Subiri kidogo.')
   await speakTo(backend, 800)
@@ -241,7 +241,7 @@ t.test('an agent that answers "wait" itself is asked', async (t) => {
   t.equal(backend.stats.waitsUnanswered, 0)
 })
 
-t.test('the model learns of a tool that is still running, and of its answer when it arrives', async (t) => {
+t.test("the model gets a running tool's state, later its answer", async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('are you there?')
   double.script.reply(
@@ -263,7 +263,7 @@ t.test('the model learns of a tool that is still running, and of its answer when
   t.match(double.chats[2]?.messages.at(-1), { role: 'system', content: /lookup_order has answered/ })
 })
 
-t.test('fragments of tool calls are joined by their index, also by one that starts at 1', async (t) => {
+t.test('fragments of tool calls are joined by their index', async (t) => {
   const { double, backend, recorder } = await line(t)
   const piece = (index: number, call: object): string =>
     `data: ${JSON.stringify({ choices: [{ delta: { tool_calls: [{ index, ...call }] } }] })}\n\n`
@@ -286,7 +286,7 @@ t.test('fragments of tool calls are joined by their index, also by one that star
   )
 })
 
-t.test('malformed answers of the services are counted, and the call goes on', async (t) => {
+t.test('malformed answers of the services are counted', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.garbage = [
     'data: {"choices":\n\n',
@@ -307,7 +307,7 @@ t.test('malformed answers of the services are counted, and the call goes on', as
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('a service that fails in mid-call fails one answer, and unplayable speech ends the call', async (t) => {
+t.test('a failed service fails one answer, unplayable speech the call', async (t) => {
   const { double, backend, recorder } = await line(t, {}, {}, 1200)
   double.refuse.llm = { status: 503, body: 'busy' }
   ask(backend)
@@ -329,7 +329,7 @@ t.test('a service that fails in mid-call fails one answer, and unplayable speech
   t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
 })
 
-t.test('a wrong key that only shows in mid-call ends it', async (t) => {
+t.test('a wrong key found during a call ends it', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.refuse.tts = {
     status: 401,
@@ -345,7 +345,7 @@ const REFUSED = (id: number): { status: number; body: string } => ({
   body: JSON.stringify({ error: { message: `Invalid 'tools': unknown field (request 4f2a99${id}0-aa)` } }),
 })
 
-t.test('a refusal that comes a second time is no passing one: the caller is not asked to say it again', async (t) => {
+t.test('a second refusal in a row is fatal', async (t) => {
   const model = await line(t)
   model.double.refuse.llm = REFUSED(11)
   ask(model.backend)
@@ -366,7 +366,7 @@ t.test('a refusal that comes a second time is no passing one: the caller is not 
   t.equal(recogniser.recorder.all('turn-done').length, 1)
 })
 
-t.test('a refusal of one answer, and of another one later, ends no call', async (t) => {
+t.test('refusals with answers between them do not end the call', async (t) => {
   const { double, backend, recorder } = await line(t)
   for (const count of [1, 2]) {
     double.refuse.llm = REFUSED(count)
@@ -378,7 +378,7 @@ t.test('a refusal of one answer, and of another one later, ends no call', async 
   }
 })
 
-t.test('a call with another backend goes on there after the second refusal, with the same question', async (t) => {
+t.test('after two refusals the next backend answers the question', async (t) => {
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   const other = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   const recorder = new Recorder()
@@ -446,7 +446,7 @@ async function messageLine(
   }
 }
 
-t.test('what a service has used since its last turn is told before the last event', async (t) => {
+t.test("a service's last usage is reported before the closed event", async (t) => {
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   t.teardown(() => double.close())
   const options = cascadeOptions(double)
@@ -470,7 +470,7 @@ t.test('what a service has used since its last turn is told before the last even
   t.match(recorder.events.slice(-2), [{ type: 'usage', usage: { sessionSeconds: 3 } }, { type: 'closed' }])
 })
 
-t.test('a caller whose model has failed leaves a message, after a human was asked for', async (t) => {
+t.test('the caller can leave a message after a model failure [1]', async (t) => {
   const { double, backend, recorder, said } = await messageLine(t, { tools: sessionTools(OFFER) })
   double.script.reply({ say: 'Hello.' })
   const say = (text: string): Promise<void> => {
@@ -512,7 +512,7 @@ t.test('a caller whose model has failed leaves a message, after a human was aske
   ])
 })
 
-t.test('a message is taken in the language of the call, with a number where that is withheld', async (t) => {
+t.test("a message is taken in the call's language", async (t) => {
   const callBack = sessionTools(OFFER).filter(({ name }) => name === CALLBACK_TOOL)
   const { double, backend, recorder, said } = await messageLine(t, { tools: callBack, language: 'sw-KE' })
   double.refuse.llm = { status: 401, body: '{"error":{"message":"no"}}' }
@@ -534,7 +534,7 @@ t.test('a message is taken in the language of the call, with a number where that
   t.same(said(), ['Naweza kuchukua ujumbe. Jina lako nani?', 'Asante. Ni kuhusu nini?', 'Tukupigie kwa namba gani?'])
 })
 
-t.test('nobody is made to leave a message, and an interrupted question was asked', async (t) => {
+t.test('a caller can decline to leave a message', async (t) => {
   const taker = messageTaker({
     name: 'I can take a message. What is your name?',
     about: 'What is it about?',
@@ -556,7 +556,7 @@ t.test('nobody is made to leave a message, and an interrupted question was asked
   t.match(await after({ role: 'assistant', content: 'I' }), { text: 'I can take a message. What is your name?' })
 })
 
-t.test('a WAV file of any rate is played at its own length', async (t) => {
+t.test('a WAV file of any rate keeps its duration', async (t) => {
   for (const voice of ['wav', 'wav-22050'] as const) {
     const { double, backend, recorder } = await line(t)
     double.voice = voice
@@ -568,7 +568,7 @@ t.test('a WAV file of any rate is played at its own length', async (t) => {
   }
 })
 
-t.test('resampling keeps the frequency of a tone', async (t) => {
+t.test("resampling keeps a tone's frequency", async (t) => {
   for (const fromHz of [22_050, 11_025, 44_100, 48_000]) {
     const converter = new RateConverter(fromHz, 24_000)
     const pcm = Int16Array.from({ length: fromHz }, (_, i) =>
@@ -594,7 +594,7 @@ t.test('resampling keeps the frequency of a tone', async (t) => {
   }
 })
 
-t.test('a body that is not playable speech is refused, with a reason', async (t) => {
+t.test('unplayable speech is refused with a reason', async (t) => {
   for (const bytes of [Buffer.from('ID3\u0004abc'), Buffer.from('OggS....'), Buffer.from([0xff, 0xfb, 0x90, 0x00])]) {
     t.throws(() => new SpeechBody(24_000).push(bytes), { message: /compressed/ })
   }
@@ -629,7 +629,7 @@ t.test('text is cut into sentences and clauses', async (t) => {
   )
 })
 
-t.test('history keeps the words that were heard', async (t) => {
+t.test('history keeps only the heard words', async (t) => {
   const sentences = [
     { text: 'One two three four.', ms: 1000 },
     { text: 'Five six seven eight.', ms: 1000 },
@@ -641,7 +641,7 @@ t.test('history keeps the words that were heard', async (t) => {
   t.equal(heardOf(sentences, 5000), 'One two three four. Five six seven eight.')
 })
 
-t.test('long speech is transcribed in pieces, and reported as understood only where it has words', async (t) => {
+t.test('long speech is transcribed in pieces before it ends', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('I would like to know', '[Music]', 'I would like to know where my order is.')
   const speak = (seconds: number): void => {

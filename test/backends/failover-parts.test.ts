@@ -1,13 +1,13 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { lineSample } from '../../bench/kit/line-samples.js'
 import { CallerAudio } from '../../src/backends/failover/caller-audio.js'
 import { CircuitBreaker, Circuits, retryAfterMs } from '../../src/backends/failover/circuit-breaker.js'
 import { CIRCUITS_MAX } from '../../src/core/limits.js'
-import { decodeALaw } from '../../src/media/pcm.js'
 import { FRAME, Line, settled } from './failover/line.js'
 import { ScriptedService } from './failover/scripted.js'
 
-t.test('after three failures in a row the circuit opens, and then one call at a time probes the backend', async (t) => {
+t.test('the circuit opens after three failures, then one call probes', async (t) => {
   const breaker = new CircuitBreaker('a')
   let now = 0
   const fail = (): void => breaker.enter(now).failed('network', '', now)
@@ -45,7 +45,7 @@ t.test('a success resets the count of failures', async (t) => {
   t.equal(breaker.state(0), 'closed')
 })
 
-t.test('a session that had answered and then died counts as failed', async (t) => {
+t.test('a session that dies after answering counts as failed', async (t) => {
   const breaker = new CircuitBreaker('a')
   const passes = [breaker.enter(0), breaker.enter(0), breaker.enter(0)]
   for (const pass of passes) pass.succeeded(0)
@@ -55,22 +55,19 @@ t.test('a session that had answered and then died counts as failed', async (t) =
   t.equal(breaker.failures, 3, 'each once')
 })
 
-t.test(
-  "a wrong key or an empty account opens it at once for 5 minutes; one agent's bad request never does",
-  async (t) => {
-    for (const code of ['auth', 'quota'] as const) {
-      const breaker = new CircuitBreaker('a')
-      breaker.enter(0).failed(code, '', 0)
-      t.equal(breaker.allows(299_999), false, code)
-      t.equal(breaker.allows(300_000), true, code)
-    }
+t.test('a wrong key or empty account opens the circuit immediately', async (t) => {
+  for (const code of ['auth', 'quota'] as const) {
     const breaker = new CircuitBreaker('a')
-    for (let i = 0; i < 20; i++) breaker.enter(0).failed(i % 2 === 0 ? 'bad_request' : 'session_expired', '', 0)
-    t.equal(breaker.state(0), 'closed')
-  },
-)
+    breaker.enter(0).failed(code, '', 0)
+    t.equal(breaker.allows(299_999), false, code)
+    t.equal(breaker.allows(300_000), true, code)
+  }
+  const breaker = new CircuitBreaker('a')
+  for (let i = 0; i < 20; i++) breaker.enter(0).failed(i % 2 === 0 ? 'bad_request' : 'session_expired', '', 0)
+  t.equal(breaker.state(0), 'closed')
+})
 
-t.test('a service that says when to try again is not tried earlier', async (t) => {
+t.test('a rate-limited service is not tried before its retry time', async (t) => {
   const breaker = new CircuitBreaker('a')
   breaker.enter(0).failed('rate_limit', 'a: Rate limit reached. Please try again in 20s.', 0)
   t.equal(breaker.allows(19_999), false)
@@ -82,7 +79,7 @@ t.test('a service that says when to try again is not tried earlier', async (t) =
   t.equal(retryAfterMs('too many requests'), null)
 })
 
-t.test('live calls that fail after it opened do not keep it open longer', async (t) => {
+t.test('late failures do not keep the circuit open longer', async (t) => {
   const breaker = new CircuitBreaker('a')
   const live = [breaker.enter(0), breaker.enter(0), breaker.enter(0)]
   for (let i = 0; i < 3; i++) breaker.enter(0).failed('network', '', 0)
@@ -93,7 +90,7 @@ t.test('live calls that fail after it opened do not keep it open longer', async 
   t.equal(breaker.state(5000), 'half-open', 'and a late success of one of them does not close it')
 })
 
-t.test('names beyond the bound share a circuit', async (t) => {
+t.test('names beyond the limit share a circuit', async (t) => {
   const circuits = new Circuits()
   for (let i = 0; i < CIRCUITS_MAX + 10; i++) circuits.of(`backend-${i}`)
   t.equal(circuits.of('one more'), circuits.of('another'))
@@ -101,16 +98,8 @@ t.test('names beyond the bound share a circuit', async (t) => {
   t.equal(circuits.report(0).length, CIRCUITS_MAX + 1)
 })
 
-const A_LAW = new Int16Array(256)
-decodeALaw(
-  Uint8Array.from({ length: 256 }, (_, i) => i),
-  A_LAW,
-)
-/** Sample number `i` of a caller, whose line was A-law before. */
-const sampleAt = (i: number): number => A_LAW[(i * 31 + (i >> 8)) % 256] as number
-
 function push(history: CallerAudio, samples: number): void {
-  history.push(Int16Array.from({ length: samples }, (_, i) => sampleAt(history.written + i)))
+  history.push(Int16Array.from({ length: samples }, (_, i) => lineSample(history.written + i)))
 }
 
 t.test('kept audio is read back unchanged from any position', async () => {
@@ -133,13 +122,12 @@ t.test('kept audio is read back unchanged from any position', async () => {
             forgotten = Math.max(forgotten, Math.min(history.written, history.written - one.forget))
           }
           if (history.oldest < forgotten) throw new Error('forgotten samples can be read')
-          const bytesPerMs = rateHz === 8000 ? 8 : 32
-          if (history.bytes > (2000 + 100) * bytesPerMs) throw new Error(`${history.bytes} bytes`)
+          if (history.bytes > ((2000 + 100) * rateHz) / 1000) throw new Error(`${history.bytes} bytes`)
           const out = new Int16Array(readSamples)
           let at = history.oldest
           for (;;) {
             const samples = history.read(at, out)
-            for (let i = 0; i < samples; i++) if (out[i] !== sampleAt(at + i)) throw new Error(`sample ${at + i}`)
+            for (let i = 0; i < samples; i++) if (out[i] !== lineSample(at + i)) throw new Error(`sample ${at + i}`)
             at += samples
             if (samples < out.length) break
           }
@@ -151,20 +139,20 @@ t.test('kept audio is read back unchanged from any position', async () => {
   )
 })
 
-t.test('two seconds are kept, and older samples are dropped', async (t) => {
+t.test('two seconds of audio are kept', async (t) => {
   const history = new CallerAudio(16_000, 2000)
   for (let i = 0; i < 250; i++) push(history, 320)
   t.equal(history.written - history.oldest, 2100 * 16, 'in whole chunks')
 })
 
-t.test('memory is held only for kept audio, and released at the end', async (t) => {
+t.test('memory is held only for kept audio', async (t) => {
   const history = new CallerAudio(16_000, 10_000)
   t.equal(history.bytes, 0)
   for (let i = 0; i < 1000; i++) {
     push(history, 320)
     history.forget(history.written - 8000)
   }
-  t.equal(history.bytes, 8000 * 2)
+  t.equal(history.bytes, 8000)
   history.release()
   t.equal(history.bytes, 0)
   t.equal(history.read(history.oldest, new Int16Array(10)), 0)
@@ -185,7 +173,7 @@ const step = fc.oneof(
  * Whenever backends die, connect and are rotated: each session gets one unbroken piece of the caller's audio, and the
  * last one gets everything from the first sample without an answer at its takeover.
  */
-t.test('in any order of events, no caller audio without an answer is lost', async (t) => {
+t.test('no unanswered caller audio is lost in any event order', async (t) => {
   let takeovers = 0
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 40 }), fc.boolean(), async (steps, serverVad) => {
@@ -236,13 +224,9 @@ t.test('in any order of events, no caller audio without an answer is lost', asyn
       await line.frames(100)
       for (const [i, session] of [...a.sessions, ...b.sessions].entries()) {
         const { samples } = session
-        const [first] = samples
-        if (first === undefined) continue
-        // Sample values repeat after 65,536 samples: find the position where all fit.
-        const from = first + 32_768
-        let at = from
-        while (at < line.said.length && !samples.every((sample, k) => sample === line.said[at + k])) at += 65_536
-        if (at >= line.said.length) throw new Error(`session ${i} did not get one unbroken piece`)
+        if (samples.length === 0) continue
+        const at = line.said.findIndex((_, from) => samples.every((sample, k) => sample === line.said[from + k]))
+        if (at === -1) throw new Error(`session ${i} did not get one unbroken piece`)
         const expectedFrom = begins.get(session)
         if (expectedFrom !== undefined && at > expectedFrom)
           throw new Error(`session ${i} begins at ${at}, ${at - expectedFrom} samples too late`)
@@ -259,7 +243,7 @@ t.test('in any order of events, no caller audio without an answer is lost', asyn
   t.ok(takeovers > 100, `${takeovers} takeovers`)
 })
 
-t.test('a session that is about to end is replaced while nobody speaks', async (t) => {
+t.test('an expiring session is replaced while the line is silent', async (t) => {
   const a = new ScriptedService('a')
   const line = await Line.greeted(t, a, [a, new ScriptedService('b')])
   await line.speech(800)
@@ -294,7 +278,7 @@ t.test('a session that is about to end is replaced while nobody speaks', async (
   t.equal(line.recorder.audioPieces.length, 3)
 })
 
-t.test('a replacement gets the speech that begins while it connects, from its first sample', async (t) => {
+t.test('a replacement gets all speech that begins while it connects', async (t) => {
   const a = new ScriptedService('a', ['ready', 'later'])
   const line = await Line.greeted(t, a, [a])
   await line.frames(2000)
@@ -311,51 +295,45 @@ t.test('a replacement gets the speech that begins while it connects, from its fi
   t.same(heard, line.said.slice(line.said.length - heard.length))
 })
 
-t.test(
-  'a replacement that missed a turn is dropped, and another one is connected at the next quiet moment',
-  async (t) => {
-    const a = new ScriptedService('a', ['ready', 'later', 'ready'])
-    const line = await Line.greeted(t, a, [a])
-    await line.timers.pass(2000)
-    const old = a.now
-    old.emit({ type: 'expiring', inMs: 60_000 })
-    t.equal(a.sessions.length, 2)
-    await line.speech(600)
-    old.hears('One more thing.', 2)
-    old.answer(2, 'Yes?', 300)
-    a.now.becomeReady()
-    await settled()
-    t.match(line.backend.stats, { rotations: 0, rotationsAbandoned: 1 })
-    await line.timers.pass(2000)
-    t.match(line.backend.stats, { rotations: 1, rotationsAbandoned: 1 })
-    t.same(
-      a.now.session?.history.map((entry) => entry.text),
-      ['Welcome to the shop.', 'One more thing.', 'Yes?'],
-    )
-  },
-)
+t.test('a replacement that missed a turn is replaced again', async (t) => {
+  const a = new ScriptedService('a', ['ready', 'later', 'ready'])
+  const line = await Line.greeted(t, a, [a])
+  await line.timers.pass(2000)
+  const old = a.now
+  old.emit({ type: 'expiring', inMs: 60_000 })
+  t.equal(a.sessions.length, 2)
+  await line.speech(600)
+  old.hears('One more thing.', 2)
+  old.answer(2, 'Yes?', 300)
+  a.now.becomeReady()
+  await settled()
+  t.match(line.backend.stats, { rotations: 0, rotationsAbandoned: 1 })
+  await line.timers.pass(2000)
+  t.match(line.backend.stats, { rotations: 1, rotationsAbandoned: 1 })
+  t.same(
+    a.now.session?.history.map((entry) => entry.text),
+    ['Welcome to the shop.', 'One more thing.', 'Yes?'],
+  )
+})
 
-t.test(
-  'while the caller never stops, the rotation happens at the last moment, with a replay of their speech',
-  async (t) => {
-    const a = new ScriptedService('a')
-    const line = await Line.greeted(t, a, [a])
-    await line.frames(1000)
-    line.backend.speechStart(line.timers.now)
-    await line.frames(100)
-    a.now.emit({ type: 'expiring', inMs: 5000 })
-    await line.frames(2900)
-    t.equal(a.sessions.length, 1)
-    await line.frames(400)
-    t.equal(a.sessions.length, 2)
-    t.equal(line.backend.stats.rotations, 1)
-    await line.frames(500)
-    t.same(a.now.samples, line.said.slice(line.said.length - a.now.samples.length))
-    t.equal(a.now.samples.length, 16 * 4300)
-  },
-)
+t.test('with constant speech the rotation happens at the last moment', async (t) => {
+  const a = new ScriptedService('a')
+  const line = await Line.greeted(t, a, [a])
+  await line.frames(1000)
+  line.backend.speechStart(line.timers.now)
+  await line.frames(100)
+  a.now.emit({ type: 'expiring', inMs: 5000 })
+  await line.frames(2900)
+  t.equal(a.sessions.length, 1)
+  await line.frames(400)
+  t.equal(a.sessions.length, 2)
+  t.equal(line.backend.stats.rotations, 1)
+  await line.frames(500)
+  t.same(a.now.samples, line.said.slice(line.said.length - a.now.samples.length))
+  t.equal(a.now.samples.length, 16 * 4300)
+})
 
-t.test('a service that sends no warning is rotated by its maxSessionMs, each time', async (t) => {
+t.test('a service without warnings is rotated after maxSessionMs', async (t) => {
   const a = new ScriptedService('a', ['ready'], { maxSessionMs: 600_000 })
   const line = await Line.greeted(t, a, [a])
   await line.timers.pass(1_800_000)
@@ -364,7 +342,7 @@ t.test('a service that sends no warning is rotated by its maxSessionMs, each tim
   t.equal(line.recorder.all('error').length, 0)
 })
 
-t.test('a session that ends before its rotation is replaced by one of the same service', async (t) => {
+t.test('an early expired session is replaced by the same service', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = await Line.greeted(t, a, [a, b])
   a.now.die('session_expired')
@@ -373,7 +351,7 @@ t.test('a session that ends before its rotation is replaced by one of the same s
   t.equal(b.sessions.length, 0)
 })
 
-t.test('a standby is connected from the start, gets no audio, and takes over at once', async (t) => {
+t.test('a connected standby takes over at once', async (t) => {
   const [a, b] = [new ScriptedService('a', ['ready', 'later']), new ScriptedService('b', ['ready', 'later'])]
   const line = new Line(t, [a, b], { standby: true })
   await line.connect()
@@ -409,7 +387,7 @@ t.test('a standby is connected from the start, gets no audio, and takes over at 
   t.equal(a.sessions.length, 2, 'later it does')
 })
 
-t.test('a standby that dies is replaced a limited number of times, and the call gets no event', async (t) => {
+t.test('a failed standby is replaced a limited number of times', async (t) => {
   const [a, b, c] = [
     new ScriptedService('a'),
     new ScriptedService('b', ['ready', 'network']),

@@ -5,19 +5,19 @@ import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { CostMeter } from '../../src/backends/cost-meter.js'
 import { EmbeddedBackend } from '../../src/backends/embedded/embedded-backend.js'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
-import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.js'
-import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-start.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
+import { GeminiLiveBackend } from '../../src/vendors/gemini/live/backend.js'
+import { OpenAiLiveBackend } from '../../src/vendors/openai/live/backend.js'
+import type { OpenAiLiveOptions } from '../../src/vendors/openai/live/session-start.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
+import type { OpenAiRealtimeOptions } from '../../src/vendors/self-hosted/realtime/session-config.js'
 import { priceList } from '../../src/backends/prices.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { textIn } from '../../src/call/spoken/localized-text.js'
 import type { CallOutput } from '../../src/call/events.js'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
-import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
+import { OpenAiLiveDouble } from '../../src/vendors/openai/live-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
@@ -63,40 +63,35 @@ const toGemini =
   (sink) =>
     new GeminiLiveBackend(sink, { apiKey: 'AIzaTest', model: 'gemini-live', baseUrl: double.baseUrl })
 
-t.test(
-  'when a connection breaks during an answer, another vendor takes over and gets the whole question',
-  async (t) => {
-    const [a, b] = [await openAi(t), await gemini(t)]
-    a.script.callerSays('Where is my order?')
-    a.script.reply({ say: 'Your order is on its way to Nakuru and will be there tomorrow.', audioMs: 4000, paceMs: 20 })
-    b.script.callerSays('where is my order')
-    b.script.reply({ say: 'It is on its way.', audioMs: 800 })
-    const { recorder, backend } = await line(t, [toOpenAi(a, 'openai'), toGemini(b)])
-    utterance(backend)
-    await recorder.until(
-      '600 ms of the first answer',
-      () => recorder.audioPieces.reduce((ms, piece) => ms + piece.ms, 0) >= 600,
-    )
-    const [first] = recorder.audioPieces
-    a.breakOff()
-    await recorder.next('failover')
-    const failover = recorder.all('failover')[0]
-    t.match(failover, { from: 'openai', to: 'gemini', reason: 'network' })
-    t.ok((failover?.gapMs ?? NaN) < 3000, `a gap of ${Math.round(failover?.gapMs ?? NaN)} ms on a loopback connection`)
-    t.comment(`gap ${failover?.gapMs.toFixed(1)} ms`)
-    await recorder.until('the second answer', () =>
-      recorder.all('turn-done').some((done) => done.status === 'completed'),
-    )
-    t.ok(b.session.callerAudioMs >= UTTERANCE_MS, `${b.session.callerAudioMs} ms arrived`)
-    t.equal(backend.stats.lostSamples, 0)
-    t.ok(recorder.audioPieces.some((piece) => piece.generation > (first?.generation ?? Infinity)))
-    t.equal(recorder.all('ready').length, 1)
-    t.notOk(recorder.all('error').some((error) => error.fatal))
-    t.comment(`first sound ${backend.stats.soundMsLast?.toFixed(1)} ms after the fault`)
-  },
-)
+t.test('another vendor gets the whole question after a connection breaks', async (t) => {
+  const [a, b] = [await openAi(t), await gemini(t)]
+  a.script.callerSays('Where is my order?')
+  a.script.reply({ say: 'Your order is on its way to Nakuru and will be there tomorrow.', audioMs: 4000, paceMs: 20 })
+  b.script.callerSays('where is my order')
+  b.script.reply({ say: 'It is on its way.', audioMs: 800 })
+  const { recorder, backend } = await line(t, [toOpenAi(a, 'openai'), toGemini(b)])
+  utterance(backend)
+  await recorder.until(
+    '600 ms of the first answer',
+    () => recorder.audioPieces.reduce((ms, piece) => ms + piece.ms, 0) >= 600,
+  )
+  const [first] = recorder.audioPieces
+  a.breakOff()
+  await recorder.next('failover')
+  const failover = recorder.all('failover')[0]
+  t.match(failover, { from: 'openai', to: 'gemini', reason: 'network' })
+  t.ok((failover?.gapMs ?? NaN) < 3000, `a gap of ${Math.round(failover?.gapMs ?? NaN)} ms on a loopback connection`)
+  t.comment(`gap ${failover?.gapMs.toFixed(1)} ms`)
+  await recorder.until('the second answer', () => recorder.all('turn-done').some((done) => done.status === 'completed'))
+  t.ok(b.session.callerAudioMs >= UTTERANCE_MS, `${b.session.callerAudioMs} ms arrived`)
+  t.equal(backend.stats.lostSamples, 0)
+  t.ok(recorder.audioPieces.some((piece) => piece.generation > (first?.generation ?? Infinity)))
+  t.equal(recorder.all('ready').length, 1)
+  t.notOk(recorder.all('error').some((error) => error.fatal))
+  t.comment(`first sound ${backend.stats.soundMsLast?.toFixed(1)} ms after the fault`)
+})
 
-t.test('a service that detects turns itself takes over from one that does not', async (t) => {
+t.test('a turn-detecting service takes over from one without turn detection', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   a.script.reply({ say: 'One moment.', audioMs: 3000, paceMs: 20 })
   b.script.callerSays('are you open on Sunday?')
@@ -116,7 +111,7 @@ t.test('a service that detects turns itself takes over from one that does not', 
   t.equal(b.session.errors.length, 0)
 })
 
-t.test('a wrong key is tried by one call, and not by the next ones', async (t) => {
+t.test('only the first call tries a wrong key', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   const circuits = new Circuits()
   const list = [toOpenAi(a, 'first', { apiKey: 'sk-wrong' }), toOpenAi(b, 'second')]
@@ -128,7 +123,7 @@ t.test('a wrong key is tried by one call, and not by the next ones', async (t) =
   t.equal(a.connections, 1)
 })
 
-t.test('a tool result of one service goes to the next one, and the tool is not run again', async (t) => {
+t.test('the next service gets the tool result without another run', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   const call = { callId: 'call_a', name: 'lookup_order', args: { orderNumber: '4711' } }
   a.script.reply({ calls: [call] }, { say: 'It is on its way to you.', audioMs: 4000, paceMs: 20 })
@@ -148,27 +143,24 @@ t.test('a tool result of one service goes to the next one, and the tool is not r
   t.ok(answers.every((item) => item.type === 'function_call_output' && item.output.includes('out for delivery')))
 })
 
-t.test(
-  'a service that fails while a tool waits: the next one gets the outcome once, and asks for nothing',
-  async (t) => {
-    const [a, b] = [await openAi(t), await openAi(t)]
-    a.script.reply({ calls: [{ callId: 'call_a', name: 'charge', args: {} }] })
-    b.script.reply({ say: 'It is paid.', audioMs: 500 })
-    const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second')])
-    utterance(backend)
-    const { callId } = await recorder.next('tool-call')
-    backend.toolResult(callId, { ok: true, value: { pending: true }, pending: true })
-    a.breakOff()
-    await recorder.next('failover')
-    const outcome = { ok: true, value: { receipt: 'QX1' } }
-    if (!backend.toolOutcome(callId, outcome))
-      backend.sendText('The outcome of charge has come: QX1.', { role: 'system', respond: true })
-    await recorder.until('what it says', () => recorder.all('turn-done').some(({ status }) => status === 'completed'))
-    await recorder.until('the outcome', () => JSON.stringify(b.session.items).includes('QX1'))
-    t.equal(JSON.stringify(b.session.items).split('QX1').length - 1, 1)
-    t.equal(recorder.all('tool-call').length, 1)
-  },
-)
+t.test("the next service gets a waiting tool's outcome once [2]", async (t) => {
+  const [a, b] = [await openAi(t), await openAi(t)]
+  a.script.reply({ calls: [{ callId: 'call_a', name: 'charge', args: {} }] })
+  b.script.reply({ say: 'It is paid.', audioMs: 500 })
+  const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second')])
+  utterance(backend)
+  const { callId } = await recorder.next('tool-call')
+  backend.toolResult(callId, { ok: true, value: { pending: true }, pending: true })
+  a.breakOff()
+  await recorder.next('failover')
+  const outcome = { ok: true, value: { receipt: 'QX1' } }
+  if (!backend.toolOutcome(callId, outcome))
+    backend.sendText('The outcome of charge has come: QX1.', { role: 'system', respond: true })
+  await recorder.until('what it says', () => recorder.all('turn-done').some(({ status }) => status === 'completed'))
+  await recorder.until('the outcome', () => JSON.stringify(b.session.items).includes('QX1'))
+  t.equal(JSON.stringify(b.session.items).split('QX1').length - 1, 1)
+  t.equal(recorder.all('tool-call').length, 1)
+})
 
 const COLLECT = { name: 'collect_digits', args: { name: 'order' } }
 const REALTIME = openAiHarness('OpenAI', { turns: { by: 'gateway' } })
@@ -183,7 +175,7 @@ for (const [first, second] of [
   [REALTIME, cascadeHarness()],
   ...OTHERS.flatMap((other) => [[REALTIME, other] as const, [other, REALTIME] as const]),
 ] as const)
-  t.test(`${first.name} fails while the caller keys digits in: ${second.name} answers what they entered`, async (t) => {
+  t.test(`${first.name} fails during digit entry: ${second.name} gets the digits`, async (t) => {
     const [a, b] = await Promise.all([first.setup(), second.setup()])
     t.teardown(() => Promise.all([a.close(), b.close()]))
     for (const { vendor } of [a, b]) vendor.callerSays('Where is my order?', 'Where is my order?')
@@ -203,7 +195,7 @@ for (const [first, second] of [
     t.equal(recorder.all('tool-call').length, 1, 'and the caller is not asked again')
   })
 
-t.test('a half-open connection is replaced when the caller has waited for stallMs', async (t) => {
+t.test('a half-open connection is replaced after stallMs', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   b.script.reply({ say: 'I am here.', audioMs: 300 })
   const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second')], { stallMs: 1500 })
@@ -214,7 +206,7 @@ t.test('a half-open connection is replaced when the caller has waited for stallM
   await recorder.until('an answer', () => recorder.audioPieces.length > 0)
 })
 
-t.test('a service whose greeting is all zeros is replaced, and the next one greets', async (t) => {
+t.test('a service with a silent greeting is replaced [1]', async (t) => {
   const zeros = await OpenAiDouble.start({
     key: KEY,
     speaker: () => ({ pcm: new Int16Array(24_000 * 3), sampleRateHz: 24_000 }),
@@ -233,7 +225,7 @@ t.test('a service whose greeting is all zeros is replaced, and the next one gree
   )
 })
 
-t.test('a warm standby of another vendor takes over within the same turn of the event loop', async (t) => {
+t.test('a warm standby of another vendor takes over at once', async (t) => {
   const [a, b] = [await openAi(t), await gemini(t)]
   a.script.reply({ say: 'Welcome.', audioMs: 300 }, { say: 'Your order is on its way.', audioMs: 4000, paceMs: 20 })
   b.script.reply({ say: 'It is on its way.', audioMs: 500 })
@@ -265,7 +257,7 @@ t.test('a warm standby of another vendor takes over within the same turn of the 
   t.ok(b.session.texts.some((text) => text.includes('You take over this call now')))
 })
 
-t.test('a caller who becomes known while the model connects is greeted by it with the new words', async (t) => {
+t.test('a caller recognised during connection is greeted by name', async (t) => {
   const [a, b] = [await openAi(t), await gemini(t)]
   const models = [
     { double: a, candidate: toOpenAi(a, 'openai'), told: () => JSON.stringify([a.session.items, a.session.received]) },
@@ -303,7 +295,7 @@ t.test('all resamplers are released', async (t) => {
   t.equal(resamplers.openStreams, 0)
 })
 
-t.test('a service that drops the first connection is tried once more', async (t) => {
+t.test('a service that drops the first connection gets another try', async (t) => {
   const vendor = await openAi(t)
   vendor.closeAtOnce = { code: 1001, reason: '' }
   const connected = line(t, [toOpenAi(vendor, 'openai')])
@@ -355,7 +347,7 @@ async function untilMidSentence(recorder: Recorder, backend: CallBackend): Promi
 
 const SENTENCE = 'Your order is on its way to Nakuru and it will be with you tomorrow before noon.'
 
-t.test('a full-duplex model takes over in mid-sentence from one that is asked for each answer', async (t) => {
+t.test('a full-duplex model takes over from a turn-based one', async (t) => {
   const { turns, live } = await doubles(t)
   turns.script.callerSays('Where is my order?')
   turns.script.reply({ calls: [LOOK_UP] }, { say: SENTENCE, audioMs: 5000, paceMs: 20 })
@@ -382,7 +374,7 @@ t.test('a full-duplex model takes over in mid-sentence from one that is asked fo
   t.equal(live.session.errors.length, 0)
 })
 
-t.test('a model that is asked for each answer takes over in mid-sentence from a full-duplex one', async (t) => {
+t.test('a turn-based model takes over from a full-duplex one', async (t) => {
   const { turns, live } = await doubles(t)
   live.script.callerSays('Where is my order?')
   live.script.reply({ calls: [LOOK_UP] }, { say: SENTENCE, audioMs: 5000, paceMs: 20 })
@@ -410,7 +402,7 @@ t.test('a model that is asked for each answer takes over in mid-sentence from a 
   t.equal(turns.session.errors.length, 0)
 })
 
-t.test('a live session that nears its end is replaced by a new one, with what was said', async (t) => {
+t.test('an expiring live session is replaced with its history', async (t) => {
   const { live } = await doubles(t)
   live.script.reply({ say: 'Welcome to the shop.', audioMs: 200 }, { say: 'Still here.', audioMs: 200 })
   // The first session ends soon, the second one does not.
@@ -427,7 +419,7 @@ t.test('a live session that nears its end is replaced by a new one, with what wa
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('a live session that was refused leaves the call to the next backend', async (t) => {
+t.test('the next backend takes the call after a refused session', async (t) => {
   const { turns, live } = await doubles(t)
   live.refuseSession = { type: 'insufficient_quota', code: 'insufficient_quota', message: 'You exceeded your quota.' }
   const { recorder, backend } = await line(t, [toLive(live), toTurns(turns)])
@@ -440,7 +432,7 @@ t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
 
-t.test('when the cloud service fails, the offline dialogue answers the open question', async (t) => {
+t.test('the offline dialogue answers after the cloud service fails', async (t) => {
   const cloud = new ScriptedService('cloud', ['ready', 'network'], { inputRateHz: 8000 })
   const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
   const clock = (): number => performance.now()
@@ -490,7 +482,7 @@ const announced = (rig: Rig): string[] =>
   rig.log.flatMap(({ output }) => (output.type === 'announce' ? [output.text] : []))
 const ended = (rig: Rig): CallOutput | undefined => rig.log.find(({ output }) => output.type === 'end-stream')?.output
 
-t.test('a caller who waits for another backend hears a filler, unless somebody speaks', async (t) => {
+t.test('a caller who waits for a takeover hears a filler', async (t) => {
   const rig = Rig.talking()
   rig.backend({ type: 'holding' })
   t.same(announced(rig), [textIn(DEFAULT_CALL_OPTIONS.filler.texts[0] ?? '', 'en')])
@@ -502,7 +494,7 @@ t.test('a caller who waits for another backend hears a filler, unless somebody s
   t.same(announced(speaking), [])
 })
 
-t.test('a failover is in the timeline, and the new backend gets a full deadline to answer', async (t) => {
+t.test('a failover renews the deadline for an answer', async (t) => {
   const rig = Rig.talking({ silence: { afterMs: 60_000, prompts: [] } })
   rig.speak(600)
   rig.run(700)
@@ -519,7 +511,7 @@ t.test('a failover is in the timeline, and the new backend gets a full deadline 
   t.equal(rig.session.state, 'live')
 })
 
-t.test('a call whose budget is spent ends with its goodbye, like one that the agent ends', async (t) => {
+t.test("a call over its budget ends with the agent's goodbye", async (t) => {
   const rig = new Rig()
   const timers = new FakeTimers()
   const service = new ScriptedService('a')

@@ -30,7 +30,7 @@ function isUnbrokenTail(t: Test, heard: readonly number[], said: readonly number
   )
 }
 
-t.test('a backend that dies during an answer is replaced, and the question is replayed to the next one', async (t) => {
+t.test('a backend that dies during an answer is replaced', async (t) => {
   const { a, b, line } = await greeted(t)
   await line.frames(3000)
   const before = line.said.length
@@ -77,7 +77,7 @@ t.test('a backend that dies during an answer is replaced, and the question is re
   t.equal(line.backend.capabilities.name, 'b')
 })
 
-t.test("a takeover during the caller's speech loses none of it", async (t) => {
+t.test("a takeover during the caller's speech loses no audio", async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['later'])]
   const line = await Line.greeted(t, a, [a, b])
   await line.frames(2000)
@@ -113,7 +113,7 @@ t.test('late events and audio of a failed backend are dropped', async (t) => {
   t.equal(dead.aborted, true)
 })
 
-t.test('a tool that was run for the first backend is not run for the second', async (t) => {
+t.test('a tool result is reused after a takeover', async (t) => {
   const { a, b, line } = await greeted(t)
   await line.speech(800)
   a.now.call(2, 'call_1', 'book_slot', { day: 'Monday', at: 9 })
@@ -135,7 +135,7 @@ t.test('a tool that was run for the first backend is not run for the second', as
   t.equal(line.backend.stats.toolsSpared, 1)
 })
 
-t.test('a tool that failed or was cut off is no answer', async (t) => {
+t.test('a failed or aborted tool may run again after takeover', async (t) => {
   const { a, b, line } = await greeted(t)
   await line.speech(800)
   a.now.call(2, 'call_1', 'book_slot', { day: 'Monday' })
@@ -149,7 +149,7 @@ t.test('a tool that failed or was cut off is no answer', async (t) => {
   t.equal(line.backend.stats.toolsSpared, 0)
 })
 
-t.test('a dialogue that takes over while a tool waits takes no pending answer for an outcome', async (t) => {
+t.test('a pending tool answer is not taken for an outcome', async (t) => {
   for (const early of [true, false]) {
     const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
     const line = await Line.greeted(t, a, [], {
@@ -179,7 +179,7 @@ t.test('a dialogue that takes over while a tool waits takes no pending answer fo
   }
 })
 
-t.test('the result of a tool that still runs goes to the second backend, as a result or as a text', async (t) => {
+t.test('the next backend gets the result of a running tool', async (t) => {
   for (const asks of [true, false]) {
     const { a, b, line } = await greeted(t)
     await line.speech(800)
@@ -197,7 +197,7 @@ t.test('the result of a tool that still runs goes to the second backend, as a re
   }
 })
 
-t.test('after a refused connection the next candidate is tried, before `ready`', async (t) => {
+t.test('the next candidate is tried after a refused connection', async (t) => {
   const [a, b] = [new ScriptedService('a', ['auth']), new ScriptedService('b')]
   const circuits = new Circuits()
   const line = new Line(t, [a, b], { circuits })
@@ -213,7 +213,7 @@ t.test('after a refused connection the next candidate is tried, before `ready`',
   t.equal(a.sessions.length, 1, 'the next call does not try it')
 })
 
-t.test('a candidate that cannot be made is left out, and a list of such candidates is refused', async (t) => {
+t.test('a candidate that cannot be created is left out', async (t) => {
   const b = new ScriptedService('b')
   const broken = {
     create: () => {
@@ -231,7 +231,7 @@ t.test('a candidate that cannot be made is left out, and a list of such candidat
   })
 })
 
-t.test('a scripted dialogue is asked to begin before the question is replayed', async (t) => {
+t.test('a scripted dialogue begins before the question is replayed', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [], {
     candidates: [{ create: a.create }, { create: b.create, scripted: true }],
@@ -248,7 +248,7 @@ t.test('a scripted dialogue is asked to begin before the question is replayed', 
   t.equal(line.failovers.length, 1, 'its silence is no stall')
 })
 
-t.test('when every candidate detects turns itself, all speech since the last answer is replayed', async (t) => {
+t.test('all unanswered speech is replayed if services detect turns', async (t) => {
   const detecting = { serverVad: true }
   const [a, b] = [new ScriptedService('a', ['ready'], detecting), new ScriptedService('b', ['ready'], detecting)]
   const line = new Line(t, [a, b], { stallMs: 3000 })
@@ -266,72 +266,69 @@ t.test('when every candidate detects turns itself, all speech since the last ans
   t.same(marksOf(b.now), [])
 })
 
-t.test(
-  'when services detect the turns, voice without an answer is replayed, and of silence only the newest part',
-  async (t) => {
-    const MARGIN_MS = 1700
-    const PRE_ROLL_MS = 400
-    const takeover = (name: string, ms: number, before: (line: Line, a: ScriptedService) => Promise<void>) =>
-      t.test(name, async (t) => {
-        const detecting = { serverVad: true }
-        const [a, b] = [new ScriptedService('a', ['ready'], detecting), new ScriptedService('b', ['ready'], detecting)]
-        const line = await Line.greeted(t, a, [a, b])
-        await line.frames(3000, false)
-        await before(line, a)
-        a.now.die()
-        await settled()
-        isUnbrokenTail(t, b.now.samples, line.said, 16 * ms)
-        t.equal(line.backend.stats.lostSamples, 0)
-      })
-    await takeover('silence', MARGIN_MS, async () => undefined)
-    await takeover('voice that the service never reported', PRE_ROLL_MS + 4000, async (line) => {
-      await line.frames(1000)
+t.test('turn-detecting services get unanswered voice and only recent silence', async (t) => {
+  const MARGIN_MS = 1700
+  const PRE_ROLL_MS = 400
+  const takeover = (name: string, ms: number, before: (line: Line, a: ScriptedService) => Promise<void>) =>
+    t.test(name, async (t) => {
+      const detecting = { serverVad: true }
+      const [a, b] = [new ScriptedService('a', ['ready'], detecting), new ScriptedService('b', ['ready'], detecting)]
+      const line = await Line.greeted(t, a, [a, b])
       await line.frames(3000, false)
+      await before(line, a)
+      a.now.die()
+      await settled()
+      isUnbrokenTail(t, b.now.samples, line.said, 16 * ms)
+      t.equal(line.backend.stats.lostSamples, 0)
     })
-    await takeover('voice with an answer', MARGIN_MS, async (line, a) => {
-      await line.frames(1000)
-      await line.frames(500, false)
-      a.now.answer(2, 'Yes.', 300)
-      await line.frames(3000, false)
-    })
-    await takeover('voice whose answer ended a moment ago', 600, async (line, a) => {
-      await line.frames(1000)
-      await line.frames(100, false)
-      a.now.speak(2, 'Yes.', 300)
-      await line.frames(100, false)
-      a.now.finish(2)
-      await line.frames(500, false)
-    })
-    await takeover('voice after the answer to earlier speech has begun', 2500, async (line, a) => {
-      await line.frames(1000)
-      a.now.speak(2, 'Yes.', 300)
-      await line.frames(500)
-      await line.frames(2000, false)
-      a.now.finish(2)
-    })
-    await takeover('a question, and voice during its answer', PRE_ROLL_MS + 4500, async (line, a) => {
-      await line.frames(1000)
-      a.now.speak(2, 'Yes.', 300)
-      await line.frames(500)
-      await line.frames(3000, false)
-      a.now.speak(2, 'Yes. And more.', 300)
-    })
-    await takeover('voice during which the service went on speaking', MARGIN_MS, async (line, a) => {
-      a.now.speak(2, 'Are you there?', 300)
-      await line.frames(500)
-      await line.frames(2000, false)
-      a.now.speak(2, 'Are you there? Hello?', 300)
-    })
-    await takeover('the same, less than 1.7 s ago', PRE_ROLL_MS + 1600, async (line, a) => {
-      a.now.speak(2, 'Are you there?', 300)
-      await line.frames(500)
-      await line.frames(1100, false)
-      a.now.speak(2, 'Are you there? Hello?', 300)
-    })
-  },
-)
+  await takeover('silence', MARGIN_MS, async () => undefined)
+  await takeover('voice without a report of the service', PRE_ROLL_MS + 4000, async (line) => {
+    await line.frames(1000)
+    await line.frames(3000, false)
+  })
+  await takeover('voice with an answer', MARGIN_MS, async (line, a) => {
+    await line.frames(1000)
+    await line.frames(500, false)
+    a.now.answer(2, 'Yes.', 300)
+    await line.frames(3000, false)
+  })
+  await takeover('voice after an answer that just ended', 600, async (line, a) => {
+    await line.frames(1000)
+    await line.frames(100, false)
+    a.now.speak(2, 'Yes.', 300)
+    await line.frames(100, false)
+    a.now.finish(2)
+    await line.frames(500, false)
+  })
+  await takeover('voice after an answer to earlier speech began', 2500, async (line, a) => {
+    await line.frames(1000)
+    a.now.speak(2, 'Yes.', 300)
+    await line.frames(500)
+    await line.frames(2000, false)
+    a.now.finish(2)
+  })
+  await takeover('a question, then voice during its answer', PRE_ROLL_MS + 4500, async (line, a) => {
+    await line.frames(1000)
+    a.now.speak(2, 'Yes.', 300)
+    await line.frames(500)
+    await line.frames(3000, false)
+    a.now.speak(2, 'Yes. And more.', 300)
+  })
+  await takeover('voice during which the service kept speaking', MARGIN_MS, async (line, a) => {
+    a.now.speak(2, 'Are you there?', 300)
+    await line.frames(500)
+    await line.frames(2000, false)
+    a.now.speak(2, 'Are you there? Hello?', 300)
+  })
+  await takeover('recent voice during which the service kept speaking', PRE_ROLL_MS + 1600, async (line, a) => {
+    a.now.speak(2, 'Are you there?', 300)
+    await line.frames(500)
+    await line.frames(1100, false)
+    a.now.speak(2, 'Are you there? Hello?', 300)
+  })
+})
 
-t.test('a backend that is not ready in time is replaced, but the last one may take longer', async (t) => {
+t.test('a backend that is not ready in time is replaced', async (t) => {
   const [a, b] = [new ScriptedService('a', ['later']), new ScriptedService('b', ['later'])]
   const line = new Line(t, [a, b], { connectMs: 1000 })
   const ready = line.connect()
@@ -359,27 +356,24 @@ t.test('a backend that is silent after a question is replaced', async (t) => {
   t.same(marksOf(b.now), ['speech-start', 'speech-end'])
 })
 
-t.test(
-  'a backend that falls silent during an answer is replaced stallMs after its sound has been played',
-  async (t) => {
-    const { a, b, line } = await greeted(t, { stallMs: 4000 })
-    await line.speech(800)
-    a.now.speak(2, 'Your order is on its', 5000)
-    await line.timers.pass(8900)
-    t.equal(line.failovers.length, 0, '5 s of sound, then 4 s of silence')
-    await line.timers.pass(200)
-    t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
-    t.same(
-      line.recorder.all('turn-done').map((done) => done.status),
-      ['completed', 'cancelled'],
-    )
-    b.now.answer(1, 'It is on its way.', 9000)
-    await line.timers.pass(60_000)
-    t.equal(line.failovers.length, 1, 'a complete answer of any length is no stall')
-  },
-)
+t.test('a backend that stops during an answer is replaced', async (t) => {
+  const { a, b, line } = await greeted(t, { stallMs: 4000 })
+  await line.speech(800)
+  a.now.speak(2, 'Your order is on its', 5000)
+  await line.timers.pass(8900)
+  t.equal(line.failovers.length, 0, '5 s of sound, then 4 s of silence')
+  await line.timers.pass(200)
+  t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
+  t.same(
+    line.recorder.all('turn-done').map((done) => done.status),
+    ['completed', 'cancelled'],
+  )
+  b.now.answer(1, 'It is on its way.', 9000)
+  await line.timers.pass(60_000)
+  t.equal(line.failovers.length, 1, 'a complete answer of any length is no stall')
+})
 
-t.test('an answer that begins and makes no sound is a stall', async (t) => {
+t.test('an answer without sound is a stall', async (t) => {
   const { a, line } = await greeted(t, { stallMs: 4000 })
   await line.speech(800)
   a.now.emit({ type: 'turn-start', generation: 2 })
@@ -387,7 +381,7 @@ t.test('an answer that begins and makes no sound is a stall', async (t) => {
   t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
 })
 
-t.test('audio without a sound is no answer: it is not played, and the backend is replaced', async (t) => {
+t.test('silent audio is not played, and the backend is replaced [3]', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { stallMs: 4000 })
   await line.connect()
@@ -397,12 +391,122 @@ t.test('audio without a sound is no answer: it is not played, and the backend is
   for (let s = 0; s < 11; s++) a.now.sink.audio(new Int16Array(16_000).fill(s % 2 === 0 ? 0 : -32), 16_000, 'item1', 1)
   a.now.finish(1)
   t.equal(line.recorder.audioPieces.length, 0)
+  t.match(line.recorder.all('turn-done'), [{ silentMs: 11_000 }], 'the call knows how much was claimed')
   await line.timers.pass(4100)
   t.match(line.failovers, [{ from: 'a', to: 'b', reason: 'stall' }])
   t.match(b.now.fed, [{ type: 'text', text: '', respond: true }], 'asked to greet')
 })
 
-t.test('an answer that begins without sound is played from its sound on, and its pauses are kept', async (t) => {
+t.test('silence before sound or a tool call is not reported', async (t) => {
+  const a = new ScriptedService('a')
+  const line = new Line(t, [a])
+  await line.connect()
+  for (const [generation, act] of [
+    [1, () => a.now.sink.audio(new Int16Array(16_000).fill(4000), 16_000, 'item1', 1)],
+    [2, () => a.now.emit({ type: 'tool-call', callId: 't1', name: 'lookup', args: {}, generation: 2 })],
+  ] as const) {
+    a.now.emit({ type: 'turn-start', generation })
+    for (let s = 0; s < 11; s++) a.now.sink.audio(new Int16Array(16_000), 16_000, `item${generation}`, generation)
+    act()
+    a.now.finish(generation)
+  }
+  t.same(
+    line.recorder.all('turn-done').map(({ silentMs }) => silentMs),
+    [undefined, undefined],
+  )
+})
+
+/** What the call measures of a response of `claimedMs`: generations are those of the call. */
+const heardOf = (line: Line, generation: number, heardMs: number, claimedMs = 2000): void =>
+  line.backend.turnHeard({ generation, by: 'a', atMs: 0, claimedMs, heardMs })
+
+t.test('two inaudible answers in a row replace the backend [4]', async (t) => {
+  const { a, b, line } = await greeted(t)
+  heardOf(line, 1, 1200)
+  for (const generation of [2, 3]) {
+    t.equal(line.failovers.length, 0)
+    await line.speech(800)
+    a.now.hears('Where is my order?', generation)
+    a.now.answer(generation, 'Your order is on its way.', 0)
+    heardOf(line, generation, 0)
+    await settled()
+  }
+  t.match(line.failovers, [{ from: 'a', to: 'b', reason: 'silent' }])
+  t.match(line.recorder.all('error'), [{ fatal: false, message: /2 answers in a row that the caller could not hear/ }])
+  t.match(b.now.fed, [{ type: 'text', text: '', role: 'system', respond: true }], 'it answers in its place')
+  t.same(
+    b.now.session?.history.map(({ text }) => text),
+    ['Welcome to the shop.', 'Where is my order?', 'Where is my order?'],
+    'what nobody heard was not said',
+  )
+  heardOf(line, 3, 0)
+  heardOf(line, 2, 0)
+  await settled()
+  t.equal(line.failovers.length, 1, 'the answers of the session before do not count')
+})
+
+t.test('a heard answer resets the count of inaudible answers', async (t) => {
+  const { line } = await greeted(t)
+  for (const [generation, heardMs, claimedMs] of [
+    [2, 0, 2000],
+    [3, 1500, 2000],
+    [4, 100, 2000],
+    [5, 300, 400],
+    [6, 0, 1500],
+    [7, 0, 900],
+  ] as const)
+    heardOf(line, generation, heardMs, claimedMs)
+  await settled()
+  t.equal(line.failovers.length, 0)
+  heardOf(line, 8, 0)
+  await settled()
+  t.match(line.failovers, [{ reason: 'silent' }], 'a short one proves nothing')
+})
+
+t.test('a single inaudible backend gets one new session [5]', async (t) => {
+  const service = new ScriptedService('c')
+  const line = await Line.greeted(t, service, [service])
+  const first = service.now
+  for (const generation of [2, 3]) heardOf(line, generation, 0)
+  await line.timers.pass(2000)
+  t.match(line.failovers, [{ from: 'c', to: 'c', reason: 'silent' }])
+  t.not(service.now, first)
+  service.now.answer(1, 'Welcome.', 0)
+  service.now.answer(2, 'Are you there?', 0)
+  for (const generation of [2, 3]) heardOf(line, generation, 0)
+  await line.timers.pass(2000)
+  t.match(
+    line.recorder.all('error').filter(({ fatal }) => fatal),
+    [{ code: 'internal' }],
+    'the caller hears an apology',
+  )
+})
+
+t.test('inaudible sessions of three calls open the circuit', async (t) => {
+  const circuits = new Circuits({ random: () => 0.5 })
+  for (const heard of [true, false]) {
+    for (let call = 0; call < 3; call++) {
+      const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+      const line = await Line.greeted(t, a, [a, b], { circuits })
+      t.equal(circuits.of('a').state(line.timers.now), 'closed')
+      if (heard && call === 2) heardOf(line, 1, 1200)
+      else for (const generation of [2, 3]) heardOf(line, generation, 0)
+      await settled()
+    }
+    t.equal(circuits.of('a').state(102_000), heard ? 'closed' : 'open')
+  }
+})
+
+t.test('a scripted dialogue is not replaced for its silence', async (t) => {
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  const candidates = [{ create: a.create, scripted: true }, { create: b.create }]
+  const line = await Line.greeted(t, a, [], { candidates })
+  for (const generation of [2, 3, 4]) heardOf(line, generation, 0)
+  await settled()
+  t.equal(line.failovers.length, 0)
+})
+
+t.test('playback begins at the first sound and keeps later pauses', async (t) => {
   const { a, line } = await greeted(t, { stallMs: 4000 })
   const before = line.recorder.audioMs(2)
   a.now.emit({ type: 'turn-start', generation: 2 })
@@ -415,7 +519,7 @@ t.test('an answer that begins without sound is played from its sound on, and its
   t.match(a.now.fed.at(-1), { type: 'interrupt', itemId: 'item2', playedMs: 1200 }, 'on the clock of the service')
 })
 
-t.test('a single service that says nothing from its beginning gets one new session', async (t) => {
+t.test('a single silent service gets one new session', async (t) => {
   const service = new ScriptedService('c')
   const line = new Line(t, [service], { stallMs: 4000 })
   await line.connect()
@@ -428,7 +532,7 @@ t.test('a single service that says nothing from its beginning gets one new sessi
   t.equal(line.failovers.length, 1)
 })
 
-t.test('silence after a noise, while a tool runs, or without another backend is no stall', async (t) => {
+t.test('a noise or a running tool causes no stall', async (t) => {
   const { a, line } = await greeted(t, { stallMs: 4000 })
   await line.speech(100)
   await line.frames(6000)
@@ -444,7 +548,7 @@ t.test('silence after a noise, while a tool runs, or without another backend is 
   t.equal(alone.failovers.length, 0)
 })
 
-t.test('a caller who waits for a slow takeover gets one `holding`', async (t) => {
+t.test('a caller waiting for a slow takeover gets one `holding`', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['later'])]
   const line = await Line.greeted(t, a, [a, b], { holdAfterMs: 1500 })
   await line.speech(800)
@@ -461,7 +565,7 @@ t.test('a caller who waits for a slow takeover gets one `holding`', async (t) =>
   t.equal(line.backend.stats.soundMsLast, 1700)
 })
 
-t.test('when no candidate is left the call gets one fatal error', async (t) => {
+t.test('without candidates the call gets one fatal error', async (t) => {
   const [a, b] = [new ScriptedService('a', ['ready', 'network']), new ScriptedService('b', ['ready', 'network'])]
   const line = await Line.greeted(t, a, [a, b])
   a.now.die()
@@ -474,7 +578,7 @@ t.test('when no candidate is left the call gets one fatal error', async (t) => {
   t.equal(line.timers.pending, 0, 'no timer is left')
 })
 
-t.test('a single backend is connected again after a broken connection, and not after a wrong key', async (t) => {
+t.test('a single backend reconnects after a broken connection', async (t) => {
   const a = new ScriptedService('a')
   const line = await Line.greeted(t, a, [a])
   await line.speech(800)
@@ -490,73 +594,67 @@ t.test('a single backend is connected again after a broken connection, and not a
   t.match(line.recorder.all('error').at(-1), { code: 'auth', fatal: true })
 })
 
-t.test(
-  'a single backend that cannot be reached is tried after growing pauses, and not while its circuit is open',
-  async (t) => {
-    const a = new ScriptedService('a', ['ready', 'network', 'network', 'ready'])
-    const line = await Line.greeted(t, a, [a])
-    a.now.die('network')
+t.test('a single unreachable backend is tried after growing pauses [2]', async (t) => {
+  const a = new ScriptedService('a', ['ready', 'network', 'network', 'ready'])
+  const line = await Line.greeted(t, a, [a])
+  a.now.die('network')
+  await settled()
+  t.equal(a.sessions.length, 2, 'at once')
+  await line.timers.pass(200)
+  t.equal(a.sessions.length, 3, 'after 200 ms, and with this third fault in a row the circuit opens for 5 s')
+  await line.timers.pass(5000)
+  t.equal(a.sessions.length, 3)
+  await line.timers.pass(1000)
+  t.equal(a.sessions.length, 4)
+  t.match(line.failovers, [{ from: 'a', to: 'a' }])
+  t.notOk(line.recorder.all('error').some((error) => error.fatal))
+
+  const b = new ScriptedService('b', ['ready', 'network'])
+  const lost = await Line.greeted(t, b, [b])
+  b.now.die('network')
+  await lost.timers.pass(10_000)
+  t.equal(b.sessions.length, 4, 'within 10 s')
+  t.equal(lost.recorder.all('error').filter((error) => error.fatal).length, 1)
+  await lost.timers.pass(60_000)
+  t.equal(b.sessions.length, 4, 'then never again')
+  t.equal(lost.timers.pending, 0)
+})
+
+t.test('calls of a failed backend reconnect at a limited rate [1]', async (t) => {
+  const lines = (a: ScriptedService) => {
+    const circuits = new Circuits({ reconnectsPerSecond: 10, random: () => 0 })
+    return Array.from({ length: 20 }, () => new Line(t, [a], { circuits }))
+  }
+  const pass = (all: readonly Line[], ms: number) => Promise.all(all.map((line) => line.timers.pass(ms)))
+  const cut = async (a: ScriptedService, all: readonly Line[]) => {
+    for (const line of all) await line.connect()
+    for (const session of [...a.sessions]) session.die('network')
     await settled()
-    t.equal(a.sessions.length, 2, 'at once')
-    await line.timers.pass(200)
-    t.equal(a.sessions.length, 3, 'after 200 ms, and with this third fault in a row the circuit opens for 5 s')
-    await line.timers.pass(5000)
-    t.equal(a.sessions.length, 3)
-    await line.timers.pass(1000)
-    t.equal(a.sessions.length, 4)
-    t.match(line.failovers, [{ from: 'a', to: 'a' }])
-    t.notOk(line.recorder.all('error').some((error) => error.fatal))
+  }
+  const [good, down] = [
+    new ScriptedService('a'),
+    new ScriptedService('b', [...Array.from({ length: 20 }, () => 'ready' as const), 'network']),
+  ]
+  const back = lines(good)
+  await cut(good, back)
+  t.equal(good.sessions.length, 22, 'two at once')
+  await pass(back, 500)
+  t.equal(good.sessions.length, 27, 'then ten in a second')
+  await pass(back, 1300)
+  t.equal(good.sessions.length, 40)
+  const gone = lines(down)
+  await cut(down, gone)
+  await pass(gone, 4500)
+  t.equal(down.sessions.length, 21, 'while the circuit is open nobody tries')
+  await pass(gone, 5500)
+  t.equal(down.sessions.length, 22, 'one call probes')
+  t.ok(
+    gone.every(({ recorder }) => recorder.all('error').some((error) => error.fatal)),
+    'and the others are told',
+  )
+})
 
-    const b = new ScriptedService('b', ['ready', 'network'])
-    const lost = await Line.greeted(t, b, [b])
-    b.now.die('network')
-    await lost.timers.pass(10_000)
-    t.equal(b.sessions.length, 4, 'within 10 s')
-    t.equal(lost.recorder.all('error').filter((error) => error.fatal).length, 1)
-    await lost.timers.pass(60_000)
-    t.equal(b.sessions.length, 4, 'then never again')
-    t.equal(lost.timers.pending, 0)
-  },
-)
-
-t.test(
-  'calls whose backend fails at the same moment come back in turns, and one that cannot connect keeps the others from trying',
-  async (t) => {
-    const lines = (a: ScriptedService) => {
-      const circuits = new Circuits({ reconnectsPerSecond: 10, random: () => 0 })
-      return Array.from({ length: 20 }, () => new Line(t, [a], { circuits }))
-    }
-    const pass = (all: readonly Line[], ms: number) => Promise.all(all.map((line) => line.timers.pass(ms)))
-    const cut = async (a: ScriptedService, all: readonly Line[]) => {
-      for (const line of all) await line.connect()
-      for (const session of [...a.sessions]) session.die('network')
-      await settled()
-    }
-    const [good, down] = [
-      new ScriptedService('a'),
-      new ScriptedService('b', [...Array.from({ length: 20 }, () => 'ready' as const), 'network']),
-    ]
-    const back = lines(good)
-    await cut(good, back)
-    t.equal(good.sessions.length, 22, 'two at once')
-    await pass(back, 500)
-    t.equal(good.sessions.length, 27, 'then ten in a second')
-    await pass(back, 1300)
-    t.equal(good.sessions.length, 40)
-    const gone = lines(down)
-    await cut(down, gone)
-    await pass(gone, 4500)
-    t.equal(down.sessions.length, 21, 'while the circuit is open nobody tries')
-    await pass(gone, 5500)
-    t.equal(down.sessions.length, 22, 'one call probes')
-    t.ok(
-      gone.every(({ recorder }) => recorder.all('error').some((error) => error.fatal)),
-      'and the others are told',
-    )
-  },
-)
-
-t.test('after failoversMax takeovers the list gives up', async (t) => {
+t.test('the call ends after failoversMax takeovers', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { failoversMax: 3 })
   await line.connect()
@@ -569,7 +667,7 @@ t.test('after failoversMax takeovers the list gives up', async (t) => {
   t.equal(line.recorder.all('error').filter((error) => error.fatal).length, 1)
 })
 
-t.test('two failed answers in a row, or one that is rate-limited, cause a takeover', async (t) => {
+t.test('failed or rate-limited answers cause a takeover', async (t) => {
   const failed =
     (reason: string) =>
     async (t: Test): Promise<void> => {
@@ -586,11 +684,11 @@ t.test('two failed answers in a row, or one that is rate-limited, cause a takeov
       t.equal(line.recorder.all('turn-done').at(-1)?.status, 'cancelled', 'the caller need not repeat the question')
       t.equal(b.now.fed.filter((fed) => fed.type === 'speech-start').length, times)
     }
-  await t.test('two that failed', failed('server_error'))
-  await t.test('one that is rate-limited', failed('rate_limit_exceeded'))
+  await t.test('two failed answers', failed('server_error'))
+  await t.test('a rate-limited answer', failed('rate_limit_exceeded'))
 })
 
-t.test('digits, notes and texts without an answer are replayed in order', async (t) => {
+t.test('unanswered digits, notes and texts are replayed in order', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['ready'], { changesSpeed: true })]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -611,9 +709,12 @@ t.test('digits, notes and texts without an answer are replayed in order', async 
   ])
   t.match(b.now.session, { instructions: 'Be brief.', speed: 0.85 })
   t.equal(line.backend.capabilities.changesSpeed, true, 'that of the one that answers')
+  t.equal(line.backend.capabilities, line.backend.capabilities, 'a reader gets the same object again')
+  Object.defineProperty(b.now.capabilities, 'changesSpeed', { value: false })
+  t.equal(line.backend.capabilities.changesSpeed, false, 'its voice has refused another speed')
 })
 
-t.test('only the heard part of an interrupted answer is in the history', async (t) => {
+t.test('the history has only the heard part of an answer', async (t) => {
   const { a, b, line } = await greeted(t)
   await line.speech(800)
   a.now.hears('Tell me all.', 2)
@@ -638,7 +739,7 @@ t.test('only the heard part of an interrupted answer is in the history', async (
   )
 })
 
-t.test('speech beyond 10 s is lost and counted, and the rest is replayed without a gap', async (t) => {
+t.test('speech older than 10 s is lost and counted', async (t) => {
   const { a, b, line } = await greeted(t)
   await line.speech(13_000)
   a.now.die()
@@ -648,7 +749,7 @@ t.test('speech beyond 10 s is lost and counted, and the rest is replayed without
   t.same(marksOf(b.now), ['speech-start', 'speech-end'], 'speechStart and speechEnd are replayed all the same')
 })
 
-t.test('a call can be closed in every state, and then no event follows', async (t) => {
+t.test('a call can be closed in every state', async (t) => {
   const until: Record<string, (line: Line, a: ScriptedService, b: ScriptedService) => Promise<void>> = {
     'not connected': async () => undefined,
     connecting: async (line) => void line.connect().catch(() => undefined),
@@ -689,7 +790,7 @@ t.test('a call can be closed in every state, and then no event follows', async (
   }
 })
 
-t.test('a call that moved to another media worker continues with the backend that served it', async (t) => {
+t.test('a moved call continues with its current backend', async (t) => {
   const { a, b, line } = await greeted(t)
   a.now.die()
   await settled()

@@ -2,11 +2,11 @@ import { Behavior, FunctionResponseScheduling, GoogleGenAI, Modality, ThinkingLe
 import type { FunctionDeclaration, LiveConnectConfig, LiveServerMessage, Session } from '@google/genai'
 import t from 'tap'
 import type { Test } from 'tap'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
 import { until as untilWithin } from '../support/until.js'
 
 /** Checks the double with the vendor's own client: our backend must understand whatever that client understands. */
-t.test("the vendor's client holds a conversation with a tool and an interruption", async (t) => {
+t.test("the vendor's client uses a tool and an interruption", async (t) => {
   const double = await GeminiDouble.start({ key: 'vendor-client-key' })
   const messages: LiveServerMessage[] = []
   let look = (): void => undefined
@@ -94,7 +94,7 @@ const functions = (...declarations: FunctionDeclaration[]): LiveConnectConfig =>
 })
 const call = (callId: string, name: string) => ({ callId, name, args: {} })
 
-t.test("the vendor's client has calls that block and calls that do not, and schedules their results", async (t) => {
+t.test("the vendor's client uses blocking and non-blocking calls", async (t) => {
   const { double, session, messages, say, turns } = await talk(
     t,
     functions({ name: 'waits', behavior: Behavior.BLOCKING }, { name: 'goes_on' }),
@@ -129,7 +129,7 @@ t.test("the vendor's client has calls that block and calls that do not, and sche
   await until(() => turns() === 3)
 })
 
-t.test("new input cancels a call of the vendor's client that blocks", async (t) => {
+t.test("new input cancels a blocking call of the vendor's client", async (t) => {
   const { double, messages, say } = await talk(
     t,
     functions({ name: 'waits', behavior: Behavior.BLOCKING }, { name: 'goes_on', behavior: Behavior.NON_BLOCKING }),
@@ -142,7 +142,7 @@ t.test("new input cancels a call of the vendor's client that blocks", async (t) 
   t.same(messages.find(({ toolCallCancellation }) => toolCallCancellation)?.toolCallCancellation?.ids, ['c1'])
 })
 
-t.test("a session that the vendor's client resumes lacks what came after the reported message", async (t) => {
+t.test('a resumed session lacks messages after the reported one', async (t) => {
   const double = await GeminiDouble.start({ key: KEY })
   t.teardown(() => double.close())
   double.faults.messagesBehind = 2
@@ -168,7 +168,7 @@ t.test("a session that the vendor's client resumes lacks what came after the rep
   )
 })
 
-t.test("the vendor's client gives hints for the transcription, and is refused what 3.8 does not take", async (t) => {
+t.test("the vendor's client sends transcription hints to the double", async (t) => {
   const { double } = await talk(t, {
     inputAudioTranscription: { languageCodes: ['en-KE', 'sw-KE'], customVocabulary: ['M-Pesa'] },
   })
@@ -193,7 +193,7 @@ t.test("the vendor's client gives hints for the transcription, and is refused wh
   }
 })
 
-t.test("what the double does wrong reaches the vendor's client as it does ours", async (t) => {
+t.test("the double's faults reach the vendor's client", async (t) => {
   const { double, session, messages, say, turns } = await talk(t, functions({ name: 'goes_on' }))
   const { faults } = double
   faults.emptyTurns = 1

@@ -1,8 +1,8 @@
 import type { BackendErrorCode } from '../../src/backends/backend.js'
 import type { ConformanceHarness, ConformanceSetup } from '../../src/backends/conformance.js'
-import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import type { GeminiLiveOptions } from '../../src/backends/gemini-live/setup.js'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { GeminiLiveBackend } from '../../src/vendors/gemini/live/backend.js'
+import type { GeminiLiveOptions } from '../../src/vendors/gemini/live/setup.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
 
 export const GEMINI_TEST_KEY = 'AIzaTest0123456789abcdef0123456789abcde'
 

@@ -12,16 +12,16 @@ import type {
   SessionResumptionConfig,
   UsageMetadata,
 } from '@google/genai'
-import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, partsOf, rateOf } from '../../src/backends/gemini-live/wire.js'
-import { GeminiReader, parseServerMessage } from '../../src/backends/gemini-live/gemini-reader.js'
+import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, partsOf, rateOf } from '../../src/vendors/gemini/live/wire.js'
+import { GeminiReader, parseServerMessage } from '../../src/vendors/gemini/live/reader.js'
 import type {
   ClientMessage,
   ServerMessage,
   WireFunction,
   WireFunctionResponse,
   WireSetup,
-} from '../../src/backends/gemini-live/wire.js'
-import type { GeminiStats } from '../../src/backends/gemini-live/gemini-reader.js'
+} from '../../src/vendors/gemini/live/wire.js'
+import type { GeminiStats } from '../../src/vendors/gemini/live/reader.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
@@ -93,7 +93,7 @@ t.test('durations and rates are read from their texts', async (t) => {
   t.equal(rateOf(undefined), null)
 })
 
-t.test('the audio of a message is the same whether it goes past the parser or not', async (t) => {
+t.test('audio is equal with and without the JSON parser', async (t) => {
   const stats = { messagesIn: 0, malformedMessages: 0, unknownMessages: 0 } as GeminiStats
   const reader = new GeminiReader(stats)
   const audio = { inlineData: { mimeType: 'audio/pcm;rate=24000', data: 'QUJD'.repeat(400) } }

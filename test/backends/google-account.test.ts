@@ -19,35 +19,32 @@ function claimsOf(headers: Readonly<Record<string, string>>): Claims {
   return JSON.parse(Buffer.from(body, 'base64url').toString()) as Claims
 }
 
-t.test(
-  "an account's token is kept, renewed before it runs out, and made anew when the clock is set back",
-  async (t) => {
-    let nowMs = Date.UTC(2026, 10, 28, 9)
-    const headers = () => googleHeaders({ apiKey: 'not-used-beside-an-account', account }, () => nowMs)
-    const first = headers()
-    t.same(Object.keys(first), ['authorization'])
-    const { iat, exp } = claimsOf(first)
-    t.equal(exp - iat, 3600)
-    t.ok(iat * 1000 <= nowMs - 59_000, 'a clock that is up to a minute ahead makes no token of the future')
-    nowMs += 53 * MINUTE_MS
-    t.same(headers(), first)
-    nowMs += 2 * MINUTE_MS
-    const second = headers()
-    t.not(second['authorization'], first['authorization'])
-    t.ok(claimsOf(second).exp * 1000 > nowMs + 50 * MINUTE_MS)
-    nowMs -= 3 * 60 * MINUTE_MS
-    t.ok(claimsOf(headers()).iat * 1000 <= nowMs)
-  },
-)
+t.test("an account's token is kept and renewed in time", async (t) => {
+  let nowMs = Date.UTC(2026, 10, 28, 9)
+  const headers = () => googleHeaders({ apiKey: 'not-used-beside-an-account', account }, () => nowMs)
+  const first = headers()
+  t.same(Object.keys(first), ['authorization'])
+  const { iat, exp } = claimsOf(first)
+  t.equal(exp - iat, 3600)
+  t.ok(iat * 1000 <= nowMs - 59_000, 'a clock that is up to a minute ahead makes no token of the future')
+  nowMs += 53 * MINUTE_MS
+  t.same(headers(), first)
+  nowMs += 2 * MINUTE_MS
+  const second = headers()
+  t.not(second['authorization'], first['authorization'])
+  t.ok(claimsOf(second).exp * 1000 > nowMs + 50 * MINUTE_MS)
+  nowMs -= 3 * 60 * MINUTE_MS
+  t.ok(claimsOf(headers()).iat * 1000 <= nowMs)
+})
 
-t.test('two accounts have a token each, and an API key goes in a header of its own', async (t) => {
+t.test('each account has its own token', async (t) => {
   const other = serviceAccount('key-of-the-second-account')
   const [one, two] = [account, other].map((each) => googleHeaders({ apiKey: null, account: each }))
   t.not(one?.['authorization'], two?.['authorization'])
   t.same(googleHeaders({ apiKey: 'a-key-of-a-test' }), { 'x-goog-api-key': 'a-key-of-a-test' })
 })
 
-t.test('the file of a service account sets up the voice, and no line of a log has its key', async (t) => {
+t.test("a service account's file configures the voice without logged keys", async (t) => {
   const path = accountFile(t.testdir(), account)
   const { tts } = backendSettings(loadConfig({ GOOGLE_SPEECH_CREDENTIALS: path }, null)).cascade
   t.match(tts['google'], { apiKey: null, account: { email: account.email, keyId: account.keyId } })
@@ -58,7 +55,7 @@ t.test('the file of a service account sets up the voice, and no line of a log ha
 
 const read = (path: string): unknown => backendSettings(loadConfig({ GOOGLE_SPEECH_CREDENTIALS: path }, null))
 
-t.test('a file that is no key of a service account is refused without its content', async (t) => {
+t.test('a wrong service account file is refused without its content', async (t) => {
   const folder = t.testdir()
   const path = accountFile(folder, account, { type: 'authorized_user' })
   t.throws(() => read(path), {

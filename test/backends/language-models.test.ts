@@ -20,7 +20,7 @@ import { WrittenCalls } from '../../src/backends/cascade/written-calls.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
 import { AnthropicDouble } from '../../src/vendors/anthropic/double.js'
 import { GeminiTextDouble } from '../../src/vendors/gemini/text-double.js'
-import { HttpDouble } from '../../src/simulator/http-double.js'
+import { LocalHttpServer } from '../../src/system/local-http-server.js'
 
 const KEY = 'model-0123456789abcdef'
 const TOOLS = ['lookup_order', 'opening_hours'].map((name) => ({
@@ -103,7 +103,7 @@ async function faultOf(work: Promise<unknown>): Promise<ServiceFault['fault']> {
   return error.fault
 }
 
-t.test("Anthropic's own client gets text, tool calls, usage and errors from the double", async (t) => {
+t.test("Anthropic's own client exchanges text and tools with the double", async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const client = new Anthropic({ apiKey: KEY, baseURL: double.baseUrl, maxRetries: 0 })
@@ -129,7 +129,7 @@ t.test("Anthropic's own client gets text, tool calls, usage and errors from the 
   t.same((await client.models.list()).data, [])
 })
 
-t.test('Anthropic: tools run in parallel, their results go back with the reasoning that led to them', async (t) => {
+t.test('Anthropic: parallel tool results go back with their reasoning', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const { model, used } = modelOf(
@@ -189,53 +189,48 @@ t.test('Anthropic: tools run in parallel, their results go back with the reasoni
   ])
 })
 
-t.test(
-  'Anthropic takes a conversation that the agent begins and ends, with notes and calls of other services',
-  async (t) => {
-    const double = await AnthropicDouble.start({ key: KEY })
-    t.teardown(() => double.close())
-    const { model } = modelOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm', maxTokens: 50 }))
-    await answered(model, { messages: [SYSTEM], tools: [] })
-    await answered(model, {
-      messages: [
-        SYSTEM,
-        { role: 'assistant', content: 'Hello, this is the shop.' },
-        ASKS,
-        {
-          role: 'assistant',
-          content: null,
-          tool_calls: [
-            { id: 'functions.lookup:0', type: 'function', function: { name: 'lookup_order', arguments: '' } },
-          ],
-        },
-        { role: 'tool', tool_call_id: 'functions.lookup:0', content: '{}' },
-        { role: 'system', content: 'The caller is in a hurry.' },
-        { role: 'assistant', content: 'It was ' },
-      ],
-      tools: [],
-    })
-    const text = (words: string): { type: string; text: string } => ({ type: 'text', text: words })
-    t.same(double.asked[0]?.messages, [{ role: 'user', content: [text('[The call begins.]')] }])
-    t.same(double.asked[1]?.messages, [
-      { role: 'user', content: [text('[The call begins.]')] },
-      { role: 'assistant', content: [text('Hello, this is the shop.')] },
-      { role: 'user', content: [text('Where is my order?')] },
-      { role: 'assistant', content: [{ type: 'tool_use', id: 'functions_lookup_0', name: 'lookup_order', input: {} }] },
+t.test("Anthropic accepts conversations with notes and another service's calls", async (t) => {
+  const double = await AnthropicDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const { model } = modelOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm', maxTokens: 50 }))
+  await answered(model, { messages: [SYSTEM], tools: [] })
+  await answered(model, {
+    messages: [
+      SYSTEM,
+      { role: 'assistant', content: 'Hello, this is the shop.' },
+      ASKS,
       {
-        role: 'user',
-        content: [
-          { type: 'tool_result', tool_use_id: 'functions_lookup_0', content: '{}' },
-          text('[The caller is in a hurry.]'),
-        ],
+        role: 'assistant',
+        content: null,
+        tool_calls: [{ id: 'functions.lookup:0', type: 'function', function: { name: 'lookup_order', arguments: '' } }],
       },
-      { role: 'assistant', content: [text('It was ')] },
-      { role: 'user', content: [text('[Go on.]')] },
-    ])
-    t.match(double.asked[1], { max_tokens: 50, tools: undefined })
-  },
-)
+      { role: 'tool', tool_call_id: 'functions.lookup:0', content: '{}' },
+      { role: 'system', content: 'The caller is in a hurry.' },
+      { role: 'assistant', content: 'It was ' },
+    ],
+    tools: [],
+  })
+  const text = (words: string): { type: string; text: string } => ({ type: 'text', text: words })
+  t.same(double.asked[0]?.messages, [{ role: 'user', content: [text('[The call begins.]')] }])
+  t.same(double.asked[1]?.messages, [
+    { role: 'user', content: [text('[The call begins.]')] },
+    { role: 'assistant', content: [text('Hello, this is the shop.')] },
+    { role: 'user', content: [text('Where is my order?')] },
+    { role: 'assistant', content: [{ type: 'tool_use', id: 'functions_lookup_0', name: 'lookup_order', input: {} }] },
+    {
+      role: 'user',
+      content: [
+        { type: 'tool_result', tool_use_id: 'functions_lookup_0', content: '{}' },
+        text('[The caller is in a hurry.]'),
+      ],
+    },
+    { role: 'assistant', content: [text('It was ')] },
+    { role: 'user', content: [text('[Go on.]')] },
+  ])
+  t.match(double.asked[1], { max_tokens: 50, tools: undefined })
+})
 
-t.test('Anthropic: an answer that is cut, an error in its middle and lines that cannot be read', async (t) => {
+t.test('Anthropic: cut, failed and malformed answers are reported', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const { model, used, malformed } = modelOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
@@ -265,7 +260,7 @@ t.test('Anthropic: an answer that is cut, an error in its middle and lines that 
   t.equal(used.length, 4, 'what was broken off is charged too')
 })
 
-t.test('a model that writes without an end is cut off, and is not asked again in this call', async (t) => {
+t.test('a model with endless output is cut off [1]', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const { model, malformed } = modelOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
@@ -284,7 +279,7 @@ t.test('a model that writes without an end is cut off, and is not asked again in
   t.ok(malformed() < lines / 2, `${malformed()} were read`)
 })
 
-t.test('Anthropic: a refused request is a fault of its kind, without the key', async (t) => {
+t.test('Anthropic: a refused request is reported without the key', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const wrong = modelOf(anthropic({ apiKey: 'a-wrong-key-0123', baseUrl: double.baseUrl, model: 'm' })).model
@@ -303,7 +298,7 @@ t.test('Anthropic: a refused request is a fault of its kind, without the key', a
   }
 })
 
-t.test("Gemini's own client gets text, tool calls, usage and errors from the double", async (t) => {
+t.test("Gemini's own client exchanges text and tools with the double", async (t) => {
   const double = await GeminiTextDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const clientOf = (apiKey: string): GoogleGenAI =>
@@ -333,7 +328,7 @@ t.test("Gemini's own client gets text, tool calls, usage and errors from the dou
   await t.rejects(clientOf(KEY).models.generateContentStream({ ...ask, contents: [] }), /INVALID_ARGUMENT|required/)
 })
 
-t.test('Gemini: tools run in parallel, their results go back with the signature of the reasoning', async (t) => {
+t.test('Gemini: parallel tool results go back with their signature', async (t) => {
   const double = await GeminiTextDouble.start({ key: KEY })
   t.teardown(() => double.close())
   for (const callIds of [true, false]) {
@@ -397,7 +392,7 @@ t.test('Gemini: tools run in parallel, their results go back with the signature 
   }
 })
 
-t.test('Gemini takes a conversation with calls of another service, which have no signature', async (t) => {
+t.test("Gemini accepts a conversation with another service's unsigned calls", async (t) => {
   const double = await GeminiTextDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const { model } = modelOf(gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm', maxTokens: 50 }))
@@ -439,7 +434,7 @@ t.test('Gemini takes a conversation with calls of another service, which have no
   })
 })
 
-t.test('Gemini: an answer that is cut, refused or broken off, and a wrong key', async (t) => {
+t.test('Gemini: cut, refused and broken answers are reported', async (t) => {
   const double = await GeminiTextDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const { model, used, malformed } = modelOf(gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
@@ -475,7 +470,7 @@ t.test('Gemini: an answer that is cut, refused or broken off, and a wrong key', 
 })
 
 /** A service that answers each request with what the test says, and keeps what it was asked. */
-class Service extends HttpDouble {
+class Service extends LocalHttpServer {
   readonly asked: string[] = []
   next: { readonly status?: number; readonly body: string }[] = []
 
@@ -635,12 +630,7 @@ const DIALECTS: readonly Dialect[] = [
 const CHECKS: Readonly<
   Record<string, (t: Test, dialect: Dialect, service: Service, make: () => ReturnType<typeof modelOf>) => Promise<void>>
 > = {
-  'two whole calls are two calls, and what came with a call goes back with it in each later request': async (
-    t,
-    { calls, says, wantsBack },
-    service,
-    make,
-  ) => {
+  'two calls stay separate and keep their extra data': async (t, { calls, says, wantsBack }, service, make) => {
     const { model } = make()
     service.next = [events(calls), events(says('Sent.')), events(says('Yes.'))]
     const first = await answered(model, { messages: [SYSTEM, ASKS], tools: TOOLS })
@@ -658,12 +648,7 @@ const CHECKS: Readonly<
     for (const body of service.asked.slice(1))
       for (const words of wantsBack) t.equal(body.split(words).length, 2, words)
   },
-  'usage that is told in each event counts once, also of an answer that is broken off': async (
-    t,
-    { counted },
-    service,
-    make,
-  ) => {
+  'usage repeated in each event counts once': async (t, { counted }, service, make) => {
     const { model, used } = make()
     service.next = [events(counted), events(counted)]
     await answered(model, { messages: [ASKS], tools: [] })
@@ -672,12 +657,7 @@ const CHECKS: Readonly<
       if (delta.text !== undefined) break
     t.equal(used.length, 1)
   },
-  'a conversation that is too long is sent once more without its oldest half, results of tools first': async (
-    t,
-    { full, says },
-    service,
-    make,
-  ) => {
+  'a too long conversation is repeated without its older half': async (t, { full, says }, service, make) => {
     const call = (id: string): ChatMessage => ({
       role: 'assistant',
       content: null,
@@ -739,7 +719,7 @@ for (const dialect of DIALECTS)
       await run(t, dialect, service, make)
     })
 
-t.test('calls of servers that give no ids, or another one with each piece, stay apart', (t) => {
+t.test('tool calls without stable ids are kept apart', (t) => {
   const collected = (...pieces: readonly CallPiece[]): (readonly [string, string])[] => {
     const calls = new WrittenCalls('own')
     for (const piece of pieces) calls.collect([piece])

@@ -32,7 +32,7 @@ function read(
   return { lane, reader }
 }
 
-t.test('a paused reader gets nothing, and after it resumes everything in order', async (t) => {
+t.test('a paused reader gets all messages in order after resuming', async (t) => {
   let peer: WebSocket | null = null
   const url = await serve(t, (connected) => {
     peer = connected
@@ -62,7 +62,7 @@ t.test('a paused reader gets nothing, and after it resumes everything in order',
   t.equal(recorder.inPlace.at(-1), true, 'in place again')
 })
 
-t.test('a message does not overtake earlier bytes of the same read', async (t) => {
+t.test('a message does not overtake earlier bytes of a read', async (t) => {
   let peer: Socket | null = null
   const url = await serveBytes(t, [], (upgraded) => {
     peer = upgraded
@@ -97,7 +97,7 @@ t.test('a message does not overtake earlier bytes of the same read', async (t) =
   t.same(recorder.messages.slice(3), ['stop', 'after', 'last'])
 })
 
-t.test('audio is sent as the text that it stands for, whatever its length', async (t) => {
+t.test('audio is sent as text at any length', async (t) => {
   let echoes = 0
   const url = await serve(t, (connected) =>
     connected.on('message', (data, binary) => connected.send(data as Buffer, { binary })),
@@ -118,7 +118,7 @@ t.test('audio is sent as the text that it stands for, whatever its length', asyn
   }
 })
 
-t.test('audio is sent as a binary message, whatever its length', async (t) => {
+t.test('audio is sent as a binary message at any length', async (t) => {
   const url = await serve(t, (connected) =>
     connected.on('message', (data, binary) => connected.send(data as Buffer, { binary })),
   )
@@ -164,7 +164,7 @@ async function serveTls(t: Test): Promise<TlsEcho> {
   return { port: (https.address() as AddressInfo).port, cert, resumed, peers }
 }
 
-t.test('messages pass over TLS too, but only with a trusted certificate', async (t) => {
+t.test('messages over TLS need a trusted certificate', async (t) => {
   const { port, cert } = await serveTls(t)
   for (const host of ['127.0.0.1', 'localhost']) {
     const recorder = new SocketRecorder()
@@ -188,39 +188,36 @@ t.test('messages pass over TLS too, but only with a trusted certificate', async 
   t.same(recorder.closed?.failure, { kind: 'broken', detail: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
 })
 
-t.test(
-  'sockets over TLS share the memory that frames are written in, also to a service that does not read',
-  async (t) => {
-    const { port, cert, peers } = await serveTls(t)
-    const tls = new TlsClient(cert)
-    const lines = [0, 1].map(() => {
-      const heard: string[] = []
-      return {
-        heard,
-        sent: [] as string[],
-        ...read(t, `wss://127.0.0.1:${port}/`, (data) => heard.push(data.toString()), tls),
-      }
-    })
-    for (const { reader } of lines) await once(reader, 'open')
-    for (const peer of peers) peer.pause()
-    // More than socket and kernel hold, each at once followed by one on the other socket.
-    for (let i = 0; i < 400; i++) {
-      for (const [which, { lane, reader, sent }] of lines.entries()) {
-        const text = `${which}.${i} `.padEnd(20_000, String(which))
-        sent.push(text)
-        if (!lane.send(text)) reader.send(text)
-      }
-      if (i % 3 === 0) await polled()
+t.test('TLS sockets share frame memory without mixing messages', async (t) => {
+  const { port, cert, peers } = await serveTls(t)
+  const tls = new TlsClient(cert)
+  const lines = [0, 1].map(() => {
+    const heard: string[] = []
+    return {
+      heard,
+      sent: [] as string[],
+      ...read(t, `wss://127.0.0.1:${port}/`, (data) => heard.push(data.toString()), tls),
     }
-    for (const peer of peers) peer.resume()
-    for (const { heard, sent } of lines) {
-      await until(() => heard.length === sent.length, 20_000, 'all to come back')
-      t.ok(heard.every((text, i) => text === sent[i]))
+  })
+  for (const { reader } of lines) await once(reader, 'open')
+  for (const peer of peers) peer.pause()
+  // More than socket and kernel hold, each at once followed by one on the other socket.
+  for (let i = 0; i < 400; i++) {
+    for (const [which, { lane, reader, sent }] of lines.entries()) {
+      const text = `${which}.${i} `.padEnd(20_000, String(which))
+      sent.push(text)
+      if (!lane.send(text)) reader.send(text)
     }
-  },
-)
+    if (i % 3 === 0) await polled()
+  }
+  for (const peer of peers) peer.resume()
+  for (const { heard, sent } of lines) {
+    await until(() => heard.length === sent.length, 20_000, 'all to come back')
+    t.ok(heard.every((text, i) => text === sent[i]))
+  }
+})
 
-t.test('the next connection to a service resumes the session of the one before', async (t) => {
+t.test('the next connection to a service resumes its TLS session', async (t) => {
   const { port, cert, resumed } = await serveTls(t)
   const tls = new TlsClient(cert)
   const visit = async (host: string, client: TlsClient): Promise<void> => {
@@ -243,7 +240,7 @@ t.test('the next connection to a service resumes the session of the one before',
   t.same(resumed, [false, true, false, false], 'sessions belong to one client')
 })
 
-t.test('a session is not kept of a service whose certificate was refused', async (t) => {
+t.test('no TLS session is kept after a refused certificate', async (t) => {
   const { port, cert, resumed } = await serveTls(t)
   const wrong = new TlsClient(selfSigned('other').cert)
   for (let i = 0; i < 2; i++) {
@@ -300,7 +297,7 @@ function scan(pieces: readonly Uint8Array[]): Found {
   return { messages, others }
 }
 
-t.test('a message in one piece is found, one with a cut anywhere is not, and the next one is', async (t) => {
+t.test('only a message without a cut is found in place', async (t) => {
   for (const length of [0, 1, 125, 126, 300, 65_535, 65_536]) {
     const cutOne = serverFrame(FINAL | 1, Buffer.alloc(length, 'x'))
     const after = serverFrame(FINAL | 2, Buffer.from('whole again'))
@@ -317,7 +314,7 @@ t.test('a message in one piece is found, one with a cut anywhere is not, and the
   }
 })
 
-t.test('in any valid frames and any pieces, exactly the messages without a cut are found', async (t) => {
+t.test('in any frames exactly the uncut messages are found', async (t) => {
   const one = fc.oneof(
     fc.record({
       kind: fc.constant('message'),
@@ -361,7 +358,7 @@ t.test('in any valid frames and any pieces, exactly the messages without a cut a
   t.pass()
 })
 
-t.test('nothing is found after a close frame, or after bytes that a server must not send', async (t) => {
+t.test('nothing is found after a close frame or invalid bytes', async (t) => {
   const plain = serverFrame(FINAL | 1, Buffer.from('plain'))
   const masked = serverFrame(FINAL | 1, Buffer.alloc(9))
   masked[1] = 0x80 | 5

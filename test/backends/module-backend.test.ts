@@ -5,7 +5,7 @@ import t from 'tap'
 import { loadText } from '../support/agent-text.js'
 import { loadBackend } from '../../src/backends/load-backend.js'
 import { resolveBackends } from '../../src/backends/registry.js'
-import type { BackendContext } from '../../src/backends/load-backend.js'
+import type { BackendContext } from '../../src/backends/backend-context.js'
 import type { ConformanceHarness } from '../../src/backends/conformance.js'
 import { Recorder } from '../../src/backends/conformance.js'
 import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
@@ -70,7 +70,7 @@ for (const gatewayTurns of [false, true]) {
   t.test(one.name, (t) => passSuite(t, one))
 }
 
-t.test('the error for a module that is missing, exports nothing, or throws has its name', async (t) => {
+t.test('the error for a faulty module names it', async (t) => {
   const { name, context } = await contextOf({}, false)
   await t.rejects(loadBackend('module:no-such-package', context), {
     code: 'AGENT_INVALID',

@@ -2,7 +2,7 @@ import { OpenAIRealtimeWebSocket } from '@openai/agents-realtime'
 import t from 'tap'
 import { loadFlite } from '../../src/speech/flite.js'
 import { energyOf } from '../../src/media/pcm.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { until } from '../support/until.js'
 
 /** Checks the double with the vendor's own client: our backend must understand whatever that client understands. */
@@ -23,7 +23,7 @@ async function client(t: {
   return { double, transport }
 }
 
-t.test("the vendor's client connects, asks, and gets sound, words and the end of the turn", async (t) => {
+t.test("the vendor's client gets sound, words and end of turn", async (t) => {
   const { double, transport } = await client(t)
   double.script.reply({ say: 'Welcome to the shop.', audioMs: 500 })
   let bytes = 0
@@ -44,7 +44,7 @@ t.test("the vendor's client connects, asks, and gets sound, words and the end of
   t.equal(double.session.errors.length, 0)
 })
 
-t.test("the vendor's client takes a tool call and gives its answer", async (t) => {
+t.test("the vendor's client answers a tool call", async (t) => {
   const { double, transport } = await client(t)
   double.script.reply(
     { calls: [{ callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }] },
@@ -78,7 +78,7 @@ t.test("the vendor's client interrupts and truncates", async (t) => {
   t.equal(double.session.errors.length, 0)
 })
 
-t.test('the double can speak with a real voice', async (t) => {
+t.test('the double can speak with a synthesised voice', async (t) => {
   const flite = await loadFlite()
   const double = await OpenAiDouble.start({ speaker: (text) => flite.speak(text, 'slt') })
   const transport = new OpenAIRealtimeWebSocket({ url: `${double.baseUrl}/realtime?model=gpt-realtime-2.1` })
@@ -102,7 +102,7 @@ t.test('the double can speak with a real voice', async (t) => {
   t.ok(Math.sqrt(energy / samples) > 300, 'and it is not silence')
 })
 
-t.test("the vendor's client gets the limits, and sets the options of today", async (t) => {
+t.test("the vendor's client gets the limits and sets current options", async (t) => {
   const { double, transport } = await client(t)
   double.limits = [{ name: 'tokens', limit: 40_000, remaining: 100, reset_seconds: 12.5 }]
   const done = new Promise((resolve) => transport.on('turn_done', resolve))
@@ -126,7 +126,7 @@ t.test("the vendor's client gets the limits, and sets the options of today", asy
   t.equal(double.session.errors.length, 0)
 })
 
-t.test("what the double does wrong reaches the vendor's client as it does ours", async (t) => {
+t.test("the double's faults reach the vendor's client", async (t) => {
   const { double, transport } = await client(t)
   const seen: string[] = []
   transport.on('*', (event: { readonly type: string; readonly call_id?: string }) => {

@@ -1,13 +1,15 @@
 import type { Backend, BackendErrorCode, BackendSink } from '../../src/backends/backend.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
-import type { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
-import { azureVoiceLive } from '../../src/vendors/azure-voice-live/client.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
+import type { OpenAiRealtimeOptions } from '../../src/vendors/self-hosted/realtime/session-config.js'
+import type { OpenAiLiveDouble } from '../../src/vendors/openai/live-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
+import { realtimeOnDouble } from './realtime-doubles.js'
+import { KEY as TEST_KEY } from './service-doubles.js'
+import { azureBackend } from '../../src/vendors/azure-voice-live/backends.js'
 import { AzureVoiceLiveDouble } from '../../src/vendors/azure-voice-live/double.js'
 
-export const TEST_KEY = 'sk-test-0123456789abcdef0123456789abcdef'
+export { TEST_KEY }
 
 /** A harness that also gives the address of its service, so that another client can use it. */
 interface OpenAiHarness extends ConformanceHarness {
@@ -33,16 +35,30 @@ export function openAiHarness(name: string, options: Partial<OpenAiRealtimeOptio
 }
 
 /** Azure Voice Live's backend with these options, connected to its double. */
-export function azureHarness(name: string, own: Partial<Parameters<typeof azureVoiceLive>[1]> = {}): OpenAiHarness {
+export function azureHarness(name: string, own: Partial<Parameters<typeof azureBackend>[1]> = {}): OpenAiHarness {
   return harnessOf(
     name,
     () => AzureVoiceLiveDouble.start({ key: TEST_KEY }),
     (sink, double) =>
-      azureVoiceLive(sink, {
+      azureBackend(sink, {
         ...{ apiKey: TEST_KEY, model: 'gpt-4.1', baseUrl: double.baseUrl, legRateHz: 8000 as const },
         ...own,
         ...waits(double),
       }),
+  )
+}
+
+/** A service in OpenAI's dialect as its vendor declares it, with these options of an agent, connected to its double. */
+export async function declaredHarness(backend: string, name = backend, options: object = {}): Promise<OpenAiHarness> {
+  const { start, make } = await realtimeOnDouble(backend)
+  return harnessOf(
+    name,
+    async () => {
+      const double = await start({ key: TEST_KEY })
+      if (double instanceof OpenAiDouble) return double
+      throw new Error(`${backend} speaks another dialect: give it a harness, as test/vendors/gemini/conformance.ts`)
+    },
+    (sink, double) => make(sink, double.baseUrl, options),
   )
 }
 

@@ -3,7 +3,7 @@ import type { ServerEvent } from 'openai/resources/live/live'
 import { LiveWS } from 'openai/resources/live/ws'
 import t from 'tap'
 import type { Test } from 'tap'
-import { OpenAiLiveDouble, delegationFault } from '../../src/simulator/vendors/openai-live-double.js'
+import { OpenAiLiveDouble, delegationFault } from '../../src/vendors/openai/live-double.js'
 import { until } from '../support/until.js'
 
 // Checks the double with the vendor's own client: our backend must understand whatever that client understands.
@@ -52,7 +52,7 @@ async function client(t: Test): Promise<Client> {
 
 const format = { type: 'audio/pcm', rate: 16_000 } as const
 
-t.test("the vendor's client starts a session, and hears what it appends as commentary", async (t) => {
+t.test("the vendor's client starts a session and hears appended commentary", async (t) => {
   const live = await client(t)
   const { double, ws } = live
   double.script.reply({ say: 'Welcome to the shop.', audioMs: 500 })
@@ -68,7 +68,7 @@ t.test("the vendor's client starts a session, and hears what it appends as comme
   t.equal(double.session.errors.length, 0)
 })
 
-t.test("the vendor's client answers a function call of the hosted delegate", async (t) => {
+t.test("the vendor's client answers the hosted delegate's function call", async (t) => {
   const live = await client(t)
   const { double, ws } = live
   double.script.reply(
@@ -99,7 +99,7 @@ t.test("the vendor's client answers a function call of the hosted delegate", asy
   t.ok(live.loud > 0)
 })
 
-t.test('the double refuses what the service refuses', async (t) => {
+t.test('the double refuses invalid events like the service', async (t) => {
   const live = await client(t)
   live.ws.send({ type: 'session.commentary.append', content: 'too early', delegation_id: null })
   t.equal((await live.next('error')).error.code, 'session_not_started')
@@ -138,7 +138,7 @@ const POLICY = [
   '- They thank you.',
 ].join('\n')
 
-t.test("a model delegates only with the guide's headings, and without the procedures", (t) => {
+t.test("delegation needs the guide's headings and excludes the procedures", (t) => {
   const fault = (instructions: string, model = 'gpt-live-1.1'): string | null =>
     delegationFault({
       model,
@@ -161,7 +161,7 @@ t.test("a model delegates only with the guide's headings, and without the proced
 })
 
 for (const type of ['responses', 'client'] as const)
-  t.test(`with the procedures in the voice's prompt no tool runs (${type})`, async (t) => {
+  t.test(`procedures in the voice's prompt prevent tool calls (${type})`, async (t) => {
     const live = await client(t)
     const { double, ws } = live
     double.script.callerSays('Where is my order?')

@@ -1,9 +1,9 @@
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
-import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.js'
-import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-start.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { OpenAiLiveBackend } from '../../src/vendors/openai/live/backend.js'
+import type { OpenAiLiveOptions } from '../../src/vendors/openai/live/session-start.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
-import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
+import { OpenAiLiveDouble } from '../../src/vendors/openai/live-double.js'
 import { TEST_KEY, failConnect } from './openai-harness.js'
 
 const textOf = (content: unknown): string => (typeof content === 'string' ? content : JSON.stringify(content))

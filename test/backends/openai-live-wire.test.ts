@@ -13,11 +13,11 @@ import type {
   ResponseIncompleteEvent,
   ResponseOutputItemDoneEvent,
 } from 'openai/resources/responses/responses'
-import type { LIVE_VOICES } from '../../src/agents/file/backend-options.js'
-import { contextParts } from '../../src/backends/openai-live/session-start.js'
-import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-live/wire.js'
-import { LiveReader, noLiveStats, parseLiveEvent } from '../../src/backends/openai-live/live-reader.js'
-import type { ClientEvent, LiveSessionConfig, ServerEvent } from '../../src/backends/openai-live/wire.js'
+import type { LIVE_VOICES } from '../../src/vendors/openai/options.js'
+import { contextParts } from '../../src/vendors/openai/live/session-start.js'
+import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/vendors/openai/live/wire.js'
+import { LiveReader, noLiveStats, parseLiveEvent } from '../../src/vendors/openai/live/reader.js'
+import type { ClientEvent, LiveSessionConfig, ServerEvent } from '../../src/vendors/openai/live/wire.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
@@ -82,7 +82,7 @@ t.test('unused, unknown and malformed events are distinguished', async (t) => {
   }
 })
 
-t.test('audio that goes past the parser is read like any other event', async (t) => {
+t.test('audio that bypasses the parser is read as an event', async (t) => {
   const stats = noLiveStats()
   const reader = new LiveReader(stats)
   for (const [type, delta] of [
@@ -101,7 +101,7 @@ t.test('audio that goes past the parser is read like any other event', async (t)
   t.match(stats, { messagesIn: 6, malformedMessages: 1, unknownEvents: 0 })
 })
 
-t.test('a text longer than 500 tokens is cut between sentences, and left out only beyond four parts', async (t) => {
+t.test('a text over 500 tokens is split between sentences', async (t) => {
   t.same(contextParts('Short.'), { parts: ['Short.'], cut: false })
   const long = 'The parcel left Nakuru in the morning. '.repeat(60).trim()
   const split = contextParts(long)

@@ -2,14 +2,14 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import type { BackendSession } from '../../src/backends/backend.js'
-import { AgentVoice } from '../../src/backends/openai-live/agent-voice.js'
-import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.js'
-import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-start.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { AgentVoice } from '../../src/vendors/openai/live/agent-voice.js'
+import { OpenAiLiveBackend } from '../../src/vendors/openai/live/backend.js'
+import type { OpenAiLiveOptions } from '../../src/vendors/openai/live/session-start.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
-import { headersOf } from '../../src/backends/openai-realtime/session-config.js'
+import { headersOf } from '../../src/vendors/self-hosted/realtime/session-config.js'
 import { socketUrl } from '../../src/backends/transport/realtime-backend.js'
-import { OpenAiLiveDouble, delegationFault } from '../../src/simulator/vendors/openai-live-double.js'
+import { OpenAiLiveDouble, delegationFault } from '../../src/vendors/openai/live-double.js'
 
 const KEY = 'sk-test-0123456789abcdef0123456789abcdef'
 
@@ -57,7 +57,7 @@ const ask = (backend: OpenAiLiveBackend, text: string): void =>
   backend.sendText(text, { role: 'caller', respond: true })
 const order = (callId: string) => ({ callId, name: 'lookup_order', args: { orderNumber: '4711' } })
 
-t.test('the session starts with the sound of the leg, the voice, the delegate and its tools', async (t) => {
+t.test('the session starts with audio format, voice, delegate and tools', async (t) => {
   const { double, backend } = await line(t, 'responses', {}, { voice: 'cedar' })
   t.equal(backend.capabilities.inputRateHz, 16_000)
   t.match(double.session.config, {
@@ -73,7 +73,7 @@ t.test('the session starts with the sound of the leg, the voice, the delegate an
   })
 })
 
-t.test('a greeting is commentary after the start, and is spoken', async (t) => {
+t.test('a greeting is sent as commentary and spoken', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ say: 'Welcome to the shop.', audioMs: 300 })
   backend.sendText('', { role: 'system', respond: true })
@@ -85,7 +85,7 @@ t.test('a greeting is commentary after the start, and is spoken', async (t) => {
   t.equal(double.session.errors.length, 0)
 })
 
-t.test('zeros are not played, however many come, and a pause within speech keeps its length', async (t) => {
+t.test('zeros are not played, except as a pause in speech', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.zeros(3000)
   ask(backend, 'Hello')
@@ -127,7 +127,7 @@ t.test('zeros are not played, however many come, and a pause within speech keeps
   t.notOk(voice.speaking)
 })
 
-t.test('after an interruption the rest is dropped, and the model is told what was heard', async (t) => {
+t.test('after an interruption the model gets the heard words', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ say: 'One two three four five six seven eight.', audioMs: 4000, paceMs: 10 })
   ask(backend, 'Count')
@@ -151,7 +151,7 @@ t.test('after an interruption the rest is dropped, and the model is told what wa
   t.notOk(double.session.received.some((event) => /cancel|truncate/.test(event.type)))
 })
 
-t.test('a model that takes no notice of an interruption is heard again after a while', async (t) => {
+t.test('a model that ignores an interruption becomes audible again', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ say: 'On and on. '.repeat(30), audioMs: 12_000, paceMs: 1 })
   ask(backend, 'Talk')
@@ -162,7 +162,7 @@ t.test('a model that takes no notice of an interruption is heard again after a w
   t.match(recorder.all('turn-done'), [{ status: 'cancelled' }, { status: 'completed' }])
 })
 
-t.test('a delegated question goes to our language model with what was said, and its answer is spoken', async (t) => {
+t.test("a delegated question goes to the gateway's language model", async (t) => {
   const { double, llm, backend, recorder } = await line(t, 'client')
   double.script.callerSays('Where is my order four seven one one?')
   double.script.reply({ calls: [order('call_a')] }, { say: 'It is out for delivery.', audioMs: 400 })
@@ -182,7 +182,7 @@ t.test('a delegated question goes to our language model with what was said, and 
   t.equal(double.session.errors.length, 0)
 })
 
-t.test('an answer that a newer question overtook is dropped, and a tool result of it goes in quietly', async (t) => {
+t.test('an answer to an older question is dropped', async (t) => {
   const { double, llm, backend, recorder } = await line(t, 'client')
   double.script.reply({ calls: [order('call_a')] }, { say: 'An answer to the second.' }, { say: 'To the third.' })
   ask(backend, 'First')
@@ -200,7 +200,7 @@ t.test('an answer that a newer question overtook is dropped, and a tool result o
 })
 
 for (const by of ['responses', 'client'] as const) {
-  t.test(`a tool's result after half a minute goes in quietly (${by})`, async (t) => {
+  t.test(`a tool result after 30 s causes no speech (${by})`, async (t) => {
     let skippedMs = 0
     const { double, backend, recorder } = await line(t, by, { nowMs: () => performance.now() + skippedMs })
     double.script.reply({ calls: [order('call_a')] }, { say: 'To the second.', audioMs: 200 })
@@ -218,7 +218,7 @@ for (const by of ['responses', 'client'] as const) {
     t.equal(double.session.errors.length, 0, 'and the delegate has the result')
   })
 
-  t.test(`a delegate that never ends is given up, and the caller is asked again (${by})`, async (t) => {
+  t.test(`a delegate that never ends is abandoned (${by})`, async (t) => {
     const { double, llm, backend, recorder } = await line(t, by, { delegateTimeoutMs: 600 })
     double.session.delegateHangs = true
     llm.refuse.llm = 'never'
@@ -233,7 +233,7 @@ for (const by of ['responses', 'client'] as const) {
   })
 }
 
-t.test('a call of a delegate that was given up is answered there, and is not made here', async (t) => {
+t.test('a tool call of an abandoned delegate is not run', async (t) => {
   const { double, backend, recorder } = await line(t, 'responses', { delegateTimeoutMs: 100 })
   double.session.delegateHangs = true
   ask(backend, 'Look me up')
@@ -245,7 +245,7 @@ t.test('a call of a delegate that was given up is answered there, and is not mad
   t.equal(backend.stats.lateToolCalls, 1)
 })
 
-t.test('a tool that answers after its turn was interrupted is still passed on', async (t) => {
+t.test('a tool result after an interrupted turn is passed on', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ calls: [order('call_a')] }, { say: 'Found it.' })
   ask(backend, 'Look me up')
@@ -260,7 +260,7 @@ t.test('a tool that answers after its turn was interrupted is still passed on', 
   t.same(generations, [1, 2, 3])
 })
 
-t.test('a delegate that fails makes a failed answer, and is named', async (t) => {
+t.test('a failed delegate causes a failed answer with its reason', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.delegateHangs = true
   ask(backend, 'Look me up')
@@ -273,7 +273,7 @@ t.test('a delegate that fails makes a failed answer, and is named', async (t) =>
   t.match(recorder.all('turn-done'), [{ status: 'failed', reason: 'server_error' }])
 })
 
-t.test('usage is what was added: seconds of the session, and tokens of the delegate under its name', async (t) => {
+t.test("usage counts session seconds and the delegate's tokens", async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ say: 'Yes.', audioMs: 1000 })
   ask(backend, 'Hello')
@@ -296,7 +296,7 @@ t.test('usage is what was added: seconds of the session, and tokens of the deleg
   t.match(double.session.received.at(-1), { type: 'session.close' })
 })
 
-t.test('a session tells of its end early: at two hours, or at the time that the service named', async (t) => {
+t.test('a session announces its end early', async (t) => {
   const own = await line(t, 'responses', { maxSessionMs: 150, expiringLeadMs: 100 })
   t.equal(own.backend.capabilities.maxSessionMs, 150)
   t.match(await own.recorder.next('expiring'), { inMs: 100 })
@@ -310,7 +310,7 @@ t.test('a session tells of its end early: at two hours, or at the time that the 
 
 const ENDS = { expired: 'session_expired', content: 'bad_request', connection_lost: 'network' } as const
 for (const [reason, code] of Object.entries(ENDS)) {
-  t.test(`a session that the service ends because of ${reason} is a fault with code ${code}`, async (t) => {
+  t.test(`a session ended for ${reason} reports code ${code}`, async (t) => {
     const { double, recorder } = await line(t)
     double.session.end(reason as keyof typeof ENDS)
     t.match(await recorder.next('error'), { code, fatal: true })
@@ -318,7 +318,7 @@ for (const [reason, code] of Object.entries(ENDS)) {
   })
 }
 
-t.test('what a service may send that it should not is counted, and the next question is answered', async (t) => {
+t.test('invalid events are counted, and the next question is answered', async (t) => {
   const { double, backend, recorder } = await line(t)
   const { session } = double
   session.sendRaw('not JSON')
@@ -344,7 +344,7 @@ t.test('what a service may send that it should not is counted, and the next ques
   })
 })
 
-t.test('arguments that are no JSON object are passed on as invalid', async (t) => {
+t.test('tool arguments without a JSON object are passed as invalid', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ calls: [{ callId: 'c', name: 'lookup_order', args: '[4711' }] })
   ask(backend, 'Go')
@@ -352,7 +352,7 @@ t.test('arguments that are no JSON object are passed on as invalid', async (t) =
   t.equal(backend.stats.invalidToolArguments, 1)
 })
 
-t.test('at most 128 messages of the history go into the start, the newest', async (t) => {
+t.test('the start contains only the newest 128 messages', async (t) => {
   const history = Array.from(
     { length: 300 },
     (_, i) => ({ role: i % 2 === 0 ? 'caller' : 'agent', text: `line ${i}` }) as const,
@@ -363,7 +363,7 @@ t.test('at most 128 messages of the history go into the start, the newest', asyn
   t.equal(double.session.errors.length, 0)
 })
 
-t.test('notes and new instructions go in without speech, in parts where they are long', async (t) => {
+t.test('notes and new instructions are sent without causing speech', async (t) => {
   const { double, backend, recorder } = await line(t)
   backend.sendText('The caller has waited. '.repeat(100), { role: 'system', respond: false })
   backend.updateSession({ instructions: 'Be brief.', tools: [] })
@@ -381,7 +381,7 @@ t.test('notes and new instructions go in without speech, in parts where they are
   t.equal(recorder.all('turn-start').length, 0)
 })
 
-t.test('a tool that ends the call waits for the words that were written with it', async (t) => {
+t.test('a tool that ends the call waits for its words', async (t) => {
   const { double, backend, recorder } = await line(t, 'client')
   double.script.reply({
     say: 'Goodbye, then.',
@@ -407,7 +407,7 @@ function speak(backend: OpenAiLiveBackend): void {
 
 const PROCEDURE = 'Ask for the order number first. Read it back digit by digit before you look it up.'
 
-t.test('the voice gets the three headings and the tools, the delegate the instructions', async (t) => {
+t.test('the voice gets three headings, the delegate the instructions', async (t) => {
   const { double } = await line(t, 'responses', {}, { instructions: PROCEDURE, languages: ['en-KE', 'sw-KE'] })
   const { instructions: voice, delegation } = double.session.config ?? {}
   t.match(voice, /^You are the voice of conformance on the telephone\.[^]* into Swahili \(Kenya\)\./)
@@ -421,14 +421,14 @@ t.test('the voice gets the three headings and the tools, the delegate the instru
   t.match(delegation, { responses: { instructions: new RegExp(`^${PROCEDURE}\n`) } })
 })
 
-t.test('only gpt-live-1 gets the marker of delegations', async (t) => {
+t.test('only gpt-live-1 gets the delegation marker', async (t) => {
   const { double } = await line(t, 'responses', { model: 'gpt-live-1' })
   t.match(double.session.config?.instructions, /\nTo delegate, output <\|SpawnThinking\|>/)
   const dated = await line(t, 'responses', { model: 'gpt-live-1-2026-09-10' })
   t.notMatch(dated.double.session.config?.instructions, /SpawnThinking/)
 })
 
-t.test("the agent's own words replace ours, under the same headings", async (t) => {
+t.test("the agent's own words replace the default prompt", async (t) => {
   const live = {
     prompt: 'You are Amina of the shop.',
     backchannels: 'Use none.',
@@ -462,7 +462,7 @@ for (const model of ['gpt-live-1.1', 'gpt-live-1'])
       t.same(double.session.undelegated, [])
     })
 
-    t.test(`small talk is answered by the voice itself (${model}, ${by})`, async (t) => {
+    t.test(`the voice itself answers small talk (${model}, ${by})`, async (t) => {
       const { double, llm, backend, recorder } = await line(t, by, { model })
       double.script.callerSays('Thank you so much')
       double.script.reply({ say: 'With pleasure.', audioMs: 300 })
@@ -474,7 +474,17 @@ for (const model of ['gpt-live-1.1', 'gpt-live-1'])
     })
   }
 
-t.test('tools of another stage reach the voice as a list, its instructions the delegate alone', async (t) => {
+t.test('the hosted delegate also answers without a tool', async (t) => {
+  const { double, backend, recorder } = await line(t, 'responses', {}, { instructions: PROCEDURE })
+  double.script.callerSays('What does delivery cost?')
+  double.script.reply({ say: 'It is free.', audioMs: 400 })
+  speak(backend)
+  await recorder.until('the answer', () => recorder.audioPieces.length > 0)
+  t.equal(double.session.delegations, 1)
+  await recorder.until('its words', () => recorder.all('transcript').some(({ text }) => text === 'It is free.'))
+})
+
+t.test("a new stage's tools reach the voice, instructions the delegate", async (t) => {
   const { double, backend, recorder } = await line(t)
   const { tools } = conformanceSession()
   backend.updateSession({ instructions: `${PROCEDURE} Now pay.`, news: PROCEDURE, tools: tools.slice(0, 1) })
@@ -485,7 +495,7 @@ t.test('tools of another stage reach the voice as a list, its instructions the d
   t.match(double.session.hosted?.instructions, /^Ask for the order number first\.[^]*Now pay\./)
 })
 
-t.test('Azure gets the key as api-key, everybody else as a bearer token', (t) => {
+t.test('Azure gets the key as api-key, others as bearer token', (t) => {
   const of = (baseUrl?: string): object => headersOf({ apiKey: KEY, model: 'voice', ...(baseUrl ? { baseUrl } : {}) })
   for (const host of ['r.openai.azure.com', 'r.services.ai.azure.com', 'r.cognitiveservices.azure.com'])
     t.same(of(`https://${host}/openai/v1`), { 'api-key': KEY }, host)

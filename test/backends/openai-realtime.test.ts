@@ -2,11 +2,11 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { Backend, BackendSession } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import { realtimeUrl } from '../../src/backends/openai-realtime/session-config.js'
-import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
-import type { OpenAiDoubleOptions } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
+import { realtimeUrl } from '../../src/vendors/self-hosted/realtime/session-config.js'
+import type { OpenAiRealtimeOptions } from '../../src/vendors/self-hosted/realtime/session-config.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
+import type { OpenAiDoubleOptions } from '../../src/vendors/self-hosted/double.js'
 import { TEST_KEY } from './openai-harness.js'
 
 interface Line {
@@ -39,7 +39,7 @@ async function line(
 
 const ask = (backend: Backend): void => backend.sendText('Hello', { role: 'caller', respond: true })
 
-t.test('events of hosted MCP tools and of SIP calls are ignored by name', async (t) => {
+t.test('events of hosted MCP tools and SIP calls are ignored', async (t) => {
   const { double, backend, recorder } = await line(t)
   for (const type of [
     'mcp_list_tools.in_progress',
@@ -59,7 +59,7 @@ t.test('events of hosted MCP tools and of SIP calls are ignored by name', async 
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('a transcription that returns the terms it was given is not the caller', async (t) => {
+t.test('a transcription that repeats its keywords is ignored', async (t) => {
   const { double, recorder } = await line(t, { keywords: ['M-Pesa', 'Nakuru', 'Kisumu'] })
   const heard = (item_id: string, transcript: string): void =>
     double.session.send({
@@ -85,7 +85,7 @@ t.test('audio whose base64 has escapes is decoded', async (t) => {
   t.equal(recorder.audioMs(1), 1500 / 24)
 })
 
-t.test('a tool call that was cut off with its response is not run', async (t) => {
+t.test('a tool call of a cancelled response is not run', async (t) => {
   const { double, backend, recorder } = await line(t)
   const { session } = double
   session.send({ type: 'response.created', response: { id: 'r1' } })
@@ -108,24 +108,21 @@ t.test('a tool call that was cut off with its response is not run', async (t) =>
   t.match(recorder.all('interrupted'), [{ generation: 1 }])
 })
 
-t.test(
-  'a response that is requested while the server has its own under way is requested again when that has ended',
-  async (t) => {
-    const { double, backend, recorder } = await line(t)
-    double.script.reply({ say: 'Let me think.', audioMs: 500, paceMs: 10 }, { say: 'Here you are.' })
-    double.session.answerNow()
-    ask(backend)
-    await recorder.until(
-      'both answers',
-      () => recorder.all('turn-done').filter((done) => done.status === 'completed').length === 2,
-    )
-    t.ok(double.session.errors.every((error) => error.code === 'conversation_already_has_active_response'))
-    t.equal(recorder.all('error').length, 0, 'the race is not reported')
-    t.equal(double.script.answers, 2)
-  },
-)
+t.test('a response refused for an active response is requested again', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.reply({ say: 'Let me think.', audioMs: 500, paceMs: 10 }, { say: 'Here you are.' })
+  double.session.answerNow()
+  ask(backend)
+  await recorder.until(
+    'both answers',
+    () => recorder.all('turn-done').filter((done) => done.status === 'completed').length === 2,
+  )
+  t.ok(double.session.errors.every((error) => error.code === 'conversation_already_has_active_response'))
+  t.equal(recorder.all('error').length, 0, 'the race is not reported')
+  t.equal(double.script.answers, 2)
+})
 
-t.test('a server that refuses every request because of one response that never ends causes one error', async (t) => {
+t.test('one unending response causes only one error', async (t) => {
   const { double, backend, recorder } = await line(t)
   const refuse = (): void => {
     const last = double.session.received.findLast((event) => event.type === 'response.create')
@@ -149,7 +146,7 @@ t.test('a server that refuses every request because of one response that never e
   t.ok(backend.stats.createRefusals >= 5)
 })
 
-t.test('a response that fails says why, and only an empty account ends the call', async (t) => {
+t.test('a failed response reports its reason', async (t) => {
   const { double, recorder } = await line(t)
   const { session } = double
   const fail = (id: string, code: string): void => {
@@ -169,13 +166,13 @@ t.test('a response that fails says why, and only an empty account ends the call'
   await recorder.next('closed')
 })
 
-t.test('the end of the session after an hour is reported as session_expired', async (t) => {
+t.test("the session's end after an hour is reported as session_expired", async (t) => {
   const { double, recorder } = await line(t)
   double.session.error('session_expired', 'Your session hit the maximum duration of 60 minutes.')
   t.match(await recorder.next('error'), { code: 'session_expired', fatal: true, retryable: true })
 })
 
-t.test('no error repeats the key, whatever the service says', async (t) => {
+t.test('no error repeats the key', async (t) => {
   const double = await OpenAiDouble.start({ key: 'another' })
   t.teardown(() => double.close())
   const recorder = new Recorder()
@@ -195,7 +192,7 @@ t.test('a half-open connection is detected', async (t) => {
   t.match(await recorder.next('error'), { code: 'network', fatal: true, retryable: true })
 })
 
-t.test('G.711 goes both ways at 8 kHz', async (t) => {
+t.test('G.711 is used in both directions at 8 kHz', async (t) => {
   const { double, backend, recorder } = await line(t, { audio: 'pcmu' })
   t.match(backend.capabilities, { inputRateHz: 8000, outputRateHz: 8000 })
   double.script.reply({ say: 'Hello', audioMs: 500 })
@@ -205,7 +202,7 @@ t.test('G.711 goes both ways at 8 kHz', async (t) => {
   t.match(double.session.config?.audio?.input?.format, { type: 'audio/pcmu' })
 })
 
-t.test("a server with the beta's names, and without half of the events, holds a conversation", async (t) => {
+t.test("a server with the beta's names can hold a conversation", async (t) => {
   const { double, backend, recorder } = await line(t, { dialect: 'beta' }, { dialect: 'beta' })
   double.script.reply(
     { say: 'One.', audioMs: 300 },
@@ -228,7 +225,7 @@ t.test("a server with the beta's names, and without half of the events, holds a 
   )
 })
 
-t.test('a response that the server never ends counts as ended after a while', async (t) => {
+t.test('a response without an end is ended after a while', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.send({
     type: 'response.output_audio.delta',
@@ -245,7 +242,7 @@ t.test('a response that the server never ends counts as ended after a while', as
   t.equal(backend.stats.endsMissing, 1)
 })
 
-t.test('a tool call that is named only by its item and never confirmed is run', async (t) => {
+t.test('an unconfirmed tool call named by its item is run', async (t) => {
   const { double, recorder } = await line(t)
   const { session } = double
   session.sendRaw(
@@ -267,7 +264,7 @@ t.test('a tool call that is named only by its item and never confirmed is run', 
   t.match(await recorder.next('tool-call'), { callId: 'c1', name: 'get_account' })
 })
 
-t.test('a change of the output rate in mid-stream is followed', async (t) => {
+t.test('a change of the output rate is followed', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.sendRaw(
     JSON.stringify({
@@ -297,7 +294,7 @@ t.test('caller audio is sent in messages of the configured length', async (t) =>
   t.equal(double.session.callerAudioMs, 200, 'two whole messages; the rest waits for the third')
 })
 
-t.test('messages follow the call until the service has ended the turn', async (t) => {
+t.test('message length follows the call until the turn ends', async (t) => {
   const { double, backend, recorder } = await line(t)
   const loud = new Int16Array(480).fill(6000)
   const arrived = async (): Promise<number> => {
@@ -317,31 +314,28 @@ t.test('messages follow the call until the service has ended the turn', async (t
   t.equal(await arrived(), atEnd, 'after it, long messages again')
 })
 
-t.test(
-  'the silence between turns is sent only where it was set, or where the service times the caller by it',
-  async (t) => {
-    const sentIn = async (options: Partial<OpenAiRealtimeOptions>): Promise<number> => {
-      const { double, backend, recorder } = await line(t, options)
-      const arrived = async (): Promise<number> => {
-        const before = double.session.received.length
-        backend.sendText('Hello', { role: 'caller', respond: false })
-        await recorder.until('the text', () => double.session.received.length > before)
-        return double.session.callerAudioMs
-      }
-      for (let i = 0; i < 40; i++) backend.pushAudio(new Int16Array(480).fill(6000), true)
-      for (let i = 0; i < 60; i++) backend.pushAudio(new Int16Array(480), false)
-      await recorder.until('the end of the turn', () => recorder.all('speech-stopped').length === 1)
-      const atEnd = await arrived()
-      for (let i = 0; i < 150; i++) backend.pushAudio(new Int16Array(480), false)
-      return (await arrived()) - atEnd
+t.test('silence between turns is sent only if needed', async (t) => {
+  const sentIn = async (options: Partial<OpenAiRealtimeOptions>): Promise<number> => {
+    const { double, backend, recorder } = await line(t, options)
+    const arrived = async (): Promise<number> => {
+      const before = double.session.received.length
+      backend.sendText('Hello', { role: 'caller', respond: false })
+      await recorder.until('the text', () => double.session.received.length > before)
+      return double.session.callerAudioMs
     }
-    // The message that was being collected when the service reported the end.
-    t.ok((await sentIn({})) <= 60)
-    t.ok((await sentIn({ turns: { by: 'semantic_vad' } })) <= 60)
-    t.equal(await sentIn({ streamSilence: true }), 3000)
-    t.equal(await sentIn({ turns: { by: 'server_vad', idleTimeoutMs: 5000 } }), 3000)
-  },
-)
+    for (let i = 0; i < 40; i++) backend.pushAudio(new Int16Array(480).fill(6000), true)
+    for (let i = 0; i < 60; i++) backend.pushAudio(new Int16Array(480), false)
+    await recorder.until('the end of the turn', () => recorder.all('speech-stopped').length === 1)
+    const atEnd = await arrived()
+    for (let i = 0; i < 150; i++) backend.pushAudio(new Int16Array(480), false)
+    return (await arrived()) - atEnd
+  }
+  // The message that was being collected when the service reported the end.
+  t.ok((await sentIn({})) <= 60)
+  t.ok((await sentIn({ turns: { by: 'semantic_vad' } })) <= 60)
+  t.equal(await sentIn({ streamSilence: true }), 3000)
+  t.equal(await sentIn({ turns: { by: 'server_vad', idleTimeoutMs: 5000 } }), 3000)
+})
 
 t.test('a short noise is not committed', async (t) => {
   const { double, backend, recorder } = await line(t, { turns: { by: 'gateway' } })
@@ -354,7 +348,7 @@ t.test('a short noise is not committed', async (t) => {
   t.equal(double.session.errors.length, 0)
 })
 
-t.test('an interruption in the middle of a long message drops the rest of it', async (t) => {
+t.test('an interruption within a long message drops its rest', async (t) => {
   const { double, backend, recorder } = await line(t)
   recorder.onAudio = (piece) => backend.interrupt({ itemId: piece.itemId, playedMs: 0 })
   double.session.sendRaw(
@@ -380,7 +374,7 @@ t.test('an interruption in the middle of a long message drops the rest of it', a
   )
 })
 
-t.test('the speed changes between responses only, and a new session begins with it', async (t) => {
+t.test('the speed changes only between responses', async (t) => {
   const { double, backend, recorder } = await line(t, { speed: 1.2 })
   const speeds = () => (double.session.config?.audio?.output?.speed ?? 1).toFixed(2)
   recorder.onAudio = () => {
@@ -401,7 +395,7 @@ t.test('the speed changes between responses only, and a new session begins with 
   t.equal(other.backend.capabilities.changesSpeed, false)
 })
 
-t.test('a change of the speed that crosses a response is sent again after it, three times at most', async (t) => {
+t.test('a refused speed change is sent at most three times', async (t) => {
   const { double, backend, recorder } = await line(t)
   backend.updateSession({ speed: 0.7 })
   for (let i = 0; i < 4; i++) {
@@ -414,15 +408,33 @@ t.test('a change of the speed that crosses a response is sent again after it, th
   const changes = double.session.received.filter(({ event_id }) => event_id === 'mk-speed')
   t.equal(changes.length, 3)
   t.equal(recorder.all('error').length, 0)
+  t.equal(backend.capabilities.changesSpeed, true, 'a busy service may change it later')
 })
 
-t.test("the session's end is announced before it comes", async (t) => {
+t.test('the agent says that its speed change was refused', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.objection = (sent) => (sent.includes('"speed"') ? "Unknown parameter: 'session.audio.output.speed'." : null)
+  backend.updateSession({ speed: 0.85 })
+  await recorder.until('the refusal', () => backend.stats.wishesRefused === 1)
+  await recorder.next('turn-done')
+  const told = double.session.items.filter((item) => item.type === 'message' && item.role === 'system')
+  t.match(JSON.stringify(told), /voice has refused to change its speed/)
+  t.equal(backend.capabilities.changesSpeed, false)
+  backend.updateSession({ speed: 0.7 })
+  ask(backend)
+  t.equal((await recorder.next('turn-done', 2)).status, 'completed')
+  const changes = double.session.received.filter(({ event_id }) => event_id === 'mk-speed')
+  t.equal(changes.length, 1, 'not asked for again')
+  t.same(recorder.all('error'), [])
+})
+
+t.test("the session's end is announced early", async (t) => {
   const { recorder } = await line(t, { maxSessionMs: 300, expiringLeadMs: 200 })
   t.equal((await recorder.next('expiring')).inMs, 200)
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('the address is made from any form of the base URL', async (t) => {
+t.test('the address accepts any form of the base URL', async (t) => {
   t.equal(realtimeUrl('https://api.openai.com/v1', 'm-1'), 'wss://api.openai.com/v1/realtime?model=m-1')
   t.equal(realtimeUrl('http://10.0.0.5:8080/v1/', 'a b'), 'ws://10.0.0.5:8080/v1/realtime?model=a+b')
   t.equal(realtimeUrl('wss://x.azure.com/openai/v1/realtime', 'd'), 'wss://x.azure.com/openai/v1/realtime?model=d')

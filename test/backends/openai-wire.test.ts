@@ -5,10 +5,15 @@ import type {
   RealtimeServerEvent,
   RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
-import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-realtime/wire.js'
-import { EventReader, parseServerEvent } from '../../src/backends/openai-realtime/event-reader.js'
-import type { ClientEvent, ServerEvent, SessionConfig, TurnDetection } from '../../src/backends/openai-realtime/wire.js'
-import type { OpenAiStats } from '../../src/backends/openai-realtime/event-reader.js'
+import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/vendors/self-hosted/realtime/wire.js'
+import { EventReader, parseServerEvent } from '../../src/vendors/self-hosted/realtime/event-reader.js'
+import type {
+  ClientEvent,
+  ServerEvent,
+  SessionConfig,
+  TurnDetection,
+} from '../../src/vendors/self-hosted/realtime/wire.js'
+import type { OpenAiStats } from '../../src/vendors/self-hosted/realtime/event-reader.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
@@ -69,7 +74,7 @@ t.test("the hand-built message of caller audio equals the vendor's", async (t) =
   t.equal(`${APPEND_PREFIX}AAAA${APPEND_SUFFIX}`, JSON.stringify(event))
 })
 
-t.test('an event of the beta is read under its current name', async (t) => {
+t.test('a beta event is read under its current name', async (t) => {
   t.match(parseServerEvent({ type: 'response.audio.delta', item_id: 'i', delta: '' }), {
     type: 'response.output_audio.delta',
   })
@@ -79,7 +84,7 @@ t.test('an event of the beta is read under its current name', async (t) => {
   t.match(parseServerEvent({ type: 'conversation.item.created', item: {} }), { type: 'conversation.item.added' })
 })
 
-t.test('malformed events and unknown ones are distinguished', async (t) => {
+t.test('malformed and unknown events are distinguished', async (t) => {
   t.equal(parseServerEvent({ type: 'rate_limits.updated' }), 'malformed')
   t.equal(parseServerEvent({ type: 'conversation.item.done' }), 'ignored')
   for (const type of ['mcp_list_tools.failed', 'response.mcp_call_arguments.delta', 'response.mcp_call.completed'])
@@ -104,7 +109,7 @@ t.test('malformed events and unknown ones are distinguished', async (t) => {
   }
 })
 
-t.test('a long delta is the same event whether it is audio, which goes past the parser, or text', async (t) => {
+t.test('a long delta is read equally with and without parser', async (t) => {
   const stats = { messagesIn: 0, malformedMessages: 0 } as OpenAiStats
   const reader = new EventReader(stats)
   const read = (message: string): ServerEvent | null => {

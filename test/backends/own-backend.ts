@@ -1,6 +1,6 @@
 import type { Backend, BackendSink } from '../../src/backends/backend.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import type { BackendContext } from '../../src/backends/load-backend.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
+import type { BackendContext } from '../../src/backends/backend-context.js'
 
 /**
  * A third-party backend, as docs/OWN-BACKEND.md describes: a service with OpenAI's events and its own authentication. Its

@@ -6,7 +6,7 @@ import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { OwnVoice } from '../../src/backends/cascade/own-voice.js'
 import { sonioxTextToSpeech } from '../../src/vendors/soniox/services.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { SonioxDouble } from '../../src/vendors/soniox/double.js'
 import { PhraseStore } from '../../src/speech/phrase-store.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
@@ -54,29 +54,26 @@ async function line(
   return { backend, recorder, double, soniox, ownVoice, store }
 }
 
-t.test(
-  'phrases are spoken once, and are there at once for the next call, while their service says nothing',
-  async (t) => {
-    const folder = t.testdir({})
-    const first = await line(t, folder)
-    await first.recorder.until('both phrases', () => first.ownVoice.rendered === 2)
-    t.same(first.soniox.spoken.filter((text) => text !== '').toSorted(), [GREETING, APOLOGY].toSorted())
-    t.equal(wavs(folder).length, 2)
-    const second = await line(t, folder, 'mute')
-    second.backend.sendText('', { role: 'system', respond: true })
-    t.ok(second.recorder.audioPieces.length > 0, 'in the same tick')
-    t.equal((await second.recorder.next('turn-done')).status, 'completed')
-    t.match(second.recorder.all('transcript').at(-1), { text: GREETING, final: true })
-    t.ok((second.ownVoice.find(APOLOGY)?.pcm.length ?? 0) > 16_000, 'the apology of an outage, in the same voice')
-    t.same(
-      second.soniox.spoken.filter((text) => text !== ''),
-      [],
-    )
-    t.match(second.backend.counters(), { phrasesKept: 2, phrasesRendered: 0, phrasesUnreadable: 0 })
-  },
-)
+t.test('spoken phrases are kept and available to the next call', async (t) => {
+  const folder = t.testdir({})
+  const first = await line(t, folder)
+  await first.recorder.until('both phrases', () => first.ownVoice.rendered === 2)
+  t.same(first.soniox.spoken.filter((text) => text !== '').toSorted(), [GREETING, APOLOGY].toSorted())
+  t.equal(wavs(folder).length, 2)
+  const second = await line(t, folder, 'mute')
+  second.backend.sendText('', { role: 'system', respond: true })
+  t.ok(second.recorder.audioPieces.length > 0, 'in the same tick')
+  t.equal((await second.recorder.next('turn-done')).status, 'completed')
+  t.match(second.recorder.all('transcript').at(-1), { text: GREETING, final: true })
+  t.ok((second.ownVoice.find(APOLOGY)?.pcm.length ?? 0) > 16_000, 'the apology of an outage, in the same voice')
+  t.same(
+    second.soniox.spoken.filter((text) => text !== ''),
+    [],
+  )
+  t.match(second.backend.counters(), { phrasesKept: 2, phrasesRendered: 0, phrasesUnreadable: 0 })
+})
 
-t.test('nothing but the fixed phrases is kept', async (t) => {
+t.test('only the fixed phrases are kept', async (t) => {
   const folder = t.testdir({})
   const { backend, recorder, ownVoice } = await line(t, folder)
   await recorder.until('both phrases', () => ownVoice.rendered === 2)
@@ -86,35 +83,32 @@ t.test('nothing but the fixed phrases is kept', async (t) => {
   t.equal(wavs(folder).length, 2)
 })
 
-t.test(
-  'an answer is in the voice, the spoken form and the speed of the call, from the answer after their change on',
-  async (t) => {
-    const { backend, recorder, double, soniox } = await line(t, t.testdir({}), 'alive', [])
-    double.script.reply({ say: 'It costs KES 250.' }, { say: 'Ni KES 250.' })
-    for (const [index, language] of ['en-KE', 'sw-KE'].entries()) {
-      backend.updateSession({ language })
-      backend.sendText('Bei?', { role: 'caller', respond: true })
-      await recorder.until('the answer', () => recorder.all('turn-done').length > index)
-    }
-    t.match(soniox.voices.flatMap(({ configs }) => configs).slice(-2), [
-      { language: 'en', voice: 'Adrian' },
-      { language: 'sw', voice: 'Maya' },
-    ])
-    backend.updateSession({ speed: 0.85 })
-    double.script.reply({ say: 'Pole pole.' })
-    backend.sendText('Polepole!', { role: 'caller', respond: true })
-    await recorder.until('the slower answer', () => recorder.all('turn-done').length > 2)
-    t.match(soniox.voices.flatMap(({ configs }) => configs).slice(-2), [{ speed: undefined }, { speed: 0.85 }])
-    backend.updateSession({ voices: { cascade: { en: 'Adrian', sw: 'Grace' } } })
-    double.script.reply({ say: 'Karibu.' })
-    backend.sendText('Asante!', { role: 'caller', respond: true })
-    await recorder.until('the answer of another service', () => recorder.all('turn-done').length > 3)
-    t.match(soniox.voices.flatMap(({ configs }) => configs).at(-1), { voice: 'Grace' })
-    t.match(soniox.spoken.join(' '), /two hundred and fifty shillings.*Ni shilingi mia mbili na hamsini/)
-  },
-)
+t.test('a changed voice or speed applies from the next answer', async (t) => {
+  const { backend, recorder, double, soniox } = await line(t, t.testdir({}), 'alive', [])
+  double.script.reply({ say: 'It costs KES 250.' }, { say: 'Ni KES 250.' })
+  for (const [index, language] of ['en-KE', 'sw-KE'].entries()) {
+    backend.updateSession({ language })
+    backend.sendText('Bei?', { role: 'caller', respond: true })
+    await recorder.until('the answer', () => recorder.all('turn-done').length > index)
+  }
+  t.match(soniox.voices.flatMap(({ configs }) => configs).slice(-2), [
+    { language: 'en', voice: 'Adrian' },
+    { language: 'sw', voice: 'Maya' },
+  ])
+  backend.updateSession({ speed: 0.85 })
+  double.script.reply({ say: 'Pole pole.' })
+  backend.sendText('Polepole!', { role: 'caller', respond: true })
+  await recorder.until('the slower answer', () => recorder.all('turn-done').length > 2)
+  t.match(soniox.voices.flatMap(({ configs }) => configs).slice(-2), [{ speed: undefined }, { speed: 0.85 }])
+  backend.updateSession({ voices: { cascade: { en: 'Adrian', sw: 'Grace' } } })
+  double.script.reply({ say: 'Karibu.' })
+  backend.sendText('Asante!', { role: 'caller', respond: true })
+  await recorder.until('the answer of another service', () => recorder.all('turn-done').length > 3)
+  t.match(soniox.voices.flatMap(({ configs }) => configs).at(-1), { voice: 'Grace' })
+  t.match(soniox.spoken.join(' '), /two hundred and fifty shillings.*Ni shilingi mia mbili na hamsini/)
+})
 
-t.test('an agent with many phrases leaves nothing that waits for the end of the call', async (t) => {
+t.test('an agent with many phrases causes no listener warning', async (t) => {
   const warnings: string[] = []
   const warned = ({ name }: Error): unknown => warnings.push(name)
   process.on('warning', warned)
@@ -126,26 +120,23 @@ t.test('an agent with many phrases leaves nothing that waits for the end of the 
   t.same(warnings, [])
 })
 
-t.test(
-  'a cascade whose voice is down begins where its greeting is kept, and speaks when the voice is back',
-  async (t) => {
-    const folder = t.testdir({})
-    await t.rejects(line(t, folder, 'down'), /503/, 'not without the greeting')
-    const first = await line(t, folder)
-    await first.recorder.until('both phrases', () => first.ownVoice.rendered === 2)
-    const { backend, recorder, soniox } = await line(t, folder, 'down')
-    t.match(recorder.all('error'), [{ code: 'internal', fatal: false }], 'for the log')
-    backend.sendText('', { role: 'system', respond: true })
-    t.equal((await recorder.next('turn-done')).status, 'completed')
-    t.match(recorder.all('transcript').at(-1), { text: GREETING, final: true })
-    soniox.refuse = null
-    backend.sendText('Hello', { role: 'caller', respond: true })
-    t.equal((await recorder.next('turn-done', 2)).status, 'completed')
-    t.match(recorder.all('transcript').at(-1), { text: 'Yes.', final: true })
-  },
-)
+t.test('a call starts with its kept greeting without a voice', async (t) => {
+  const folder = t.testdir({})
+  await t.rejects(line(t, folder, 'down'), /503/, 'not without the greeting')
+  const first = await line(t, folder)
+  await first.recorder.until('both phrases', () => first.ownVoice.rendered === 2)
+  const { backend, recorder, soniox } = await line(t, folder, 'down')
+  t.match(recorder.all('error'), [{ code: 'internal', fatal: false }], 'for the log')
+  backend.sendText('', { role: 'system', respond: true })
+  t.equal((await recorder.next('turn-done')).status, 'completed')
+  t.match(recorder.all('transcript').at(-1), { text: GREETING, final: true })
+  soniox.refuse = null
+  backend.sendText('Hello', { role: 'caller', respond: true })
+  t.equal((await recorder.next('turn-done', 2)).status, 'completed')
+  t.match(recorder.all('transcript').at(-1), { text: 'Yes.', final: true })
+})
 
-t.test('another voice, rate or speed is another phrase', (t) => {
+t.test('each voice, rate and speed has its own phrase file', (t) => {
   const manner = { service: 'soniox', voice: 'Adrian', legRateHz: 16_000, speed: 1 }
   const keys = [
     manner,
@@ -158,7 +149,7 @@ t.test('another voice, rate or speed is another phrase', (t) => {
   t.end()
 })
 
-t.test('a file that was cut off or changed is ignored, counted and removed', async (t) => {
+t.test('a damaged file is ignored, counted and removed', async (t) => {
   const folder = t.testdir({})
   const store = new PhraseStore(folder)
   const phrase = { pcm: Int16Array.from({ length: 8000 }, (_, i) => i), sampleRateHz: 8000 } as const
@@ -174,7 +165,7 @@ t.test('a file that was cut off or changed is ignored, counted and removed', asy
   t.same(wavs(folder), ['whole.wav'])
 })
 
-t.test('the least recently used files go first, and no part of a file is left', async (t) => {
+t.test('the least recently used files are removed first', async (t) => {
   const folder = t.testdir({})
   const store = new PhraseStore(folder)
   const phrase = { pcm: new Int16Array(8).fill(1), sampleRateHz: 8000 } as const
@@ -193,7 +184,7 @@ t.test('the least recently used files go first, and no part of a file is left', 
   )
 })
 
-t.test('a caller who becomes known while the services connect is greeted by name', async (t) => {
+t.test('a caller recognised during connection is greeted by name', async (t) => {
   const { backend, recorder } = await line(t, t.testdir({}))
   backend.updateSession({ greeting: 'Hello Amina.' })
   backend.sendText('', { role: 'system', respond: true })

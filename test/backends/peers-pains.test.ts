@@ -5,10 +5,10 @@ import { conformanceSession } from '../../src/backends/conformance/harness.js'
 import { Recorder } from '../../src/backends/conformance/recorder.js'
 import { DeafWatch } from '../../src/backends/failover/deaf-watch.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
-import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { GeminiLiveBackend } from '../../src/vendors/gemini/live/backend.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { until } from '../support/until.js'
 import { FakeTimers } from './failover/scripted.js'
 
@@ -108,7 +108,7 @@ for (const [name, deafLine] of [
     },
   ],
 ] as const) {
-  check(`${name}, deaf after its greeting, is found out by the gateway's own ear within stallMs`, async (t) => {
+  check(`${name}, deaf after its greeting, is replaced within stallMs`, async (t) => {
     const timers = new FakeTimers()
     const { deaf, good, make } = await deafLine(t, timers)
     deaf.script.reply({ say: 'Welcome.', audioMs: 100 })
@@ -128,52 +128,49 @@ for (const [name, deafLine] of [
   })
 }
 
-check(
-  'one that has heard the caller is replaced only for two utterances, and none for a cough or an echo',
-  async (t) => {
-    const timers = new FakeTimers()
-    let deaf = 0
-    const watch = new DeafWatch(timers, 1000, () => deaf++)
-    const voice = async (ms: number, { agentSounds = false, then = 600 } = {}): Promise<void> => {
-      for (let at = 0; at < ms + then; at += 20) {
-        watch.frame(at < ms, agentSounds ? Infinity : -Infinity)
-        await timers.pass(20)
-      }
+check('after heard speech, two unheard utterances count as deafness', async (t) => {
+  const timers = new FakeTimers()
+  let deaf = 0
+  const watch = new DeafWatch(timers, 1000, () => deaf++)
+  const voice = async (ms: number, { agentSounds = false, then = 600 } = {}): Promise<void> => {
+    for (let at = 0; at < ms + then; at += 20) {
+      watch.frame(at < ms, agentSounds ? Infinity : -Infinity)
+      await timers.pass(20)
     }
-    await voice(480)
-    await voice(2000, { agentSounds: true })
-    await timers.pass(2000)
-    t.equal(deaf, 0, 'a cough, and the echo of the agent')
-    await voice(500, { then: 400 })
-    await timers.pass(579)
-    t.equal(deaf, 0)
-    await timers.pass(1)
-    t.equal(deaf, 1, 'one utterance, stallMs after its end')
-    watch.reset()
-    await voice(900)
-    watch.heard()
-    await timers.pass(2000)
-    await voice(900)
-    await timers.pass(2000)
-    t.equal(deaf, 1, 'one after it was heard may be a noise')
-    await voice(900)
-    await timers.pass(2000)
-    t.equal(deaf, 2)
-    await voice(900)
-    watch.answers()
-    await voice(900)
-    await timers.pass(2000)
-    t.equal(deaf, 2, 'an answer in between begins the count again')
-    watch.reset()
-    await voice(900)
-    watch.answers()
-    await voice(900)
-    await timers.pass(2000)
-    t.equal(deaf, 3, 'but an answer, as to a text, shows no hearing')
-  },
-)
+  }
+  await voice(480)
+  await voice(2000, { agentSounds: true })
+  await timers.pass(2000)
+  t.equal(deaf, 0, 'a cough, and the echo of the agent')
+  await voice(500, { then: 400 })
+  await timers.pass(579)
+  t.equal(deaf, 0)
+  await timers.pass(1)
+  t.equal(deaf, 1, 'one utterance, stallMs after its end')
+  watch.reset()
+  await voice(900)
+  watch.heard()
+  await timers.pass(2000)
+  await voice(900)
+  await timers.pass(2000)
+  t.equal(deaf, 1, 'one after it was heard may be a noise')
+  await voice(900)
+  await timers.pass(2000)
+  t.equal(deaf, 2)
+  await voice(900)
+  watch.answers()
+  await voice(900)
+  await timers.pass(2000)
+  t.equal(deaf, 2, 'an answer in between begins the count again')
+  watch.reset()
+  await voice(900)
+  watch.answers()
+  await voice(900)
+  await timers.pass(2000)
+  t.equal(deaf, 3, 'but an answer, as to a text, shows no hearing')
+})
 
-check('keys that are pressed do not count as heard', async (t) => {
+check('pressed keys do not count as heard speech', async (t) => {
   const [deaf, good] = [await openAiDouble(t), await openAiDouble(t)]
   deaf.faults.deaf = true
   const timers = new FakeTimers()
@@ -189,7 +186,7 @@ check('keys that are pressed do not count as heard', async (t) => {
   t.equal((await recorder.next('failover')).reason, 'deaf')
 })
 
-check('a single deaf service is connected again, twice at most', async (t) => {
+check('a single deaf service reconnects twice at most', async (t) => {
   const deaf = await openAiDouble(t)
   deaf.faults.deaf = true
   const timers = new FakeTimers()
@@ -208,7 +205,7 @@ check('a single deaf service is connected again, twice at most', async (t) => {
   t.equal(deaf.connections, 3)
 })
 
-check("with the gateway's turns a service that says nothing after speech is connected again", async (t) => {
+check('a silent service reconnects if the gateway detects turns', async (t) => {
   const double = await geminiDouble(t)
   const timers = new FakeTimers()
   const { backend, recorder } = await connected(t, list(timers, toGemini(double)))
@@ -226,7 +223,7 @@ check("with the gateway's turns a service that says nothing after speech is conn
 // --- phantom interruptions and empty turns ------------------------------------------------------------------
 
 for (const by of ['gateway', 'server'] as const) {
-  check(`an interruption by nobody lets what arrived be heard, with turns by ${by}`, async (t) => {
+  check(`an interruption without speech drops no audio: ${by} detects turns`, async (t) => {
     const double = await geminiDouble(t)
     const { backend, recorder } = await connected(t, toGemini(double, by))
     double.script.reply({ say: 'A long answer.', audioMs: 3000, paceMs: 10 }, { say: 'And the next.', audioMs: 200 })
@@ -243,7 +240,7 @@ for (const by of ['gateway', 'server'] as const) {
   })
 }
 
-check('an interruption by the caller is one, also without a word', async (t) => {
+check('the caller can interrupt without words', async (t) => {
   const double = await geminiDouble(t)
   const { backend, recorder } = await connected(t, toGemini(double, 'server'))
   double.script.reply({ say: 'A long answer.', audioMs: 3000, paceMs: 10 })
@@ -262,7 +259,7 @@ async function withServerVad(t: Test, interruptResponse: boolean) {
   return { double, ...(await connected(t, (sink) => new OpenAiRealtimeBackend(sink, options))) }
 }
 
-check('OpenAI takes a noise for speech: with interruptResponse false its answer goes on', async (t) => {
+check("with interruptResponse false a noise does not stop OpenAI's answer", async (t) => {
   for (const interruptResponse of [true, false]) {
     const { double, recorder, backend } = await withServerVad(t, interruptResponse)
     double.script.reply({ say: 'A long answer.', audioMs: 1000, paceMs: 10 })
@@ -310,7 +307,7 @@ for (const [order, wordsFirst] of [
   ['begins before its words are known', false],
   ['begins after its words are known', true],
 ] as const)
-  checkAlone(`the answer of OpenAI to a backchannel over a finished answer is dropped: it ${order}`, async (t) => {
+  checkAlone(`OpenAI's answer to a late backchannel is dropped: it ${order}`, async (t) => {
     const { double, session, recorder, backend } = await soundOver(t)
     if (wordsFirst) session.send(transcript('sound', 'Mm-hm, okay.'))
     const before = backend.stats.messagesIn
@@ -334,7 +331,7 @@ for (const [order, wordsFirst] of [
     )
   })
 
-checkAlone('words over a finished answer of OpenAI are answered, at once if they interrupt', async (t) => {
+checkAlone('words over a finished answer of OpenAI are answered', async (t) => {
   for (const interrupts of [false, true]) {
     const { session, recorder, backend } = await soundOver(t)
     const heard = recorder.onEvent
@@ -355,7 +352,7 @@ checkAlone('words over a finished answer of OpenAI are answered, at once if they
   }
 })
 
-checkAlone('a sound whose words do not come is answered before the caller hears a pause', async (t) => {
+checkAlone('a sound without a transcript is answered after a wait', async (t) => {
   const { session, recorder } = await soundOver(t)
   const sinceMs = performance.now()
   session.answerNow()
@@ -363,7 +360,7 @@ checkAlone('a sound whose words do not come is answered before the caller hears 
   t.ok(performance.now() - sinceMs >= 1000, 'it has waited')
 })
 
-checkAlone('another interruption makes the answer in doubt void', async (t) => {
+checkAlone('another interruption cancels the waiting answer', async (t) => {
   const { session, recorder, backend } = await soundOver(t)
   const before = backend.stats.messagesIn
   session.answerNow()
@@ -376,7 +373,7 @@ checkAlone('another interruption makes the answer in doubt void', async (t) => {
   t.equal(recorder.audioMs(2), 0)
 })
 
-check('an empty turn is asked for once more; after the second one the answer has failed', async (t) => {
+check('an empty turn is requested once more, then fails', async (t) => {
   const [gemini, openai] = [await geminiDouble(t), await openAiDouble(t)]
   const one = await connected(t, toGemini(gemini))
   const two = await connected(t, toOpenAi(openai))
@@ -400,7 +397,7 @@ check('an empty turn is asked for once more; after the second one the answer has
   }
 })
 
-check('a noise that Gemini answers with an empty turn is not asked for again', async (t) => {
+check("Gemini's empty turn after a noise is not requested again", async (t) => {
   const double = await geminiDouble(t)
   const { backend, recorder } = await connected(t, toGemini(double))
   double.script.callerSays('')
@@ -415,7 +412,7 @@ check('a noise that Gemini answers with an empty turn is not asked for again', a
   t.equal(double.script.answers, 1, 'only what was asked for')
 })
 
-check('a service whose turns are all empty is replaced', async (t) => {
+check('a service with only empty turns is replaced', async (t) => {
   const [empty, good] = [await geminiDouble(t), await geminiDouble(t)]
   empty.faults.emptyTurns = 100
   good.script.reply({ say: 'I am here.', audioMs: 200 })
@@ -436,7 +433,7 @@ const CALLS = [
 ]
 
 for (const model of ['gemini-3.8-live', 'gemini-live-2.5-flash-preview'])
-  check(`parallel calls that come apart and twice are run once and answered once: ${model}`, async (t) => {
+  check(`split and repeated parallel calls are run once: ${model}`, async (t) => {
     const double = await geminiDouble(t)
     double.faults.callsApart = true
     const { backend, recorder } = await connected(t, toGemini(double, 'gateway', model))
@@ -456,7 +453,7 @@ for (const model of ['gemini-3.8-live', 'gemini-live-2.5-flash-preview'])
     t.equal(backend.stats.lateToolResults, 1)
   })
 
-check('parallel calls of OpenAI that come twice are run once, and the model goes on after the last', async (t) => {
+check('repeated parallel calls of OpenAI are run once', async (t) => {
   const double = await openAiDouble(t)
   double.faults.callsTwice = true
   const { backend, recorder } = await connected(t, toOpenAi(double))
@@ -497,7 +494,7 @@ for (const [name, repeating] of [
     },
   ],
 ] as const) {
-  check(`the same sentence again before a tool call is heard once: ${name}`, async (t) => {
+  check(`a sentence repeated before a tool call is dropped: ${name}`, async (t) => {
     const { double, backend, recorder } = await repeating(t)
     recorder.onEvent = (event) => {
       if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
@@ -526,30 +523,27 @@ for (const [name, repeating] of [
     t.equal(backend.stats.repeatedSpeech, 2)
   })
 
-  check(
-    `other words before a tool call, short ones, and the last words of an answer are all heard: ${name}`,
-    async (t) => {
-      const { double, backend, recorder } = await repeating(t)
-      recorder.onEvent = (event) => {
-        if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
-      }
-      const said = ['One moment.', 'One moment.', LOOK, 'Let me look into another drawer.', LOOK]
-      double.script.reply(...said.slice(0, -1).map((say, i) => ({ say, audioMs: 300, calls: call(`c${i}`) })), {
-        say: LOOK,
-        audioMs: 300,
-      })
-      ask(backend)
-      await recorder.until('all words', () => wordsOf(recorder).length === said.length)
-      t.same(wordsOf(recorder), said)
-      t.equal(
-        recorder.audioPieces.reduce((sum, { ms }) => sum + ms, 0),
-        300 * said.length,
-      )
-      t.equal(backend.stats.repeatedSpeech, 0)
-    },
-  )
+  check(`different, short and final words are all heard: ${name}`, async (t) => {
+    const { double, backend, recorder } = await repeating(t)
+    recorder.onEvent = (event) => {
+      if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
+    }
+    const said = ['One moment.', 'One moment.', LOOK, 'Let me look into another drawer.', LOOK]
+    double.script.reply(...said.slice(0, -1).map((say, i) => ({ say, audioMs: 300, calls: call(`c${i}`) })), {
+      say: LOOK,
+      audioMs: 300,
+    })
+    ask(backend)
+    await recorder.until('all words', () => wordsOf(recorder).length === said.length)
+    t.same(wordsOf(recorder), said)
+    t.equal(
+      recorder.audioPieces.reduce((sum, { ms }) => sum + ms, 0),
+      300 * said.length,
+    )
+    t.equal(backend.stats.repeatedSpeech, 0)
+  })
 
-  check(`a tool call in mid-word cuts nothing of what arrives: ${name}`, async (t) => {
+  check(`a tool call within a word cuts no audio: ${name}`, async (t) => {
     const { double, backend, recorder } = await repeating(t)
     double.faults.callAfterMs = 300
     recorder.onEvent = (event) => {
@@ -571,7 +565,7 @@ for (const [name, repeating] of [
   })
 }
 
-check('where Gemini itself swallows the rest of the word, the call goes on with the result', async (t) => {
+check('a call continues if Gemini drops part of a word', async (t) => {
   const double = await geminiDouble(t)
   double.faults.callAfterMs = 300
   double.faults.restOfWord = false

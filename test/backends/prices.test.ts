@@ -7,8 +7,8 @@ import type { BudgetOptions } from '../../src/backends/budget.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { CostMeter } from '../../src/backends/cost-meter.js'
-import { tokensOf as geminiTokens } from '../../src/backends/gemini-live/usage.js'
-import { tokensOf as openAiTokens, transcriptionUsage } from '../../src/backends/openai-realtime/usage.js'
+import { tokensOf as geminiTokens } from '../../src/vendors/gemini/live/usage.js'
+import { tokensOf as openAiTokens, transcriptionUsage } from '../../src/vendors/self-hosted/realtime/usage.js'
 import { CARRIER_RATES, costOf, LIST_PRICES, pricedModel, priceList } from '../../src/backends/prices.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
 import type { CallCost, CallRecord, CarrierDetail } from '../../src/call/documents/record.js'
@@ -43,14 +43,14 @@ const OPENAI_EXAMPLE: BackendUsage = {
   }),
 }
 
-t.test("the response of OpenAI's guide costs what its tokens cost by kind, cached ones apart", async (t) => {
+t.test("the example in OpenAI's guide is priced by token kind", async (t) => {
   const parts = (119 - 64) * 4 + 64 * 0.4 + 13 * 32 + 30 * 24 + 91 * 64
   t.equal(about(listed('openai', 'gpt-realtime-2.1', OPENAI_EXAMPLE).amount), about(parts / 1e6))
   const mini = (119 - 64) * 0.6 + 64 * 0.06 + 13 * 10 + 30 * 2.4 + 91 * 20
   t.equal(about(listed('openai', 'gpt-realtime-2.1-mini', OPENAI_EXAMPLE).amount), about(mini / 1e6))
 })
 
-t.test('in a long call most input is cached, and without that the estimate would be twice the bill', async (t) => {
+t.test("ignoring cached input would double a long call's cost", async (t) => {
   // The second response of a public question on that usage, of a call of 15 s: 640 of 789 input tokens were cached.
   const usage: BackendUsage = {
     ...noUsage(),
@@ -68,23 +68,23 @@ t.test('in a long call most input is cached, and without that the estimate would
   t.ok((whole.amount ?? 0) / bill > 2, `${whole.amount} against ${bill}`)
 })
 
-t.test('the transcription of the caller is charged for apart from the responses', async (t) => {
+t.test('transcription is charged separately from the responses', async (t) => {
   const usage = transcriptionUsage('gpt-transcribe', { seconds: 40 })
   t.equal(about(listed('openai', 'gpt-realtime-2.1', usage).amount), about(0.003))
 })
 
-t.test("the session of OpenAI's guide on GPT-Live costs 7.5 cents for its 90 seconds", async (t) => {
+t.test('90 seconds of GPT-Live cost 7.5 cents as documented', async (t) => {
   t.equal(about(listed('openai-live', 'gpt-live-1', { sessionSeconds: 90 }).amount), about(0.075))
 })
 
-t.test('a call on GPT-Live with nothing set but a key has a known cost: its delegate has a price', async (t) => {
+t.test("GPT-Live's default delegate has a price", async (t) => {
   const { openaiLiveDelegateModel } = loadConfig({}, null)
   const delegate = { inputTokens: 10_000, inputCachedTokens: 8000, outputTokens: 300 }
   const parts = 2000 * 0.75 + 8000 * 0.075 + 300 * 4.5
   t.equal(about(listed('openai-live', openaiLiveDelegateModel, delegate).amount), about(parts / 1e6))
 })
 
-t.test('thinking and tokens of no kind of a Gemini turn are charged as text', async (t) => {
+t.test("Gemini's thinking and unclassified tokens are charged as text", async (t) => {
   // The usage that a user of gemini-3.8-live published: 25 prompt tokens have no modality, 136 are thoughts.
   const usage = geminiTokens({
     promptTokenCount: 522,
@@ -100,7 +100,7 @@ t.test('thinking and tokens of no kind of a Gemini turn are charged as text', as
   t.equal(about(cost.amount), about((357 * 0.75 + 165 * 3 + 136 * 4.5 + 42 * 12) / 1e6))
 })
 
-t.test('each service of a cascade is priced in its own unit', async (t) => {
+t.test('each service of a cascade is priced in its unit', async (t) => {
   const models = { 'gpt-of-ours': { inputPerMillionTokens: 1, cachedPerMillionTokens: 0.1, outputPerMillionTokens: 4 } }
   const meter = new CostMeter(priceList([{ currency: 'USD', backends: {}, models }]), () => null)
   const add = (model: string, usage: Partial<BackendUsage>): void =>
@@ -113,7 +113,7 @@ t.test('each service of a cascade is priced in its own unit', async (t) => {
   t.match(rows, [{ model: 'whisper-1' }, { model: 'gpt-of-ours' }, { model: 'tts-1' }])
 })
 
-t.test('text that is written to a cache costs more than other text, and text from it less', async (t) => {
+t.test('cache writes cost more than text, cache reads less', async (t) => {
   const usage = { inputTokens: 5000, inputCachedTokens: 3000, inputCacheWriteTokens: 1500, outputTokens: 100 }
   const { amount } = listed('cascade', 'claude-haiku-4-5-20251001', usage)
   t.equal(about(amount), about((500 + 3000 * 0.1 + 1500 * 1.25 + 100 * 5) / 1e6))
@@ -121,7 +121,7 @@ t.test('text that is written to a cache costs more than other text, and text fro
   t.equal(about(plain.amount), about((1500 * 0.75) / 1e6), 'without a price of its own it costs what text costs')
 })
 
-t.test('a cost that is not known is null with its reason, never 0', async (t) => {
+t.test('an unknown cost is null with a reason', async (t) => {
   const unknown = (model: string, usage: Partial<BackendUsage>) => listed('a', model, usage)
   t.match(unknown('gpt-next', { inputTokens: 1 }), { amount: null, unknown: 'no price for the model gpt-next' })
   t.match(unknown('gpt-realtime-2.1', { inputTokens: 100 }), {
@@ -141,7 +141,7 @@ t.test('a cost that is not known is null with its reason, never 0', async (t) =>
   t.match(listed('a', 'gpt-live-1', {}), { amount: 0 })
 })
 
-t.test("a server that only has OpenAI's shape does not have OpenAI's prices", async (t) => {
+t.test("an OpenAI-compatible server does not have OpenAI's prices", async (t) => {
   t.equal(pricedModel('tts-1', 'https://api.openai.com/v1'), 'tts-1')
   const own = pricedModel('tts-1', 'http://127.0.0.1:8000/v1')
   t.equal(own, 'tts-1@127.0.0.1:8000')
@@ -152,7 +152,7 @@ t.test("a server that only has OpenAI's shape does not have OpenAI's prices", as
   })
 })
 
-t.test("the agent's prices come before the operator's, and these before the vendors'", async (t) => {
+t.test("the agent's prices take precedence, then the operator's", async (t) => {
   const agent = { currency: 'USD', backends: { openai: { perMinute: 1 } }, models: {} }
   const operator = { currency: 'USD', backends: {}, models: { 'gpt-live-1': { perMinute: 0.04 } } }
   const { priceOf } = priceList([agent, operator])
@@ -165,14 +165,14 @@ t.test("the agent's prices come before the operator's, and these before the vend
   t.equal(shillings.priceOf('openai-live', 'gpt-live-1'), null, 'nothing converts money')
 })
 
-t.test('each public price says where and when it was read', async (t) => {
+t.test('each public price has a source and a date', async (t) => {
   for (const [model, { source, readOn }] of Object.entries({ ...LIST_PRICES, carrier: CARRIER_RATES })) {
     t.match(source, /^https:\/\//, model)
     t.match(readOn, /^2026-\d{2}-\d{2}$/, model)
   }
 })
 
-t.test('the file of PRICES_FILE is read, and a mistake in it is named with its line', async (t) => {
+t.test('a mistake in PRICES_FILE is reported with its line', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'prices-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const file = join(folder, 'prices.yaml')
@@ -219,7 +219,7 @@ const modelCost = (currency: string, known: number, unknown: string | null = nul
 const called = (changes: Partial<CallRecord>) =>
   endedCall({ durationMs: 61_000, cost: modelCost('USD', 0.02), ...changes })
 
-t.test("a call's whole cost is the carrier's, the models' and the analysis', in one currency", async (t) => {
+t.test("a call's whole cost is in one currency", async (t) => {
   const { costs, metrics, spends } = costsIn('KES', EXCHANGE)
   const inbound = costs.withCost(called({ number: '+254720000101' }))
   t.match(inbound.wholeCost, {
@@ -268,7 +268,7 @@ t.test("a call's whole cost is the carrier's, the models' and the analysis', in 
   t.notMatch(page, 'mkondo_call_cost_unknown_total{')
 })
 
-t.test('a part of a cost that is not known makes the whole unknown, and leaves what is known', async (t) => {
+t.test('one unknown part makes the whole cost unknown', async (t) => {
   const none = costsIn('USD', null)
   const call = none.costs.withCost(called({}))
   t.match(call.wholeCost, {
@@ -332,7 +332,7 @@ async function rig(
 const used = (inputTokens: number, outputTokens: number) =>
   ({ type: 'usage', usage: { inputTokens, outputTokens, audioInMs: 60_000, audioOutMs: 30_000 } }) as const
 
-t.test('a call within its budget goes on, and its cost is reported', async (t) => {
+t.test('a call within its budget continues and reports its cost', async (t) => {
   const { a, backend, meter, recorder, timers, asked } = await rig(t, {
     limits: { maxMs: 600_000, maxTokens: 10_000, maxCost: 1 },
     prices: {
@@ -356,7 +356,7 @@ t.test('a call within its budget goes on, and its cost is reported', async (t) =
   t.equal(recorder.all('usage').length, 2)
 })
 
-t.test("the budget is the whole call's, also when another worker or node goes on with it", async (t) => {
+t.test('the budget covers the whole call across workers and nodes', async (t) => {
   const limits = { maxMs: 60_000, maxTokens: 2000 }
   const first = await rig(t, { limits })
   first.a.now.emit(used(900, 200))
@@ -396,7 +396,7 @@ t.test("the budget is the whole call's, also when another worker or node goes on
   t.equal(backs.backend.report().budget?.spent, 'maxTokens')
 })
 
-t.test('when the budget is used up the model is asked for a goodbye, but not while anybody speaks', async (t) => {
+t.test('an exhausted budget asks the model for a goodbye', async (t) => {
   const { a, backend, recorder, asked } = await rig(t, { limits: { maxTokens: 1000 } })
   a.now.speak(1, 'Let me explain', 2000)
   a.now.emit(used(900, 200))
@@ -414,7 +414,7 @@ t.test('when the budget is used up the model is asked for a goodbye, but not whi
   t.match(backend.report().budget, { spent: 'maxTokens', endedBy: 'agent' })
 })
 
-t.test('the guard ends the call when the model says goodbye without end_call', async (t) => {
+t.test('the guard ends a call after a goodbye without end_call', async (t) => {
   const { a, backend, recorder, timers } = await rig(t, { limits: { maxMs: 60_000 } })
   await timers.pass(60_000)
   a.now.answer(1, 'Goodbye.', 500)
@@ -422,7 +422,7 @@ t.test('the guard ends the call when the model says goodbye without end_call', a
   t.match(backend.report().budget, { spent: 'maxMs', endedBy: 'guard' })
 })
 
-t.test('the guard ends the call when the model says nothing for goodbyeMs', async (t) => {
+t.test('the guard ends the call after goodbyeMs of silence', async (t) => {
   const { recorder, timers } = await rig(t, { limits: { maxMs: 60_000 }, goodbyeMs: 5000 })
   await timers.pass(64_900)
   t.equal(recorder.all('tool-call').length, 0)
@@ -430,34 +430,31 @@ t.test('the guard ends the call when the model says nothing for goodbyeMs', asyn
   t.equal(recorder.all('tool-call').length, 1)
 })
 
-t.test(
-  'what a service says that it has used while it is closed counts, as all backends of a call do, once',
-  async (t) => {
-    const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-    const recorder = new Recorder()
-    const meter = meterAt(null)
-    const candidates = [{ create: a.create }, { create: b.create }]
-    const budget = { limits: {}, meter }
-    const backend = new CallBackend(recorder, { candidates, timers: new FakeTimers(), budget })
-    await backend.connect(conformanceSession(), new AbortController().signal)
-    a.now.emit(used(100, 10))
-    a.now.die()
-    await settled()
-    b.now.emit(used(200, 20))
-    a.now.emit(used(3, 1))
-    const closing = backend.close('the call is over')
-    b.now.emit(used(4, 2))
-    await closing
-    b.now.emit(used(5, 3))
-    t.match(meter.rows(), [
-      { backend: 'a', usage: { inputTokens: 103, outputTokens: 11 } },
-      { backend: 'b', usage: { inputTokens: 209, outputTokens: 25 } },
-    ])
-    t.equal(recorder.events.at(-1)?.type, 'closed', 'which stays the last event')
-  },
-)
+t.test('usage reported while closing counts once', async (t) => {
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  const recorder = new Recorder()
+  const meter = meterAt(null)
+  const candidates = [{ create: a.create }, { create: b.create }]
+  const budget = { limits: {}, meter }
+  const backend = new CallBackend(recorder, { candidates, timers: new FakeTimers(), budget })
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  a.now.emit(used(100, 10))
+  a.now.die()
+  await settled()
+  b.now.emit(used(200, 20))
+  a.now.emit(used(3, 1))
+  const closing = backend.close('the call is over')
+  b.now.emit(used(4, 2))
+  await closing
+  b.now.emit(used(5, 3))
+  t.match(meter.rows(), [
+    { backend: 'a', usage: { inputTokens: 103, outputTokens: 11 } },
+    { backend: 'b', usage: { inputTokens: 209, outputTokens: 25 } },
+  ])
+  t.equal(recorder.events.at(-1)?.type, 'closed', 'which stays the last event')
+})
 
-t.test('a goodbye of the model that the call did not take does not keep the call for ever', async (t) => {
+t.test('a refused end_call does not prolong the call', async (t) => {
   for (const before of [true, false]) {
     const { a, backend, recorder, timers } = await rig(t, { limits: { maxMs: 60_000 }, goodbyeMs: 5000 })
     if (!before) await timers.pass(60_000)
@@ -470,7 +467,7 @@ t.test('a goodbye of the model that the call did not take does not keep the call
   }
 })
 
-t.test('a caller who speaks during the goodbye gets another one, at most twice', async (t) => {
+t.test('a caller who speaks during the goodbye gets another one', async (t) => {
   const { a, backend, recorder, timers, asked } = await rig(t, { limits: { maxOutputTokens: 10 } })
   a.now.emit(used(0, 10))
   for (let i = 1; i <= 2; i++) {
@@ -492,7 +489,7 @@ t.test('a caller who speaks during the goodbye gets another one, at most twice',
   t.equal(timers.pending, 0)
 })
 
-t.test('a cost that is not known is none, and stops no call', async (t) => {
+t.test('an unknown cost does not stop a call', async (t) => {
   const { a, backend, meter } = await rig(t, {
     limits: { maxCost: 0.01 },
     prices: { currency: 'KES', backends: { b: { inputPerMillionTokens: 1 } }, models: {} },
@@ -502,7 +499,7 @@ t.test('a cost that is not known is none, and stops no call', async (t) => {
   t.equal(backend.report().budget?.spent, null)
 })
 
-t.test('what is known of a cost stops a call, when that alone is the limit', async (t) => {
+t.test('the known part of a cost can reach the limit', async (t) => {
   const { a, backend, meter } = await rig(t, { limits: { maxCost: 1 } })
   a.now.emit({ type: 'usage', usage: { ...used(10, 10).usage, model: 'a-model-of-ours' } })
   a.now.emit({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: 1199 } })

@@ -5,15 +5,15 @@ import { CallBackend } from '../../src/backends/call-backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { speech } from '../../src/backends/cascade/speech-requests.js'
-import { whisper } from '../../src/backends/cascade/whisper-requests.js'
+import { whisper } from '../../src/vendors/self-hosted/whisper-requests.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { CircuitBreaker, type CircuitReport, Circuits } from '../../src/backends/failover/circuit-breaker.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import { rateLimitsOf } from '../../src/backends/openai-realtime/wire.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
+import { rateLimitsOf } from '../../src/vendors/self-hosted/realtime/wire.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { retryAfterOf } from '../../src/backends/transport/vendor-fault.js'
 import { type BackendFaultNews, type SessionOpened, UNWATCHED } from '../../src/backends/watch.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { ScriptedService } from './failover/scripted.js'
 import { portOf } from '../support/port-of.js'
@@ -53,7 +53,7 @@ const USED_UP = [
   { name: 'tokens' as const, limit: 50_000, remaining: 120, reset_seconds: 30 },
 ]
 
-t.test('a key whose tokens are used up takes no new call until they are back; the next of the list does', async (t) => {
+t.test('an exhausted key gets no new call until its reset', async (t) => {
   const { doubles, clock, seen, call } = await worker(t, 2)
   const [first, second] = doubles
   if (first === undefined || second === undefined) throw new Error('two services')
@@ -82,7 +82,7 @@ t.test('a key whose tokens are used up takes no new call until they are back; th
   t.equal(first.connections, 2, 'after the reset the first key is asked again')
 })
 
-t.test('with one key alone a new call is refused at once, with the time that it takes', async (t) => {
+t.test('without another key an exhausted key refuses new calls', async (t) => {
   const { doubles, clock, seen, call } = await worker(t, 1)
   const [double] = doubles
   if (double === undefined) throw new Error('one service')
@@ -105,7 +105,7 @@ t.test('with one key alone a new call is refused at once, with the time that it 
   await call().connected
 })
 
-t.test('a reported limit rests a key for two minutes at most, and a later report lifts the rest', async (t) => {
+t.test('a reported limit blocks a key for two minutes maximum', async (t) => {
   const breaker = new CircuitBreaker('a')
   const tokens = (remaining: number, resetMs: number): RateLimit[] => [
     { name: 'tokens', limit: 40_000, remaining, resetMs },
@@ -123,7 +123,7 @@ t.test('a reported limit rests a key for two minutes at most, and a later report
   t.equal(breaker.allows(1), true)
 })
 
-t.test('limits without a name or a figure are left out, and there are eight at most', async (t) => {
+t.test('limits without a name or number are ignored', async (t) => {
   t.same(rateLimitsOf([{ name: 'tokens', limit: 10, remaining: 0, reset_seconds: 1.5 }]), [
     { name: 'tokens', limit: 10, remaining: 0, resetMs: 1500 },
   ])
@@ -144,7 +144,7 @@ t.test('limits without a name or a figure are left out, and there are eight at m
   t.equal(rateLimitsOf(many).length, 8)
 })
 
-t.test('the metric has what is left of each limit, as last reported', async (t) => {
+t.test("the metric shows each limit's last reported remainder", async (t) => {
   const metrics = new Metrics({ version: '1.2.3', processMetrics: false })
   metrics.backendRateLimit('openai', 'tokens', 0.5)
   metrics.backendRateLimit('openai', 'tokens', 0.25)
@@ -169,7 +169,7 @@ async function rateLimiting(t: Test, headers: Readonly<Record<string, string>>):
   return `http://127.0.0.1:${await portOf(t, server)}/v1`
 }
 
-t.test('no call of a worker tries a service before its Retry-After has passed', async (t) => {
+t.test('no call tries a service before its Retry-After has passed', async (t) => {
   const baseUrl = await rateLimiting(t, { 'Retry-After': '77' })
   const circuits = new Circuits()
   const seen: { sessions: SessionOpened[]; faults: BackendFaultNews[]; circuits: CircuitReport[] } = {
@@ -207,7 +207,7 @@ t.test('no call of a worker tries a service before its Retry-After has passed', 
   await backend.close('done')
 })
 
-t.test('a service of a cascade reports it too', async (t) => {
+t.test("a cascade's service reports its Retry-After", async (t) => {
   const baseUrl = await rateLimiting(t, { 'retry-after': '5' })
   const service = { baseUrl, model: 'm' }
   const recorder = new Recorder()
@@ -222,7 +222,7 @@ t.test('a service of a cascade reports it too', async (t) => {
   })
 })
 
-t.test('Retry-After in seconds, in milliseconds or as a date is parsed; other values are not', async (t) => {
+t.test('Retry-After is parsed in seconds, milliseconds or as a date', async (t) => {
   const wallMs = Date.parse('2026-01-05T10:00:00Z')
   const of = (headers: Record<string, string>): number | null => retryAfterOf((name) => headers[name], wallMs)
   t.equal(of({ 'retry-after': '30' }), 30_000)

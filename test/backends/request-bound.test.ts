@@ -4,12 +4,12 @@ import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import type { Backend, BackendSink } from '../../src/backends/backend.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
-import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.js'
+import { OpenAiLiveBackend } from '../../src/vendors/openai/live/backend.js'
 import { MINUTE_REQUESTS_MAX, RequestBound, TURN_REQUESTS_MAX } from '../../src/backends/request-bound.js'
 import { clockTimers } from '../../src/backends/timers.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
-import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
+import { OpenAiLiveDouble } from '../../src/vendors/openai/live-double.js'
 import { cascadeOptions, CASCADE_TEST_KEY } from './cascade-harness.js'
 import { geminiHarness } from './gemini-harness.js'
 import { openAiHarness } from './openai-harness.js'
@@ -38,7 +38,7 @@ async function twoServices(t: Test) {
   return { a, b, line, loops }
 }
 
-t.test('a turn has a bound, which the next turn renews', async (t) => {
+t.test('requests of a turn are limited', async (t) => {
   const bound = new RequestBound()
   for (let i = 0; i < TURN_REQUESTS_MAX; i++) t.equal(bound.ask(i), null)
   t.equal(bound.ask(100), 'turn')
@@ -46,7 +46,7 @@ t.test('a turn has a bound, which the next turn renews', async (t) => {
   t.equal(bound.ask(101), null)
 })
 
-t.test('a minute has a bound, which the next minute renews', async (t) => {
+t.test('requests of a minute are limited', async (t) => {
   const bound = new RequestBound()
   for (let i = 0; i < MINUTE_REQUESTS_MAX; i++) {
     bound.turn()
@@ -57,7 +57,7 @@ t.test('a minute has a bound, which the next minute renews', async (t) => {
   t.equal(bound.ask(60_001), null)
 })
 
-t.test('the second call of withheld tools is a failed answer', async (t) => {
+t.test('a second call of withheld tools fails the answer', async (t) => {
   const bound = new RequestBound()
   bound.tools(false, 3)
   t.equal(bound.called(3), null, 'an answer that knew the tools')
@@ -67,7 +67,7 @@ t.test('the second call of withheld tools is a failed answer', async (t) => {
   t.equal(bound.called(6), null)
 })
 
-t.test('a model that only calls tools is replaced, with words', async (t) => {
+t.test('a model that only calls tools is replaced', async (t) => {
   const { a, b, line, loops } = await twoServices(t)
   const results = await loops(100)
   t.equal(results, TURN_REQUESTS_MAX - 1, 'the caller asked first')
@@ -80,7 +80,7 @@ t.test('a model that only calls tools is replaced, with words', async (t) => {
   t.match(b.now.fed.at(-1), { type: 'speech-end' })
 })
 
-t.test('a model that calls withheld tools is replaced at the second', async (t) => {
+t.test('a model that calls withheld tools twice is replaced', async (t) => {
   const { b, line, loops } = await twoServices(t)
   await loops(2)
   line.backend.updateSession({ tools: [] })
@@ -92,7 +92,7 @@ t.test('a model that calls withheld tools is replaced at the second', async (t) 
   t.match(line.backend.report().irregular, { a: { answersBoundedByWithheldTools: 1 } })
 })
 
-t.test('turns of a minute are bounded, whoever begins them', async (t) => {
+t.test('the turns of a minute are limited', async (t) => {
   const { a, line } = await twoServices(t)
   for (let i = 0; i < MINUTE_REQUESTS_MAX; i++) line.backend.sendText(`${i}`, { role: 'caller', respond: true })
   await settled()
@@ -158,7 +158,7 @@ const LOOPS: readonly (readonly [
 ]
 
 for (const [name, start] of LOOPS)
-  t.test(`${name}: tool calls without end are bounded`, async (t) => {
+  t.test(`${name}: endless tool calls are limited`, async (t) => {
     const script = new Script(
       Array.from({ length: 60 }, (_, i) => ({
         calls: [{ callId: `c${i}`, name: 'lookup_order', args: { order: i } }],

@@ -3,7 +3,7 @@ import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
 import { sonioxSpeechToText, sonioxTextToSpeech } from '../../src/vendors/soniox/services.js'
 import type { ConformanceHarness, ConformanceSetup } from '../../src/backends/conformance.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { SonioxDouble } from '../../src/vendors/soniox/double.js'
 import { CASCADE_TEST_KEY, cascadeOptions, cascadeVendor } from './cascade-harness.js'
 

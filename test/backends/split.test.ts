@@ -7,7 +7,7 @@ import { orderStatusAgent, sid, startHost } from '../support/host.js'
 const OPENAI = { percent: 95, auto: false, names: ['openai', 'embedded'] }
 const GEMINI = { percent: 5, auto: false, names: ['gemini', 'embedded'] }
 
-t.test('calls are divided by their SIDs as the percents say, the same way each time', async (t) => {
+t.test('calls are split by their SIDs in the given percentages', async (t) => {
   const sids = Array.from({ length: 20_000 }, (_, i) => `HD_${i.toString(16).padStart(12, '0')}`)
   const first = sids.map((callSid) => shareOf([OPENAI, GEMINI], callSid))
   const ofGemini = first.filter((share) => share === GEMINI).length
@@ -54,7 +54,7 @@ t.test('a call is opened on the backends of its share', async (t) => {
   t.match(await test.metrics.render(), /mkondo_calls_total\{agent="order-status",backend="gemini",outcome="failed"\} 0/)
 })
 
-t.test('an agent with a canary uses a backend for the calls of both versions together', async (t) => {
+t.test('the backend report joins both versions of a canary agent', async (t) => {
   const definition = await orderStatusAgent()
   const version = (...names: readonly string[]) => ({
     definition,
@@ -81,7 +81,7 @@ t.test('an agent with a canary uses a backend for the calls of both versions tog
   t.same(agentsOf('gemini'), [{ agent: 'order-status', percent: 20, place: 1 }])
 })
 
-t.test('a split that is wrong is named with its fault', async (t) => {
+t.test('a wrong split is reported with its fault', async (t) => {
   const faultOf = async (backend: string): Promise<string> => {
     const loaded = await loadText(`version: 1\nname: a\ninstructions: Be brief.\nbackend: ${backend}\n`, {})
     return Array.isArray(loaded) ? loaded.join('\n') : ''

@@ -10,7 +10,7 @@ import { azureSpeechToText } from '../../src/vendors/azure/services.js'
 import { deepgramSpeechToText } from '../../src/vendors/deepgram/services.js'
 import { serviceContext } from '../../src/backends/cascade/service-context.js'
 import { googleSpeechToText } from '../../src/vendors/google/speech-to-text.js'
-import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
+import { openAiSpeechToText } from '../../src/vendors/self-hosted/realtime/speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/vendors/own-recognisers/services.js'
 import { sonioxSpeechToText } from '../../src/vendors/soniox/services.js'
 import { ServiceFault } from '../../src/backends/cascade/service-fault.js'
@@ -187,7 +187,7 @@ async function withAll(
   )
 }
 
-t.test('the end of a turn that is not answered is not waited for, and each turn has its own words', (t) =>
+t.test('the call does not wait for an unanswered turn end', (t) =>
   withAll({}, async (line, name) => {
     line.double.faults.noAnswer = true
     await line.say(1, 'one two three')
@@ -200,7 +200,7 @@ t.test('the end of a turn that is not answered is not waited for, and each turn 
   }),
 )
 
-t.test('an answer that comes late changes nothing, and is not taken for the next turn', (t) =>
+t.test('a late answer is not taken for the next turn', (t) =>
   withAll({ finalMs: 1200 }, async (line, name) => {
     for (const [turn, text] of ['yes please', 'four five six', 'that is all'].entries()) {
       await line.say(turn, text)
@@ -210,7 +210,7 @@ t.test('an answer that comes late changes nothing, and is not taken for the next
   }),
 )
 
-t.test('words of a turn that come when the next one has begun are its own', (t) =>
+t.test('late words belong to their own turn', (t) =>
   withAll({ finalMs: 100 }, async (line, name) => {
     await line.say(1, 'where is it')
     line.double.script.callerSays('the red one')
@@ -225,7 +225,7 @@ t.test('words of a turn that come when the next one has begun are its own', (t) 
   }),
 )
 
-t.test('an answer without words does not wipe out those before it', (t) =>
+t.test('an answer without words keeps the earlier words', (t) =>
   withAll({}, async (line, name) => {
     line.double.script.callerSays('my order please')
     line.double.faults.emptyAnswer = true
@@ -238,7 +238,7 @@ t.test('an answer without words does not wipe out those before it', (t) =>
   }),
 )
 
-t.test('a connection that breaks inside a word is a fault of the network, once', (t) =>
+t.test('a connection that breaks within a word is reported once', (t) =>
   withAll({}, async (line, name) => {
     line.double.faults.breaksAfterWords = 1
     line.begin(1)
@@ -256,7 +256,7 @@ t.test('a connection that breaks inside a word is a fault of the network, once',
   }),
 )
 
-t.test('a recogniser that says nothing of two turns is out of order', (t) =>
+t.test('a recogniser silent for two turns has failed', (t) =>
   withAll({}, async (line, name) => {
     line.double.faults.deaf = true
     line.begin(1)
@@ -275,7 +275,7 @@ t.test('a recogniser that says nothing of two turns is out of order', (t) =>
   }),
 )
 
-t.test('noise, silence and a turn without any audio have an empty text', (t) =>
+t.test('noise, silence and an empty turn have an empty text', (t) =>
   withAll({}, async (line, name) => {
     line.begin(1)
     line.recogniser.finalize(1, 0)
@@ -290,7 +290,7 @@ t.test('noise, silence and a turn without any audio have an empty text', (t) =>
   }),
 )
 
-t.test('a session that heard nothing at all closes without a fault', (t) =>
+t.test('a session without speech closes without a fault', (t) =>
   withAll({}, async (line, name) => {
     line.recogniser.close()
     await polled()
@@ -299,7 +299,7 @@ t.test('a session that heard nothing at all closes without a fault', (t) =>
   }),
 )
 
-t.test('twenty interruptions in a row neither end the session nor change the words after them', (t) =>
+t.test('twenty interruptions do not end the session', (t) =>
   withAll({}, async (line, name, { oneTurn }) => {
     for (let turn = 1; turn <= 20; turn++) {
       line.begin(turn)
@@ -315,7 +315,7 @@ t.test('twenty interruptions in a row neither end the session nor change the wor
   }),
 )
 
-t.test('refusals are told apart: wrong key, empty account, too many sessions, bad request', (t) =>
+t.test('refusals are distinguished by their cause', (t) =>
   withAll({}, async (line, name, service) => {
     for (const [status, code, stays] of [
       [401, 'auth', true],
@@ -337,7 +337,7 @@ t.test('refusals are told apart: wrong key, empty account, too many sessions, ba
   }),
 )
 
-t.test('what was used is reported under the model of the service', (t) =>
+t.test("usage is reported under the service's model", (t) =>
   withAll({}, async (line, name) => {
     await line.say(1, 'one two three')
     await line.until(() => line.finals.length === 1)
@@ -347,7 +347,7 @@ t.test('what was used is reported under the model of the service', (t) =>
   }),
 )
 
-t.test('a session is replaced before its limit, while nobody speaks, and no word is lost', async (t) => {
+t.test('a session is replaced before its limit without losing words', async (t) => {
   const service = SERVICES['soniox'] as Service
   const short = (baseUrl: string) => sonioxSpeechToText({ baseUrl, apiKey: KEY, sessionMs: 300 })
   const line = await Line.open(service, {}, short)
@@ -411,21 +411,18 @@ async function heardInBoth(
 
 const languageOf = (word: string): string => (word === 'habari' ? 'sw' : 'en')
 
-t.test(
-  'Azure is asked for the languages of the callers by their regions, and tells the one of each word',
-  async (t) => {
-    const double = await AzureSpeechDouble.start({ key: KEY, languageOf })
-    const own = { baseUrl: double.baseUrl, apiKey: KEY, locales: ['sw-TZ'], terms: ['M-Pesa'] }
-    await heardInBoth(t, double, azureSpeechToText(own))
-    t.match(double.listeners[0]?.context, {
-      languageId: { languages: ['sw-TZ', 'en-KE'], mode: 'DetectContinuous' },
-      dgi: { groups: [{ items: [{ text: 'M-Pesa' }, { text: 'Nakuru' }] }] },
-    })
-    t.match(double.listeners[0]?.query.get('Ocp-Apim-Subscription-Key'), null, 'the key is in no URL')
-  },
-)
+t.test("Azure gets the callers' languages and reports each word's language", async (t) => {
+  const double = await AzureSpeechDouble.start({ key: KEY, languageOf })
+  const own = { baseUrl: double.baseUrl, apiKey: KEY, locales: ['sw-TZ'], terms: ['M-Pesa'] }
+  await heardInBoth(t, double, azureSpeechToText(own))
+  t.match(double.listeners[0]?.context, {
+    languageId: { languages: ['sw-TZ', 'en-KE'], mode: 'DetectContinuous' },
+    dgi: { groups: [{ items: [{ text: 'M-Pesa' }, { text: 'Nakuru' }] }] },
+  })
+  t.match(double.listeners[0]?.query.get('Ocp-Apim-Subscription-Key'), null, 'the key is in no URL')
+})
 
-t.test('Azure masks no word of the caller', async (t) => {
+t.test('Azure masks no words', async (t) => {
   const line = await Line.open(SERVICES['azure'] as Service)
   t.teardown(() => line.close())
   await line.say(1, 'fanny wambui')
@@ -433,7 +430,7 @@ t.test('Azure masks no word of the caller', async (t) => {
   t.same(line.texts, ['1 fanny wambui'])
 })
 
-t.test('Azure closes a connection that waits for a turn, and the next turn is heard on another one', async (t) => {
+t.test('after Azure closes an idle connection the next turn works', async (t) => {
   const line = await Line.open(SERVICES['azure'] as Service)
   t.teardown(() => line.close())
   const double = line.double as AzureSpeechDouble
@@ -447,7 +444,7 @@ t.test('Azure closes a connection that waits for a turn, and the next turn is he
   t.same(line.failures, [])
 })
 
-t.test('a region in which Azure has no such language is a refusal that names it', async (t) => {
+t.test("Azure's refusal of a region's language names it", async (t) => {
   const double = await AzureSpeechDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const options = { baseUrl: double.baseUrl, apiKey: KEY, locales: ['en-XX'] }
@@ -465,30 +462,27 @@ async function googleLine(
   return { line, double: line.double as GoogleSpeechDouble }
 }
 
-t.test(
-  'Google is asked for the languages of the callers by their regions, and tells the one of each part',
-  async (t) => {
-    const double = await GoogleSpeechDouble.start({ key: KEY, languageOf })
-    const factory = googleSpeechToText({
-      ...{ baseUrl: double.baseUrl, apiKey: KEY, locales: ['sw-TZ'] },
-      terms: ['M-Pesa', 'a phrase '.repeat(12)],
-    })
-    const text = await heardInBoth(t, double, factory, () =>
-      t.same([double.streams.length, double.probes], [0, 1], 'no stream is open while nobody speaks'),
-    )
-    t.equal(text, 'habari yako bwana my order please')
-    t.same(double.streams[0]?.config, {
-      encoding: 'LINEAR16',
-      sampleRateHertz: 8000,
-      languageCode: 'sw-TZ',
-      alternativeLanguageCodes: ['en-KE'],
-      enableAutomaticPunctuation: true,
-      speechContexts: [{ phrases: ['M-Pesa', 'Nakuru'] }],
-    })
-  },
-)
+t.test("Google gets the callers' languages and reports each part's language", async (t) => {
+  const double = await GoogleSpeechDouble.start({ key: KEY, languageOf })
+  const factory = googleSpeechToText({
+    ...{ baseUrl: double.baseUrl, apiKey: KEY, locales: ['sw-TZ'] },
+    terms: ['M-Pesa', 'a phrase '.repeat(12)],
+  })
+  const text = await heardInBoth(t, double, factory, () =>
+    t.same([double.streams.length, double.probes], [0, 1], 'no stream is open while nobody speaks'),
+  )
+  t.equal(text, 'habari yako bwana my order please')
+  t.same(double.streams[0]?.config, {
+    encoding: 'LINEAR16',
+    sampleRateHertz: 8000,
+    languageCode: 'sw-TZ',
+    alternativeLanguageCodes: ['en-KE'],
+    enableAutomaticPunctuation: true,
+    speechContexts: [{ phrases: ['M-Pesa', 'Nakuru'] }],
+  })
+})
 
-t.test('a connection to Google on which somebody always speaks has no more pings than are allowed', async (t) => {
+t.test('a busy connection to Google sends only the allowed pings', async (t) => {
   // The timers of the connection run by hand.
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
@@ -509,7 +503,7 @@ t.test('a connection to Google on which somebody always speaks has no more pings
   t.equal(double.open, 1)
 })
 
-t.test('after a turn of which Google says nothing, turns begin on another connection', async (t) => {
+t.test('after an unanswered turn Google gets a new connection', async (t) => {
   const { line, double } = await googleLine(t)
   line.begin(1)
   line.speak(1, 200)
@@ -546,37 +540,34 @@ t.test('after a turn of which Google says nothing, turns begin on another connec
   t.same([double.open, line.failures], [2, []], 'what ran on the first one goes on there')
 })
 
-t.test(
-  'a long turn that is sent to Google again is not sent too fast, and its last words are waited for',
-  async (t) => {
-    const { line, double } = await googleLine(t)
-    const words = 'one two three four five six seven eight'
-    double.script.callerSays(words)
-    line.begin(1)
-    for (const [ms, level] of [
-      [500, 9000],
-      [9000, 0],
-      [2000, 9000],
-    ] as const)
-      line.speak(1, ms, level)
-    line.recogniser.finalize(1, 0)
-    await line.until(() => line.finals.length + line.failures.length === 1)
-    t.same(line.failures, [])
-    t.same(line.texts, [`1 ${words}`])
-  },
-)
+t.test('a long turn is sent again at a limited speed', async (t) => {
+  const { line, double } = await googleLine(t)
+  const words = 'one two three four five six seven eight'
+  double.script.callerSays(words)
+  line.begin(1)
+  for (const [ms, level] of [
+    [500, 9000],
+    [9000, 0],
+    [2000, 9000],
+  ] as const)
+    line.speak(1, ms, level)
+  line.recogniser.finalize(1, 0)
+  await line.until(() => line.finals.length + line.failures.length === 1)
+  t.same(line.failures, [])
+  t.same(line.texts, [`1 ${words}`])
+})
 
-t.test('languages that Google and Azure do not take are named before a call', async (t) => {
+t.test('languages unsupported by Google or Azure are named early', async (t) => {
   const settings = backendSettings(loadConfig({ GOOGLE_SPEECH_API_KEY: KEY }, null))
   const lacks = (stt: 'google' | 'azure', languages: readonly string[]) =>
     lacksOf('cascade', settings, { cascade: { stt } }, languages).filter((line) => line.startsWith('stt'))
   const four = ['sw', 'en', 'fr', 'de']
   t.same(lacks('google', four), [])
-  t.same(lacks('google', [...four, 'it', 'es']), ['stt google takes 4 languages, and does not hear it, es'])
+  t.same(lacks('google', [...four, 'it', 'es']), ['stt google supports 4 languages, so it does not recognise it, es'])
   t.same(lacks('azure', [...four, 'it', 'es']), [])
 })
 
-t.test('a key that no header takes is refused without its text', async (t) => {
+t.test('a key invalid for headers is refused without its text', async (t) => {
   const double = await GoogleSpeechDouble.start()
   t.teardown(() => double.close())
   const apiKey = `${KEY}ü`
@@ -605,7 +596,7 @@ t.test('a key that no header takes is refused without its text', async (t) => {
   t.notMatch(JSON.stringify(failures), KEY)
 })
 
-t.test('all turns of a call are streams of one connection to Google, and each is closed when it is over', async (t) => {
+t.test('all turns of a call share one Google connection', async (t) => {
   const { line, double } = await googleLine(t)
   for (let turn = 1; turn <= 5; turn++) {
     await line.say(turn, `turn number ${turn}`)
@@ -619,27 +610,24 @@ t.test('all turns of a call are streams of one connection to Google, and each is
   t.equal(double.connections, 1)
 })
 
-t.test(
-  'a connection that Google takes out of service ends its turn, and the next turn is on another one',
-  async (t) => {
-    const { line, double } = await googleLine(t)
-    line.double.script.callerSays('one two three')
-    line.begin(1)
-    line.speak(1, 500)
-    await line.until(() => double.streams.length === 1)
-    double.goAway()
-    line.speak(1, 500)
-    await line.until(() => line.words.get(1) === 'one two three')
-    line.recogniser.finalize(1, 0)
-    await line.until(() => line.finals.length === 1)
-    await line.say(2, 'four five')
-    await line.until(() => line.finals.length === 2)
-    t.same(line.texts, ['1 one two three', '2 four five'])
-    t.same([double.connections, line.failures], [2, []])
-  },
-)
+t.test("after Google's goaway the next turn uses another connection [1]", async (t) => {
+  const { line, double } = await googleLine(t)
+  line.double.script.callerSays('one two three')
+  line.begin(1)
+  line.speak(1, 500)
+  await line.until(() => double.streams.length === 1)
+  double.goAway()
+  line.speak(1, 500)
+  await line.until(() => line.words.get(1) === 'one two three')
+  line.recogniser.finalize(1, 0)
+  await line.until(() => line.finals.length === 1)
+  await line.say(2, 'four five')
+  await line.until(() => line.finals.length === 2)
+  t.same(line.texts, ['1 one two three', '2 four five'])
+  t.same([double.connections, line.failures], [2, []])
+})
 
-t.test('more turns at once than one connection to Google carries are on a second one', async (t) => {
+t.test('more turns than a Google connection carries use a second', async (t) => {
   const double = await GoogleSpeechDouble.start({ key: KEY })
   const factory = googleSpeechToText({ baseUrl: double.baseUrl, apiKey: KEY })
   const recognisers = Array.from({ length: 91 }, () => factory.make(contextOf(RATE_HZ)))
@@ -658,7 +646,7 @@ t.test('more turns at once than one connection to Google carries are on a second
   t.equal(double.connections, 2)
 })
 
-t.test('a stream that Google ends in mid-turn is lost, so that the turn is sent again', async (t) => {
+t.test('a turn whose stream Google ends is sent again [2]', async (t) => {
   for (const [limit, words] of [
     ['streamMsMax', /OUT_OF_RANGE: Exceeded maximum allowed stream duration/],
     ['idleMs', /OUT_OF_RANGE: Audio Timeout Error/],
@@ -672,7 +660,7 @@ t.test('a stream that Google ends in mid-turn is lost, so that the turn is sent 
   }
 })
 
-t.test('a stream of Google without an end of messages is cut off, and is not tried again in this call', async (t) => {
+t.test('an endless stream of Google is cut off', async (t) => {
   const { line, double } = await googleLine(t)
   // Each message is five zeros: it is not compressed, and empty.
   double.garbage = Buffer.alloc(5 * 20_000)
@@ -683,7 +671,7 @@ t.test('a stream of Google without an end of messages is cut off, and is not tri
   t.match(line.failures, [{ turn: null, fault }])
 })
 
-t.test('what Google is set to and does not take is a refusal that names it, before anybody speaks', async (t) => {
+t.test("Google's refusal of an option names it before the call", async (t) => {
   const double = await GoogleSpeechDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const refused = (own: object, languages = ['en']) => {
@@ -707,23 +695,20 @@ t.test('what Google is set to and does not take is a refusal that names it, befo
   })
 })
 
-t.test(
-  'Google recognises for a service account without an API key, and refuses one that it does not know',
-  async (t) => {
-    const [known, unknown] = [serviceAccount('key-of-the-project'), serviceAccount('key-of-nobody')]
-    const double = await GoogleSpeechDouble.start({ account: known })
-    t.teardown(() => double.close())
-    const opened = async (account: typeof known): Promise<void> => {
-      const recogniser = googleSpeechToText({ baseUrl: double.baseUrl, apiKey: null, account }).make(contextOf(RATE_HZ))
-      t.teardown(() => recogniser.close())
-      await recogniser.open(new AbortController().signal, true)
-    }
-    await opened(known)
-    await t.rejects(opened(unknown), /stt google: UNAUTHENTICATED: Request had invalid/)
-  },
-)
+t.test('Google recognises with a service account instead of a key', async (t) => {
+  const [known, unknown] = [serviceAccount('key-of-the-project'), serviceAccount('key-of-nobody')]
+  const double = await GoogleSpeechDouble.start({ account: known })
+  t.teardown(() => double.close())
+  const opened = async (account: typeof known): Promise<void> => {
+    const recogniser = googleSpeechToText({ baseUrl: double.baseUrl, apiKey: null, account }).make(contextOf(RATE_HZ))
+    t.teardown(() => recogniser.close())
+    await recogniser.open(new AbortController().signal, true)
+  }
+  await opened(known)
+  await t.rejects(opened(unknown), /stt google: UNAUTHENTICATED: Request had invalid/)
+})
 
-t.test('an address where nobody listens, or with a certificate that is not trusted, is named at once', async (t) => {
+t.test('an unreachable or untrusted address is reported at once', async (t) => {
   const { key, cert } = selfSigned()
   const server = createTlsServer({ key, cert, ALPNProtocols: ['h2'] })
   const port = await portOf(t, server)
@@ -737,7 +722,7 @@ t.test('an address where nobody listens, or with a certificate that is not trust
   }
 })
 
-t.test('a caller who hangs up while Google is reached ends that at once', async (t) => {
+t.test('a caller who hangs up cancels the connection to Google', async (t) => {
   const double = await GoogleSpeechDouble.start({ key: KEY })
   t.teardown(() => double.close())
   double.refuse = 'never'

@@ -48,7 +48,7 @@ function listen(
 /** Frame `index` was due at 1000 + 20 n; it comes back `lateMs` after. */
 const at = (index: number, lateMs: number): number => 1000 + index * 20 + lateMs
 
-t.test('frames that all come back on time are true audio, and their latency is from the due time', async (t) => {
+t.test('frames that return on time are true audio', async (t) => {
   const { received, counts } = listen()
   received.audio(silence, 320, 990)
   for (let i = 0; i < 200; i++) received.audio(sent(i), 320, at(i, 7))
@@ -62,7 +62,7 @@ t.test('frames that all come back on time are true audio, and their latency is f
   t.equal(percentilesMs(counts.added)?.p50.toFixed(1), '7.0')
 })
 
-t.test('a frame that is lost is noticed at the next marker and latencies are right again', async (t) => {
+t.test('a lost frame is detected at the next marker', async (t) => {
   const { received, counts } = listen()
   for (let i = 0; i < 200; i++) if (i !== 60 && i !== 61) received.audio(sent(i), 320, at(i, 7))
   t.equal(counts.framesLost, 2)
@@ -71,7 +71,7 @@ t.test('a frame that is lost is noticed at the next marker and latencies are rig
   t.ok(Math.abs((percentilesMs(counts.added)?.p50 ?? 0) - 7) < 0.1)
 })
 
-t.test('a frame that is made up is noticed', async (t) => {
+t.test('an invented frame is detected', async (t) => {
   const { received, counts } = listen()
   for (let i = 0; i < 200; i++) {
     received.audio(sent(i), 320, at(i, 27))
@@ -81,7 +81,7 @@ t.test('a frame that is made up is noticed', async (t) => {
   t.equal(counts.framesLost, 0)
 })
 
-t.test('noise, and a stop of more than 40 ms, are found', async (t) => {
+t.test('noise and a gap of 63 ms are detected', async (t) => {
   const { received, counts } = listen()
   for (let i = 0; i < 100; i++) {
     const noisy = sent(i).map((sample, k) => sample + ((k * 7919) % 401) - 200)
@@ -91,7 +91,7 @@ t.test('noise, and a stop of more than 40 ms, are found', async (t) => {
   t.ok(counts.blocksPoor > 5)
 })
 
-t.test('frames that wait for a message to fill count from the message on, and the wait is shown apart', async (t) => {
+t.test('waiting for a full message is not counted as latency', async (t) => {
   const { received, counts } = listen({ messageFrames: 3 })
   counts.windowStartMs = at(60, 0)
   // Three frames leave together when the third is there, 5 ms later they are back.
@@ -107,7 +107,7 @@ t.test('frames that wait for a message to fill count from the message on, and th
   t.equal(counts.framesLost, 0)
 })
 
-t.test('where messages follow the call, frames that come together count as one message of three at most', async (t) => {
+t.test('frames that arrive together count as one message', async (t) => {
   const { received, counts } = listen({ messageFrames: null })
   counts.windowStartMs = at(60, 0)
   const come = (first: number, frames: number, afterMs: number): void => {
@@ -125,7 +125,7 @@ t.test('where messages follow the call, frames that come together count as one m
   t.ok(Math.abs((percentilesMs(counts.added)?.max ?? 0) - 67) < 0.5, 'the first of the two is 60 ms late')
 })
 
-t.test('a frame that is held back for want of room belongs to the message that came before it', async (t) => {
+t.test('a frame held back belongs to the previous message', async (t) => {
   const { received, counts } = listen({ messageFrames: null })
   counts.windowStartMs = at(60, 0)
   const come = (first: number, frames: number, atMs: number): void => {
@@ -146,7 +146,7 @@ t.test('a frame that is held back for want of room belongs to the message that c
   t.ok(Math.abs((percentilesMs(counts.added)?.max ?? 0) - 35) < 2, `late by ${percentilesMs(counts.added)?.max} ms`)
 })
 
-t.test('callers who talk do so for 40 % of the time, and 40 % of them at any moment', async (t) => {
+t.test('each caller talks for 40 % of the time', async (t) => {
   const share = (count: number, talks: (i: number) => boolean): number =>
     Array.from({ length: count }, (_, i) => talks(i)).filter(Boolean).length / count
   t.equal(
@@ -161,31 +161,28 @@ t.test('callers who talk do so for 40 % of the time, and 40 % of them at any mom
   )
 })
 
-t.test(
-  'a caller that talks is true audio too: its speech is no marker and no poor tone, and what is lost in it is found after it',
-  async (t) => {
-    const talk = await talkFrames(16000, tone)
-    t.equal(talk.length, TALK_FRAMES)
-    const said = (index: number): Int16Array => talk[talkFrame(index, 5)] ?? sent(index)
-    const whole = listen({}, 5)
-    for (let i = 0; i < 600; i++) whole.received.audio(said(i), 320, at(i, 7))
-    t.match(
-      { lost: whole.counts.framesLost, added: whole.counts.framesAdded, poor: whole.counts.blocksPoor },
-      { lost: 0, added: 0, poor: 0 },
-    )
-    t.ok(whole.counts.markersSeen >= 6 && whole.counts.snrsDb.length > 10)
-    t.equal(whole.received.framesReached, 600)
-    const inTalk = Array.from({ length: 600 }, (_, i) => i)
-      .filter((i) => talkFrame(i, 5) >= 40)
-      .slice(0, 4)
-    const lossy = listen({}, 5)
-    for (let i = 0; i < 600; i++) if (!inTalk.includes(i)) lossy.received.audio(said(i), 320, at(i, 7))
-    t.equal(lossy.counts.framesLost, 4)
-    t.equal(lossy.received.framesReached, 600)
-  },
-)
+t.test('a talking caller is true audio, and losses are found', async (t) => {
+  const talk = await talkFrames(16000, tone)
+  t.equal(talk.length, TALK_FRAMES)
+  const said = (index: number): Int16Array => talk[talkFrame(index, 5)] ?? sent(index)
+  const whole = listen({}, 5)
+  for (let i = 0; i < 600; i++) whole.received.audio(said(i), 320, at(i, 7))
+  t.match(
+    { lost: whole.counts.framesLost, added: whole.counts.framesAdded, poor: whole.counts.blocksPoor },
+    { lost: 0, added: 0, poor: 0 },
+  )
+  t.ok(whole.counts.markersSeen >= 6 && whole.counts.snrsDb.length > 10)
+  t.equal(whole.received.framesReached, 600)
+  const inTalk = Array.from({ length: 600 }, (_, i) => i)
+    .filter((i) => talkFrame(i, 5) >= 40)
+    .slice(0, 4)
+  const lossy = listen({}, 5)
+  for (let i = 0; i < 600; i++) if (!inTalk.includes(i)) lossy.received.audio(said(i), 320, at(i, 7))
+  t.equal(lossy.counts.framesLost, 4)
+  t.equal(lossy.received.framesReached, 600)
+})
 
-t.test('numbers in the frames show loss at once', async (t) => {
+t.test('numbered frames show a loss at once', async (t) => {
   const { received, counts } = listen({ sequence: true })
   for (let i = 0; i < 70; i++) {
     if (i === 10) continue
@@ -199,7 +196,7 @@ t.test('numbers in the frames show loss at once', async (t) => {
   t.ok(Math.min(...counts.snrsDb) > 60, 'the number itself is no noise')
 })
 
-t.test('pieces of any size are put together to frames', async (t) => {
+t.test('pieces of any size are joined into frames', async (t) => {
   const { received, counts } = listen()
   const all = new Int16Array(320 * 100)
   for (let i = 0; i < 100; i++) all.set(sent(i), i * 320)
@@ -211,7 +208,7 @@ t.test('pieces of any size are put together to frames', async (t) => {
   t.equal(counts.framesLost, 0)
 })
 
-t.test('an interruption is timed from the first voiced sample to the last of the agent', async (t) => {
+t.test("an interruption is timed to the agent's last sample", async (t) => {
   const { received, counts } = listen({ interrupted: true })
   for (let i = 0; i < 100; i++) received.audio(sent(i), 320, at(i, 7))
   received.interrupts(at(99, 0))
@@ -226,7 +223,7 @@ t.test('an interruption is timed from the first voiced sample to the last of the
   t.equal(counts.gapsUnasked, 0, 'the silence was asked for')
 })
 
-t.test('an agent that talks on counts as not stopped', async (t) => {
+t.test('an agent that keeps talking counts as not stopped', async (t) => {
   const { received, counts } = listen({ interrupted: true })
   for (let i = 0; i < 100; i++) received.audio(sent(i), 320, at(i, 7))
   received.interrupts(at(99, 0))
@@ -235,7 +232,7 @@ t.test('an agent that talks on counts as not stopped', async (t) => {
   t.match(counts.bargeIns, { tried: 1, stopped: 0 })
 })
 
-t.test('an interruption that the end of the run cuts short counts for nothing', async (t) => {
+t.test('an interruption cut short by the end is not counted', async (t) => {
   const { received, counts } = listen({ interrupted: true })
   for (let i = 0; i < 102; i++) received.audio(sent(i), 320, at(i, 7))
   received.interrupts(at(101, 0))
@@ -256,7 +253,7 @@ function serverFrame(opcode: number, payload: Uint8Array): Buffer {
   return Buffer.concat([header, payload])
 }
 
-t.test('frames are masked: the payload is not on the wire as it is, and comes out as it was', async (t) => {
+t.test('a masked frame hides its payload and unmasks to it', async (t) => {
   const payload = Buffer.alloc(640, 1)
   const frame = maskedFrame(OPCODE.binary, payload)
   t.equal(frame[0], 0x82)
@@ -268,7 +265,7 @@ t.test('frames are masked: the payload is not on the wire as it is, and comes ou
   t.throws(() => maskedFrame(OPCODE.binary, new Uint8Array(65536)), RangeError)
 })
 
-t.test('server frames are found however the bytes were cut', async () => {
+t.test('server frames are found wherever the bytes are cut', async () => {
   const messages = fc.array(
     fc.tuple(fc.constantFrom(OPCODE.text, OPCODE.binary, OPCODE.ping), fc.uint8Array({ maxLength: 900 })),
     { minLength: 1, maxLength: 8 },
@@ -297,12 +294,12 @@ t.test('server frames are found however the bytes were cut', async () => {
   )
 })
 
-t.test('a server that masks or fragments is not taken for one that works', async (t) => {
+t.test('a server that masks or fragments frames is rejected', async (t) => {
   t.throws(() => new FrameReader(() => undefined).push(Buffer.from([0x82, 0x81, 0, 0, 0, 0, 1])), /masks/)
   t.throws(() => new FrameReader(() => undefined).push(Buffer.from([0x02, 0x01, 1])), /fragments/)
 })
 
-t.test('the wheel turns every 20 ms for each of its spokes and never skips a turn', async (t) => {
+t.test('the wheel calls each spoke every 20 ms without gaps', async (t) => {
   const wheel = new Wheel()
   const due: number[][] = [[], [], []]
   for (const times of due) wheel.add({ due: (dueMs) => times.push(dueMs) })
@@ -329,7 +326,7 @@ const ANSWER_FRAMES = 100
 const random = seededRandom(3)
 const answer = Int16Array.from({ length: ANSWER_FRAMES * F }, () => Math.round((random() - 0.5) * 8000))
 
-t.test('a turn is over after the silence that was asked for, and its length is that of the audio', (t) => {
+t.test('a turn ends after the configured silence', (t) => {
   const listener = new TurnListener(500, 8000)
   const message = (ms: number, sample: number): Int16Array => new Int16Array(ms * 8).fill(sample)
   t.equal(listener.hear(message(60, 100)), null)
@@ -363,7 +360,7 @@ function heard(frames: readonly number[], pauseBefore = -1): AudioCounts {
 
 const whole = [...answer.keys()].slice(0, ANSWER_FRAMES)
 
-t.test('an answer that came whole is true, and what was added is measured from the end of the turn', (t) => {
+t.test('a complete answer is timed from the end of turn', (t) => {
   const counts = heard(whole)
   t.match(counts, {
     framesLost: 100,
@@ -378,12 +375,12 @@ t.test('an answer that came whole is true, and what was added is measured from t
   t.end()
 })
 
-t.test('silence after an answer is none of its frames', (t) => {
+t.test('silence after an answer does not count as frames', (t) => {
   t.match(heard([...whole, -1, -1, -1, -1]), { framesLost: 100, framesAdded: 0, markersSeen: 1 })
   t.end()
 })
 
-t.test('a frame that is lost or comes twice, or a gap, makes an answer untrue', (t) => {
+t.test('lost frames, repeated frames and gaps are detected', (t) => {
   const lost = heard(whole.filter((frame) => frame !== 40))
   t.match(lost, { framesLost: 101, markersSeen: 0 })
   t.ok(lost.blocksPoor > 50)

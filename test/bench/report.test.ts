@@ -8,6 +8,7 @@ import { encode, newHistogram } from '../../bench/kit/histogram.js'
 import { benchProgress } from '../../bench/kit/progress.js'
 import { parseOptions } from '../../bench/options.js'
 import { lineThrough, TimeLeft } from '../../bench/plan.js'
+import { collectionsBy } from '../../bench/protocol.js'
 import type { GeneratorResult, Level } from '../../bench/protocol.js'
 import type { BenchResults, CaseOptions, CaseResult, Speed } from '../../bench/results.js'
 import { type Subject, SUBJECTS } from '../../bench/subjects.js'
@@ -111,7 +112,7 @@ function results(cases: readonly CaseResult[]): BenchResults {
   }
 }
 
-t.test('a run whose audio was not true shows what was wrong and no speed', async (t) => {
+t.test('a run with untrue audio shows its fault only', async (t) => {
   const text = terminalReport(results([run('mkondo', 'L2', 1.1), run('naive-bridge', 'L2', null)]))
   t.match(text, /untrue: naive-bridge with 200 calls: 7 gaps over 40 ms/)
   t.notMatch(text, /^naive-bridge/m)
@@ -120,7 +121,7 @@ t.test('a run whose audio was not true shows what was wrong and no speed', async
   t.match(text, /note: L2 mkondo: 400 calls did not hold on this machine; 200 did/)
 })
 
-t.test('what the machine charges stands above its figures, in both reports', async (t) => {
+t.test("both reports show the machine's costs above its figures", async (t) => {
   const charged =
     /it charges 33 us of CPU for a sleep of 1 ms, 16 us for waking a thread, and 68 ns for a read that no cache has/
   const one = results([run('mkondo', 'L2', 1.1)])
@@ -128,7 +129,7 @@ t.test('what the machine charges stands above its figures, in both reports', asy
   t.match(htmlReport(one), charged)
 })
 
-t.test('runs with fewer calls, made to find out what holds, are not mixed with the others', async (t) => {
+t.test('runs with fewer calls are reported separately', async (t) => {
   const fewer = run('mkondo', 'L2', 3)
   const cases = [
     { ...fewer, options: { ...fewer.options, calls: 50 } },
@@ -139,7 +140,7 @@ t.test('runs with fewer calls, made to find out what holds, are not mixed with t
   t.match(terminalReport(results(cases)), /^mkondo +200 +1\.20 +1\.10-1\.30/m)
 })
 
-t.test('the checks compare subjects of one run and say what was not measured', async (t) => {
+t.test('the checks compare subjects of one run', async (t) => {
   const cases = [
     run('mkondo', 'L0', 0.5),
     run('uws-echo', 'L0', 0.4),
@@ -175,7 +176,7 @@ t.test('axes have round steps that reach the largest value', async (t) => {
   }
 })
 
-t.test('a quick run begins nothing that would not end in time, and says what it left out', async (t) => {
+t.test('a quick run skips measurements that would end too late', async (t) => {
   const quick = new TimeLeft(true, 1000)
   t.ok(quick.mayBegin('L0 mkondo', 100_000))
   t.same(quick.notes(), [])
@@ -184,7 +185,7 @@ t.test('a quick run begins nothing that would not end in time, and says what it 
   t.ok(new TimeLeft(false, 0).mayBegin('L3 mkondo', 1e9), 'any other takes what it takes')
 })
 
-t.test('how the cost grows with many calls is a line with its slope, and how well it fits', async (t) => {
+t.test('the cost per call is the slope of a line', async (t) => {
   t.match(
     lineThrough([
       [500, 600],
@@ -202,7 +203,7 @@ t.test('how the cost grows with many calls is a line with its slope, and how wel
   t.ok(bent !== null && bent.slope > 2 && bent.rSquared > 0.9 && bent.rSquared < 0.99)
 })
 
-t.test('wrong options are refused by name, with what is allowed', async (t) => {
+t.test('wrong options are refused with the allowed values', async (t) => {
   t.throws(() => parseOptions(['--calls', '0']), /--calls is '0'; allowed is a whole number from 1 to 5000/)
   t.throws(() => parseOptions(['--calls', '1e9']), /--calls/)
   t.throws(
@@ -238,7 +239,7 @@ t.test('wrong options are refused by name, with what is allowed', async (t) => {
   })
 })
 
-t.test('a peer whose audio was not true is named, and fails no run in which all of ours was', async (t) => {
+t.test('a peer with untrue audio does not fail the run', async (t) => {
   const [ours, wrong, peer, wrongPeer] = [
     run('mkondo', 'L2', 1.1),
     run('mkondo', 'L2', null),
@@ -253,7 +254,7 @@ t.test('a peer whose audio was not true is named, and fails no run in which all 
   t.ok(isTrue([]))
 })
 
-t.test('a cascade is held against L2-prod of the same run', async (t) => {
+t.test('a cascade is compared with L2-prod of the same run', async (t) => {
   const row = (cases: readonly CaseResult[]) => check(cases, []).find(({ name }) => name.startsWith('L2-cascade'))
   const prod = run('mkondo', 'L2-prod', 4)
   t.match(row([prod, run('mkondo', 'L2-cascade', 5.2)]), { measured: '1.30 x', ok: true })
@@ -261,7 +262,7 @@ t.test('a cascade is held against L2-prod of the same run', async (t) => {
   t.match(row([run('mkondo', 'L2-cascade', 5)]), { measured: 'not measured', ok: null })
 })
 
-t.test("a quiet that began before a word's last sound is told, and makes up for nothing after it", async (t) => {
+t.test('silence before the last sound gives a negative share', async (t) => {
   const offsetMs = machineMs() - performance.now()
   // The quiet of 600 ms is over 450 ms after the last sound, and the services take 570 ms of the 600 that follow.
   const turns = [0, 10_000, 20_000].map((stoppedMs) => ({ stoppedMs, heardMs: stoppedMs + 1050 }))
@@ -272,7 +273,7 @@ t.test("a quiet that began before a word's last sound is told, and makes up for 
   t.strictSame(rounded, [30, -120, 600])
 })
 
-t.test('what few calls cost besides their number is the line through two numbers of calls', async (t) => {
+t.test("the fixed cost of few calls is the line's intercept", async (t) => {
   const calls = (count: number, cpuMs: number): CaseResult => {
     const one = run('mkondo', 'L2', cpuMs)
     return { ...one, options: { ...one.options, level: 'L2-prod', calls: count } }
@@ -298,7 +299,7 @@ t.test('what few calls cost besides their number is the line through two numbers
 
 const CLEAR = '\r\u001b[K'
 
-t.test('a bench shows on a terminal what it measures and for how long, below the lines that stay', (t) => {
+t.test('a terminal shows the current measurement below permanent lines', (t) => {
   let shown = ''
   const write = (text: unknown): boolean => {
     shown += String(text)
@@ -316,7 +317,7 @@ t.test('a bench shows on a terminal what it measures and for how long, below the
   t.end()
 })
 
-t.test('elsewhere a bench prints only the lines that stay', (t) => {
+t.test('without a terminal a bench prints only the permanent lines', (t) => {
   let shown = ''
   const { say, show, end } = benchProgress({ write: (text: unknown) => (shown += String(text)) !== '' })
   show('20 calls for 40 s')
@@ -376,20 +377,26 @@ function heard(framesLost: number): GeneratorResult {
   }
 }
 
-t.test('one frame that is lost while nothing stood still makes a run untrue', async (t) => {
+t.test('one lost frame without a stall makes a run untrue', async (t) => {
   t.same(untruths(gateway, options, [heard(0)], null, false), [])
   t.match(untruths(gateway, options, [heard(1)], null, false), [
     /of 2500 frames 1 were lost and 0 added, and nothing had stood still/,
   ])
 })
 
-t.test('after a stall a few frames may be given up, and no more', async (t) => {
+t.test('after a stall at most 12 frames may be lost', async (t) => {
   t.same(untruths(gateway, options, [heard(12)], null, true), [])
   t.match(untruths(gateway, options, [heard(13)], null, true), [/13 were lost/])
 })
 
-t.test('a stall is a process that did not run for longer than a frame', async (t) => {
-  const pauses = (loopMaxMs: number) => ({ gcMaxMs: 1, gcMs: 1, loopMaxMs })
+t.test('a stall is a pause longer than one frame', async (t) => {
+  const pauses = (loopMaxMs: number) => ({
+    gcMaxMs: 1,
+    gcMs: 1,
+    loopMaxMs,
+    collections: collectionsBy(() => 0),
+    stops: [],
+  })
   const late = (max: number) => ({ count: 1, p50: 1, p95: 1, p99: 1, p999: 1, max })
   t.notOk(stoodStill(pauses(25), late(3)))
   t.ok(stoodStill(pauses(45), late(3)), 'the server')
@@ -397,7 +404,7 @@ t.test('a stall is a process that did not run for longer than a frame', async (t
   t.ok(stoodStill(null, late(3)), 'a peer that does not say')
 })
 
-t.test('the length of messages is the setting of levels that have a backend', async (t) => {
+t.test('levels with a backend use the configured message length', async (t) => {
   t.equal(framesInMessage(gateway, { level: 'L2', messageMs: 100 }), 5)
   t.equal(framesInMessage(gateway, { level: 'L2', messageMs: null }), 3)
   t.equal(framesInMessage(gateway, { level: 'L0', messageMs: 100 }), 1)
@@ -414,7 +421,7 @@ t.test('sleeping, waking and cold reads are measured, not assumed', async (t) =>
   t.ok(coldReadNs > 1 && coldReadNs < 5000, `${coldReadNs} ns a read`)
 })
 
-t.test('the ball is thrown in turn', async (t) => {
+t.test('two threads throw the ball in turn', async (t) => {
   const ball = new Int32Array(new SharedArrayBuffer(4))
   throwBall(ball, 0, 1)
   t.equal(Atomics.load(ball, 0), 1, 'the first throw waits for nobody')

@@ -17,7 +17,7 @@ import { levelDbfs } from '../../src/media/pcm.js'
 import { hasMaterial } from '../support/material.js'
 
 for (const rateHz of [8000, 16000] as const) {
-  t.test(`at ${rateHz} Hz tone, marker, silence and speech are told apart anywhere in a frame`, async (t) => {
+  t.test(`at ${rateHz} Hz tone, marker, silence and speech are distinguished`, async (t) => {
     const tone = toneFrame(rateHz, TONE_HZ)
     const marker = toneFrame(rateHz, MARKER_HZ)
     const last = tone.length - rateHz / 500
@@ -38,7 +38,7 @@ for (const rateHz of [8000, 16000] as const) {
     t.equal(hear(clicks, 0, rateHz), 'other')
   })
 
-  t.test(`at ${rateHz} Hz the SNR of the tone is that of what was added to it`, async (t) => {
+  t.test(`at ${rateHz} Hz the SNR matches the added noise`, async (t) => {
     const tone = toneFrame(rateHz, TONE_HZ)
     const sines = sineTable(rateHz)
     t.ok(toneSnrDb(tone, sines) > 65, 'rounding to 16 bits is all there is')
@@ -57,7 +57,7 @@ for (const rateHz of [8000, 16000] as const) {
   })
 }
 
-t.test('the words of an interruption begin with the voice, are loud, and are the same each time', async (t) => {
+t.test("an interruption's words begin loudly and are always identical", async (t) => {
   const [once, again] = await Promise.all([speechFrames(16000, 400), speechFrames(16000, 400)])
   t.equal(once.length, 20)
   t.same(once, again)
@@ -67,7 +67,7 @@ t.test('the words of an interruption begin with the voice, are loud, and are the
 
 const F = 320
 
-t.test('what was played comes back 180 ms later and 20 dB softer; what was thrown away does not', (t) => {
+t.test('played audio returns as an echo unless it was cleared', (t) => {
   const echo = new LineEcho(16000)
   const heard = (value: number): void => echo.heard(new Int16Array(F).fill(value), F)
   heard(1000)
@@ -81,14 +81,14 @@ t.test('what was played comes back 180 ms later and 20 dB softer; what was throw
   t.end()
 })
 
-t.test('a share of the callers has an echo, spread over all', (t) => {
+t.test('the callers with an echo are spread evenly', (t) => {
   const callers = Array.from({ length: 100 }, (_, caller) => caller)
   for (const percent of [0, 30, 100]) t.equal(callers.filter((caller) => hasLineEcho(caller, percent)).length, percent)
   t.equal(callers.slice(0, 10).filter((caller) => hasLineEcho(caller, 30)).length, 3)
   t.end()
 })
 
-t.test('samples are put on top of those of a masked frame, and its number stays', (t) => {
+t.test('mixing samples into a masked frame keeps its number', (t) => {
   const line = lineFor('socket', true, 16_000)
   const frame = line.frame(
     Int16Array.from({ length: F }, (_, i) => i - 100),
@@ -126,7 +126,7 @@ function hummed(highHz: number, falls: 'at the end' | 'in the pause'): Int16Arra
   })
 }
 
-t.test('a voice stops in its pause and at its end, and a pitch that falls there tells them apart', (t) => {
+t.test("a falling pitch distinguishes a turn's end from a pause", (t) => {
   const all = (falls: Parameters<typeof hummed>[1]) =>
     [110, 140, 180, 220].flatMap((hz) => stopsOf(hummed(hz, falls), RATE_HZ))
   const stops = all('at the end')
@@ -144,7 +144,7 @@ t.test('a voice stops in its pause and at its end, and a pitch that falls there 
   t.end()
 })
 
-t.test('people and music that Debian has are read at both rates of a leg', async (t) => {
+t.test("Debian's recordings are read at both rates", async (t) => {
   if (!hasMaterial(t, 'allison', 'june', 'carlo', 'music')) return
   t.ok(recordings('allison').includes('digits/4'))
   t.equal(recordings('music').length, 5)

@@ -16,7 +16,7 @@ function inItsPitch(options: ConstructorParameters<typeof Rig>[0], pitchMs: numb
   return rig
 }
 
-t.test('a called line is not spoken to, and not heard by the model, until it is known who took it', async (t) => {
+t.test('the agent waits for the verdict before greeting or listening', async (t) => {
   const rig = new Rig(WITH_AMD)
   rig.open()
   rig.ready()
@@ -33,7 +33,7 @@ t.test('a called line is not spoken to, and not heard by the model, until it is 
   )
 })
 
-t.test('an answering machine gets the message, then the call ends', async (t) => {
+t.test('an answering machine gets the message before the end [1]', async (t) => {
   const rig = new Rig(WITH_AMD)
   rig.open()
   rig.ready()
@@ -44,14 +44,14 @@ t.test('an answering machine gets the message, then the call ends', async (t) =>
   t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
 })
 
-t.test('without a message the call to an answering machine ends', async (t) => {
+t.test("without a message, an answering machine's call ends at once", async (t) => {
   const rig = new Rig({ amd: { message: null, onSilence: 'speak' } })
   rig.open()
   rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
   t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
 })
 
-t.test("where nobody speaks the agent speaks, or the call ends, as the agent's file says", async (t) => {
+t.test('`onSilence` decides if a silent line is greeted [7]', async (t) => {
   const brave = new Rig(WITH_AMD)
   brave.open()
   brave.ready()
@@ -64,7 +64,7 @@ t.test("where nobody speaks the agent speaks, or the call ends, as the agent's f
   t.match(shy.only('end-stream'), { reason: 'nobody-there', hangup: true })
 })
 
-t.test('a backend that dies meanwhile is apologised for when a person is there, and not before', async (t) => {
+t.test('only a person hears the apology for a backend [8]', async (t) => {
   const rig = new Rig(WITH_AMD)
   rig.open()
   rig.ready()
@@ -75,7 +75,7 @@ t.test('a backend that dies meanwhile is apologised for when a person is there, 
   t.equal(rig.only('announce').kind, 'apology')
 })
 
-t.test('an operator can end a call that is screened, and a late verdict changes nothing', async (t) => {
+t.test('an operator can end a call before the verdict', async (t) => {
   const rig = new Rig(WITH_AMD)
   rig.open()
   rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: false })
@@ -114,7 +114,7 @@ function listen(line: readonly (readonly [Sound, number])[]): { verdict: AnswerV
   return verdictsOn(line)[0] ?? { verdict: null, atMs: line.reduce((sum, [, ms]) => sum + ms, 0) }
 }
 
-t.test('"hello?" and a pause is a person, and they wait no longer than the pause', async (t) => {
+t.test('"hello?" and a pause are judged as a person', async (t) => {
   const { verdict, atMs } = listen([
     ['quiet', 400],
     ['voice', 500],
@@ -124,7 +124,7 @@ t.test('"hello?" and a pause is a person, and they wait no longer than the pause
   t.equal(atMs, 1500)
 })
 
-t.test('a short pause inside of a greeting does not end it', async (t) => {
+t.test('a short pause inside a greeting does not end it', async (t) => {
   t.equal(
     listen([
       ['voice', 300],
@@ -136,7 +136,7 @@ t.test('a short pause inside of a greeting does not end it', async (t) => {
   )
 })
 
-t.test('speech without end is a machine, and its beep is waited for', async (t) => {
+t.test('long speech is a machine, and its beep is awaited', async (t) => {
   const { verdict, atMs } = listen([
     ['quiet', 300],
     ['voice', 8000],
@@ -148,7 +148,7 @@ t.test('speech without end is a machine, and its beep is waited for', async (t) 
   t.equal(atMs, 300 + 8000 + 500 + 400 + 100, 'just after the beep')
 })
 
-t.test('words that the voice detector misses do not count as a pause', async (t) => {
+t.test('words that the voice detector misses are not a pause', async (t) => {
   t.match(
     listen([
       ['voice', 1300],
@@ -163,7 +163,7 @@ t.test('words that the voice detector misses do not count as a pause', async (t)
   )
 })
 
-t.test('a machine without a beep is spoken to when it has said its piece', async (t) => {
+t.test('a machine without a beep gets the message after silence', async (t) => {
   const { verdict, atMs } = listen([
     ['voice', 6000],
     ['quiet', 5000],
@@ -172,7 +172,7 @@ t.test('a machine without a beep is spoken to when it has said its piece', async
   t.equal(atMs, 7800)
 })
 
-t.test('a machine that pauses between two sentences is still talking', async (t) => {
+t.test('a pause between two sentences does not end a recording', async (t) => {
   t.equal(
     listen([
       ['voice', 4000],
@@ -184,7 +184,7 @@ t.test('a machine that pauses between two sentences is still talking', async (t)
   )
 })
 
-t.test('a beep without many words is a machine too', async (t) => {
+t.test('a beep after a short greeting is a machine', async (t) => {
   t.match(
     listen([
       ['voice', 1500],
@@ -196,7 +196,7 @@ t.test('a beep without many words is a machine too', async (t) => {
   )
 })
 
-t.test('ringing and dial tones are not a beep', async (t) => {
+t.test('ringing and dial tones are not judged as a beep', async (t) => {
   t.equal(
     listen([
       ['quiet', 200],
@@ -215,7 +215,7 @@ t.test('ringing and dial tones are not a beep', async (t) => {
   )
 })
 
-t.test('a line without a voice is silence, and a click is not a word', async (t) => {
+t.test('a line without voice, or with a click, is silence', async (t) => {
   t.match(listen([['quiet', 6000]]), { verdict: { who: 'silence' }, atMs: 5000 })
   t.match(
     listen([
@@ -227,7 +227,7 @@ t.test('a line without a voice is silence, and a click is not a word', async (t)
   )
 })
 
-t.test('whatever a line says, there is a verdict within a minute, and a recording ends', async () => {
+t.test('every line gets a verdict within a minute', async () => {
   const sounds = fc.array(
     fc.tuple(fc.constantFrom<Sound>('voice', 'drone', 'quiet', 'tone'), fc.integer({ min: 20, max: 9000 })),
     { minLength: 1, maxLength: 30 },
@@ -252,20 +252,17 @@ const NAME = [
   ['quiet', 700],
 ] as const
 
-t.test(
-  'a first verdict is corrected by what follows: a mailbox with a name, a pause, a greeting and a beep',
-  async (t) => {
-    const fallen = verdictsOn([...NAME, ['voice', 6000], ['quiet', 300], ['tone', 500], ['quiet', 1000]])
-    t.same(
-      fallen.map(({ verdict }) => verdict.who),
-      ['human', 'recording', 'machine'],
-    )
-    t.equal(fallen[1]?.atMs, 2000 + 3020, 'the agent is silent as soon as the speech is too long for a person')
-    t.equal(fallen[2]?.atMs, 2000 + 6300 + 500 + 100, 'and the message comes after the beep')
-  },
-)
+t.test('a long greeting corrects a person to a machine [3]', async (t) => {
+  const fallen = verdictsOn([...NAME, ['voice', 6000], ['quiet', 300], ['tone', 500], ['quiet', 1000]])
+  t.same(
+    fallen.map(({ verdict }) => verdict.who),
+    ['human', 'recording', 'machine'],
+  )
+  t.equal(fallen[1]?.atMs, 2000 + 3020, 'the agent is silent as soon as the speech is too long for a person')
+  t.equal(fallen[2]?.atMs, 2000 + 6300 + 500 + 100, 'and the message comes after the beep')
+})
 
-t.test('a first verdict is corrected by what follows: sentences that are short, and a beep within 15 s', async (t) => {
+t.test('a late beep corrects a person to a machine [4]', async (t) => {
   const short = [...NAME, ['voice', 2000], ['quiet', 800], ['voice', 2500], ['quiet', 700]] as const
   t.same(
     verdictsOn([...short, ['tone', 400], ['quiet', 1000]]).map(({ verdict }) => verdict),
@@ -281,7 +278,7 @@ t.test('a first verdict is corrected by what follows: sentences that are short, 
   )
 })
 
-t.test('a busy tone after a person has hung up is no mailbox that has spoken: their wish stays', async (t) => {
+t.test('a busy tone after a hang-up is not a beep', async (t) => {
   const bursts = Array.from({ length: 6 }, () => [['tone', 500] as const, ['quiet', 500] as const]).flat()
   const beeps = (line: Parameters<typeof verdictsOn>[0]): boolean =>
     verdictsOn(line).some(({ verdict }) => verdict.beep === true)
@@ -296,7 +293,7 @@ t.test('a busy tone after a person has hung up is no mailbox that has spoken: th
   )
 })
 
-t.test('a first verdict is corrected by what follows: a mailbox that is slow to speak was no silence', async (t) => {
+t.test('a mailbox that speaks late is corrected from silence [5]', async (t) => {
   t.same(
     verdictsOn([
       ['quiet', 6000],
@@ -309,7 +306,7 @@ t.test('a first verdict is corrected by what follows: a mailbox that is slow to 
   )
 })
 
-t.test('a person who answers the agent at length stays one, and so does one who says hello twice', async (t) => {
+t.test('a person who speaks at length is not a recording', async (t) => {
   t.same(
     verdictsOn([...NAME, ['quiet', 3000], ['voice', 7000], ['quiet', 9000]]).map(({ verdict }) => verdict.who),
     ['human'],
@@ -322,65 +319,56 @@ t.test('a person who answers the agent at length stays one, and so does one who 
   )
 })
 
-t.test(
-  'the agent stops within the greeting of a mailbox that was taken for a person, and leaves the message',
-  async (t) => {
-    const rig = inItsPitch(WITH_AMD, 4000)
+t.test('the agent stops for a recording and leaves the message', async (t) => {
+  const rig = inItsPitch(WITH_AMD, 4000)
+  rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+  t.ok(rig.all('playout-clear').length > 0, 'what it says is cut')
+  rig.speak(2000)
+  rig.run(15_000)
+  t.same(rig.all('backend-speech-start'), [], 'and the recording is not listened to')
+  t.same(rig.all('announce'), [], 'nor asked whether it is still there')
+  rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
+  t.equal(rig.only('announce').text, 'We will call again.')
+  rig.run(3000)
+  t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
+})
+
+t.test("a mailbox's words get neither answer nor filler [6]", async (t) => {
+  const rig = inItsPitch(WITH_AMD, 4000)
+  rig.speak(3000)
+  rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+  rig.heardWords('after the tone')
+  rig.run(8000)
+  t.same(rig.all('backend-speech-end'), [], 'no model is asked')
+  t.same(rig.all('announce'), [])
+  rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
+  t.equal(rig.only('announce').text, 'We will call again.')
+  t.same(rig.mirror.turns, [])
+})
+
+t.test('after a recording a person hears the consent text again', async (t) => {
+  const consentText = 'This call is recorded.'
+  for (const ms of [200, 2500]) {
+    const rig = new Rig({ ...WITH_AMD, consentText, refusal: { waitMs: 3000, text: 'Nothing is kept.' } })
+    rig.open()
+    rig.ready()
+    rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
+    rig.run(ms)
+    t.same(rig.texts(), [consentText])
     rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
-    t.ok(rig.all('playout-clear').length > 0, 'what it says is cut')
-    rig.speak(2000)
-    rig.run(15_000)
-    t.same(rig.all('backend-speech-start'), [], 'and the recording is not listened to')
-    t.same(rig.all('announce'), [], 'nor asked whether it is still there')
-    rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
-    t.equal(rig.only('announce').text, 'We will call again.')
-    rig.run(3000)
-    t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
-  },
-)
+    rig.heardWords('No one can take your call.')
+    rig.run(10_000)
+    const asked = () => rig.all('backend-text').filter(({ respond }) => respond)
+    t.same(asked(), [], `after ${ms} ms`)
+    t.same([rig.texts().length, rig.all('recording-refused').length], [1, 0], 'its words are no answer')
+    rig.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
+    t.same(rig.texts(), [consentText, consentText])
+    rig.run(6000)
+    t.match(asked(), [{ text: 'greet' }])
+  }
+})
 
-t.test(
-  'what a mailbox says before its verdict is corrected is answered by nobody, not even with a filler',
-  async (t) => {
-    const rig = inItsPitch(WITH_AMD, 4000)
-    rig.speak(3000)
-    rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
-    rig.heardWords('after the tone')
-    rig.run(8000)
-    t.same(rig.all('backend-speech-end'), [], 'no model is asked')
-    t.same(rig.all('announce'), [])
-    rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
-    t.equal(rig.only('announce').text, 'We will call again.')
-    t.same(rig.mirror.turns, [])
-  },
-)
-
-t.test(
-  'a mailbox that goes on over the words about the recording is not greeted, and a person hears them anew',
-  async (t) => {
-    const consentText = 'This call is recorded.'
-    for (const ms of [200, 2500]) {
-      const rig = new Rig({ ...WITH_AMD, consentText, refusal: { waitMs: 3000, text: 'Nothing is kept.' } })
-      rig.open()
-      rig.ready()
-      rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
-      rig.run(ms)
-      t.same(rig.texts(), [consentText])
-      rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
-      rig.heardWords('No one can take your call.')
-      rig.run(10_000)
-      const asked = () => rig.all('backend-text').filter(({ respond }) => respond)
-      t.same(asked(), [], `after ${ms} ms`)
-      t.same([rig.texts().length, rig.all('recording-refused').length], [1, 0], 'its words are no answer')
-      rig.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
-      t.same(rig.texts(), [consentText, consentText])
-      rig.run(6000)
-      t.match(asked(), [{ text: 'greet' }])
-    }
-  },
-)
-
-t.test('a person is heard after a human who did not come, although a recording was heard', async (t) => {
+t.test('a person is heard after a recording and failed escalation', async (t) => {
   const rig = inItsPitch({ ...WITH_AMD, escalation }, 4000)
   rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
   rig.in({ type: 'escalate-requested', reason: 'vip' })
@@ -393,7 +381,7 @@ t.test('a person is heard after a human who did not come, although a recording w
   t.ok(rig.session.log.transcript.some(({ text }) => text === 'What can I do for you?'))
 })
 
-t.test('a person who says at length that they want no recording, and is taken for one, has none', async (t) => {
+t.test('a person mistaken for a recording can refuse recording', async (t) => {
   const consentText = 'This call is recorded.'
   const asked = (): Rig => {
     const rig = new Rig({ ...WITH_AMD, consentText, refusal: { waitMs: 3000, text: 'Nothing is kept.' } })
@@ -421,7 +409,7 @@ t.test('a person who says at length that they want no recording, and is taken fo
   t.match(told, [{ text: /do not want to be recorded/, respond: false }, { text: 'greet' }])
 })
 
-t.test('a mailbox that goes on while digits are asked for is asked for none', async (t) => {
+t.test('digits are not asked of a recording', async (t) => {
   const order = {
     ...{ name: 'order', say: 'Your order number, please.', again: 'Once more, please.', confirm: null, min: 4, max: 4 },
     ...{
@@ -444,7 +432,7 @@ t.test('a mailbox that goes on while digits are asked for is asked for none', as
   t.match(rig.toolCalls.at(-1), { name: 'collect_digits', ok: false })
 })
 
-t.test('a number is off the do-not-call list again where a beep shows that a mailbox had asked for it', async (t) => {
+t.test("a beep takes a mailbox's number off do-not-call [2]", async (t) => {
   const asked = (): Rig => {
     const rig = inItsPitch(WITH_AMD, 4000)
     rig.toolCall('n1', 'do_not_call', {})
@@ -471,7 +459,7 @@ t.test('a number is off the do-not-call list again where a beep shows that a mai
   t.same(annoyed.all('do-not-call-undone'), [], 'without a beep it may be somebody who is annoyed')
 })
 
-t.test('a person who was taken for a recording, and presses a key, has the agent again', async (t) => {
+t.test('a person mistaken for a recording reaches the agent by key', async (t) => {
   const rig = inItsPitch(WITH_AMD, 1000)
   rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
   rig.run(1000)
@@ -482,33 +470,30 @@ t.test('a person who was taken for a recording, and presses a key, has the agent
   t.ok(rig.audio(2, 'reply', 1000), 'and its answer is heard')
 })
 
-t.test(
-  'a mailbox is handed over to nobody, and a person who was taken for one gets the agent who was promised',
-  (t) => {
-    const heardOut = (): Rig => {
-      const rig = inItsPitch({ ...WITH_AMD, handoverTo: { sales: 'they want to buy' } }, 4000)
-      rig.toolCall('h1', 'hand_over', { agent: 'sales' }, 1)
-      rig.run(200)
-      rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
-      rig.run(20_000)
-      return rig
-    }
-    const mailbox = heardOut()
-    mailbox.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
-    mailbox.run(6000)
-    t.match(mailbox.only('end-stream'), { reason: 'answering-machine' })
-    t.same(mailbox.all('handover'), [])
-    t.same(mailbox.session.log.handovers, [], 'nor does its record say so')
+t.test('a mailbox is not handed over, a person is', (t) => {
+  const heardOut = (): Rig => {
+    const rig = inItsPitch({ ...WITH_AMD, handoverTo: { sales: 'they want to buy' } }, 4000)
+    rig.toolCall('h1', 'hand_over', { agent: 'sales' }, 1)
+    rig.run(200)
+    rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+    rig.run(20_000)
+    return rig
+  }
+  const mailbox = heardOut()
+  mailbox.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
+  mailbox.run(6000)
+  t.match(mailbox.only('end-stream'), { reason: 'answering-machine' })
+  t.same(mailbox.all('handover'), [])
+  t.same(mailbox.session.log.handovers, [], 'nor does its record say so')
 
-    const person = heardOut()
-    person.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
-    person.run(200)
-    t.match(person.only('handover').record, { to: 'sales' })
-    t.end()
-  },
-)
+  const person = heardOut()
+  person.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
+  person.run(200)
+  t.match(person.only('handover').record, { to: 'sales' })
+  t.end()
+})
 
-t.test('a recording that is heard out while its call moves to another worker or node is heard out there', async (t) => {
+t.test('a moved call keeps waiting for the recording to end', async (t) => {
   for (const newStream of [null, { streamMs: 1500, consented: true }])
     for (const amd of ['recording', 'undecided'] as const) {
       const before = amd === 'recording' ? inItsPitch(WITH_AMD, 4000) : new Rig(WITH_AMD)
@@ -532,7 +517,7 @@ t.test('a recording that is heard out while its call moves to another worker or 
   t.equal(inItsPitch(WITH_AMD, 1000).resume.checkpoint.amd, undefined, 'a person who talks is not looked for again')
 })
 
-t.test('a call that was ending before it was known who took it ends at the next worker or node', async (t) => {
+t.test('a closing call without a verdict ends after a move', async (t) => {
   const before = new Rig(WITH_AMD)
   before.open()
   before.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
@@ -545,7 +530,7 @@ t.test('a call that was ending before it was known who took it ends at the next 
   t.same(rig.all('backend-text'), [])
 })
 
-t.test('who takes a recording over waits for its beep, or its end', (t) => {
+t.test('a resumed detector waits for the beep or the end', (t) => {
   const limits = { machineSpeechMs: 3000, pauseMs: 600, silenceMs: 4000 }
   for (const tone of [true, false]) {
     const detector = new AnsweringMachineDetector(limits, true)
@@ -559,7 +544,7 @@ t.test('who takes a recording over waits for its beep, or its end', (t) => {
   t.end()
 })
 
-t.test('a beep alone corrects a verdict too, with and without a message', async (t) => {
+t.test('a beep corrects a verdict with and without a message', async (t) => {
   for (const message of ['We will call again.', null]) {
     const rig = inItsPitch({ amd: { message, onSilence: 'speak' } }, 4000)
     rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })

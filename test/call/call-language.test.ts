@@ -18,7 +18,7 @@ function after(turns: readonly (string | readonly (readonly [text: string, langu
   })
 }
 
-t.test('one whole sentence of the caller changes the language of the call', (t) => {
+t.test('one whole sentence of the caller changes the call language', (t) => {
   t.same(after(['Habari, mzigo wangu umefika wapi?']), ['sw'])
   t.same(after(['Where is my parcel, please?'], 'sw'), ['en'])
   t.same(after([[['Viatu ni bei gani?', 'sw']]]), ['sw'], 'as the recogniser tells it')
@@ -26,7 +26,7 @@ t.test('one whole sentence of the caller changes the language of the call', (t) 
   t.end()
 })
 
-t.test('what callers say on a service line is told by its words alone, with nothing but text', (t) => {
+t.test('the language of a sentence is found from its words', (t) => {
   const swahili = [
     'naomba kujua salio langu tafadhali',
     'habari, internet yangu haifanyi kazi',
@@ -64,7 +64,7 @@ t.test('what callers say on a service line is told by its words alone, with noth
   t.end()
 })
 
-t.test('a borrowed word never does, in either direction', (t) => {
+t.test('borrowed words and spoken numbers do not change the language', (t) => {
   t.same(after(['Naomba kuchange delivery, iwe kesho saa nne asubuhi', 'delivery', 'okay', 'reschedule order'], 'sw'), [
     'sw',
     'sw',
@@ -96,14 +96,14 @@ t.test('a borrowed word never does, in either direction', (t) => {
   t.end()
 })
 
-t.test('two turns with little in them do, one after the other; a mixed turn changes nothing', (t) => {
+t.test('two short turns change the language, mixed turns do not', (t) => {
   t.same(after(['Ndiyo asante', 'Hapana, kesho']), ['en', 'sw'])
   t.same(after(['Ndiyo asante', 'Yes, tomorrow', 'Hapana, kesho']), ['en', 'en', 'en'])
   t.same(after(['I want to, yaani, nataka kulipa sasa please but the', 'Where is the yangu na hii']), ['en', 'en'])
   t.end()
 })
 
-t.test('within a turn it changes once: it does not go back before the agent has answered', (t) => {
+t.test('the language changes at most once in a turn', (t) => {
   const language = new CallLanguage(['en', 'sw'], undefined)
   t.equal(language.heard([{ text: 'Nataka kulipa sasa' }]), true)
   t.equal(language.heard([{ text: 'I want to pay for it with what I have' }]), false)
@@ -117,7 +117,7 @@ t.test('within a turn it changes once: it does not go back before the agent has 
   t.end()
 })
 
-t.test('a call that goes on keeps its language; one language is never another', (t) => {
+t.test('a resumed call keeps its language', (t) => {
   t.equal(new CallLanguage(['en', 'sw-KE'], 'sw-KE').now, 'sw-KE')
   t.equal(new CallLanguage(['en', 'sw-KE'], 'fr').now, 'en')
   const alone = new CallLanguage(['en'], undefined)
@@ -137,7 +137,7 @@ function says(rig: Rig, text: string, itemId: string): void {
   rig.backend({ type: 'transcript', role: 'caller', text, final: true, itemId, generation: 2 })
 }
 
-t.test("the gateway's phrases, the record, the packet and a call that goes on are in the caller's language", (t) => {
+t.test("phrases, records and packets use the caller's language", (t) => {
   const rig = Rig.talking({ ...BOTH, escalation })
   says(rig, 'Habari, mzigo wangu umefika wapi?', 'c1')
   t.same(rig.only('language'), { type: 'language', language: 'sw' }, 'the backend is told')
@@ -163,7 +163,7 @@ t.test("the gateway's phrases, the record, the packet and a call that goes on ar
   t.end()
 })
 
-t.test('a model tells the language by a tool, and a single language needs none', (t) => {
+t.test('the model sets the language with `set_language`', (t) => {
   const rig = Rig.talking(BOTH)
   rig.toolCall('t1', 'set_language', { language: 'fr' })
   t.match(rig.all('backend-tool-result').at(-1), { ok: false, value: { error: 'language must be one of en, sw.' } })
@@ -184,7 +184,7 @@ t.test('a model tells the language by a tool, and a single language needs none',
   t.end()
 })
 
-t.test('a caller can have the agent speak slower, faster and as before, by steps', (t) => {
+t.test('the caller can change the speech rate in steps', (t) => {
   const steps = ['slower', 'slower', 'slower', 'normal', 'faster', 'faster', 'faster']
   let now = 1
   const heard = steps.map((rate) => {
@@ -205,7 +205,7 @@ t.test('a caller can have the agent speak slower, faster and as before, by steps
   t.end()
 })
 
-t.test("the speed is that of the last change, which the log has; the agent's file can refuse it", (t) => {
+t.test('the speech rate is restored from the log', (t) => {
   const call = (name: string, result: unknown) =>
     ({ callId: 'c', end: 'result', args: {}, result, record: { name, ok: true } }) as never
   t.equal(speedOf([]), 1)

@@ -25,7 +25,7 @@ function diffsOf(rig: Rig) {
   return diffOutputs(recorded, outputs, { toleranceMs: 0 })
 }
 
-t.test('a caller whose look-up answers in time is greeted by name, and nobody waits once it is there', async (t) => {
+t.test('a caller found in time is greeted without a wait', async (t) => {
   const rig = new Rig(KNOWN)
   rig.run(100)
   rig.in(AMINA)
@@ -38,7 +38,7 @@ t.test('a caller whose look-up answers in time is greeted by name, and nobody wa
   t.match(rig.session.checkpoint().caller, { state: 'found', source: 'lookup_customer', ms: 100 })
 })
 
-t.test('the greeting waits for the look-up, never beyond its time', async (t) => {
+t.test('the greeting waits for the look-up within its time [1]', async (t) => {
   const rig = new Rig(KNOWN)
   rig.run(200)
   rig.open()
@@ -64,7 +64,7 @@ t.test('the greeting waits for the look-up, never beyond its time', async (t) =>
   t.equal(late.all('caller').length, 1, 'the model learns it all the same')
 })
 
-t.test('a look-up that fails, finds nobody or has no number lets the greeting begin at once, without it', async (t) => {
+t.test('a failed look-up starts the greeting at once [2]', async (t) => {
   for (const state of ['failed', 'unknown', 'withheld'] as const) {
     const rig = new Rig(KNOWN)
     rig.open()
@@ -78,7 +78,7 @@ t.test('a look-up that fails, finds nobody or has no number lets the greeting be
   }
 })
 
-t.test('what the gateway itself says has what is known in it, and what is not known is left out', async (t) => {
+t.test("the gateway's phrases contain the caller's known values", async (t) => {
   const rig = new Rig(KNOWN)
   rig.open()
   rig.ready()
@@ -89,7 +89,7 @@ t.test('what the gateway itself says has what is known in it, and what is not kn
   t.equal(rig.texts().at(-1), 'Bye Amina.')
 })
 
-t.test('personal fields are said to nobody before they have proved who they are', async (t) => {
+t.test('personal fields are withheld until the caller is verified', async (t) => {
   const rig = new Rig({
     ...KNOWN,
     caller: { ...LOOK_UP, personal: ['balance'] },
@@ -105,7 +105,7 @@ t.test('personal fields are said to nobody before they have proved who they are'
   t.equal(rig.all('caller').length, 2, 'the model gets it now')
 })
 
-t.test('what an earlier call left is for a verified caller alone', async (t) => {
+t.test('facts from earlier calls are withheld until verification', async (t) => {
   const rig = new Rig({ ...KNOWN, goodbyeText: 'Bye, owner of {{caller.last_device}}.' })
   rig.open()
   rig.ready()
@@ -119,7 +119,7 @@ t.test('what an earlier call left is for a verified caller alone', async (t) => 
   t.equal(rig.all('caller').length, 2, 'the model gets it now')
 })
 
-t.test('a call begins in the language of its caller, where the agent speaks it', async (t) => {
+t.test("a call begins in the caller's language if supported", async (t) => {
   const languages = { languages: ['en', 'sw'], greeting: { en: 'Hello.', sw: 'Hujambo {{caller.name}}.' } }
   const rig = new Rig({ ...KNOWN, ...languages, caller: { ...LOOK_UP, language: 'language' } })
   rig.open()
@@ -157,7 +157,7 @@ const STAGES: Partial<CallSessionOptions> = {
   },
 }
 
-t.test('what is known of a caller decides in which stage the call begins', async (t) => {
+t.test("the caller's values decide the first stage", async (t) => {
   const rig = new Rig(STAGES)
   rig.in(AMINA)
   rig.open()
@@ -171,7 +171,7 @@ t.test('what is known of a caller decides in which stage the call begins', async
   t.equal(silver.session.stages?.name, 'first')
 })
 
-t.test('a caller who is to have a human, or another agent, gets no greeting of this one', async (t) => {
+t.test('an immediate escalation or handover skips the greeting', async (t) => {
   const to = (vip: object): Rig => {
     const { stages, facts } = STAGES.stages as NonNullable<CallSessionOptions['stages']>
     const rig = new Rig({
@@ -197,7 +197,7 @@ t.test('a caller who is to have a human, or another agent, gets no greeting of t
   t.notOk(agent.session.checkpoint().greeted, 'the next agent greets')
 })
 
-t.test('a call that another worker or node goes on with keeps what is known, of the same look-up only', async (t) => {
+t.test('a resumed call keeps the result of the same look-up', async (t) => {
   const before = new Rig(KNOWN)
   before.open()
   before.ready()
@@ -217,7 +217,7 @@ t.test('a call that another worker or node goes on with keeps what is known, of 
   t.equal(other.session.state, 'live', 'and greets nobody again, so nobody waits')
 })
 
-t.test("the consent text is in the caller's language, and late at the latest", async (t) => {
+t.test("the consent text waits briefly for the caller's language", async (t) => {
   const settings = {
     ...KNOWN,
     languages: ['en', 'sw'],
@@ -243,7 +243,7 @@ t.test("the consent text is in the caller's language, and late at the latest", a
   t.equal(late.session.state, 'live')
 })
 
-t.test('a journal has nothing of a caller before they are verified', async (t) => {
+t.test("the journal hides a caller's values until verification", async (t) => {
   const settings = { ...KNOWN, caller: { ...LOOK_UP, personal: ['balance'] }, goodbyeText: 'Bye {{caller.last_plan}}.' }
   const known = { ...AMINA, earlier: { last_plan: 'fibre' } } as const
   const stranger = new Rig(settings)
@@ -282,7 +282,7 @@ t.test('a journal has nothing of a caller before they are verified', async (t) =
   t.same(diffsOf(next), [])
 })
 
-t.test('a failed escalation leaves no consent text unsaid', async (t) => {
+t.test('the consent text is still spoken after a failed escalation', async (t) => {
   const rig = new Rig({ ...KNOWN, consentText: 'This call is recorded.', escalation })
   rig.open()
   rig.ready()
@@ -300,7 +300,7 @@ t.test('a failed escalation leaves no consent text unsaid', async (t) => {
   t.equal(rig.session.checkpoint().untold, undefined)
 })
 
-t.test('an agent that remembers keeps the name of a caller who is handed over', async (t) => {
+t.test("a handover keeps the caller's name but not earlier calls", async (t) => {
   const remembers = { ...LOOK_UP, memoryOf: 'first' }
   const before = new Rig({ ...KNOWN, caller: remembers })
   before.open()
@@ -323,7 +323,7 @@ t.test('an agent that remembers keeps the name of a caller who is handed over', 
   t.same(none.session.caller.earlier, {}, 'an agent that remembers nothing')
 })
 
-t.test('consent, answering machines and a dead backend: a look-up begins nothing before them, or after', async (t) => {
+t.test('a look-up result waits for consent and the AMD verdict', async (t) => {
   const consent = new Rig({ ...KNOWN, consentText: 'This call is recorded.' })
   consent.open()
   consent.ready()
@@ -352,7 +352,7 @@ t.test('consent, answering machines and a dead backend: a look-up begins nothing
   t.equal(dead.session.state, 'closing')
 })
 
-t.test('a recorded call replays with what was known of its caller', async (t) => {
+t.test('a call with a look-up replays to the same outputs', async (t) => {
   const rig = new Rig(KNOWN)
   rig.open()
   rig.ready()

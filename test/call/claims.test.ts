@@ -49,7 +49,7 @@ function result(rig: Rig, callId: string, ok: boolean, value: unknown = { done: 
   rig.in({ type: 'tool-result', callId, ok, value, ...(error === undefined ? {} : { error }) })
 }
 
-t.test('a claim of what no tool did is flagged when its turn is over, in log and timeline', async (t) => {
+t.test('an unsupported claim is flagged after its turn', async (t) => {
   const rig = Rig.talking(SETTINGS)
   says(rig, 2, "I've just refunded you.")
   t.same(verdicts(rig), [], 'the tool may still be called')
@@ -64,7 +64,7 @@ t.test('a claim of what no tool did is flagged when its turn is over, in log and
   t.same(rig.session.log.claims, rig.mirror.claims)
 })
 
-t.test('a claim is true when its tool succeeded, before it or while its turn goes on', async (t) => {
+t.test("a tool's success before or after a claim supports it", async (t) => {
   const before = Rig.talking(SETTINGS)
   before.toolCall('t1', 'refund')
   result(before, 't1', true)
@@ -88,7 +88,7 @@ t.test('a claim is true when its tool succeeded, before it or while its turn goe
   t.same(verdicts(late), ['refund done'], 'called after the words')
 })
 
-t.test('each end of a tool call has its own word', async (t) => {
+t.test('each end of a tool call has its own verdict', async (t) => {
   const ends: readonly (readonly [string, (rig: Rig) => void])[] = [
     ['failed', (rig) => result(rig, 't1', false, null, 'TOOL_HTTP')],
     ['uncertain', (rig) => result(rig, 't1', false, null, 'TOOL_UNCERTAIN')],
@@ -111,7 +111,7 @@ t.test('each end of a tool call has its own word', async (t) => {
   t.same(verdicts(refused), ['refund refused'])
 })
 
-t.test('a claim without a tool is false, and one with another result too', async (t) => {
+t.test('a claim without a matching tool or result is flagged', async (t) => {
   const rig = Rig.talking(SETTINGS)
   rig.toolCall('t1', 'find_order')
   result(rig, 't1', true, { orders: [{ status: 'sent' }] })
@@ -124,7 +124,7 @@ t.test('a claim without a tool is false, and one with another result too', async
   t.same(verdicts(rig).at(-1), 'find_order done')
 })
 
-t.test('only what was heard is a claim: not what the caller cut off, and not what was never spoken', async (t) => {
+t.test('only text that the caller heard is a claim', async (t) => {
   const cut = Rig.talking(SETTINGS)
   cut.answer(2, 'a2', 6000, 'Let me see what is in the system for that order number, please wait. I have refunded you.')
   cut.run(800)
@@ -161,7 +161,7 @@ t.test('only what was heard is a claim: not what the caller cut off, and not wha
   t.same(verdicts(heard), ['refund not-called'], 'what came before the interruption was heard')
 })
 
-t.test('words are judged when they are whole, however they come in', async (t) => {
+t.test('a claim is judged on the final text only', async (t) => {
   for (const [text, expected] of [
     ['I have refunded you.', ['refund not-called']],
     // Without its last character it is a claim.
@@ -182,7 +182,7 @@ t.test('words are judged when they are whole, however they come in', async (t) =
   }
 })
 
-t.test("the gateway's own words claim nothing, and a call back that a key asked for is one", async (t) => {
+t.test("the gateway's own words are not claims", async (t) => {
   const rig = Rig.talking({
     ...SETTINGS,
     escalation: {
@@ -206,39 +206,36 @@ t.test("the gateway's own words claim nothing, and a call back that a key asked 
   t.same(verdicts(rig), ['request_callback done'])
 })
 
-t.test(
-  'the model is told to correct itself, a few times a call, and not where the agent does not ask for it',
-  async (t) => {
-    const rig = Rig.talking({ ...SETTINGS, claims: { ...claims, correct: true } })
-    for (let i = 2; i < 8; i++) {
-      says(rig, i, 'I have refunded you.')
-      rig.run(3000)
-    }
-    t.equal(verdicts(rig).length, 6)
-    const told = rig.all('backend-text')
-    t.equal(told.length, 3)
-    t.match(told[0], { role: 'system', respond: true, text: /refund was never called, so it was not done/ })
+t.test('the model is asked to correct three claims at most', async (t) => {
+  const rig = Rig.talking({ ...SETTINGS, claims: { ...claims, correct: true } })
+  for (let i = 2; i < 8; i++) {
+    says(rig, i, 'I have refunded you.')
+    rig.run(3000)
+  }
+  t.equal(verdicts(rig).length, 6)
+  const told = rig.all('backend-text')
+  t.equal(told.length, 3)
+  t.match(told[0], { role: 'system', respond: true, text: /refund was never called, so it was not done/ })
 
-    const speaking = Rig.talking({ ...SETTINGS, claims: { ...claims, correct: true } })
-    says(speaking, 2, 'I have refunded you.')
-    speaking.speak(3000)
-    t.match(speaking.only('backend-text'), { respond: false }, 'the caller speaks: with the next answer')
+  const speaking = Rig.talking({ ...SETTINGS, claims: { ...claims, correct: true } })
+  says(speaking, 2, 'I have refunded you.')
+  speaking.speak(3000)
+  t.match(speaking.only('backend-text'), { respond: false }, 'the caller speaks: with the next answer')
 
-    const off = Rig.talking(SETTINGS)
-    says(off, 2, 'I have refunded you.')
-    off.run(3000)
-    t.same(off.all('backend-text'), [])
-  },
-)
+  const off = Rig.talking(SETTINGS)
+  says(off, 2, 'I have refunded you.')
+  off.run(3000)
+  t.same(off.all('backend-text'), [])
+})
 
-t.test('a call that ends judges what is open', async (t) => {
+t.test('open claims are judged when the call ends', async (t) => {
   const rig = Rig.talking(SETTINGS)
   says(rig, 2, 'Nimekurudishia pesa zako.')
   rig.in({ type: 'stream-closed', code: 1000 })
   t.match(claimed(rig), [{ tool: 'refund', language: 'sw', verdict: 'not-called' }])
 })
 
-t.test('another worker goes on with what is open, and the tool that was lost is uncertain', async (t) => {
+t.test('open claims continue after a move to another worker', async (t) => {
   const before = Rig.talking(SETTINGS)
   before.toolCall('t1', 'refund')
   says(before, 2, 'I have refunded you.')
@@ -267,7 +264,7 @@ const factual: ClaimOptions = {
   facts: { correct: false, given: 'Delivery is KES 350, Monday to Friday.', timeZone: 'Africa/Nairobi' },
 }
 
-t.test('a number, price or weekday that nothing gave the agent is marked, once, and not corrected', async (t) => {
+t.test('a number, price or weekday without a source is marked', async (t) => {
   const rig = Rig.talking({ ...SETTINGS, claims: { ...factual, correct: true } })
   says(rig, 2, 'It is KES 1,500, together with delivery. It comes on Sunday. So KES 1,500.')
   t.same(claimed(rig), [], 'a tool may still say so')
@@ -286,7 +283,7 @@ t.test('a number, price or weekday that nothing gave the agent is marked, once, 
   t.same(rig.all('backend-text'), [])
 })
 
-t.test('a fact is supported by the file, a tool, the caller, a key and the words of the gateway', async (t) => {
+t.test('a fact may come from file, tool, caller or gateway', async (t) => {
   const rig = Rig.talking({
     ...SETTINGS,
     claims: factual,
@@ -322,7 +319,7 @@ t.test('a fact is supported by the file, a tool, the caller, a key and the words
   t.same(rig.session.checkpoint().openClaims, undefined)
 })
 
-t.test('a fact is corrected where the agent asks for that', async (t) => {
+t.test('an unsupported fact is corrected if configured', async (t) => {
   const facts = { correct: true, given: '', timeZone: null }
   const rig = Rig.talking({ ...SETTINGS, claims: { ...factual, facts } })
   says(rig, 2, 'It is KES 1,500.')
@@ -330,7 +327,7 @@ t.test('a fact is corrected where the agent asks for that', async (t) => {
   t.match(rig.only('backend-text'), { respond: true, text: /"KES 1,500": nothing that you were given says so/ })
 })
 
-t.test('another worker judges an open fact by what the call has heard, and a replay too', async (t) => {
+t.test('a resumed call and a replay judge open facts equally', async (t) => {
   const before = Rig.talking({ ...SETTINGS, claims: factual })
   before.backend({
     type: 'transcript',
@@ -356,7 +353,7 @@ t.test('another worker judges an open fact by what the call has heard, and a rep
   t.match(claimed(before), [{ phrase: 'KES 700' }])
 })
 
-t.test('a replay judges the same, and a journal without claims judges none', async (t) => {
+t.test('a replay reaches the same claim verdicts', async (t) => {
   const rig = Rig.talking({ ...SETTINGS, claims: { ...claims, correct: true } })
   rig.toolCall('t1', 'refund')
   result(rig, 't1', false, null, 'TOOL_HTTP')
@@ -380,7 +377,7 @@ const LISTS = { have: 'i have | ive | we have | i', is: 'is | has been', unclose
 const finds = (phrase: string, text: string, language = en): boolean =>
   new PhraseMatcher([phrase], language, LISTS).find(text).length > 0
 
-t.test('words, alternatives, options, lists and gaps', async (t) => {
+t.test('phrases match words, alternatives, options, lists and gaps', async (t) => {
   t.ok(finds('cancelled', 'It is CANCELLED.'))
   t.notOk(finds('cancel', 'It is cancelled.'), 'whole words only')
   t.ok(finds('<have> * (opened | put in) [you] * ticket', "Okay, I've just put in the ticket."))
@@ -397,7 +394,7 @@ t.test('words, alternatives, options, lists and gaps', async (t) => {
   ])
 })
 
-t.test('offers, questions, conditions and negations are no claims', async (t) => {
+t.test('offers, questions, conditions and negations do not match', async (t) => {
   const phrase = '(<have> * (cancelled | opened) | order <is> * cancelled)'
   for (const text of [
     'I can have it cancelled.',
@@ -438,7 +435,7 @@ t.test('offers, questions, conditions and negations are no claims', async (t) =>
   t.ok(finds(said, 'Sawa, nimeifuta kama ulivyoomba.', sw))
 })
 
-t.test('a phrase that cannot be read says why', async (t) => {
+t.test('an invalid phrase is refused with its reason', async (t) => {
   for (const [phrase, why] of [
     ['', /an empty choice/],
     ['(a | b', /a missing \)/],
@@ -465,7 +462,7 @@ t.test('a phrase that cannot be read says why', async (t) => {
   }
 })
 
-t.test('the time is linear in the text, also where phrases are made to try everything', async (t) => {
+t.test('matching time is linear even for hostile phrases', async (t) => {
   const phrases = Array.from({ length: 100 }, (_, i) => `a * [a] * (a | a*a | *a) * a * z${i}`)
   const matcher = new PhraseMatcher(phrases, en)
   const longest = 'a '.repeat(TRANSCRIPT_TEXT_CHARS_MAX / 2)
@@ -493,7 +490,7 @@ t.test('the time is linear in the text, also where phrases are made to try every
   }
 })
 
-t.test('no text makes it fail, and every match ends within the text', async () => {
+t.test('random text never fails, and matches end within it', async () => {
   const matcher = new PhraseMatcher(['a * b', 'nime*', '(a | b) [c] d'], en)
   fc.assert(
     fc.property(
@@ -524,7 +521,7 @@ function claimsIn(agent: string, text: string): readonly OpenClaim[] {
   return audit.open
 }
 
-t.test('false claims are flagged: the set was written before the rules', async (t) => {
+t.test('the shipped rules flag 95 % of false claims', async (t) => {
   const made = yaml('test/claims/claims-made.yaml') as Record<string, Record<string, readonly string[]>>
   const missed: string[] = []
   let flagged = 0
@@ -544,12 +541,12 @@ t.test('false claims are flagged: the set was written before the rules', async (
   t.ok(flagged >= 0.95 * total, `${flagged} of ${total}`)
 })
 
-t.test('offers, questions, conditions, negations and promises are not', async (t) => {
+t.test('the shipped rules do not flag offers, questions or promises', async (t) => {
   const sets = yaml('test/claims/no-claims.yaml') as Record<string, readonly string[]>
   for (const [agent, texts] of Object.entries(sets)) for (const text of texts) t.same(claimsIn(agent, text), [], text)
 })
 
-t.test('the words of the shipped files claim only what their dialogues have called a tool for', async (t) => {
+t.test('shipped texts claim only actions behind a tool call', async (t) => {
   const textsIn = (value: unknown): string[] =>
     typeof value === 'string'
       ? [value]

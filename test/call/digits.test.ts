@@ -45,7 +45,7 @@ const press = (rig: Rig, keys: string): void => {
 }
 const result = (rig: Rig): unknown => rig.all('backend-tool-result').at(-1)
 
-t.test('digits that are pressed are the result of the tool call, and nothing else tells the model', async (t) => {
+t.test('pressed digits reach the model only as the tool result', async (t) => {
   const rig = asked()
   t.same(rig.texts(), ['Your order number, please.'])
   press(rig, '4127#')
@@ -57,7 +57,76 @@ t.test('digits that are pressed are the result of the tool call, and nothing els
   t.equal(rig.session.log.transcript.at(-1)?.text, 'Order 4127 is on its way.')
 })
 
-t.test('a PIN whose answer hands the call over was taken, and the agent that asked for it says nothing more', (t) => {
+t.test('keys after a complete entry never enter the next entry', (t) => {
+  const rig = Rig.talking({ collections: [order, pin] })
+  rig.toolCall('t1', 'collect_digits', { name: 'order' })
+  rig.run(1300)
+  press(rig, '412')
+  rig.in({ type: 'dtmf', digit: '7' })
+  rig.toolCall('t2', 'collect_digits', { name: 'pin' })
+  for (const digit of '99') rig.in({ type: 'dtmf', digit })
+  t.match(result(rig), { callId: 't1', value: { digits: '4127' } })
+  rig.run(1500)
+  press(rig, 'xxxx')
+  t.match(rig.all('run-tool'), [{ name: 'refund', secret: { digits: 4 } }])
+  t.same(rig.all('backend-dtmf'), [])
+  t.end()
+})
+
+t.test('an extra key after an entry is dropped', (t) => {
+  const rig = asked()
+  press(rig, '41278')
+  t.match(result(rig), { value: { digits: '4127' } })
+  t.same(rig.all('backend-dtmf'), [])
+  rig.answer(2, 'a2', 500, 'Press 1 to go on.')
+  rig.run(700)
+  press(rig, '1')
+  t.match(rig.all('backend-dtmf'), [{ digit: '1' }], 'the agent was heard since')
+  t.end()
+})
+
+t.test('a key counts once the next question is audible', (t) => {
+  const rig = Rig.talking({ collections: [order, pin] })
+  rig.toolCall('t1', 'collect_digits', { name: 'order' })
+  rig.run(1300)
+  press(rig, '4127')
+  rig.toolCall('t2', 'collect_digits', { name: 'pin' })
+  rig.run(200)
+  press(rig, 'xxxx')
+  t.match(rig.all('run-tool'), [{ name: 'refund', secret: { digits: 4 } }])
+  t.end()
+})
+
+t.test('the first question waits for the greeting of its response', (t) => {
+  const rig = new Rig({ collections: [order] })
+  rig.open()
+  rig.ready()
+  rig.backend({ type: 'turn-start', generation: 1 })
+  rig.toolCall('t1', 'collect_digits', { name: 'order' })
+  rig.run(600)
+  t.same(rig.texts(), [])
+  rig.audio(1, 'greeting', 1000)
+  rig.run(40)
+  rig.backend({ type: 'turn-done', generation: 1, status: 'completed' })
+  rig.run(200)
+  t.same(rig.texts(), ['Your order number, please.'])
+  t.end()
+})
+
+t.test('without a greeting the first question waits 2 s', (t) => {
+  const rig = new Rig({ collections: [order] })
+  rig.open()
+  rig.ready()
+  rig.backend({ type: 'turn-start', generation: 1 })
+  rig.toolCall('t1', 'collect_digits', { name: 'order' })
+  rig.run(1900)
+  t.same(rig.texts(), [])
+  rig.run(200)
+  t.same(rig.texts(), ['Your order number, please.'])
+  t.end()
+})
+
+t.test('after a handover by PIN the old agent stays silent', (t) => {
   const stages = {
     stages: stagesSchema.parse({
       ask: { instructions: 'Ask.', tools: ['refund'], next: { bank: { on: { tool: 'refund' } } } },
@@ -81,7 +150,7 @@ t.test('a PIN whose answer hands the call over was taken, and the agent that ask
   t.end()
 })
 
-t.test('digits may be said, in parts and in Swahili, or begun by voice and ended by key', async (t) => {
+t.test('digits may be spoken, keyed, or both', async (t) => {
   const spoken = asked()
   spoken.speak(600)
   spoken.heardWords('nne moja')
@@ -97,7 +166,7 @@ t.test('digits may be said, in parts and in Swahili, or begun by voice and ended
   t.match(result(mixed), { ok: true, value: { digits: '4127', by: 'keypad' } })
 })
 
-t.test('words that are no digits go to the model, which answers them; who asks for a moment has it', async (t) => {
+t.test('words without digits are returned to the model [2]', async (t) => {
   const rig = asked()
   rig.speak(600)
   rig.heardWords('Subiri kidogo.')
@@ -108,14 +177,14 @@ t.test('words that are no digits go to the model, which answers them; who asks f
   t.match(result(rig), { ok: false, value: { said: 'I want to talk to a human' } })
 })
 
-t.test('what the model says meanwhile is not wanted, and it hears that at once', async (t) => {
+t.test('a response during an entry is interrupted at once', async (t) => {
   const rig = asked()
   rig.backend({ type: 'turn-start', generation: 2 })
   t.equal(rig.all('backend-interrupt').length, 1)
   t.notOk(rig.audio(2, 'a2', 400))
 })
 
-t.test('an entry of several lengths ends with its key or a pause; the other key clears it', async (t) => {
+t.test('`#` or a pause ends an entry, `*` clears it', async (t) => {
   const rig = asked({ min: 3, max: 6 })
   press(rig, '99*4127#')
   t.match(result(rig), { value: { digits: '4127' } })
@@ -125,7 +194,7 @@ t.test('an entry of several lengths ends with its key or a pause; the other key 
   t.match(result(paused), { value: { digits: '412' } })
 })
 
-t.test('too few digits are asked for again, then the model goes on without them', async (t) => {
+t.test('an incomplete entry is repeated once, then given up [1]', async (t) => {
   const rig = asked()
   press(rig, '41#')
   t.same(rig.texts().at(-1), 'That was not all. Your order number, please.')
@@ -134,7 +203,7 @@ t.test('too few digits are asked for again, then the model goes on without them'
   t.equal(rig.session.counters.silencePrompts, 0)
 })
 
-t.test('digits are read back, and only the caller confirms them', async (t) => {
+t.test('digits are read back and confirmed by the caller', async (t) => {
   const rig = asked({ confirm: 'I have {{digits}}.' })
   press(rig, '4128')
   t.equal(rig.texts().at(-1), 'I have 4, 1, 2, 8.')
@@ -145,14 +214,14 @@ t.test('digits are read back, and only the caller confirms them', async (t) => {
   t.match(result(rig), { ok: true, value: { digits: '4127' } })
 })
 
-t.test('a masked number is whole for the model and masked in the record', async (t) => {
+t.test('a masked number is whole for the model only', async (t) => {
   const rig = asked({ maskAllBut: 2 })
   press(rig, '4127')
   t.match(result(rig), { value: { digits: '4127' } })
   t.match(rig.session.log.toolCalls, [{ result: { digits: '••27' } }])
 })
 
-t.test('of secret digits only the tool that is named hears, and the line is private until they are over', async (t) => {
+t.test('secret digits reach only their tool on a private line', async (t) => {
   const rig = asked({}, pin)
   t.ok(rig.session.private)
   t.same(rig.all('private'), [{ type: 'private', on: true }])
@@ -176,7 +245,7 @@ t.test('of secret digits only the tool that is named hears, and the line is priv
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
 })
 
-t.test('an entry that the call leaves behind is answered, and the line is open again', async (t) => {
+t.test('a cancelled entry is answered and the line reopened', async (t) => {
   const rig = asked({}, pin)
   rig.backend({ type: 'tool-cancel', callIds: ['t1'] })
   t.match(rig.toolCalls, [{ name: 'collect_digits', ok: false }])
@@ -186,7 +255,7 @@ t.test('an entry that the call leaves behind is answered, and the line is open a
   t.match(result(rig), { ok: false, value: { error: 'name must be one of pin.' } })
 })
 
-t.test('after a takeover the line stays private until the model has asked again', async (t) => {
+t.test('a secret entry stays private after a takeover [3]', async (t) => {
   const before = asked({}, pin)
   press(before, 'xx')
   const rig = new Rig({ collections: [pin] }, parseResume(JSON.parse(JSON.stringify(before.resume))))
@@ -207,81 +276,72 @@ const says = (rig: Rig, text: string, generation = 2): void => {
   rig.run(1700)
 }
 
-t.test(
-  'a stage that has the tool for a PIN takes the PIN from the keypad, without naming collect_digits',
-  async (t) => {
-    const stages = stagesSchema.parse({
-      pay: { instructions: 'Take the PIN.', tools: ['refund'], next: { rest: 'paid' } },
-      rest: { instructions: 'Say goodbye.', tools: [], final: true },
-    })
-    const rig = Rig.talking({ collections: [pin], stages: { stages, facts: {} } })
-    rig.toolCall('t1', 'collect_digits', { name: 'pin' })
-    t.ok(rig.session.private)
-    rig.run(1300)
-    press(rig, 'xxxx')
-    rig.in({ type: 'tool-result', callId: rig.only('run-tool').callId, ok: true, value: { right: true } })
-    t.match(result(rig), { callId: 't1', ok: true, value: { right: true } })
-    rig.toolCall('t2', 'go_to_stage', { stage: 'rest' })
-    rig.toolCall('t3', 'collect_digits', { name: 'pin' })
-    t.match(result(rig), {
-      ok: false,
-      value: { error: /cannot be called in the stage rest. It can be called in: pay\./ },
-    })
-    t.ok(rig.session.privateKeys, 'and what the model asks for in words is private all the same')
-  },
-)
+t.test("a stage's secret tool allows `collect_digits` without listing it", async (t) => {
+  const stages = stagesSchema.parse({
+    pay: { instructions: 'Take the PIN.', tools: ['refund'], next: { rest: 'paid' } },
+    rest: { instructions: 'Say goodbye.', tools: [], final: true },
+  })
+  const rig = Rig.talking({ collections: [pin], stages: { stages, facts: {} } })
+  rig.toolCall('t1', 'collect_digits', { name: 'pin' })
+  t.ok(rig.session.private)
+  rig.run(1300)
+  press(rig, 'xxxx')
+  rig.in({ type: 'tool-result', callId: rig.only('run-tool').callId, ok: true, value: { right: true } })
+  t.match(result(rig), { callId: 't1', ok: true, value: { right: true } })
+  rig.toolCall('t2', 'go_to_stage', { stage: 'rest' })
+  rig.toolCall('t3', 'collect_digits', { name: 'pin' })
+  t.match(result(rig), {
+    ok: false,
+    value: { error: /cannot be called in the stage rest. It can be called in: pay\./ },
+  })
+  t.ok(rig.session.privateKeys, 'and what the model asks for in words is private all the same')
+})
 
-t.test(
-  'keys are private after the agent has asked for a PIN in words, and the model hears only that there were some',
-  async (t) => {
-    const rig = Rig.talking({ collections: [order, pin] })
-    t.notOk(rig.session.privateKeys)
-    says(rig, 'Right. Please key in your PIN.')
-    t.ok(rig.session.privateKeys, 'before the first key')
-    t.notOk(rig.session.private, 'and the caller is heard')
-    rig.speak(600)
-    rig.heardWords('Which one?')
-    press(rig, 'xxx')
-    t.ok(rig.session.private, 'from the first key on the line is private')
-    press(rig, 'x')
-    rig.run(PRIVATE_TAIL_MS + 100)
-    t.notOk(rig.session.private)
-    t.same(rig.all('backend-dtmf'), [])
-    const told = rig.all('backend-text').filter(({ text }) => text.includes('keyed in digits that are secret'))
-    t.match(told, [{ role: 'system', text: /call collect_digits/ }])
-    press(rig, 'x')
-    t.same(rig.all('backend-dtmf'), [], 'a key that comes late is private too')
-    const { outputs, recorded } = replayJournal(rig.journal)
-    t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
-  },
-)
+t.test('keys are private after a PIN question in words [5]', async (t) => {
+  const rig = Rig.talking({ collections: [order, pin] })
+  t.notOk(rig.session.privateKeys)
+  says(rig, 'Right. Please key in your PIN.')
+  t.ok(rig.session.privateKeys, 'before the first key')
+  t.notOk(rig.session.private, 'and the caller is heard')
+  rig.speak(600)
+  rig.heardWords('Which one?')
+  press(rig, 'xxx')
+  t.ok(rig.session.private, 'from the first key on the line is private')
+  press(rig, 'x')
+  rig.run(PRIVATE_TAIL_MS + 100)
+  t.notOk(rig.session.private)
+  t.same(rig.all('backend-dtmf'), [])
+  const told = rig.all('backend-text').filter(({ text }) => text.includes('keyed in digits that are secret'))
+  t.match(told, [{ role: 'system', text: /call collect_digits/ }])
+  press(rig, 'x')
+  t.same(rig.all('backend-dtmf'), [], 'a key that comes late is private too')
+  const { outputs, recorded } = replayJournal(rig.journal)
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+})
 
-t.test(
-  'keys are open again once the PIN has reached its tool, another number is asked for, or a minute has passed',
-  async (t) => {
-    const paid = asked({}, pin)
-    press(paid, 'xxxx')
-    paid.in({ type: 'tool-result', callId: paid.only('run-tool').callId, ok: true, value: {} })
-    paid.run(PRIVATE_TAIL_MS + 100)
-    t.notOk(paid.session.privateKeys)
-    const other = Rig.talking({ collections: [order, pin] })
-    says(other, 'What is your PIN?')
-    says(other, 'Then key in your order number.', 3)
-    t.notOk(other.session.privateKeys)
-    const waited = Rig.talking({ collections: [pin] })
-    says(waited, 'Please enter your PIN.')
-    says(waited, 'It is only for this payment. Is that okay?', 3)
-    t.ok(waited.session.privateKeys, 'not by a question of another kind')
-    for (let at = 0; at < KEYS_PRIVATE_MS; at += 5000) {
-      waited.run(5000)
-      waited.speak(300)
-      waited.heardWords('I look for it', `c${at + 10}`)
-    }
-    t.notOk(waited.session.privateKeys)
-  },
-)
+t.test('keys reopen after the tool, another number or a minute', async (t) => {
+  const paid = asked({}, pin)
+  press(paid, 'xxxx')
+  paid.in({ type: 'tool-result', callId: paid.only('run-tool').callId, ok: true, value: {} })
+  paid.run(PRIVATE_TAIL_MS + 100)
+  t.notOk(paid.session.privateKeys)
+  const other = Rig.talking({ collections: [order, pin] })
+  says(other, 'What is your PIN?')
+  says(other, 'Then key in your order number.', 3)
+  t.notOk(other.session.privateKeys)
+  const waited = Rig.talking({ collections: [pin] })
+  says(waited, 'Please enter your PIN.')
+  says(waited, 'It is only for this payment. Is that okay?', 3)
+  t.ok(waited.session.privateKeys, 'not by a question of another kind')
+  for (let at = 0; at < KEYS_PRIVATE_MS; at += 5000) {
+    waited.run(5000)
+    waited.speak(300)
+    waited.heardWords('I look for it', `c${at + 10}`)
+  }
+  t.notOk(waited.session.privateKeys)
+})
 
-t.test('keys are private where the model could not, or did not, use the keypad for a PIN', async (t) => {
+t.test('keys are private after a failed or skipped PIN entry', async (t) => {
   const late = asked({ retries: 0 }, pin)
   late.run(15_000)
   t.match(late.toolCalls, [{ name: 'collect_digits', ok: false }])
@@ -295,26 +355,23 @@ t.test('keys are private where the model could not, or did not, use the keypad f
   t.notOk(busy.session.private, 'the order number is being asked for')
 })
 
-t.test(
-  'after a takeover, and with an agent that takes no digits, keys stay private that the one before asked for',
-  async (t) => {
-    const before = Rig.talking({ collections: [pin] })
-    says(before, 'Please key in your PIN.')
-    const resume = parseResume(JSON.parse(JSON.stringify(before.resume)))
-    const next = new Rig({ collections: [] }, resume)
-    next.open()
-    next.ready()
-    t.ok(next.session.privateKeys)
-    t.notOk(next.session.private)
-    press(next, 'xxxx')
-    t.same(next.all('backend-dtmf'), [])
-    const keying = parseResume(JSON.parse(JSON.stringify(next.resume)))
-    const last = new Rig({ collections: [] }, keying)
-    t.ok(last.session.private, 'and in the middle of it the whole line')
-  },
-)
+t.test('private keys stay private for the next agent [4]', async (t) => {
+  const before = Rig.talking({ collections: [pin] })
+  says(before, 'Please key in your PIN.')
+  const resume = parseResume(JSON.parse(JSON.stringify(before.resume)))
+  const next = new Rig({ collections: [] }, resume)
+  next.open()
+  next.ready()
+  t.ok(next.session.privateKeys)
+  t.notOk(next.session.private)
+  press(next, 'xxxx')
+  t.same(next.all('backend-dtmf'), [])
+  const keying = parseResume(JSON.parse(JSON.stringify(next.resume)))
+  const last = new Rig({ collections: [] }, keying)
+  t.ok(last.session.private, 'and in the middle of it the whole line')
+})
 
-t.test('keys are private as long as an offline dialogue asks for a secret, however its question sounds', async (t) => {
+t.test('keys are private while an offline dialogue expects a secret', async (t) => {
   const rig = Rig.talking()
   rig.backend({ type: 'expects', what: 'digits', keys: 'secret' })
   says(rig, 'Your code.')
@@ -329,24 +386,21 @@ t.test('keys are private as long as an offline dialogue asks for a secret, howev
   t.notOk(rig.session.privateKeys)
 })
 
-t.test(
-  'an offline dialogue that goes on after a model has asked for a PIN opens the keys by its next question',
-  async (t) => {
-    const before = Rig.talking({ collections: [pin] })
-    says(before, 'Please key in your PIN.')
-    const next = new Rig({ collections: [] }, parseResume(JSON.parse(JSON.stringify(before.resume))))
-    next.open()
-    next.ready()
-    next.backend({ type: 'expects', what: 'open', keys: 'open' })
-    t.ok(next.session.privateKeys, 'the PIN may still be keyed in')
-    says(next, 'Press 1 to hear it again.')
-    t.notOk(next.session.privateKeys)
-    press(next, '1')
-    t.equal(next.all('backend-dtmf').length, 1, 'and the dialogue gets the key')
-  },
-)
+t.test("an offline dialogue's next question reopens private keys", async (t) => {
+  const before = Rig.talking({ collections: [pin] })
+  says(before, 'Please key in your PIN.')
+  const next = new Rig({ collections: [] }, parseResume(JSON.parse(JSON.stringify(before.resume))))
+  next.open()
+  next.ready()
+  next.backend({ type: 'expects', what: 'open', keys: 'open' })
+  t.ok(next.session.privateKeys, 'the PIN may still be keyed in')
+  says(next, 'Press 1 to hear it again.')
+  t.notOk(next.session.privateKeys)
+  press(next, '1')
+  t.equal(next.all('backend-dtmf').length, 1, 'and the dialogue gets the key')
+})
 
-t.test('an offer that is answered by key can be accepted after a PIN was asked for', async (t) => {
+t.test('an offer answered by key reopens the keys', async (t) => {
   const rig = Rig.talking({ collections: [pin] })
   says(rig, 'Please enter your PIN.')
   says(rig, 'Or press 1 to speak to a colleague.', 3)
@@ -376,7 +430,7 @@ const offer = (rig: Rig): void => {
 }
 const seenOf = (rig: Rig): unknown => rig.all('backend-dtmf').map(({ digit }) => digit)
 
-t.test('an offer by key gives the model no PIN', async (t) => {
+t.test('a PIN keyed during an offer never reaches the model', async (t) => {
   const older = Rig.talking({ collections: [pin], escalation: callsBack })
   says(older, 'Please key in your PIN.')
   offer(older)
@@ -399,7 +453,7 @@ t.test('an offer by key gives the model no PIN', async (t) => {
   t.same([seenOf(newer), newer.all('callback')], [[], []], 'the PIN is newer: 1 is its first key')
 })
 
-t.test('who is rung back keys in no PIN for the model', async (t) => {
+t.test('a PIN keyed in a callback never reaches the model', async (t) => {
   const before = Rig.talking({ collections: [pin] })
   before.heardWords('Where is my order?')
   before.run(500)
@@ -417,7 +471,7 @@ t.test('who is rung back keys in no PIN for the model', async (t) => {
   t.equal(rig.session.checkpoint().callBack, 'asks', 'its first key is no yes')
 })
 
-t.test('a consent text takes its own key', async (t) => {
+t.test('a key that answers the consent text is not private', async (t) => {
   const rig = new Rig({
     ...{ collections: [pin], consentText: 'We record. Press 2 if you mind.' },
     refusal: { text: 'It is not recorded.', waitMs: 3000 },
@@ -428,7 +482,7 @@ t.test('a consent text takes its own key', async (t) => {
   t.equal(rig.all('recording-refused').length, 1, 'no PIN was asked for')
 })
 
-t.test('words that ask for a secret number are told from words that ask for another, in both languages', async (t) => {
+t.test('questions for secret numbers are recognised in both languages', async (t) => {
   const idNumber = { ...pin, name: 'id-number', say: 'Please key in the last four digits of your ID number.' }
   const secret = { ...pin, name: 'code', say: { en: 'Key in your code.', sw: 'Bonyeza namba yako ya siri.' } }
   const numbers = new SecretNumbers([order, idNumber, secret])

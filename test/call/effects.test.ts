@@ -36,7 +36,7 @@ function books(overrides: Partial<CallSessionOptions> = {}): Rig {
   return rig
 }
 
-t.test('a model that ends the call over an effect is told to wait', async (t) => {
+t.test('`end_call` during a running effect is refused', async (t) => {
   const rig = books()
   rig.toolCall('e1', 'end_call', {}, 2)
   t.match(resultOf(rig, 'e1'), { ok: false, value: { error: /^book still runs.*Then call end_call again\.$/ } })
@@ -56,7 +56,7 @@ t.test('a model that ends the call over an effect is told to wait', async (t) =>
   ])
 })
 
-t.test('a model that hands over across an effect is told to wait', async (t) => {
+t.test('`hand_over` during a running effect is refused', async (t) => {
   const rig = books()
   rig.toolCall('h1', 'hand_over', { agent: 'sales' }, 2)
   t.match(resultOf(rig, 'h1'), { ok: false, value: { error: /Then call hand_over again\.$/ } })
@@ -73,7 +73,7 @@ for (const [tool, args, left] of [
   ['end_call', {}, 'end-stream'],
   ['hand_over', { agent: 'sales' }, 'handover'],
 ] as const)
-  t.test(`a dialogue without a model leaves by ${tool} after its effect`, async (t) => {
+  t.test(`an offline dialogue's ${tool} waits for its effect`, async (t) => {
     const rig = Rig.talking(OPTIONS)
     rig.backend({ type: 'expects', what: 'open', keys: 'open' })
     rig.speak(600)
@@ -91,7 +91,7 @@ for (const [tool, args, left] of [
     t.ok(rig.toolCalls.every(({ ok }) => ok))
   })
 
-t.test('a look-up is still cut off by the goodbye', async (t) => {
+t.test('a goodbye cancels a running look-up', async (t) => {
   const rig = books()
   booked(rig)
   rig.toolCall('f1', 'find_order', {}, 2)
@@ -130,7 +130,7 @@ const ENDS: readonly (readonly [
 ]
 
 for (const [name, reason, end, options] of ENDS) {
-  t.test(`${name} waits for an effect and the words about it`, async (t) => {
+  t.test(`${name} waits for an effect and its announcement`, async (t) => {
     const rig = books(options)
     rig.run(1000)
     end(rig)
@@ -154,7 +154,7 @@ for (const [ok, error, words] of [
   [false, 'TOOL_UNCERTAIN', SAID.uncertain],
 ] as const) {
   for (const language of ['en', 'sw'] as const) {
-    t.test(`a dead model's effect is told by the gateway: ${words.en} (${language})`, async (t) => {
+    t.test(`the gateway announces a failed backend's effect: ${words.en} (${language})`, async (t) => {
       const rig = books({ languages: [language], onBackendFailure: 'hangup' })
       rig.run(1000)
       rig.backend({ type: 'closed', code: 1006, reason: '', clean: false })
@@ -169,7 +169,7 @@ for (const [ok, error, words] of [
   }
 }
 
-t.test('a model that says nothing of it is replaced by the gateway', async (t) => {
+t.test('the gateway announces an effect if the model is silent', async (t) => {
   const rig = books({ answerTimeoutMs: 5000 })
   rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
   booked(rig)
@@ -179,7 +179,7 @@ t.test('a model that says nothing of it is replaced by the gateway', async (t) =
   t.match(rig.only('end-stream'), { reason: 'operator-hangup' })
 })
 
-t.test('a stream is closed for a human once the effect has settled', async (t) => {
+t.test("an escalation's stream close waits for a running effect", async (t) => {
   const rig = books({ escalation })
   rig.toolCall('x1', 'escalate_to_human', { reason: 'upset' }, 2)
   rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
@@ -191,7 +191,7 @@ t.test('a stream is closed for a human once the effect has settled', async (t) =
   t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
 })
 
-t.test('a human on the line does not cut an effect off', async (t) => {
+t.test('a supervision bridge does not cancel a running effect', async (t) => {
   const rig = books({ escalation })
   rig.toolCall('f1', 'find_order', {}, 2)
   rig.in({ type: 'escalate-requested', reason: 'vip' })
@@ -203,7 +203,7 @@ t.test('a human on the line does not cut an effect off', async (t) => {
   t.same(rig.texts(), [])
 })
 
-t.test('a joined conference keeps the stream for an effect', async (t) => {
+t.test('a conference keeps the stream open for a running effect', async (t) => {
   const rig = books({ escalation })
   rig.in({ type: 'escalate-requested', reason: 'vip' })
   rig.in({ type: 'escalation', step: { type: 'bridged', strategy: 'conference' } })
@@ -214,7 +214,7 @@ t.test('a joined conference keeps the stream for an effect', async (t) => {
   t.match(rig.only('end-stream'), { reason: 'escalated' })
 })
 
-t.test('a goodbye that waited is in the language of its moment', async (t) => {
+t.test('a delayed goodbye uses the current language', async (t) => {
   const rig = books({ languages: ['en', 'sw'], goodbyeText: { en: 'Bye.', sw: 'Kwaheri.' } })
   rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
   rig.run(500)
@@ -225,7 +225,7 @@ t.test('a goodbye that waited is in the language of its moment', async (t) => {
   t.same(rig.texts(), ['Kwaheri.'])
 })
 
-t.test('an effect that never settles passes its deadline first', async (t) => {
+t.test('an effect that never settles ends at its deadline', async (t) => {
   const rig = books({ toolLimitMs: 8000 })
   rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
   rig.run(7500)
@@ -238,7 +238,7 @@ t.test('an effect that never settles passes its deadline first', async (t) => {
   t.match(rig.only('end-stream'), { reason: 'operator-hangup' })
 })
 
-t.test('a caller who hangs up over an effect was not contained', async (t) => {
+t.test('a hang-up during an effect counts as abandoned [1]', async (t) => {
   const rig = books()
   rig.run(1500)
   rig.in({ type: 'stream-closed', code: 1000 })
@@ -249,7 +249,7 @@ t.test('a caller who hangs up over an effect was not contained', async (t) => {
   ])
 })
 
-t.test('a cut-off effect is answered as uncertain, and keeps its key', async (t) => {
+t.test('a cancelled effect is uncertain and keeps its key [2]', async (t) => {
   const rig = books()
   rig.backend({ type: 'tool-cancel', callIds: ['b1'] })
   rig.toolCall('b1', 'book', { day: 'Monday' }, 2)
@@ -261,7 +261,7 @@ t.test('a cut-off effect is answered as uncertain, and keeps its key', async (t)
   )
 })
 
-t.test('an end that waited is carried out by the next worker', async (t) => {
+t.test('a delayed end is carried out by the next worker', async (t) => {
   const rig = books()
   rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
   const next = new Rig(OPTIONS, rig.resume)
@@ -272,7 +272,7 @@ t.test('an end that waited is carried out by the next worker', async (t) => {
   t.match(next.only('end-stream'), { reason: 'operator-hangup' })
 })
 
-t.test('a journal without effects ends as it did', async (t) => {
+t.test('without the effects setting `end_call` cancels a running tool', async (t) => {
   const rig = books({ effects: null })
   rig.toolCall('e1', 'end_call', {}, 2)
   rig.run(3000)

@@ -54,20 +54,20 @@ const expecting = (what: CallerExpectation): Talker => {
   return talker
 }
 
-t.test('a yes is answered sooner than a sentence, and a number later', async (t) => {
+t.test('the pause is shorter for yes-no, longer for digits', async (t) => {
   t.equal(expecting('yes-no').says(300).endsAfterMs(), 400)
   t.equal(expecting('open').says(300).endsAfterMs(), 620)
   t.equal(expecting('digits').says(300).endsAfterMs(), 660)
 })
 
-t.test('who reads a number from a card may say a digit a second', async (t) => {
+t.test('a caller may say one digit per second', async (t) => {
   const talker = expecting('more-digits')
   for (let digit = 0; digit < 3; digit++) t.notOk(talker.says(300).quiet(1000))
   talker.says(300).speech.expect('digits')
   t.equal(talker.endsAfterMs(), 660, 'until the number is whole')
 })
 
-t.test('a caller who pauses is waited for longer than his pauses, in this turn and partly in the next', async (t) => {
+t.test("a caller's own pauses lengthen the wait", async (t) => {
   const talker = new Talker().says(600)
   t.notOk(talker.quiet(600))
   t.equal(talker.says(600).endsAfterMs(), 740, '600 and 140')
@@ -75,7 +75,7 @@ t.test('a caller who pauses is waited for longer than his pauses, in this turn a
   t.equal(talker.says(400).endsAfterMs(), 620, 'a shorter one is no longer known')
 })
 
-t.test('a caller who goes on just after the end of the turn had paused', async (t) => {
+t.test("speech just after the turn's end counts as a pause", async (t) => {
   const talker = new Talker().says(600)
   t.ok(talker.quiet(800))
   t.equal(talker.says(600).endsAfterMs(), 900, 'no longer than this')
@@ -85,7 +85,7 @@ t.test('a caller who goes on just after the end of the turn had paused', async (
   t.equal(late.says(600).endsAfterMs(), 620, 'this was an answer, not a pause')
 })
 
-t.test('the soft end of a word is not quiet, and noise is', async (t) => {
+t.test("soft sound at a word's end is not quiet", async (t) => {
   const talker = new Talker().says(600)
   t.notOk(talker.quiet(200, -40), 'an s')
   t.equal(talker.endsAfterMs(), 620, 'from its end')
@@ -94,7 +94,7 @@ t.test('the soft end of a word is not quiet, and noise is', async (t) => {
   t.equal(new Talker(-55).says(600).endsAfterMs(), 620)
 })
 
-t.test('a turn does not end while the next word begins softly', async (t) => {
+t.test('a soft beginning of the next word delays the end', async (t) => {
   const talker = new Talker().says(600)
   t.notOk(talker.quiet(560))
   t.notOk(talker.quiet(60, -44), 'louder than the line')
@@ -102,12 +102,12 @@ t.test('a turn does not end while the next word begins softly', async (t) => {
   t.equal(talker.endsAfterMs(), 40, '100 ms after it')
 })
 
-t.test('in noise it is waited longer, as the ends of words are lost', async (t) => {
+t.test('noise lengthens the wait for the end of turn', async (t) => {
   t.equal(new Talker(-30).says(1200).endsAfterMs(), 780)
   t.equal(new Talker(-39).says(1200).endsAfterMs(), 720, 'a few dB less than a good line has')
 })
 
-t.test('a tone that is held at one pitch is going on', async (t) => {
+t.test('a tone held at one pitch lengthens the wait', async (t) => {
   t.equal(new Talker().says(400, 120).endsAfterMs(), 900)
   const falls = new Talker()
   for (let hz = 160; hz > 80; hz -= 4) falls.says(20, hz)
@@ -120,7 +120,7 @@ t.test('an agent may have a fixed pause', async (t) => {
   t.equal(talker.says(400, 120).endsAfterMs(), 500)
 })
 
-t.test('the figures that ended a turn stand in the timeline', async (t) => {
+t.test('the timeline shows the figures that ended a turn', async (t) => {
   const rig = Rig.talking({ speech: OPTIONS })
   rig.backend({ type: 'expects', what: 'yes-no' })
   rig.speak(400)
@@ -129,7 +129,7 @@ t.test('the figures that ended a turn stand in the timeline', async (t) => {
   t.match(mark?.output, { detail: /^400 ms of quiet; yes-no: 400 ms after 0 ms of soft sound; longest pause 0 ms/ })
 })
 
-t.test('after a failover the new backend has not said what it expects', async (t) => {
+t.test('a failover resets the expected kind of answer', async (t) => {
   const rig = Rig.talking({ speech: OPTIONS })
   rig.backend({ type: 'expects', what: 'yes-no' })
   rig.backend({ type: 'failover', from: 'embedded', to: 'cascade', gapMs: 100, reason: 'test' })
@@ -139,7 +139,7 @@ t.test('after a failover the new backend has not said what it expects', async (t
   t.match(mark?.output, { detail: /open: / })
 })
 
-t.test('another decider takes the place of the own one', async (t) => {
+t.test('a custom turn decider replaces the built-in decider', async (t) => {
   const asked: string[] = []
   const decider: TurnDecider = {
     waitMs: 260,
@@ -172,7 +172,7 @@ function waitAfter(words: string, asked = NOTHING_ASKED, options: Partial<Speech
   return Infinity
 }
 
-t.test('a turn that ends in the middle of a sentence is not over, in every language that callers mix', async (t) => {
+t.test('an unfinished sentence lengthens the wait in both languages', async (t) => {
   for (const words of [
     'I want a room, and.',
     'it was late but',
@@ -187,7 +187,7 @@ t.test('a turn that ends in the middle of a sentence is not over, in every langu
   t.equal(waitAfter('Nataka kubadilisha delivery.'), 620, 'a full stop of the recogniser says nothing')
 })
 
-t.test('half a number goes on, a whole one is over at once', async (t) => {
+t.test('a partial number waits longer, a whole number ends soon', async (t) => {
   t.same(PHONE, { what: 'number', digits: [10, 12], readBack: false })
   t.equal(waitAfter('it is zero seven one two', PHONE), 1860)
   t.equal(waitAfter('0712 345', PHONE), 1860)
@@ -201,7 +201,7 @@ t.test('half a number goes on, a whole one is over at once', async (t) => {
   t.equal(waitAfter('four one two', askedIn('What is your order number?')), 920, 'nobody knows how long it is')
 })
 
-t.test('a yes, a no and a question are over at once, where they are complete', async (t) => {
+t.test('a complete answer or question ends the turn at once', async (t) => {
   for (const words of ['Yes.', 'yeah that is right', 'ndiyo', 'sawa sawa', 'No thank you.', 'hapana'])
     t.equal(waitAfter(words, CONFIRM), 240, words)
   t.equal(waitAfter('yes'), 620, 'nobody asked')
@@ -213,14 +213,14 @@ t.test('a yes, a no and a question are over at once, where they are complete', a
   t.equal(waitAfter('viatu ni bei gani'), 240, 'a recogniser without marks')
 })
 
-t.test('without the setting, and with a fixed pause, words change nothing', async (t) => {
+t.test('words change nothing if disabled or the pause is fixed', async (t) => {
   for (const words of ['I want a room, and', 'Where is my order?']) {
     t.equal(waitAfter(words, NOTHING_ASKED, { words: null }), 620)
     t.equal(waitAfter(words, NOTHING_ASKED, { adaptive: false }), 620)
   }
 })
 
-t.test('a question mark that comes and goes ends nothing before it stays', async (t) => {
+t.test('a question mark must last before it ends the turn', async (t) => {
   const caller = new CallerSpeech(speech)
   let nowMs = 0
   const run = (ms: number, voiced: boolean): boolean => {
@@ -236,7 +236,7 @@ t.test('a question mark that comes and goes ends nothing before it stays', async
   t.ok(run(40, false))
 })
 
-t.test('what the agent asks is read from its last sentence', async (t) => {
+t.test("the agent's question is read from its last sentence", async (t) => {
   const what = (text: string): string => askedIn(text).what
   t.equal(what('Hello. Is it the blue one?'), 'yes-no')
   t.equal(what('Is it blue? Let me look.'), 'nothing')
@@ -250,7 +250,7 @@ t.test('what the agent asks is read from its last sentence', async (t) => {
   t.equal(lastQuestion('Good.\nIs it the 3.5 kg one?'), 'Is it the 3.5 kg one?')
 })
 
-t.test('words that ask for a moment are told from those that mean something', async (t) => {
+t.test('requests to wait or repeat are recognised', async (t) => {
   for (const words of ['Wait.', 'wait wait', 'Subiri kidogo', 'ngoja', 'okay, one moment please'])
     t.ok(asksToWait(words, false), words)
   for (const words of ['Stop, stop.', 'Wait. Stop.', 'acha kwanza']) {
@@ -259,6 +259,11 @@ t.test('words that ask for a moment are told from those that mean something', as
   }
   for (const words of ['Stop the order', 'wait, I meant 5290', 'how long do I have to wait', 'yes'])
     t.notOk(asksToWait(words, true), words)
+  for (const words of ['Um.', 'uh, um', 'Yaani', 'let me see', 'ah']) {
+    t.equal(asksToWait(words, false), 'thought', words)
+    t.notOk(asksToWait(words, true), `${words}: over the agent it is listening`)
+  }
+  for (const words of ['um, wait', 'um yes', 'ah 4127', 'oh']) t.not(asksToWait(words, false), 'thought', words)
   for (const words of ['Hello?', 'pardon', 'Sorry?', 'nini?', 'rudia']) t.ok(asksToRepeat(words), words)
   for (const words of ['sorry', 'hello I want shoes', 'what is it']) t.notOk(asksToRepeat(words), words)
 })
@@ -280,8 +285,9 @@ function overTheAgent(words: string, options: ConstructorParameters<typeof Rig>[
   return rig
 }
 
-t.test('"wait" over the agent stops it, and nothing is answered until the caller goes on', async (t) => {
+t.test('"wait" over the agent stops it without an answer', async (t) => {
   const rig = overTheAgent('Wait. Stop, stop.')
+  rig.run(80)
   t.match(rig.onlyLogged('barge-in'), { committed: true, why: 'asked to wait' })
   rig.backend({ type: 'turn-start', generation: 3 })
   t.notOk(rig.audio(3, 'listening', 500), '"I am listening" is not said')
@@ -299,7 +305,25 @@ t.test('"wait" over the agent stops it, and nothing is answered until the caller
   t.equal(rig.logged('turn').length, 1)
 })
 
-t.test('"stop" while nobody else speaks is answered, "one moment" is not', async (t) => {
+t.test('a hesitation is not answered and leaves the question open', async (t) => {
+  const alone = Rig.talking()
+  alone.speak(300)
+  alone.run(640)
+  alone.heardWords('Uh.')
+  alone.backend({ type: 'turn-start', generation: 2 })
+  t.notOk(alone.audio(2, 'a2', 500))
+  const after = Rig.talking()
+  after.speak(900)
+  after.run(640)
+  after.heardWords('Where is my order?')
+  after.speak(300)
+  after.run(640)
+  after.heardWords('Uh.', 'c2')
+  after.backend({ type: 'turn-start', generation: 2 })
+  t.ok(after.audio(2, 'a2', 500), 'the question still has its answer')
+})
+
+t.test('"stop" in silence is answered, "one moment" is not', async (t) => {
   for (const [words, answered] of [
     ['Stop it please.', true],
     ['Ngoja kidogo.', false],
@@ -313,7 +337,7 @@ t.test('"stop" while nobody else speaks is answered, "one moment" is not', async
   }
 })
 
-t.test('what a running tool finds is said, although the caller has asked for a moment', async (t) => {
+t.test("a tool's result is spoken after a request to wait", async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order')
   rig.speak(500)
@@ -324,7 +348,7 @@ t.test('what a running tool finds is said, although the caller has asked for a m
   t.ok(rig.audio(2, 'a2', 500))
 })
 
-t.test('a longer "mm, sawa, ndiyo" is listening; over a question that was just asked it is the answer', async (t) => {
+t.test('"mm, sawa" is a backchannel unless a question was asked', async (t) => {
   const listens = Rig.talking({ bargeIn, weighsSpeech: true })
   listens.answer(2, 'long', 8000, 'Your order left Nairobi on Tuesday.')
   listens.run(1000)
@@ -343,18 +367,15 @@ t.test('a longer "mm, sawa, ndiyo" is listening; over a question that was just a
   t.equal(asked.all('playout-clear').length, 1)
 })
 
-t.test(
-  'the words of the running turn reach the decision, and their judgement stands in the timeline without them',
-  async (t) => {
-    const rig = Rig.talking({ speech })
-    rig.answer(2, 'q', 500, 'Shall I send it?')
-    rig.run(600)
-    rig.speak(400)
-    rig.backend({ type: 'transcript', role: 'caller', text: 'ndiyo', final: false, itemId: 'c2', generation: 3 })
-    rig.run(300)
-    const detail = rig.log.flatMap(({ output }) =>
-      output.type === 'mark' && output.name === 'caller-speech-end' ? [output.detail ?? ''] : [],
-    )
-    t.match(detail, [/^240 ms of quiet; .*; words: yes-no$/])
-  },
-)
+t.test("partial words affect the turn's end, the timeline hides them", async (t) => {
+  const rig = Rig.talking({ speech })
+  rig.answer(2, 'q', 500, 'Shall I send it?')
+  rig.run(600)
+  rig.speak(400)
+  rig.backend({ type: 'transcript', role: 'caller', text: 'ndiyo', final: false, itemId: 'c2', generation: 3 })
+  rig.run(300)
+  const detail = rig.log.flatMap(({ output }) =>
+    output.type === 'mark' && output.name === 'caller-speech-end' ? [output.detail ?? ''] : [],
+  )
+  t.match(detail, [/^240 ms of quiet; .*; words: yes-no$/])
+})

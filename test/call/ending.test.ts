@@ -48,7 +48,7 @@ const inState: Readonly<Record<Exclude<CallState, 'ended'>, () => Rig>> = {
 }
 
 for (const [state, make] of Object.entries(inState)) {
-  t.test(`a caller who hangs up while the call is ${state} ends it once, and everything is let go`, async (t) => {
+  t.test(`a hang-up while ${state} ends the call once [4]`, async (t) => {
     for (const how of ['socket', 'carrier'] as const) {
       const rig = make()
       t.equal(rig.session.state, state)
@@ -72,7 +72,7 @@ for (const [state, make] of Object.entries(inState)) {
     }
   })
 
-  t.test(`an operator who hangs up while the call is ${state} ends it`, async (t) => {
+  t.test(`an operator's hang-up while ${state} ends the call [7]`, async (t) => {
     for (const speak of [false, true]) {
       const rig = make()
       rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: 'by hand', speak })
@@ -84,7 +84,7 @@ for (const [state, make] of Object.entries(inState)) {
   })
 }
 
-t.test('each way to be ended has its close code and reason', async (t) => {
+t.test('each end reason has its close code and outcome [8]', async (t) => {
   for (const [reason, code, outcome] of [
     ['drain-limit', 1001, 'abandoned'],
     ['carrier-silent', 1000, 'abandoned'],
@@ -100,47 +100,44 @@ t.test('each way to be ended has its close code and reason', async (t) => {
   }
 })
 
-t.test(
-  'a socket that failed is not a caller who hung up, and the carrier is told to end the leg that it holds',
-  async (t) => {
-    for (const [reason, outcome, hangup] of [
-      ['carrier-protocol', 'failed', true],
-      ['carrier-error', 'failed', true],
-      ['carrier-silent', 'abandoned', true],
-      ['drain-limit', 'abandoned', true],
-      ['socket-lost', 'abandoned', false],
-    ] as const) {
-      const rig = Rig.talking()
-      rig.in({ type: 'stream-closed', code: 1002, fault: { reason, detail: 'd' } })
-      t.match(rig.only('ended'), { reason, outcome, detail: 'd' })
-      t.match(rig.all('end-stream'), hangup ? [{ reason, detail: 'd', hangup: true }] : [], reason)
-    }
-    const served = Rig.talking()
-    served.speak(500)
-    served.run(620)
-    served.answer(2, 'a2', 500)
-    served.run(1000)
-    served.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
-    t.match(
-      served.only('ended'),
-      { reason: 'socket-lost', outcome: 'contained' },
-      'whose line breaks off after the answer is served',
-    )
+t.test("a socket fault is not a caller's hang-up [9]", async (t) => {
+  for (const [reason, outcome, hangup] of [
+    ['carrier-protocol', 'failed', true],
+    ['carrier-error', 'failed', true],
+    ['carrier-silent', 'abandoned', true],
+    ['drain-limit', 'abandoned', true],
+    ['socket-lost', 'abandoned', false],
+  ] as const) {
+    const rig = Rig.talking()
+    rig.in({ type: 'stream-closed', code: 1002, fault: { reason, detail: 'd' } })
+    t.match(rig.only('ended'), { reason, outcome, detail: 'd' })
+    t.match(rig.all('end-stream'), hangup ? [{ reason, detail: 'd', hangup: true }] : [], reason)
+  }
+  const served = Rig.talking()
+  served.speak(500)
+  served.run(620)
+  served.answer(2, 'a2', 500)
+  served.run(1000)
+  served.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
+  t.match(
+    served.only('ended'),
+    { reason: 'socket-lost', outcome: 'contained' },
+    'whose line breaks off after the answer is served',
+  )
 
-    const ours = Rig.talking()
-    ours.in({ type: 'hangup-requested', reason: 'carrier-abuse', detail: 'too much', speak: false })
-    ours.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
-    t.match(ours.only('ended'), { reason: 'carrier-abuse' }, 'what was decided before stays')
-  },
-)
+  const ours = Rig.talking()
+  ours.in({ type: 'hangup-requested', reason: 'carrier-abuse', detail: 'too much', speak: false })
+  ours.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
+  t.match(ours.only('ended'), { reason: 'carrier-abuse' }, 'what was decided before stays')
+})
 
-t.test('a socket that never comes ends the call without waiting for its close', async (t) => {
+t.test('a socket that never opens ends the call at once', async (t) => {
   const rig = new Rig()
   rig.in({ type: 'hangup-requested', reason: 'socket-never-came', detail: '10 s', speak: true })
   t.match(rig.only('ended'), { reason: 'socket-never-came', outcome: 'failed' })
 })
 
-t.test('a goodbye that is asked for cuts what the agent is saying and is heard first', async (t) => {
+t.test('a requested goodbye interrupts the agent and is heard [12]', async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'long', 60_000)
   rig.run(1000)
@@ -153,7 +150,7 @@ t.test('a goodbye that is asked for cuts what the agent is saying and is heard f
   t.match(rig.only('end-stream'), { code: 1001, reason: 'drain-limit' })
 })
 
-t.test('a goodbye that cannot be spoken does not hold the call', async (t) => {
+t.test('a failed goodbye does not hold the call', async (t) => {
   const failed = Rig.talking()
   failed.announceMs = null
   failed.in({ type: 'hangup-requested', reason: 'drain-limit', detail: '', speak: true })
@@ -167,7 +164,7 @@ t.test('a goodbye that cannot be spoken does not hold the call', async (t) => {
   t.equal(lost.all('end-stream').length, 1)
 })
 
-t.test('a socket that does not close after us counts as closed in time', async (t) => {
+t.test('an unclosed socket counts as closed after 2 s', async (t) => {
   const rig = Rig.talking()
   rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: false })
   rig.run(1900)
@@ -176,7 +173,7 @@ t.test('a socket that does not close after us counts as closed in time', async (
   t.equal(rig.only('ended').reason, 'operator-hangup')
 })
 
-t.test('after the carrier says completed nothing more is spoken', async (t) => {
+t.test("the carrier's `completed` state stops the agent", async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'a2', 5000)
   rig.run(500)
@@ -185,7 +182,7 @@ t.test('after the carrier says completed nothing more is spoken', async (t) => {
   t.match(rig.only('end-stream'), { reason: 'caller-hung-up', hangup: false })
 })
 
-t.test('states of another leg, and irrelevant states, change nothing', async (t) => {
+t.test('irrelevant carrier states change nothing [11]', async (t) => {
   const rig = Rig.talking()
   const states = [
     'busy',
@@ -205,13 +202,13 @@ t.test('states of another leg, and irrelevant states, change nothing', async (t)
   t.same(rig.types(), [])
 })
 
-t.test('a stream that could not be opened fails the call', async (t) => {
+t.test('a stream error before opening fails the call [10]', async (t) => {
   const rig = new Rig()
   rig.in({ type: 'carrier-state', state: 'stream-error' })
   t.match(rig.only('ended'), { reason: 'stream-error', outcome: 'failed' })
 })
 
-t.test("the time limit is announced, and a call in a human's hands has none", async (t) => {
+t.test('the time limit is announced, and ignored while bridged [6]', async (t) => {
   const rig = Rig.talking({
     duration: { maxMs: 20_000, text: 'Time is up.' },
     silence: { afterMs: 60_000, prompts: [] },
@@ -229,7 +226,7 @@ t.test("the time limit is announced, and a call in a human's hands has none", as
   t.equal(held.session.state, 'bridged')
 })
 
-t.test('a call whose budget is used up while the agent may not speak ends with a goodbye once it may', async (t) => {
+t.test('a spent budget ends the call with a delayed goodbye', async (t) => {
   const spent = { type: 'tool-call', callId: 'budget-end-1', name: 'end_call', args: {}, generation: 9 } as const
   const ends = (rig: Rig): void => rig.backend({ ...spent, spent: true })
   const options = { escalation, collections: [ORDER], goodbyeText: 'Bye.', silence: { afterMs: 60_000, prompts: [] } }
@@ -287,7 +284,7 @@ t.test('a call whose budget is used up while the agent may not speak ends with a
   t.same([usual.texts(), usual.all('end-stream').length], [[], 1], "the model's own goodbye is enough")
 })
 
-t.test('a backend that dies in mid-call is apologised for, and the call ends or goes to a human', async (t) => {
+t.test('after a backend failure the agent apologises or escalates [1]', async (t) => {
   for (const event of [
     { type: 'error', code: 'quota', message: 'm', fatal: true, retryable: false },
     { type: 'closed', code: 1006, reason: '', clean: false },
@@ -311,13 +308,13 @@ t.test('a backend that dies in mid-call is apologised for, and the call ends or 
   }
 })
 
-t.test('an error that is not fatal ends nothing', async (t) => {
+t.test('a non-fatal backend error does not end the call', async (t) => {
   const rig = Rig.talking()
   rig.backend({ type: 'error', code: 'rate_limit', message: 'm', fatal: false, retryable: true })
   t.equal(rig.session.state, 'live')
 })
 
-t.test('a response that fails is asked for again; three in a row are a dead backend', async (t) => {
+t.test('the third failed response counts as a backend failure [3]', async (t) => {
   const rig = Rig.talking()
   for (let generation = 2; generation <= 4; generation++) {
     rig.backend({ type: 'turn-start', generation })
@@ -331,7 +328,7 @@ t.test('a response that fails is asked for again; three in a row are a dead back
   ])
 })
 
-t.test('a backend that does not answer gets one more chance, then it counts as dead', async (t) => {
+t.test('a silent backend gets a second chance, then fails [2]', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.run(700)
@@ -354,7 +351,7 @@ t.test('the outcome follows from the end reason and the facts', async (t) => {
   t.equal(outcomeOf('backend-failed', served), 'failed')
 })
 
-t.test('a served caller who hangs up is contained, one who waits is abandoned', async (t) => {
+t.test('a served caller is contained, a waiting caller abandoned [5]', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.run(620)
@@ -370,7 +367,7 @@ t.test('a served caller who hangs up is contained, one who waits is abandoned', 
   t.equal(waiting.only('ended').outcome, 'abandoned')
 })
 
-t.test('words that say that this is all, in English, in Swahili and mixed', async (t) => {
+t.test('closing words are recognised in English and Swahili', async (t) => {
   for (const words of [
     "That's all, thank you.",
     'No, that is all. Thanks a lot, bye!',
@@ -409,7 +406,7 @@ function saidAndAnswered(words: string, answer: string, overrides: ConstructorPa
   return rig
 }
 
-t.test('a caller who says that this is all is answered once, then the call ends with a goodbye', async (t) => {
+t.test('closing words are answered once, then the call ends', async (t) => {
   const rig = saidAndAnswered("That's all, thank you.", 'You are welcome.')
   rig.run(2500)
   t.same(rig.texts(), [])
@@ -421,7 +418,7 @@ t.test('a caller who says that this is all is answered once, then the call ends 
   t.match(rig.only('ended'), { outcome: 'contained' })
 })
 
-t.test('a goodbye of the agent is not said twice, and its question is left to the caller', async (t) => {
+t.test("the agent's goodbye is not repeated, its question is awaited", async (t) => {
   const said = saidAndAnswered('Asante, kwaheri.', 'Asante kwa kupiga, kwaheri.')
   said.run(5000)
   t.same(said.texts(), [])
@@ -432,7 +429,7 @@ t.test('a goodbye of the agent is not said twice, and its question is left to th
   t.same(asks.all('end-stream'), [])
 })
 
-t.test('a caller who goes on, in those 3 s or over the goodbye, keeps the call', async (t) => {
+t.test('a caller who speaks before the end keeps the call', async (t) => {
   const before = saidAndAnswered("That's all, thank you.", 'You are welcome.')
   before.run(1000)
   before.speak(600)
@@ -451,7 +448,7 @@ t.test('a caller who goes on, in those 3 s or over the goodbye, keeps the call',
   t.equal(over.session.state, 'live')
 })
 
-t.test('without the setting, or without an answer, nothing ends', async (t) => {
+t.test('without the setting or an answer, closing words are ignored', async (t) => {
   const off = saidAndAnswered("That's all, thank you.", 'You are welcome.', { closing: null })
   off.run(5000)
   t.same(off.all('end-stream'), [])
@@ -464,7 +461,7 @@ t.test('without the setting, or without an answer, nothing ends', async (t) => {
   t.same(waiting.all('end-stream'), [])
 })
 
-t.test('an agent that is handed a call has it for the whole of its own longest call', (t) => {
+t.test('a handover restarts the time limit for the new agent', (t) => {
   const before = Rig.talking()
   const { checkpoint, log } = before.resume
   const nowMs = before.nowMs + 60_000

@@ -2,7 +2,7 @@ import t from 'tap'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { escalation, Rig } from './rig.js'
 
-t.test('the backend is asked to greet once, when the stream is open and it is ready', async (t) => {
+t.test('an open stream and a ready backend request one greeting', async (t) => {
   for (const order of ['ready first', 'stream first']) {
     const rig = new Rig()
     if (order === 'ready first') rig.ready()
@@ -20,7 +20,7 @@ t.test('the backend is asked to greet once, when the stream is open and it is re
 
 const GREETS = { greeting: 'Welcome.' }
 
-t.test('a model that accepts and says nothing: the gateway greets after 3 s, and the model learns of it', async (t) => {
+t.test('the gateway greets if the model stays silent [5]', async (t) => {
   const rig = new Rig(GREETS)
   rig.open()
   rig.ready()
@@ -37,7 +37,7 @@ t.test('a model that accepts and says nothing: the gateway greets after 3 s, and
   t.notOk(rig.types().includes('end-stream'), 'the caller owes the next word, not the model')
 })
 
-t.test('a greeting that comes too late is not spoken as a second one, and the answer to the caller is', async (t) => {
+t.test('a late greeting is dropped, the next answer plays [6]', async (t) => {
   for (const serverVad of [false, true]) {
     const rig = new Rig({ ...GREETS, serverVad })
     rig.open()
@@ -63,7 +63,7 @@ t.test('a greeting that comes too late is not spoken as a second one, and the an
   }
 })
 
-t.test('a caller who has spoken before that hears the greeting, and the answer that follows', async (t) => {
+t.test('a caller who speaks early hears the greeting and answer', async (t) => {
   const rig = new Rig(GREETS)
   rig.open()
   rig.ready()
@@ -78,7 +78,7 @@ t.test('a caller who has spoken before that hears the greeting, and the answer t
   t.equal(rig.logged('turn').length, 1)
 })
 
-t.test('a caller who speaks at that moment is not spoken over', async (t) => {
+t.test("the gateway's greeting waits while the caller speaks", async (t) => {
   const rig = new Rig(GREETS)
   rig.open()
   rig.ready()
@@ -89,7 +89,7 @@ t.test('a caller who speaks at that moment is not spoken over', async (t) => {
   t.same(rig.texts(), ['Welcome.'])
 })
 
-t.test('a model that greets in time, however little of it is heard yet, leaves nothing to the gateway', async (t) => {
+t.test("a model that greets in time replaces the gateway's greeting", async (t) => {
   for (const afterMs of [500, 2960]) {
     const rig = new Rig(GREETS)
     rig.open()
@@ -102,7 +102,7 @@ t.test('a model that greets in time, however little of it is heard yet, leaves n
   }
 })
 
-t.test('without words of its own to greet with, the gateway says a filler, and the model is still asked', async (t) => {
+t.test('without a greeting text the gateway says a filler', async (t) => {
   const rig = new Rig()
   rig.open()
   rig.ready()
@@ -113,7 +113,7 @@ t.test('without words of its own to greet with, the gateway says a filler, and t
   t.equal(rig.session.log.transcript.at(-1)?.text, 'Welcome to the shop.')
 })
 
-t.test('a backend that is not ready when the gateway greets is not asked to greet', async (t) => {
+t.test('a backend that connects after the greeting is not asked', async (t) => {
   const rig = new Rig(GREETS)
   rig.open()
   rig.run(3300)
@@ -122,7 +122,7 @@ t.test('a backend that is not ready when the gateway greets is not asked to gree
   t.match(rig.only('backend-text'), { respond: false, text: 'Welcome.', role: 'agent' })
 })
 
-t.test('a backend that never says anything fails with the first turn of the caller', async (t) => {
+t.test('a backend that stays silent fails at the first turn', async (t) => {
   const rig = new Rig(GREETS)
   rig.open()
   rig.ready()
@@ -134,7 +134,7 @@ t.test('a backend that never says anything fails with the first turn of the call
   t.equal(rig.texts().at(-1), 'I am sorry, I have a technical problem.')
 })
 
-t.test('times count from the opening of the socket, although the session hears of it late', async (t) => {
+t.test('times count from the opening of the socket', async (t) => {
   const rig = new Rig()
   const openedAtMs = rig.nowMs
   rig.ready()
@@ -150,7 +150,7 @@ t.test('times count from the opening of the socket, although the session hears o
   )
 })
 
-t.test('a greeting that cannot be synthesised is left to the backend', async (t) => {
+t.test("the backend greets if the gateway's greeting cannot be synthesised", async (t) => {
   const late = new Rig(GREETS)
   late.announceMs = null
   late.open()
@@ -170,7 +170,7 @@ t.test('a greeting that cannot be synthesised is left to the backend', async (t)
   t.equal(waiting.only('backend-text').text, 'greet')
 })
 
-t.test('a caller whose backend never gets ready hears an apology, then a human or the end', async (t) => {
+t.test('a backend that never connects leads to an apology [4]', async (t) => {
   const alone = new Rig()
   alone.open()
   alone.run(3980)
@@ -193,7 +193,7 @@ t.test('a caller whose backend never gets ready hears an apology, then a human o
   t.match(helped.only('end-stream'), { reason: 'escalated', hangup: false })
 })
 
-t.test('a backend that dies while the phone rings is noticed when the stream opens', async (t) => {
+t.test('a backend failure while ringing is noticed at the opening', async (t) => {
   const rig = new Rig()
   rig.backend({ type: 'error', code: 'auth', message: 'no', fatal: true, retryable: false })
   t.same(rig.types(), [])
@@ -201,7 +201,7 @@ t.test('a backend that dies while the phone rings is noticed when the stream ope
   t.same(rig.texts(), ['I am sorry, I have a technical problem.'])
 })
 
-t.test('a backend that is ready and never greets does not leave the caller in silence', async (t) => {
+t.test('a ready backend that never greets leads to an apology', async (t) => {
   const rig = new Rig()
   rig.open()
   rig.ready()
@@ -209,7 +209,7 @@ t.test('a backend that is ready and never greets does not leave the caller in si
   t.same(rig.texts(), ['One moment, please.', 'I am sorry, I have a technical problem.'])
 })
 
-t.test('nextWake says when and why', async (t) => {
+t.test('`nextWake` returns the time and the reason', async (t) => {
   const rig = new Rig()
   t.equal(rig.session.nextWake(), null)
   rig.open()
@@ -222,7 +222,7 @@ t.test('nextWake says when and why', async (t) => {
 
 const recorded = { consentText: 'This call is recorded.' }
 
-t.test('a caller who is recorded hears so before anything else, and cannot interrupt it', async (t) => {
+t.test('the consent text comes first and cannot be interrupted', async (t) => {
   const rig = new Rig(recorded)
   rig.open()
   rig.ready()
@@ -242,7 +242,7 @@ t.test('a caller who is recorded hears so before anything else, and cannot inter
   )
 })
 
-t.test('a caller who could not be told is served, and nothing of the recording is kept', async (t) => {
+t.test('a failed consent text leaves the call unrecorded [1]', async (t) => {
   const broken = new Rig(recorded)
   broken.announceMs = null
   broken.open()
@@ -282,7 +282,7 @@ function asked(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
   return rig
 }
 
-t.test('a caller may say no to the recording, and the conversation begins without it', async (t) => {
+t.test('a caller may refuse the recording before the conversation [2]', async (t) => {
   const rig = asked({ serverVad: true })
   t.same(rig.all('recording-announced'), [], 'not before the answer')
   t.equal(rig.session.state, 'connecting')
@@ -320,7 +320,7 @@ t.test('a caller may say no to the recording, and the conversation begins withou
   t.notOk(own.all('backend-text').some(({ text }) => text === 'greet'))
 })
 
-t.test('who says nothing, or something else, is recorded; in every language a no is one', async (t) => {
+t.test('only a refusal by word or key prevents recording [3]', async (t) => {
   const silent = asked()
   silent.run(2300)
   t.equal(silent.session.state, 'connecting')
@@ -370,7 +370,7 @@ t.test('who says nothing, or something else, is recorded; in every language a no
   }
 })
 
-t.test('a no counts while the text is still said', async (t) => {
+t.test('a refusal counts while the consent text plays', async (t) => {
   const rig = new Rig(refusable)
   rig.open()
   rig.ready()
@@ -388,7 +388,7 @@ t.test('a no counts while the text is still said', async (t) => {
   t.same(asks.all('recording-refused'), [], 'where nobody was asked it is any other word')
 })
 
-t.test('whoever answers late is heard out, and noise is not waited for forever', async (t) => {
+t.test('a late refusal is heard, noise is not awaited forever', async (t) => {
   const late = asked()
   late.run(2200)
   late.speak(600)
@@ -422,7 +422,7 @@ function spokeBefore(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig 
   return rig
 }
 
-t.test('what a caller said before the stream opened does not interrupt the greeting', async (t) => {
+t.test('speech before the stream opened does not interrupt the greeting', async (t) => {
   for (const setting of [
     {},
     { weighsSpeech: true },
@@ -444,7 +444,7 @@ t.test('what a caller said before the stream opened does not interrupt the greet
   }
 })
 
-t.test('it goes to the backend: a turn, or where that can be weighed, one only if it holds words', async (t) => {
+t.test('early speech reaches the backend as a turn', async (t) => {
   const plain = spokeBefore()
   t.match(plain.all('backend-speech-start'), [{}])
   plain.run(1000)
@@ -456,7 +456,7 @@ t.test('it goes to the backend: a turn, or where that can be weighed, one only i
   t.notOk(weighed.session.log.transcript.some(({ text }) => text !== 'Welcome to the shop.'))
 })
 
-t.test('a caller who goes on speaking, or speaks again, interrupts as ever', async (t) => {
+t.test('speech that continues after the opening interrupts the greeting', async (t) => {
   const goesOn = spokeBefore()
   goesOn.speak(60)
   t.same(goesOn.all('playout-pause'), [], 'detectors lag')
@@ -471,7 +471,7 @@ t.test('a caller who goes on speaking, or speaks again, interrupts as ever', asy
   t.equal(again.all('playout-pause').length, 1)
 })
 
-t.test('a digit that came before the opening interrupts nothing, one after it does', async (t) => {
+t.test('only a digit after the opening interrupts the greeting', async (t) => {
   const rig = spokeBefore()
   rig.in({ type: 'dtmf', digit: '1' })
   t.same(rig.all('playout-clear'), [])
@@ -480,7 +480,7 @@ t.test('a digit that came before the opening interrupts nothing, one after it do
   t.equal(rig.all('playout-clear').length, 1)
 })
 
-t.test('it is no sign that the caller is there, and teaches no level', async (t) => {
+t.test("early speech sets neither presence nor the caller's level", async (t) => {
   const quiet = new Rig()
   const spoke = new Rig({ weighsSpeech: true })
   for (const rig of [quiet, spoke]) {
@@ -503,7 +503,7 @@ const FIRST_MS = DEFAULT_CALL_OPTIONS.silence.firstAfterMs ?? 0
 /** The gateway's lines that the backend got as the agent's own. */
 const told = (rig: Rig) => rig.all('backend-text').flatMap(({ role, text }) => (role === 'agent' ? [text] : []))
 
-t.test('the backend learns each line of the gateway when the caller has heard it, in order', async (t) => {
+t.test('the backend learns each spoken phrase of the gateway', async (t) => {
   const rig = Rig.talking()
   rig.run(FIRST_MS + 100)
   const [prompt] = rig.texts()
@@ -524,7 +524,7 @@ t.test('the backend learns each line of the gateway when the caller has heard it
   )
 })
 
-t.test('a line that the caller cut off is told as such, one that nobody heard is not told', async (t) => {
+t.test('the backend learns interrupted phrases, but not failed phrases', async (t) => {
   const cut = Rig.talking()
   cut.run(FIRST_MS + 400)
   cut.speak(800)
@@ -544,7 +544,7 @@ t.test('a line that the caller cut off is told as such, one that nobody heard is
   )
 })
 
-t.test('a backend that is dead, and one whose caller has left, are told nothing', async (t) => {
+t.test('a failed or abandoned backend learns no phrases', async (t) => {
   const dead = Rig.talking({ onBackendFailure: 'hangup' })
   dead.backend({ type: 'error', code: 'internal', message: 'gone', fatal: true, retryable: false })
   dead.run(3000)

@@ -23,7 +23,7 @@ function waiting(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
 
 const succeeded = { type: 'tool-outcome', callId: 't1', status: 'succeeded', value: { receipt: 'QX1' } } as const
 
-t.test('the caller hears what to do, the model is told to wait, and the outcome comes to it at a pause', async (t) => {
+t.test("the model gets a pending tool's outcome at a pause", async (t) => {
   const rig = waiting()
   t.same(rig.texts(), ['Enter your PIN.'])
   t.match(rig.only('backend-tool-result'), { callId: 't1', ok: true, pending: true, value: { pending: true } })
@@ -43,7 +43,7 @@ t.test('the caller hears what to do, the model is told to wait, and the outcome 
   t.equal(rig.all('backend-tool-outcome').length, 1, 'the same outcome again is nothing new')
 })
 
-t.test('what to do is the answer to the turn that led to it, the words of each quiet while are none', async (t) => {
+t.test("a pending tool's first words count as the turn's answer", async (t) => {
   const rig = Rig.talking({ waits: WAITS })
   rig.speak(600)
   rig.run(500)
@@ -63,14 +63,14 @@ t.test('what to do is the answer to the turn that led to it, the words of each q
   t.ok((second?.answerMs ?? 0) > 20_000, `${second?.answerMs} ms`)
 })
 
-t.test('without words of its own the gateway leaves them to the model', async (t) => {
+t.test('without configured words the model announces the wait', async (t) => {
   const { say: _, ...rest } = WAITS.refund
   const rig = waiting({ waits: { refund: rest } })
   t.same(rig.texts(), [])
   t.ok(rig.audio(2, 'a2', 200))
 })
 
-t.test('the call waits without a silence prompt, and says so every twenty seconds of quiet', async (t) => {
+t.test('a pending tool replaces silence prompts with its own words', async (t) => {
   const rig = waiting()
   rig.run(60_000)
   t.same(rig.texts(), ['Enter your PIN.', 'I am still waiting.', 'I am still waiting.'])
@@ -82,7 +82,7 @@ t.test('the call waits without a silence prompt, and says so every twenty second
   t.equal(rig.session.counters.silencePrompts, 1, 'afterwards silence counts again')
 })
 
-t.test('no outcome interrupts anybody, and one that the caller interrupts is told again', async (t) => {
+t.test('an outcome waits for silence and is repeated if interrupted', async (t) => {
   const rig = waiting()
   rig.speak(800)
   rig.in(succeeded)
@@ -101,7 +101,7 @@ t.test('no outcome interrupts anybody, and one that the caller interrupts is tol
   t.same(rig.all('wait'), [], 'it was not heard')
 })
 
-t.test('nothing in time is a result of its own, and an outcome that comes later is told all the same', async (t) => {
+t.test('a late outcome is reported after the wait expired [1]', async (t) => {
   const rig = waiting()
   rig.run(90_000)
   t.match(rig.all('wait'), [{ state: 'expired' }])
@@ -114,7 +114,7 @@ t.test('nothing in time is a result of its own, and an outcome that comes later 
   t.equal(rig.session.log.toolCalls.at(-1)?.record.ok, true)
 })
 
-t.test('a tool that waits is not asked again, also under other arguments, until its outcome is final', async (t) => {
+t.test('a pending tool is not run again before its outcome', async (t) => {
   const rig = waiting()
   rig.toolCall('t2', 'refund', { order: 5 })
   rig.toolCall('t3', 'refund', { order: 6 })
@@ -131,7 +131,7 @@ t.test('a tool that waits is not asked again, also under other arguments, until 
   t.equal(rig.all('run-tool').at(-1)?.occurrence, 1, 'after a final outcome it is another request')
 })
 
-t.test('after an outcome that never came the same request keeps its key, so that it does not run twice', async (t) => {
+t.test('a repeated request after expiry keeps its key [2]', async (t) => {
   const rig = waiting()
   rig.run(91_000)
   rig.toolCall('t2', 'refund', { order: 5 })
@@ -139,7 +139,7 @@ t.test('after an outcome that never came the same request keeps its key, so that
 })
 
 for (const words of ['Cancel it, please.', 'Ghairi tu.'])
-  t.test(`a caller who says "${words}" waits no more`, async (t) => {
+  t.test(`"${words}" cancels a pending tool [3]`, async (t) => {
     const rig = waiting()
     rig.heardWords(words)
     t.match(rig.only('wait'), { state: 'cancelled' })
@@ -148,7 +148,7 @@ for (const words of ['Cancel it, please.', 'Ghairi tu.'])
     t.notOk(rig.texts().includes('I am still waiting.'))
   })
 
-t.test('a caller may speak of other things meanwhile', async (t) => {
+t.test('other questions are answered while a tool is pending', async (t) => {
   const rig = waiting()
   rig.speak(600)
   rig.run(700)
@@ -157,14 +157,14 @@ t.test('a caller may speak of other things meanwhile', async (t) => {
   t.same(rig.all('wait'), [])
 })
 
-t.test('progress is news for the model, and no outcome', async (t) => {
+t.test('progress is passed to the model without an outcome', async (t) => {
   const rig = waiting()
   rig.in({ ...succeeded, status: 'progress', value: 'prompt shown' })
   t.match(rig.all('backend-text').at(-1), { role: 'system', respond: false, text: /prompt shown/ })
   t.same(rig.toolCalls, [])
 })
 
-t.test('a backend without words for an outcome has not told it: it goes out when the call is over', async (t) => {
+t.test('an outcome that the backend cannot announce stays open', async (t) => {
   const rig = waiting()
   rig.in(succeeded)
   rig.run(100)
@@ -176,7 +176,7 @@ t.test('a backend without words for an outcome has not told it: it goes out when
   t.match(rig.session.checkpoint().waits, [{ callId: 't1', state: 'settled' }], 'but by whoever takes the call over')
 })
 
-t.test('another worker goes on waiting, and gets the outcome that nobody was told', async (t) => {
+t.test('another worker continues the wait and gets the outcome', async (t) => {
   const before = waiting()
   const resume = parseResume(JSON.parse(JSON.stringify(before.resume)))
   const elsewhere = (): Rig => {
@@ -202,14 +202,14 @@ t.test('another worker goes on waiting, and gets the outcome that nobody was tol
   t.match(expires.all('wait'), [{ state: 'expired' }], 'and its time goes on')
 })
 
-t.test('an end of the call leaves the wait open for the main thread', async (t) => {
+t.test('a hang-up leaves the wait open for the main thread', async (t) => {
   const rig = waiting()
   rig.in({ type: 'stream-closed', code: 1000 })
   t.match(rig.session.log.toolCalls, [{ end: 'abandoned', record: { ok: false, error: /no outcome/ } }])
   t.same(rig.all('wait'), [])
 })
 
-t.test('a recorded call with a wait replays to the same decisions', async (t) => {
+t.test('a call with a pending tool replays identically', async (t) => {
   const rig = waiting()
   rig.in(succeeded)
   rig.run(500)

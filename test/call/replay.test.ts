@@ -107,7 +107,7 @@ const lines: Readonly<Record<string, LineConditions>> = {
 
 for (const [name, line] of Object.entries(lines)) {
   for (const sampleRateHz of [8000, 16000] as const) {
-    t.test(`${name} at ${sampleRateHz} Hz gives the same decisions from the recorded audio, to the bit`, async (t) => {
+    t.test(`${name} at ${sampleRateHz} Hz replays to identical decisions`, async (t) => {
       const { journal, session, voiced } = record(line, { sampleRateHz, track: 'inbound_track' })
       t.ok(voiced > 40, `${voiced} frames of speech`)
       const replay = replayJournal(journal, { openPath, decode })
@@ -171,7 +171,7 @@ class OtherPath implements ReplayPath {
   }
 }
 
-t.test('a version with other voice and digit decisions is reported', async (t) => {
+t.test('a replay reports different voice and digit decisions', async (t) => {
   const { journal, voiced } = record({ seed: 1 }, { sampleRateHz: 16000, track: 'inbound_track' })
   const deaf = (media: JournalMedia): ReplayPath => new OtherPath(openPath(media), () => false)
   const replay = replayJournal(journal, { openPath: deaf, decode, ownTimers: true })
@@ -186,13 +186,13 @@ t.test('a version with other voice and digit decisions is reported', async (t) =
   t.notOk(replay.outputs.some(({ output }) => output.type === 'backend-speech-end'))
 })
 
-t.test('wake-ups by the session give the same decisions as the recorded ones', async (t) => {
+t.test('a replay with its own timers gives the same decisions', async (t) => {
   const { journal } = record({ seed: 2, jitterMs: 8 }, { sampleRateHz: 8000, track: 'inbound_track' })
   const replay = replayJournal(journal, { ownTimers: true })
   t.same(diffOutputs(replay.recorded, replay.outputs, { toleranceMs: 60 }), [])
 })
 
-t.test('another setting changes its own decisions and their consequences only', async (t) => {
+t.test('a longer pause setting moves the end of speech', async (t) => {
   const { journal } = record({ seed: 1 }, { sampleRateHz: 16000, track: 'inbound_track' })
   const was = replayJournal(journal).outputs
   const {
@@ -210,7 +210,7 @@ t.test('another setting changes its own decisions and their consequences only', 
   t.ok(moved?.kind === 'moved' && Math.abs(moved.is.atMs - moved.was.atMs - 200) < 60, JSON.stringify(moved))
 })
 
-t.test('a call that was taken over by another worker is one journal with two headers', async (t) => {
+t.test('a replay accepts a taken-over call with two headers', async (t) => {
   const first = record({ seed: 1 }, { sampleRateHz: 16000, track: 'inbound_track' })
   const second = record({ seed: 3 }, { sampleRateHz: 16000, track: 'inbound_track' })
   const replay = replayJournal([...first.journal, ...second.journal], { openPath, decode })
@@ -274,7 +274,7 @@ function scripted(): Rig {
   return rig
 }
 
-t.test('a recorded call runs again, output for output', async (t) => {
+t.test('a scripted call replays to the same outputs', async (t) => {
   const rig = scripted()
   const types = new Set(rig.types())
   const wanted = ['playout-resume', 'playout-clear', 'run-tool', 'turn', 'barge-in', 'escalate', 'ended'] as const
@@ -284,7 +284,7 @@ t.test('a recorded call runs again, output for output', async (t) => {
   t.same(asJson(replayed(rig)), asJson(traces(rig.session, rig.log)))
 })
 
-t.test('a placed call whose journal an earlier build wrote runs again, output for output', async (t) => {
+t.test("a placed call's older journal replays to the same outputs", async (t) => {
   const rig = new Rig({ amd: { message: 'We will call again.', onSilence: 'speak' } })
   rig.open()
   rig.ready()
@@ -301,7 +301,7 @@ t.test('a placed call whose journal an earlier build wrote runs again, output fo
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [])
 })
 
-t.test('so does a journal of a build that had no words of a turn and no doubtful onset', async (t) => {
+t.test('an older journal without words replays to the same outputs', async (t) => {
   const { words: _, doubtfulOnsetMs: __, ...speech } = DEFAULT_CALL_OPTIONS.speech
   const rig = Rig.talking({ speech: { ...speech, words: null, doubtfulOnsetMs: 0 } })
   rig.answer(2, 'a2', 3000, 'It was sent.')
@@ -320,7 +320,7 @@ t.test('so does a journal of a build that had no words of a turn and no doubtful
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [])
 })
 
-t.test('any call runs again, output for output', async () => {
+t.test('a random call replays to the same outputs', async () => {
   fc.assert(
     fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), fc.boolean(), (steps, serverVad, weighsSpeech) => {
       const rig = new Rig({ escalation, serverVad, weighsSpeech, bargeIn })
@@ -346,7 +346,7 @@ t.test('a taken-over call is replayed from its checkpoint', async (t) => {
   t.same(asJson(replayed(rig)), asJson(traces(rig.session, rig.log)))
 })
 
-t.test('other options show what would have been different', async (t) => {
+t.test('a replay with other options shows the difference', async (t) => {
   const rig = scripted()
   rig.writer.flush()
   const { outputs } = replayJournal(rig.journal, { options: { filler: { texts: [], afterMs: 700, everyMs: 6000 } } })
@@ -354,7 +354,7 @@ t.test('other options show what would have been different', async (t) => {
   t.notOk(outputs.some(({ output }) => output.type === 'announce' && output.kind === 'filler'))
 })
 
-t.test('a replay without the words shows where the turn would have ended by sound alone', async (t) => {
+t.test('a replay without words ends the turn by sound', async (t) => {
   const { speech } = DEFAULT_CALL_OPTIONS
   const rig = Rig.talking({ speech })
   rig.speak(500)
@@ -373,7 +373,7 @@ t.test('a replay without the words shows where the turn would have ended by soun
   t.equal(ends(outputs).length, 2)
 })
 
-t.test('answers that prove a caller are in no journal', (t) => {
+t.test('the journal masks answers that verify a caller', (t) => {
   const journal: string[] = []
   const writer = new JournalWriter((text) => journal.push(text), {
     options: options(),
@@ -399,7 +399,7 @@ t.test('answers that prove a caller are in no journal', (t) => {
   t.end()
 })
 
-t.test('ten quiet seconds are a few short lines', async (t) => {
+t.test('seven quiet seconds take under 400 bytes of journal', async (t) => {
   const rig = Rig.talking()
   rig.writer.flush()
   const before = rig.journal.length
@@ -409,7 +409,7 @@ t.test('ten quiet seconds are a few short lines', async (t) => {
   t.ok(bytes < 400, `${bytes} bytes`)
 })
 
-t.test('frames at odd times keep their times', async (t) => {
+t.test('the journal keeps the odd times of frames', async (t) => {
   const rig = new Rig()
   rig.open()
   for (const atMs of [1020.25, 1041.5, 1059.75]) {
@@ -426,7 +426,7 @@ t.test('frames at odd times keep their times', async (t) => {
   )
 })
 
-t.test('a line that cannot be read is named', async (t) => {
+t.test('an invalid journal line is named', async (t) => {
   const rig = scripted()
   rig.writer.flush()
   const [header = '', ...rest] = rig.journal

@@ -279,7 +279,7 @@ export class Rig {
       if (output.type === 'callback' && output.wish !== null && this.callBackRefusal !== undefined)
         inputs.push({ type: 'callback-answer', refusal: this.callBackRefusal })
       if (output.type === 'playout-pause') this.paused = true
-      if (output.type === 'playout-resume') this.paused = false
+      if (output.type === 'playout-resume' || output.type === 'playout-duck') this.paused = false
       if (output.type === 'playout-clear') {
         this.paused = false
         this.#announced = []

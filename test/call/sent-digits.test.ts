@@ -10,7 +10,7 @@ const PIN: Collection = {
   secretFor: { tool: 'refund', argument: 'pin' },
 }
 
-t.test('keys go out behind what the agent says, and the model learns when they are sent', async (t) => {
+t.test('digits are sent after the speech, then the model learns', async (t) => {
   const rig = Rig.talking(PLACED)
   rig.backend({ type: 'turn-start', generation: 2 })
   rig.audio(2, 'a2', 400)
@@ -25,7 +25,7 @@ t.test('keys go out behind what the agent says, and the model learns when they a
   t.match(rig.toolCalls, [{ name: 'send_digits', ok: true, args: { digits: '104#' } }])
 })
 
-t.test('a menu that speaks while its keys are pressed does not stop them', async (t) => {
+t.test('a menu that speaks does not stop the tones', async (t) => {
   const rig = Rig.talking({ ...PLACED, serverVad: true, serverInterrupts: true })
   rig.toolCall('t1', 'send_digits', { digits: '1234567890' }, 1)
   rig.run(200)
@@ -37,7 +37,7 @@ t.test('a menu that speaks while its keys are pressed does not stop them', async
   t.match(rig.only('backend-tool-result'), { ok: true })
 })
 
-t.test('the echo of our own tones is no key of theirs; other keys are, and the same ones later', async (t) => {
+t.test('the echo of sent digits is ignored for a while', async (t) => {
   const rig = Rig.talking(PLACED)
   rig.toolCall('t1', 'send_digits', { digits: '12' }, 1)
   rig.run(200)
@@ -52,7 +52,7 @@ t.test('the echo of our own tones is no key of theirs; other keys are, and the s
   t.equal(rig.all('backend-dtmf').length, 2)
 })
 
-t.test('of keys that are sent in two pieces both have an echo', async (t) => {
+t.test('the echo of two consecutive sends is ignored', async (t) => {
   const rig = Rig.talking(PLACED)
   rig.toolCall('t1', 'send_digits', { digits: '12' }, 1)
   rig.toolCall('t2', 'send_digits', { digits: '34' }, 1)
@@ -62,7 +62,7 @@ t.test('of keys that are sent in two pieces both have an echo', async (t) => {
   t.same(rig.all('backend-dtmf'), [])
 })
 
-t.test('the echo of our own tones is no digit of a PIN that is just asked for, and the other keys are', async (t) => {
+t.test('the echo of sent digits is not entered as PIN', async (t) => {
   const rig = Rig.talking({ ...PLACED, collections: [PIN] })
   const comes = (digit: string): void => {
     const key = rig.session.keyOf(digit)
@@ -79,7 +79,7 @@ t.test('the echo of our own tones is no digit of a PIN that is just asked for, a
   t.match(rig.only('run-tool'), { secret: { digits: 4 } }, 'and a key that we have sent, once its echo is over')
 })
 
-t.test('keys that no menu has, and calls that came in, are refused with what is allowed', async (t) => {
+t.test('invalid digits and inbound calls are refused', async (t) => {
   const rig = Rig.talking(PLACED)
   for (const digits of ['', 'ww', '12 34', '+254', 'x', '1'.repeat(41), 5])
     rig.toolCall(`t-${String(digits)}`, 'send_digits', { digits }, 1)
@@ -93,7 +93,7 @@ t.test('keys that no menu has, and calls that came in, are refused with what is 
   t.match(inbound.only('backend-tool-result'), { ok: false, value: { error: /There is no tool named send_digits/ } })
 })
 
-t.test('tones that were discarded are no success', async (t) => {
+t.test('discarded tones do not count as sent', async (t) => {
   const rig = Rig.talking(PLACED)
   rig.toolCall('t1', 'send_digits', { digits: '12345' }, 1)
   rig.run(100)
@@ -101,13 +101,13 @@ t.test('tones that were discarded are no success', async (t) => {
   t.notOk(rig.all('backend-tool-result').some(({ ok }) => ok))
 })
 
-t.test('keys that nobody is to read are in no record', (t) => {
+t.test('sensitive digits are masked in the record', (t) => {
   t.same(recordedArguments('send_digits', { digits: '7386', sensitive: true }), { digits: '…', sensitive: true })
   t.same(recordedArguments('send_digits', { digits: '104' }), { digits: '104' })
   t.end()
 })
 
-t.test('tones that an operator cuts off are answered as not sent', async (t) => {
+t.test('tones cut off by an operator count as not sent', async (t) => {
   const rig = Rig.talking({ ...PLACED, escalation })
   rig.toolCall('t1', 'send_digits', { digits: '1234567890' }, 1)
   rig.run(300)
@@ -118,7 +118,7 @@ t.test('tones that an operator cuts off are answered as not sent', async (t) => 
   )
 })
 
-t.test('secret keys of who is rung back survive a takeover', async (t) => {
+t.test('a secret entry survives a takeover, but not a callback', async (t) => {
   const before = Rig.talking({ collections: [PIN] })
   before.toolCall('t1', 'collect_digits', { name: 'pin' })
   before.run(500)

@@ -9,7 +9,7 @@ import { anyText } from '../support/any-text.js'
 
 const WEDNESDAY = 3
 
-t.test('numbers of two languages, as people say them', async (t) => {
+t.test('spoken numbers are parsed in English and Swahili', async (t) => {
   for (const [words, expected] of [
     ['kumi na tano', '15'],
     ['mia moja kumi na tano', '115'],
@@ -28,7 +28,7 @@ t.test('numbers of two languages, as people say them', async (t) => {
     t.equal(numbersIn(plainWords(words)).join(' '), expected, words)
 })
 
-t.test('facts that an agent states, and what is none', async (t) => {
+t.test("facts are found in the agent's words", async (t) => {
   for (const [text, keys] of [
     ['Four one two seven, four one two eight.', ['digits 41274128 4127 4128']],
     ['Your order 4127 costs KSh 1,450.50.', ['digits 4127', 'number 1450.5']],
@@ -59,7 +59,7 @@ t.test('facts that an agent states, and what is none', async (t) => {
   t.same(factsIn('Tomorrow, Friday.', null), [], 'whose date is not known')
 })
 
-t.test('what was given supports it, however it is written', async (t) => {
+t.test('given data supports a fact in any notation', async (t) => {
   for (const [given, said] of [
     [
       '{"order":"SHP-4127","total":1450.5}',
@@ -96,7 +96,7 @@ t.test('what was given supports it, however it is written', async (t) => {
   t.same(unknown(known, 'So together 1,500. On Monday. 65%.'), ['1,500', 'Monday', '65%'], 'what nothing says')
 })
 
-t.test('the acceptance dialogues state nothing that they were not given', async (t) => {
+t.test('the acceptance dialogues state only given facts', async (t) => {
   for (const { given, said } of [
     {
       given: ['Hi, my package still has not come.', '{"order":6302,"left":"Thika","eta":"15:00"}'],
@@ -128,7 +128,7 @@ function unknown(known: KnownFacts, text: string): string[] {
   return factsIn(text, WEDNESDAY).flatMap(({ key, phrase }) => (known.knows(key) ? [] : [phrase]))
 }
 
-t.test('no text makes it fail, every fact is in its text, and a full memory knows everything', async (t) => {
+t.test('random text never fails, and its facts are known', async (t) => {
   fc.assert(
     fc.property(
       fc.array(
@@ -184,7 +184,7 @@ const MEANINGS: Readonly<Record<string, (said: string) => string>> = {
   date: (said) => datesIn(said, TODAY).join(' '),
 }
 
-t.test('what callers say means what it says, in Swahili, English and both', async (t) => {
+t.test('spoken values are parsed in Swahili, English and mixed', async (t) => {
   const rows = readFileSync('test/call/heard/values.txt', 'utf8')
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('# '))
@@ -193,7 +193,7 @@ t.test('what callers say means what it says, in Swahili, English and both', asyn
   for (const [said = '', what = '', meaning] of rows) t.equal(MEANINGS[what]?.(said), meaning, `${what}: ${said}`)
 })
 
-t.test('no text makes it fail', async () => {
+t.test('random text gives valid times and dates', async () => {
   const words = fc
     .array(
       fc.constantFrom(

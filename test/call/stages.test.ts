@@ -39,7 +39,7 @@ const answerOf = (rig: Rig, callId: string) => rig.all('backend-tool-result').fi
 const answer = (rig: Rig, callId: string, value: unknown, ok = true): void =>
   rig.in({ type: 'tool-result', callId, ok, value })
 
-t.test('the model moves the call once what the stage needs is known, and is told what is missing', (t) => {
+t.test('the model changes the stage once all needs are known', (t) => {
   const rig = Rig.talking(WITH)
   t.same(moves(rig), ['ask by begin'])
   rig.toolCall('t1', 'go_to_stage', { stage: 'refund' })
@@ -77,7 +77,7 @@ t.test('the model moves the call once what the stage needs is known, and is told
   t.end()
 })
 
-t.test('who takes a call over gets what its model still knows, and another agent all of it', (t) => {
+t.test('a resumed model gets the transcript since the last stage', (t) => {
   const said = (role: 'caller' | 'agent', text: string, startMs: number) => ({ role, text, startMs, endMs: startMs })
   const transcript = [said('caller', 'Hello', 0), said('agent', 'Yes?', 1), said('caller', '4127', 2)]
   const moved = { atMs: 3, from: 'ask', stage: 'refund', why: 'model' } as const
@@ -90,36 +90,33 @@ t.test('who takes a call over gets what its model still knows, and another agent
   t.end()
 })
 
-t.test(
-  'a tool of another stage is refused with where it is allowed; a stage to which no way leads with the ways',
-  (t) => {
-    const rig = Rig.talking(WITH)
-    rig.toolCall('t1', 'refund')
-    t.match(answerOf(rig, 't1')?.value, {
-      error: /^refund cannot be called in the stage ask\. It can be called in: refund\./,
-    })
-    t.same(rig.all('run-tool'), [], 'and it does not run')
-    rig.toolCall('t2', 'go_to_stage', { stage: 'constructor' })
-    t.match(answerOf(rig, 't2')?.value, {
-      error:
-        /^There is no way from ask to constructor\. From here go_to_stage leads to: refund \(the caller wants money back\); done/,
-    })
-    t.same(rig.session.stages?.tool(false)?.parameters, {
-      type: 'object',
-      additionalProperties: false,
-      required: ['stage'],
-      properties: {
-        stage: { type: 'string', enum: ['done', 'human'] },
-        summary: { type: 'string', description: 'What was said and done in this stage, in one sentence.' },
-        wish: { type: 'string', description: 'What the caller wants.' },
-      },
-    })
-    t.same(moves(rig), ['ask by begin'])
-    t.end()
-  },
-)
+t.test('tools and stages outside the current stage are refused', (t) => {
+  const rig = Rig.talking(WITH)
+  rig.toolCall('t1', 'refund')
+  t.match(answerOf(rig, 't1')?.value, {
+    error: /^refund cannot be called in the stage ask\. It can be called in: refund\./,
+  })
+  t.same(rig.all('run-tool'), [], 'and it does not run')
+  rig.toolCall('t2', 'go_to_stage', { stage: 'constructor' })
+  t.match(answerOf(rig, 't2')?.value, {
+    error:
+      /^There is no way from ask to constructor\. From here go_to_stage leads to: refund \(the caller wants money back\); done/,
+  })
+  t.same(rig.session.stages?.tool(false)?.parameters, {
+    type: 'object',
+    additionalProperties: false,
+    required: ['stage'],
+    properties: {
+      stage: { type: 'string', enum: ['done', 'human'] },
+      summary: { type: 'string', description: 'What was said and done in this stage, in one sentence.' },
+      wish: { type: 'string', description: 'What the caller wants.' },
+    },
+  })
+  t.same(moves(rig), ['ask by begin'])
+  t.end()
+})
 
-t.test('the gateway moves the call by a result, by failures and by time', (t) => {
+t.test('results, failures and time change the stage', (t) => {
   const refunding = (): Rig => {
     const rig = Rig.talking({ ...WITH, escalation })
     rig.toolCall('t1', 'find_order')
@@ -149,7 +146,7 @@ t.test('the gateway moves the call by a result, by failures and by time', (t) =>
   t.end()
 })
 
-t.test('a model that goes to the stage of a human is answered only when no human can be reached', (t) => {
+t.test('a stage that escalates answers the model only on failure', (t) => {
   const rig = Rig.talking({ ...WITH, escalation })
   rig.toolCall('t1', 'go_to_stage', { stage: 'human', summary: 'Wants a person.' })
   t.match(rig.only('escalate').packet, {
@@ -165,7 +162,7 @@ t.test('a model that goes to the stage of a human is answered only when no human
   t.end()
 })
 
-t.test('a call that moves to another worker or node is in the same stage, and knows the same', (t) => {
+t.test('a resumed call keeps its stage, facts and failures', (t) => {
   const before = Rig.talking(WITH)
   before.toolCall('t1', 'find_order')
   answer(before, 't1', { order: { number: 4127 } })
@@ -194,7 +191,7 @@ t.test('a call that moves to another worker or node is in the same stage, and kn
   t.end()
 })
 
-t.test('a proof of identity is a fact, and a replay of the call takes the same way', (t) => {
+t.test('a verified identity is a fact, and a replay agrees', (t) => {
   const stages: StageOptions = {
     facts: {},
     stages: stagesSchema.parse({
@@ -212,113 +209,107 @@ t.test('a proof of identity is a fact, and a replay of the call takes the same w
   t.end()
 })
 
-t.test(
-  'an agent who was promised gets the call, once, though its worker or its backend dies while the words are heard',
-  (t) => {
-    const options = { handoverTo: { sales: 'they want to buy' }, agent: 'front', escalation }
-    const promised = (): Rig => {
-      const rig = Rig.talking(options)
-      rig.backend({ type: 'turn-start', generation: 2 })
-      rig.audio(2, 'a2', 3000)
-      rig.toolCall('t1', 'hand_over', { agent: 'sales', summary: 'Wants two routers.' }, 2)
-      rig.run(200)
-      return rig
-    }
-    const alone = promised()
-    alone.in({ type: 'backend', event: { type: 'error', code: 'network', message: '', fatal: true, retryable: false } })
-    alone.run(4000)
-    t.match(alone.only('handover').record, { to: 'sales' })
-    t.same([...alone.all('announce'), ...alone.all('escalate')], [], 'nobody apologises')
-
-    for (const newStream of [undefined, { streamMs: 1000, consented: true }]) {
-      const rig = promised()
-      t.same(rig.session.log.handovers, [], 'the record has it once it takes place')
-      const next = new Rig(options, { ...rig.resume, ...(newStream === undefined ? {} : { newStream }) })
-      next.nowMs = rig.nowMs
-      next.run(500)
-      t.same(next.all('handover'), [], 'not before there is a stream')
-      next.open()
-      next.run(5000)
-      t.match(next.only('handover').record, { from: 'front', to: 'sales', summary: 'Wants two routers.' })
-      t.same(
-        next.all('backend-text').filter(({ respond }) => respond),
-        [],
-        'the agent that has handed over is asked for nothing more',
-      )
-      t.same(next.all('announce').length, newStream === undefined ? 0 : 1)
-      t.equal(next.session.checkpoint().owed, 'answer')
-      const { outputs, recorded } = replayJournal(next.journal)
-      t.same(outputs, recorded)
-    }
-
-    const human = promised()
-    human.in({ type: 'escalate-requested', reason: 'vip' })
-    const tried = new Rig(options, human.resume)
-    tried.nowMs = human.nowMs
-    tried.open()
-    tried.ready()
-    tried.run(1000)
-    t.same([tried.session.state, tried.all('handover')], ['escalating', []])
-    tried.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
-    tried.run(5000)
-    t.match(tried.only('handover').record, { to: 'sales' })
-    t.end()
-  },
-)
-
-t.test(
-  'a call is handed over once the words so far are heard, at most four times, and what is known goes with it',
-  (t) => {
-    const options = { handoverTo: { sales: 'they want to buy' }, agent: 'front' }
+t.test('a promised handover survives a dead worker or backend', (t) => {
+  const options = { handoverTo: { sales: 'they want to buy' }, agent: 'front', escalation }
+  const promised = (): Rig => {
     const rig = Rig.talking(options)
     rig.backend({ type: 'turn-start', generation: 2 })
-    rig.audio(2, 'a2', 1000)
-    rig.backend({ type: 'transcript', role: 'agent', text: 'I connect you.', final: true, itemId: 'a2', generation: 2 })
-    rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+    rig.audio(2, 'a2', 3000)
     rig.toolCall('t1', 'hand_over', { agent: 'sales', summary: 'Wants two routers.' }, 2)
-    rig.run(500)
-    t.same(rig.all('handover'), [], 'not while the agent speaks')
-    rig.run(1000)
-    const { record } = rig.only('handover')
-    t.match(record, { from: 'front', to: 'sales', summary: 'Wants two routers.' })
-    t.equal(answerOf(rig, 't1'), undefined, 'the model that has handed over is asked for nothing more')
-    t.equal(rig.session.checkpoint().owed, 'answer')
-    t.match(rig.toolCalls, [{ name: 'hand_over', ok: true }])
+    rig.run(200)
+    return rig
+  }
+  const alone = promised()
+  alone.in({ type: 'backend', event: { type: 'error', code: 'network', message: '', fatal: true, retryable: false } })
+  alone.run(4000)
+  t.match(alone.only('handover').record, { to: 'sales' })
+  t.same([...alone.all('announce'), ...alone.all('escalate')], [], 'nobody apologises')
 
-    const verified = { stages: stagesSchema.parse({ sell: { instructions: 'Sell.', final: true } }), facts: {} }
-    const { log } = rig.resume
-    const { handover: _, ...checkpoint } = rig.resume.checkpoint
-    const known = {
-      ...log,
-      handovers: [record],
-      facts: ['wish', 'verified'].map((name) => ({ atMs: 5, name, value: true, from: 'x' })),
-    }
-    const next = new Rig({ stages: verified, agent: 'sales', resumeText: 'Go on.' }, { checkpoint, log: known })
+  for (const newStream of [undefined, { streamMs: 1000, consented: true }]) {
+    const rig = promised()
+    t.same(rig.session.log.handovers, [], 'the record has it once it takes place')
+    const next = new Rig(options, { ...rig.resume, ...(newStream === undefined ? {} : { newStream }) })
     next.nowMs = rig.nowMs
+    next.run(500)
+    t.same(next.all('handover'), [], 'not before there is a stream')
     next.open()
-    next.ready()
-    t.match(next.only('backend-text'), { text: 'Go on.', respond: true })
-    t.match(next.session.log.stages, [{ stage: 'sell', why: 'handover' }])
-    t.match(
-      next.session.stages?.text,
-      /Known so far: wish = true\./,
-      'but not an identity that was not proved to this agent',
+    next.run(5000)
+    t.match(next.only('handover').record, { from: 'front', to: 'sales', summary: 'Wants two routers.' })
+    t.same(
+      next.all('backend-text').filter(({ respond }) => respond),
+      [],
+      'the agent that has handed over is asked for nothing more',
     )
+    t.same(next.all('announce').length, newStream === undefined ? 0 : 1)
+    t.equal(next.session.checkpoint().owed, 'answer')
+    const { outputs, recorded } = replayJournal(next.journal)
+    t.same(outputs, recorded)
+  }
 
-    const entry = { atMs: 1, from: 'a', to: 'b', summary: '' }
-    const loop = new Rig(options, { checkpoint, log: { ...log, handovers: [entry, entry, entry, entry] } })
-    loop.nowMs = rig.nowMs
-    loop.open()
-    loop.ready()
-    loop.toolCall('t9', 'hand_over', { agent: 'sales' })
-    t.match(answerOf(loop, 't9')?.value, { error: /^This caller was handed over 4 times already/ })
-    loop.toolCall('t10', 'hand_over', { agent: 'nobody' })
-    t.match(answerOf(loop, 't10')?.value, { error: 'agent must be one of sales.' })
-    t.end()
-  },
-)
+  const human = promised()
+  human.in({ type: 'escalate-requested', reason: 'vip' })
+  const tried = new Rig(options, human.resume)
+  tried.nowMs = human.nowMs
+  tried.open()
+  tried.ready()
+  tried.run(1000)
+  t.same([tried.session.state, tried.all('handover')], ['escalating', []])
+  tried.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
+  tried.run(5000)
+  t.match(tried.only('handover').record, { to: 'sales' })
+  t.end()
+})
 
-t.test('a stage that the call comes into while a human is tried hands over once nobody has come', (t) => {
+t.test("a handover waits for the agent's words and keeps facts", (t) => {
+  const options = { handoverTo: { sales: 'they want to buy' }, agent: 'front' }
+  const rig = Rig.talking(options)
+  rig.backend({ type: 'turn-start', generation: 2 })
+  rig.audio(2, 'a2', 1000)
+  rig.backend({ type: 'transcript', role: 'agent', text: 'I connect you.', final: true, itemId: 'a2', generation: 2 })
+  rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+  rig.toolCall('t1', 'hand_over', { agent: 'sales', summary: 'Wants two routers.' }, 2)
+  rig.run(500)
+  t.same(rig.all('handover'), [], 'not while the agent speaks')
+  rig.run(1000)
+  const { record } = rig.only('handover')
+  t.match(record, { from: 'front', to: 'sales', summary: 'Wants two routers.' })
+  t.equal(answerOf(rig, 't1'), undefined, 'the model that has handed over is asked for nothing more')
+  t.equal(rig.session.checkpoint().owed, 'answer')
+  t.match(rig.toolCalls, [{ name: 'hand_over', ok: true }])
+
+  const verified = { stages: stagesSchema.parse({ sell: { instructions: 'Sell.', final: true } }), facts: {} }
+  const { log } = rig.resume
+  const { handover: _, ...checkpoint } = rig.resume.checkpoint
+  const known = {
+    ...log,
+    handovers: [record],
+    facts: ['wish', 'verified'].map((name) => ({ atMs: 5, name, value: true, from: 'x' })),
+  }
+  const next = new Rig({ stages: verified, agent: 'sales', resumeText: 'Go on.' }, { checkpoint, log: known })
+  next.nowMs = rig.nowMs
+  next.open()
+  next.ready()
+  t.match(next.only('backend-text'), { text: 'Go on.', respond: true })
+  t.match(next.session.log.stages, [{ stage: 'sell', why: 'handover' }])
+  t.match(
+    next.session.stages?.text,
+    /Known so far: wish = true\./,
+    'but not an identity that was not proved to this agent',
+  )
+
+  const entry = { atMs: 1, from: 'a', to: 'b', summary: '' }
+  const loop = new Rig(options, { checkpoint, log: { ...log, handovers: [entry, entry, entry, entry] } })
+  loop.nowMs = rig.nowMs
+  loop.open()
+  loop.ready()
+  loop.toolCall('t9', 'hand_over', { agent: 'sales' })
+  t.match(answerOf(loop, 't9')?.value, { error: /^This caller was handed over 4 times already/ })
+  loop.toolCall('t10', 'hand_over', { agent: 'nobody' })
+  t.match(answerOf(loop, 't10')?.value, { error: 'agent must be one of sales.' })
+  t.end()
+})
+
+t.test("a stage's handover waits for a running escalation to fail", (t) => {
   const next = { sell: { on: { tool: 'find_order' as const } } }
   const stages = {
     stages: stagesSchema.parse({
@@ -348,44 +339,41 @@ t.test('a stage that the call comes into while a human is tried hands over once 
   t.end()
 })
 
-t.test(
-  'words that the caller says over the last sentence are heard to their end before the next agent has the call',
-  (t) => {
-    const handing = (): Rig => {
-      const rig = Rig.talking({ handoverTo: { sales: 'they want to buy' }, agent: 'front' })
-      rig.backend({ type: 'turn-start', generation: 2 })
-      rig.audio(2, 'a2', 5000)
-      rig.backend({
-        type: 'transcript',
-        role: 'agent',
-        text: 'I connect you.',
-        final: true,
-        itemId: 'a2',
-        generation: 2,
-      })
-      rig.toolCall('t1', 'hand_over', { agent: 'sales' }, 2)
-      rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
-      rig.run(1000)
-      rig.speak(2000)
-      rig.run(700)
-      return rig
-    }
-    const rig = handing()
-    t.same(rig.all('handover'), [], 'the recogniser needs its time')
-    rig.heardWords('No, the other desk')
-    t.notOk(rig.audio(3, 'a3', 100), 'the first agent answers no more')
-    rig.run(200)
-    t.match(rig.only('handover').record, { to: 'sales' })
-    t.match(rig.session.log.transcript.at(-1), { role: 'caller', text: 'No, the other desk' })
+t.test("a handover waits for the caller's words over the announcement", (t) => {
+  const handing = (): Rig => {
+    const rig = Rig.talking({ handoverTo: { sales: 'they want to buy' }, agent: 'front' })
+    rig.backend({ type: 'turn-start', generation: 2 })
+    rig.audio(2, 'a2', 5000)
+    rig.backend({
+      type: 'transcript',
+      role: 'agent',
+      text: 'I connect you.',
+      final: true,
+      itemId: 'a2',
+      generation: 2,
+    })
+    rig.toolCall('t1', 'hand_over', { agent: 'sales' }, 2)
+    rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+    rig.run(1000)
+    rig.speak(2000)
+    rig.run(700)
+    return rig
+  }
+  const rig = handing()
+  t.same(rig.all('handover'), [], 'the recogniser needs its time')
+  rig.heardWords('No, the other desk')
+  t.notOk(rig.audio(3, 'a3', 100), 'the first agent answers no more')
+  rig.run(200)
+  t.match(rig.only('handover').record, { to: 'sales' })
+  t.match(rig.session.log.transcript.at(-1), { role: 'caller', text: 'No, the other desk' })
 
-    const noise = handing()
-    noise.run(1500)
-    t.match(noise.only('handover').record, { to: 'sales' }, 'where no words come, it takes place without')
-    t.end()
-  },
-)
+  const noise = handing()
+  noise.run(1500)
+  t.match(noise.only('handover').record, { to: 'sales' }, 'where no words come, it takes place without')
+  t.end()
+})
 
-t.test('an agent that is promised before the caller has heard of the recording has the call once they have', (t) => {
+t.test('a handover waits for the consent text', (t) => {
   const refusal = { text: 'Nothing is kept.', waitMs: 1500 }
   for (const refuses of [false, true]) {
     const rig = new Rig({ consentText: 'This is recorded.', refusal, handoverTo: { sales: 'they want to buy' } })
@@ -403,7 +391,7 @@ t.test('an agent that is promised before the caller has heard of the recording h
   t.end()
 })
 
-t.test('the outcome of a tool that waits moves the call, not that it waits', (t) => {
+t.test("a pending tool's outcome changes the stage", (t) => {
   const rig = Rig.talking({ ...WITH, waits: { refund: { say: 'Wait.', still: 'Still.', everyMs: 20_000 } } })
   rig.toolCall('t1', 'find_order')
   answer(rig, 't1', { order: { number: 1 } })
@@ -416,7 +404,7 @@ t.test('the outcome of a tool that waits moves the call, not that it waits', (t)
   t.end()
 })
 
-t.test('a tool’s value that says nothing makes no fact', (t) => {
+t.test('a tool’s empty value makes no fact [1]', (t) => {
   const rig = Rig.talking(WITH)
   for (const [index, number] of ['N/A', '#REF!', 'null', '########'].entries()) {
     rig.toolCall(`n${index}`, 'find_order', { index })

@@ -15,7 +15,7 @@ function taken(rig: Rig, overrides: ConstructorParameters<typeof Rig>[0] = {}): 
   return elsewhere
 }
 
-t.test('a call that was taken over goes on and does not greet again', async (t) => {
+t.test('a taken-over call continues without a second greeting', async (t) => {
   const before = Rig.talking()
   before.speak(500)
   before.run(620)
@@ -33,7 +33,7 @@ t.test('a call that was taken over goes on and does not greet again', async (t) 
   t.ok(rig.audio(1, 'new', 200), 'the new backend counts its responses from one again')
 })
 
-t.test('a caller who waits for an answer, or for the rest of one, is answered by the new worker', async (t) => {
+t.test('a taken-over call answers a caller who waits', async (t) => {
   const waiting = Rig.talking()
   waiting.speak(500)
   waiting.run(620)
@@ -55,7 +55,7 @@ t.test('a caller who waits for an answer, or for the rest of one, is answered by
   t.ok(heard !== null && heard.playedMs > 0 && heard.playedMs < 200)
 })
 
-t.test('a call whose greeting was never heard is greeted by the new worker', async (t) => {
+t.test('a taken-over call greets a caller not yet greeted', async (t) => {
   const before = new Rig()
   before.open()
   before.ready()
@@ -65,7 +65,7 @@ t.test('a call whose greeting was never heard is greeted by the new worker', asy
   t.equal(rig.only('backend-text').text, 'greet')
 })
 
-t.test('a tool that ran when its worker died is never run again: the model is told that nobody knows', async (t) => {
+t.test('a tool lost with its worker is not run again', async (t) => {
   const before = Rig.talking()
   before.toolCall('t1', 'find_order', { order: 5 })
   before.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
@@ -87,7 +87,7 @@ t.test('a tool that ran when its worker died is never run again: the model is to
   t.match(rig.all('run-tool').at(-1), { args: { order: 5 }, occurrence: 0 }, 'the lost call again: it has its old key')
 })
 
-t.test('a taken-over escalation asks for its step again without telling the caller twice', async (t) => {
+t.test('a taken-over escalation requests its step without a second announcement', async (t) => {
   const before = Rig.talking({ escalation })
   before.toolCall('e1', 'escalate_to_human', { reason: 'asked', summary: 's' })
   const rig = taken(before, { escalation })
@@ -108,29 +108,26 @@ t.test('a taken-over escalation asks for its step again without telling the call
   t.equal(bridged.all('backend-close').length, 1)
 })
 
-t.test(
-  'who waits for a tool and for a human when the worker dies is told how the tool ended, and is not left in silence',
-  async (t) => {
-    const waits = { find_order: { still: 'We are waiting.', everyMs: 60_000, onTimeout: 'Nothing has come.' } }
-    const options = { escalation, waits, silence: { afterMs: 5000, prompts: ['Are you there?'] } }
-    const before = Rig.talking(options)
-    before.toolCall('p1', 'find_order', { order: 5 })
-    before.in({ type: 'tool-pending', callId: 'p1', waitMs: 15_000 })
-    before.in({ type: 'escalate-requested', reason: 'vip' })
-    before.in({ type: 'escalation', step: { type: 'hold' } })
-    before.run(1000)
-    const rig = taken(before, options)
-    rig.open()
-    rig.ready()
-    rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'nobody', closed: false } })
-    rig.run(15_000)
-    t.same(rig.texts(), ['Nobody is free.', 'Nothing has come.'])
-    rig.run(7000)
-    t.same(rig.texts().slice(2), ['Are you there?'], 'and the silence counts from then on')
-  },
-)
+t.test('a taken-over call reports failed escalation and expired tool', async (t) => {
+  const waits = { find_order: { still: 'We are waiting.', everyMs: 60_000, onTimeout: 'Nothing has come.' } }
+  const options = { escalation, waits, silence: { afterMs: 5000, prompts: ['Are you there?'] } }
+  const before = Rig.talking(options)
+  before.toolCall('p1', 'find_order', { order: 5 })
+  before.in({ type: 'tool-pending', callId: 'p1', waitMs: 15_000 })
+  before.in({ type: 'escalate-requested', reason: 'vip' })
+  before.in({ type: 'escalation', step: { type: 'hold' } })
+  before.run(1000)
+  const rig = taken(before, options)
+  rig.open()
+  rig.ready()
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'nobody', closed: false } })
+  rig.run(15_000)
+  t.same(rig.texts(), ['Nobody is free.', 'Nothing has come.'])
+  rig.run(7000)
+  t.same(rig.texts().slice(2), ['Are you there?'], 'and the silence counts from then on')
+})
 
-t.test('a call that was being ended is ended, for the same reason', async (t) => {
+t.test('a taken-over call that was ending ends with its reason', async (t) => {
   const before = Rig.talking()
   before.in({ type: 'hangup-requested', reason: 'drain-limit', detail: 'deploy', speak: true })
   const rig = taken(before)
@@ -138,7 +135,7 @@ t.test('a call that was being ended is ended, for the same reason', async (t) =>
   t.match(rig.only('end-stream'), { reason: 'drain-limit', detail: 'deploy' })
 })
 
-t.test('a caller whose stream was closed for a human is not hung up on by the worker that takes the call over', (t) => {
+t.test('a taken-over escalation closes the stream without a hang-up', (t) => {
   const before = Rig.talking({ escalation })
   before.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
   before.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
@@ -150,14 +147,14 @@ t.test('a caller whose stream was closed for a human is not hung up on by the wo
   t.end()
 })
 
-t.test('a call that had no stream yet starts as if new', async (t) => {
+t.test('a taken-over call without a stream starts as new', async (t) => {
   const rig = taken(new Rig())
   rig.open()
   rig.ready()
   t.equal(rig.only('backend-text').text, 'greet')
 })
 
-t.test('a checkpoint is due whenever a takeover must know more, and stays small', async (t) => {
+t.test('each new fact makes a small checkpoint due', async (t) => {
   const rig = Rig.talking()
   rig.run(3000)
   t.same(rig.all('checkpoint-due'), [], 'nothing happened')
@@ -174,7 +171,7 @@ t.test('a checkpoint is due whenever a takeover must know more, and stays small'
   t.ok(JSON.stringify(rig.session.checkpoint()).length < 16_000)
 })
 
-t.test('a checkpoint of another version, or of nothing, is refused', async (t) => {
+t.test('an invalid checkpoint or another version is refused', async (t) => {
   const { checkpoint, log } = new Rig().resume
   t.same(parseResume({ checkpoint, log }), { checkpoint, log })
   const bad = [
@@ -206,7 +203,7 @@ function resumed(rig: Rig, gapMs: number, overrides: ConstructorParameters<typeo
   return elsewhere
 }
 
-t.test('a caller whose stream was lost is told so once, and the conversation goes on without a greeting', async (t) => {
+t.test('a caller hears once that the connection was lost [1]', async (t) => {
   const before = Rig.talking()
   before.speak(500)
   before.run(620)
@@ -233,7 +230,7 @@ t.test('a caller whose stream was lost is told so once, and the conversation goe
   )
 })
 
-t.test('speech that was lost with the stream is owed, but not what was heard', async (t) => {
+t.test('speech lost with the stream is repeated by the agent', async (t) => {
   const before = Rig.talking()
   before.backend({ type: 'turn-start', generation: 2 })
   before.audio(2, 'a2', 1500)
@@ -260,7 +257,7 @@ t.test('speech that was lost with the stream is owed, but not what was heard', a
   t.same(heard.all('backend-text'), [])
 })
 
-t.test('a call that comes back before its greeting was heard is greeted, and nothing else is said', async (t) => {
+t.test('a resumed call without a heard greeting is greeted', async (t) => {
   const before = new Rig()
   before.open()
   before.ready()
@@ -271,7 +268,7 @@ t.test('a call that comes back before its greeting was heard is greeted, and not
   t.equal(rig.only('backend-text').text, 'greet')
 })
 
-t.test('the time without a stream does not count towards the longest call, over all its streams', async (t) => {
+t.test('time without a stream does not count towards `maxMs`', async (t) => {
   const limit = { duration: { maxMs: 10_000, text: 'Time is up.' } }
   const first = Rig.talking(limit)
   first.run(2500)
@@ -295,7 +292,7 @@ t.test('the time without a stream does not count towards the longest call, over 
   t.ok(third.texts().includes('Time is up.'))
 })
 
-t.test('whoever had not heard that the call is recorded is told so after the loss', async (t) => {
+t.test('a missing consent text is spoken after a lost stream', async (t) => {
   for (const consented of [false, true]) {
     const rig = resumed(Rig.talking(), 1000, { consentText: 'This call is recorded.' }, consented)
     rig.open()
@@ -303,7 +300,7 @@ t.test('whoever had not heard that the call is recorded is told so after the los
   }
 })
 
-t.test('what the rules of escalation had counted counts on after a takeover, and is not reported twice', async (t) => {
+t.test('counters of the escalation rules survive a takeover', async (t) => {
   const rules = { words: { phrases: ['nonsense'], times: 2 }, vip: null, failures: 2 }
   const before = Rig.talking({ escalation, rules })
   before.heardWords('What nonsense.')
@@ -329,7 +326,7 @@ t.test('what the rules of escalation had counted counts on after a takeover, and
   t.same(again.all('escalate'), [], 'it was reported before')
 })
 
-t.test('usage and silence prompts go on after a takeover', async (t) => {
+t.test('usage and silence prompts continue after a takeover', async (t) => {
   const before = Rig.talking({ silence: { afterMs: 2000, prompts: ['Hello?', 'Still there?'] } })
   before.backend({ type: 'usage', usage: { inputTokens: 10, outputTokens: 5, audioInMs: 100, audioOutMs: 50 } })
   before.run(3500)
@@ -346,7 +343,7 @@ t.test('usage and silence prompts go on after a takeover', async (t) => {
   t.same(rig.texts(), ['Back.', 'Still there?'])
 })
 
-t.test('what a caller has said to a silence counts in a call that goes on elsewhere', async (t) => {
+t.test("a caller's reply to silence counts after a takeover", async (t) => {
   const options = { silence: { afterMs: 5000, afterWaitMs: 20_000, prompts: ['Are you there?'] } }
   const before = Rig.talking(options)
   before.run(7000)
@@ -382,7 +379,7 @@ t.test('what a caller has said to a silence counts in a call that goes on elsewh
   t.same(waited.texts(), ['Are you there?'])
 })
 
-t.test('a call that came back is replayed from its journal to the same outputs', async (t) => {
+t.test('a resumed call replays to the same outputs', async (t) => {
   const before = Rig.talking()
   before.speak(500)
   before.run(620)

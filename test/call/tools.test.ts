@@ -9,7 +9,7 @@ import { sameJson, TOOL_ROUNDS_MAX, ToolLedger, TOOLS_RUNNING_MAX } from '../../
 import { TOOL_CALLS_MAX } from '../../src/core/limits.js'
 import { escalation, Rig } from './rig.js'
 
-t.test('a tool runs once, and its result reaches the model once', async (t) => {
+t.test('a tool runs once and returns one result', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order', { order: 5 })
   t.same(rig.only('run-tool'), {
@@ -34,7 +34,7 @@ t.test('a tool runs once, and its result reaches the model once', async (t) => {
   t.match(rig.toolCalls, [{ name: 'find_order', args: { order: 5 }, ms: 200, ok: true }])
 })
 
-t.test('a call that comes again after its result is answered from the ledger', async (t) => {
+t.test('a repeated call is answered with its earlier result', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'refund', { order: 5 })
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: 'done' })
@@ -46,7 +46,7 @@ t.test('a call that comes again after its result is answered from the ledger', a
   )
 })
 
-t.test('an id that is used again is another call, and the same call again another occurrence', async (t) => {
+t.test('a reused id with other arguments is a new call', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'refund', { order: 5 })
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: 'done' })
@@ -63,7 +63,23 @@ t.test('an id that is used again is another call, and the same call again anothe
   t.equal(rig.all('run-tool').at(-1)?.occurrence, 1)
 })
 
-t.test('unknown tools and bad arguments are answers for the model, not faults', async (t) => {
+t.test('a tool that an unavailable store prevented keeps its key', async (t) => {
+  const rig = Rig.talking()
+  for (const callId of ['t1', 't2']) {
+    rig.toolCall(callId, 'refund', { order: 5 })
+    rig.in({ type: 'tool-result', callId, ok: false, value: null, error: 'STORE_DOWN' })
+  }
+  rig.toolCall('t3', 'refund', { order: 5 })
+  rig.in({ type: 'tool-result', callId: 't3', ok: false, value: null, error: 'declined' })
+  rig.toolCall('t4', 'refund', { order: 5 })
+  t.same(
+    rig.all('run-tool').map(({ occurrence }) => occurrence),
+    [0, 0, 0, 1],
+    'another node, which has not seen the first two, gives the third the same',
+  )
+})
+
+t.test('unknown tools and bad arguments are answered with an error', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'launch_rocket')
   rig.backend({ type: 'tool-call', callId: 't2', name: 'refund', args: {}, generation: 1, invalid: 'order is missing' })
@@ -82,7 +98,7 @@ t.test('too many tools at once are refused', async (t) => {
   t.match(rig.only('backend-tool-result'), { callId: `t${TOOLS_RUNNING_MAX}`, ok: false })
 })
 
-t.test('a tool that fails is an answer for the model', async (t) => {
+t.test('a failed tool is answered with its error [7]', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order')
   rig.in({ type: 'tool-result', callId: 't1', ok: false, value: undefined, error: 'HTTP 500' })
@@ -90,7 +106,7 @@ t.test('a tool that fails is an answer for the model', async (t) => {
   t.match(rig.toolCalls, [{ ok: false, error: 'HTTP 500' }])
 })
 
-t.test('a slow tool is bridged with fillers, only while nobody speaks, and not too often', async (t) => {
+t.test('fillers bridge a slow tool while nobody speaks [5]', async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'a2', 1000, 'Your order, yes.')
   rig.toolCall('t1', 'find_order', {}, 2)
@@ -107,7 +123,7 @@ t.test('a slow tool is bridged with fillers, only while nobody speaks, and not t
   t.equal(rig.texts().length, 2)
 })
 
-t.test("a turn has one filler: the model's own counts, and a second tool gets none of its own", async (t) => {
+t.test("a turn gets one filler, including the model's own", async (t) => {
   const own = Rig.talking()
   own.answer(2, 'a2', 1000, 'Sawa, ngoja niangalie.')
   own.toolCall('t1', 'find_order', {}, 2)
@@ -129,7 +145,7 @@ t.test("a turn has one filler: the model's own counts, and a second tool gets no
   t.same(tools.texts(), ['One moment, please.'])
 })
 
-t.test('a late answer has a filler, small talk and a turn without words have none', async (t) => {
+t.test('only a late answer to a question gets a filler', async (t) => {
   const afterWords = (words: string | null): Rig => {
     const rig = Rig.talking()
     rig.speak(500)
@@ -148,7 +164,7 @@ t.test('a late answer has a filler, small talk and a turn without words have non
   t.same(afterWords(null).texts(), [])
 })
 
-t.test('a filler that has not begun is taken back when the answer is there, and the answer is untouched', async (t) => {
+t.test('an answer cancels a filler that has not begun', async (t) => {
   const rig = Rig.talking()
   rig.announceMs = null
   rig.toolCall('t1', 'find_order')
@@ -172,7 +188,7 @@ t.test('a filler that has not begun is taken back when the answer is there, and 
   t.same(sounding.all('announce-cancel'), [], 'what the caller hears is said to its end')
 })
 
-t.test('no filler over a caller who speaks', async (t) => {
+t.test('a filler waits while the caller speaks', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order')
   rig.speak(1000)
@@ -181,7 +197,7 @@ t.test('no filler over a caller who speaks', async (t) => {
   t.equal(rig.texts().length, 1)
 })
 
-t.test('a call that the backend takes back is cancelled, and its result is late', async (t) => {
+t.test('a call that the backend cancels returns no result', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order')
   rig.backend({ type: 'tool-cancel', callIds: ['t1', 'unknown'] })
@@ -191,7 +207,7 @@ t.test('a call that the backend takes back is cancelled, and its result is late'
   t.match(rig.toolCalls, [{ ok: false, error: 'cancelled' }])
 })
 
-t.test('nobody waits for a tool whose result the model says nothing about, unless it fails', async (t) => {
+t.test('a quiet tool needs an answer only if it fails', async (t) => {
   const rig = Rig.talking({ responseFailedText: 'Sorry.' })
   const quiet = (callId: string): void =>
     rig.backend({ type: 'tool-call', callId, name: 'find_order', args: { callId }, generation: 1, quiet: true })
@@ -208,7 +224,7 @@ t.test('nobody waits for a tool whose result the model says nothing about, unles
   t.ok(rig.texts().includes('Sorry.'), 'a failure must be told')
 })
 
-t.test('nobody waits for a tool that is asked in advance, until the caller wants to know', async (t) => {
+t.test('a background tool gets a filler only after a question', async (t) => {
   for (const ok of [true, false]) {
     const rig = Rig.talking({ responseFailedText: 'Sorry.' })
     rig.backend({ type: 'tool-call', callId: 't1', name: 'find_order', args: {}, generation: 1, background: true })
@@ -224,7 +240,7 @@ t.test('nobody waits for a tool that is asked in advance, until the caller wants
   }
 })
 
-t.test('a tool call in mid-word, and the answer to it, cut nothing of what the agent is saying', async (t) => {
+t.test('a tool call during speech cuts off no audio', async (t) => {
   const rig = Rig.talking()
   rig.backend({ type: 'turn-start', generation: 1 })
   rig.audio(1, 'word', 1500)
@@ -241,7 +257,7 @@ t.test('a tool call in mid-word, and the answer to it, cut nothing of what the a
     t.equal(rig.ledger.playedMs(itemId, rig.nowMs), ms, itemId)
 })
 
-t.test('a tool that never answers is given up, and the model is told', async (t) => {
+t.test('a tool without an answer is cancelled in time [6]', async (t) => {
   const rig = Rig.talking({ toolLimitMs: 5000 })
   rig.toolCall('t1', 'find_order')
   rig.run(2000)
@@ -256,7 +272,7 @@ t.test('a tool that never answers is given up, and the model is told', async (t)
   )
 })
 
-t.test('tools are cancelled when the caller hangs up', async (t) => {
+t.test('tools are cancelled when the caller hangs up [1]', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order')
   rig.in({ type: 'stream-closed', code: 1000 })
@@ -265,7 +281,7 @@ t.test('tools are cancelled when the caller hangs up', async (t) => {
   t.same(rig.all('backend-tool-result'), [])
 })
 
-t.test('end_call lets the agent finish, then ends the call', async (t) => {
+t.test('`end_call` lets the agent finish, then ends the call [2]', async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'bye', 2000, 'Goodbye then.')
   rig.toolCall('e1', 'end_call', { reason: 'served' }, 2)
@@ -279,7 +295,7 @@ t.test('end_call lets the agent finish, then ends the call', async (t) => {
   t.match(rig.toolCalls, [{ name: 'end_call', ok: true }])
 })
 
-t.test("end_call without agent speech gets the gateway's goodbye", async (t) => {
+t.test("`end_call` without speech gets the gateway's goodbye", async (t) => {
   const rig = Rig.talking()
   rig.speak(400)
   rig.run(700)
@@ -291,7 +307,7 @@ t.test("end_call without agent speech gets the gateway's goodbye", async (t) => 
   t.equal(rig.all('end-stream').length, 1)
 })
 
-t.test('a goodbye that comes before our own clock has ended the turn has answered that turn', async (t) => {
+t.test('a goodbye before the end of turn answers that turn', async (t) => {
   const rig = Rig.talking()
   const before = rig.session.log.turns.length
   rig.speak(400)
@@ -305,7 +321,7 @@ t.test('a goodbye that comes before our own clock has ended the turn has answere
   t.match(rig.session.log.turns.slice(before), [{ answerMs: Number }])
 })
 
-t.test('and so has the announcement of a colleague', async (t) => {
+t.test('an escalation announcement answers the open turn', async (t) => {
   const rig = Rig.talking({ escalation })
   const before = rig.session.log.turns.length
   rig.speak(400)
@@ -317,7 +333,7 @@ t.test('and so has the announcement of a colleague', async (t) => {
   t.match(rig.session.log.turns.slice(before), [{ answerMs: Number }])
 })
 
-t.test("a caller who speaks up during the agent's goodbye takes the end back", async (t) => {
+t.test("speech over the agent's goodbye cancels the end [3]", async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'bye', 2000, 'Goodbye then.')
   rig.toolCall('e1', 'end_call', {}, 2)
@@ -330,7 +346,7 @@ t.test("a caller who speaks up during the agent's goodbye takes the end back", a
   t.ok(rig.audio(3, 'a3', 500), 'the agent is heard again')
 })
 
-t.test("the gateway's tools are described for a model, and their arguments are checked", async (t) => {
+t.test("arguments of the gateway's tools are checked", async (t) => {
   t.same(
     sessionTools(OFFER).map(({ name }) => name),
     ['escalate_to_human', 'request_callback', 'end_call'],
@@ -351,7 +367,7 @@ t.test("the gateway's tools are described for a model, and their arguments are c
   t.match(alone.only('backend-tool-result'), { ok: false, value: { error: /No human/ } })
 })
 
-t.test('a tool call that was cancelled is not run again, and none runs once a human has the caller', async (t) => {
+t.test('cancelled calls and calls after the bridge do not run', async (t) => {
   const rig = Rig.talking({ escalation })
   rig.toolCall('t1', 'find_order', { order: 5 }, 2)
   rig.backend({ type: 'tool-cancel', callIds: ['t1'] })
@@ -364,7 +380,7 @@ t.test('a tool call that was cancelled is not run again, and none runs once a hu
   t.equal(rig.all('run-tool').length, 1)
 })
 
-t.test('the ledger is bounded: what was answered long ago is forgotten, what runs is not', async (t) => {
+t.test('the ledger forgets old answers but keeps running calls', async (t) => {
   const logged: LoggedToolCall[] = []
   const at = { nowMs: 0, zeroMs: 0 }
   const ledger = new ToolLedger(
@@ -450,33 +466,30 @@ class Nodes {
   }
 }
 
-t.test(
-  'a call whose outcome is known never has its key again, and one whose outcome is not known has it again',
-  async () => {
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-        const nodes = new Nodes()
-        const known = new Set<string>()
-        const open = new Map<string, string>()
-        for (const { call, end } of steps) {
-          const { callId, key } = nodes.call(call)
-          if (known.has(key)) throw new Error(`${key} ran twice`)
-          const name = JSON.stringify(call)
-          if ((open.get(name) ?? key) !== key) throw new Error(`${key} is not ${String(open.get(name))}, which is open`)
-          if (end === 'answered') known.add(key)
-          if (end === 'answered') open.delete(name)
-          else open.set(name, key)
-          if (end === 'died') nodes.die([{ callId, ...call }])
-          else if (end === 'died-before-checkpoint') nodes.die()
-          else nodes.answer(callId, end === 'answered')
-        }
-      }),
-      { numRuns: 300 },
-    )
-  },
-)
+t.test('only a call without known outcome reuses its key [8]', async () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const nodes = new Nodes()
+      const known = new Set<string>()
+      const open = new Map<string, string>()
+      for (const { call, end } of steps) {
+        const { callId, key } = nodes.call(call)
+        if (known.has(key)) throw new Error(`${key} ran twice`)
+        const name = JSON.stringify(call)
+        if ((open.get(name) ?? key) !== key) throw new Error(`${key} is not ${String(open.get(name))}, which is open`)
+        if (end === 'answered') known.add(key)
+        if (end === 'answered') open.delete(name)
+        else open.set(name, key)
+        if (end === 'died') nodes.die([{ callId, ...call }])
+        else if (end === 'died-before-checkpoint') nodes.die()
+        else nodes.answer(callId, end === 'answered')
+      }
+    }),
+    { numRuns: 300 },
+  )
+})
 
-t.test('the same call has the same key on the node that had it and on one that goes on from its state', async () => {
+t.test('another node gives the same call the same key', async () => {
   fc.assert(
     fc.property(fc.array(anyCall, { maxLength: TOOL_CALLS_MAX + 20 }), anyCall, (before, next) => {
       const [here, elsewhere] = [new Nodes(), new Nodes()]
@@ -492,7 +505,7 @@ t.test('the same call has the same key on the node that had it and on one that g
   )
 })
 
-t.test('a full log forgets calls, and none of their keys comes again', async (t) => {
+t.test('calls dropped from a full log keep their keys used', async (t) => {
   const nodes = new Nodes()
   const keys: string[] = []
   for (let i = 0; i < 3 * TOOL_CALLS_MAX; i++) {
@@ -504,14 +517,14 @@ t.test('a full log forgets calls, and none of their keys comes again', async (t)
   t.equal(new Set(keys).size, keys.length)
 })
 
-t.test('while a call runs, the same call under another id is refused', async (t) => {
+t.test('a running call under another id is refused', async (t) => {
   const nodes = new Nodes()
   nodes.call({ tool: 'refund', args: { order: 5 } })
   t.match(nodes.ledger.call('other', 'refund', { order: 5 }), { type: 'refuse', error: /still runs/ })
   t.equal(nodes.ledger.call('another', 'refund', { order: 6 }).type, 'run')
 })
 
-t.test('arguments are the same whatever their order', async (t) => {
+t.test('arguments are compared without their order', async (t) => {
   t.ok(sameJson({ a: 1, b: [1, { c: null }] }, { b: [1, { c: null }], a: 1 }))
   const different = [
     [{ a: 1 }, { a: 2 }],
@@ -526,7 +539,7 @@ t.test('arguments are the same whatever their order', async (t) => {
   }
 })
 
-t.test('what the model used is added up', async (t) => {
+t.test("the model's usage is added up", async (t) => {
   const rig = Rig.talking()
   const usage = { inputTokens: 10, outputTokens: 5, audioInMs: 2000, audioOutMs: 1000 }
   rig.backend({ type: 'usage', usage })
@@ -541,7 +554,7 @@ function answered(rig: Rig, callId: string, value: unknown = { status: 'sent' })
   rig.in({ type: 'tool-result', callId, ok: true, value })
 }
 
-t.test('the same call again in a turn is answered from the first one, whatever its id', async (t) => {
+t.test('an identical call in a turn returns the first result', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('a', 'find_order', { order: 5, with: { parcels: true } })
   answered(rig, 'a')
@@ -557,7 +570,7 @@ t.test('the same call again in a turn is answered from the first one, whatever i
   t.equal(rig.all('run-tool').length, 3, 'another call runs')
 })
 
-t.test('a call that failed may be made again', async (t) => {
+t.test('a failed call may run again', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('a', 'find_order', { order: 5 })
   rig.in({ type: 'tool-result', callId: 'a', ok: false, value: { error: 'no connection' }, error: 'network' })
@@ -572,7 +585,7 @@ for (const [name, args] of [
   ['an argument that grows', (i: number) => ({ query: 'x'.repeat(i) })],
   ['two in turn', (i: number) => ({ order: i % 2 })],
 ] as const) {
-  t.test(`after ${TOOL_ROUNDS_MAX} rounds the model answers without tools: ${name}`, async (t) => {
+  t.test(`after ${TOOL_ROUNDS_MAX} rounds tools are withdrawn: ${name}`, async (t) => {
     const rig = Rig.talking()
     for (let i = 0; i < 40; i++) {
       rig.toolCall(`t${i}`, 'find_order', args(i))
@@ -598,7 +611,7 @@ for (const [name, args] of [
   })
 }
 
-t.test('several calls at once are one round', async (t) => {
+t.test('several calls at once count as one round', async (t) => {
   const rig = Rig.talking()
   for (let round = 0; round < TOOL_ROUNDS_MAX; round++) {
     for (const part of ['a', 'b', 'c']) rig.toolCall(`${round}${part}`, 'find_order', { order: `${round}${part}` })
@@ -609,7 +622,7 @@ t.test('several calls at once are one round', async (t) => {
 })
 
 for (const name of ['do_not_call', 'send_digits'])
-  t.test(`${name} that nobody confirmed is no success (call ends)`, async (t) => {
+  t.test(`${name} without confirmation fails when the call ends`, async (t) => {
     for (const end of ['agent-goodbye', 'caller-hung-up'] as const) {
       const rig = Rig.talking({ sendsDigits: true, placed: true })
       rig.toolCall('n1', name, name === 'send_digits' ? { digits: '1'.repeat(60) } : {}, 1)
@@ -625,7 +638,7 @@ for (const name of ['do_not_call', 'send_digits'])
     }
   })
 
-t.test('an end that was asked for is done with the call', async (t) => {
+t.test('a requested end succeeds when the call ends', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('e1', 'end_call', { reason: 'done' }, 1)
   rig.toolCall('n1', 'do_not_call', {}, 1)
@@ -636,18 +649,15 @@ t.test('an end that was asked for is done with the call', async (t) => {
   t.notOk(ends.some(([name, ok]) => name === 'do_not_call' && ok))
 })
 
-t.test(
-  'that somebody wants no more calls is noted once it is written, and said to have failed where it is not',
-  (t) => {
-    const rig = Rig.talking()
-    rig.toolCall('n1', 'do_not_call', {})
-    t.match(rig.all('do-not-call'), [{ callId: 'n1' }])
-    t.same(rig.all('backend-tool-result'), [], 'nothing is noted yet')
-    rig.in({ type: 'tool-result', callId: 'n1', ok: false, value: { error: 'not written' }, error: 'STORE_DOWN' })
-    t.match(rig.only('backend-tool-result'), { callId: 'n1', ok: false, value: { error: 'not written' } })
-    rig.toolCall('n2', 'do_not_call', {})
-    rig.in({ type: 'tool-result', callId: 'n2', ok: true, value: { noted: true } })
-    t.match(rig.all('backend-tool-result').at(-1), { callId: 'n2', ok: true, value: { noted: true } })
-    t.end()
-  },
-)
+t.test('a do-not-call request succeeds only once written [4]', (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('n1', 'do_not_call', {})
+  t.match(rig.all('do-not-call'), [{ callId: 'n1' }])
+  t.same(rig.all('backend-tool-result'), [], 'nothing is noted yet')
+  rig.in({ type: 'tool-result', callId: 'n1', ok: false, value: { error: 'not written' }, error: 'STORE_DOWN' })
+  t.match(rig.only('backend-tool-result'), { callId: 'n1', ok: false, value: { error: 'not written' } })
+  rig.toolCall('n2', 'do_not_call', {})
+  rig.in({ type: 'tool-result', callId: 'n2', ok: true, value: { noted: true } })
+  t.match(rig.all('backend-tool-result').at(-1), { callId: 'n2', ok: true, value: { noted: true } })
+  t.end()
+})

@@ -13,7 +13,7 @@ function escalating(): Rig {
   return rig
 }
 
-t.test('the packet has everything the human needs, and is out before the stream is touched', async (t) => {
+t.test('the handoff packet is sent before the stream is closed', async (t) => {
   const rig = escalating()
   const { packet } = rig.only('escalate')
   t.match(packet, {
@@ -33,7 +33,7 @@ t.test('the packet has everything the human needs, and is out before the stream 
   t.match(rig.only('announce'), { kind: 'escalation', text: 'Connecting you.' })
 })
 
-t.test('the stream is closed when the announcement was heard, and the leg lives on', async (t) => {
+t.test('the stream closes after the announcement without a hang-up [3]', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
   rig.run(900)
@@ -45,7 +45,7 @@ t.test('the stream is closed when the announcement was heard, and the leg lives 
   t.match(rig.toolCalls.at(-1), { name: 'escalate_to_human', ok: true })
 })
 
-t.test('an announcement that is never heard does not hold the caller', async (t) => {
+t.test('a failed announcement does not delay the escalation', async (t) => {
   const rig = Rig.talking({ escalation })
   rig.announceMs = null
   rig.in({ type: 'escalate-requested', reason: 'operator' })
@@ -61,7 +61,7 @@ t.test('an announcement that is never heard does not hold the caller', async (t)
   t.equal(failed.all('end-stream').length, 1)
 })
 
-t.test('a caller who waits for a tool, or for a human, hears the waiting sound until it comes', async (t) => {
+t.test('the waiting sound plays during long tools and holds [13]', async (t) => {
   const rig = Rig.talking({ escalation, waitingSoundAfterMs: 2000 })
   const sounds = (): boolean[] => rig.all('waiting-sound').map(({ on }) => on)
   rig.toolCall('t0', 'find_order', { order: 4 })
@@ -84,7 +84,7 @@ t.test('a caller who waits for a tool, or for a human, hears the waiting sound u
   t.equal(sounds().length, 4)
 })
 
-t.test('a held caller is not prompted, and the backend is not heard', async (t) => {
+t.test('a held caller hears neither prompts nor the agent', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'hold' } })
   rig.run(30_000)
@@ -99,7 +99,7 @@ t.test('a held caller is not prompted, and the backend is not heard', async (t) 
   t.match(rig.session.escalation, { strategy: 'supervision', outcome: 'answered' })
 })
 
-t.test('a strategy that fails on a held stream may go on by closing it', async (t) => {
+t.test('a strategy may close a held stream after failing', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'hold' } })
   rig.run(5000)
@@ -108,7 +108,7 @@ t.test('a strategy that fails on a held stream may go on by closing it', async (
   t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
 })
 
-t.test('when nobody can be reached caller and model are told once, and the call goes on', async (t) => {
+t.test('a failed escalation is announced, then the call continues [12]', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'hold' } })
   rig.run(1500)
@@ -121,7 +121,7 @@ t.test('when nobody can be reached caller and model are told once, and the call 
   t.match(rig.session.escalation, { outcome: 'no-answer' })
 })
 
-t.test("an operator's escalation tells the model by a system text", async (t) => {
+t.test("an operator's escalation informs the model by system text", async (t) => {
   const rig = Rig.talking({ escalation })
   rig.answer(2, 'long', 20_000)
   rig.run(500)
@@ -133,59 +133,53 @@ t.test("an operator's escalation tells the model by a system text", async (t) =>
   t.match(rig.only('backend-text'), { role: 'system', respond: false, text: /No human/ })
 })
 
-t.test(
-  'a handover that waits while an operator has a human tried takes place after the words that nobody is there',
-  (t) => {
-    const rig = Rig.talking({ escalation, handoverTo: { sales: 'they want to buy' } })
-    rig.toolCall('h1', 'hand_over', { agent: 'sales' })
-    rig.in({ type: 'escalate-requested', reason: 'vip' })
-    rig.run(1000)
-    t.same(rig.all('handover'), [])
-    rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
-    rig.run(500)
-    t.same(rig.all('handover'), [], 'the words are heard')
-    rig.toolCall('v1', 'find_order', {}, 9)
-    t.same(rig.all('run-tool'), [], 'and the first agent does nothing more')
-    rig.run(2000)
-    t.match(rig.only('handover').record, { to: 'sales' })
-    t.end()
-  },
-)
+t.test("a handover waits until an operator's escalation has failed", (t) => {
+  const rig = Rig.talking({ escalation, handoverTo: { sales: 'they want to buy' } })
+  rig.toolCall('h1', 'hand_over', { agent: 'sales' })
+  rig.in({ type: 'escalate-requested', reason: 'vip' })
+  rig.run(1000)
+  t.same(rig.all('handover'), [])
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
+  rig.run(500)
+  t.same(rig.all('handover'), [], 'the words are heard')
+  rig.toolCall('v1', 'find_order', {}, 9)
+  t.same(rig.all('run-tool'), [], 'and the first agent does nothing more')
+  rig.run(2000)
+  t.match(rig.only('handover').record, { to: 'sales' })
+  t.end()
+})
 
-t.test(
-  'a caller who is promised another agent gets it after a human who did not come, also when the first backend is dead',
-  (t) => {
-    const callback = {
-      offerText: 'Shall we call back?',
-      confirmedText: 'Noted.',
-      refusedText: 'We cannot.',
-      numberKnown: true,
+t.test('a handover survives a failed escalation and a dead backend', (t) => {
+  const callback = {
+    offerText: 'Shall we call back?',
+    confirmedText: 'Noted.',
+    refusedText: 'We cannot.',
+    numberKnown: true,
+  }
+  for (const type of ['failed', 'offer'] as const)
+    for (const afterFailure of ['continue', 'goodbye'] as const) {
+      const rig = Rig.talking({
+        escalation: { ...escalation, callback, afterFailure },
+        handoverTo: { sales: 'they want to buy' },
+      })
+      rig.toolCall('h1', 'hand_over', { agent: 'sales' })
+      rig.in({ type: 'escalate-requested', reason: 'vip' })
+      rig.run(200)
+      rig.backend({ type: 'error', code: 'network', message: '', fatal: true, retryable: false })
+      rig.in({ type: 'escalation', step: { type, outcome: 'busy', detail: '', closed: false } })
+      rig.run(3000)
+      t.match(rig.only('handover').record, { to: 'sales' })
+      t.same(rig.texts(), ['Nobody is free.'], 'no call back is offered: somebody goes on')
+      t.same(
+        rig.all('callback').map(({ wish }) => wish),
+        type === 'offer' ? [null] : [],
+        'and the escalation waits for no answer to it',
+      )
     }
-    for (const type of ['failed', 'offer'] as const)
-      for (const afterFailure of ['continue', 'goodbye'] as const) {
-        const rig = Rig.talking({
-          escalation: { ...escalation, callback, afterFailure },
-          handoverTo: { sales: 'they want to buy' },
-        })
-        rig.toolCall('h1', 'hand_over', { agent: 'sales' })
-        rig.in({ type: 'escalate-requested', reason: 'vip' })
-        rig.run(200)
-        rig.backend({ type: 'error', code: 'network', message: '', fatal: true, retryable: false })
-        rig.in({ type: 'escalation', step: { type, outcome: 'busy', detail: '', closed: false } })
-        rig.run(3000)
-        t.match(rig.only('handover').record, { to: 'sales' })
-        t.same(rig.texts(), ['Nobody is free.'], 'no call back is offered: somebody goes on')
-        t.same(
-          rig.all('callback').map(({ wish }) => wish),
-          type === 'offer' ? [null] : [],
-          'and the escalation waits for no answer to it',
-        )
-      }
-    t.end()
-  },
-)
+  t.end()
+})
 
-t.test('an agent may end the call instead when nobody can be reached', async (t) => {
+t.test('a failed escalation may end the call instead', async (t) => {
   const rig = Rig.talking({ escalation: { ...escalation, afterFailure: 'goodbye' } })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
   rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy', closed: false } })
@@ -195,7 +189,7 @@ t.test('an agent may end the call instead when nobody can be reached', async (t)
   t.equal(rig.only('ended').outcome, 'abandoned')
 })
 
-t.test('an escalation machine that says nothing counts as failed', async (t) => {
+t.test('an escalation without a step fails after its time limit', async (t) => {
   const rig = escalating()
   rig.run(4900)
   t.equal(rig.session.state, 'escalating')
@@ -204,7 +198,7 @@ t.test('an escalation machine that says nothing counts as failed', async (t) => 
   t.same(rig.texts(), ['Nobody is free.'])
 })
 
-t.test('a socket that fails does not hang up on a human who is on the line, or on the way', async (t) => {
+t.test('a failed socket does not hang up an escalation [2]', async (t) => {
   const fault = { reason: 'carrier-error', detail: 'the carrier closed with code 1011' } as const
   const pending = escalating()
   pending.in({ type: 'escalation', step: { type: 'hold' } })
@@ -225,7 +219,7 @@ t.test('a socket that fails does not hang up on a human who is on the line, or o
   t.match(failed.only('end-stream'), { ...fault, hangup: true }, 'nobody comes any more')
 })
 
-t.test('a hold without a human does not last for ever', async (t) => {
+t.test('a hold without a human ends after a minute [11]', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'hold' } })
   rig.run(60_100)
@@ -233,14 +227,14 @@ t.test('a hold without a human does not last for ever', async (t) => {
   t.equal(rig.texts().at(-1), 'Nobody is free.')
 })
 
-t.test("a line without an escalation refuses an operator's", async (t) => {
+t.test("without an escalation an operator's request is refused", async (t) => {
   const rig = Rig.talking()
   rig.in({ type: 'escalate-requested', reason: 'vip' })
   t.same(rig.types(), [])
   t.match(rig.all('mark'), [{ name: 'escalation-refused' }])
 })
 
-t.test('a caller who hangs up while a human is fetched was not reached', async (t) => {
+t.test('a hang-up during an escalation counts as abandoned [10]', async (t) => {
   const rig = escalating()
   rig.in({ type: 'stream-closed', code: 1000 })
   t.match(rig.only('ended'), { outcome: 'abandoned', reason: 'caller-hung-up' })
@@ -267,7 +261,7 @@ function offered(changes: object = {}): Rig {
   return rig
 }
 
-t.test('a caller whom nobody can take is asked about a call back, and the digit 1 means yes', async (t) => {
+t.test('a failed escalation offers a callback by digit 1 [5]', async (t) => {
   const rig = offered()
   t.same(rig.texts(), ['Connecting you.', 'Nobody is free. Press 1 for a call back.'])
   t.equal(rig.session.state, 'live', 'they may answer in words too')
@@ -287,7 +281,7 @@ t.test('a caller whom nobody can take is asked about a call back, and the digit 
   t.equal(rig.all('backend-dtmf').length, 1, "later keys are the agent's again")
 })
 
-t.test('the answer may come in words through the model, also for another number and without an offer', async (t) => {
+t.test('a callback may be requested in words, for any number', async (t) => {
   const rig = offered()
   rig.toolCall('c1', 'request_callback', { note: 'after five', number: '0700 000 002' }, 9)
   t.match(rig.only('callback').wish, {
@@ -319,7 +313,7 @@ t.test('the answer may come in words through the model, also for another number 
 
 const REFUSED = { why: 'number', text: 'number is one that is never rung.' } as const
 
-t.test('a call back that is refused is promised to nobody', (t) => {
+t.test('a refused callback is not confirmed to the caller', (t) => {
   const words = Rig.talking({ escalation: callsBack })
   words.callBackRefusal = REFUSED
   words.toolCall('c1', 'request_callback', { number: '+254900223344' })
@@ -339,7 +333,7 @@ t.test('a call back that is refused is promised to nobody', (t) => {
   t.end()
 })
 
-t.test('nothing is said of a call back before its answer', (t) => {
+t.test('a callback is not confirmed before its answer', (t) => {
   const rig = offered()
   rig.callBackRefusal = undefined
   rig.in({ type: 'dtmf', digit: '1' })
@@ -355,7 +349,7 @@ t.test('nothing is said of a call back before its answer', (t) => {
   t.end()
 })
 
-t.test('a caller whose number is not known is not asked for a key: the agent asks for a number', (t) => {
+t.test('an unknown number is asked for instead of a key', (t) => {
   const rig = Rig.talking({ escalation: { ...callsBack, callback: { ...callsBack.callback, numberKnown: false } } })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked for a human', summary: 'order five is lost' })
   rig.in({ type: 'escalation', step: { ...offerStep, type: 'failed' } })
@@ -371,7 +365,7 @@ t.test('a caller whose number is not known is not asked for a key: the agent ask
   t.end()
 })
 
-t.test('who takes a message is told that nobody came, and no key is offered', (t) => {
+t.test('a backend that takes messages reports the failure itself [1]', (t) => {
   for (const step of [offerStep, { ...offerStep, type: 'failed' } as const]) {
     const rig = Rig.talking({ escalation: { ...callsBack, afterFailure: 'goodbye' } })
     rig.toolCall('e1', 'escalate_to_human', { reason: 'technical problem', takesMessage: true })
@@ -383,7 +377,7 @@ t.test('who takes a message is told that nobody came, and no key is offered', (t
   t.end()
 })
 
-t.test('who hangs up in the middle of a message is called back about what they have said', (t) => {
+t.test('a hang-up during a message leaves a callback request', (t) => {
   for (const [said, numberKnown, note] of [
     [['Otieno'], true, 'Otieno'],
     [[], true, null],
@@ -409,7 +403,7 @@ t.test('who hangs up in the middle of a message is called back about what they h
   t.end()
 })
 
-t.test('a caller who does not answer the offer is not asked again and not called back', async (t) => {
+t.test('an unanswered callback offer expires [6]', async (t) => {
   const rig = offered()
   rig.run(25_000)
   t.equal(rig.only('callback').wish, null)
@@ -424,7 +418,7 @@ t.test('a caller who does not answer the offer is not asked again and not called
   )
 })
 
-t.test('with the backend dead the offer takes only a digit, then comes the goodbye', async (t) => {
+t.test("a dead backend's callback offer accepts only a digit [7]", async (t) => {
   const dead = (): Rig => {
     const rig = Rig.talking({
       escalation: callsBack,
@@ -453,14 +447,14 @@ t.test('with the backend dead the offer takes only a digit, then comes the goodb
   t.equal(no.only('callback').wish, null)
 })
 
-t.test('outside of the hours the caller hears so', async (t) => {
+t.test('outside opening hours the caller hears the closed text [4]', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'failed', detail: '', closed: true } })
   t.same(rig.texts(), [escalation.closedText])
   t.match(rig.all('backend-tool-result').at(-1), { value: { error: /at this hour/ } })
 })
 
-t.test('before a stream is closed on a carrier that may be silent, the caller is told what to do', async (t) => {
+t.test('a caller hears what to do on a silent line', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: true } })
   t.same(rig.texts(), [`Connecting you. ${escalation.silentLineText}`])
@@ -468,7 +462,7 @@ t.test('before a stream is closed on a carrier that may be silent, the caller is
   t.equal(rig.all('end-stream').length, 1)
 })
 
-t.test('a human who joins the conference needs our stream no more', async (t) => {
+t.test('a joined conference ends our stream [9]', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'hold' } })
   rig.run(3000)
@@ -478,7 +472,7 @@ t.test('a human who joins the conference needs our stream no more', async (t) =>
   t.match(rig.only('ended'), { outcome: 'escalated' })
 })
 
-t.test('a step that comes after the escalation has failed neither holds the call nor closes its stream', async (t) => {
+t.test('a step after a failed escalation changes nothing [8]', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy', closed: false } })
   rig.in({ type: 'escalation', step: { type: 'hold' } })
@@ -519,7 +513,7 @@ function rungBack(overrides: ConstructorParameters<typeof Rig>[0] = {}): { reado
 
 const words = (records: CallRecord['transcript']): string[] => records.map(({ text }) => text)
 
-t.test('a caller who is rung back is asked first, and a tool then gives the conversation', (t) => {
+t.test('a called-back caller confirms before the conversation is given', (t) => {
   const { before, rig } = rungBack()
   t.same(rig.texts(), [], 'the gateway says nothing of it')
   t.match(rig.only('backend-text'), { respond: true }, 'the backend greets')
@@ -545,7 +539,7 @@ t.test('a caller who is rung back is asked first, and a tool then gives the conv
   t.end()
 })
 
-t.test('words of a person that come after the model’s call confirm it', (t) => {
+t.test('words after the model’s call confirm the callback', (t) => {
   const { rig } = rungBack()
   rig.speak(600)
   rig.run(700)
@@ -568,7 +562,7 @@ t.test('words of a person that come after the model’s call confirm it', (t) =>
   t.end()
 })
 
-t.test('digit 1 confirms, and any other is the backend’s', (t) => {
+t.test('digit 1 confirms a callback, other digits do not', (t) => {
   const { rig } = rungBack()
   rig.in({ type: 'dtmf', digit: '2' })
   t.equal(rig.session.checkpoint().callBack, 'asks')
@@ -581,7 +575,7 @@ t.test('digit 1 confirms, and any other is the backend’s', (t) => {
   t.end()
 })
 
-t.test('a human who is asked for before that hears nothing of the call either', (t) => {
+t.test('an escalation before confirmation omits the earlier call', (t) => {
   const { rig } = rungBack({ escalation })
   rig.backend({ type: 'turn-start', generation: 1 })
   rig.backend({
@@ -597,7 +591,7 @@ t.test('a human who is asked for before that hears nothing of the call either', 
   t.end()
 })
 
-t.test('an answering machine is told nothing', (t) => {
+t.test('an answering machine hears nothing about the earlier call', (t) => {
   const { rig } = rungBack({ amd: { message: null, onSilence: 'speak' } })
   t.same(rig.all('backend-text'), [], 'not before it is known who answers')
   rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
@@ -605,7 +599,7 @@ t.test('an answering machine is told nothing', (t) => {
   t.end()
 })
 
-t.test('what a supervisor whispers reaches the model alone, and is in the timeline', async (t) => {
+t.test("a supervisor's whisper reaches only the model and timeline", async (t) => {
   const rig = Rig.talking()
   rig.in({ type: 'whisper', text: 'Offer her free delivery.' })
   t.match(rig.only('backend-text'), {
@@ -623,7 +617,7 @@ t.test('what a supervisor whispers reaches the model alone, and is in the timeli
   t.equal(rig.all('backend-text').length, 1)
 })
 
-t.test('an offer of a call back cuts no sentence', async (t) => {
+t.test('a callback offer does not interrupt the agent', async (t) => {
   const callback = { offerText: 'Press 1.', confirmedText: 'Noted.', refusedText: 'No.', numberKnown: true }
   const rig = Rig.talking({ escalation: { ...escalation, announceText: null, callback } })
   rig.answer(2, 'long', 6000, 'A long sentence of the agent.')

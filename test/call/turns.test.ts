@@ -5,7 +5,7 @@ import { CallerSpeech } from '../../src/call/turns/caller-speech.js'
 import type { CallerFrame } from '../../src/call/turns/frame-figures.js'
 import { BARGE_IN, escalation, Rig } from './rig.js'
 
-t.test('a backend without its own VAD is told when the caller starts and stops', async (t) => {
+t.test('a backend without VAD gets start and end of speech', async (t) => {
   const rig = Rig.talking()
   const startMs = rig.nowMs
   rig.speak(40)
@@ -25,7 +25,7 @@ t.test('a backend without its own VAD is told when the caller starts and stops',
   )
 })
 
-t.test('one voiced frame is a click, not speech', async (t) => {
+t.test('a single voiced frame is a click, not speech', async (t) => {
   const rig = Rig.talking()
   for (let i = 0; i < 10; i++) {
     rig.speak(20)
@@ -34,7 +34,7 @@ t.test('one voiced frame is a click, not speech', async (t) => {
   t.same(rig.all('backend-speech-start'), [])
 })
 
-t.test('speech ends even when the carrier stops sending in the middle of it', async (t) => {
+t.test('speech ends although the carrier stops sending frames', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.stall(1000)
@@ -43,7 +43,7 @@ t.test('speech ends even when the carrier stops sending in the middle of it', as
   t.equal(rig.all('backend-speech-end').length, 1)
 })
 
-t.test('a turn has two clocks, and a filler stops only the first', async (t) => {
+t.test('a filler sets `firstSoundMs`, and the answer `answerMs`', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   const stoppedMs = rig.nowMs
@@ -68,7 +68,7 @@ t.test('a turn has two clocks, and a filler stops only the first', async (t) => 
   t.equal(rig.session.log.turns.length, 1)
 })
 
-t.test('both clocks are equal when the answer is the first sound', async (t) => {
+t.test('without a filler `firstSoundMs` and `answerMs` are equal', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.run(620)
@@ -77,7 +77,7 @@ t.test('both clocks are equal when the answer is the first sound', async (t) => 
   t.match(rig.onlyLogged('turn'), { firstSoundMs: 640, answerMs: 640 })
 })
 
-t.test('a caller who goes on before any sound has one turn, from the later stop', async (t) => {
+t.test('speech before the answer extends the turn', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.run(640)
@@ -91,7 +91,7 @@ t.test('a caller who goes on before any sound has one turn, from the later stop'
   )
 })
 
-t.test('a turn that nothing answers is recorded without an answer; a click is not recorded', async (t) => {
+t.test('an unanswered turn is recorded, a click is not', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.run(700)
@@ -105,7 +105,7 @@ t.test('a turn that nothing answers is recorded without an answer; a click is no
   t.same(click.logged('turn'), [])
 })
 
-t.test("with the backend's own VAD a turn still runs from our last voiced sample", async (t) => {
+t.test("with the backend's VAD our last voiced frame counts", async (t) => {
   const rig = Rig.talking({ serverVad: true })
   rig.speak(100)
   rig.backend({ type: 'speech-started' })
@@ -118,7 +118,7 @@ t.test("with the backend's own VAD a turn still runs from our last voiced sample
   t.match(rig.onlyLogged('turn'), { firstSoundMs: 520, answerMs: 520 })
 })
 
-t.test('a response that began before the caller stopped is no answer to it', async (t) => {
+t.test("a response begun before the turn's end does not answer", async (t) => {
   const rig = Rig.talking({
     bargeIn: { ...BARGE_IN, protectGreeting: true },
   })
@@ -138,7 +138,7 @@ t.test('a response that began before the caller stopped is no answer to it', asy
   t.equal(rig.session.log.turns.length, 0)
 })
 
-t.test('a transcript has who said what and when, in order', async (t) => {
+t.test('the transcript has roles, texts and times in order', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.run(620)
@@ -154,7 +154,7 @@ t.test('a transcript has who said what and when, in order', async (t) => {
   t.ok(agent && agent.endMs - agent.startMs >= 1000 && agent.endMs - agent.startMs < 1200)
 })
 
-t.test('words without sound are entered when their response is over', async (t) => {
+t.test('words without audio are recorded when their response ends', async (t) => {
   const rig = Rig.talking()
   rig.backend({ type: 'turn-start', generation: 2 })
   rig.backend({ type: 'transcript', role: 'agent', text: 'Silent words.', final: true, itemId: 'a2', generation: 2 })
@@ -163,7 +163,7 @@ t.test('words without sound are entered when their response is over', async (t) 
   t.equal(rig.onlyLogged('transcript').text, 'Silent words.')
 })
 
-t.test('a digit goes to the backend and begins a turn', async (t) => {
+t.test('a digit reaches the backend and begins a turn', async (t) => {
   const rig = Rig.talking()
   rig.in({ type: 'dtmf', digit: '5' })
   t.same(rig.only('backend-dtmf'), { type: 'backend-dtmf', digit: '5' })
@@ -173,71 +173,59 @@ t.test('a digit goes to the backend and begins a turn', async (t) => {
   t.match(rig.onlyLogged('turn'), { answerMs: 220 })
 })
 
-t.test(
-  'a backend that hears the end of speech before we do has its answer counted from the last voiced sample',
-  async (t) => {
-    const rig = Rig.talking()
-    const before = rig.session.log.turns.length
-    rig.speak(600)
-    // 300 ms of quiet: our own clock wants 600.
-    rig.run(300)
-    rig.answer(2, 'early', 500)
-    rig.run(1500)
-    const turns = rig.session.log.turns.slice(before)
-    t.equal(turns.length, 1, JSON.stringify(turns))
-    const [turn] = turns
-    t.ok(
-      turn !== undefined && turn.firstSoundMs !== null && turn.firstSoundMs >= 300 && turn.firstSoundMs < 400,
-      JSON.stringify(turn),
-    )
-    t.equal(turn?.answerMs, turn?.firstSoundMs)
-  },
-)
+t.test('an early answer counts from the last voiced frame', async (t) => {
+  const rig = Rig.talking()
+  const before = rig.session.log.turns.length
+  rig.speak(600)
+  // 300 ms of quiet: our own clock wants 600.
+  rig.run(300)
+  rig.answer(2, 'early', 500)
+  rig.run(1500)
+  const turns = rig.session.log.turns.slice(before)
+  t.equal(turns.length, 1, JSON.stringify(turns))
+  const [turn] = turns
+  t.ok(
+    turn !== undefined && turn.firstSoundMs !== null && turn.firstSoundMs >= 300 && turn.firstSoundMs < 400,
+    JSON.stringify(turn),
+  )
+  t.equal(turn?.answerMs, turn?.firstSoundMs)
+})
 
-t.test(
-  'a caller who goes on before the answer sounds gets one answer to all of it, and what a tool found is kept',
-  async (t) => {
-    const rig = Rig.talking()
-    rig.speak(500)
-    rig.run(640)
-    rig.heardWords('I want a room and', 'c2')
-    rig.backend({ type: 'turn-start', generation: 2 })
-    rig.toolCall('t1', 'find_order', {}, 2)
-    rig.run(300)
-    rig.speak(400)
-    t.match(rig.only('backend-interrupt'), { itemId: null, playedMs: 0 })
-    t.equal(rig.all('backend-speech-start').length, 2)
-    t.notOk(rig.audio(2, 'stale', 500))
-    rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { free: true } })
-    t.match(rig.only('backend-tool-result'), { callId: 't1', ok: true, value: { free: true } })
-    t.same(rig.all('cancel-tools'), [])
-    rig.run(640)
-    rig.heardWords('a view of the lake', 'c3')
-    rig.answer(3, 'a3', 500)
-    rig.run(100)
-    t.equal(rig.logged('turn').length, 1)
-  },
-)
+t.test('speech before the answer cancels the response, not its tools', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  rig.run(640)
+  rig.heardWords('I want a room and', 'c2')
+  rig.backend({ type: 'turn-start', generation: 2 })
+  rig.toolCall('t1', 'find_order', {}, 2)
+  rig.run(300)
+  rig.speak(400)
+  t.match(rig.only('backend-interrupt'), { itemId: null, playedMs: 0 })
+  t.equal(rig.all('backend-speech-start').length, 2)
+  t.notOk(rig.audio(2, 'stale', 500))
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { free: true } })
+  t.match(rig.only('backend-tool-result'), { callId: 't1', ok: true, value: { free: true } })
+  t.same(rig.all('cancel-tools'), [])
+  rig.run(640)
+  rig.heardWords('a view of the lake', 'c3')
+  rig.answer(3, 'a3', 500)
+  rig.run(100)
+  t.equal(rig.logged('turn').length, 1)
+})
 
-t.test(
-  "digits have the time in the transcript at which they were pressed, not that of the caller's last words",
-  async (t) => {
-    const rig = Rig.talking()
-    rig.speak(600)
-    rig.run(1000)
-    rig.heardWords('my account please', 'c1')
-    const spokeMs = rig.session.log.transcript.at(-1)?.startMs ?? NaN
-    rig.answer(2, 'a2', 500)
-    rig.run(3000)
-    rig.heardWords('7386', 'c2')
-    const [spoken, keyed] = rig.session.log.transcript.filter(({ role }) => role === 'caller')
-    t.match(spoken, { text: 'my account please', startMs: spokeMs })
-    t.ok(
-      (keyed?.startMs ?? 0) > (spoken?.endMs ?? Infinity) + 2500,
-      `${keyed?.startMs ?? 0} after ${spoken?.endMs ?? 0}`,
-    )
-  },
-)
+t.test('digits in the transcript have the time they were pressed', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(600)
+  rig.run(1000)
+  rig.heardWords('my account please', 'c1')
+  const spokeMs = rig.session.log.transcript.at(-1)?.startMs ?? NaN
+  rig.answer(2, 'a2', 500)
+  rig.run(3000)
+  rig.heardWords('7386', 'c2')
+  const [spoken, keyed] = rig.session.log.transcript.filter(({ role }) => role === 'caller')
+  t.match(spoken, { text: 'my account please', startMs: spokeMs })
+  t.ok((keyed?.startMs ?? 0) > (spoken?.endMs ?? Infinity) + 2500, `${keyed?.startMs ?? 0} after ${spoken?.endMs ?? 0}`)
+})
 
 const OPTIONS = { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false }
 const frameOf = (voiced: boolean, doubtful = false): CallerFrame => ({
@@ -248,7 +236,7 @@ const frameOf = (voiced: boolean, doubtful = false): CallerFrame => ({
   early: false,
 })
 
-t.test("a caller's turn ends with the frame that is due, however the ticks of the clock jitter", async (t) => {
+t.test('clock jitter does not move the end of a turn', async (t) => {
   fc.assert(
     fc.property(fc.array(fc.double({ min: -4, max: 4, noNaN: true }), { minLength: 60, maxLength: 60 }), (jitterMs) => {
       const speech = new CallerSpeech(OPTIONS)
@@ -263,7 +251,7 @@ t.test("a caller's turn ends with the frame that is due, however the ticks of th
   t.pass('never a frame late, never one early')
 })
 
-t.test('voice within the pause goes on with the same segment', async (t) => {
+t.test('voice within the pause continues the segment', async (t) => {
   const speech = new CallerSpeech(OPTIONS)
   let nowMs = 0
   const frames = (voiced: boolean, count: number): string[] =>
@@ -275,7 +263,7 @@ t.test('voice within the pause goes on with the same segment', async (t) => {
   t.same(frames(false, 1), ['end'])
 })
 
-t.test('over the agent, voice that may be noise begins a segment later, and from its first frame', async (t) => {
+t.test('doubtful voice over the agent has a later onset', async (t) => {
   const onsetAt = (doubtful: readonly boolean[], overAgent: boolean): readonly [number, number] => {
     const speech = new CallerSpeech({ ...OPTIONS, onsetMs: 40, doubtfulOnsetMs: 100 })
     for (let i = 0; i < 20; i++)
@@ -307,7 +295,7 @@ function toolEnds(
   rig.in({ type: 'tool-result', callId, ...result })
 }
 
-t.test('a caller who is upset is escalated, whatever the model says', async (t) => {
+t.test('an upset caller is escalated by the gateway [2]', async (t) => {
   const rig = Rig.talking({ rules, escalation })
   callerSays(rig, 'I am FED UP, really.', 'c1')
   callerSays(rig, 'That fedora is up there.', 'c2')
@@ -320,14 +308,14 @@ t.test('a caller who is upset is escalated, whatever the model says', async (t) 
   t.equal(rig.session.state, 'escalating')
 })
 
-t.test('a VIP is escalated as soon as the identity is known', async (t) => {
+t.test('a VIP is escalated once the identity is known', async (t) => {
   const rig = Rig.talking({ rules, escalation })
   rig.identity({ accountId: 'AC-1', vip: true })
   toolEnds(rig, 't1', { ok: true, value: { verified: true } })
   t.match(rig.only('escalate').packet, { reason: /VIP/, identity: { accountId: 'AC-1', vip: true } })
 })
 
-t.test('failed tools and fixes that did not help count; mistakes of the model do not', async (t) => {
+t.test('failed help leads to an escalation, model errors do not', async (t) => {
   const rig = Rig.talking({ rules, escalation })
   toolEnds(rig, 't1', { ok: false, value: { error: 'bad' }, error: 'TOOL_ARGUMENTS' })
   toolEnds(rig, 't2', { ok: false, value: { error: 'who are you' }, error: 'TOOL_UNVERIFIED' })
@@ -347,13 +335,13 @@ t.test('a rule whose escalation failed is not applied again', async (t) => {
   t.equal(rig.all('escalate').length, 1)
 })
 
-t.test('an agent without rules does not escalate by itself', async (t) => {
+t.test('without rules the gateway does not escalate by itself', async (t) => {
   const rig = Rig.talking({ escalation })
   callerSays(rig, 'this is ridiculous and I am fed up', 'c1')
   t.same(rig.all('escalate'), [])
 })
 
-t.test("the proof of a caller's identity is in no record and in no handoff packet", async (t) => {
+t.test('proofs of identity are masked in record and packet [1]', async (t) => {
   const rig = Rig.talking({ escalation, toolNames: ['verify_caller'] })
   rig.toolCall('t1', 'verify_caller', { question: 'id-number', answer: '7386' }, 2)
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { verified: false } })

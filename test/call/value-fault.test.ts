@@ -1,7 +1,7 @@
 import t from 'tap'
 import { faultyFields, holdsDates, valueFault, withoutNoValues } from '../../src/call/tools/value-fault.js'
 
-t.test('words for no value say nothing', (t) => {
+t.test('words for a missing value are not spoken', (t) => {
   for (const value of [
     ...['null', 'NULL', 'Null', 'None', 'none', 'N/A', 'n/a', 'NaN', 'nan', 'NaT', 'undefined', 'nil', '(null)'],
     ...['-', '--', '—', '.', '...', '?', '[object Object]', 'hakuna', 'Hakuna', 'haijulikani', ' null ', '\\N', 'TBD'],
@@ -11,7 +11,7 @@ t.test('words for no value say nothing', (t) => {
   t.end()
 })
 
-t.test('cells that a sheet has made say nothing', (t) => {
+t.test('spreadsheet artefacts are not spoken', (t) => {
   for (const value of [
     '#N/A',
     '#REF!',
@@ -37,7 +37,7 @@ t.test('cells that a sheet has made say nothing', (t) => {
   t.end()
 })
 
-t.test('a number does not stand for a name', (t) => {
+t.test('a phone number is not spoken as a name', (t) => {
   const own = '+254712345678'
   for (const field of ['name', 'first_name', 'firstName', 'jina', 'customer', 'mteja'])
     for (const value of [own, '0712345678', '0712 345 678', 254712345678])
@@ -48,7 +48,7 @@ t.test('a number does not stand for a name', (t) => {
   t.end()
 })
 
-t.test('names, codes and amounts are said', (t) => {
+t.test('names, codes and amounts are valid values', (t) => {
   for (const value of [
     'Na',
     'Nan',
@@ -82,14 +82,14 @@ t.test('names, codes and amounts are said', (t) => {
   t.end()
 })
 
-t.test('a column of dates is told by its other values', (t) => {
+t.test('a date column is recognised by its other values', (t) => {
   t.ok(holdsDates(['2025-11-27', '45987', '27/11/2025', '']))
   t.notOk(holdsDates(['45987', '46000']))
   t.notOk(holdsDates(['gold', '45987', '2025-11-27', 'silver']))
   t.end()
 })
 
-t.test('a model gets null for what is no value', (t) => {
+t.test('the model gets null instead of an unusable value', (t) => {
   const result = {
     name: 'N/A',
     rows: [{ eta: '#REF!', width: '####', plan: 'Home' }],
@@ -106,7 +106,7 @@ t.test('a model gets null for what is no value', (t) => {
   t.end()
 })
 
-t.test('fields are named without their values', (t) => {
+t.test('faulty fields are named without their values', (t) => {
   const result = { name: 'null', list: [{ eta: '#REF!' }, { eta: '10:00' }], '+254712345678': 'N/A', plan: 'Home' }
   t.same(faultyFields(result, ''), ['name', 'eta', 'other'])
   t.same(

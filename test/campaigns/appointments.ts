@@ -12,6 +12,7 @@ const agent = agentSchema.parse({
 /** Campaigns of the agent `appointments` that neither money, slots nor humans hold back. */
 export const UNBOUND = {
   agent: () => agent,
+  standing: () => Promise.resolve('unknown'),
   humanFirst: () => null,
   lines: { hold: () => Promise.resolve('free'), released: () => Promise.resolve() },
   prefixes: [],

@@ -17,7 +17,7 @@ const back = (id: string, to: string, by: string): Row => ({
   ...{ id, to, campaign: CALL_BACKS, dueMs: Date.now() + 3_600_000, asked: { by, atMs: Date.now() } },
 })
 
-t.test('two nodes that promise at once promise one call back', async (t) => {
+t.test('two nodes with simultaneous promises keep one call back', async (t) => {
   if (!hasRedis(t)) return
   const redis = await startRedis()
   t.teardown(() => redis.close())

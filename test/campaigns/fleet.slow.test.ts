@@ -11,7 +11,7 @@ import { connectRedis } from '../../src/fleet/store/redis-store.js'
 import { outboundRecord, unreachedRecord } from '../../src/workers/main/call/call-record.js'
 import { startRedisProxy } from '../support/redis-proxy.js'
 import { parseRedisUrl } from '../../src/fleet/store/redis-url.js'
-import { RestServer } from '../../src/simulator/rest/rest-server.js'
+import { RestServer } from '../../src/carrier/rest-server.js'
 import { Workspace } from '../../src/carrier/workspace.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasRedis, startRedis } from '../support/redis.js'
@@ -52,7 +52,7 @@ const runningCampaign = (id: string, rows: number) =>
     rows,
   })
 
-t.test('3,000 rows in a fleet: none is called twice, and two nodes are killed on the way', async (t) => {
+t.test('3,000 rows are called once despite two killed nodes', async (t) => {
   if (!hasRedis(t)) return
   const redis = await startRedis()
   t.teardown(() => redis.close())
@@ -122,7 +122,7 @@ t.test('3,000 rows in a fleet: none is called twice, and two nodes are killed on
   t.notMatch(seen, /710000000/, 'Redis has no number in clear')
 })
 
-t.test('answers of Redis are lost while rows are called: each row is called once and comes to its end', async (t) => {
+t.test('rows are called once although answers of Redis are lost [1]', async (t) => {
   if (!hasRedis(t)) return
   const redis = await startRedis()
   t.teardown(() => redis.close())

@@ -100,7 +100,7 @@ async function answered(socket: WebSocket): Promise<void> {
   await once(socket, 'pong')
 }
 
-void t.test('the handshake has the headers of the lineage, in its order, and no others', async (t) => {
+void t.test("the handshake has exactly drachtio's headers in order", async (t) => {
   const { port, accepted } = await rawServer(t, switching('Sec-WebSocket-Protocol: audio.drachtio.org\r\n'))
   const fork = await AudioFork.connect(optionsFor(port))
   const { requestText } = await accepted
@@ -124,7 +124,7 @@ void t.test('the handshake has the headers of the lineage, in its order, and no 
   fork.abort()
 })
 
-void t.test('an answer without a subprotocol passes, another name does not, nor does a refusal', async (t) => {
+void t.test('an answer without a subprotocol passes, but another name fails', async (t) => {
   const none = await rawServer(t, switching())
   const fork = await AudioFork.connect(optionsFor(none.port))
   fork.abort()
@@ -136,7 +136,7 @@ void t.test('an answer without a subprotocol passes, another name does not, nor 
   await t.rejects(AudioFork.connect(optionsFor(wrongKey.port)), { message: /Sec-WebSocket-Accept/ })
 })
 
-void t.test('text comes first, then audio; what waited through a stall comes as one message', async (t) => {
+void t.test('audio that waited through a stall arrives as one message', async (t) => {
   const { port, socket: opening } = await wsServer(t)
   const forking = AudioFork.connect(optionsFor(port))
   const socket = await opening
@@ -169,7 +169,7 @@ void t.test('text comes first, then audio; what waited through a stall comes as 
   fork.abort()
 })
 
-void t.test('a stall of 2.5 s loses 64,016 bytes and the message after it has 16,624', (t) => {
+void t.test('a stall of 2.5 s drops 64,016 bytes', (t) => {
   const buffer = new ForkBuffer({ sampleRateHz: 16000, channels: 1 })
   for (let i = 0; i < 126; i++) buffer.write(FRAME)
   t.equal(buffer.bytesDropped, 64_016)
@@ -178,7 +178,7 @@ void t.test('a stall of 2.5 s loses 64,016 bytes and the message after it has 16
   t.end()
 })
 
-void t.test('the client closes with 1000 without a reason, and a FIN that waits for nobody', async (t) => {
+void t.test('the client closes with 1000 without waiting for an answer', async (t) => {
   const { port, accepted } = await rawServer(t, switching())
   const fork = await AudioFork.connect(optionsFor(port, { firstText: null }))
   const server = await accepted
@@ -194,7 +194,7 @@ void t.test('the client closes with 1000 without a reason, and a FIN that waits 
   fork.flush(0)
 })
 
-void t.test('where the server ends the socket its code comes back, and what was queued still plays', async (t) => {
+void t.test('the client echoes a close code and plays queued audio', async (t) => {
   const { port, socket: opening } = await wsServer(t)
   const ends: ForkClosed[] = []
   const fork = await AudioFork.connect(optionsFor(port), (closed) => ends.push(closed))

@@ -16,7 +16,7 @@ function sine(frequencyHz: number, samples: number, rateHz: number, peak = 10_00
   )
 }
 
-void t.test('the phone band passes the rate conversion, what lies above it does not', (t) => {
+void t.test('the rate conversion passes the phone band and nothing higher', (t) => {
   const middle = (pcm: Int16Array): Int16Array => pcm.subarray(400, pcm.length - 400)
   for (const hz of [300, 1000, 3000]) {
     const up = convertRate(sine(hz, 4000, 8000), 8000, 16000)
@@ -29,7 +29,7 @@ void t.test('the phone band passes the rate conversion, what lies above it does 
   t.end()
 })
 
-void t.test('noise is as loud as asked, and the same for the same seed', (t) => {
+void t.test('noise has the configured level and repeats for a seed', (t) => {
   const noiseOf = (seed: number): Int16Array => {
     const line = new PhoneLine({ sampleRateHz: 16000, snrDb: 20, seed })
     const frame = new Int16Array(16000)
@@ -40,6 +40,44 @@ void t.test('noise is as loud as asked, and the same for the same seed', (t) => 
   const bytesOf = (seed: number): Buffer => Buffer.from(noiseOf(seed).buffer)
   t.same(bytesOf(7), bytesOf(7))
   t.notOk(bytesOf(7).equals(bytesOf(8)))
+  t.end()
+})
+
+void t.test('a phone that stops sending leaves silence or comfort noise', (t) => {
+  const levels = (pauses: 'line' | 'nothing' | 'comfort-noise', snrDb: number | null): number[] => {
+    const line = new PhoneLine({ sampleRateHz: 16000, pauses, snrDb })
+    return Array.from({ length: 30 }, (_, i) => {
+      const frame = i < 5 ? sine(500, 320, 16000) : new Int16Array(320)
+      line.up(frame)
+      return rmsOf(frame)
+    })
+  }
+  const noiseRms = 32_768 * 10 ** (-50 / 20)
+  for (const [pauses, rms] of [
+    ['line', noiseRms],
+    ['nothing', 0],
+    ['comfort-noise', noiseRms],
+  ] as const) {
+    const heard = levels(pauses, 30)
+    t.ok(
+      heard.slice(0, 5).every((level) => level > 7000),
+      `${pauses}: words are whole`,
+    )
+    t.ok(
+      heard.slice(5, 15).every((level) => level > noiseRms / 2),
+      `${pauses}: for 200 ms more it sends`,
+    )
+    t.ok(
+      heard.slice(15).every((level) => Math.abs(level - rms) <= rms / 4),
+      `${pauses}: then ${Math.round(rms)}`,
+    )
+  }
+  t.ok(
+    levels('comfort-noise', null)
+      .slice(15)
+      .every((level) => level > 10 && level < 30),
+    'of a quiet line too',
+  )
   t.end()
 })
 
@@ -56,7 +94,7 @@ void t.test('the agent comes back as an echo, later and softer', (t) => {
   t.end()
 })
 
-void t.test('a speakerphone has its limit: a louder agent does not come back as much louder', (t) => {
+void t.test('a speakerphone limits the echo of a louder agent', (t) => {
   const line = new PhoneLine({ sampleRateHz: 16000, echo: { levelDb: -10, delayMs: 40, phone: 'speakerphone' } })
   const peaks: number[] = []
   for (const peak of [2000, 16_000]) {
@@ -74,7 +112,7 @@ void t.test('a speakerphone has its limit: a louder agent does not come back as 
   t.end()
 })
 
-void t.test('speech is found to the block, and its pieces, parts and turns end after their silences', (t) => {
+void t.test('speech is split into pieces and turns by its silences', (t) => {
   const log: string[] = []
   const spans = new SpeechSpans(
     { sampleRateHz: 8000, pieceSilenceMs: 100, turnSilenceMs: 300, pieceMsMax: 10_000 },
@@ -97,7 +135,7 @@ void t.test('speech is found to the block, and its pieces, parts and turns end a
   t.end()
 })
 
-void t.test('latencies run from voiced sample to voiced sample', (t) => {
+void t.test('latencies are measured from voiced sample to voiced sample', (t) => {
   const said = [
     { text: 'a', startMs: 3000, endMs: 4000 },
     { text: 'b', startMs: 6000, endMs: 6500 },
@@ -117,7 +155,7 @@ void t.test('latencies run from voiced sample to voiced sample', (t) => {
   t.end()
 })
 
-void t.test('an utterance is noted where its voice is, not where the file begins', (t) => {
+void t.test('an utterance is timed from its voice, not its file', (t) => {
   const player = new UtterancePlayer(8000)
   const pcm = new Int16Array(1600)
   pcm.set(sine(500, 800, 8000), 400)
@@ -130,7 +168,7 @@ void t.test('an utterance is noted where its voice is, not where the file begins
   t.end()
 })
 
-void t.test('keys have their two tones and a pause', (t) => {
+void t.test('DTMF digits have two tones and a pause', (t) => {
   const pcm = dtmfTones('5#', 8000)
   t.equal(pcm.length, 3200)
   const power = (hz: number, part: Int16Array): number => {
@@ -151,7 +189,7 @@ void t.test('keys have their two tones and a pause', (t) => {
   t.end()
 })
 
-void t.test('twenty listeners are called at the same due times, 20 ms apart, also after a hold-up', async (t) => {
+void t.test('twenty listeners share due times 20 ms apart', async (t) => {
   const ticker = new SharedTicker()
   const dues: number[][] = []
   await new Promise<void>((resolve) => {
@@ -190,7 +228,7 @@ function playOut(queue: PlayoutQueue, frame = 320): number {
   return heard
 }
 
-void t.test('nothing is heard before 1,280 samples came', (t) => {
+void t.test('nothing is heard before 1,280 samples arrive', (t) => {
   const queue = new PlayoutQueue()
   queue.push(bytes(HOLD_BACK_FIRST_SAMPLES - 1))
   t.equal(playOut(queue), 0)
@@ -199,7 +237,7 @@ void t.test('nothing is heard before 1,280 samples came', (t) => {
   t.end()
 })
 
-void t.test('of 500 ms in 20 ms frames 480 are heard, and silence pushes the rest out', (t) => {
+void t.test('a queue of 500 ms first plays 480 ms', (t) => {
   const queue = new PlayoutQueue()
   for (let i = 0; i < 25; i++) queue.push(bytes(320))
   t.equal(playOut(queue) / 16, 480)
@@ -208,7 +246,7 @@ void t.test('of 500 ms in 20 ms frames 480 are heard, and silence pushes the res
   t.end()
 })
 
-void t.test('killAudio takes effect at the next tick and takes new audio with it, but not what is held back', (t) => {
+void t.test('killAudio clears new audio too at the next tick', (t) => {
   const queue = new PlayoutQueue()
   queue.push(bytes(1280 * 2, 7))
   queue.push(bytes(300, 9))
@@ -226,7 +264,7 @@ void t.test('killAudio takes effect at the next tick and takes new audio with it
   t.end()
 })
 
-void t.test('a mark is told when it is reached, and passes any sample of -1 for itself', (t) => {
+void t.test('a mark is reported when playout reaches it', (t) => {
   const queue = new PlayoutQueue()
   queue.push(bytes(1280, 5))
   queue.mark('one')
@@ -247,7 +285,7 @@ void t.test('a mark is told when it is reached, and passes any sample of -1 for 
   t.end()
 })
 
-void t.test('however the bytes are cut, the same samples come out', (t) => {
+void t.test('the samples are identical wherever the bytes are cut', (t) => {
   fc.assert(
     fc.property(
       fc.array(fc.integer({ min: -32_768, max: 32_767 }), { minLength: 1, maxLength: 400 }),

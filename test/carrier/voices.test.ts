@@ -10,7 +10,7 @@ import { speakAs } from '../../src/carrier/caller-voices.js'
 import { DocumentRefused, parseVoiceDocument, readStream } from '../../src/carrier/voice-document.js'
 import { signBody } from '../../src/carrier/carrier-call.js'
 
-void t.test('every voice speaks at the same level and starts at once, at both rates', async (t) => {
+void t.test('every voice has the same level at both rates', async (t) => {
   const flite = await loadFlite()
   for (const voice of CALLER_VOICES) {
     for (const rateHz of [8000, 16000] as const) {
@@ -25,7 +25,7 @@ void t.test('every voice speaks at the same level and starts at once, at both ra
   t.ok(digits.length > 8000 * 1.2, 'long numbers are said digit by digit')
 })
 
-void t.test('the recogniser gets its sentences from the agent file, slots included', (t) => {
+void t.test("the recogniser's vocabulary comes from the agent file", (t) => {
   const vocabulary = vocabularyOf(
     `
 greeting: Hello, this is the order line.
@@ -57,7 +57,7 @@ offline:
   t.end()
 })
 
-void t.test('written text becomes the words that are said', (t) => {
+void t.test('written text becomes spoken words', (t) => {
   t.same(spokenWords("It's 4127, between 4 and 6 PM."), [
     "it's",
     'four',
@@ -89,7 +89,7 @@ void t.test('webhooks are signed as documented, in both forms', (t) => {
   t.end()
 })
 
-void t.test('a document is read strictly, and a Stream without what the carrier needs is complained about', (t) => {
+void t.test('an invalid document is refused, and a bad Stream reported', (t) => {
   const [stream] = parseVoiceDocument(
     '<Response><Stream url="wss://h?x=1&amp;y=2" track="both_tracks" outputSamplingRate="8000"/></Response>',
   )

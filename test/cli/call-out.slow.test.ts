@@ -101,7 +101,7 @@ async function recordOf(number: string): Promise<{ readonly code: unknown; reado
   return { code: outcome.code, record: JSON.parse(outcome.out) as CallRecord }
 }
 
-t.test('a person who answers is greeted after their hello, and talks to the agent', async (t) => {
+t.test('a person who answers is greeted and served', async (t) => {
   const { code, record } = await recordOf('+254700000001')
   t.equal(code, 0)
   t.match(record, {
@@ -119,7 +119,7 @@ t.test('a person who answers is greeted after their hello, and talks to the agen
   t.match(
     record.toolCalls[0],
     { name: 'lookup_order', args: { callerNumber: '+2547…01' } },
-    'their orders are looked up, not those of our own number',
+    "the called number's orders are looked up",
   )
   const heard = results.get('+254700000001')
   t.match(heard, { answered: true, complaints: [] })
@@ -133,7 +133,7 @@ t.test('a person who answers is greeted after their hello, and talks to the agen
   )
 })
 
-t.test('an answering machine gets the message after its beep and nothing else', async (t) => {
+t.test('an answering machine gets the message after its beep [1]', async (t) => {
   const { code, record } = await recordOf('+254700000002')
   t.equal(code, 1)
   t.match(record, { outcome: 'unreached', endReason: 'answering-machine', outbound: { result: 'machine' } })
@@ -147,7 +147,7 @@ t.test('an answering machine gets the message after its beep and nothing else', 
   t.equal(results.get('+254700000002')?.ended.by, 'api', 'and the gateway hangs up')
 })
 
-t.test('busy and unanswered phones leave a record of it', async (t) => {
+t.test('busy and unanswered calls leave a record', async (t) => {
   for (const [number, result] of [
     ['+254700000003', 'busy'],
     ['+254700000004', 'no-answer'],
@@ -158,7 +158,7 @@ t.test('busy and unanswered phones leave a record of it', async (t) => {
   }
 })
 
-t.test('what the carrier wrote of a call is joined to its record, with its recording', async (t) => {
+t.test("the carrier's details and recording are joined to the record", async (t) => {
   const { record } = await recordOf('+254700000001')
   const joinedNow = (): CallRecord | undefined => gateway.gateway.calls.record(record.callSid)
   await until(() => joinedNow()?.carrier?.recording != null, 30_000, 'the recording of the carrier')
@@ -170,10 +170,10 @@ t.test('what the carrier wrote of a call is joined to its record, with its recor
     hangupCause: 'normal_clearing',
     recording: `carrier-recordings/${record.callSid}.wav`,
   })
-  t.equal(joined?.transcript.length, record.transcript.length, 'and nothing of ours is lost')
+  t.equal(joined?.transcript.length, record.transcript.length, "the gateway's own data is kept")
 })
 
-t.test('what may not be called is refused with words', async (t) => {
+t.test('a forbidden call is refused with the reason', async (t) => {
   const refused = async (to: string, ...more: readonly string[]): Promise<string> => (await place(to, ...more)).err
   t.match(
     await refused('+12025550143'),
@@ -188,7 +188,7 @@ t.test('what may not be called is refused with words', async (t) => {
   t.match(await refused('+254700000001', '--agent', 'nobody'), /AGENT_UNKNOWN/)
 })
 
-t.test('a number on the do-not-call list is refused, unless --ignore-do-not-call says otherwise', async (t) => {
+t.test('a do-not-call number is refused without --ignore-do-not-call', async (t) => {
   await placed
   const at = `http://127.0.0.1:${gateway.at.opsPort}`
   t.match(await command(['do-not-call', 'add', '0700000003', '--ops-url', at]), { code: 0 })
@@ -202,7 +202,7 @@ t.test('a number on the do-not-call list is refused, unless --ignore-do-not-call
   t.match(JSON.parse(rang.out), { outbound: { result: 'busy' } })
 })
 
-t.test('a file of numbers is read in the encodings of spreadsheets', async (t) => {
+t.test('a file of numbers is read in all spreadsheet encodings', async (t) => {
   const csv = '\ufeffphone\tname\r\n0700000001\tMwãnzĩ\r\n071\tb\r\n'
   const wide = Buffer.from(csv, 'utf16le')
   const create = async (bytes: Uint8Array): Promise<string> => {
@@ -224,7 +224,7 @@ t.test('a file of numbers is read in the encodings of spreadsheets', async (t) =
     t.match(await create(bytes), /list\.csv:\n {2}line 3: has a number that does not exist in its country/, encoding)
 })
 
-t.test('no other user of the machine can read what is kept of calls', async (t) => {
+t.test('kept call files are readable by their owner only', async (t) => {
   await recordOf('+254700000001')
   const kept = readdirSync(folder, { recursive: true, withFileTypes: true }).filter(
     (entry) => (entry.isFile() || entry.isDirectory()) && entry.name !== 'list.csv',

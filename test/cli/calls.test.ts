@@ -42,7 +42,7 @@ function leg(callSid: string, hungUp: string[] = []): CarrierCall {
   }
 }
 
-t.test("the gateway's calls are listed, shown beside the carrier's account, and ended", async (t) => {
+t.test('calls are listed, shown and ended', async (t) => {
   const gateway = await startGateway(t)
   const api = await simulatedApi(t, { with: { writeAfterMs: 0 } })
   const env = { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY }
@@ -74,21 +74,26 @@ t.test("the gateway's calls are listed, shown beside the carrier's account, and 
   t.match(gateway.calls.calls.get(SID)?.hangups, [{ reason: 'operator-hangup', speak: true }])
 })
 
-t.test('ended calls are listed by outcome, with their reason', async (t) => {
+t.test('ended calls are filtered by outcome and listed with reasons', async (t) => {
   const gateway = await startGateway(t)
   await ring(gateway, SID)
-  const refused = endedCall({ callSid: 'HD_refused000001', outcome: 'refused', endReason: 'agent-capacity' })
+  const refused = endedCall({
+    callSid: 'HD_refused000001',
+    outcome: 'refused',
+    served: 'not-connected',
+    endReason: 'agent-capacity',
+  })
   for (const record of [refused, endedCall()]) gateway.calls.records.set(record.callSid, record)
   const listed = async (...argv: string[]): Promise<string> =>
     (await calls(['list', ...argv, '--ops-url', gateway.opsUrl], {})).out
-  t.match(await listed(), new RegExp(`${SID}[^]*HD_refused000001.* refused +agent-capacity\\n`))
+  t.match(await listed(), new RegExp(`${SID}[^]*HD_refused000001.* refused +not-connected +agent-capacity\\n`))
   const some = await listed('--outcome', 'refused')
   t.match(some, /HD_refused000001/)
   t.notMatch(some, new RegExp(`${SID}|HD_record000001`))
   t.match(await listed('--outcome', 'failed'), /no calls yet/)
 })
 
-t.test('with --carrier the carrier is asked alone', async (t) => {
+t.test('--carrier asks only the carrier', async (t) => {
   const api = await simulatedApi(t)
   const hungUp: string[] = []
   for (let i = 0; i < 60; i++) api.workspace.began(leg(`HD_${i}`, hungUp), Date.parse('2026-11-20T10:00:00Z'))
@@ -106,7 +111,7 @@ t.test('with --carrier the carrier is asked alone', async (t) => {
   t.match(await calls(['show', 'HD_none', '--carrier'], env), { code: 1, err: /calls\.not_found/ })
 })
 
-t.test('an unknown call, and a gateway or carrier that does not answer, are reported', async (t) => {
+t.test('unknown calls and unreachable gateways are reported', async (t) => {
   const gateway = await startGateway(t, { opsToken: 'ops-token-of-a-test' })
   const ops = ['--ops-url', gateway.opsUrl]
   const env = { OPS_TOKEN: 'ops-token-of-a-test' }
@@ -163,7 +168,7 @@ const VIEW: CallTimelineView = {
 const linesOf = (view: CallTimelineView, columns = 120): string[] => waterfall(view, columns).split('\n')
 const barOf = (line: string | undefined): number => [...(line ?? '')].filter((character) => character === '█').length
 
-t.test('a call is drawn by its turns, with bars as long as what they took', async (t) => {
+t.test('a waterfall draws each turn with bars in proportion', async (t) => {
   const lines = linesOf(VIEW)
   t.match(lines[0], /HD_00000000beef {2}order-status on openai, live, .* trace abab/)
   t.match(lines[1], /3 marks/)
@@ -177,11 +182,11 @@ t.test('a call is drawn by its turns, with bars as long as what they took', asyn
   t.equal(
     lines.filter((text) => text.includes('●')).length + lines.filter((text) => text.includes('›')).length,
     VIEW.timeline.length,
-    'each mark is there once, also one beyond the scale',
+    'each mark is shown once, even beyond the scale',
   )
 })
 
-t.test('it fits the terminal it is drawn in', async (t) => {
+t.test('the waterfall fits the width of the terminal', async (t) => {
   for (const columns of [80, 120, 200]) {
     for (const text of linesOf(
       { ...VIEW, timeline: VIEW.timeline.map(({ name, atMs }) => ({ name, atMs })) },
@@ -193,7 +198,7 @@ t.test('it fits the terminal it is drawn in', async (t) => {
   }
 })
 
-t.test('a call that is only being set up, and one without marks, are drawn too', async (t) => {
+t.test('calls without a stream or turns are drawn too', async (t) => {
   t.match(
     waterfall({ ...VIEW, streamOpenedMs: null, turns: [], tools: [], timeline: [] }, 100),
     /set-up and greeting\n$/,
@@ -204,7 +209,7 @@ t.test('a call that is only being set up, and one without marks, are drawn too',
   )
 })
 
-t.test('characters that a terminal would interpret are shown as dots', async (t) => {
+t.test('terminal control characters are shown as dots', async (t) => {
   const text = waterfall(
     {
       ...VIEW,
@@ -217,7 +222,7 @@ t.test('characters that a terminal would interpret are shown as dots', async (t)
   t.match(text, /x··y/)
 })
 
-t.test('mkondo calls timeline asks the gateway and draws, or says that there is no such call', async (t) => {
+t.test('mkondo calls timeline draws a call or reports it unknown', async (t) => {
   const server = createServer((request, response) => {
     const known = request.url === `/api/calls/${VIEW.callSid}/timeline`
     response.writeHead(known ? 200 : 404, { 'content-type': 'application/json' })
@@ -260,25 +265,22 @@ async function busyGateway(t: Test, refusals: number, retryAfter: string) {
   return { opsUrl, asked, find: () => command(['calls', 'find', '--limit', '1000', '--ops-url', opsUrl]) }
 }
 
-t.test(
-  'find asks for a busy page again, three times, and then shows what it has found and where it stopped',
-  async (t) => {
-    const short = await busyGateway(t, 3, '0')
-    const whole = await short.find()
-    t.match(whole, { code: 0, err: '', out: /HD_busy0 [^]*HD_busy999 [^]*there are more: --cursor 1000\n/ })
-    t.same(short.asked, [0, 500, 500, 500, 500])
-    const long = await busyGateway(t, 4, '0')
-    const part = await long.find()
-    t.match(part, {
-      code: 1,
-      out: /HD_busy0 [^]*HD_busy499 [^]*there are more: --cursor 500\n/,
-      err: /^mkondo: stopped after 500 calls .*--cursor 500\b.*CAPACITY: too many searches/,
-    })
-    t.same(long.asked, [0, 500, 500, 500, 500])
-  },
-)
+t.test('find retries a busy page three times', async (t) => {
+  const short = await busyGateway(t, 3, '0')
+  const whole = await short.find()
+  t.match(whole, { code: 0, err: '', out: /HD_busy0 [^]*HD_busy999 [^]*there are more: --cursor 1000\n/ })
+  t.same(short.asked, [0, 500, 500, 500, 500])
+  const long = await busyGateway(t, 4, '0')
+  const part = await long.find()
+  t.match(part, {
+    code: 1,
+    out: /HD_busy0 [^]*HD_busy499 [^]*there are more: --cursor 500\n/,
+    err: /^mkondo: stopped after 500 calls .*--cursor 500\b.*CAPACITY: too many searches/,
+  })
+  t.same(long.asked, [0, 500, 500, 500, 500])
+})
 
-t.test('who asks a busy gateway waits as it says, not beyond ten seconds, and not to repeat a command', async (t) => {
+t.test('retries wait at most ten seconds and never repeat commands', async (t) => {
   const waits: number[] = []
   const wait = (ms: number): Promise<void> => {
     waits.push(ms)
@@ -360,7 +362,7 @@ function unpacked(folder: string, name: string): Readonly<Record<string, string>
   )
 }
 
-t.test('a bundle has what support needs, and nothing that anybody said, nor a number or key', async (t) => {
+t.test('a bundle has no words, numbers or keys', async (t) => {
   const gateway = await startGateway(t, {
     opsToken: TOKEN,
     opsListenToken: LISTEN_TOKEN,
@@ -416,11 +418,11 @@ t.test('a bundle lacks the journal without the right to listen', async (t) => {
   const argv = [BUNDLED, '--to', t.testdir(), '--json']
   t.match(await bundled(gateway.opsUrl, { OPS_TOKEN: TOKEN }, argv), {
     code: 0,
-    out: /"journal\.jsonl: [^"]*wants OPS_LISTEN_TOKEN/,
+    out: /"journal\.jsonl: [^"]*use OPS_LISTEN_TOKEN/,
   })
 })
 
-t.test('words stay where that is asked for, numbers never; what is missing is said', async (t) => {
+t.test('--with-words keeps words but not numbers', async (t) => {
   const gateway = await startGateway(t, { opsToken: TOKEN, opsListenToken: LISTEN_TOKEN })
   gateway.calls.records.set(BUNDLED, record)
   const folder = t.testdir()
@@ -433,7 +435,7 @@ t.test('words stay where that is asked for, numbers never; what is missing is sa
   t.notMatch(JSON.stringify(files), '254700000017')
 })
 
-t.test('a call that is live or unknown has no bundle', async (t) => {
+t.test('a live or unknown call has no bundle', async (t) => {
   const gateway = await startGateway(t, { opsToken: TOKEN, opsListenToken: LISTEN_TOKEN })
   const { sid } = await ring(gateway)
   const folder = t.testdir()
@@ -445,4 +447,31 @@ t.test('a call that is live or unknown has no bundle', async (t) => {
   t.match(await run(gateway.opsUrl, '../x'), { code: 2, err: /the SID is not valid/ })
   t.match(await run(gateway.opsUrl), { code: 2, err: /missing required argument 'sid'/ })
   t.same(readdirSync(folder), [])
+})
+
+t.test('calls why explains how a call went', async (t) => {
+  const gateway = await startGateway(t)
+  const record = endedCall({
+    ...{ callSid: 'HD_why000000001', outcome: 'abandoned', served: 'not-answered', endReason: 'caller-hung-up' },
+    timeline: [
+      { name: 'webhook', atMs: 0 },
+      { name: 'stream-opened', atMs: 300 },
+      { name: 'caller-speech', atMs: 1000 },
+      { name: 'ended', atMs: 9300 },
+    ],
+    turns: [{ callerStoppedMs: 2000, firstSoundMs: null, answerMs: null }],
+  })
+  gateway.calls.records.set(record.callSid, record)
+  const why = (...argv: string[]) => command(['why', ...argv, '--ops-url', gateway.opsUrl])
+  const { code, out } = await why(record.callSid)
+  t.equal(code, 0)
+  t.match(
+    out,
+    /^The caller hung up after waiting 7\.0 s: the backend embedded had given no answer\.\nSee failover\.stallMs, docs\/runbooks\/first-sound\.md\.\n/,
+  )
+  t.match(out, /Waits of the caller\n {2}1\. The caller stopped at 2\.30 s; no answer was sent in 7\.0 s\.\n/)
+  t.match(JSON.parse((await why(record.callSid, '--json')).out), { cause: { code: 'model-slow' }, usual: null })
+  await ring(gateway, SID)
+  t.match(await why(SID), { code: 1, err: /this call is live/ })
+  t.match(await why('HD_nosuchcall1'), { code: 1 })
 })

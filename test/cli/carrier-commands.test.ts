@@ -26,7 +26,7 @@ function mkondo(
   })
 }
 
-t.test('exit codes: 0 done, 1 refused by the carrier with its own words, 2 wrong usage', async (t) => {
+t.test('commands exit with 0 (done), 1 (refused), 2 (usage)', async (t) => {
   const { server } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
   const env = { SAUTIKIT_API_URL: server.origin, SAUTIKIT_API_KEY: KEY }
   const [done, refused, wrong, help] = await Promise.all([
@@ -47,7 +47,7 @@ t.test('exit codes: 0 done, 1 refused by the carrier with its own words, 2 wrong
   t.match(help, { code: 0, stdout: /Usage: mkondo call-out [^]*--agent <name>[^]*--to <number>/ })
 })
 
-t.test('check says what the key may do, and which numbers lead here', async (t) => {
+t.test("check lists the key's rights and the numbers routed here", async (t) => {
   const found = async (env: Record<string, string>): Promise<string[]> =>
     (await carrierFindings(loadConfig(env, null))).map(({ ok, what }) => `${String(ok)} ${what}`)
   const api = await simulatedApi(t)
@@ -60,6 +60,7 @@ t.test('check says what the key may do, and which numbers lead here', async (t) 
     /^true .*may hang up calls/,
     /^true .*may supervise calls/,
     /^true .*may read the wallet; it holds 1250\.00/,
+    /^true costs are counted with the carrier's public prices: KES 0\.00 inbound; 3\.00 outbound/,
   ])
   t.same(
     api.server.seen.filter(({ method }) => ['POST', 'DELETE'].includes(method)).map(({ status }) => status),
@@ -70,7 +71,7 @@ t.test('check says what the key may do, and which numbers lead here', async (t) 
   t.match(await found({ ...env, SAUTIKIT_API_URL: 'http://127.0.0.1:1' }), [/^false .*GET \/v1\/numbers/])
 })
 
-t.test('check names the feature that fails without a scope, for the agents that use it', async (t) => {
+t.test('check names features that fail for lack of a scope', async (t) => {
   const { server } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
   const env = { SAUTIKIT_API_URL: server.origin, SAUTIKIT_API_KEY: KEY }
   const agent = (name: string, ...strategies: ('supervision' | 'callback')[]) =>
@@ -89,12 +90,13 @@ t.test('check names the feature that fails without a scope, for the agents that 
     /^null .*lacks the scope calls\.create.*: calls are not hung up/,
     /^null .*lacks the scope calls\.supervise.*: the escalation strategy supervision fails for support$/,
     /^null .*lacks the scope wallet\.read.*: nothing warns of an empty wallet/,
+    /^true costs are counted with the carrier's public prices/,
   ])
   const fewer = (await found({ CARRIER_RECORDINGS: 'false' }, agent('orders', 'callback'))).join('\n')
-  t.notMatch(fewer, /recordings|supervision/, 'what nobody uses is not asked for')
+  t.notMatch(fewer, /recordings|supervision/, 'unused scopes are not tested')
 })
 
-t.test('check without a key', async (t) => {
+t.test('check passes without a key', async (t) => {
   const found = async (env: Record<string, string>): Promise<string[]> =>
     (await carrierFindings(loadConfig(env, null))).map(({ ok, what }) => `${String(ok)} ${what}`)
   t.match(await found({}), [/^true SAUTIKIT_API_KEY is not set/])
@@ -139,7 +141,7 @@ const DETAIL: CarrierDetail = {
   fetchedAt: '2026-11-20T10:00:00.000Z',
 }
 
-t.test('an account that comes when the record has left the memory is joined to the one on the disk', async (t) => {
+t.test('late carrier details are joined to the record on disk', async (t) => {
   const kept = record('HD_1', 0)
   const archive = {
     find: (_kind: string, callSid: string) =>
@@ -152,7 +154,7 @@ t.test('an account that comes when the record has left the memory is joined to t
   t.equal(await joinedRecord(parseCallSid('HD_2'), DETAIL, null, archive), null)
 })
 
-t.test('after a restart the calls that the carrier had not written of are asked for again', async (t) => {
+t.test('after a restart missing carrier details are requested again', async (t) => {
   const hourMs = 3_600_000
   const followed: string[] = []
   const ended = [
@@ -178,7 +180,7 @@ const numbers = (origin: string, argv: readonly string[], env: Record<string, st
     env: { SAUTIKIT_API_URL: origin, SAUTIKIT_API_KEY: KEY, PUBLIC_URL: 'https://gw.example', ...env },
   })
 
-t.test('numbers are listed, claimed by number and led to an agent', async (t) => {
+t.test('numbers are listed, claimed and routed to an agent', async (t) => {
   const { server, workspace } = await simulatedApi(t)
   t.match(await numbers(server.origin, ['list']), { code: 0, out: /NUMBER +ID .*\n\+254700000000 +num_1/ })
   t.match(
@@ -201,7 +203,7 @@ t.test('numbers are listed, claimed by number and led to an agent', async (t) =>
   t.match(workspace.numbers[0], { e164: OUR_NUMBER, voiceUrl: 'https://elsewhere.example/voice', eventsUrl: null })
 })
 
-t.test("a key without scope: the carrier's code and message, and not the key", async (t) => {
+t.test("a scope error shows the carrier's message but no key", async (t) => {
   const { server } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
   const refused = await numbers(server.origin, ['claim', 'inv_1'])
   t.match(refused, {
@@ -215,14 +217,14 @@ t.test("a key without scope: the carrier's code and message, and not the key", a
   })
 })
 
-t.test("an idempotency key of one's own claims once", async (t) => {
+t.test('a repeated claim with one idempotency key claims once', async (t) => {
   const { server, workspace } = await simulatedApi(t)
   const first = await numbers(server.origin, ['claim', 'inv_1', '--key', 'mine', '--json'])
   t.equal((await numbers(server.origin, ['claim', 'inv_1', '--key', 'mine', '--json'])).out, first.out)
   t.equal(workspace.numbers.length, 2)
 })
 
-t.test('wrong usage is said before anything is asked', async (t) => {
+t.test('wrong usage is reported before any request', async (t) => {
   const { server } = await simulatedApi(t)
   const wrong: [readonly string[], RegExp][] = [
     [[], /list, claim, route/],
@@ -248,7 +250,7 @@ t.test('wrong usage is said before anything is asked', async (t) => {
   t.match(await numbers(server.origin, ['--help']), { code: 0, out: /claim \[options\] <number>/ })
 })
 
-t.test('a number that is not there is exit code 1, with where to look', async (t) => {
+t.test('an unknown number gives exit code 1', async (t) => {
   const { server } = await simulatedApi(t)
   t.match(await numbers(server.origin, ['route', '+254700009999', '--url', 'https://x.example']), {
     code: 1,
@@ -257,7 +259,7 @@ t.test('a number that is not there is exit code 1, with where to look', async (t
   t.match(await numbers(server.origin, ['claim', '+254700009999']), { code: 1, err: /cannot be claimed/ })
 })
 
-t.test('a number is never led to an agent that is not there', async (t) => {
+t.test('a number is not routed to an unknown agent', async (t) => {
   const { server, workspace } = await simulatedApi(t)
   const refused = await numbers(server.origin, ['route', 'num_1', '--agent', 'nosuch'])
   t.match(refused, {

@@ -78,19 +78,19 @@ const many = (word: string): string =>
 /** Wrong setting, the part that it replaces, the beginning of the reported line, and the report. */
 const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, line: string, what: RegExp]>> = {
   // Words that the recogniser does not know.
-  'a word of a phrase that no dictionary has': [
+  'a phrase with a word outside the dictionary': [
     '[goodbye]',
     '[kwaheri]',
     'bye:',
     /^offline\.intents\.bye\.phrases\[0\] has the word kwaheri, which the recogniser's dictionary lacks; spell it as English does, or give its sounds under offline\.words$/,
   ],
-  "a word that is near one of the dialogue's own": [
+  'a misspelt word of the dialogue': [
     'order | pikipiki',
     'order | pikipik',
     'where:',
     /has the word pikipik, .*; did you mean pikipiki\?/,
   ],
-  'sounds that are none': [
+  'unknown phones': [
     'K IY P IH K IY',
     'K IY P IH K QQ',
     'words:',
@@ -103,7 +103,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     '- start: {',
     /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookup, which gets sensitive digits: call collect_digits, which calls it$/,
   ],
-  'a tool that the stage of its state does not offer': [
+  'a tool outside the stage of its state': [
     'tools: [lookup]',
     'tools: []',
     '- start: {',
@@ -115,181 +115,181 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     'words:',
     /^offline\.digits\[1\] is one, the word for another digit too$/,
   ],
-  'a word around phrases that no dictionary has': [
+  'a surrounding word outside the dictionary': [
     'words: {',
     'around: { before: [hujambo], after: [] }\n  words: {',
     'words:',
     /^offline\.around\.before\[0\] has the word hujambo/,
   ],
-  'a phrase that cannot be read': [
+  'a phrase with wrong syntax': [
     "'track <order>'",
     "'track (order'",
     'where:',
     /^offline\.intents\.where\.phrases\[1\] a missing \) in/,
   ],
   'figures in a phrase': ['[goodbye]', "['order 4127']", 'bye:', /digits and signs must be written as words/],
-  'a phrase that may be silence': ['[goodbye]', "['[please]']", 'bye:', /may match no words at all/],
-  'more phrases than a grammar takes': [
+  'a phrase that matches silence': ['[goodbye]', "['[please]']", 'bye:', /may match no words at all/],
+  'more phrases than a grammar may have': [
     'bye: { phrases: [goodbye] }\n    human: { phrases: [agent] }\n  slots:\n    order: {',
     `bye: { phrases: ${many('goodbye')} }\n    human: { phrases: ${many('agent')} }\n  slots:\n    order: { phrases: ${many('number')},`,
     '- listen: { slots: [order], on: { where',
     /^offline\.states\.greet\.steps\[1\]\.listen has phrases that make a grammar of \d+ characters; at most 65536 are allowed$/,
   ],
   // Names that do not exist.
-  'a tool that the agent has not': [
+  'an unknown tool': [
     'tool: lookup,',
     'tool: lookupp,',
     '- start:',
     /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookupp, but the agent has no tool of that name; did you mean lookup\? allowed: lookup, go_to_stage, escalate_to_human, request_callback, end_call, do_not_call$/,
   ],
-  'a human without an escalation': [
+  'a human step without escalation': [
     "escalation: { numbers: ['+254720000010'] }",
     '# nobody',
     '- call: { tool: escalate',
     /is escalate_to_human, but the agent has no tool of that name; allowed: lookup, go_to_stage, end_call, do_not_call$/,
   ],
-  'an argument that the tool has not': [
+  'an unknown argument of a tool': [
     'args: { number:',
     'args: { numbre: x, number:',
     '- start:',
     /^offline\.states\.tell\.steps\[0\]\.start\.args\.numbre is not an argument of lookup; did you mean number\? allowed: number, who$/,
   ],
-  'an argument that the tool needs': [
+  'a missing argument of a tool': [
     "args: { number: '{{slots.order}}' }",
     'args: {}',
     '- start:',
     /is lookup, which needs number under args$/,
   ],
-  'a state that does not exist': [
+  'an unknown state': [
     'where: ask',
     'where: askk',
     '- listen: { slots: [order], on: { where',
     /^offline\.states\.greet\.steps\[1\]\.listen\.on\.where there is no state named askk; did you mean ask\? allowed: greet, ask, tell, end, waits, to-human$/,
   ],
-  'an intent that does not exist': [
+  'an unknown intent': [
     'on: { human:',
     'on: { humann:',
     'on: { human',
     /there is no intent or slot named humann; did you mean human\?/,
   ],
-  'a slot that does not exist': [
+  'an unknown slot': [
     'track <order>',
     'track <ordr>',
     'where:',
     /there is no slot named ordr; did you mean order\? allowed: order$/,
   ],
-  'a map that does not exist': [
+  'an unknown map': [
     'map:status',
     'map:statos',
     "- say: 'It",
     /^offline\.states\.tell\.steps\[2\]\.say names an unknown map statos; did you mean status\? allowed: status$/,
   ],
-  'a filter that does not exist': [
+  'an unknown filter': [
     '| map:',
     '| mapp:',
     "- say: 'It",
     /has an unknown filter mapp; did you mean map\? allowed: map, list, count, spell, default, day, clocks$/,
   ],
   // Values that are never set.
-  'a value that does not exist': [
+  'an unknown value': [
     '{{greeting |',
     '{{greating |',
     "- say: '{{greeting",
     /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: greeting, humans, part, heard, failure, caller, slots, visits, found, /,
   ],
-  'a field that the tool does not give': [
+  'an unknown field of a tool': [
     'exists: found.status',
     'exists: found.statsu',
     'when:',
     /^offline\.states\.tell\.steps\[2\]\.when\.exists reads found\.statsu; found has no field statsu: did you mean status\? allowed: status$/,
   ],
-  'a slot that is read and does not exist': [
+  'an unknown slot in a text': [
     '{{slots.order}}',
     '{{slots.ordr}}',
     '- start:',
     /reads slots\.ordr; slots has no field ordr: did you mean order\? allowed: order$/,
   ],
-  'a state whose visits are counted and does not exist': [
+  'an unknown state in visits': [
     'when: { exists: found.status }',
     'when: { atLeast: [visits.tel, 2] }',
     'when:',
     /reads visits\.tel; visits has no field tel: did you mean tell\?/,
   ],
-  'a placeholder that is none': [
+  'a wrong placeholder': [
     '{{reason}}',
     '{{the reason}}',
     '- call: { tool: escalate',
     /has \{\{the reason\}\}; a placeholder is \{\{path\}\} or/,
   ],
-  'braces without their partner': [
+  'unbalanced braces': [
     '{{greeting | default:Hello}}',
     '{{greeting | default:Hello}',
     "- say: '{{greeting",
     /has \{\{ or \}\} without its partner$/,
   ],
-  'an answer that is awaited and never asked for': [
+  'an awaited answer without its question': [
     'await: found',
     'await: foundd',
     '- await',
     /waits for foundd, but no start step has that name; did you mean found\? allowed: found$/,
   ],
-  'a known value that does not exist': [
+  'an unknown value in a condition': [
     'known: [found.status]',
     'known: [mine.status]',
     'order: {',
     /^offline\.slots\.order\.known\[0\] reads mine\.status; no value has the name mine/,
   ],
-  'a value that is forgotten and does not exist': [
+  'an unknown value in forget': [
     'set: { reason: The',
     'forget: [resaon]\n        - set: { reason: The',
     '- set:',
     /forgets resaon; no value has the name resaon: did you mean reason\?/,
   ],
-  'a name that the dialogue itself writes': [
+  'a reserved name': [
     'save: found',
     'save: failure',
     '- start:',
     /keeps a value as failure, a name of the dialogue itself; heard, part, failure, slots, visits are taken$/,
   ],
   // Definitions that nothing uses.
-  'a save that nothing reads': [
+  'an unused save': [
     'failed: waits }',
     'failed: waits, save: ended }',
     '- call: { tool: end_call',
     /^offline\.states\.end\.steps\[0\]\.call\.save keeps ended, which nothing reads$/,
   ],
-  'a set that nothing reads': [
+  'an unused set': [
     'set: { reason:',
     'set: { extra: 1, reason:',
     '- set:',
     /^offline\.states\.to-human\.steps\[0\]\.set\.extra keeps extra, which nothing reads$/,
   ],
-  'an intent that no step listens for': [
+  'an intent without a listening step': [
     'bye: { phrases: [goodbye] }',
     'bye: { phrases: [goodbye] }\n    thanks: { phrases: [thanks] }',
     'human: { p',
     /^offline\.intents\.thanks is heard nowhere: no on names it$/,
   ],
-  'a slot that no step listens for': [
+  'a slot without a listening step': [
     'slots:\n    order',
     'slots:\n    day: { type: digits, min: 1, max: 2 }\n    order',
     'order: {',
     /^offline\.slots\.day is heard nowhere: no listen has it among its slots$/,
   ],
-  'a map that no text uses': [
+  'an unused map': [
     'maps:\n',
     'maps:\n    fix: { cable: the cable }\n',
     'status: {',
     /^offline\.maps\.fix is used by no text; a text uses it as \{\{path \| map:fix\}\}$/,
   ],
   // Transitions that lead nowhere.
-  'a state that nothing leads to': [
+  'an unreachable state': [
     '    end:\n',
     '    lost:\n      steps: [{ goto: greet }]\n    end:\n',
     'end:',
     /^offline\.states\.lost is never reached: nothing leads to it$/,
   ],
-  'a state that ends in the air': [
+  'a state without an end': [
     '        - goto: greet\n',
     '',
     "- say: 'It",
@@ -301,35 +301,35 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     '- goto',
     /^offline\.states\.tell\.steps\[3\] the steps after this one never run$/,
   ],
-  'states that go round in a circle': [
+  'a cycle of states': [
     '    end:\n',
     '    a: { steps: [{ say: One. }, { goto: b }] }\n    b: { steps: [{ goto: a }] }\n    end:\n',
     'end:',
-    /^offline\.states\.a\.steps\[1\]\.goto leads round in a circle without ever waiting: a, b, a$/,
+    /^offline\.states\.a\.steps\[1\]\.goto runs in a circle without waiting: a, b, a$/,
   ],
-  'a slot that leads somewhere and is not listened for': [
+  'a slot with a target but no listening step': [
     'listen: { slots: [order], on: { order: tell } }',
     'listen: { on: { order: tell } }',
     '- listen: { slots: [order], on: { order',
     /^offline\.states\.ask\.steps\[1\]\.listen\.on\.order never happens: the slot order is not among this listen's slots$/,
   ],
-  'a way back where there is none': [
+  '@return in a state without aside': [
     'on: { where: ask,',
     "on: { where: '@return',",
     'greet:',
     /^offline\.states\.greet has @return, which leads back only from a state with aside: true$/,
   ],
-  'a state that listens for nothing': [
+  'a listen step without events': [
     'on: { human: to-human, bye: end }',
     'on: {}',
     '- listen: {}',
-    /^offline\.states\.waits\.steps\[0\]\.listen listens for nothing: on names what is heard, and neither/,
+    /^offline\.states\.waits\.steps\[0\]\.listen listens for nothing: neither its own on/,
   ],
   'a state that is never left': [
     '    end:\n',
     "    loop: { steps: [{ listen: { on: { human: loop, bye: '@repeat' }, missed: '@repeat' } }] }\n    end:\n",
     'end:',
-    /^offline\.states\.loop is never left: all that is heard in it, and missed, leads back to it$/,
+    /^offline\.states\.loop is never left: every event in it, and missed, leads back to it$/,
   ],
   'a stop that leaves the caller in silence': [
     '- call: { tool: end_call, failed: waits }',
@@ -338,19 +338,19 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     /^offline\.states\.end\.steps\[1\] stops and leaves the caller in silence: nothing before it calls end_call, escalate_to_human, hand_over$/,
   ],
   // Text that the voice cannot say.
-  'a prompt of marks alone': [
+  'a prompt of punctuation only': [
     'say: Which number?',
     'say: "…"',
     '- say: Which',
     /^offline\.states\.ask\.steps\[0\]\.say has "…", which the voice cannot say; it speaks words in the letters a-z, and numbers$/,
   ],
-  'a prompt in letters that no voice reads': [
+  'a prompt in letters without a voice': [
     'say: Which number?',
     'say: Which номер?',
     '- say: Which',
     /has "номер\?", which the voice cannot say/,
   ],
-  'words of a map that cannot be said': [
+  'a map text that cannot be spoken': [
     'sent: has been sent',
     'sent: "✓"',
     'status: {',
@@ -361,11 +361,11 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
 const name = (index: number): string => `agent-${index}`
 const config = (agentsDir: string): Parameters<typeof hostedAgents>[0] => ({ ...loadConfig({}, null), agentsDir })
 
-t.test('each mistake in an offline dialogue stops the load, with its place and what is allowed', async (t) => {
+t.test('each mistake in an offline dialogue is located', async (t) => {
   const rows = Object.entries(MISTAKES)
   const files = Object.fromEntries(
     rows.map(([, [right, wrong]], i) => {
-      t.ok(GOOD.includes(right), `${right} is there to be set wrong`)
+      t.ok(GOOD.includes(right), `${right} occurs in the good file`)
       return [`${name(i)}.yaml`, GOOD.replace('NAME', name(i)).replace(right, wrong)]
     }),
   )
@@ -376,7 +376,7 @@ t.test('each mistake in an offline dialogue stops the load, with its place and w
     const one = read.get(join(dir, `${name(i)}.yaml`))
     const faults = one?.ok === false ? one.faults : []
     const told = faults.find((fault) => what.test(fault.what))
-    t.ok(told, `${mistake}: ${faults.map((fault) => fault.what).join('\n') || 'nothing was told'}`)
+    t.ok(told, `${mistake}: ${faults.map((fault) => fault.what).join('\n') || 'no fault was reported'}`)
     // An inserted line comes before the line at its place.
     t.ok(
       told !== undefined && Math.abs(told.line - lineOf(line)) <= 1,
@@ -385,14 +385,14 @@ t.test('each mistake in an offline dialogue stops the load, with its place and w
   }
 })
 
-t.test('all mistakes of a file are reported at once, and check and serve load alike', async (t) => {
+t.test('all mistakes of a file are reported at once', async (t) => {
   let text = GOOD.replace('NAME', 'worst').replace('instructions:', 'instuctions:')
   const chosen = [
-    'a word of a phrase that no dictionary has',
-    'a value that does not exist',
-    'a state that does not exist',
-    'a save that nothing reads',
-    'a prompt of marks alone',
+    'a phrase with a word outside the dictionary',
+    'an unknown value',
+    'an unknown state',
+    'an unused save',
+    'a prompt of punctuation only',
   ] as const
   for (const mistake of chosen) {
     const [right, wrong] = MISTAKES[mistake] ?? ['', '']
@@ -414,12 +414,12 @@ t.test('all mistakes of a file are reported at once, and check and serve load al
     const [, , , what] = MISTAKES[mistake] ?? []
     t.ok(
       lines.some((line) => what?.test(line.replace(/^.*?:\d+:\d+: /, ''))),
-      `${mistake}: ${error?.message ?? 'nothing was told'}`,
+      `${mistake}: ${error?.message ?? 'no fault was reported'}`,
     )
   }
 })
 
-t.test('the check knows the words that the recogniser knows, and no others', async (t) => {
+t.test('the check and the recogniser know exactly the same words', async (t) => {
   const dictionary = await Dictionary.load()
   const set = new DecoderSet(1)
   const recognises = async (word: string): Promise<boolean> => {
@@ -453,7 +453,7 @@ t.test('the check knows the words that the recogniser knows, and no others', asy
   }
 })
 
-t.test('text that the check calls unspoken has no sound, and text that it accepts has', async (t) => {
+t.test('the check finds exactly the text that has no sound', async (t) => {
   const flite = await loadFlite()
   const sounds = (text: string): boolean =>
     flite.speak(spokenForm(text), 'slt').pcm.some((sample) => Math.abs(sample) > 1000)

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { SonioxDouble } from '../../src/vendors/soniox/double.js'
 import { command } from '../support/command.js'
 import { onlyUws } from '../support/only-uws.js'
@@ -45,7 +45,7 @@ function checkWith(
   })
 }
 
-t.test('national numbers are those of COUNTRY for the check too', async (t) => {
+t.test('check reads national numbers by COUNTRY', async (t) => {
   const dir = t.testdir({
     'a.yaml': 'version: 1\nname: a\ninstructions: Be brief.\nbackend: embedded\ncaller: { file: callers.csv }\n',
     'callers.csv': 'phone,name\n0392123456,Amina\n',
@@ -55,14 +55,14 @@ t.test('national numbers are those of COUNTRY for the check too', async (t) => {
   t.notMatch(await of('UG'), /callers\.csv/)
 })
 
-t.test('settings with which a gateway would start pass the check', async (t) => {
+t.test('valid settings pass the check', async (t) => {
   const { code, output } = await checkWith([], { PORT: '0', OPS_PORT: '0' }, '--with-shop')
   t.equal(code, 0, output)
   t.match(output, /ok +agents: order-status on embedded/)
   t.match(output, /unsigned ones are accepted/)
 })
 
-t.test('a file of variables is checked as serve would read it, and the environment wins', async (t) => {
+t.test('check reads --env-file, and the environment takes precedence', async (t) => {
   const file = join(FOLDER, 'check.env')
   await writeFile(file, 'MAX_CALLS=-3\nDRAIN_TIMOUT=5\n')
   const { code, output } = await check({ MAX_CALLS: '3' }, '--with-shop', `--env-file=${file}`)
@@ -71,7 +71,7 @@ t.test('a file of variables is checked as serve would read it, and the environme
   t.notMatch(output, /MAX_CALLS/)
 })
 
-t.test("a backend of an agent's own is waited for, although its timer keeps no process alive", async (t) => {
+t.test("check waits for an agent's own backend", async (t) => {
   const folder = await mkdtemp(join(FOLDER, 'own-'))
   await writeFile(
     join(folder, 'own.mjs'),
@@ -89,7 +89,7 @@ t.test("a backend of an agent's own is waited for, although its timer keeps no p
   t.match(output, /backend module:.* of own is ready/)
 })
 
-t.test('a bucket is written to, read and deleted from, and the days of its objects are named', async (t) => {
+t.test('check tests a bucket and names its lifecycle rules', async (t) => {
   const s3 = await startS3(t, join(FOLDER, 's3'))
   const env = {
     ...{ PORT: '0', OPS_PORT: '0', STORAGE_URL: s3.url, STORAGE_BUCKET: S3_BUCKET },
@@ -107,13 +107,16 @@ t.test('a bucket is written to, read and deleted from, and the days of its objec
   t.notMatch(wrong.output, /S3RVER|AQEBAQ/)
 })
 
-t.test('a Node for which there is no native module is found before a start', async (t) => {
+t.test('a Node without a native module fails the check', async (t) => {
   const { code, output } = await checkWith(await onlyUws([]), { PORT: '0', OPS_PORT: '0' }, '--with-shop')
   t.equal(code, 2, output)
-  t.match(output, /NOT OK +no uWebSockets\.js for Node [\d.]+ and glibc \S+; type: npm install /)
+  t.match(
+    output,
+    /NOT OK +calls need uWebSockets\.js, and no uWebSockets\.js for Node [\d.]+ and glibc \S+ loads; type: npm ci /,
+  )
 })
 
-t.test('a Node that is no longer safe is named, and stops nothing', async (t) => {
+t.test('an unsafe Node version is reported but passes', async (t) => {
   const node = (version: string): readonly string[] => [
     '--import',
     `data:text/javascript,${encodeURIComponent(`Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`)}`,
@@ -127,7 +130,7 @@ t.test('a Node that is no longer safe is named, and stops nothing', async (t) =>
   t.notMatch((await checkWith(node('22.23.4'), env, '--with-shop')).output, /LOOK AT Node/)
 })
 
-t.test('each tool is tried with its sample: what reads is sent, what acts is not', async (t) => {
+t.test('--tools sends reading samples and withholds writing ones', async (t) => {
   const { code, output } = await check({ PORT: '0', OPS_PORT: '0' }, '--with-shop', '--tools')
   t.equal(code, 0, output)
   t.match(output, /ok +support: verification: the account of sample\.from has every answer/)
@@ -148,7 +151,7 @@ t.test('each tool is tried with its sample: what reads is sent, what acts is not
   )
 })
 
-t.test('a node of a fleet: its internal port is looked at, and who reaches it', async (t) => {
+t.test("check tests a fleet node's internal port and Redis", async (t) => {
   const port = await portOf(t, createServer())
   const { code, output } = await check(
     {
@@ -168,7 +171,7 @@ t.test('a node of a fleet: its internal port is looked at, and who reaches it', 
   t.notMatch(output, /hunter2/)
 })
 
-t.test('what would stop a start, or every call, is found before a caller finds it', async (t) => {
+t.test('check finds faults that would stop a start or calls', async (t) => {
   const port = await portOf(t, createServer())
   const { code, output } = await check({
     PORT: String(port),
@@ -187,7 +190,7 @@ t.test('what would stop a start, or every call, is found before a caller finds i
   t.match((await check(two, '--processes', '2')).output, `NOT OK  PORT + 2 127.0.0.1:${port}: EADDRINUSE`)
 })
 
-t.test('every mistake of the settings has its line, and none is checked further', async (t) => {
+t.test('each wrong setting is one line and ends the check', async (t) => {
   const folder = t.testdir({ 'mine.yaml': 'maxCall: 5\nopsPort: many\n' })
   const { code, output } = await check({ PORT: 'x', MAX_CALL: '5' }, '--config', `${folder}/mine.yaml`)
   t.equal(code, 2)
@@ -238,7 +241,7 @@ async function checkAgent(
   )
 }
 
-t.test('each backend of an agent is connected once, with its key and its options, and nothing is said', async (t) => {
+t.test('each backend connects once without generating an answer', async (t) => {
   const { code, output } = await checkAgent('backend: [openai, gemini, embedded]', {
     OPENAI_API_KEY: RIGHT_KEY,
     GEMINI_API_KEY: RIGHT_KEY,
@@ -249,7 +252,7 @@ t.test('each backend of an agent is connected once, with its key and its options
   t.equal(openai.script.answers + gemini.script.answers, 0)
 })
 
-t.test('a wrong key, a wrong setting and a service that is not there are found, and no key is shown', async (t) => {
+t.test('wrong keys, options and addresses are reported without the key', async (t) => {
   openai.refuseSession = null
   const wrong = await checkAgent('backend: [openai, gemini]', {
     OPENAI_API_KEY: WRONG_KEY,
@@ -272,7 +275,7 @@ t.test('a wrong key, a wrong setting and a service that is not there are found, 
   t.match(voice.output, /NOT OK +backend openai .*invalid_value \(session\.audio\.output\.voice\): Invalid voice/)
 })
 
-t.test('settings that are valid but probably not intended are pointed out, and do not fail the check', async (t) => {
+t.test('valid but doubtful settings are reported and pass', async (t) => {
   const { code, output } = await checkAgent(
     [
       'backend: [openai, embedded]',
@@ -290,12 +293,15 @@ t.test('settings that are valid but probably not intended are pointed out, and d
     output,
     /LOOK AT budget\.maxCost of order-status has no effect with openai: there is no price in EUR for gpt-realtime-2\.1/,
   )
-  t.match(output, /LOOK AT order-status: openai detects turns by itself in a list in which the gateway does/)
+  t.match(output, /LOOK AT order-status: openai detects turns by itself in a list in which the gateway detects turns/)
   t.match(output, /LOOK AT order-status has options for gemini, which it does not use/)
-  t.match(output, /LOOK AT order-status: voice\.cascade has no effect with speech, whose own voice Maya goes before it/)
+  t.match(
+    output,
+    /LOOK AT order-status: voice\.cascade has no effect with speech, whose own voice Maya takes precedence/,
+  )
 })
 
-t.test('the services of a cascade are tried, and what they lack is said', async (t) => {
+t.test('check tests the services of a cascade', async (t) => {
   const cascade = await CascadeDouble.start({ key: RIGHT_KEY })
   const soniox = await SonioxDouble.start({ key: RIGHT_KEY })
   t.teardown(() => Promise.all([cascade.close(), soniox.close()]))
@@ -313,7 +319,7 @@ t.test('the services of a cascade are tried, and what they lack is said', async 
   t.notMatch(wrong.output, WRONG_KEY)
 })
 
-t.test('a budget that cannot be counted fails the check, and one that misses a part is pointed out', async (t) => {
+t.test('a budget without an exchange rate fails the check', async (t) => {
   const cascade = await CascadeDouble.start({ key: RIGHT_KEY })
   t.teardown(() => cascade.close())
   const folder = t.testdir({
@@ -335,7 +341,7 @@ t.test('a budget that cannot be counted fails the check, and one that misses a p
   )
 })
 
-t.test('an agent that may hand over to one whose facts a number lacks is pointed out', async (t) => {
+t.test('a handover to an agent with missing facts is reported', async (t) => {
   const agent = (name: string, more: string): string => `version: 1\nname: ${name}\nbackend: embedded\n${more}\n`
   const folder = t.testdir({
     agents: {
@@ -360,7 +366,7 @@ t.test('an agent that may hand over to one whose facts a number lacks is pointed
 
 const AGENT = 'version: 1\nname: a\ninstructions: Help.\n'
 
-t.test('each mistake of the first hour is one line that names it, and exit code 2', async (t) => {
+t.test("each beginner's mistake is one line with exit code 2", async (t) => {
   const port = await portOf(t, createServer())
   const folder = t.testdir({
     data: {},
@@ -404,7 +410,7 @@ t.test('each mistake of the first hour is one line that names it, and exit code 
       /TLS_KEY is not set, but TLS_CERT is; allowed: both/,
     ],
     [
-      'a certificate that is none',
+      'an invalid certificate',
       ['check'],
       { TLS_CERT: at('good/a.yaml'), TLS_KEY: at('good/a.yaml') },
       /TLS_CERT is '.*a\.yaml', which is not PEM; allowed: a file with a certificate as PEM$/,

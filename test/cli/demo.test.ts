@@ -17,13 +17,13 @@ function sound(fromMs: number, toMs: number): HeardSound {
 const before = { role: 'agent' as const, text: 'Order 4127 is out', startMs: 4500, endMs: 5900 }
 const answer = { role: 'agent' as const, text: STATUS, startMs: 6100, endMs: 12_000 }
 
-t.test('the failover demo is judged by what was sent and played, not by what a busy listener made of it', (t) => {
+t.test('the failover demo passes if the answer was played', (t) => {
   t.ok(wasAnswered([before, answer], FAILED_OVER_MS, sound(6100, 12_000)))
   t.ok(wasAnswered([{ ...answer, startMs: 5500 }], FAILED_OVER_MS, sound(6100, 12_000)), 'one entry for both models')
   t.end()
 })
 
-t.test('it fails where the answer did not reach the caller', (t) => {
+t.test('the failover demo fails if the answer was not played', (t) => {
   t.notOk(wasAnswered([before, answer], FAILED_OVER_MS, sound(0, 5000)), 'nothing was played')
   t.notOk(wasAnswered([before], FAILED_OVER_MS, sound(0, 12_000)), 'only the first model spoke')
   t.notOk(
@@ -40,28 +40,25 @@ t.test('it fails where the answer did not reach the caller', (t) => {
   t.end()
 })
 
-t.test(
-  'the demo in two languages fails for an answer in the wrong language, another voice, and figures as written',
-  (t) => {
-    const transcript = [
-      { role: 'caller' as const, text: 'Na delivery ni pesa ngapi?', language: 'sw' },
-      { role: 'agent' as const, text: 'That is KES 350.', language: 'en' },
-    ]
-    const spoken = [{ language: 'sw', voice: 'Adrian', text: 'Ni KES 350.' }]
-    const toolCalls = [
-      { name: 'reschedule_order', args: { orderNumber: '4127', date: '2026-11-28', time: '10:00' }, ok: true },
-    ]
-    const missing = notAsSpoken({ transcript, toolCalls }, spoken, ['2026-11-27'])
-    for (const one of [
-      'an answer to "Na delivery ni pesa ngapi?" in sw (it was in en)',
-      'the voice of sw for "Ni KES 350."',
-      '"Ni shilingi mia tatu na hamsini."',
-      'order 4127 asked for tomorrow at 10:00',
-    ])
-      t.ok(missing.includes(one), one)
-    t.notOk(
-      notAsSpoken({ transcript, toolCalls }, spoken, ['2026-11-28']).includes('order 4127 asked for tomorrow at 10:00'),
-    )
-    t.end()
-  },
-)
+t.test('the language demo reports wrong languages, voices and figures', (t) => {
+  const transcript = [
+    { role: 'caller' as const, text: 'Na delivery ni pesa ngapi?', language: 'sw' },
+    { role: 'agent' as const, text: 'That is KES 350.', language: 'en' },
+  ]
+  const spoken = [{ language: 'sw', voice: 'Adrian', text: 'Ni KES 350.' }]
+  const toolCalls = [
+    { name: 'reschedule_order', args: { orderNumber: '4127', date: '2026-11-28', time: '10:00' }, ok: true },
+  ]
+  const missing = notAsSpoken({ transcript, toolCalls }, spoken, ['2026-11-27'])
+  for (const one of [
+    'an answer to "Na delivery ni pesa ngapi?" in sw (it was in en)',
+    'the voice of sw for "Ni KES 350."',
+    '"Ni shilingi mia tatu na hamsini."',
+    'order 4127 asked for tomorrow at 10:00',
+  ])
+    t.ok(missing.includes(one), one)
+  t.notOk(
+    notAsSpoken({ transcript, toolCalls }, spoken, ['2026-11-28']).includes('order 4127 asked for tomorrow at 10:00'),
+  )
+  t.end()
+})

@@ -11,9 +11,9 @@ import { attribute, get, openSocket, post, ringing } from '../edge/gateway.js'
 import { lightGateway } from '../grafana/light-gateway.js'
 import { reexport } from '../support/module-beside.js'
 import { until } from '../support/until.js'
-import { mkondo, takesCalls } from './mkondo-process.js'
+import { endsWith, mkondo, takesCalls } from './mkondo-process.js'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 /** It speaks a tone for as long as the call lasts. */
 const TONE = new URL('../workers/poison-backend.js', import.meta.url).href
@@ -23,7 +23,7 @@ const STRANGERS = 600
 const CORES_MAX = 0.5
 
 t.test(
-  'a gateway that runs out of file descriptors does not spin, says so once, stays reachable for its operator and goes on with its call',
+  'a gateway without file descriptors keeps its call',
   { skip: process.platform === 'linux' ? false : 'there is a /proc to look at on Linux only' },
   async (t) => {
     const agents = t.testdir({
@@ -45,7 +45,7 @@ t.test(
       LIMIT,
     )
     const { child, lines } = run
-    t.teardown(() => child.kill('SIGKILL'))
+    endsWith(t, run)
     const said = (words: string): number => lines.filter((line) => line.includes(words)).length
     const { port, ops_port: opsPort } = await takesCalls(run)
     const ops = `http://127.0.0.1:${opsPort}`
@@ -94,15 +94,19 @@ t.test(
       strangers.push(stranger)
     }
     await until(() => said('file descriptors run out') > 0, 20_000, 'the gateway to say so')
-    const before = { cpuMs: cpuMs(child.pid ?? 0), atMs: performance.now(), frames }
     const ready = await get(`${ops}/readyz`)
     t.equal(ready.status, 503)
     t.match(JSON.parse(ready.text), { ready: false, reason: 'file-descriptors' })
     t.match((await get(`${ops}/metrics`)).text, /^mkondo_descriptors_low 1$/m, 'the operator still sees it')
-    await until(() => frames > before.frames + 100, 20_000, 'two seconds of the agent')
-    const cores = (cpuMs(child.pid ?? 0) - before.cpuMs) / (performance.now() - before.atMs)
+    // A gateway that spins does so all the time; one that has just started compiles for some seconds.
+    let cores = Infinity
+    for (let i = 0; i < 3 && cores >= CORES_MAX; i++) {
+      const before = { cpuMs: cpuMs(child.pid ?? 0), atMs: performance.now(), frames }
+      await until(() => frames > before.frames + 100, 20_000, 'two seconds of the agent')
+      cores = (cpuMs(child.pid ?? 0) - before.cpuMs) / (performance.now() - before.atMs)
+    }
     t.ok(cores < CORES_MAX, `it does not spin (${cores.toFixed(2)} cores)`)
-    t.ok(refused > 0, 'the rest is refused by the kernel')
+    t.ok(refused > 0, 'further connections are refused by the kernel')
     t.equal(said('file descriptors run out'), 1)
     t.same(
       lines.filter((line) => line.includes('EMFILE')),
@@ -162,7 +166,7 @@ const ENDS: readonly (readonly [
   ['HD_end000000006', (_, sending) => clearInterval(sending), 'caller-hung-up', 'abandoned', /./],
 ]
 
-t.test('each way in which a socket ends has its reason in the record, the log and the metrics', async (t) => {
+t.test('each socket end has its reason in record, log, metrics', async (t) => {
   const lines: string[] = []
   const gateway = await lightGateway(
     // A carrier that could still ask is waited for when its connection broke.
@@ -194,9 +198,5 @@ t.test('each way in which a socket ends has its reason in the record, the log an
     const calls = ENDS.filter((end) => end[2] === reason).length
     t.match(page, new RegExp(`mkondo_call_ends_total\\{[^}]*reason="${reason}"\\} ${calls}\\b`))
   }
-  t.match(
-    page,
-    /mkondo_call_ends_total\{[^}]*reason="process-died"\} 0/,
-    'a reason that did not come up is there too, for its first rate',
-  )
+  t.match(page, /mkondo_call_ends_total\{[^}]*reason="process-died"\} 0/, 'unused reasons are exported as 0')
 })

@@ -13,7 +13,7 @@ import { BrowserCaller } from '../../src/carrier/browser-caller.js'
 import type { PlaceCallOptions, SimulatedCallResult } from '../../src/carrier/call-options.js'
 import { startCall } from '../../src/carrier/carrier-call.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
-import type { RestServerOptions } from '../../src/simulator/rest/rest-server.js'
+import type { RestServerOptions } from '../../src/carrier/rest-server.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { until } from '../support/until.js'
 import { freePort } from '../support/free-ports.js'
@@ -119,7 +119,7 @@ async function doctored(
 const answerTo = ({ report }: Doctored, words: string): string | null | undefined =>
   report.questions.find(({ question }) => question.includes(words))?.answer
 
-t.test('a carrier that continues, signs with a time and answers marks', { buffered: true }, async (t) => {
+t.test('settings are found for a carrier that continues after streams', { buffered: true }, async (t) => {
   const file = join(t.testdir({ '.env': '# mine\nPORT=8080\n# SAUTIKIT_AFTER_STREAM=learn\n' }), '.env')
   const seen = await doctored(
     t,
@@ -173,7 +173,7 @@ t.test('a carrier that continues, signs with a time and answers marks', { buffer
     t.notMatch(seen.text, secret, 'no number, id or secret is shown')
 })
 
-t.test('a carrier that posts again, signs without a time, and ignores killAudio', { buffered: true }, async (t) => {
+t.test('settings are found for a carrier that ignores killAudio', { buffered: true }, async (t) => {
   const seen = await doctored(
     t,
     {
@@ -200,12 +200,12 @@ t.test('a carrier that posts again, signs without a time, and ignores killAudio'
   t.equal(call?.stream?.audio.sizes[0]?.bytes, 1920, 'three frames in one message')
   t.match(answerTo(seen, 'signed'), 'yes (hex without a time), with secret 2')
   t.equal(answerTo(seen, 'first frame'), 'no text frame comes')
-  t.equal(answerTo(seen, 'DTMF digits'), null, 'nobody pressed one')
+  t.equal(answerTo(seen, 'DTMF digits'), null, 'no digit was pressed')
   t.match(seen.voiceUrl, /\/voice\/order-status$/)
   t.same(seen.calls[0]?.complaints, [])
 })
 
-t.test('a carrier that holds the call, does not sign and ignores marks', { buffered: true }, async (t) => {
+t.test('settings are found for a carrier that holds the call', { buffered: true }, async (t) => {
   const seen = await doctored(t, { afterStream: 'holds', secret: null, answerMarks: false, key: '1' })
   t.equal(seen.code, 0, 'it is done', { text: seen.text })
   t.same(seen.report.settings, { SAUTIKIT_AFTER_STREAM: 'holds' })
@@ -218,7 +218,7 @@ t.test('a carrier that holds the call, does not sign and ignores marks', { buffe
   t.equal(seen.calls[0]?.ended.by, 'api')
 })
 
-t.test('a secret that is not ours settles no signature', { buffered: true }, async (t) => {
+t.test('a signature by an unknown secret decides no setting', { buffered: true }, async (t) => {
   const seen = await doctored(t, { secret: 'whsec_not_here', answerMarks: false, honourKill: false, key: '2' })
   t.equal(seen.code, 0, 'it is done', { text: seen.text })
   t.same(seen.report.settings, { SAUTIKIT_AFTER_STREAM: 'continues' })
@@ -230,34 +230,28 @@ for (const [layout, channels, honourKill] of [
   ['stereo', 2, true],
   ['mixed', 1, false],
 ] as const) {
-  t.test(
-    `both tracks that are ${layout} show their channels, and the tone that was stopped`,
-    { buffered: true },
-    async (t) => {
-      const seen = await doctored(
-        t,
-        { trackLayout: layout, honourKill, answerMarks: false, firstText: 'after-audio' },
-        ['--both-tracks'],
-      )
-      t.equal(seen.code, 0, 'it is done', { text: seen.text })
-      t.match(seen.report.calls[0], {
-        track: 'both_tracks',
-        stream: {
-          audio: { channels },
-          firstText: { beforeAudio: false },
-          killAudio: { seen: honourKill ? 'obeyed' : 'ignored', by: 'echo' },
-        },
-      })
-      t.match(answerTo(seen, 'both_tracks'), channels === 2 ? /^two channels/ : /^one channel/)
-    },
-  )
+  t.test(`${layout} both_tracks show channels and the killAudio result`, { buffered: true }, async (t) => {
+    const seen = await doctored(t, { trackLayout: layout, honourKill, answerMarks: false, firstText: 'after-audio' }, [
+      '--both-tracks',
+    ])
+    t.equal(seen.code, 0, 'it is done', { text: seen.text })
+    t.match(seen.report.calls[0], {
+      track: 'both_tracks',
+      stream: {
+        audio: { channels },
+        firstText: { beforeAudio: false },
+        killAudio: { seen: honourKill ? 'obeyed' : 'ignored', by: 'echo' },
+      },
+    })
+    t.match(answerTo(seen, 'both_tracks'), channels === 2 ? /^two channels/ : /^one channel/)
+  })
 }
 
 // A sample of -1 that the carrier still plays looks like a mark to it (docs/PROTOCOL.md).
 for (const { what, tooEarly, obeys, standsStillMs = 0, expected } of [
   { what: 'once', tooEarly: 1, obeys: true, expected: { seen: 'obeyed', by: 'marks', marks: 'answered' } },
   {
-    what: 'once, on a machine that stands still',
+    what: 'once, on a stalled machine',
     tooEarly: 1,
     obeys: false,
     standsStillMs: 900,
@@ -267,40 +261,36 @@ for (const { what, tooEarly, obeys, standsStillMs = 0, expected } of [
   { what: 'always', tooEarly: Infinity, obeys: true, expected: { seen: 'unknown', by: null, marks: 'unanswered' } },
 ]) {
   // A process that stands still holds up whatever runs beside it.
-  t.test(
-    `a mark that is answered before the stop is sent again: ${what}`,
-    { buffered: standsStillMs === 0 },
-    async (t) => {
-      const carrier = new WebSocketServer({ port: 0, host: '127.0.0.1' })
-      t.teardown(() => carrier.close())
-      await once(carrier, 'listening')
-      let marks = 0
-      carrier.on('connection', (socket) => {
-        const answer = (event: string) => socket.send(JSON.stringify({ type: 'mark', data: { name: 'doctor', event } }))
-        let waits = false
-        socket.on('message', (data: Buffer, isBinary) => {
-          if (isBinary) return
-          const { type } = JSON.parse(data.toString('utf8')) as { readonly type: string }
-          if (type === 'mark') {
-            waits = ++marks > tooEarly
-            // The loop of both ends: the answer is read after the probe's wait is over.
-            for (const untilMs = performance.now() + (waits ? 0 : standsStillMs); performance.now() < untilMs;);
-            if (!waits) answer('playout')
-            // The tone is three seconds long.
-            else if (!obeys) setTimeout(() => answer('playout'), 3000)
-          } else if (type === 'killAudio' && waits && obeys) answer('cleared')
-        })
+  t.test(`a mark answered before the stop is sent again: ${what}`, { buffered: standsStillMs === 0 }, async (t) => {
+    const carrier = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+    t.teardown(() => carrier.close())
+    await once(carrier, 'listening')
+    let marks = 0
+    carrier.on('connection', (socket) => {
+      const answer = (event: string) => socket.send(JSON.stringify({ type: 'mark', data: { name: 'doctor', event } }))
+      let waits = false
+      socket.on('message', (data: Buffer, isBinary) => {
+        if (isBinary) return
+        const { type } = JSON.parse(data.toString('utf8')) as { readonly type: string }
+        if (type === 'mark') {
+          waits = ++marks > tooEarly
+          // The loop of both ends: the answer is read after the probe's wait is over.
+          for (const untilMs = performance.now() + (waits ? 0 : standsStillMs); performance.now() < untilMs;);
+          if (!waits) answer('playout')
+          // The tone is three seconds long.
+          else if (!obeys) setTimeout(() => answer('playout'), 3000)
+        } else if (type === 'killAudio' && waits && obeys) answer('cleared')
       })
-      const socket = new WebSocket(`ws://127.0.0.1:${(carrier.address() as AddressInfo).port}`)
-      const probe = new ProbeStream(socket, 'inbound_track')
-      await once(socket, 'open')
-      await probe.tryKillAudio()
-      t.same(probe.killAudio, expected)
-      // A stop that comes too late on a busy machine is tried again too.
-      t.ok(marks >= Math.min(3, tooEarly + 1) && marks <= 3, `as often as needed, and three times at most: ${marks}`)
-      probe.close()
-    },
-  )
+    })
+    const socket = new WebSocket(`ws://127.0.0.1:${(carrier.address() as AddressInfo).port}`)
+    const probe = new ProbeStream(socket, 'inbound_track')
+    await once(socket, 'open')
+    await probe.tryKillAudio()
+    t.same(probe.killAudio, expected)
+    // A stop that comes too late on a busy machine is tried again too.
+    t.ok(marks >= Math.min(3, tooEarly + 1) && marks <= 3, `as often as needed, and three times at most: ${marks}`)
+    probe.close()
+  })
 }
 
 // Results of a machine that stands still while the tone should play.
@@ -308,7 +298,7 @@ for (const { track, framesBefore } of [
   { track: 'inbound_track', framesBefore: 5 },
   { track: 'both_tracks', framesBefore: 0 },
 ] as const) {
-  t.test(`${track}: a tone of which too little came back is sent again`, { buffered: true }, async (t) => {
+  t.test(`${track}: a tone that came back too short is repeated`, { buffered: true }, async (t) => {
     const carrier = new WebSocketServer({ port: 0, host: '127.0.0.1' })
     t.teardown(() => carrier.close())
     await once(carrier, 'listening')

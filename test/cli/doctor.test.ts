@@ -28,50 +28,47 @@ async function settings(): Promise<Record<string, string>> {
   return { PORT: port, OPS_PORT: '0', PUBLIC_URL: `http://127.0.0.1:${port}`, SAUTIKIT_API_KEY: KEY }
 }
 
-t.test(
-  'each wrong setting and option is one line that names it, and exit code 2, before the carrier is asked',
-  async (t) => {
-    const { server } = await simulatedApi(t)
-    const taken = String(await portOf(t, createServer()))
-    const env = { ...(await settings()), SAUTIKIT_API_URL: server.origin }
-    const cases: readonly (readonly [string, readonly string[], Readonly<Record<string, string>>, RegExp])[] = [
-      ['no PUBLIC_URL', [], { PUBLIC_URL: '' }, /PUBLIC_URL is not set; set it to the origin/],
-      ['a path in PUBLIC_URL', [], { PUBLIC_URL: 'https://x.example/voice' }, /PUBLIC_URL is 'https:.*without a path/],
-      ['no key', [], { SAUTIKIT_API_KEY: '' }, /SAUTIKIT_API_KEY is not set; .*--by-hand/],
-      [
-        'a key that cannot be one',
-        [],
-        { SAUTIKIT_API_KEY: 'short' },
-        /SAUTIKIT_API_KEY is set to 5 characters \(not shown\); allowed:/,
-      ],
-      ['a misspelt variable', [], { SAUTIKIT_WEBHOOK_SECRET: 'whsec_1' }, /did you mean SAUTIKIT_WEBHOOK_SECRETS\?/],
-      ['a port in use', [], { PORT: taken }, new RegExp(`PORT: port ${taken} .*in use`)],
-      ['an ops port in use', [], { OPS_PORT: taken }, new RegExp(`OPS_PORT: port ${taken} .*in use`)],
-      [
-        'a folder that is not there',
-        ['--write', '/nowhere/at/all/.env'],
-        {},
-        /--write: there is no folder \/nowhere\/at\/all$/,
-      ],
-      ['an agent that is not there', ['--agent', 'nosuch'], {}, /--agent is 'nosuch'; allowed, from .*order-status/],
-      ['two numbers at once', ['--number', '1', '--claim', '2'], {}, /cannot be used with/],
-      ['an agent for a number that is led by hand', ['--by-hand', '--agent', 'support'], {}, /cannot be used with/],
-      ['no time to wait', ['--wait', '5'], {}, /--wait is "5"; allowed: a whole number from 10 to 3600/],
-      ['an option that is none', ['--numbr', '1'], {}, /unknown option '--numbr'; did you mean --number\?/],
-    ]
-    for (const [what, argv, more, expected] of cases) {
-      const { code, out, err } = await command(['doctor', ...argv], { env: { ...env, ...more } })
-      t.equal(code, 2, what)
-      t.equal(out, '', `${what}: nothing is begun`)
-      const lines = err.trim().split('\n')
-      t.equal(lines.length, 1, `${what}: one line`)
-      t.match(lines[0], expected, what)
-    }
-    t.same(server.seen, [])
-  },
-)
+t.test('each wrong setting is reported before the carrier is asked', async (t) => {
+  const { server } = await simulatedApi(t)
+  const taken = String(await portOf(t, createServer()))
+  const env = { ...(await settings()), SAUTIKIT_API_URL: server.origin }
+  const cases: readonly (readonly [string, readonly string[], Readonly<Record<string, string>>, RegExp])[] = [
+    ['no PUBLIC_URL', [], { PUBLIC_URL: '' }, /PUBLIC_URL is not set; set it to the origin/],
+    ['a path in PUBLIC_URL', [], { PUBLIC_URL: 'https://x.example/voice' }, /PUBLIC_URL is 'https:.*without a path/],
+    ['no key', [], { SAUTIKIT_API_KEY: '' }, /SAUTIKIT_API_KEY is not set; .*--by-hand/],
+    [
+      'a key that cannot be one',
+      [],
+      { SAUTIKIT_API_KEY: 'short' },
+      /SAUTIKIT_API_KEY is set to 5 characters \(not shown\); allowed:/,
+    ],
+    ['a misspelt variable', [], { SAUTIKIT_WEBHOOK_SECRET: 'whsec_1' }, /did you mean SAUTIKIT_WEBHOOK_SECRETS\?/],
+    ['a port in use', [], { PORT: taken }, new RegExp(`PORT: port ${taken} .*in use`)],
+    ['an ops port in use', [], { OPS_PORT: taken }, new RegExp(`OPS_PORT: port ${taken} .*in use`)],
+    [
+      'a folder that is not there',
+      ['--write', '/nowhere/at/all/.env'],
+      {},
+      /--write: there is no folder \/nowhere\/at\/all$/,
+    ],
+    ['an agent that is not there', ['--agent', 'nosuch'], {}, /--agent is 'nosuch'; allowed, from .*order-status/],
+    ['two numbers at once', ['--number', '1', '--claim', '2'], {}, /cannot be used with/],
+    ['an agent for a number that is led by hand', ['--by-hand', '--agent', 'support'], {}, /cannot be used with/],
+    ['no time to wait', ['--wait', '5'], {}, /--wait is "5"; allowed: a whole number from 10 to 3600/],
+    ['an unknown option', ['--numbr', '1'], {}, /unknown option '--numbr'; did you mean --number\?/],
+  ]
+  for (const [what, argv, more, expected] of cases) {
+    const { code, out, err } = await command(['doctor', ...argv], { env: { ...env, ...more } })
+    t.equal(code, 2, what)
+    t.equal(out, '', `${what}: nothing is begun`)
+    const lines = err.trim().split('\n')
+    t.equal(lines.length, 1, `${what}: one line`)
+    t.match(lines[0], expected, what)
+  }
+  t.same(server.seen, [])
+})
 
-t.test('which number is called is never guessed, and none is claimed unasked', async (t) => {
+t.test('the doctor neither guesses nor claims a number', async (t) => {
   const number = (id: string, e164: string) => ({ id, e164, status: 'active', voiceUrl: null, eventsUrl: null })
   const two = await simulatedApi(t, {
     with: { owned: [number('num_1', '+254700000001'), number('num_2', '+254700000002')] },
@@ -100,7 +97,7 @@ t.test('which number is called is never guessed, and none is claimed unasked', a
   t.match(said.out, /^NOT OK +number: .*403 \(api_key\.scope_denied/m)
 })
 
-t.test('a Redis that cannot be used is found, and nobody is called', async (t) => {
+t.test('an unusable Redis is reported and no call is placed', async (t) => {
   const { server } = await simulatedApi(t)
   const env = {
     ...{ ...(await settings()), SAUTIKIT_API_URL: server.origin, TOKEN_SECRET: 'a-secret-of-the-fleet' },
@@ -112,7 +109,7 @@ t.test('a Redis that cannot be used is found, and nobody is called', async (t) =
   t.notMatch(out, /siri/)
 })
 
-t.test('a doctor that is stopped, or whose call does not come, leads the number back', async (t) => {
+t.test("a stopped doctor restores the number's route", async (t) => {
   const before = 'https://elsewhere.example/voice'
   const { server, workspace } = await simulatedApi(t, {
     with: { owned: [{ id: 'num_1', e164: '+254700000001', status: 'active', voiceUrl: before, eventsUrl: null }] },
@@ -147,7 +144,7 @@ async function reached(t: Test, publicUrl: string): Promise<string> {
   return out
 }
 
-t.test('a PUBLIC_URL that does not lead here says what is wrong with it', async (t) => {
+t.test('a wrong PUBLIC_URL is reported with its fault', async (t) => {
   t.match(
     await reached(t, 'https://nowhere.invalid'),
     /NOT OK +DNS: nowhere\.invalid has no address \(E\w+\); set its A or AAAA record/,
@@ -172,7 +169,7 @@ t.test('a PUBLIC_URL that does not lead here says what is wrong with it', async 
   )
 })
 
-t.test('a proxy that passes webhooks and no audio socket is found', async (t) => {
+t.test('a proxy without WebSocket upgrades is reported', async (t) => {
   const env = await settings()
   const { server } = await simulatedApi(t)
   const proxy = createServer((request, response) => {
@@ -220,7 +217,7 @@ function certificate(t: Test): { readonly folder: string; readonly key: string; 
   return { folder, key, cert }
 }
 
-t.test('a certificate that the carrier would not accept says what to do', async (t) => {
+t.test('a certificate the carrier would refuse is reported with advice', async (t) => {
   if (!hasProgram(t, 'openssl', 'openssl')) return
   const { key, cert } = certificate(t)
   const server = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) })
@@ -241,7 +238,7 @@ t.test('a certificate that the carrier would not accept says what to do', async 
   t.same(of(3), { ok: null, what: 'TLS: TLSv1.3, certificate of Authority, 3 days left: renew it' })
 })
 
-t.test('behind the shipped haproxy, with TLS, all of PUBLIC_URL leads to the doctor', async (t) => {
+t.test('the doctor is reached through the shipped haproxy with TLS', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy') || !hasProgram(t, 'openssl', 'openssl')) return
   const { folder, cert } = certificate(t)
   const [port, own, ops] = [await freePort(), await freePort(), await freePort()]
@@ -280,7 +277,7 @@ t.test('behind the shipped haproxy, with TLS, all of PUBLIC_URL leads to the doc
 
 // --- what follows from a call -------------------------------------------------------------------------------
 
-t.test('of a value only its form is kept, unless it is a word of the protocol', (t) => {
+t.test("the doctor's report keeps only the form of values", (t) => {
   const forms: readonly (readonly [string, unknown, string])[] = [
     ['callerNumber', '+254711222333', '+<12 digits>'],
     ['callerNumber', '0711222333', '<10 digits>'],
@@ -321,7 +318,7 @@ const call = (posts: readonly PostFacts[], seen: CallFacts['afterStream']['seen'
   afterStream: { seen, askedBy: null, askedAfterMs: null, hangUp: null },
 })
 
-t.test('the questions are those of the protocol page, and one call leaves most of them open', (t) => {
+t.test('the doctor asks the open questions of PROTOCOL.md', (t) => {
   const [, rows = ''] =
     /## 8\. Open questions\n[^|]*\|[^\n]*\n\|[-|]+\n((?:\|.*\n)+)/.exec(repositoryFile('docs/PROTOCOL.md')) ?? []
   t.same(
@@ -340,7 +337,7 @@ t.test('the questions are those of the protocol page, and one call leaves most o
   t.end()
 })
 
-t.test('a setting follows only from what was seen, and the least trusted signature counts', (t) => {
+t.test('settings follow only from observed behaviour', (t) => {
   t.same(settingsOf([call([])], []), {})
   t.same(settingsOf([call([post('dated', 2)], 'holds')], ['route:put']), {
     SAUTIKIT_AFTER_STREAM: 'holds',
@@ -349,24 +346,28 @@ t.test('a setting follows only from what was seen, and the least trusted signatu
   })
   t.same(settingsOf([call([post('dated', 1), post('bare', 1)])], []), { SAUTIKIT_BARE_SIGNATURES: 'true' })
   t.same(settingsOf([call([post('dated', 1), post('none', null)])], []), {}, 'unsigned posts would be refused')
-  t.same(settingsOf([call([post('bare', null)])], []), {}, 'a secret that fits is needed first')
+  t.same(settingsOf([call([post('bare', null)])], []), {}, 'a matching secret is needed first')
   t.same(
     settingsOf([call([], 'continues'), call([])], []),
     { SAUTIKIT_AFTER_STREAM: 'continues' },
-    'a call that showed nothing does not hide one that did',
+    'a call without findings does not hide an earlier finding',
   )
   t.end()
 })
 
-t.test('variables are set in an environment file where they are, and all else stays', (t) => {
+t.test('variables are replaced in place in an environment file', (t) => {
   t.equal(withVariables('', { A: '1' }), 'A=1\n')
   t.equal(withVariables('# x\nA=0\nB=2', { A: '1', C: '3' }), '# x\nA=1\nB=2\nC=3\n')
-  t.equal(withVariables('# A=0\nexport A=0\n', { A: '1' }), '# A=0\nA=1\n', 'a line that counts comes before a comment')
+  t.equal(
+    withVariables('# A=0\nexport A=0\n', { A: '1' }),
+    '# A=0\nA=1\n',
+    'an active line is replaced before a comment',
+  )
   t.equal(withVariables('# A=learn\nAB=0\n', { A: '1' }), 'A=1\nAB=0\n')
   t.end()
 })
 
-t.test('of a service with IPv4 and IPv6 both are tried, and the dead one is named with its time', async (t) => {
+t.test('a service that answers over one IP family is reported', async (t) => {
   const port = await portOf(t, createServer())
   const url = new URL(`http://service.test:${port}`)
   const at =
@@ -375,7 +376,7 @@ t.test('of a service with IPv4 and IPv6 both are tried, and the dead one is name
       Promise.resolve(addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })))
   t.match(await familiesFinding('api', url, at('::1', '127.0.0.1')), {
     ok: null,
-    what: /^api: service\.test answers over one family only: IPv4 in \d+ ms, IPv6 not \([A-Z]+\); .* 1500 ms/,
+    what: /^api: service\.test answers over only one address family: IPv4 in \d+ ms, IPv6 not \([A-Z]+\); .* 1500 ms/,
   })
   t.match(await familiesFinding('api', url, at('127.0.0.1')), {
     ok: true,
@@ -386,7 +387,7 @@ t.test('of a service with IPv4 and IPv6 both are tried, and the dead one is name
   t.equal(await familiesFinding('api', new URL(`http://localhost:${port}`), at('::1', '127.0.0.1')), null)
 })
 
-t.test('the services of models, voices and recognisers are tried over both families too, each host once', async (t) => {
+t.test('each speech service host is tried over both families', async (t) => {
   const port = await portOf(t, createServer())
   const settings = backendSettings(
     loadConfig(
@@ -418,5 +419,5 @@ t.test('the services of models, voices and recognisers are tried over both famil
     'westeurope.stt.speech.microsoft.com',
     'westeurope.tts.speech.microsoft.com',
   ])
-  t.match(findings, [{ ok: null, what: /^realtime: models\.test answers over one family only/ }])
+  t.match(findings, [{ ok: null, what: /^self-hosted: models\.test answers over only one address family/ }])
 })

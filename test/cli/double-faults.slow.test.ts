@@ -76,13 +76,13 @@ async function callOn(t: Test, service: Service, ...options: readonly string[]) 
 }
 
 for (const service of ['openai', 'openai-live', 'gemini', 'azure-voice-live'] as const)
-  t.test(`--fault no-quota: ${service} refuses its sessions, and the call is told why`, async (t) => {
+  t.test(`--fault no-quota: ${service} refuses sessions with BACKEND_QUOTA`, async (t) => {
     const { connected } = await callOn(t, service, '--fault', 'no-quota')
     await t.rejects(connected, { code: 'BACKEND_QUOTA' })
   })
 
 for (const service of ['openai', 'gemini', 'azure-voice-live'] as const)
-  t.test(`--fault empty-answers: ${service} is asked once more, and then has failed`, async (t) => {
+  t.test(`--fault empty-answers: ${service} fails the turn after one retry`, async (t) => {
     const { backend, connected, recorder } = await callOn(t, service, '--fault', 'empty-answers')
     await connected
     backend.sendText('Where is my order?', { role: 'caller', respond: true })
@@ -90,25 +90,25 @@ for (const service of ['openai', 'gemini', 'azure-voice-live'] as const)
     t.ok(recorder.audioPieces.length === 0)
   })
 
-t.test('--fault delegate-hangs: the delegate of GPT-Live is given up, and the caller is asked again', async (t) => {
+t.test('--fault delegate-hangs: the turn of GPT-Live fails', async (t) => {
   const { backend, connected, recorder } = await callOn(t, 'openai-live', '--fault', 'delegate-hangs')
   await connected
   backend.sendText('Where is my order?', { role: 'caller', respond: true })
   t.match(await recorder.next('turn-done'), { status: 'failed' })
 })
 
-t.test('--breaks-after: a call survives a connection that breaks, on a new one', async (t) => {
+t.test('--breaks-after: the call moves to a new connection', async (t) => {
   const { connected, recorder } = await callOn(t, 'openai', '--breaks-after', '1')
   await connected
   t.match(await recorder.next('failover'), { from: 'openai', to: 'openai' })
 })
 
-t.test('a service, a fault and a key that there are not are refused with what there is', async (t) => {
+t.test('an unknown service, fault or agent is refused with alternatives', async (t) => {
   for (const [argv, why] of [
     [['double', 'gpt'], /openai, openai-live, gemini/],
     [
       ['double', 'openai-live', '--fault', 'deaf'],
-      /--fault is not one that openai-live has; allowed: no-quota, never-ready/,
+      /--fault is not one that openai-live has; allowed: delegate-hangs, no-quota, never-ready/,
     ],
     [['double', 'openai', '--fault', 'tired'], /deaf/],
     [['double', 'openai', '--key', 'two words'], /without spaces/],

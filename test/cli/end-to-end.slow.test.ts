@@ -17,7 +17,7 @@ const CALLERS = [
   ['--from', '+254700000001', '--order', '4127', '--interrupt'],
 ]
 
-t.test('two callers hear the right status of the right order, and the journal of their calls runs again', async (t) => {
+t.test("two callers hear their orders' status, and their journals replay", async (t) => {
   const dataDir = t.testdir()
   const { gateway, at, close } = await whole({ JOURNAL_CALLS: 'true', DATA_DIR: dataDir, SPEECH_DECODERS: '2' })
   t.teardown(close)
@@ -54,7 +54,7 @@ t.test('two callers hear the right status of the right order, and the journal of
   await gateway.stopped // an idle gateway that is drained ends
 })
 
-t.test('a caller who goes from Swahili to English is answered in both, in the voice of each', async (t) => {
+t.test('a caller who changes language is answered in that language', async (t) => {
   const { code, out } = await command(['demo', '--languages', '--json', '-'], {})
   const { missing, transcript } = JSON.parse(out) as { missing: string[]; transcript: { language?: string }[] }
   t.same(missing, [])

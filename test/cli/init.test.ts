@@ -1,11 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { loadAgents } from '../../src/agents/file/loader.js'
 import { offlineSpeech } from '../../src/backends/embedded/offline-speech.js'
 import { TEMPLATES } from '../../src/cli/init.js'
-import { packageRoot } from '../../src/config/package-root.js'
+import { packageRoot, packageVersion } from '../../src/config/package-root.js'
 import { findScenarios } from '../../src/simulator/scenarios/scenario.js'
 import { command } from '../support/command.js'
 
@@ -15,38 +16,48 @@ const MORE: Partial<Record<keyof typeof TEMPLATES, readonly string[]>> = {
   receptionist: ['judged-by-a-model'],
 }
 
-t.test(
-  'each template becomes an agent of the chosen name, which check and simulate pass with no variable set',
-  async (t) => {
-    const folder = t.testdir()
-    for (const template of Object.keys(TEMPLATES)) {
-      const made = join(folder, `my-${template}`)
-      const { code, out, err } = await command(['init', made, '--template', template])
-      t.equal(code, 0, err)
-      const { agents } = await loadAgents(join(made, 'agents'), {}, offlineSpeech)
-      t.match(agents.get(`my-${template}`), { languages: ['en', 'sw'], backend: 'auto', offline: {} }, template)
-      const found = await findScenarios([join(made, 'scenarios')])
-      t.same([...new Set(found.map(({ agent }) => agent))], [`my-${template}`])
-      t.same(
-        found.map(({ name }) => name).sort(),
-        ['first-call', 'simu-ya-kwanza', ...(MORE[template as keyof typeof MORE] ?? [])].sort(),
-      )
-      for (const file of ['mkondo.yaml', '.env.example', '.gitignore', 'README.md']) {
-        t.ok(existsSync(join(made, file)), file)
-        t.match(out, file)
-      }
-      t.notMatch(readFileSync(join(made, 'agents', `my-${template}.yaml`), 'utf8'), /SCHEMA/)
-      const [agentsDir, dataDir] = [join(made, 'agents'), join(made, 'data')]
-      const env = { PORT: '0', OPS_PORT: '0', AGENTS_DIR: agentsDir, DATA_DIR: dataDir }
-      const check = await command(['check'], { env })
-      t.match(check, { code: 0, out: new RegExp(`ok +agents: my-${template} on embedded`) })
-      const simulated = await command(['simulate', join(made, 'scenarios'), '--agents', agentsDir])
-      t.match(simulated, { code: 0, out: new RegExp(`ok +my-${template}/first-call text[^]*\\d passed`) })
+t.test('each template makes an agent that passes check and simulate', async (t) => {
+  const folder = t.testdir()
+  for (const template of Object.keys(TEMPLATES)) {
+    const made = join(folder, `my-${template}`)
+    const { code, out, err } = await command(['init', made, '--template', template])
+    t.equal(code, 0, err)
+    const { agents } = await loadAgents(join(made, 'agents'), {}, offlineSpeech)
+    t.match(agents.get(`my-${template}`), { languages: ['en', 'sw'], backend: 'auto', offline: {} }, template)
+    const found = await findScenarios([join(made, 'scenarios')])
+    t.same([...new Set(found.map(({ agent }) => agent))], [`my-${template}`])
+    t.same(
+      found.map(({ name }) => name).sort(),
+      ['first-call', 'simu-ya-kwanza', ...(MORE[template as keyof typeof MORE] ?? [])].sort(),
+    )
+    for (const file of ['mkondo.yaml', '.env.example', '.gitignore', 'package.json', 'README.md']) {
+      t.ok(existsSync(join(made, file)), file)
+      t.match(out, file)
     }
-  },
-)
+    t.notMatch(readFileSync(join(made, 'agents', `my-${template}.yaml`), 'utf8'), /SCHEMA/)
+    const [agentsDir, dataDir] = [join(made, 'agents'), join(made, 'data')]
+    const env = { PORT: '0', OPS_PORT: '0', AGENTS_DIR: agentsDir, DATA_DIR: dataDir }
+    const check = await command(['check'], { env })
+    t.match(check, { code: 0, out: new RegExp(`ok +agents: my-${template} on embedded`) })
+    const simulated = await command(['simulate', join(made, 'scenarios'), '--agents', agentsDir])
+    t.match(simulated, { code: 0, out: new RegExp(`ok +my-${template}/first-call text[^]*\\d passed`) })
+  }
+})
 
-t.test('the example of an appointment book keeps a bounded number of bookings, the newest ones', async (t) => {
+t.test('the new folder runs this copy of mkondo', async (t) => {
+  const made = join(t.testdir(), 'my-line')
+  const { code, out } = await command(['init', made, '--yes'])
+  t.equal(code, 0)
+  t.match(out, /To hear a call later, set recording\.enabled in agents\/my-line\.yaml before the call/)
+  const { dependencies } = JSON.parse(readFileSync(join(made, 'package.json'), 'utf8')) as {
+    dependencies: { mkondo: string }
+  }
+  t.equal(realpathSync(join(made, dependencies.mkondo.replace(/^file:/, ''))), realpathSync(packageRoot()))
+  const ran = spawnSync('npx', ['--no', 'mkondo', 'version'], { cwd: made, encoding: 'utf8' })
+  t.equal(ran.stdout.trim(), packageVersion(), ran.stderr)
+})
+
+t.test('the appointment template keeps only the newest bookings', async (t) => {
   const { bookSlot, freeTimes } = (await import(
     pathToFileURL(join(packageRoot(), 'templates/appointments/tools.mjs')).href
   )) as {
@@ -61,7 +72,7 @@ t.test('the example of an appointment book keeps a bounded number of bookings, t
   t.equal(freeTimes.run({ date: monday(0) }).first, '09:00', 'the oldest booking made room')
 })
 
-t.test('language, backend and tools are options, and questions on a terminal', async (t) => {
+t.test('init takes options or asks questions on a terminal', async (t) => {
   const folder = t.testdir()
   const asked: string[] = []
   const said = ['support', 'klingon', 'sw', 'cascade', 'http']
@@ -78,7 +89,7 @@ t.test('language, backend and tools are options, and questions on a terminal', a
   t.match(out, /Allowed: a code such as en, sw or en-KE/)
   t.match(out, /how to switch to cascade/)
   const yaml = readFileSync(join(folder, 'msaada', 'agents', 'msaada.yaml'), 'utf8')
-  t.match(yaml, /^languages: \[sw, en\]$/m, 'what the template speaks besides stays')
+  t.match(yaml, /^languages: \[sw, en\]$/m, "the template's other languages stay")
   t.match(
     readFileSync(join(folder, 'msaada', '.env.example'), 'utf8'),
     /^AUTO_BACKEND=cascade\n[^]*# STT_URL=\n[^]*# LLM_URL=\n[^]*# TTS_URL=\n/m,
@@ -87,7 +98,7 @@ t.test('language, backend and tools are options, and questions on a terminal', a
   t.same(
     agents.get('msaada')?.tools.map(({ name }) => name),
     ['get_item'],
-    'beside those in code',
+    'tools in code stay',
   )
 
   await command(['init', join(folder, 'simu'), '--language', 'en-KE', '--template', 'survey', '--yes'], { ask })
@@ -95,13 +106,13 @@ t.test('language, backend and tools are options, and questions on a terminal', a
   t.match(readFileSync(join(folder, 'simu', 'agents', 'simu.yaml'), 'utf8'), /^languages: \[en-KE, sw\]$/m)
 })
 
-t.test('a name or an option that cannot be is one line, and nothing is overwritten', async (t) => {
+t.test('a wrong name or option overwrites nothing', async (t) => {
   const folder = t.testdir({ taken: { 'a.txt': '' } })
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [['init'], /missing required argument 'name'/],
     [
       ['init', join(folder, 'Not A Name')],
-      /the folder's name is 'Not A Name'; allowed, as the name of an agent: 1 to 40 of/,
+      /the folder's name is 'Not A Name'; allowed, as the name of an agent: 1 to 40 characters of/,
     ],
     [['init', join(folder, 'taken')], /taken exists and is not empty/],
     [

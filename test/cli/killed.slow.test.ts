@@ -9,7 +9,7 @@ import { callRecordSchema } from '../../src/call/documents/record.js'
 import { command } from '../support/command.js'
 import { reexport } from '../support/module-beside.js'
 import { until } from '../support/until.js'
-import { mkondo, takesCalls } from './mkondo-process.js'
+import { endsWith, mkondo, takesCalls } from './mkondo-process.js'
 import type { Run } from './mkondo-process.js'
 import { SAME_CALLER } from '../support/same-caller.js'
 
@@ -19,7 +19,7 @@ import { SAME_CALLER } from '../support/same-caller.js'
  */
 const BACKEND = new URL('../grafana/scripted-backend.js', import.meta.url).href
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const folder = mkdtempSync(join(tmpdir(), 'mkondo-killed-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -50,7 +50,7 @@ function here(args: readonly string[], env: Readonly<Record<string, string>> = {
     ...SAME_CALLER,
     ...env,
   })
-  t.teardown(() => run.child.kill('SIGKILL'))
+  endsWith(t, run)
   return run
 }
 
@@ -104,7 +104,7 @@ const recordLines = (): CallRecord[] =>
     )
     .map((line) => JSON.parse(line) as CallRecord)
 
-t.test('a process that is killed leaves a record of each call that it had, with what was known', async (t) => {
+t.test('a killed process leaves records of its calls [1]', async (t) => {
   const first = await serving({ RECORDS_TRANSCRIPT: 'masked' })
   await silentCall(first, 'HD_killed000001')
   await silentCall(first, 'HD_killed000002')
@@ -114,11 +114,11 @@ t.test('a process that is killed leaves a record of each call that it had, with 
     20_000,
     'the greeting to be written down',
   )
-  t.notMatch(openRecord('HD_killed000001'), /254700000001/, 'numbers are masked in what is written meanwhile too')
+  t.notMatch(openRecord('HD_killed000001'), /254700000001/, 'numbers are masked in open records too')
   over.close(1000)
-  await until(() => openRecord('HD_over00000001') === '', 10_000, 'the end of the other call')
+  await until(() => openRecord('HD_over00000001') === '', 10_000, 'the end of the third call')
 
-  await t.test('and while it lives no other gateway takes its folder', async (t) => {
+  await t.test('a second gateway cannot use the same DATA_DIR [3]', async (t) => {
     const line = `DATA_DIR is '${dataDir}', which another gateway is using; allowed: a folder of its own for each gateway`
     const second = here(['serve'])
     const check = here(['check'])
@@ -160,7 +160,7 @@ t.test('a process that is killed leaves a record of each call that it had, with 
       .map(({ callSid }) => callSid)
       .sort(),
     ['HD_killed000001', 'HD_killed000002', 'HD_over00000001'],
-    'one line each',
+    'one record per call',
   )
 
   const wordless = await silentCall(again, 'HD_wordless0001')
@@ -188,7 +188,7 @@ t.test('a process that is killed leaves a record of each call that it had, with 
   t.same(readdirSync(join(dataDir, 'records', 'open')), [])
 })
 
-t.test('a DATA_DIR that cannot be made ends serve and check at once, with the same line', async (t) => {
+t.test('serve and check refuse an unusable DATA_DIR [2]', async (t) => {
   const line =
     /DATA_DIR is '\/proc\/x', which cannot be made or written \(ENOENT\); allowed: a folder that this user may make and write, or none, with KEEP_CALLS=false/
   const check = (env: Readonly<Record<string, string>> = {}) =>

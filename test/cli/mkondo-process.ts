@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
 import { comesUp } from '../support/until.js'
 import { spawnOwn } from '../support/spawn-own.js'
 
@@ -63,4 +64,15 @@ export async function takesCalls(run: Run, limitMs = 60_000): Promise<TakesCalls
     () => run.lines.join('\n'),
   )
   return JSON.parse(line() ?? '') as TakesCalls
+}
+
+/**
+ * Ends the program after the test, and waits until it has ended. A program that still runs could write into a folder while
+ * tap removes it.
+ */
+export function endsWith(t: Pick<Test, 'teardown'>, { child, exit }: Run, signal: NodeJS.Signals = 'SIGKILL'): void {
+  t.teardown(() => {
+    child.kill(signal)
+    return exit
+  })
 }

@@ -25,7 +25,7 @@ t.setTimeout(300_000)
 const whole = t
 let started: Two | null = null
 
-t.test('twelve calls over two processes all end as they should, each in the process that has it', async (t) => {
+t.test('twelve calls on two processes end at their owners', async (t) => {
   const two = (started = await startTwo(whole))
   const { port } = two
   t.match(
@@ -69,7 +69,7 @@ t.test('twelve calls over two processes all end as they should, each in the proc
       )
       t.equal(i < 8 ? record['outcome'] : record['endReason'], outcome(i))
       const other = await fetch(`http://127.0.0.1:${two.opsPorts[1 - (owners[i] ?? 0)] ?? 0}/api/calls/${call.callSid}`)
-      t.equal(other.status, 200, 'and the other process answers for it')
+      t.equal(other.status, 200, 'the other process answers too')
     })
   }
   t.same([...new Set(owners)].sort(), [0, 1], 'both had calls')
@@ -82,79 +82,73 @@ t.test('twelve calls over two processes all end as they should, each in the proc
   )
 })
 
-t.test(
-  'a process that dies is started again, its calls go on at another, and a drain lets the rest finish',
-  async (t) => {
-    const two = started ?? (await startTwo(whole))
-    // As many as it takes to have one on each.
-    const calls: [SilentCall | undefined, SilentCall | undefined] = [undefined, undefined]
-    const surplus: SilentCall[] = []
-    while (calls[0] === undefined || calls[1] === undefined) {
-      const call = silentCall(two.url, 'continues')
-      const owner = (await streaming(two, call)) as 0 | 1
-      if (calls[owner] === undefined) calls[owner] = call
-      else surplus.push(call)
-    }
-    for (const call of surplus) call.hangUp()
-    const [bystander, victim] = calls as [SilentCall, SilentCall]
-    // A call goes on from what its process has kept, and of the youngest nothing is kept yet.
-    await sleep(2 * KEEP_EVERY_MS)
-    process.kill(lastStart(two.run, 1)['pid'] as number, 'SIGKILL')
-    await until(() => victim.streams() === 2, 60_000, 'the call of the dead process to go on at the other').catch(
-      async (late: unknown) => {
-        victim.hangUp()
-        const { verbs, webhooks } = await victim.done
-        t.comment(
-          verbs.join(' '),
-          webhooks.map(({ url, state, status }) => `${url} ${state} ${status ?? 0}`).join(', '),
-        )
-        t.comment(two.run.lines.filter((line) => line.includes(victim.callSid)).join('\n'))
-        throw late
-      },
-    )
-    t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'the other call goes on')
-    victim.hangUp()
-    const dead = await victim.done
-    t.same(
-      dead.complaints.filter((complaint) => !/stream|socket|closed/i.test(complaint)),
-      [],
-      'whoever is left answers what the carrier asks',
-    )
-    t.ok(
-      dead.webhooks.some(({ url, verbs }) => url === 'redirect' && verbs.includes('Stream')),
-      'with a new stream',
-    )
-    t.ok(
-      dead.webhooks.every(({ status }) => status !== null && status < 300),
-      dead.webhooks.map(({ url, state, status }) => `${url} ${state} ${status ?? 0}`).join(', '),
-    )
-    t.notOk(
-      dead.webhooks.some(({ state, verbs }) => state === 'Completed' && verbs.includes('Stream')),
-      'its end is not taken for a new call',
-    )
-    await until(() => two.run.logged('a process accepts calls again').length === 1, 60_000, 'the restart')
-    // Two processes write: the new one's line may come after the supervisor's.
-    const starts = (): number => two.run.logged('process takes calls').filter((line) => line['process'] === 1).length
-    await until(() => starts() === 2, 60_000, 'the line of the new process')
-    t.match(two.run.logged('a process died and is started again'), [
-      { process: 1, reason: 'it ended by SIGKILL', restarts: 1 },
-    ])
-    t.match(
-      await (await fetch(`http://127.0.0.1:${lastStart(two.run, 1)['ops_port'] as number}/metrics`)).text(),
-      /^mkondo_process_restarts_total 1/m,
-    )
+t.test('a dead process is restarted and its calls move [1]', async (t) => {
+  const two = started ?? (await startTwo(whole))
+  // As many as it takes to have one on each.
+  const calls: [SilentCall | undefined, SilentCall | undefined] = [undefined, undefined]
+  const surplus: SilentCall[] = []
+  while (calls[0] === undefined || calls[1] === undefined) {
+    const call = silentCall(two.url, 'continues')
+    const owner = (await streaming(two, call)) as 0 | 1
+    if (calls[owner] === undefined) calls[owner] = call
+    else surplus.push(call)
+  }
+  for (const call of surplus) call.hangUp()
+  const [bystander, victim] = calls as [SilentCall, SilentCall]
+  // A call goes on from what its process has kept, and of the youngest nothing is kept yet.
+  await sleep(2 * KEEP_EVERY_MS)
+  process.kill(lastStart(two.run, 1)['pid'] as number, 'SIGKILL')
+  await until(() => victim.streams() === 2, 60_000, 'the call of the dead process to move').catch(
+    async (late: unknown) => {
+      victim.hangUp()
+      const { verbs, webhooks } = await victim.done
+      t.comment(verbs.join(' '), webhooks.map(({ url, state, status }) => `${url} ${state} ${status ?? 0}`).join(', '))
+      t.comment(two.run.lines.filter((line) => line.includes(victim.callSid)).join('\n'))
+      throw late
+    },
+  )
+  t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'the other call is still live')
+  victim.hangUp()
+  const dead = await victim.done
+  t.same(
+    dead.complaints.filter((complaint) => !/stream|socket|closed/i.test(complaint)),
+    [],
+    'the remaining process answers the carrier',
+  )
+  t.ok(
+    dead.webhooks.some(({ url, verbs }) => url === 'redirect' && verbs.includes('Stream')),
+    'the answer has a new stream',
+  )
+  t.ok(
+    dead.webhooks.every(({ status }) => status !== null && status < 300),
+    dead.webhooks.map(({ url, state, status }) => `${url} ${state} ${status ?? 0}`).join(', '),
+  )
+  t.notOk(
+    dead.webhooks.some(({ state, verbs }) => state === 'Completed' && verbs.includes('Stream')),
+    'its Completed webhook opens no new call',
+  )
+  await until(() => two.run.logged('a process accepts calls again').length === 1, 60_000, 'the restart')
+  // Two processes write: the new one's line may come after the supervisor's.
+  const starts = (): number => two.run.logged('process takes calls').filter((line) => line['process'] === 1).length
+  await until(() => starts() === 2, 60_000, 'the line of the new process')
+  t.match(two.run.logged('a process died and is started again'), [
+    { process: 1, reason: 'it ended by SIGKILL', restarts: 1 },
+  ])
+  t.match(
+    await (await fetch(`http://127.0.0.1:${lastStart(two.run, 1)['ops_port'] as number}/metrics`)).text(),
+    /^mkondo_process_restarts_total 1/m,
+  )
 
-    two.run.child.kill('SIGTERM')
-    await until(() => two.run.logged('stopping: no new calls are accepted').length === 2, 30_000, 'both to drain')
-    t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'which still goes on')
-    t.equal(await two.command(0, bystander.callSid, 'escalate'), 202)
-    t.match((await bystander.done).dials, [{ outcome: 'answered' }], 'and has its human after the stream')
-    t.equal(await two.run.exit, 0)
-    t.notMatch(two.run.lines.join('\n'), new RegExp(`${SECRET}|254700000001`), 'neither secrets nor numbers in the log')
-  },
-)
+  two.run.child.kill('SIGTERM')
+  await until(() => two.run.logged('stopping: no new calls are accepted').length === 2, 30_000, 'both to drain')
+  t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'the call is still live')
+  t.equal(await two.command(0, bystander.callSid, 'escalate'), 202)
+  t.match((await bystander.done).dials, [{ outcome: 'answered' }], 'the human is dialled after the stream')
+  t.equal(await two.run.exit, 0)
+  t.notMatch(two.run.lines.join('\n'), new RegExp(`${SECRET}|254700000001`), 'neither secrets nor numbers in the log')
+})
 
-t.test('a supervisor that is killed leaves a process that finishes its calls and ends', async (t) => {
+t.test('a process without its supervisor finishes calls and exits [2]', async (t) => {
   const folder = t.testdir()
   const config = {
     ...loadConfig(
@@ -215,7 +209,7 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
   )
   child.disconnect() // all that a process sees of its supervisor's end
   await until(() => output.includes('stopping: no new calls are accepted'), 30_000, 'the drain')
-  t.equal(await view(), 'streaming', 'the call goes on')
+  t.equal(await view(), 'streaming', 'the call is still live')
   call.hangUp()
   t.same(
     (await call.done).webhooks.filter(({ status }) => status === null || status >= 300),

@@ -10,7 +10,7 @@ const interrupted = join(journals, 'caller-interrupts.jsonl.gz')
 
 const run = (...argv: readonly string[]) => command(['replay', ...argv])
 
-t.test('every call that was kept as a test runs as it was recorded, to the bit', async (t) => {
+t.test('every recorded test call replays identically', async (t) => {
   const { code, out } = await run(journals, '--json')
   const { calls } = JSON.parse(out) as {
     calls: { file: string; same: boolean; audio: boolean; outputs: number }[]
@@ -28,14 +28,14 @@ t.test('every call that was kept as a test runs as it was recorded, to the bit',
   t.equal(code, 0)
 })
 
-t.test('another setting shows what would have been decided otherwise', async (t) => {
+t.test('a changed setting shows the decisions that change', async (t) => {
   const { code, out } = await run(interrupted, '--set', 'bargeIn.commitMs=900')
   t.equal(code, 0, 'differences are the answer here')
   t.match(out, /~ +\d+\.\d{3} s {2}playout-clear, now \d{3} ms later/)
   t.match(out, /backend, tools and carrier do what was recorded/)
 })
 
-t.test('and what would have been decided otherwise about a hold, and about a short sound over the agent', async (t) => {
+t.test('changed hold and backchannel settings show different decisions', async (t) => {
   const hold = join(journals, 'put-on-hold.jsonl.gz')
   t.match((await run(hold, '--set', 'putOnHold.maxMs=20000')).out, /\+ +\d+\.\d{3} s {2}mark callback-offered/)
   t.match((await run(hold, '--set', 'putOnHold=null')).out, /- +\d+\.\d{3} s {2}mark put-on-hold\n/)
@@ -47,14 +47,14 @@ t.test('and what would have been decided otherwise about a hold, and about a sho
   })
 })
 
-t.test('a turn that adapts, or waits longer, shows when it would have ended', async (t) => {
+t.test('changed end-of-turn settings show when turns would end', async (t) => {
   const longer = await run(interrupted, '--set', 'speech.endOfSpeechMs=900')
   t.match(longer.out, /\+ +\d+\.\d{3} s {2}backend-speech-end/)
   const adaptive = await run(interrupted, '--set', 'speech.adaptive=true')
   t.equal(adaptive.code, 0, 'a setting that the recording does not have')
 })
 
-t.test('a call that decides otherwise is distinguished from one that does not', async (t) => {
+t.test('a changed decision in a journal is reported', async (t) => {
   const lines = gunzipSync(readFileSync(interrupted)).toString().split('\n')
   const changed = lines.map((line) => line.replace('"playout-pause"', '"playout-resume"'))
   const file = join(t.testdir(), 'changed.jsonl')
@@ -64,7 +64,7 @@ t.test('a call that decides otherwise is distinguished from one that does not', 
   t.match(out, /\+ +\d+\.\d{3} s {2}playout-pause/)
 })
 
-t.test('a recording is cut into a test that holds nothing about its caller', async (t) => {
+t.test('a cut recording contains no caller data', async (t) => {
   const folder = t.testdir()
   const { code } = await run(interrupted, '--cut', 'short', '--to', folder, '--until', '6')
   t.equal(code, 0)
@@ -83,30 +83,25 @@ t.test('a recording is cut into a test that holds nothing about its caller', asy
   )
 })
 
-t.test(
-  'what looks like a phone number in the figures of frames stays, and so does a call whose agent claimed',
-  async (t) => {
-    const lines = gunzipSync(readFileSync(join(journals, 'put-on-hold.jsonl.gz')))
-      .toString()
-      .split('\n')
-    const digits = '254700000001'
-    const at = lines.findIndex((line) => /"levels":"\w{12}/.test(line))
-    const alike = lines.map((line, i) => (i === at ? line.replace(/(?<="levels":")\w{12}/, digits) : line))
-    const folder = t.testdir({ 'digits.jsonl': alike.join('\n') })
-    t.match(await run(join(folder, 'digits.jsonl'), '--cut', 'cut', '--to', folder), { code: 0 })
-    const text = gunzipSync(readFileSync(join(folder, 'cut.jsonl.gz'))).toString()
-    t.match(text, digits)
+t.test('a cut keeps digit-like frame data and claims', async (t) => {
+  const lines = gunzipSync(readFileSync(join(journals, 'put-on-hold.jsonl.gz')))
+    .toString()
+    .split('\n')
+  const digits = '254700000001'
+  const at = lines.findIndex((line) => /"levels":"\w{12}/.test(line))
+  const alike = lines.map((line, i) => (i === at ? line.replace(/(?<="levels":")\w{12}/, digits) : line))
+  const folder = t.testdir({ 'digits.jsonl': alike.join('\n') })
+  t.match(await run(join(folder, 'digits.jsonl'), '--cut', 'cut', '--to', folder), { code: 0 })
+  const text = gunzipSync(readFileSync(join(folder, 'cut.jsonl.gz'))).toString()
+  t.match(text, digits)
 
-    const words = alike.map((line) =>
-      line.replaceAll('xxxxx 0000 xx xxx xxx xxxxxxxx', 'Order 4127 is out for delivery'),
-    )
-    writeFileSync(join(folder, 'words.jsonl'), words.join('\n'))
-    t.match((await run(join(folder, 'words.jsonl'), '--diff')).out, /\+ +\d+\.\d{3} s {2}mark claim/, 'it claims')
-    t.match(await run(join(folder, 'words.jsonl'), '--cut', 'claims', '--to', folder), { code: 0 })
-  },
-)
+  const words = alike.map((line) => line.replaceAll('xxxxx 0000 xx xxx xxx xxxxxxxx', 'Order 4127 is out for delivery'))
+  writeFileSync(join(folder, 'words.jsonl'), words.join('\n'))
+  t.match((await run(join(folder, 'words.jsonl'), '--diff')).out, /\+ +\d+\.\d{3} s {2}mark claim/, 'it claims')
+  t.match(await run(join(folder, 'words.jsonl'), '--cut', 'claims', '--to', folder), { code: 0 })
+})
 
-t.test('a call that this version decides otherwise is cut only up to there, and the message says where', async (t) => {
+t.test('a cut stops before the first decision that differs', async (t) => {
   const lines = gunzipSync(readFileSync(join(journals, 'put-on-hold.jsonl.gz')))
     .toString()
     .split('\n')
@@ -118,15 +113,15 @@ t.test('a call that this version decides otherwise is cut only up to there, and 
   t.equal(code, 2)
   t.match(
     err,
-    /otherwise in this version than in the one that recorded it \(0\.1\.0\): first 7\.338 s into it, "mark caller-speech"/,
+    /this version runs the call differently from the version that recorded it \(0\.1\.0\): first 7\.338 s into it, "mark caller-speech"/,
   )
   t.notMatch(err, /fault of the gateway/)
-  const until = /or what came before, with --until (\d+)/.exec(err)?.[1] ?? ''
+  const until = /or cut only the part before it, with --until (\d+)/.exec(err)?.[1] ?? ''
   t.match((await run(file, '--diff')).out, /7\.338 s {2}mark caller-speech/)
   t.match(await run(file, '--cut', 'cut', '--to', folder, '--until', until), { code: 0 })
 })
 
-t.test('a journal that cannot be replayed is refused with the reason', async (t) => {
+t.test('an unreadable journal or wrong option is refused with reason', async (t) => {
   const folder = t.testdir({
     'broken.jsonl': '{"journal":5,"options":{"callSid":"HD_1"}}\n{"t":1,"in":',
     'no.jsonl.gz': 'no gzip',

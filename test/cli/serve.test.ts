@@ -25,7 +25,7 @@ const LIGHT = {
   'scripted.mjs': reexport(new URL('../grafana/scripted-backend.js', import.meta.url)),
 }
 
-t.test('a broken agent and a port in use each end with one line and code 2', async (t) => {
+t.test('a start that fails prints one line, code 2', async (t) => {
   const port = await portOf(t, createServer())
   const agents = t.testdir({
     broken: { 'a.yaml': 'version: 1\nname: a\ninstructions: Help.\nstream:\n  outputSamplingRate: 44100\n' },
@@ -61,7 +61,7 @@ t.test('a broken agent and a port in use each end with one line and code 2', asy
   t.match(unknown.lines.join(' '), /unknown command 'sreve'; did you mean serve\? \(see mkondo --help\)/)
 })
 
-t.test('SIGTERM while it starts stops it once it has started', async (t) => {
+t.test('SIGTERM during the start stops the process afterwards [2]', async (t) => {
   const folder = t.testdir({
     agents: {
       'light.mjs': `import { isMainThread } from 'node:worker_threads'
@@ -83,7 +83,7 @@ export default ${LIGHT['light.yaml']}
   t.match(run.lines.at(-1) ?? '', /"msg":"stopped"/)
 })
 
-t.test('a single process that is told to reload goes on', async (t) => {
+t.test('SIGHUP has no effect on a single process', async (t) => {
   const folder = t.testdir({ light: LIGHT })
   const run = mkondo(['serve', '--with-shop'], {
     AGENTS_DIR: `${folder}/light`,
@@ -94,17 +94,14 @@ t.test('a single process that is told to reload goes on', async (t) => {
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent("Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '24.22.0' } })")}`,
   })
   await takesCalls(run)
-  t.ok(
-    run.lines.some((line) => line.includes('Node 24.22.0 trusts certificates of eight CA keys')),
-    'on a Node that is no longer safe it starts, and says so',
-  )
+  t.notMatch(run.lines.join('\n'), 'CA keys', 'only `mkondo check` warns about the version of Node')
   run.child.kill('SIGHUP')
   await until(() => run.lines.some((line) => line.includes('SIGHUP has no effect')), 10_000, 'the line that says so')
   run.child.kill('SIGTERM')
-  t.equal(await run.exit, 0, 'until it is stopped')
+  t.equal(await run.exit, 0, 'it ends when stopped')
 })
 
-t.test('an edit of the agents folder is what new calls get, and calls that run keep what they have', async (t) => {
+t.test('edited agents reach new calls, not live ones [1]', async (t) => {
   const yaml = await readFile(join(packageRoot(), 'agents/order-status.yaml'), 'utf8')
   const folder = t.testdir({ agents: { 'order-status.yaml': yaml }, data: {} })
   const dir = join(folder, 'agents')
@@ -140,12 +137,12 @@ t.test('an edit of the agents folder is what new calls get, and calls that run k
   )
   await until(() => calls.agent('order-status')?.stream.name === 'edited', 15_000, 'the edit')
   t.match(calls.agent('order-status')?.afterCall(), [{ verb: 'say', text: 'See you soon.' }, { verb: 'hangup' }])
-  t.same(running.continuation('after-stream'), before, 'the call that runs goes on as it began')
+  t.same(running.continuation('after-stream'), before, 'the live call keeps its agent')
 
   await writeFile(file, `${yaml}\nnonsense: 1\n`)
   await writeFile(join(dir, 'second.yaml'), 'version: 1\nname: second\ninstructions: Be brief.\nbackend: openai\n')
   await writeFile(join(dir, 'third.yaml'), 'version: 1\nname: third\ninstructions: Be brief.\n')
   await until(() => calls.agent('third') !== undefined, 15_000, 'another agent')
   t.equal(calls.agent('order-status')?.stream.name, 'edited', 'a broken edit changes nothing')
-  t.equal(calls.agent('second'), undefined, 'nor does one whose backend has no key')
+  t.equal(calls.agent('second'), undefined, "an agent without its backend's key is not loaded")
 })

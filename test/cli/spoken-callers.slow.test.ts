@@ -18,7 +18,7 @@ const GAP_MS = 250
 const { at, close } = await whole()
 t.teardown(close)
 
-t.test('`mkondo call --wav` plays what a person was recorded saying, and the agent understands it', async (t) => {
+t.test('`mkondo call --wav` plays a recording that the agent understands', async (t) => {
   if (!hasMaterial(t, 'allison')) return
   const gap = new Int16Array((RATE_HZ * GAP_MS) / 1000)
   const digits = await Promise.all([...'4127'].map((digit) => readRecording('allison', `digits/${digit}`, RATE_HZ)))
@@ -32,7 +32,7 @@ t.test('`mkondo call --wav` plays what a person was recorded saying, and the age
   t.equal(code, 0, output)
 })
 
-t.test('callers who say hello while the call is set up hear the whole greeting, and are answered', async (t) => {
+t.test('early speech by callers does not interrupt the greeting', async (t) => {
   const json = join(t.testdir({}), 'calls.json')
   const { code, out, err } = await command(
     ['call', '--calls', '3', '--order', '4127', '--opening-burst', '1200', '--json', json],

@@ -11,7 +11,7 @@ import type { LiveSimulatedCall } from '../../src/carrier/carrier-call.js'
 import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { comesUp, until } from '../support/until.js'
-import { mkondo, type Run } from './mkondo-process.js'
+import { type Run, endsWith, mkondo } from './mkondo-process.js'
 import { freePorts } from '../support/free-ports.js'
 import { SAME_CALLER } from '../support/same-caller.js'
 import { portOf } from '../support/port-of.js'
@@ -27,7 +27,7 @@ interface Logged extends Run {
 
 function launched(t: Test, args: readonly string[], env: Readonly<Record<string, string>>): Logged {
   const run = mkondo(args, env)
-  t.teardown(() => run.child.kill('SIGQUIT'))
+  endsWith(t, run, 'SIGQUIT')
   return {
     ...run,
     logged: (msg) =>

@@ -10,6 +10,7 @@ import type { Setting } from '../../src/core/setting.js'
 import { internalTls, publicTls } from '../../src/config/tls-files.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { NODE_NAME, nodeNameOf } from '../../src/fleet/node-name.js'
+import { VENDORS, VENDOR_SETTINGS } from '../../src/vendors/list.js'
 
 /** The one line that a wrong setting stops the start with. */
 function complaint(env: Record<string, string>, file: string | null = null): string {
@@ -38,7 +39,7 @@ t.test('without settings the gateway has its documented defaults', (t) => {
   t.end()
 })
 
-t.test('a wrong setting is named with what it held and what is allowed', (t) => {
+t.test('a wrong setting is reported with the allowed values', (t) => {
   t.equal(complaint({ PORT: 'eighty' }), "PORT is 'eighty'; allowed: a whole number from 0 to 65535")
   t.equal(complaint({ PORT: '70000' }), "PORT is '70000'; allowed: a whole number from 0 to 65535")
   t.match(complaint({ PUBLIC_URL: 'gateway.example.com' }), /^PUBLIC_URL is 'gateway\.example\.com'; allowed: a URL/)
@@ -46,17 +47,17 @@ t.test('a wrong setting is named with what it held and what is allowed', (t) => 
   t.match(complaint({ DRAIN_TIMEOUT: 'soon' }), /^DRAIN_TIMEOUT is 'soon'; allowed: a time such as/)
   t.match(complaint({ LOG_LEVEL: 'loud' }), /^LOG_LEVEL is 'loud'; allowed: one of trace/)
   t.match(complaint({ CARRIER_RECORDINGS: 'perhaps' }), /allowed: true or false/)
-  t.match(complaint({ NODE_NAME: 'gw 1' }), /^NODE_NAME is 'gw 1'; allowed: 1 to 63 of A-Z a-z 0-9 \. _ -$/)
+  t.match(complaint({ NODE_NAME: 'gw 1' }), /^NODE_NAME is 'gw 1'; allowed: 1 to 63 characters of A-Z a-z 0-9 \. _ -$/)
   t.match(complaint({ INTERNAL_URL: 'http://gw-1:9465/path' }), /^INTERNAL_URL is '.*'; allowed: .* without a path/)
   t.match(
     complaint({ RECOVERY_PER_MINUTE: '601' }),
     /^RECOVERY_PER_MINUTE is '601'; allowed: a whole number from 0 to 600$/,
   )
-  t.match(complaint({ REDIS_PREFIX: 'a b' }), /^REDIS_PREFIX is 'a b'; allowed: 1 to 64 of/)
+  t.match(complaint({ REDIS_PREFIX: 'a b' }), /^REDIS_PREFIX is 'a b'; allowed: 1 to 64 characters of/)
   t.end()
 })
 
-t.test('agents are edited only with a token, in a folder of their own that is watched', (t) => {
+t.test('editing agents requires a token and a watched folder', (t) => {
   const whole = { AGENTS_EDIT: 'true', AGENTS_DIR: 'agents', OPS_TOKEN: 'ops-token-of-a-test' }
   t.equal(loadConfig({}, null).agentsEdit, false)
   t.equal(loadConfig(whole, null).agentsEdit, true)
@@ -88,7 +89,7 @@ t.test('trusted proxies are addresses and networks, and never every address', (t
   t.end()
 })
 
-t.test('a wrong secret is named and not shown', (t) => {
+t.test('a wrong secret is named but not shown', (t) => {
   const line = complaint({ SAUTIKIT_WEBHOOK_SECRETS: 'short' })
   t.match(line, /^SAUTIKIT_WEBHOOK_SECRETS is set to 5 characters \(not shown\); allowed/)
   t.notMatch(line, /short/)
@@ -96,7 +97,7 @@ t.test('a wrong secret is named and not shown', (t) => {
   t.end()
 })
 
-t.test('an API key that no header takes is refused and not shown', (t) => {
+t.test('an API key with invalid characters is refused and hidden', (t) => {
   for (const key of ['nyumba-ya-ufunguo-ü', 'nyumba ya ufunguo', 'ufunguo\u0007wetu']) {
     const said = complaint({ GOOGLE_SPEECH_API_KEY: key })
     t.match(said, /^GOOGLE_SPEECH_API_KEY .*allowed: an API key in ASCII without spaces/)
@@ -105,7 +106,7 @@ t.test('an API key that no header takes is refused and not shown', (t) => {
   t.end()
 })
 
-t.test('times have units, lists have commas, URLs lose their last slash', (t) => {
+t.test('durations, lists and URLs are parsed and normalised', (t) => {
   const config = loadConfig(
     {
       DRAIN_TIMEOUT: '15m',
@@ -125,7 +126,7 @@ t.test('times have units, lists have commas, URLs lose their last slash', (t) =>
   t.end()
 })
 
-t.test('words for callers without an agent have a language each, in one text or in a list', (t) => {
+t.test('NO_AGENT_SAY takes one text for each language', (t) => {
   const say = [
     { verb: 'say', language: 'en-KE', text: 'Closed, sorry: call later.' },
     { verb: 'say', language: 'sw-KE', text: 'Imefungwa.' },
@@ -146,7 +147,7 @@ t.test('words for callers without an agent have a language each, in one text or 
   t.end()
 })
 
-t.test('the environment wins over the file; an empty variable counts as unset', (t) => {
+t.test('the environment overrides the file unless a variable is empty', (t) => {
   const file = join(t.testdir(), 'mkondo.yaml')
   writeFileSync(file, 'port: 8000\nopsPort: 9000\nsautikitWebhookSecrets: [whsec_one_1, whsec_two_2]\n')
   const config = loadConfig({ PORT: '8001', OPS_PORT: '' }, file)
@@ -156,7 +157,7 @@ t.test('the environment wins over the file; an empty variable counts as unset', 
   t.end()
 })
 
-t.test('a broken settings file is reported with its line, an unknown key with the known ones', (t) => {
+t.test('a broken settings file is reported with its line', (t) => {
   const folder = t.testdir({
     'broken.yaml': 'port: 8000\n  host: [',
     'unknown.yaml': 'prot: 8000\n',
@@ -169,7 +170,7 @@ t.test('a broken settings file is reported with its line, an unknown key with th
   t.end()
 })
 
-t.test('every mistake of the file and of the environment is reported at once, each in a line of its own', (t) => {
+t.test('all mistakes of file and environment are reported together', (t) => {
   const file = join(
     t.testdir({
       'mkondo.yaml':
@@ -196,7 +197,7 @@ t.test('every mistake of the file and of the environment is reported at once, ea
   t.end()
 })
 
-t.test('a broken file is reported with all its mistakes, and no value', (t) => {
+t.test('a broken file is reported without any value', (t) => {
   const file = join(
     t.testdir({ 'mkondo.yaml': 'port: 1\nport: 2\nopsToken: "hunter2" hunter3\nhost: @hunter4\n' }),
     'mkondo.yaml',
@@ -213,7 +214,7 @@ t.test('a broken file is reported with all its mistakes, and no value', (t) => {
   t.end()
 })
 
-t.test('a mistyped variable is named with the setting that is nearest', (t) => {
+t.test('a mistyped variable is reported with the nearest setting', (t) => {
   const slips: Readonly<Record<string, string>> = {
     MAX_CALL: 'MAX_CALLS',
     MAXCALLS: 'MAX_CALLS',
@@ -252,7 +253,7 @@ t.test('a mistyped variable is named with the setting that is nearest', (t) => {
   t.end()
 })
 
-t.test("variables of other programs are nobody's mistake", (t) => {
+t.test('variables of other programs are ignored', (t) => {
   const foreign = [
     'PATH',
     'HOME',
@@ -308,7 +309,7 @@ t.test("variables of other programs are nobody's mistake", (t) => {
   t.end()
 })
 
-t.test('the token secret is one, or two while it is replaced', (t) => {
+t.test('TOKEN_SECRET takes two secrets while one is replaced', (t) => {
   const [old, next] = ['the secret of yesterday', 'the secret of tomorrow']
   t.same(loadConfig({}, null).tokenSecrets, [])
   t.same(loadConfig({ TOKEN_SECRET: old }, null).tokenSecrets, [old])
@@ -324,7 +325,7 @@ t.test('the token secret is one, or two while it is replaced', (t) => {
   t.end()
 })
 
-t.test('a node without a name has that of its host, made to fit', (t) => {
+t.test('a node without a name is named after its host', (t) => {
   t.match(loadConfig({}, null).nodeName, NODE_NAME)
   t.equal(nodeNameOf('gw-1.example.com'), 'gw-1.example.com')
   t.equal(nodeNameOf('Büro PC'), 'B-ro-PC')
@@ -333,7 +334,7 @@ t.test('a node without a name has that of its host, made to fit', (t) => {
   t.end()
 })
 
-t.test('certificates of nodes are all three or none, and fit each other', (t) => {
+t.test('certificates of nodes are complete or absent, and match', (t) => {
   const [mine, other] = [selfSigned('gw-1'), selfSigned('gw-2')]
   const folder = t.testdir({
     'cert.pem': mine.cert,
@@ -370,7 +371,7 @@ t.test('certificates of nodes are all three or none, and fit each other', (t) =>
   t.end()
 })
 
-t.test('TLS of the public port takes a certificate and its key, and says what is wrong with them', (t) => {
+t.test('TLS of the public port needs a matching key', (t) => {
   const [mine, other] = [selfSigned(), selfSigned()]
   const folder = t.testdir({ 'cert.pem': mine.cert, 'key.pem': mine.key, 'other.pem': other.key, 'text.pem': 'no PEM' })
   const tls = (cert: string, key: string) => {
@@ -395,26 +396,50 @@ t.test('TLS of the public port takes a certificate and its key, and says what is
 
 const all = Object.values(SETTINGS) as readonly Setting<unknown>[]
 
-t.test('.env.example has every setting, as the table has it, and its defaults are the defaults', async (t) => {
+/** Variables of the settings that are no vendor's. */
+const own = Object.entries(SETTINGS).flatMap(([name, { env }]) => (name in VENDOR_SETTINGS ? [] : [env]))
+/** Variables of settings that a vendor declares. */
+const envsOf = (settings: object): string[] =>
+  Object.keys(settings).map((name) => SETTINGS[name as keyof typeof SETTINGS].env)
+
+t.test('.env.example has each setting with its default', async (t) => {
   const file = readFileSync(join(packageRoot(), '.env.example'), 'utf8')
-  for (const { env } of all) t.match(file, new RegExp(`^# ${env}=`, 'm'))
-  const written = Object.fromEntries(
-    [...file.matchAll(/^# ([A-Z_]+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
+  const written = [...file.matchAll(/^# ([A-Z_]+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value] as const)
+  const ofVendors = VENDORS.flatMap(({ settings }) => envsOf(settings))
+  t.same(
+    written.map(([name]) => name),
+    [...own, ...ofVendors],
   )
-  t.same(loadConfig(written, null), loadConfig({}, null))
+  t.same(loadConfig(Object.fromEntries(written), null), loadConfig({}, null))
 })
 
-t.test('docs/CONFIGURATION.md has every setting in one row', async (t) => {
-  const page = readFileSync(join(packageRoot(), 'docs/CONFIGURATION.md'), 'utf8')
-  const rows = page.split('\n').filter((line) => line.startsWith('| `'))
+const rowsOf = (page: string): string[] =>
+  readFileSync(join(packageRoot(), page), 'utf8')
+    .split('\n')
+    .filter((line) => /^\| `[A-Z_]+` \|/.test(line))
+
+t.test('docs/CONFIGURATION.md has each setting of the gateway once', async (t) => {
+  const rows = rowsOf('docs/CONFIGURATION.md')
   t.same(
     rows.map((row) => /^\| `(\w+)`/.exec(row)?.[1]),
-    all.map(({ env }) => env),
+    own,
   )
   for (const line of rows) t.equal(line.replaceAll('\\|', '').split('|').length, 7, line)
 })
 
-t.test('what is generated is the same on every machine', async (t) => {
+t.test("a vendor's page lists each of its settings once", async (t) => {
+  for (const { folder, settings } of VENDORS) {
+    const rows = rowsOf(`src/vendors/${folder}/README.md`)
+    t.same(
+      rows.map((row) => /^\| `(\w+)`/.exec(row)?.[1]),
+      envsOf(settings),
+      folder,
+    )
+    for (const line of rows) t.equal(line.replaceAll('\\|', '').split('|').length, 7, line)
+  }
+})
+
+t.test('generated files are identical on every machine', async (t) => {
   for (const { env, fallback, defaultText } of [
     SETTINGS.nodeName,
     SETTINGS.mediaWorkers,
@@ -430,7 +455,7 @@ t.test('each setting is explained in full sentences that stand alone', async (t)
   }
 })
 
-t.test('a setting that is a text keeps every character, whatever YAML would make of it', (t) => {
+t.test('a text setting keeps every character of its YAML', (t) => {
   const file = join(t.testdir(), 'mkondo.yaml')
   const load = (yaml: string) => {
     writeFileSync(file, yaml)
@@ -458,7 +483,7 @@ t.test('a setting that is a text keeps every character, whatever YAML would make
   t.end()
 })
 
-t.test('the first variable of an environment file is read, whichever editor wrote the file', (t) => {
+t.test("an environment file's first variable is read despite a BOM", (t) => {
   const file = join(t.testdir(), '.env')
   const text = 'OPS_TOKEN=0012345678901234\r\nNODE_NAME=007\r\n'
   for (const bytes of [Buffer.from(text), Buffer.from(`\ufeff${text}`), Buffer.from(`\ufeff${text}`, 'utf16le')]) {

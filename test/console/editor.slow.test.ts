@@ -74,7 +74,7 @@ async function editable(t: Test, files: Readonly<Record<string, string>> = { [FI
   return { dir, at, ask, call, audited }
 }
 
-t.test('a draft answers the calls that try it and no other; then it is published, and rolled back', async (t) => {
+t.test('a draft answers only trial calls until its publication [1]', async (t) => {
   const { dir, ask, call, audited } = await editable(t, {
     [FILE]: shipped,
     'next.yaml': `${greeted('Hello from the canary.')}\ncanary: { percent: 100 }\n`,
@@ -124,94 +124,91 @@ async function loggedIn(t: Test, opsPort: number): Promise<Page> {
   return page
 }
 
-t.test(
-  'a person edits an agent in the browser: sees its faults, calls the draft beside it, publishes, rolls back',
-  async (t) => {
-    if (!hasChromium(t)) return
-    const { dir, at } = await editable(t)
-    const page = await loggedIn(t, at.opsPort)
-    page.setDefaultTimeout(WORK_MS)
-    await page.getByRole('link', { name: `Edit ${FILE}` }).click()
-    const text = page.getByLabel('Text of the file')
-    await text.fill(shipped.replace('greeting:', 'greting:'))
-    await page.getByRole('button', { name: 'Check' }).click()
-    await page.getByText('1 fault', { exact: true }).waitFor()
-    await page.getByText(/greting is not a key of an agent/).waitFor()
-    const line = shipped.split('\n').findIndex((one) => one.startsWith('greeting')) + 1
-    await page.getByRole('button', { name: `${line}:1` }).click()
-    const caret = `document.querySelector('textarea').value.slice(document.querySelector('textarea').selectionStart).slice(0, 7)`
-    t.equal(await page.evaluate(caret), 'greting')
-    await page.evaluate(AXE)
-    for (const [colorScheme, width] of [
-      ['light', 1280],
-      ['dark', 390],
-    ] as const) {
-      await page.emulateMedia({ colorScheme })
-      await page.setViewportSize({ width, height: 800 })
-      const { violations } = await page.evaluate<{ violations: { id: string; impact: string }[] }>(
-        `axe.run({ resultTypes: ['violations'] })`,
-      )
-      t.same(
-        violations.filter(({ impact }) => ['serious', 'critical'].includes(impact)),
-        [],
-        `${colorScheme} ${width}`,
-      )
-      t.ok((await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth')) <= 0, 'nothing is wider')
-    }
-    await page.setViewportSize({ width: 1280, height: 800 })
-
-    await text.fill(greeted('Hello from the draft.'))
-    await page.getByRole('button', { name: 'Try it' }).click()
-    await page.getByRole('button', { name: 'Call without a microphone' }).click()
-    await page
-      .getByText(/Hello from the draft/)
-      .nth(0)
-      .waitFor()
-    await page.getByRole('button', { name: 'Hang up' }).click()
-    await page.getByText('The call has ended').waitFor()
-    t.equal(await readFile(join(dir, FILE), 'utf8'), shipped)
-
-    // Somebody else edits the file meanwhile, on Windows.
-    const windows = (lines: string): string => `\uFEFF${lines.replaceAll('\n', '\r\n')}`
-    await writeFile(join(dir, FILE), windows(greeted('By hand.')))
-    const sure = async (name: string): Promise<void> => {
-      await page.getByRole('button', { name, exact: true }).click()
-      await page.getByRole('button', { name: `${name}: Sure?` }).click()
-    }
-    await sure('Publish')
-    await page.getByText(`Line ${line} is another one now.`).waitFor()
-    t.equal(await text.inputValue(), greeted('Hello from the draft.'), 'what was written is still there')
-    await page.getByRole('button', { name: 'Open the file as it is now' }).click()
-    await page.getByRole('button', { name: 'Open the file as it is now: Sure?' }).waitFor()
-    t.equal(await text.inputValue(), greeted('Hello from the draft.'), 'one press drops nothing')
-    await page.getByRole('button', { name: 'Open the file as it is now: Sure?' }).blur()
-    await sure('Open the file as it is now')
-    await until(async () => (await text.inputValue()) === greeted('By hand.'), WORK_MS, 'the text of now')
-    await text.fill(greeted('Hello again.'))
-    // What would be typed while it is published, or opened, would be lost.
-    const held: (() => void)[] = []
-    for (const path of ['publish', 'open'])
-      await page.route(`**/api/editor/${path}`, async (route) => {
-        await new Promise<void>((resolve) => held.push(resolve))
-        await route.continue()
-      })
-    await sure('Publish')
-    for (const at of [0, 1]) {
-      await until(() => held.length > at, WORK_MS, 'the request')
-      await until(async () => !(await text.isEditable()), WORK_MS, 'a text that cannot be edited')
-      held[at]?.()
-    }
-    await page.getByText(/^Published as/).waitFor()
-    t.ok(await text.isEditable())
-    await page.unrouteAll()
-    t.equal(
-      await readFile(join(dir, FILE), 'utf8'),
-      windows(greeted('Hello again.')),
-      'line ends and byte order mark stay',
+t.test('an agent is edited, tried and published in the browser', async (t) => {
+  if (!hasChromium(t)) return
+  const { dir, at } = await editable(t)
+  const page = await loggedIn(t, at.opsPort)
+  page.setDefaultTimeout(WORK_MS)
+  await page.getByRole('link', { name: `Edit ${FILE}` }).click()
+  const text = page.getByLabel('Text of the file')
+  await text.fill(shipped.replace('greeting:', 'greting:'))
+  await page.getByRole('button', { name: 'Check' }).click()
+  await page.getByText('1 fault', { exact: true }).waitFor()
+  await page.getByText(/greting is not a key of an agent/).waitFor()
+  const line = shipped.split('\n').findIndex((one) => one.startsWith('greeting')) + 1
+  await page.getByRole('button', { name: `${line}:1` }).click()
+  const caret = `document.querySelector('textarea').value.slice(document.querySelector('textarea').selectionStart).slice(0, 7)`
+  t.equal(await page.evaluate(caret), 'greting')
+  await page.evaluate(AXE)
+  for (const [colorScheme, width] of [
+    ['light', 1280],
+    ['dark', 390],
+  ] as const) {
+    await page.emulateMedia({ colorScheme })
+    await page.setViewportSize({ width, height: 800 })
+    const { violations } = await page.evaluate<{ violations: { id: string; impact: string }[] }>(
+      `axe.run({ resultTypes: ['violations'] })`,
     )
-    await page.getByRole('combobox', { name: 'Text', exact: true }).selectOption({ index: 1 })
-    await page.getByText(/This is an earlier text/).waitFor()
-    t.equal(await text.inputValue(), greeted('By hand.'))
-    t.equal(await page.getByRole('button', { name: 'Roll back to this text' }).isEnabled(), true)
-  },
-)
+    t.same(
+      violations.filter(({ impact }) => ['serious', 'critical'].includes(impact)),
+      [],
+      `${colorScheme} ${width}`,
+    )
+    t.ok((await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth')) <= 0, 'nothing is wider')
+  }
+  await page.setViewportSize({ width: 1280, height: 800 })
+
+  await text.fill(greeted('Hello from the draft.'))
+  await page.getByRole('button', { name: 'Try it' }).click()
+  await page.getByRole('button', { name: 'Call without a microphone' }).click()
+  await page
+    .getByText(/Hello from the draft/)
+    .nth(0)
+    .waitFor()
+  await page.getByRole('button', { name: 'Hang up' }).click()
+  await page.getByText('The call has ended').waitFor()
+  t.equal(await readFile(join(dir, FILE), 'utf8'), shipped)
+
+  // Somebody else edits the file meanwhile, on Windows.
+  const windows = (lines: string): string => `\uFEFF${lines.replaceAll('\n', '\r\n')}`
+  await writeFile(join(dir, FILE), windows(greeted('By hand.')))
+  const sure = async (name: string): Promise<void> => {
+    await page.getByRole('button', { name, exact: true }).click()
+    await page.getByRole('button', { name: `${name}: Sure?` }).click()
+  }
+  await sure('Publish')
+  await page.getByText(`Line ${line} has changed.`).waitFor()
+  t.equal(await text.inputValue(), greeted('Hello from the draft.'), 'what was written is still there')
+  await page.getByRole('button', { name: 'Open the current file' }).click()
+  await page.getByRole('button', { name: 'Open the current file: Sure?' }).waitFor()
+  t.equal(await text.inputValue(), greeted('Hello from the draft.'), 'one press drops nothing')
+  await page.getByRole('button', { name: 'Open the current file: Sure?' }).blur()
+  await sure('Open the current file')
+  await until(async () => (await text.inputValue()) === greeted('By hand.'), WORK_MS, 'the text of now')
+  await text.fill(greeted('Hello again.'))
+  // What would be typed while it is published, or opened, would be lost.
+  const held: (() => void)[] = []
+  for (const path of ['publish', 'open'])
+    await page.route(`**/api/editor/${path}`, async (route) => {
+      await new Promise<void>((resolve) => held.push(resolve))
+      await route.continue()
+    })
+  await sure('Publish')
+  for (const at of [0, 1]) {
+    await until(() => held.length > at, WORK_MS, 'the request')
+    await until(async () => !(await text.isEditable()), WORK_MS, 'a text that cannot be edited')
+    held[at]?.()
+  }
+  await page.getByText(/^Published as/).waitFor()
+  t.ok(await text.isEditable())
+  await page.unrouteAll()
+  t.equal(
+    await readFile(join(dir, FILE), 'utf8'),
+    windows(greeted('Hello again.')),
+    'line ends and byte order mark stay',
+  )
+  await page.getByRole('combobox', { name: 'Text', exact: true }).selectOption({ index: 1 })
+  await page.getByText(/This is an earlier text/).waitFor()
+  t.equal(await text.inputValue(), greeted('By hand.'))
+  t.equal(await page.getByRole('button', { name: 'Roll back to this text' }).isEnabled(), true)
+})

@@ -72,49 +72,46 @@ async function sharply(t: Test, page: Page, what: string, act: string, done: str
   t.ok(best < INTERACTION_MS_MAX, `${what}: ${best.toFixed(1)} ms (of ${tookMs.map((ms) => ms.toFixed(0)).join(', ')})`)
 }
 
-t.test(
-  '10,000 calls are a table that scrolls, filters and sorts at once, and its rows stay where they are pointed at',
-  async (t) => {
-    if (!hasChromium(t)) return
-    const calls = new ScriptedCalls()
-    calls.capacity = 20_000
-    const gateway = await startGateway(t, { calls, console: consoleFiles() })
-    const sidOf = (index: number): string => `HD_${index.toString(16).padStart(12, '0')}`
-    const add = (index: number): void => {
-      calls.prepare({ callSid: sidOf(index), agent: 'order-status', from: '', to: '', direction: 'inbound' } as never)
-    }
-    for (let index = 0; index < 10_000; index++) add(index)
-    const page = await (await openBrowser(t)).newPage()
-    await page.goto(gateway.opsUrl)
-    await page.getByText('10000 calls').waitFor()
-    t.ok((await page.locator('tbody tr').count()) < 100, 'only the rows in sight are drawn')
-    await sharply(t, page, 'to filter', typing('00000000270f'), shows('1 of 10000 calls'))
-    await sharply(
-      t,
-      page,
-      'to sort',
-      `[...document.querySelectorAll('button.sort')].find((one) => one.textContent === 'SID').click()`,
-      `document.querySelector('th[aria-sort]')?.textContent === 'SID'`,
-    )
+t.test('a table of 10,000 calls scrolls, filters and sorts', async (t) => {
+  if (!hasChromium(t)) return
+  const calls = new ScriptedCalls()
+  calls.capacity = 20_000
+  const gateway = await startGateway(t, { calls, console: consoleFiles() })
+  const sidOf = (index: number): string => `HD_${index.toString(16).padStart(12, '0')}`
+  const add = (index: number): void => {
+    calls.prepare({ callSid: sidOf(index), agent: 'order-status', from: '', to: '', direction: 'inbound' } as never)
+  }
+  for (let index = 0; index < 10_000; index++) add(index)
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(gateway.opsUrl)
+  await page.getByText('10000 calls').waitFor()
+  t.ok((await page.locator('tbody tr').count()) < 100, 'only the rows in sight are drawn')
+  await sharply(t, page, 'to filter', typing('00000000270f'), shows('1 of 10000 calls'))
+  await sharply(
+    t,
+    page,
+    'to sort',
+    `[...document.querySelectorAll('button.sort')].find((one) => one.textContent === 'SID').click()`,
+    `document.querySelector('th[aria-sort]')?.textContent === 'SID'`,
+  )
 
-    const first = page.locator('tbody tr[aria-rowindex="3"]')
-    await first.hover()
-    const text = await first.innerText()
-    const box = await first.boundingBox()
-    add(10_000)
-    calls.calls.delete(sidOf(4))
-    await page.getByText('1 new, shown when you leave the table').waitFor()
-    t.equal((await first.innerText()).split('\t')[0], text.split('\t')[0], 'the row is the same call')
-    t.same(await first.boundingBox(), box, 'at the same place')
-    await page.getByRole('heading', { name: 'Live calls' }).hover()
-    await page.getByText('10000 calls').waitFor()
+  const first = page.locator('tbody tr[aria-rowindex="3"]')
+  await first.hover()
+  const text = await first.innerText()
+  const box = await first.boundingBox()
+  add(10_000)
+  calls.calls.delete(sidOf(4))
+  await page.getByText('1 new, shown when you leave the table').waitFor()
+  t.equal((await first.innerText()).split('\t')[0], text.split('\t')[0], 'the row is the same call')
+  t.same(await first.boundingBox(), box, 'at the same place')
+  await page.getByRole('heading', { name: 'Live calls' }).hover()
+  await page.getByText('10000 calls').waitFor()
 
-    await page.evaluate(`document.querySelector('.scroller').scrollTop = 1e9`)
-    await page.getByRole('link', { name: sidOf(9999), exact: true }).waitFor()
-  },
-)
+  await page.evaluate(`document.querySelector('.scroller').scrollTop = 1e9`)
+  await page.getByRole('link', { name: sidOf(9999), exact: true }).waitFor()
+})
 
-t.test('a call that ends under the pointer is counted no more, and a page that waits says so', async (t) => {
+t.test('an ended call under the pointer is no longer counted', async (t) => {
   if (!hasChromium(t)) return
   const gateway = await startGateway(t, { console: consoleFiles() })
   const { sid } = await ring(gateway)
@@ -150,7 +147,7 @@ async function tabTo(page: Page, label: RegExp): Promise<void> {
   throw new Error(`no Tab leads to ${label.source}`)
 }
 
-t.test('a call is opened, and its waterfall zoomed, with the keyboard alone', async (t) => {
+t.test('a call is opened and zoomed with the keyboard alone', async (t) => {
   if (!hasChromium(t)) return
   const gateway = await startGateway(t, { console: consoleFiles() })
   const { sid } = await ring(gateway)
@@ -253,7 +250,7 @@ function stereo(): Uint8Array {
   return writeWav({ sampleRateHz: 16_000, channels: 2, samples })
 }
 
-t.test('an ended call: its lanes on one axis, its recording from any point, and its command for a test', async (t) => {
+t.test('an ended call shows its lanes, recording and test command', async (t) => {
   if (!hasChromium(t)) return
   const journal = gunzipSync(readFileSync(join(packageRoot(), 'test', 'journals', 'caller-id.jsonl.gz')))
   const gateway = await startGateway(t, {
@@ -288,7 +285,7 @@ t.test('an ended call: its lanes on one axis, its recording from any point, and 
     ['Tools', 3400, 'lookup_order'],
     ['Agent', 5000, 'Order 4127 is out for delivery.'],
     ['Barge-in', 5560, '200 ms of voice, 200 needed'],
-    ['Events', 6600, 'took sound for noise'],
+    ['Events', 6600, 'sound classified as noise'],
   ] as const) {
     const name = await page.locator('.lane-names').getByText(lane, { exact: true }).boundingBox()
     if (name === null) throw new Error(`the lane ${lane} has no name`)
@@ -312,7 +309,7 @@ t.test('an ended call: its lanes on one axis, its recording from any point, and 
   const panel = (title: string) =>
     page.locator('section.card').filter({ has: page.getByRole('heading', { name: title, exact: true }) })
   t.match(
-    await panel('Why the agent stopped').innerText(),
+    await panel('Reasons why the agent stopped').innerText(),
     /0:05\.4\s+interruption 200 ms of voice, 200 needed; silent/,
   )
   t.match(await panel('Cost').innerText(), /\$0\.0123\s+openai · gpt-realtime-2\.1 400 tokens in, 300 out/)
@@ -328,7 +325,39 @@ t.test('an ended call: its lanes on one axis, its recording from any point, and 
   t.match(made, { code: 0, out: /order-status-all001\.jsonl\.gz: \d+ entries/ }, line)
 })
 
-t.test('a call has its way through the stages on its page, with why it moved and what became known', async (t) => {
+t.test("a call's header shows its whole cost", async (t) => {
+  if (!hasChromium(t)) return
+  const gateway = await startGateway(t, { console: consoleFiles() })
+  const page = await (await openBrowser(t)).newPage()
+  const known = { amount: 0.01, known: 0.01, unknown: null }
+  const unknown = { amount: null, known: 0, unknown: 'no price of gpt-realtime' }
+  const carrier = { ...known, by: 'rates' } as const
+  const whole = { currency: 'USD', carrier, analysis: null }
+  const sum = { currency: 'USD', models: [], ...unknown }
+  for (const [at, costs, words] of [
+    [
+      1,
+      { cost: sum, wholeCost: { ...whole, ...unknown, known: 0.01, models: unknown } },
+      'at least $0.01; unknown: models',
+    ],
+    [
+      2,
+      { cost: WHOLE.cost, wholeCost: { ...whole, ...known, amount: 0.0223, known: 0.0223, models: known } },
+      '$0.0223',
+    ],
+    [3, { cost: WHOLE.cost, wholeCost: null }, 'at least $0.0123; unknown: carrier'],
+    [4, { cost: sum, wholeCost: null }, 'unknown: carrier, models'],
+  ] as const) {
+    const record = endedCall({ callSid: `HD_cost0000000${at}`, ...costs })
+    gateway.calls.records.set(record.callSid, record)
+    await page.goto(`${gateway.opsUrl}/#/calls/${record.callSid}`)
+    const fact = page.locator('dl.facts > div').filter({ has: page.getByText('Cost', { exact: true }) })
+    await page.getByRole('heading', { name: record.callSid }).waitFor()
+    t.equal((await fact.locator('dd').innerText()).trim(), words)
+  }
+})
+
+t.test("a call's page shows its stages and facts", async (t) => {
   if (!hasChromium(t)) return
   const gateway = await startGateway(t, { console: consoleFiles() })
   const staged = {
@@ -358,7 +387,7 @@ t.test('a call has its way through the stages on its page, with why it moved and
   await path.getByText('ticket = T-7').waitFor()
 })
 
-t.test('a supervisor hears both sides of a live call in the browser, and stops', async (t) => {
+t.test('a supervisor hears both sides of a call, then stops', async (t) => {
   if (!hasChromium(t)) return
   const gateway = await startGateway(t, { console: consoleFiles() })
   const { sid } = await ring(gateway)
@@ -401,32 +430,29 @@ t.test('a supervisor hears both sides of a live call in the browser, and stops',
   await page.getByRole('button', { name: 'Listen', exact: true }).waitFor()
 })
 
-t.test(
-  'ended calls are filtered by outcome; a refused one has its reason, and leads to whom to call back',
-  async (t) => {
-    if (!hasChromium(t)) return
-    const gateway = await startGateway(t, { console: consoleFiles() })
-    const refused = endedCall({ callSid: 'HD_refused000001', outcome: 'refused', endReason: 'agent-capacity' })
-    for (const record of [endedCall(), refused]) gateway.calls.records.set(record.callSid, record)
-    const page = await (await openBrowser(t)).newPage()
-    await page.goto(gateway.opsUrl)
-    const ended = page.getByRole('region', { name: 'Ended calls' })
-    const rows = (): Promise<string[]> => ended.locator('tbody tr').allInnerTexts()
-    await ended.getByText('agent-capacity').waitFor()
-    t.equal((await rows()).length, 2)
-    await page.getByLabel('Outcome').selectOption('refused')
-    await until(async () => (await rows()).length === 1, 5000, 'the refused calls alone')
-    t.match(await rows(), [/HD_refused000001\s+refused\s+agent-capacity\s+order-status\s+\+2547…01/])
-    await page.getByLabel('Outcome').selectOption('failed')
-    await page.getByText('No ended call has this outcome.').waitFor()
-    await page.getByLabel('Outcome').selectOption('refused')
-    await ended.getByRole('link', { name: 'HD_refused000001' }).click()
-    await page.getByText('ended: agent-capacity').waitFor()
-    t.equal(await page.getByRole('link', { name: 'Handoff (JSON)' }).count(), 1)
-  },
-)
+t.test('ended calls are filtered by outcome', async (t) => {
+  if (!hasChromium(t)) return
+  const gateway = await startGateway(t, { console: consoleFiles() })
+  const refused = endedCall({ callSid: 'HD_refused000001', outcome: 'refused', endReason: 'agent-capacity' })
+  for (const record of [endedCall(), refused]) gateway.calls.records.set(record.callSid, record)
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(gateway.opsUrl)
+  const ended = page.getByRole('region', { name: 'Ended calls' })
+  const rows = (): Promise<string[]> => ended.locator('tbody tr').allInnerTexts()
+  await ended.getByText('agent-capacity').waitFor()
+  t.equal((await rows()).length, 2)
+  await page.getByLabel('Outcome').selectOption('refused')
+  await until(async () => (await rows()).length === 1, 5000, 'the refused calls alone')
+  t.match(await rows(), [/HD_refused000001\s+refused\s+–\s+agent-capacity\s+order-status\s+\+2547…01/])
+  await page.getByLabel('Outcome').selectOption('failed')
+  await page.getByText('No ended call has this outcome.').waitFor()
+  await page.getByLabel('Outcome').selectOption('refused')
+  await ended.getByRole('link', { name: 'HD_refused000001' }).click()
+  await page.getByText('ended: agent-capacity').waitFor()
+  t.equal(await page.getByRole('link', { name: 'Handoff (JSON)' }).count(), 1)
+})
 
-t.test('the live table of a fleet sorts by node, and hangs up and escalates calls of another node', async (t) => {
+t.test("the fleet's live table controls calls of another node", async (t) => {
   if (!hasChromium(t)) return
   const it = await fleet(t, 2, { console: consoleFiles() })
   const [first, second] = it.gateways
@@ -495,7 +521,25 @@ async function campaignGateway(t: Test): Promise<Gateway & { readonly asked: str
         state.now = name === 'pause' ? 'paused' : name === 'stop' ? 'stopped' : 'running'
         return Promise.resolve(campaign())
       },
-      create: () => Promise.reject(new Error('not here')),
+      create: (body) => {
+        const { csv, dryRun, name, from } = body as Readonly<Record<string, string | boolean>>
+        asked.push(`${dryRun === true ? 'check' : 'create'} ${name} ${from ?? ''}`)
+        const preview = Array.from({ length: 10 }, (_, at) => ({
+          ...{ number: `+2547…${at}0`, externalId: `row-${at}`, timeZone: null },
+          says:
+            at === 9
+              ? null
+              : `Good morning, this is the clinic. Is that Wanjiru number ${at}, who comes on Friday at half past nine?`,
+        }))
+        const faults = String(csv).includes('071,') ? ['line 3: has a number that does not exist in its country'] : []
+        const made = faults.length === 0 && dryRun !== true
+        return Promise.resolve({
+          campaign: made ? campaign() : null,
+          added: faults.length > 0 ? 0 : 12,
+          faults,
+          preview,
+        })
+      },
       remove: (id) => Promise.reject(new GatewayError('CALL_REFUSED', `a live call of ${id} has to end first`)),
       report: () => Promise.resolve('number,id\r\n+254700000001,row-1\r\n'),
       doNotCall: () => Promise.resolve(true),
@@ -505,7 +549,7 @@ async function campaignGateway(t: Test): Promise<Gateway & { readonly asked: str
   return { ...gateway, asked }
 }
 
-t.test('a campaign is followed, paused, resumed, stopped and reported from its page', async (t) => {
+t.test('a campaign is controlled and reported from its page', async (t) => {
   if (!hasChromium(t)) return
   const gateway = await campaignGateway(t)
   const page = await (await openBrowser(t)).newPage()
@@ -534,14 +578,52 @@ t.test('a campaign is followed, paused, resumed, stopped and reported from its p
   await page.getByText('this gateway places no calls').waitFor()
 })
 
+t.test('a campaign is created from a checked file', async (t) => {
+  if (!hasChromium(t)) return
+  const gateway = await campaignGateway(t)
+  const page = await (await openBrowser(t)).newPage()
+  await page.setViewportSize({ width: 390, height: 844 })
+  await page.goto(`${gateway.opsUrl}/#/campaigns`)
+  await page.getByText('New campaign').click()
+  const put = (csv: string): Promise<void> =>
+    page
+      .getByLabel('File')
+      .setInputFiles({ name: 'Clinic: reminders.csv', mimeType: 'text/csv', buffer: Buffer.from(csv) })
+  await put('phone,firstName\n0712345678,Zoë\n071,b\n')
+  await page.getByLabel('Calling number').fill('+254700000000')
+  await page.getByRole('button', { name: 'Check the file' }).click()
+  await page.getByText('line 3: has a number that does not exist in its country').waitFor()
+  await put('phone,firstName\n0712345678,Zoë\n')
+  t.equal(await page.getByText('line 3:').count(), 0, 'the result was of another file')
+  await page.getByRole('button', { name: 'Check the file' }).click()
+  await page.getByText('12 rows can be called').waitFor()
+  await page.getByText('Is that Wanjiru number 3').waitFor()
+  await page.getByText('(the model decides)').waitFor()
+  t.equal(await page.evaluate('document.documentElement.scrollWidth'), 390, 'nothing is wider than the screen')
+  await page.evaluate(AXE)
+  t.same(await seriousFaults(page), [])
+  await page.getByRole('button', { name: 'Make a draft' }).click()
+  await page.getByText('Clinic reminders is a draft of 12 rows').waitFor()
+  const asked = gateway.asked.map((one) => one.replace(/ \d{4}-\d\d-\d\d \d\d\.\d\d /, ' TIME '))
+  t.same(asked, [
+    'check Clinic  reminders TIME +254700000000',
+    'check Clinic  reminders TIME +254700000000',
+    'create Clinic  reminders TIME +254700000000',
+  ])
+})
+
 const REASONS = [
-  { name: 'echo', atMs: 2100, detail: '40 ms of sound was taken for our own speech coming back: 130 ms late, -30 dB' },
+  {
+    name: 'echo',
+    atMs: 2100,
+    detail: '40 ms of sound was classified as the echo of our own speech: 130 ms late, -30 dB',
+  },
   { name: 'noise', atMs: 3100, detail: '240 ms of sound without a voice in it, -32 dBFS' },
   { name: 'barge-in-resume', atMs: 4100, detail: '160 ms of voice in 900 ms, under 600 (backchannel)' },
   { name: 'barge-in', atMs: 5100, detail: '600 ms of voice, 600 needed; 1800 ms of it heard' },
 ]
 
-t.test('the softphone says live what each sound was taken for: echo, noise, backchannel, barge-in', async (t) => {
+t.test('the softphone shows the live class of each sound', async (t) => {
   if (!hasChromium(t)) return
   const calls = new ScriptedCalls()
   const callSid = 'HD_reasons00001'
@@ -565,18 +647,30 @@ t.test('the softphone says live what each sound was taken for: echo, noise, back
   await page.goto(`${gateway.opsUrl}/#/phone`)
   await page.getByRole('button', { name: 'Call without a microphone' }).click()
   await page.getByText('On the line').waitFor()
-  const list = page.locator('section.card').filter({ hasText: 'What the gateway decided' }).getByRole('listitem')
+  const list = page.locator('section.card').filter({ hasText: 'Decisions of the gateway' }).getByRole('listitem')
   const call = calls.get(callSid)
   const before = call.timeline()
   for (const [index, mark] of REASONS.entries()) {
     call.timeline = () => ({ ...before, timeline: [...before.timeline, ...REASONS.slice(0, index + 1)] })
     await list.first().getByText(mark.detail).waitFor()
   }
-  t.match(await list.allInnerTexts(), [
+  const texts = await list.allInnerTexts()
+  const missed = page.getByText('The embedded recogniser understands only a few fixed phrases.')
+  t.equal(await missed.count(), 0)
+  call.timeline = () => ({
+    ...before,
+    timeline: [...before.timeline, ...REASONS, { name: 'not-understood', atMs: 6100 }],
+  })
+  await missed.waitFor()
+  await page.getByRole('button', { name: 'Type instead' }).click()
+  await page.keyboard.type("where's my order")
+  await page.keyboard.press('Enter')
+  await missed.waitFor({ state: 'detached' })
+  t.match(texts, [
     /0:05.1\s+interrupted by the caller 600 ms of voice/,
     /0:04.1\s+not an interruption: the agent resumes .*backchannel/,
-    /0:03.1\s+took sound for noise 240 ms/,
-    /0:02.1\s+took sound for the agent’s own echo 40 ms/,
+    /0:03.1\s+sound classified as noise 240 ms/,
+    /0:02.1\s+sound classified as the agent’s own echo 40 ms/,
   ])
 })
 
@@ -586,7 +680,7 @@ const NO_PHONE = {
   },
 }
 
-t.test('a page without a microphone by plain HTTP says so, and how to get one', async (t) => {
+t.test('a page without a microphone over HTTP explains why', async (t) => {
   if (!hasChromium(t)) return
   const { opsUrl } = await startGateway(t, { console: consoleFiles(), phone: NO_PHONE })
   const page = await (await openBrowser(t)).newPage()
@@ -605,7 +699,7 @@ async function shippedAgents(t: Test): Promise<Gateway> {
   return startGateway(t, { console: consoleFiles(), agents: await deskOf(join(packageRoot(), 'agents'), shop.url) })
 }
 
-t.test('a tool is tried from its form, with the answer that a model would get', async (t) => {
+t.test("a tool's form shows the answer that a model gets", async (t) => {
   if (!hasChromium(t)) return
   const { opsUrl } = await shippedAgents(t)
   const page = await (await openBrowser(t)).newPage()
@@ -614,7 +708,7 @@ t.test('a tool is tried from its form, with the answer that a model would get', 
   await tool.getByLabel('orderNumber').fill('4127')
   await tool.getByRole('button', { name: 'Try' }).click()
   await tool.getByText(/answered in \d+ ms/).waitFor()
-  t.match(await tool.getByLabel('What the model would get').innerText(), /"status"/)
+  t.match(await tool.getByLabel('Answer for the model').innerText(), /"status"/)
   await tool.getByLabel('orderNumber').fill('four')
   await tool.getByRole('button', { name: 'Try' }).click()
   await tool.getByText('TOOL_ARGUMENTS').waitFor()
@@ -622,7 +716,7 @@ t.test('a tool is tried from its form, with the answer that a model would get', 
   t.notMatch(await page.locator('details pre').innerText(), /\+254\d{9}/)
 })
 
-t.test('no page has a serious fault of accessibility, in both colours, wide and narrow', async (t) => {
+t.test('no page has a serious accessibility fault', async (t) => {
   if (!hasChromium(t)) return
   const gateway = await startGateway(t, {
     console: consoleFiles(),
@@ -659,6 +753,9 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
       t.same(await seriousFaults(page), [], `${new URL(url).hash} ${colorScheme} ${width}`)
       const wider = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth')
       t.ok(wider <= 0, `nothing is wider than the window, ${width}`)
+      const isSeen = `(({ left, right }) => left >= 0 && right <= innerWidth)(
+        (document.querySelector('nav [aria-current]') ?? document.body).getBoundingClientRect())`
+      t.ok(await page.evaluate(isSeen), `the page's name is in sight in the bar, ${new URL(url).hash} ${width}`)
     }
   }
 })
@@ -686,40 +783,82 @@ async function chartGateway(t: Test, asked: ChartRange[] = []): Promise<string> 
         const names = range.by === 'agent' ? ['support', 'order-status'] : ['3f2c8a71', '90d1e5b4']
         return Promise.resolve({ groups: range.buckets === 30 ? [] : points(names, range), current: true })
       },
+      usual: () => Promise.resolve({ calls: 0, of: {} }),
     },
   })
   return gateway.opsUrl
 }
 
-t.test(
-  'charts show the calls of a day by agent, the versions of an agent side by side, and a time without calls',
-  async (t) => {
-    if (!hasChromium(t)) return
-    const asked: ChartRange[] = []
-    const page = await (await openBrowser(t)).newPage()
-    await page.goto(`${await chartGateway(t, asked)}/#/charts`)
-    await page.getByRole('img', { name: 'Calls, All calls: 40, 26 contained, 14 failed' }).waitFor()
-    await page.getByRole('img', { name: 'Answer time, support: p50 724 ms, p95 724 ms' }).waitFor()
-    await page.getByRole('button', { name: 'Versions of support' }).click()
-    await page.getByRole('heading', { name: '90d1e5b4' }).waitFor()
-    t.equal(await page.getByLabel('Agent', { exact: true }).inputValue(), 'support')
-    await page.getByLabel('Over').selectOption('week')
-    await page.getByRole('img', { name: /^Calls, 3f2c8a71: 23/ }).waitFor()
-    await page.getByLabel('Over').selectOption('month')
-    await page.getByText('No call was begun in this time.').waitFor()
-    await page.getByRole('button', { name: 'Earlier' }).click()
-    await until(() => asked.length === 5, 5000, 'the month before')
-    t.match(asked, [
-      { by: 'agent', buckets: 24, agent: null },
-      { by: 'agentVersion', buckets: 24, agent: 'support' },
-      { bucketHours: 6, buckets: 28 },
-      { bucketHours: 24, buckets: 30 },
-      { fromHour: (asked[3]?.fromHour ?? 0) - 30 * 24 },
-    ])
-  },
-)
+t.test("charts show a day's calls by agent and version", async (t) => {
+  if (!hasChromium(t)) return
+  const asked: ChartRange[] = []
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(`${await chartGateway(t, asked)}/#/charts`)
+  await page.getByRole('img', { name: 'Calls, All calls: 40, 26 contained, 14 failed' }).waitFor()
+  await page.getByRole('img', { name: 'Answer time, support: p50 724 ms, p95 724 ms' }).waitFor()
+  await page.getByRole('button', { name: 'Versions of support' }).click()
+  await page.getByRole('heading', { name: '90d1e5b4' }).waitFor()
+  t.equal(await page.getByLabel('Agent', { exact: true }).inputValue(), 'support')
+  await page.getByLabel('Period').selectOption('week')
+  await page.getByRole('img', { name: /^Calls, 3f2c8a71: 23/ }).waitFor()
+  await page.getByLabel('Period').selectOption('month')
+  await page.getByText('No call began in this period.').waitFor()
+  await page.getByRole('button', { name: 'Earlier' }).click()
+  await until(() => asked.length === 5, 5000, 'the month before')
+  t.match(asked, [
+    { by: 'agent', buckets: 24, agent: null },
+    { by: 'agentVersion', buckets: 24, agent: 'support' },
+    { bucketHours: 6, buckets: 28 },
+    { bucketHours: 24, buckets: 30 },
+    { fromHour: (asked[3]?.fromHour ?? 0) - 30 * 24 },
+  ])
+})
 
-t.test('a call is found from its page, and who looks further gets older ones', async (t) => {
+t.test("a chart's only point is visible", async (t) => {
+  if (!hasChromium(t)) return
+  const figures = figuresOf(endedCall({ turns: WHOLE.turns }))
+  const { opsUrl } = await startGateway(t, {
+    console: consoleFiles(),
+    finder: {
+      find: () => Promise.resolve({ hits: [], next: null, current: true }),
+      chart: ({ buckets }) =>
+        Promise.resolve({
+          groups: [{ name: 'support', buckets: Array.from({ length: buckets }, (_, at) => (at === 7 ? figures : {})) }],
+          current: true,
+        }),
+      usual: () => Promise.resolve({ calls: 0, of: {} }),
+    },
+  })
+  const browser = await openBrowser(t)
+  const page = await browser.newPage()
+  await page.goto(`${opsUrl}/#/charts`)
+  const png = await page.getByRole('img', { name: 'Answer time, support: p50 724 ms, p95 724 ms' }).screenshot()
+  const colours = await page.evaluate<string[]>(
+    `['agent', 'tool'].map((name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name))`,
+  )
+  const blank = await browser.newPage()
+  const counts = await blank.evaluate<Record<string, number>>(`(async () => {
+    const image = new Image()
+    image.src = 'data:image/png;base64,${png.toString('base64')}'
+    await image.decode()
+    const pen = new OffscreenCanvas(image.width, image.height).getContext('2d')
+    pen.drawImage(image, 0, 0)
+    const { data } = pen.getImageData(0, 0, image.width, image.height)
+    const counts = {}
+    for (let at = 0; at < data.length; at += 4) {
+      const hex = '#' + [...data.slice(at, at + 3)].map((one) => one.toString(16).padStart(2, '0')).join('')
+      counts[hex] = (counts[hex] ?? 0) + 1
+    }
+    return counts
+  })()`)
+  const pixels = colours.map((colour) => counts[colour.trim()] ?? 0)
+  t.ok(
+    pixels.every((count) => count >= 12),
+    `pixels of the median's dot and of the ring around it: ${pixels.join(', ')}`,
+  )
+})
+
+t.test('a call is found, and paging shows older calls', async (t) => {
   if (!hasChromium(t)) return
   const rows = Array.from({ length: 3 }, (_, at) => ({
     id: 3 - at,
@@ -735,23 +874,24 @@ t.test('a call is found from its page, and who looks further gets older ones', a
         return Promise.resolve({ hits, next, current: true })
       },
       chart: () => Promise.resolve({ groups: [], current: true }),
+      usual: () => Promise.resolve({ calls: 0, of: {} }),
     },
   })
   const page = await (await openBrowser(t)).newPage()
   await page.goto(`${gateway.opsUrl}/#/find`)
-  await page.getByLabel('Words that were said').fill('paid twice & late')
+  await page.getByLabel('Spoken words').fill('paid twice & late')
   await page.getByLabel('Caller').fill('+254712345601')
   await page.getByLabel('Outcome').selectOption('contained')
   await page.getByRole('button', { name: 'Find', exact: true }).click()
   await page.getByText('2 and more found').waitFor()
-  await page.getByText('Numbers are masked: calls of others that show the same').waitFor()
+  await page.getByText('Numbers are masked: these calls may include calls of other numbers').waitFor()
   t.same(asked, [{ caller: '+254712345601', outcome: 'contained', text: 'paid twice & late' }])
   await page.getByRole('button', { name: 'Older calls' }).click()
   await page.getByText('3 found').waitFor()
   t.equal(await page.getByRole('link', { name: /^HD_found/ }).count(), 3)
 })
 
-t.test('a narrow page breaks no amount and no word of a name, and says what is there without a click', async (t) => {
+t.test('a narrow page breaks no amount and no name', async (t) => {
   if (!hasChromium(t)) return
   const config = loadConfig({ PUBLIC_URL: `https://${'voice.'.repeat(12)}example.com` }, null)
   const gateway = await startGateway(t, { console: consoleFiles(), settings: shownSettings(config) })
@@ -796,7 +936,7 @@ t.test('a narrow page breaks no amount and no word of a name, and says what is t
   t.equal(await page.getByRole('alert').count(), 0, 'and that is no fault')
 })
 
-t.test('a gateway that goes away is said to be gone, and is found again when it comes back', async (t) => {
+t.test('the page reports a lost gateway and its return', async (t) => {
   if (!hasChromium(t)) return
   // A port that the system chose cannot be opened again while connections to it linger.
   const { edge } = await startGateway(t)
@@ -828,7 +968,7 @@ t.test('a gateway that goes away is said to be gone, and is found again when it 
   await phone.getByText('The gateway cannot be reached. Trying again…').waitFor({ state: 'hidden' })
 })
 
-t.test('a session that is over leads to the login', async (t) => {
+t.test('an expired session leads to the login', async (t) => {
   if (!hasChromium(t)) return
   const gateway = await startGateway(t, { console: consoleFiles(), opsToken: 'ops-token-of-a-test' })
   const browser = await openBrowser(t)
@@ -844,22 +984,19 @@ t.test('a session that is over leads to the login', async (t) => {
   t.pass()
 })
 
-t.test(
-  'the page of the fleet cordons a node and opens it again; the one of the settings shows no secret',
-  async (t) => {
-    if (!hasChromium(t)) return
-    const settings = { MAX_CALLS: 7, OPENAI_API_KEY: '[set]' }
-    const nodes = await fleet(t, 2, { console: consoleFiles(), settings })
-    const page = await (await openBrowser(t)).newPage()
-    await page.goto(`${nodes.gateways[0]?.opsUrl}/#/fleet`)
-    const row = page.getByRole('row').filter({ hasText: nodes.nodes[1]?.name ?? '' })
-    await row.getByRole('button', { name: 'Cordon' }).click()
-    await row.getByText('cordoned').waitFor()
-    t.equal(nodes.nodes[1]?.state, 'cordoned')
-    await row.getByRole('button', { name: 'Uncordon' }).click()
-    await row.getByText('open', { exact: true }).waitFor()
-    await page.getByRole('link', { name: 'Settings' }).click()
-    await page.getByRole('searchbox').fill('openai')
-    t.match(await page.getByRole('table').innerText(), /OPENAI_API_KEY\s+\[set\]$/)
-  },
-)
+t.test('the fleet page cordons a node and opens it again', async (t) => {
+  if (!hasChromium(t)) return
+  const settings = { MAX_CALLS: 7, OPENAI_API_KEY: '[set]' }
+  const nodes = await fleet(t, 2, { console: consoleFiles(), settings })
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(`${nodes.gateways[0]?.opsUrl}/#/fleet`)
+  const row = page.getByRole('row').filter({ hasText: nodes.nodes[1]?.name ?? '' })
+  await row.getByRole('button', { name: 'Cordon' }).click()
+  await row.getByText('cordoned').waitFor()
+  t.equal(nodes.nodes[1]?.state, 'cordoned')
+  await row.getByRole('button', { name: 'Uncordon' }).click()
+  await row.getByText('open', { exact: true }).waitFor()
+  await page.getByRole('link', { name: 'Settings' }).click()
+  await page.getByRole('searchbox').fill('openai')
+  t.match(await page.getByRole('table').innerText(), /OPENAI_API_KEY\s+\[set\]$/)
+})

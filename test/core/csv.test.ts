@@ -1,7 +1,7 @@
 import t from 'tap'
 import { csvText } from '../../src/core/csv.js'
 
-t.test('a cell that a spreadsheet would run is text', (t) => {
+t.test('a cell that a spreadsheet would execute becomes text', (t) => {
   for (const begin of ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'])
     t.match(csvText([[`${begin}cmd|' /C calc'!A0`]]), /^"?'/, JSON.stringify(begin))
   t.equal(csvText([['=HYPERLINK("http://x.example","y")']]), `"'=HYPERLINK(""http://x.example"",""y"")"\r\n`)
@@ -9,7 +9,7 @@ t.test('a cell that a spreadsheet would run is text', (t) => {
   t.end()
 })
 
-t.test('numbers stay as they are', (t) => {
+t.test('numbers stay unchanged', (t) => {
   t.equal(csvText([['+254700000001', -3, '-3.5', true]]), '+254700000001,-3,-3.5,true\r\n')
   t.end()
 })

@@ -6,7 +6,7 @@ import { ownSequence, terminalText } from '../../src/core/terminal-text.js'
 const OBEYED = ['\u001b[2J', '\u0007', '\r', '\b', '\u009b31m', '\u007f', '\0', '\u202e', '\u2066', '\u200f', '\u061c']
 const LEFT = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/
 
-t.test('what a terminal obeys is shown', (t) => {
+t.test('terminal control characters are shown as escapes', (t) => {
   for (const each of OBEYED) {
     const shown = terminalText(`a${each}b`)
     t.notMatch(shown, LEFT)
@@ -21,7 +21,7 @@ t.test('what a terminal obeys is shown', (t) => {
   t.end()
 })
 
-t.test('our own sequences pass, and nobody can say one', (t) => {
+t.test('our own escape sequences pass and cannot be forged', (t) => {
   t.equal(terminalText(`${ownSequence('\u001b[1m')}x${ownSequence('\u001b[0m')}`), '\u001b[1mx\u001b[0m')
   t.equal(terminalText(`\0${'0'.repeat(24)}1b5b326a;`), `\\u0000${'0'.repeat(24)}1b5b326a;`)
   t.end()

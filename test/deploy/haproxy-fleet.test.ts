@@ -24,7 +24,7 @@ const directives = shipped
   .map((line) => line.trim())
   .filter((line) => line !== '' && !line.startsWith('#'))
 
-t.test('calls are neither cut nor piled up by the balancer of a fleet', async (t) => {
+t.test("the fleet's balancer neither cuts calls nor piles them up", async (t) => {
   t.notOk(
     directives.some((line) => line.includes('shutdown-sessions')),
     'a draining gateway keeps its calls',
@@ -54,7 +54,7 @@ async function retries(statsPort: number): Promise<number> {
   return Number(webhooks?.[names?.indexOf('wretr') ?? -1])
 }
 
-t.test('a carrier that asks while the gateways are being started again gets an answer', async (t) => {
+t.test('a carrier gets an answer while all gateways restart [1]', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const ports = { public: await freePort(), ops: await freePort(), balancer: await freePort() }
   const statsPort = await freePort()
@@ -96,14 +96,14 @@ t.test('a carrier that asks while the gateways are being started again gets an a
   t.same(await asked, [401, 401])
 })
 
-t.test('the addresses that it names in its head are settings', async (t) => {
+t.test("the addresses in the file's header are valid settings", async (t) => {
   for (const name of ['PUBLIC_URL', 'NODE_URL']) {
     const value = new RegExp(`^#\\s+${name}=(\\S+)`, 'm').exec(shipped)?.[1] ?? ''
     t.not(settingValue(name, value), undefined, `${name}=${value}`)
   }
 })
 
-t.test('haproxy takes the configuration of a fleet', async (t) => {
+t.test('haproxy accepts the configuration of a fleet', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const file = join(t.testdir({}), 'haproxy.cfg')
   writeFileSync(file, fleetBalancer({ public: 8080, ops: 9464, balancer: 4433 }, 5353))
@@ -131,7 +131,7 @@ function startBalancer(
   return haproxy
 }
 
-t.test('a question about a call waits for its gateway, and a new caller is given to another', async (t) => {
+t.test('a webhook of a live call waits for its gateway [2]', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const ports = { public: await freePort(), ops: await freePort(), balancer: await freePort() }
   const posts: string[] = []
@@ -164,7 +164,7 @@ t.test('a question about a call waits for its gateway, and a new caller is given
   t.same([...questions, ...rings].map(times), [1, 1, 1, 2, 2])
 })
 
-t.test('a webhook that comes before HAProxy knows a gateway waits for the DNS server', async (t) => {
+t.test("a webhook before HAProxy's DNS answer waits for it", async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const ports = { public: await freePort(), ops: await freePort(), balancer: await freePort() }
   const gateway = createServer((_request, response) => response.writeHead(401).end())

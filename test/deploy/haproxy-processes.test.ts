@@ -17,28 +17,25 @@ import { spawnOwn } from '../support/spawn-own.js'
 
 const shipped = repositoryFile('deploy/haproxy-processes.cfg')
 
-t.test(
-  'its ports and its NODE_URL are those of a gateway of four processes, and of the place for a roll',
-  async (t) => {
-    const [, publicUrl = ''] = /PUBLIC_URL=(\S+)/.exec(shipped) ?? []
-    const [, nodeUrl = ''] = /NODE_URL=(\S+)/.exec(shipped) ?? []
-    const settings = loadConfig({ PUBLIC_URL: publicUrl, NODE_URL: nodeUrl }, null)
-    const plans = [...processPlans(settings, 4), sparePlan(settings, 4)]
-    const paths = new RegExp(/path -m reg (\S+) }/.exec(shipped)?.[1] ?? '')
-    t.ok(shipped.includes(`server gateway 127.0.0.1:${plans[0]?.config.port ?? 0}\n`))
-    for (const { index, ownPort, config } of plans) {
-      t.equal(new URL(config.nodeUrl ?? '').pathname, `/p/${index}`)
-      t.ok(shipped.includes(`use_backend process-${index} if { path_beg /p/${index}/ }`), `${index}: its path`)
-      t.ok(shipped.includes(`server process-${index} 127.0.0.1:${ownPort}\n`), `${index}: its port`)
-      t.match(`/p/${index}/audio`, paths)
-    }
-    t.equal(plans.length, 5)
-    t.notMatch(shipped, /process-5/)
-    t.notMatch('/p/5/audio', paths)
-  },
-)
+t.test("the file's ports match the plans of four processes", async (t) => {
+  const [, publicUrl = ''] = /PUBLIC_URL=(\S+)/.exec(shipped) ?? []
+  const [, nodeUrl = ''] = /NODE_URL=(\S+)/.exec(shipped) ?? []
+  const settings = loadConfig({ PUBLIC_URL: publicUrl, NODE_URL: nodeUrl }, null)
+  const plans = [...processPlans(settings, 4), sparePlan(settings, 4)]
+  const paths = new RegExp(/path -m reg (\S+) }/.exec(shipped)?.[1] ?? '')
+  t.ok(shipped.includes(`server gateway 127.0.0.1:${plans[0]?.config.port ?? 0}\n`))
+  for (const { index, ownPort, config } of plans) {
+    t.equal(new URL(config.nodeUrl ?? '').pathname, `/p/${index}`)
+    t.ok(shipped.includes(`use_backend process-${index} if { path_beg /p/${index}/ }`), `${index}: its path`)
+    t.ok(shipped.includes(`server process-${index} 127.0.0.1:${ownPort}\n`), `${index}: its port`)
+    t.match(`/p/${index}/audio`, paths)
+  }
+  t.equal(plans.length, 5)
+  t.notMatch(shipped, /process-5/)
+  t.notMatch('/p/5/audio', paths)
+})
 
-t.test('behind haproxy webhooks come to any process, and audio to the one of the call', async (t) => {
+t.test("audio reaches its call's process, webhooks reach any", async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const [front, port, own0, own1] = [await freePort(), await freePort(), await freePort(), await freePort()]
   const secret = 'a-secret-of-a-test'
@@ -95,7 +92,7 @@ t.test('behind haproxy webhooks come to any process, and audio to the one of the
     t.equal((await get(url + path)).status, 404, path)
 })
 
-t.test('a webhook that comes four times to a process that stands still is answered by another', async (t) => {
+t.test('a webhook that stalls four times reaches another process [1]', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   let tries = 0
   const gateway = createServer((_request, response) => {

@@ -1,8 +1,10 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { Agent, createServer, request } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { connect, createServer as createTcpServer } from 'node:net'
+import type { AddressInfo, Server as TcpServer, Socket } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -38,7 +40,7 @@ function check(t: Test, config: string): string {
   return file
 }
 
-t.test('calls are neither cut nor piled up by the balancer', async (t) => {
+t.test('the balancer neither cuts calls nor piles them up', async (t) => {
   t.notOk(
     directives.some((line) => line.includes('shutdown-sessions')),
     'a draining gateway keeps its calls',
@@ -54,7 +56,7 @@ t.test('calls are neither cut nor piled up by the balancer', async (t) => {
   t.match(shipped, /bind :443 ssl crt \S+ alpn http\/1\.1$/m, 'TLS, and no h2')
 })
 
-t.test('haproxy takes the configuration', async (t) => {
+t.test('haproxy accepts the configuration', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   check(t, onLoopback(4433))
 })
@@ -125,7 +127,7 @@ async function statusInPieces(url: string, bytes: number): Promise<string> {
   return answer.slice(9, 12)
 }
 
-t.test('a head that comes in pieces reaches the gateway whole', async (t) => {
+t.test('a header that arrives in pieces reaches the gateway whole [1]', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const { url, gateways } = await behindHaproxy(t)
   const pieces = [1, 2, 3, 4, 5, 6, 7, 25, 28, 31, 34, 40]
@@ -140,7 +142,7 @@ t.test('a head that comes in pieces reaches the gateway whole', async (t) => {
   t.comment(`without a balancer: ${pieces.map((bytes, i) => `${bytes}: ${alone[i]}`).join(', ')}`)
 })
 
-t.test('a call behind haproxy stays with its gateway, also while that one drains', async (t) => {
+t.test('a call stays with its gateway while that gateway drains', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const { url, gateways } = await behindHaproxy(t)
   const taken = (): number[] => gateways.map(({ calls }) => [...calls.live()].length)
@@ -198,7 +200,7 @@ t.test('a call behind haproxy stays with its gateway, also while that one drains
   await closed
 })
 
-t.test('a stranger is turned away by haproxy, and the carrier is not slowed down for it', async (t) => {
+t.test('HAProxy limits a stranger without slowing down the carrier', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const { url, gateways } = await behindHaproxy(t)
   t.equal((await get(`${url}/metrics`)).status, 404, "nothing but the carrier's paths")
@@ -215,7 +217,7 @@ t.test('a stranger is turned away by haproxy, and the carrier is not slowed down
   }
 })
 
-t.test('the log of each balancer file has paths, and no tokens', async (t) => {
+t.test('balancer logs contain paths but no tokens', async (t) => {
   for (const file of ['haproxy.cfg', 'haproxy-fleet.cfg', 'haproxy-processes.cfg']) {
     const formats = repositoryFile(`deploy/${file}`).match(
       /^ *(?:log-format .*|option (?:http|tcp|forward)?log\b.*)$/gm,
@@ -234,10 +236,32 @@ t.test('the log of each balancer file has paths, and no tokens', async (t) => {
   t.notMatch(log(), /token/)
 })
 
-for (const file of ['haproxy.cfg', 'haproxy-fleet.cfg', 'haproxy-processes.cfg'])
-  t.test(`${file}: a webhook that a dying gateway has read is asked once more`, async (t) => {
+/** HAProxy with a shipped file before `gateway`, which is each of its servers. */
+async function before(t: Test, file: string, gateway: TcpServer): Promise<{ port: number; log: () => string }> {
+  const ready = createServer((_request, response) => response.end())
+  const ports = {
+    public: await portOf(t, gateway, await freePort()),
+    ops: await portOf(t, ready),
+    balancer: await freePort(),
+  }
+  const dns = await startDns(() => ['127.0.0.1'])
+  t.teardown(() => dns.close())
+  const config =
+    file === 'haproxy-fleet.cfg'
+      ? fleetBalancer(ports, dns.port)
+      : repositoryFile(`deploy/${file}`)
+          .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${ports.balancer}`)
+          .replace(/maxconn \d+/, 'maxconn 200')
+          .replaceAll(/(?:10\.0\.0\.1[12]|127\.0\.0\.1):8080/g, `127.0.0.1:${ports.public}`)
+          .replace('check port 9464', `check port ${ports.ops}`)
+  return { port: ports.balancer, log: (await startHaproxy(t, config, ports.balancer)).log }
+}
+
+const BODY = 'sessionId=HD_1'
+
+for (const file of ['haproxy.cfg', 'haproxy-fleet.cfg', 'haproxy-processes.cfg']) {
+  t.test(`${file}: a webhook lost by a dying gateway is retried`, async (t) => {
     if (!hasProgram(t, 'haproxy', 'haproxy')) return
-    const BODY = 'sessionId=HD_1'
     let deaths = 0
     const gateway = createTcpServer((socket) => {
       let read = ''
@@ -249,26 +273,14 @@ for (const file of ['haproxy.cfg', 'haproxy-fleet.cfg', 'haproxy-processes.cfg']
         else socket.end('HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n')
       })
     })
-    const ready = createServer((_request, response) => response.end())
-    const ports = { public: await portOf(t, gateway), ops: await portOf(t, ready), balancer: await freePort() }
-    const dns = await startDns(() => ['127.0.0.1'])
-    t.teardown(() => dns.close())
-    const config =
-      file === 'haproxy-fleet.cfg'
-        ? fleetBalancer(ports, dns.port)
-        : repositoryFile(`deploy/${file}`)
-            .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${ports.balancer}`)
-            .replace(/maxconn \d+/, 'maxconn 200')
-            .replaceAll(/(?:10\.0\.0\.1[12]|127\.0\.0\.1):8080/g, `127.0.0.1:${ports.public}`)
-            .replace('check port 9464', `check port ${ports.ops}`)
-    const { log } = await startHaproxy(t, config, ports.balancer)
+    const { port, log } = await before(t, file, gateway)
     const status = async (host: string): Promise<string> => {
-      const socket = connect(ports.balancer, '127.0.0.1').setNoDelay(true)
+      const socket = connect(port, '127.0.0.1').setNoDelay(true)
       socket.write(
         `POST /after-stream HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${BODY.length}\r\nConnection: close\r\n\r\n`,
       )
       // HAProxy has read the head by now.
-      await get(`http://127.0.0.1:${ports.balancer}/nothing`)
+      await get(`http://127.0.0.1:${port}/nothing`)
       socket.write(BODY)
       let answer = ''
       for await (const piece of socket) answer += String(piece)
@@ -280,3 +292,49 @@ for (const file of ['haproxy.cfg', 'haproxy-fleet.cfg', 'haproxy-processes.cfg']
     t.equal(await status('gw-1.voice.example.com'), '204', log())
     t.equal(deaths, 4, 'each was read twice')
   })
+
+  t.test(`${file}: a kept carrier connection waits for a starting gateway`, async (t) => {
+    if (!hasProgram(t, 'haproxy', 'haproxy')) return
+    const sockets = new Set<Socket>()
+    let dies = false
+    let gatewayPort = 0
+    let start: NodeJS.Timeout | undefined
+    const died = (): void => {
+      gateway.close()
+      for (const socket of sockets) socket.resetAndDestroy()
+      // eslint-disable-next-line no-restricted-syntax -- HAProxy waits by its own clock for a gateway that starts
+      start = setTimeout(() => gateway.listen(gatewayPort, '127.0.0.1'), 300)
+    }
+    const gateway = createTcpServer((socket) => {
+      sockets.add(socket)
+      socket.on('error', () => undefined).on('close', () => sockets.delete(socket))
+      socket.setEncoding('latin1').on('data', (text: string) => {
+        if (!text.endsWith(BODY)) return
+        if (dies) died()
+        else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+        dies = false
+      })
+    })
+    const { port, log } = await before(t, file, gateway)
+    gatewayPort = (gateway.address() as AddressInfo).port
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    t.teardown(() => {
+      clearTimeout(start)
+      agent.destroy()
+      for (const socket of sockets) socket.destroy()
+    })
+    const status = async (): Promise<number | undefined> => {
+      const headers = { host: 'gw-1.voice.example.com' }
+      const asked = request({ port, host: '127.0.0.1', method: 'POST', path: '/after-stream', agent, headers })
+      asked.end(BODY)
+      const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+      answer.resume()
+      await once(answer, 'end')
+      return answer.statusCode
+    }
+    await until(async () => (await status()) === 200, 10_000, 'a gateway that HAProxy knows')
+    dies = true
+    t.equal(await status(), 200, log())
+    t.notOk(dies, 'it had died of the question')
+  })
+}

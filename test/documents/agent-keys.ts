@@ -1,5 +1,10 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { agentJsonSchema } from '../../src/agents/file/definition.js'
-import { tableRow, withMadeSection } from './made-section.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { REALTIME, SERVICES, VENDORS } from '../../src/vendors/list.js'
+import type { PartName, Vendor } from '../../src/vendors/vendor.js'
+import { filledSection, tableRow } from './made-section.js'
 
 /** The parts of a JSON Schema that zod writes. */
 interface Schema {
@@ -32,8 +37,6 @@ interface AgentKey {
   /** `escalation.numbers[].hours`, `backends.openai.model`; `NAME` is a name that the author chooses. */
   readonly path: string
   readonly schema: Schema
-  /** Whether it has keys of its own, which are listed too. */
-  readonly section: boolean
   /** The values that it takes, in words. */
   takes: string
   /** Null where it has none: it is required, or its description says what its absence means. */
@@ -43,6 +46,20 @@ interface AgentKey {
 
 /** Keys that a page of their own explains. */
 const ELSEWHERE: ReadonlySet<string> = new Set(['offline'])
+
+/**
+ * The vendors whose pages list a key: that of a realtime service's option or voice, all those of a service of a cascade that
+ * has the option. Null: docs/AGENT-FILE.md lists it.
+ */
+export function vendorsOf(path: string): readonly Vendor[] | null {
+  const [, name = ''] = /^(?:backends|voice)\.([^.]+)/.exec(path) ?? []
+  const realtime = REALTIME.get(name)
+  if (realtime !== undefined) return [realtime.vendor]
+  const [, part = '', option = ''] = /^backends\.cascade\.(\w+)\.(\w+)/.exec(path) ?? []
+  if (!(part in SERVICES)) return null
+  const having = [...SERVICES[part as PartName].values()].filter(({ options }) => option in options)
+  return having.length === 0 ? null : VENDORS.filter((vendor) => having.some((service) => service.vendor === vendor))
+}
 /** A section is described once; where the same one comes again, it is named. */
 const REPEATED_KEYS_MIN = 3
 const LITERAL_CHARS_MAX = 60
@@ -89,7 +106,6 @@ export function agentKeys(): AgentKey[] {
         keys.push({
           path: at,
           schema: child,
-          section: own > 0,
           takes: repeats ? `as \`${before}\`` : typeOf(child, name),
           fallback: child.default === undefined ? null : literal(child.default),
           required: required.includes(name) && child.default === undefined,
@@ -142,7 +158,7 @@ function typeOf(given: Schema, name: string, depth = 0): string {
       return 'any JSON'
     const given = parts.filter(({ type }) => type !== 'null')
     const spoken = given.length === 2 && given[0]?.type === 'string' && isTexts(given[1])
-    const words = spoken ? ['text, or one a language'] : given.map((part) => typeOf(part, name, depth + 1))
+    const words = spoken ? ['text, or one for each language'] : given.map((part) => typeOf(part, name, depth + 1))
     return [...new Set(given.length < parts.length ? [...words, '`null`'] : words)].join('; or ')
   }
   switch (schema.type) {
@@ -156,7 +172,7 @@ function typeOf(given: Schema, name: string, depth = 0): string {
     case 'string':
       return schema.format === 'uri' ? 'URL' : `text${amount(schema.minLength, schema.maxLength, 'characters')}`
     case 'array':
-      return `list${amount(schema.minItems, schema.maxItems, 'entries')}${schema.items === undefined ? '' : ` of: ${typeOf(schema.items, name, depth + 1)}`}`
+      return `list${amount(schema.minItems, schema.maxItems, 'entries')}${schema.items === undefined ? '' : ` (each: ${typeOf(schema.items, name, depth + 1)})`}`
     case 'object':
       return objectType(schema, name, depth)
     default:
@@ -166,7 +182,7 @@ function typeOf(given: Schema, name: string, depth = 0): string {
 
 function objectType({ properties, additionalProperties: named }: Schema, name: string, depth: number): string {
   const own = properties === undefined ? [] : ['section']
-  const others = typeof named === 'object' ? [`map of: ${typeOf(named, name, depth + 1)}`] : []
+  const others = typeof named === 'object' ? [`map (each value: ${typeOf(named, name, depth + 1)})`] : []
   return [...own, ...others].join(', and ') || 'map'
 }
 
@@ -197,23 +213,33 @@ function literal(value: unknown): string {
   return Array.isArray(value) ? 'sentences' : 'a sentence'
 }
 
-const INTRO = `Every key that the schema has, made from it by \`npm run documents\`: \`NAME\` is a name of yours, \`[]\` an entry of a list, and a
-default of \`{}\` stands for the defaults of the keys below.
-
-| key | takes | default | meaning |
-|---|---|---|---|
-`
-
-/** The section of all keys in docs/AGENT-FILE.md. */
+/**
+ * docs/AGENT-FILE.md with its tables: the marks `keys of turn bargeIn` have a table of these two keys and all keys below them.
+ */
 export function agentFilePage(): string {
-  const rows = agentKeys().map(({ path, schema, takes, fallback, required }) =>
-    tableRow([`\`${path}\``, takes, required ? 'required' : (fallback ?? ''), prose(schema.description ?? '')]),
+  const file = 'docs/AGENT-FILE.md'
+  const page = readFileSync(join(packageRoot(), file), 'utf8')
+  const keys = agentKeys().filter(({ path }) => vendorsOf(path) === null)
+  const sections = page.matchAll(/^<!-- (keys of (.+)): begin -->$/gm)
+  return [...sections].reduce((made, [, section = '', names = '']) => {
+    const own = names.split(' ').flatMap((name) => keys.filter(({ path }) => path.split(/[.[]/)[0] === name))
+    return filledSection(made, file, section, `\n${keysTable(own)}\n`)
+  }, page)
+}
+
+/**
+ * A table of keys, as all pages that have some show it.
+ * @param docs  the way from the page to docs/
+ */
+export function keysTable(keys: readonly AgentKey[], docs = ''): string {
+  const rows = keys.map(({ path, schema, takes, fallback, required }) =>
+    tableRow([`\`${path}\``, takes, required ? 'required' : (fallback ?? ''), prose(schema.description ?? '', docs)]),
   )
-  return withMadeSection('docs/AGENT-FILE.md', 'keys', `${INTRO}${rows.join('\n')}\n\n`)
+  return `| key | takes | default | meaning |\n|---|---|---|---|\n${rows.join('\n')}\n`
 }
 
 /** A description as Markdown in which nothing is a tag or a template of the site. */
-function prose(text: string): string {
+function prose(text: string, docs: string): string {
   return text
     .split('`')
     .map((part, i) =>
@@ -221,7 +247,7 @@ function prose(text: string): string {
         ? part
         : part
             .replace(/\{\{[^}]*\}\}|<[^>]*>|\*/g, (found) => `\`${found}\``)
-            .replace(/\bdocs\/([A-Z-]+\.md)/g, '[$1]($1)'),
+            .replace(/\bdocs\/([A-Z-]+\.md)(#[a-z0-9-]+)?/g, `[$1](${docs}$1$2)`),
     )
     .join('`')
 }

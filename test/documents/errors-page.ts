@@ -1,9 +1,7 @@
 import { ERRORS, HTTP_ERRORS } from '../../src/core/error-codes.js'
 import type { ErrorExplanation } from '../../src/core/error-codes.js'
-import { withTestsOf } from './closure-pages.js'
 import { tableRow, withMadeSection } from './made-section.js'
 
-const REFUSED = '\n## Refused requests\n'
 const HEADINGS: Readonly<Record<keyof typeof ERRORS, string>> = {
   usage: 'Settings, files and start: a command ends with exit code 2',
   carrier: 'Webhooks, sockets and documents',
@@ -20,17 +18,15 @@ export function errorsPage(): string {
   const groups = Object.entries(HEADINGS).map(([group, heading]) =>
     section(heading, ERRORS[group as keyof typeof ERRORS]),
   )
-  const http = section('HTTP ports alone; each of the codes above may come there too', HTTP_ERRORS)
-  const page = withMadeSection('docs/ERRORS.md', 'codes', [...groups, http].join(''))
-  const [codes = '', refused = ''] = page.split(REFUSED)
-  return `${codes}${REFUSED}${withTestsOf(refused, 'docs/ERRORS.md')}`
+  const http = section('Only at the HTTP ports, which may also report each code above', HTTP_ERRORS)
+  return withMadeSection('docs/ERRORS.md', 'codes', [...groups, http].join(''))
 }
 
 function section(heading: string, codes: Readonly<Record<string, ErrorExplanation>>): string {
   const rows = Object.entries(codes).map(([code, { cause, action }]) =>
     tableRow([`\`${code}\``, linked(cause), linked(action)]),
   )
-  return `### ${heading}\n\n| code | what happened | what to do |\n|---|---|---|\n${rows.join('\n')}\n\n`
+  return `### ${heading}\n\n| code | cause | remedy |\n|---|---|---|\n${rows.join('\n')}\n\n`
 }
 
 /** Names of documents and runbooks become links. */

@@ -22,7 +22,7 @@ const ANNOUNCED = /@throws GatewayError ([A-Z]+(?:_[A-Z]+)+\b(?:(?:, or |, | or 
 /** Codes of vendors' own protocols, which the simulated vendors send. */
 const FOREIGN = /^simulator\/vendors\/|^vendors\/[^/]+\/[a-z-]*double\.ts$/
 
-t.test('an operator finds each code that the gateway reports in docs/ERRORS.md', async (t) => {
+t.test('docs/ERRORS.md explains each code that the gateway reports', async (t) => {
   let made = 0
   for (const { file, text } of sources) {
     if (FOREIGN.test(file)) continue
@@ -38,7 +38,7 @@ t.test('an operator finds each code that the gateway reports in docs/ERRORS.md',
   t.ok(made > 200, `${made} places report a code`)
 })
 
-t.test('each code of docs/ERRORS.md is one that the gateway can report', async (t) => {
+t.test('the gateway can report each code of docs/ERRORS.md', async (t) => {
   const written = new Set(sources.flatMap(({ text }) => [...text.matchAll(/'([A-Z_]+)'/g)].map(([, code]) => code)))
   const event = backendEventSchema.options.find(({ shape }) => shape.type.value === 'error')
   const faults =
@@ -49,7 +49,7 @@ t.test('each code of docs/ERRORS.md is one that the gateway can report', async (
   for (const code of made) t.ok(explained.has(code), code)
 })
 
-t.test('each code has a cause and an action in plain words', async (t) => {
+t.test('each code has a cause and an action', async (t) => {
   for (const group of [...Object.values(ERRORS), HTTP_ERRORS])
     for (const [code, { cause, action }] of Object.entries<{ cause: string; action: string }>(group)) {
       t.match(cause, /^[a-z].{10,}[^.]$/, `${code}: its cause is a clause`)

@@ -1,9 +1,9 @@
-import { z } from 'zod'
 import { agentJsonSchema } from '../../src/agents/file/definition.js'
 import { numbersJsonSchema } from '../../src/agents/file/numbers-file.js'
 import { timelineSchema } from '../../src/call/documents/call-view.js'
 import { handoffSchema } from '../../src/call/documents/handoff.js'
 import { journalLineSchema } from '../../src/call/documents/journal.js'
+import { learnedTurnsSchema } from '../../src/call/documents/learned-turns.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { envExample } from '../../src/config/env-example.js'
 import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
@@ -11,11 +11,14 @@ import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.j
 import { scenarioJsonSchema } from '../../src/simulator/scenarios/scenario.js'
 import { agentFilePage } from './agent-keys.js'
 import { operationsPage } from './caller-stores-page.js'
-import { closurePages } from './closure-pages.js'
 import { configurationPage } from './configuration-page.js'
 import { balancerFiles, redisFile } from './deploy-lines.js'
 import { errorsPage } from './errors-page.js'
+import { openSchema } from './open-schema.js'
+import { opsApiDocument } from './ops-api.js'
+import { modelsPage } from './models-page.js'
 import { consolePage } from './rights-table.js'
+import { vendorPages } from './vendors-page.js'
 
 /** Documents that are written from the sources, by file in the repository. `npm run documents` writes it. */
 export function generated(): Readonly<Record<string, string>> {
@@ -44,6 +47,11 @@ export function generated(): Readonly<Record<string, string>> {
       'Mkondo journal line',
       "One line of a journal. The file is JSON lines: a header first, then everything that the call's session was given, in order.",
     ),
+    'learned-turns': openSchema(
+      learnedTurnsSchema,
+      'Mkondo learned end of turn',
+      'A model of the end of a turn, made by `mkondo learn`, and what it changed in calls that it was not made from.',
+    ),
     fleet: openSchema(
       fleetStatusSchema,
       'Mkondo fleet',
@@ -56,10 +64,12 @@ export function generated(): Readonly<Record<string, string>> {
     'docs/CONFIGURATION.md': configurationPage(),
     'docs/CONSOLE.md': consolePage(),
     'docs/ERRORS.md': errorsPage(),
+    'docs/MODELS.md': modelsPage(),
     'docs/OPERATIONS.md': operationsPage(),
-    ...closurePages(),
+    ...vendorPages(),
     ...balancerFiles(),
     ...redisFile(),
+    'schema/ops-api.openapi.yaml': opsApiDocument(),
     ...Object.fromEntries(
       Object.entries(schemas).map(([name, schema]) => [
         `schema/${name}.schema.json`,
@@ -67,17 +77,4 @@ export function generated(): Readonly<Record<string, string>> {
       ]),
     ),
   }
-}
-
-/** The JSON Schema of a document that we write. It allows keys that it does not name, because newer versions may add some. */
-function openSchema(schema: z.ZodType, title: string, description: string): Record<string, unknown> {
-  const json = z.toJSONSchema(schema, {
-    io: 'input',
-    // zod limits integers to 2^53; the published schema has no such limit.
-    override: ({ jsonSchema }) => {
-      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
-      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
-    },
-  })
-  return { ...json, title, description }
 }

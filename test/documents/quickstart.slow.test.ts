@@ -47,7 +47,7 @@ function shell(text: string, env: Readonly<Record<string, string>>): Shell {
   return one
 }
 
-t.test('the blocks with a double start it, and lead to it', async (t) => {
+t.test("the quickstart's blocks start a double and connect to it", async (t) => {
   const env = { PORT: '0', OPS_PORT: '0', DATA_DIR: t.testdir() }
   const block = blockWith('npx mkondo double cascade &\n')
   const [command = '', ...settings] = block.split('\n')

@@ -1,5 +1,6 @@
 import { OPS_THINGS, RIGHTS_OF, mayUse } from '../../src/edge/ops/ops-rights.js'
 import type { OpsHolder } from '../../src/edge/ops/ops-rights.js'
+import { OPS_ROUTES } from '../../src/edge/ops/ops-routes.js'
 import { tableRow, withMadeSection } from './made-section.js'
 
 const HEADINGS: Readonly<Record<OpsHolder, string>> = {
@@ -13,11 +14,15 @@ const HEADINGS: Readonly<Record<OpsHolder, string>> = {
 /** The page of the console with its table of rights. */
 export function consolePage(): string {
   const holders = Object.keys(RIGHTS_OF) as OpsHolder[]
-  const rows = Object.values(OPS_THINGS)
-    .filter(({ right }) => right !== 'open' && right !== 'login')
-    .map((thing) => [
+  const routesOf = (name: string): string[] =>
+    Object.entries(OPS_ROUTES).flatMap(([route, { thing }]) => (thing === name ? [route] : []))
+  const rows = Object.entries(OPS_THINGS)
+    .filter(([, { right }]) => right !== 'open' && right !== 'login')
+    .map(([name, thing]) => [
       thing.what,
-      thing.routes.map((route) => `\`${route.replace('SOCKET', 'GET')}\``).join(', '),
+      routesOf(name)
+        .map((route) => `\`${route.replace('SOCKET', 'GET')}\``)
+        .join(', '),
       ...holders.map((holder) => (mayUse(holder, thing) ? 'yes' : '-')),
     ])
   const table = [

@@ -42,25 +42,22 @@ function socketAnswer(url: string, headers: Readonly<Record<string, string>>): P
   })
 }
 
-t.test(
-  'the console is static files under a policy that allows nothing inline and nothing from elsewhere',
-  async (t) => {
-    const gateway = await startGateway(t, { opsToken: TOKEN, console: consoleFiles() })
-    const page = await get(`${gateway.opsUrl}/`)
-    t.equal(page.status, 200, 'without a token: it shows a login')
-    const policy = page.headers.get('content-security-policy') ?? ''
-    t.match(policy, /default-src 'none'/)
-    t.notMatch(policy, /unsafe|\*|https?:/)
-    t.equal(page.headers.get('x-content-type-options'), 'nosniff')
-    t.notMatch(page.text, /<script(?![^>]* src=)|<style|style=|onload=/, 'the page has nothing inline')
-    const [, script = ''] = /src="(\/assets\/[^"]*)"/.exec(page.text) ?? []
-    t.match(await get(gateway.opsUrl + script), { status: 200, text: /EventSource/ })
-    t.match((await get(gateway.opsUrl + script)).headers.get('content-type'), /^text\/javascript/)
-    t.equal((await get(`${gateway.opsUrl}/assets/..%2f..%2fpackage.json`)).status, 404)
-  },
-)
+t.test("the console's policy forbids inline and foreign content", async (t) => {
+  const gateway = await startGateway(t, { opsToken: TOKEN, console: consoleFiles() })
+  const page = await get(`${gateway.opsUrl}/`)
+  t.equal(page.status, 200, 'without a token: it shows a login')
+  const policy = page.headers.get('content-security-policy') ?? ''
+  t.match(policy, /default-src 'none'/)
+  t.notMatch(policy, /unsafe|\*|https?:/)
+  t.equal(page.headers.get('x-content-type-options'), 'nosniff')
+  t.notMatch(page.text, /<script(?![^>]* src=)|<style|style=|onload=/, 'the page has nothing inline')
+  const [, script = ''] = /src="(\/assets\/[^"]*)"/.exec(page.text) ?? []
+  t.match(await get(gateway.opsUrl + script), { status: 200, text: /EventSource/ })
+  t.match((await get(gateway.opsUrl + script)).headers.get('content-type'), /^text\/javascript/)
+  t.equal((await get(`${gateway.opsUrl}/assets/..%2f..%2fpackage.json`)).status, 404)
+})
 
-t.test('the ops token is exchanged for a cookie that scripts cannot read; reading and acting are apart', async (t) => {
+t.test('a login gives an HttpOnly cookie with limited rights [2]', async (t) => {
   const gateway = await startGateway(t, { opsToken: TOKEN })
   const { opsUrl } = gateway
   const { sid } = await ring(gateway)
@@ -88,7 +85,7 @@ t.test('the ops token is exchanged for a cookie that scripts cannot read; readin
   t.equal((await get(`${opsUrl}/api/calls/${sid}`, { headers: { cookie: reads } })).status, 200)
   t.match(await hangUp(reads), { status: 403, text: /only reads/ })
   const tried = await post(`${opsUrl}/api/agents/order-status/tools/x`, { json: {}, headers: { cookie: reads } })
-  t.equal(tried.status, 403, 'and tries no tool')
+  t.equal(tried.status, 403, 'a reading session runs no tool')
   t.equal(gateway.calls.get(sid).hangups.length, 0)
   t.equal((await hangUp(acts)).status, 202)
 
@@ -96,12 +93,12 @@ t.test('the ops token is exchanged for a cookie that scripts cannot read; readin
   t.same(await session(forged), { login: true, rights: null })
   t.equal((await hangUp(forged)).status, 401)
   const foreign = await get(`${opsUrl}/api/calls`, { headers: { cookie: acts, 'sec-fetch-site': 'cross-site' } })
-  t.equal(foreign.status, 403, 'not for a page of another site, although the browser would have sent the cookie')
+  t.equal(foreign.status, 403, 'a request from another site is refused')
   const left = await post(`${opsUrl}/api/logout`, { json: {}, headers: { cookie: acts } })
   t.match(left.headers.get('set-cookie'), /Max-Age=0/)
-  t.equal((await hangUp(acts)).status, 401, 'who has kept the cookie has nothing')
+  t.equal((await hangUp(acts)).status, 401, 'the cookie of an ended session is refused')
   t.same(await session(acts), { login: true, rights: null })
-  t.match(await session(reads), { rights: 'read' }, 'another session goes on')
+  t.match(await session(reads), { rights: 'read' }, 'another session stays valid')
   const again = (await logIn(gateway, TOKEN, 'act')) ?? ''
   t.match(await session(again), { rights: 'act' })
   t.equal((await post(`${opsUrl}/api/logout`, { json: {} })).status, 200, 'without a session')
@@ -110,7 +107,7 @@ t.test('the ops token is exchanged for a cookie that scripts cannot read; readin
   t.equal((await get(`${other.opsUrl}/api/calls`, { headers: { cookie: acts } })).status, 401, 'another token')
 })
 
-t.test('a session ends by itself, an acting one first', async (t) => {
+t.test('sessions expire, acting ones first', async (t) => {
   let wallMs = Date.now()
   const gateway = await startGateway(t, { opsToken: TOKEN, wallClock: () => wallMs })
   const reads = (await logIn(gateway, TOKEN, 'read')) ?? ''
@@ -123,7 +120,7 @@ t.test('a session ends by itself, an acting one first', async (t) => {
   t.same([await status(reads), await status(acts)], [401, 401])
 })
 
-t.test('a session that was ended stays ended: after a restart, and when too many are remembered', (t) => {
+t.test('an ended session stays ended after a restart [4]', (t) => {
   const nowMs = 1_800_000_000_000
   const sessions = new ConsoleSessions(TOKEN, nowMs)
   const cookieOf = (rights: 'read' | 'act', wallMs = nowMs): string =>
@@ -135,16 +132,16 @@ t.test('a session that was ended stays ended: after a restart, and when too many
   end(first)
   t.equal(sessions.rightsOf(first, nowMs), null)
   t.equal(sessions.rightsOf(kept, nowMs), 'act')
-  t.equal(new ConsoleSessions(TOKEN, nowMs + 60_000).rightsOf(first, nowMs), null, 'a process that knows nothing of it')
-  t.equal(new ConsoleSessions(TOKEN, nowMs).rightsOf(kept, nowMs), 'act', 'another process of the same age')
+  t.equal(new ConsoleSessions(TOKEN, nowMs + 60_000).rightsOf(first, nowMs), null, 'a process started later')
+  t.equal(new ConsoleSessions(TOKEN, nowMs).rightsOf(kept, nowMs), 'act', 'another process started then')
   for (let count = 0; count < 10_000; count++) end(cookieOf('act', nowMs + 1000))
-  t.equal(sessions.rightsOf(first, nowMs), null, 'it is forgotten, and those as old with it')
+  t.equal(sessions.rightsOf(first, nowMs), null, 'sessions as old as a forgotten one are refused')
   t.equal(sessions.rightsOf(cookieOf('act'), nowMs), null)
   t.equal(sessions.rightsOf(kept, nowMs), 'act')
   t.end()
 })
 
-t.test('a call from the browser is in the audit log, when it begins and when it is over', async (t) => {
+t.test('browser calls are audited at their start and end', async (t) => {
   let over: () => void = () => undefined
   const placed: Softphone['place'] = (order, events) => {
     over = events.over
@@ -190,7 +187,7 @@ const EDITS = {
   publish: { file: 'a.yaml', text: 'version: 1', base: HASH },
 }
 
-t.test('agents are edited by who may act, from the own page, and where it is allowed at all', async (t) => {
+t.test("editing needs an acting session from the console's own page", async (t) => {
   const { editor, asked } = editorDouble()
   const gateway = await startGateway(t, { opsToken: TOKEN, editor })
   const [reads, acts] = [(await logIn(gateway, TOKEN, 'read')) ?? '', (await logIn(gateway, TOKEN, 'act')) ?? '']
@@ -202,7 +199,11 @@ t.test('agents are edited by who may act, from the own page, and where it is all
     t.match(await post(url, { json, headers: { cookie: reads } }), { status: 403, text: /only reads/ }, path)
     const foreign = { cookie: acts, 'sec-fetch-site': 'cross-site' }
     t.equal((await post(url, { json, headers: foreign })).status, 403, path)
-    t.equal((await post(url, { body: JSON.stringify(json), headers: { cookie: acts } })).status, 415, 'no form')
+    t.equal(
+      (await post(url, { body: JSON.stringify(json), headers: { cookie: acts } })).status,
+      415,
+      'only JSON is accepted',
+    )
     t.match(
       await post(`${off.opsUrl}/api/editor/${path}`, { json, headers: { authorization } }),
       { status: 404, text: /AGENTS_EDIT/ },
@@ -211,67 +212,64 @@ t.test('agents are edited by who may act, from the own page, and where it is all
   }
   t.match(await get(`${off.opsUrl}/api/editor`, { headers: { authorization } }), { status: 404, text: /AGENTS_EDIT/ })
   t.equal(off.logged().filter(({ component }) => component === 'audit').length, 0)
-  t.same(asked, [], 'what is refused asks nobody')
+  t.same(asked, [], 'refused requests do not reach the editor')
   const list = JSON.parse((await get(`${gateway.opsUrl}/api/editor`, { headers: { cookie: reads } })).text) as unknown
   t.match(list, { nodes: [{ name: null, answered: true, files: [{ file: 'a.yaml', hash: HASH }] }] })
-  t.notMatch(JSON.stringify(list), /version: 1/, 'who only reads sees no text')
+  t.notMatch(JSON.stringify(list), /version: 1/, 'a reading session sees no text')
   for (const [path, json] of Object.entries(EDITS))
     t.equal((await post(`${gateway.opsUrl}/api/editor/${path}`, { json, headers: { cookie: acts } })).status, 200, path)
   t.equal(asked.length, 5)
 })
 
-t.test(
-  'an edit is in the audit log by its file and the hashes of its texts, and what was refused as well',
-  async (t) => {
-    const { editor } = editorDouble({
-      publish: ({ bases: [base = ''], text }) =>
-        text === 'late'
-          ? Promise.reject(new GatewayError('AGENT_CHANGED', 'the file has another text by now'))
-          : Promise.resolve({
-              faults: text === 'bad' ? [{ line: 1, col: 1, what: 'is missing' }] : [],
-              ...{ hash: HASH, before: base, inUse: true, earlier: text === 'old' ? [HASH] : [] },
-            }),
-      open: () => Promise.reject(new GatewayError('AGENT_UNKNOWN', 'there is no such file')),
-    })
-    const gateway = await startGateway(t, { opsToken: TOKEN, editor })
-    const ask = (path: string, json: unknown) =>
-      post(`${gateway.opsUrl}/api/editor/${path}`, { json, headers: { authorization: `Bearer ${TOKEN}` } })
-    const base = 'fedcba9876543210'
-    t.match(await ask('publish', { file: 'a.yaml', text: 'words of the author', base }), { status: 200 })
-    t.match(await ask('publish', { file: 'a.yaml', text: 'old', base }), { status: 200 })
-    t.match(await ask('publish', { file: 'a.yaml', text: 'bad', base }), {
-      status: 200,
-      text: /"published":false.*is missing/,
-    })
-    t.match(await ask('publish', { file: 'a.yaml', text: 'late', base }), { status: 409, code: 'AGENT_CHANGED' })
-    t.match(await ask('open', { file: '../passwd' }), { status: 404 })
-    t.match(await ask('draft', EDITS.draft), { status: 200 })
-    t.match(await ask('check', EDITS.check), { status: 200 })
-    for (const json of [
-      {},
-      { file: 'a.yaml', text: 'x' },
-      { file: 'a.yaml', text: 'x', base: 'y' },
-      { ...EDITS.publish, more: 1 },
-    ])
-      t.match(await ask('publish', json), { status: 400, code: 'BAD_REQUEST' })
-    t.match(await ask('check', { file: 'a.yaml', text: 'x'.repeat(256 * 1024 + 1) }), { status: 400, text: /262144/ })
-    t.match(await ask('check', { file: 'a.yaml', text: 'x'.repeat(600 * 1024) }), { status: 413 })
-    const lines = gateway.logged().filter(({ component }) => component === 'audit')
-    const who = { token_kind: 'OPS_TOKEN', address: '127.0.0.1' }
-    t.match(lines, [
-      { ...who, command: 'publish-agent', file: 'a.yaml', before: base, after: HASH, outcome: 'done' },
-      { ...who, command: 'roll-back-agent', file: 'a.yaml', before: base, after: HASH, outcome: 'done' },
-      { ...who, command: 'publish-agent', file: 'a.yaml', outcome: 'refused', status: 400 },
-      { ...who, command: 'publish-agent', file: 'a.yaml', outcome: 'refused', status: 409 },
-      { ...who, command: 'open-agent', outcome: 'refused', status: 404 },
-      { ...who, command: 'try-agent', file: 'a.yaml', after: HASH, outcome: 'done' },
-    ])
-    t.equal(lines.length, 6)
-    t.notMatch(JSON.stringify(lines), /words of the author|passwd/)
-  },
-)
+t.test('edits and refusals are audited by file and hash', async (t) => {
+  const { editor } = editorDouble({
+    publish: ({ bases: [base = ''], text }) =>
+      text === 'late'
+        ? Promise.reject(new GatewayError('AGENT_CHANGED', 'the file was changed in the meantime'))
+        : Promise.resolve({
+            faults: text === 'bad' ? [{ line: 1, col: 1, what: 'is missing' }] : [],
+            ...{ hash: HASH, before: base, inUse: true, earlier: text === 'old' ? [HASH] : [] },
+          }),
+    open: () => Promise.reject(new GatewayError('AGENT_UNKNOWN', 'there is no such file')),
+  })
+  const gateway = await startGateway(t, { opsToken: TOKEN, editor })
+  const ask = (path: string, json: unknown) =>
+    post(`${gateway.opsUrl}/api/editor/${path}`, { json, headers: { authorization: `Bearer ${TOKEN}` } })
+  const base = 'fedcba9876543210'
+  t.match(await ask('publish', { file: 'a.yaml', text: 'words of the author', base }), { status: 200 })
+  t.match(await ask('publish', { file: 'a.yaml', text: 'old', base }), { status: 200 })
+  t.match(await ask('publish', { file: 'a.yaml', text: 'bad', base }), {
+    status: 200,
+    text: /"published":false.*is missing/,
+  })
+  t.match(await ask('publish', { file: 'a.yaml', text: 'late', base }), { status: 409, code: 'AGENT_CHANGED' })
+  t.match(await ask('open', { file: '../passwd' }), { status: 404 })
+  t.match(await ask('draft', EDITS.draft), { status: 200 })
+  t.match(await ask('check', EDITS.check), { status: 200 })
+  for (const json of [
+    {},
+    { file: 'a.yaml', text: 'x' },
+    { file: 'a.yaml', text: 'x', base: 'y' },
+    { ...EDITS.publish, more: 1 },
+  ])
+    t.match(await ask('publish', json), { status: 400, code: 'BAD_REQUEST' })
+  t.match(await ask('check', { file: 'a.yaml', text: 'x'.repeat(256 * 1024 + 1) }), { status: 400, text: /262144/ })
+  t.match(await ask('check', { file: 'a.yaml', text: 'x'.repeat(600 * 1024) }), { status: 413 })
+  const lines = gateway.logged().filter(({ component }) => component === 'audit')
+  const who = { token_kind: 'OPS_TOKEN', address: '127.0.0.1' }
+  t.match(lines, [
+    { ...who, command: 'publish-agent', file: 'a.yaml', before: base, after: HASH, outcome: 'done' },
+    { ...who, command: 'roll-back-agent', file: 'a.yaml', before: base, after: HASH, outcome: 'done' },
+    { ...who, command: 'publish-agent', file: 'a.yaml', outcome: 'refused', status: 400 },
+    { ...who, command: 'publish-agent', file: 'a.yaml', outcome: 'refused', status: 409 },
+    { ...who, command: 'open-agent', outcome: 'refused', status: 404 },
+    { ...who, command: 'try-agent', file: 'a.yaml', after: HASH, outcome: 'done' },
+  ])
+  t.equal(lines.length, 6)
+  t.notMatch(JSON.stringify(lines), /words of the author|passwd/)
+})
 
-t.test('the socket of the softphone opens for own pages and acting sessions only', async (t) => {
+t.test('the softphone socket needs own origin and acting session [3]', async (t) => {
   const open = await startGateway(t)
   const here = `127.0.0.1:${open.edge.opsPort}`
   t.equal(await phone(open, { origin: `http://${here}` }), 101)
@@ -286,20 +284,24 @@ t.test('the socket of the softphone opens for own pages and acting sessions only
   t.equal(await phone(guarded, { cookie: (await logIn(guarded, TOKEN, 'act')) ?? '' }), 101)
 })
 
-t.test('who may listen hears a live call, and who does not read it loses sound and not the call', async (t) => {
+t.test('a slow listener loses sound but not the connection [1]', async (t) => {
   const listenToken = 'listen-token-of-a-test'
   const gateway = await startGateway(t, { opsToken: TOKEN, opsListenToken: listenToken })
   const { sid } = await ring(gateway)
   const url = `ws://127.0.0.1:${gateway.edge.opsPort}/api/calls/${sid}/listen`
   const answer = (headers: Readonly<Record<string, string>>, at = url): Promise<number> => socketAnswer(at, headers)
   t.equal(await answer({}), 401)
-  t.equal(await answer({ authorization: `Bearer ${TOKEN}` }), 403, 'OPS_TOKEN has not that right')
+  t.equal(await answer({ authorization: `Bearer ${TOKEN}` }), 403, 'OPS_TOKEN does not allow listening')
   t.equal(await answer({ cookie: (await logIn(gateway, TOKEN, 'act')) ?? '' }), 403)
   t.equal(await logIn(gateway, TOKEN, 'listen'), null)
   const cookie = (await logIn(gateway, listenToken, 'listen')) ?? ''
   t.equal(await answer({ cookie, origin: 'http://attacker.example' }), 403)
   t.equal(await answer({ cookie }, url.replace(sid, newSid())), 404)
-  t.equal((await get(`${gateway.opsUrl}/api/calls`, { headers: { cookie } })).status, 200, 'it may do all else too')
+  t.equal(
+    (await get(`${gateway.opsUrl}/api/calls`, { headers: { cookie } })).status,
+    200,
+    'a listening session may act too',
+  )
 
   const call = gateway.calls.get(sid)
   call.state = 'streaming'
@@ -327,7 +329,7 @@ t.test('who may listen hears a live call, and who does not read it loses sound a
   t.match(audited[1], { token_kind: 'OPS_LISTEN_TOKEN', call_sid: sid })
 })
 
-t.test('a gateway that places no calls says so to the softphone, and what it does not understand', async (t) => {
+t.test('the softphone reports refused calls and invalid messages', async (t) => {
   const gateway = await startGateway(t)
   const socket = new WebSocket(`ws://127.0.0.1:${gateway.edge.opsPort}/api/phone`)
   const said: string[] = []
@@ -351,7 +353,7 @@ t.test('a gateway that places no calls says so to the softphone, and what it doe
   ])
 })
 
-t.test('the live table gets all calls first, then what has changed, and no words of anybody', async (t) => {
+t.test('live calls are sent whole first, then as changes', async (t) => {
   const gateway = await startGateway(t, { liveMs: LIVE_MS })
   const first = await ring(gateway)
   const events = await follow(t, `${gateway.opsUrl}/api/live`)
@@ -366,7 +368,7 @@ t.test('the live table gets all calls first, then what has changed, and no words
   t.match(await events.next(), { data: { rows: [{ callSid: first.sid, state: 'streaming' }], gone: [second.sid] } })
 })
 
-t.test('a watched call comes whole, then by its parts, and says when it is over', async (t) => {
+t.test('a watched call is sent whole, in parts, then ended', async (t) => {
   const gateway = await startGateway(t, { liveMs: LIVE_MS })
   const { sid } = await ring(gateway)
   const events = await follow(t, `${gateway.opsUrl}/api/calls/${sid}/live`)
@@ -388,7 +390,7 @@ t.test('a watched call comes whole, then by its parts, and says when it is over'
   t.match(await unknown.next(), { event: 'unknown' })
 })
 
-t.test('one session has a share of the event streams', async (t) => {
+t.test('a session has a limited number of event streams [6]', async (t) => {
   const gateway = await startGateway(t, { opsToken: TOKEN, liveMs: LIVE_MS })
   const url = `${gateway.opsUrl}/api/live`
   const refused = (full: string) => gateway.metric(`mkondo_ops_streams_refused_total{full="${full}"}`)
@@ -402,15 +404,15 @@ t.test('one session has a share of the event streams', async (t) => {
   t.ok(own.every(({ status }) => status === 200))
   t.equal(await refused('share'), 1)
   const headers = { authorization: `Bearer ${TOKEN}` }
-  t.equal((await follow(t, url, headers)).status, 200, 'who comes with the token has a share of its own')
+  t.equal((await follow(t, url, headers)).status, 200, 'requests with the token have a separate share')
   while ((await open()).every(({ status }) => status === 200));
   t.ok((await refused('all')) > 0)
   own[0]?.stop()
   const takes = async (): Promise<boolean> => (await follow(t, url, headers)).status === 200
-  await until(takes, 10_000, 'the place of the one that left')
+  await until(takes, 10_000, 'a free place')
 })
 
-t.test('one page more than may watch is refused, and one that leaves makes room', async (t) => {
+t.test('an event stream beyond the limit is refused [5]', async (t) => {
   const gateway = await startGateway(t, { liveMs: LIVE_MS })
   const pages = await Promise.all(
     Array.from({ length: OPS_STREAMS_OF_ONE_MAX }, () => follow(t, `${gateway.opsUrl}/api/live`)),
@@ -419,5 +421,5 @@ t.test('one page more than may watch is refused, and one that leaves makes room'
   t.match(await get(`${gateway.opsUrl}/api/live`), { status: 503, code: 'BUSY' })
   pages[0]?.stop()
   const takes = async (): Promise<boolean> => (await follow(t, `${gateway.opsUrl}/api/live`)).status === 200
-  await until(takes, 10_000, 'the place of the one that left')
+  await until(takes, 10_000, 'a free place')
 })

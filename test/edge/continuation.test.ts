@@ -15,7 +15,7 @@ async function waits(gateway: Gateway, ttlS = 90): Promise<{ readonly url: strin
   return { url: call.continueUrl?.(ID, ttlS) ?? '', call }
 }
 
-t.test('the URL of a tool needs no signature of the carrier, and leads nowhere else', async (t) => {
+t.test("a tool's URL needs no carrier signature and is single-purpose", async (t) => {
   const gateway = await startGateway(t, { webhookSecrets: [SECRET], tokenOnly: 'refuse' })
   const sid = newSid()
   await post(`${gateway.url}/voice/order-status`, { form: ringing(sid), sign: { secret: SECRET } })
@@ -28,7 +28,7 @@ t.test('the URL of a tool needs no signature of the carrier, and leads nowhere e
     t.match(checkToken(secrets, token, { purpose, nowS: 0 }), { result: 'wrong-purpose' }, purpose)
 })
 
-t.test('an outcome is taken, and answered by what the call says of it', async (t) => {
+t.test('an outcome is passed to its call and acknowledged', async (t) => {
   const gateway = await startGateway(t)
   const { url, call } = await waits(gateway)
   t.match(await post(url, { json: SUCCEEDED }), { status: 200, text: /"taken":true/ })
@@ -44,7 +44,7 @@ t.test('an outcome is taken, and answered by what the call says of it', async (t
   }
 })
 
-t.test('what is no outcome is refused with what is allowed', async (t) => {
+t.test('an invalid outcome is refused with the values allowed', async (t) => {
   const gateway = await startGateway(t)
   const { url, call } = await waits(gateway)
   let deep: unknown = 1
@@ -59,7 +59,7 @@ t.test('what is no outcome is refused with what is allowed', async (t) => {
   t.same(call.waitsNews, [])
 })
 
-t.test('a token of another purpose, a changed one and one whose time is over prove nothing', async (t) => {
+t.test('wrong-purpose, changed and expired tokens are refused', async (t) => {
   const gateway = await startGateway(t)
   const { url, call } = await waits(gateway)
   t.equal((await post(`${gateway.url}/continue`, { json: SUCCEEDED })).status, 403)
@@ -73,7 +73,7 @@ t.test('a token of another purpose, a changed one and one whose time is over pro
   t.same(call.waitsNews, [])
 })
 
-t.test('strangers who guess get no answer after a while, and a good token still does', async (t) => {
+t.test('guessed tokens are cut off; a valid token still works', async (t) => {
   const gateway = await startGateway(t)
   const { url } = await waits(gateway)
   const guess = (number: number): Promise<number> =>
@@ -83,7 +83,7 @@ t.test('strangers who guess get no answer after a while, and a good token still 
   t.equal((await post(url, { json: SUCCEEDED })).status, 200)
 })
 
-t.test('where secrets are set, a post needs a signature of Standard Webhooks', async (t) => {
+t.test('with CONTINUE_SECRETS set, a post needs a signature', async (t) => {
   const secret = `whsec_${Buffer.from('a secret of the shop, 32 bytes..').toString('base64')}`
   const gateway = await startGateway(t, {
     continueSecrets: [`whsec_${Buffer.from('the older one.......').toString('base64')}`, secret],
@@ -103,11 +103,11 @@ t.test('where secrets are set, a post needs a signature of Standard Webhooks', a
   t.equal((await post(url, { body, headers: signed(secret, new Date()) })).status, 200)
 })
 
-t.test('an outcome of a call that is over is late', async (t) => {
+t.test('an outcome after the end of the call gets 410', async (t) => {
   const gateway = await startGateway(t)
   const { url, call } = await waits(gateway)
   gateway.calls.calls.delete(call.callSid)
   t.match(await post(url, { json: SUCCEEDED }), { status: 410, code: 'GONE' })
   gateway.calls.lateAnswer = 'repeated'
-  t.equal((await post(url, { json: SUCCEEDED })).status, 200, 'unless it was taken, and its answer was lost')
+  t.equal((await post(url, { json: SUCCEEDED })).status, 200, 'a repetition of an accepted outcome is acknowledged')
 })

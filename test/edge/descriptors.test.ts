@@ -76,41 +76,38 @@ function keptConnection(t: Test, url: string): () => Promise<string> {
     })
 }
 
-t.test(
-  'connections that come between two looks close the port before the descriptors are gone, and it is said once',
-  async (t) => {
-    const { state, guard, look, said } = guarded()
-    await look()
-    for (let i = 0; i < 77; i++) guard.connection(1)
-    t.equal(guard.low, false)
-    guard.connection(-1)
-    guard.connection(1)
-    t.equal(guard.low, false, 'one that went makes room for another')
-    guard.connection(1)
-    t.equal(guard.low, true)
-    t.equal(state.listening, false)
-    t.ok(state.evictions >= 12, 'from twice the reserve on, each new one was to replace an old one that sent nothing')
-    guard.connection(1)
-    state.open = 95
-    for (let i = 0; i < 5; i++) await look()
-    t.same(said(), ['file descriptors run out: the public port is closed to new connections'])
+t.test('new connections close the port before descriptors run out', async (t) => {
+  const { state, guard, look, said } = guarded()
+  await look()
+  for (let i = 0; i < 77; i++) guard.connection(1)
+  t.equal(guard.low, false)
+  guard.connection(-1)
+  guard.connection(1)
+  t.equal(guard.low, false, 'a closed connection makes room for another')
+  guard.connection(1)
+  t.equal(guard.low, true)
+  t.equal(state.listening, false)
+  t.ok(state.evictions >= 12, 'idle connections are evicted near the limit')
+  guard.connection(1)
+  state.open = 95
+  for (let i = 0; i < 5; i++) await look()
+  t.same(said(), ['file descriptors run out: the public port is closed to new connections'])
 
-    state.open = 80
-    await look()
-    t.equal(guard.low, true, 'a few that are free do not open and close it in turns')
-    state.open = 75
-    await look()
-    t.equal(guard.low, false)
-    t.equal(state.listening, true)
-    t.match(said().at(-1), /available again/)
-    state.open = 90
-    await look()
-    t.equal(said().length, 3, 'and it is said again after a recovery')
-    t.equal(guard.pauses, 2)
-  },
-)
+  state.open = 80
+  await look()
+  t.equal(guard.low, true, 'the port stays closed until enough are free')
+  state.open = 75
+  await look()
+  t.equal(guard.low, false)
+  t.equal(state.listening, true)
+  t.match(said().at(-1), /available again/)
+  state.open = 90
+  await look()
+  t.equal(said().length, 3, 'a second shortage is logged again')
+  t.equal(guard.pauses, 2)
+})
 
-t.test('connections that come while the open descriptors are counted close the port, too', async (t) => {
+t.test('connections during a count close the port too', async (t) => {
   const { state, guard, look } = guarded()
   await look()
   for (let i = 0; i < 40; i++) guard.connection(1)
@@ -124,7 +121,7 @@ t.test('connections that come while the open descriptors are counted close the p
   await looks
 })
 
-t.test('connections that come while the open descriptors are counted are not counted twice', async (t) => {
+t.test('connections during a count are not counted twice', async (t) => {
   const { state, guard, look } = guarded()
   await look()
   for (const seen of [true, false]) {
@@ -144,10 +141,10 @@ t.test('connections that come while the open descriptors are counted are not cou
   const looks = look()
   for (let i = 0; i < 40; i++) guard.connection(1)
   await looks
-  t.match(guard.why, /^50 of 100 /, 'none of them is left out, either')
+  t.match(guard.why, /^50 of 100 /, 'none is left out of the count')
 })
 
-t.test('connections that go while the open descriptors are counted are not taken away twice', async (t) => {
+t.test('connections closed during a count are not subtracted twice', async (t) => {
   const { state, guard, look } = guarded()
   state.open = 80
   await look()
@@ -161,20 +158,17 @@ t.test('connections that go while the open descriptors are counted are not taken
   t.equal(guard.low, true, 'the 88th')
 })
 
-t.test(
-  'a count that fails because no descriptor is left closes the port; any other failure changes nothing',
-  async (t) => {
-    const { state, guard, look } = guarded()
-    state.fault = 'EACCES'
-    await look()
-    t.equal(guard.low, false)
-    state.fault = 'EMFILE'
-    await look()
-    t.equal(guard.low, true)
-  },
-)
+t.test('only a count that fails with EMFILE closes the port', async (t) => {
+  const { state, guard, look } = guarded()
+  state.fault = 'EACCES'
+  await look()
+  t.equal(guard.low, false)
+  state.fault = 'EMFILE'
+  await look()
+  t.equal(guard.low, true)
+})
 
-t.test('a port that cannot be opened again is tried at each look, and that is said once', async (t) => {
+t.test('reopening the port is retried at each sweep, logged once', async (t) => {
   const { state, guard, look, said } = guarded()
   state.open = 95
   await look()
@@ -189,7 +183,7 @@ t.test('a port that cannot be opened again is tried at each look, and that is sa
   t.equal(guard.low, false)
 })
 
-t.test('the open descriptors are counted once a second, and at each look while half of them are in use', async (t) => {
+t.test('descriptors are counted each second, more often above half', async (t) => {
   const { state, guard } = guarded()
   let nowMs = 0
   const countsIn = async (ms: number): Promise<number> => {
@@ -200,16 +194,16 @@ t.test('the open descriptors are counted once a second, and at each look while h
   t.equal(await countsIn(10_000), 10)
   for (let i = 0; i < 40; i++) guard.connection(1)
   state.open = 50
-  t.equal(await countsIn(10_000), 10_000 / EDGE_SWEEP_MS, 'connections that come are reason to look at once')
+  t.equal(await countsIn(10_000), 10_000 / EDGE_SWEEP_MS, 'new connections cause a count at each sweep')
   state.open = 95
   await countsIn(EDGE_SWEEP_MS)
   t.equal(guard.low, true)
   state.open = 10
   await countsIn(EDGE_SWEEP_MS)
-  t.equal(guard.low, false, 'a closed port is open again at the next look')
+  t.equal(guard.low, false, 'a closed port reopens at the next sweep')
 })
 
-t.test('on a system that does not report its limit nothing is guarded', async (t) => {
+t.test('without a known limit the guard does nothing', async (t) => {
   const guard = new DescriptorGuard({
     source: {
       limit: null,
@@ -227,7 +221,7 @@ t.test('on a system that does not report its limit nothing is guarded', async (t
   t.equal(guard.low, false)
 })
 
-t.test('a call that comes by an open connection while descriptors run out hears the fallback', async (t) => {
+t.test('a call without free descriptors hears the fallback [1]', async (t) => {
   let open = 10
   const gateway = await startGateway(t, { descriptors: { limit: 100, count: () => Promise.resolve(open) } })
   const voice = keptConnection(t, `${gateway.url}/voice/order-status`)
@@ -243,6 +237,6 @@ t.test('a call that comes by an open connection while descriptors run out hears 
   t.match(document, /<Say/)
   t.equal(await gateway.metric('mkondo_calls_refused_total{reason="file-descriptors"}'), 1)
   t.match(JSON.parse((await get(`${gateway.opsUrl}/api/refusals`)).text), {
-    refusals: [{ reason: 'file-descriptors', why: /99 of 100 file descriptors are open; 88 may be/ }],
+    refusals: [{ reason: 'file-descriptors', why: /99 of 100 file descriptors are open; at most 88 may be open/ }],
   })
 })

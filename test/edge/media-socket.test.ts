@@ -48,13 +48,13 @@ async function bystander(gateway: Gateway) {
     check: async (t: Test) => {
       const back = new Promise<Buffer>((resolve) => other.socket.once('message', (data: Buffer) => resolve(data)))
       other.socket.send(FRAME)
-      t.same(await back, FRAME, 'the call beside it goes on')
+      t.same(await back, FRAME, 'the other call is not affected')
       t.equal(other.call.detachedWith, null)
     },
   }
 }
 
-t.test("the carrier's socket is taken with its subprotocol and audio goes both ways", async (t) => {
+t.test('a carrier socket carries audio both ways [8]', async (t) => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   t.equal(socket.protocol, SUBPROTOCOL)
@@ -85,14 +85,14 @@ t.test("the carrier's socket is taken with its subprotocol and audio goes both w
   t.equal(await gateway.metric('mkondo_stream_setup_seconds_count'), 1)
 })
 
-t.test('the offered name is echoed exactly, also out of a list', async (t) => {
+t.test('the offered subprotocol is echoed exactly', async (t) => {
   const gateway = await startGateway(t)
   const { audioUrl } = await ring(gateway)
   const socket = await openSocket(audioUrl, ['foo', 'audio.jambonz.org'])
   t.equal(socket.protocol, 'audio.jambonz.org')
 })
 
-t.test('sockets are refused before the upgrade, with the reason counted, and the call beside goes on', async (t) => {
+t.test('invalid sockets are refused before the upgrade and counted [12]', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { audioUrl, sid } = await ring(gateway)
@@ -118,8 +118,8 @@ t.test('sockets are refused before the upgrade, with the reason counted, and the
   t.equal(await upgradeStatus(mint({ purpose: 'after-stream' })), 403, 'a token for another purpose')
   t.equal(await upgradeStatus(mint({ expiresAtS: Math.floor(Date.now() / 1000) - 1 })), 403, 'an old token')
   t.equal(await upgradeStatus(mint({ callSid: newSid() })), 403, 'a call that is not here')
-  t.equal(gateway.calls.get(sid).state, 'waiting', 'none of it touched the call')
-  t.equal(await upgradeStatus(audioUrl), 101, 'nor used up its token')
+  t.equal(gateway.calls.get(sid).state, 'waiting', 'the call was not affected')
+  t.equal(await upgradeStatus(audioUrl), 101, 'the token is still valid')
   for (const [reason, count] of [
     ['subprotocol', 2],
     ['token-missing', 1],
@@ -135,7 +135,7 @@ t.test('sockets are refused before the upgrade, with the reason counted, and the
   await other.check(t)
 })
 
-t.test('a token opens one socket, and a call has one', async (t) => {
+t.test('a token and a call have one socket [11]', async (t) => {
   const gateway = await startGateway(t)
   const { socket, audioUrl, sid, call } = await streaming(gateway)
   t.equal(await upgradeStatus(audioUrl), 403, 'replayed while the socket is open')
@@ -157,7 +157,7 @@ t.test('a token opens one socket, and a call has one', async (t) => {
   t.equal(await upgradeStatus(second), 409)
 })
 
-t.test('text frames are read: metadata first, several in one, garbage harmless', async (t) => {
+t.test('text frames are parsed, and garbage is harmless [7]', async (t) => {
   const gateway = await startGateway(t)
   const { socket, call, sid } = await streaming(gateway)
   socket.send(JSON.stringify({ sessionId: sid, streamSid: 'ST1', headers: { tenant: 'demo' } }))
@@ -172,14 +172,14 @@ t.test('text frames are read: metadata first, several in one, garbage harmless',
     { type: 'garbage' },
     { type: 'garbage' },
   ])
-  t.equal(call.detachedWith, null, 'the call goes on')
+  t.equal(call.detachedWith, null, 'the call continues')
   t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="garbage"}'), 2)
   socket.send('{"type":"noise"}')
   await call.until(() => call.texts.length === 6)
   t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="unknown"}'), 1)
 })
 
-t.test("metadata in the handshake's headers reaches the call like a first frame", async (t) => {
+t.test('handshake headers are passed to the call as metadata', async (t) => {
   const gateway = await startGateway(t)
   const { sid, audioUrl } = await ring(gateway)
   const socket = new WebSocket(audioUrl, [SUBPROTOCOL], {
@@ -191,7 +191,7 @@ t.test("metadata in the handshake's headers reaches the call like a first frame"
   t.match(call.texts, [{ type: 'metadata', callSid: sid }])
 })
 
-t.test('a frame over the bound ends that socket only', async (t) => {
+t.test('an oversized frame ends only its socket [5]', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -209,7 +209,7 @@ t.test('a frame over the bound ends that socket only', async (t) => {
   await other.check(t)
 })
 
-t.test('more than twice real time over ten seconds ends that call only; a burst of two seconds does not', async (t) => {
+t.test('audio above twice real time ends only its call [4]', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -226,7 +226,7 @@ t.test('more than twice real time over ten seconds ends that call only; a burst 
   await other.check(t)
 })
 
-t.test('a text flood is counted and not read; the call goes on', async (t) => {
+t.test('excess text frames are dropped and counted', async (t) => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   for (let i = 0; i < 600; i++) socket.send('{"type":"noise"}')
@@ -265,7 +265,7 @@ async function rawStream(gateway: Gateway) {
   return { socket, call }
 }
 
-t.test('a fault of a socket is distinguished from a caller who hung up', async (t) => {
+t.test('socket faults are distinguished from hang-ups [6]', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const badText = Buffer.from([0xff, 0xfe])
@@ -277,15 +277,15 @@ t.test('a fault of a socket is distinguished from a caller who hung up', async (
       ...[1002, 1003, 1007, 1008, 1009, 1011, 4000].map(
         (code) => [`closed ${code}`, closeFrame(code), 'carrier-error', code, 'carrier-error'] as const,
       ),
-      ['closed with a code that is none', closeFrame(999), 'protocol', 1002, 'carrier-protocol'],
-      ['closed with a reason that is no text', closeFrame(1000, badText), 'protocol', 1002, 'carrier-protocol'],
-      ['an opcode that is none', frame(3, FRAME), 'protocol', 1002, 'carrier-protocol'],
+      ['closed with an invalid code', closeFrame(999), 'protocol', 1002, 'carrier-protocol'],
+      ['closed with an invalid UTF-8 reason', closeFrame(1000, badText), 'protocol', 1002, 'carrier-protocol'],
+      ['an unknown opcode', frame(3, FRAME), 'protocol', 1002, 'carrier-protocol'],
       ['a reserved bit', frame(2, FRAME, { reserved: 0x40 }), 'protocol', 1002, 'carrier-protocol'],
       ['a continuation of nothing', frame(0, FRAME), 'protocol', 1002, 'carrier-protocol'],
       ['a ping in fragments', frame(9, Buffer.alloc(1), { fin: false }), 'protocol', 1002, 'carrier-protocol'],
       ['a ping that is too long', frame(9, Buffer.alloc(200)), 'protocol', 1002, 'carrier-protocol'],
       ['HTTP on the socket', Buffer.from('GET / HTTP/1.1\r\n\r\n'), 'protocol', 1002, 'carrier-protocol'],
-      ['text that is no UTF-8', frame(1, badText), 'protocol', 1007, 'carrier-protocol'],
+      ['invalid UTF-8 text', frame(1, badText), 'protocol', 1007, 'carrier-protocol'],
       [
         'a frame that is too large',
         frame(2, Buffer.alloc(CARRIER_FRAME_BYTES_MAX + 1)),
@@ -336,7 +336,7 @@ t.test('a fault of a socket is distinguished from a caller who hung up', async (
   await other.check(t)
 })
 
-t.test('unmasked frames are harmless', async (t) => {
+t.test('unmasked frames affect no other call', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await rawStream(gateway)
@@ -346,7 +346,7 @@ t.test('unmasked frames are harmless', async (t) => {
   await other.check(t)
 })
 
-t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', async (t) => {
+t.test('invalid HTTP and partial upgrades affect no other call', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   for (const text of [
@@ -361,7 +361,7 @@ t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', a
   await other.check(t)
 })
 
-t.test('two hundred calls stream at once while two hundred strangers are refused', async (t) => {
+t.test('200 calls stream while 200 invalid sockets are refused', async (t) => {
   if (!hasDescriptors(t, 1500)) return
   const gateway = await startGateway(t)
   const rung = await Promise.all(Array.from({ length: 200 }, () => ring(gateway)))
@@ -373,7 +373,7 @@ t.test('two hundred calls stream at once while two hundred strangers are refused
   t.notOk(refused.includes(101))
   t.ok(
     refused.some((status) => status === 0 || status === 429),
-    'strangers that go on get no answer',
+    'repeated invalid sockets get no answer',
   )
   t.equal(await gateway.metric('mkondo_sockets_open'), 200)
   for (const socket of sockets) for (let i = 0; i < 5; i++) socket.send(FRAME)
@@ -390,7 +390,7 @@ t.test('two hundred calls stream at once while two hundred strangers are refused
   t.equal(await gateway.metric('mkondo_sockets_closed_total{why="lost"}'), 200)
 })
 
-t.test('a carrier that does not read is cut off; sending says so', async (t) => {
+t.test('a carrier that does not read is closed [9]', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -405,7 +405,7 @@ t.test('a carrier that does not read is cut off; sending says so', async (t) => 
   await other.check(t)
 })
 
-t.test('the call closes its socket with the code it chose, and is detached once', async (t) => {
+t.test('the call chooses the close code and is detached once', async (t) => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   const closed = closeOf(socket)
@@ -413,12 +413,12 @@ t.test('the call closes its socket with the code it chose, and is detached once'
   sink?.sendText('{"type":"killAudio"}')
   sink?.close(1000)
   sink?.close(1001)
-  t.equal(sink?.sendAudio(FRAME), false, 'closed is closed')
+  t.equal(sink?.sendAudio(FRAME), false, 'a closed socket sends nothing')
   t.equal(await closed, 1000)
   t.equal(call.detachedWith, 1000)
 })
 
-t.test('at shutdown every socket is closed with 1001', async (t) => {
+t.test('shutdown closes every socket with 1001 [10]', async (t) => {
   const gateway = await startGateway(t)
   const some = await Promise.all([streaming(gateway), streaming(gateway), streaming(gateway)])
   const sending = setInterval(() => {
@@ -439,7 +439,7 @@ t.test('at shutdown every socket is closed with 1001', async (t) => {
   )
 })
 
-t.test('a gateway that accepts no more keeps its sockets', async (t) => {
+t.test('a gateway that stops accepting keeps its sockets', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   gateway.edge.stopAccepting()
@@ -452,18 +452,15 @@ t.test('a gateway that accepts no more keeps its sockets', async (t) => {
 })
 
 // Only these two are tested without real sockets: they would need half a minute of silence, or a process that ends.
-t.test(
-  'a socket that answers no ping, and one that is closed because the process ends, are no caller who hung up',
-  async (t) => {
-    t.match(endOfSocket(1006, 'WebSocket timed out from inactivity'), {
-      cause: 'carrier-silent',
-      fault: { reason: 'carrier-silent' },
-    })
-    t.match(endOfOurs('shutdown', 1001), { cause: 'shutdown', code: 1001, fault: { reason: 'drain-limit' } })
-    t.same(endOfOurs('flushed', 1000), { cause: 'flushed', code: 1000 })
-    t.match(endOfSocket(1006, 'words that a later version says'), { cause: 'lost', fault: { reason: 'socket-lost' } })
-  },
-)
+t.test('ping timeouts and shutdowns are not hang-ups', async (t) => {
+  t.match(endOfSocket(1006, 'WebSocket timed out from inactivity'), {
+    cause: 'carrier-silent',
+    fault: { reason: 'carrier-silent' },
+  })
+  t.match(endOfOurs('shutdown', 1001), { cause: 'shutdown', code: 1001, fault: { reason: 'drain-limit' } })
+  t.same(endOfOurs('flushed', 1000), { cause: 'flushed', code: 1000 })
+  t.match(endOfSocket(1006, 'words that a later version says'), { cause: 'lost', fault: { reason: 'socket-lost' } })
+})
 
 /** Real sockets whose watch runs by a clock of the test: `pass` moves it in the steps of the real timer. */
 async function watched(t: Test) {
@@ -526,7 +523,7 @@ async function watched(t: Test) {
   }
 }
 
-t.test('frames that stop on a connection that works are a hang-up, two seconds after the last one', async (t) => {
+t.test('two seconds without frames are a hang-up [2]', async (t) => {
   const gateway = await watched(t)
   const left = await gateway.stream()
   const healthy = await gateway.stream()
@@ -550,7 +547,7 @@ t.test('frames that stop on a connection that works are a hang-up, two seconds a
   t.match(await gateway.metrics.render(), /mkondo_sockets_closed_total\{why="carrier-silent"\} 1/)
 })
 
-t.test('frames that come again after a stall, and a pong before it, are no hang-up', async (t) => {
+t.test('frames that resume after a stall are not a hang-up', async (t) => {
   const gateway = await watched(t)
   const { call, socket, frame } = await gateway.stream()
   for (let stall = 0; stall < 3; stall++) {
@@ -564,7 +561,7 @@ t.test('frames that come again after a stall, and a pong before it, are no hang-
   }
 })
 
-t.test('a carrier that answers nothing for five seconds is hung up; one that sends is not', async (t) => {
+t.test('a carrier without pongs is closed after five seconds [3]', async (t) => {
   const gateway = await watched(t)
   const silent = await gateway.stream({ autoPong: false })
   const healthy = await gateway.stream()
@@ -573,7 +570,7 @@ t.test('a carrier that answers nothing for five seconds is hung up; one that sen
     await healthy.frame()
     gateway.pass(1000)
   }
-  t.same(silent.call.hangups, [], 'the first look only saw that a frame had come')
+  t.same(silent.call.hangups, [], 'the first sweep only saw a frame arrive')
   const closed = closeOf(silent.socket)
   gateway.pass(250)
   t.match(silent.call.hangups, [{ reason: 'carrier-silent', speak: false }])
@@ -583,7 +580,7 @@ t.test('a carrier that answers nothing for five seconds is hung up; one that sen
   t.equal(healthy.call.detachedWith, null)
 })
 
-t.test('a socket on which nothing ever came is hung up after the same time', async (t) => {
+t.test('a socket without any data is closed after five seconds', async (t) => {
   const gateway = await watched(t)
   const { call } = await gateway.stream({ autoPong: false })
   gateway.pass(4750)
@@ -592,7 +589,7 @@ t.test('a socket on which nothing ever came is hung up after the same time', asy
   t.match(call.hangups, [{ reason: 'carrier-silent' }])
 })
 
-t.test('a stall of the gateway itself is no silence of its carriers', async (t) => {
+t.test('a stall of the gateway does not close calls', async (t) => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()
   await frame()
@@ -604,7 +601,7 @@ t.test('a stall of the gateway itself is no silence of its carriers', async (t) 
   t.same(call.hangups, [])
 })
 
-t.test('after an empty frame and no audio the gateway closes; after audio it does not', async (t) => {
+t.test('an empty last frame closes the socket [1]', async (t) => {
   const gateway = await watched(t)
   const done = await gateway.stream()
   const goesOn = await gateway.stream()
@@ -620,13 +617,13 @@ t.test('after an empty frame and no audio the gateway closes; after audio it doe
   const closed = closeOf(done.socket)
   gateway.pass(250)
   t.equal(await closed, 1000)
-  t.same(done.call.hangups, [], 'an end, not a fault')
+  t.same(done.call.hangups, [], 'the end is not a fault')
   t.equal(done.call.detachedWith, 1000)
   t.equal(goesOn.call.detachedWith, null)
   t.match(await gateway.metrics.render(), /mkondo_sockets_closed_total\{why="flushed"\} 1/)
 })
 
-t.test('the carrier is pinged each fifteen seconds', async (t) => {
+t.test('the carrier is pinged every fifteen seconds', async (t) => {
   const gateway = await watched(t)
   const { socket, frame } = await gateway.stream()
   let pings = 0
@@ -640,7 +637,7 @@ t.test('the carrier is pinged each fifteen seconds', async (t) => {
   t.equal(pings, 2)
 })
 
-t.test('what came while this process stood still is no abuse, before and after its first sweep', async (t) => {
+t.test('audio queued during a gateway stall is not abuse', async (t) => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()
   await frame(32_000)
@@ -653,7 +650,7 @@ t.test('what came while this process stood still is no abuse, before and after i
   t.match(call.hangups, [{ reason: 'carrier-abuse' }], 'the same without a stall')
 })
 
-t.test('twice real time is accepted for ever, a little more is not', async (t) => {
+t.test('exactly twice real time is accepted; slightly more is not', async (t) => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()
   for (let second = 0; second < 40; second++) {

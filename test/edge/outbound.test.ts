@@ -57,7 +57,7 @@ async function placing(
   }
 }
 
-t.test('a placed call has its stream when it is answered, not while it rings', async (t) => {
+t.test('a placed call opens its stream when answered', async (t) => {
   const { gateway, outbound, sid, edgeOf, voice, api } = await placing(t)
   const placed = await post(api, { json: ORDER })
   t.equal(placed.status, 201)
@@ -76,7 +76,7 @@ t.test('a placed call has its stream when it is answered, not while it rings', a
   t.notMatch((await post(voice, { form: edgeOf('StreamStarted') })).text, /Stream/, 'and only one')
 })
 
-t.test("the carrier's note in the URL names the order where the SID does not", async (t) => {
+t.test('clientRequestId in the URL identifies the order without SID', async (t) => {
   const { gateway, labels, edgeOf, voice, api } = await placing(t)
   await post(api, { json: ORDER })
   const other = newSid()
@@ -84,17 +84,17 @@ t.test("the carrier's note in the URL names the order where the SID does not", a
   t.match(gateway.calls.started, [{ callSid: other, placed: { clientRequestId: labels[0] } }])
 })
 
-t.test('an outbound call that another process placed waits for its answer as well', async (t) => {
+t.test('a call placed by another process opens its stream too', async (t) => {
   const { gateway, edgeOf, voice, records } = await placing(t)
   t.notMatch((await post(voice, { form: edgeOf('Ringing') })).text, /Stream/)
   t.match((await post(voice, { form: edgeOf('Answered') })).text, /<Stream /)
   t.match(gateway.calls.started, [{ direction: 'outbound' }])
   const other = { ...edgeOf('Completed', { isActive: '0' }), sessionId: newSid() }
-  t.notMatch((await post(voice, { form: other })).text, /Stream/, 'one that ended elsewhere opens nothing here')
+  t.notMatch((await post(voice, { form: other })).text, /Stream/, 'an end at another process opens nothing here')
   t.same(records, [])
 })
 
-t.test('an outbound call that is not answered ends with a record, from an event at either URL', async (t) => {
+t.test('an unanswered outbound call leaves a record [1]', async (t) => {
   for (const path of ['/voice/order-status', '/events']) {
     const { gateway, records, edgeOf, api } = await placing(t)
     await post(api, { json: ORDER })
@@ -106,7 +106,7 @@ t.test('an outbound call that is not answered ends with a record, from an event 
   }
 })
 
-t.test('what is refused says why, with a status that a program can act on', async (t) => {
+t.test('a refused order has a status and error code', async (t) => {
   const { api } = await placing(t)
   const refused = async (json: unknown, to = api): Promise<string> => {
     const answer = await post(to, { json })
@@ -141,39 +141,36 @@ t.test('what is refused says why, with a status that a program can act on', asyn
   t.equal(await refused(ORDER, `${without.opsUrl}/api/calls`), '409 CALL_REFUSED')
 })
 
-t.test(
-  'a number on the do-not-call list rings only where the order says so, and an order that rang keeps its answer',
-  async (t) => {
-    const list: { is: boolean | null } = { is: true }
-    const { api, labels, gateway } = await placing(t, { perMinute: 3 }, () =>
-      list.is === null
-        ? Promise.reject(new GatewayError('STORE_DOWN', 'Redis does not answer', { retryable: true }))
-        : Promise.resolve(list.is),
-    )
-    const place = (more: object) => post(api, { json: { ...ORDER, ...more } })
-    for (const more of [{}, {}, {}, { ignoreDoNotCall: false }, { idempotencyKey: 'k' }]) {
-      const refused = await place(more)
-      t.match(refused, { status: 409 })
-      t.match(JSON.parse(refused.text), {
-        error: { code: 'DO_NOT_CALL', message: /on the do-not-call list; allowed: .*ignoreDoNotCall/ },
-      })
-    }
-    t.same(labels, [], 'nothing rang, nor was counted in the minute')
-    list.is = null
-    t.match(await place({}), { status: 503 }, 'a list that cannot be read allows nothing')
-    t.match(await place({ ignoreDoNotCall: true }), { status: 201 })
-    list.is = false
-    const rang = await place({ idempotencyKey: 'k' })
-    t.match(rang, { status: 201 })
-    list.is = true
-    t.equal((await place({ idempotencyKey: 'k' })).text, rang.text)
-    t.equal(labels.length, 2)
-    t.match(await place({ ignoreDoNotCall: 'yes' }), { status: 400 })
-    t.notMatch(JSON.stringify(gateway.logged()), ORDER.to.slice(1))
-  },
-)
+t.test('a do-not-call number rings only with ignoreDoNotCall', async (t) => {
+  const list: { is: boolean | null } = { is: true }
+  const { api, labels, gateway } = await placing(t, { perMinute: 3 }, () =>
+    list.is === null
+      ? Promise.reject(new GatewayError('STORE_DOWN', 'Redis does not answer', { retryable: true }))
+      : Promise.resolve(list.is),
+  )
+  const place = (more: object) => post(api, { json: { ...ORDER, ...more } })
+  for (const more of [{}, {}, {}, { ignoreDoNotCall: false }, { idempotencyKey: 'k' }]) {
+    const refused = await place(more)
+    t.match(refused, { status: 409 })
+    t.match(JSON.parse(refused.text), {
+      error: { code: 'DO_NOT_CALL', message: /on the do-not-call list; allowed: .*ignoreDoNotCall/ },
+    })
+  }
+  t.same(labels, [], 'no call was placed or counted')
+  list.is = null
+  t.match(await place({}), { status: 503 }, 'an unreadable list allows no call')
+  t.match(await place({ ignoreDoNotCall: true }), { status: 201 })
+  list.is = false
+  const rang = await place({ idempotencyKey: 'k' })
+  t.match(rang, { status: 201 })
+  list.is = true
+  t.equal((await place({ idempotencyKey: 'k' })).text, rang.text)
+  t.equal(labels.length, 2)
+  t.match(await place({ ignoreDoNotCall: 'yes' }), { status: 400 })
+  t.notMatch(JSON.stringify(gateway.logged()), ORDER.to.slice(1))
+})
 
-t.test('the list of calls is still there, and other methods get the allowed ones', async (t) => {
+t.test('GET lists calls and other methods are refused', async (t) => {
   const { api } = await placing(t)
   t.equal((await get(api)).status, 200)
   const other = await get(api, { method: 'DELETE' })
@@ -181,7 +178,7 @@ t.test('the list of calls is still there, and other methods get the allowed ones
   t.equal(other.headers.get('allow'), 'GET, HEAD, POST')
 })
 
-t.test('the event of a recording starts its download', async (t) => {
+t.test('a recording event starts the download', async (t) => {
   const { gateway, recorded, sid } = await placing(t)
   await post(`${gateway.url}/events`, {
     json: { kind: 'call.recording.ready', event_id: 'e1', data: { call_id: sid, recording_id: 'r1' } },

@@ -21,7 +21,7 @@ function replies() {
   return { time, unsent, cut, reply }
 }
 
-t.test('a reader that takes nothing is cut off after a while, one that takes a little is not', (t) => {
+t.test('only a reader without progress is cut off', (t) => {
   const { time, unsent, cut, reply } = replies()
   const [slow, deaf] = [reply('slow'), reply('deaf')]
   unsent.waits(slow, 1000)
@@ -40,7 +40,7 @@ t.test('a reader that takes nothing is cut off after a while, one that takes a l
   t.end()
 })
 
-t.test('where too much waits, or too many, the one without progress for the longest time is cut off', (t) => {
+t.test('above the limit the most stalled reply is cut off', (t) => {
   const { unsent, cut, reply } = replies()
   const first = reply('first')
   unsent.waits(first, 15 * MB)
@@ -49,7 +49,7 @@ t.test('where too much waits, or too many, the one without progress for the long
   unsent.waits(reply('third'), 10 * MB)
   t.same(cut, ['second'])
   unsent.waits(reply('huge'), 100 * MB)
-  t.same(cut, ['second', 'first', 'third'], 'one alone may be as large as it is')
+  t.same(cut, ['second', 'first', 'third'], 'a single reply may exceed the limit')
   for (let count = 0; count < 256; count++) unsent.waits(reply(`small ${count}`), 1)
   t.equal(cut.at(-1), 'huge')
   t.equal(unsent.bytes, 256)
@@ -64,7 +64,7 @@ function rejections(gateway: Gateway): Record<string, unknown>[] {
   return gateway.logged().filter((line) => /turned away/.test(String(line['msg'])))
 }
 
-t.test('a rejected webhook is logged with its reason and its agent, and nothing of its body', async (t) => {
+t.test('a rejected webhook is logged without its body [1]', async (t) => {
   const gateway = await startGateway(t, secured)
   const form = ringing(newSid())
   await post(`${gateway.url}/voice/order-status`, { form })
@@ -93,7 +93,7 @@ t.test('a rejected webhook is logged with its reason and its agent, and nothing 
   t.notMatch(JSON.stringify(gateway.logged()), /254700000001|whsec|forged/)
 })
 
-t.test('a flood of rejected webhooks does not flood the log, whose lines count the suppressed ones', async (t) => {
+t.test('the log summarises a flood of rejected webhooks [2]', async (t) => {
   let nowMs = 1_000_000
   const gateway = await startGateway(t, { ...secured, clock: () => nowMs })
   const flood = 40
@@ -101,14 +101,14 @@ t.test('a flood of rejected webhooks does not flood the log, whose lines count t
   for (let i = 0; i < flood; i++) await unsigned()
   t.equal(rejections(gateway).length, REJECTION_LINES_BURST)
   await post(`${gateway.url}/voice/order-status`, { form: ringing(newSid()), sign: { secret: 'whsec_of_another' } })
-  t.match(rejections(gateway).at(-1), { reason: 'signature' }, 'another reason is not drowned in it')
+  t.match(rejections(gateway).at(-1), { reason: 'signature' }, 'another reason is still logged')
 
   // The flood is over: the sweep logs how many lines were suppressed, as soon as a line is allowed again.
   nowMs += 1000 / REJECTION_LINES_PER_S
   await until(() => rejections(gateway).length >= REJECTION_LINES_BURST + 2, 10_000, 'the line of the sweep')
   t.match(rejections(gateway).at(-1), { level: 'warn', reason: 'unsigned', suppressed: flood - REJECTION_LINES_BURST })
   await unsigned()
-  t.equal(rejections(gateway).length, REJECTION_LINES_BURST + 2, 'that was its line')
+  t.equal(rejections(gateway).length, REJECTION_LINES_BURST + 2, 'the sweep used up the line')
   t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="unsigned"}'), flood + 1, 'all are counted')
 })
 
@@ -127,7 +127,7 @@ function measured() {
   }
 }
 
-t.test('unproven work gets a fifth of the time, and ten milliseconds at once', (t) => {
+t.test('unproven requests get a fifth of the time', (t) => {
   const { at, work, stranger } = measured()
   let done = 0
   // Requests of a tenth of a millisecond that come without a pause, and each time that nothing is left, the rest of a tick.
@@ -145,7 +145,7 @@ t.test('unproven work gets a fifth of the time, and ten milliseconds at once', (
   t.end()
 })
 
-t.test('proven work does not count, and a request that was interrupted counts as a long one', (t) => {
+t.test('proven requests do not count; connections and bodies do', (t) => {
   const { at, work, stranger } = measured()
   work.count(() => {
     at.ms += 50

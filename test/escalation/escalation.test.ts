@@ -110,13 +110,13 @@ const settled = (outcome: string, strategy: string | null = 'after-stream-dial')
   outcome,
 })
 
-t.test('nobody gets a document while nothing is pending', async (t) => {
+t.test('no document is served while no escalation is pending', async (t) => {
   const rig = new Rig()
   for (const asker of ['after-stream', 'voice', 'stream-status', 'events'] as const) t.same(rig.ask(asker), [])
   t.equal(rig.machine.nextWake(), null)
 })
 
-t.test('a carrier that goes on with its document gets the Dial there', async (t) => {
+t.test('a carrier that continues with its document gets the Dial [1]', async (t) => {
   const rig = new Rig().escalate()
   t.match(rig.take(), [closeStream])
   rig.run(1500)
@@ -135,14 +135,14 @@ t.test('a carrier that goes on with its document gets the Dial there', async (t)
   t.same(rig.take(), [], 'settled once')
 })
 
-t.test('a carrier whose document asks before our socket is seen closed gets the Dial too', async (t) => {
+t.test('a carrier gets the Dial before its socket is closed', async (t) => {
   const rig = new Rig().escalate()
   t.same(rig.ask('after-stream'), dial(A))
   rig.in({ type: 'stream-closed' }).run(5000)
   t.equal(rig.machine.state, 'dialing')
 })
 
-t.test('a carrier that posts StreamStopped to the voice URL gets the Dial there', async (t) => {
+t.test('a carrier that posts StreamStopped gets the Dial', async (t) => {
   const rig = new Rig().escalate()
   rig.carrier('stream-stopped')
   t.same(rig.ask('voice'), dial(A))
@@ -151,51 +151,45 @@ t.test('a carrier that posts StreamStopped to the voice URL gets the Dial there'
   t.same(rig.ask('stream-status'), [])
 })
 
-t.test(
-  'a carrier that holds the leg in silence is asked by REST to hang up, and asked again if that fails',
-  async (t) => {
-    const rig = new Rig().escalate().in({ type: 'stream-closed' })
-    rig.take()
-    rig.run(2990)
-    t.same(rig.take(), [])
-    rig.run(20)
-    t.match(rig.take(), [{ type: 'command', command: { type: 'hangup', requestId: 'esc-1' } }, settled('failed')])
-    rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: '503' }).run(1100)
-    t.match(rig.take(), [{ type: 'command', command: { type: 'hangup', requestId: 'esc-2' } }])
-    rig.in({ type: 'rest-result', requestId: 'esc-2', ok: false, detail: '503' }).run(1100)
-    t.match(rig.take(), [{ command: { requestId: 'esc-3' } }])
-    rig.in({ type: 'rest-result', requestId: 'esc-3', ok: false, detail: '503' }).run(10_000)
-    t.same(rig.take(), [])
-    t.equal(rig.machine.callsLeft, 1)
-  },
-)
+t.test('a silent leg is hung up by REST, with retries [2]', async (t) => {
+  const rig = new Rig().escalate().in({ type: 'stream-closed' })
+  rig.take()
+  rig.run(2990)
+  t.same(rig.take(), [])
+  rig.run(20)
+  t.match(rig.take(), [{ type: 'command', command: { type: 'hangup', requestId: 'esc-1' } }, settled('failed')])
+  rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: '503' }).run(1100)
+  t.match(rig.take(), [{ type: 'command', command: { type: 'hangup', requestId: 'esc-2' } }])
+  rig.in({ type: 'rest-result', requestId: 'esc-2', ok: false, detail: '503' }).run(1100)
+  t.match(rig.take(), [{ command: { requestId: 'esc-3' } }])
+  rig.in({ type: 'rest-result', requestId: 'esc-3', ok: false, detail: '503' }).run(10_000)
+  t.same(rig.take(), [])
+  t.equal(rig.machine.callsLeft, 1)
+})
 
-t.test(
-  'a status callback may get the Dial, but neither stops the watchdog nor takes it from the next asker',
-  async (t) => {
-    const moved = new Rig().escalate().in({ type: 'stream-closed' })
-    t.same(moved.ask('events'), [], 'its answer is never read')
-    t.same(moved.ask('stream-status'), dial(A))
-    t.equal(moved.machine.state, 'pending')
-    moved.run(500)
-    t.same(moved.ask('after-stream'), dial(A))
-    moved.run(5000)
-    t.equal(moved.machine.state, 'dialing')
+t.test('a status callback with the Dial keeps the watchdog running', async (t) => {
+  const moved = new Rig().escalate().in({ type: 'stream-closed' })
+  t.same(moved.ask('events'), [], 'its answer is never read')
+  t.same(moved.ask('stream-status'), dial(A))
+  t.equal(moved.machine.state, 'pending')
+  moved.run(500)
+  t.same(moved.ask('after-stream'), dial(A))
+  moved.run(5000)
+  t.equal(moved.machine.state, 'dialing')
 
-    const ignored = new Rig().escalate().in({ type: 'stream-closed' })
-    ignored.ask('stream-status')
-    ignored.take()
-    ignored.run(3100)
-    t.match(ignored.take(), [{ type: 'command', command: { type: 'hangup' } }, settled('failed')])
+  const ignored = new Rig().escalate().in({ type: 'stream-closed' })
+  ignored.ask('stream-status')
+  ignored.take()
+  ignored.run(3100)
+  t.match(ignored.take(), [{ type: 'command', command: { type: 'hangup' } }, settled('failed')])
 
-    const obeyed = new Rig().escalate().in({ type: 'stream-closed' })
-    obeyed.ask('stream-status')
-    obeyed.run(1000).carrier('ringing').run(5000)
-    t.equal(obeyed.machine.state, 'dialing', 'the carrier was seen dialling')
-  },
-)
+  const obeyed = new Rig().escalate().in({ type: 'stream-closed' })
+  obeyed.ask('stream-status')
+  obeyed.run(1000).carrier('ringing').run(5000)
+  t.equal(obeyed.machine.state, 'dialing', 'the carrier was seen dialling')
+})
 
-t.test('a webhook that is repeated gets the same document once more', async (t) => {
+t.test('a repeated webhook gets the same document once more', async (t) => {
   const rig = new Rig().escalate().in({ type: 'stream-closed' })
   t.same(rig.ask('after-stream'), dial(A))
   rig.run(300)
@@ -205,7 +199,7 @@ t.test('a webhook that is repeated gets the same document once more', async (t) 
 })
 
 for (const state of ['busy', 'no-answer', 'failed'] as const) {
-  t.test(`a dial that ends with ${state} goes on to the next number, and after the last to words`, async (t) => {
+  t.test(`a dial ended by ${state} continues with the next number [8]`, async (t) => {
     const rig = new Rig({ humans: humans(A, B) }).escalate().in({ type: 'stream-closed' })
     t.same(rig.ask('voice'), dial(A))
     rig.run(5000).carrier(state)
@@ -220,7 +214,7 @@ for (const state of ['busy', 'no-answer', 'failed'] as const) {
   })
 }
 
-t.test('after a failed dial that nobody asks about the call is hung up', async (t) => {
+t.test('the call is hung up without a request after dialling [9]', async (t) => {
   const rig = new Rig().escalate().in({ type: 'stream-closed' })
   rig.ask('voice')
   rig.run(5000).carrier('busy')
@@ -229,7 +223,7 @@ t.test('after a failed dial that nobody asks about the call is hung up', async (
   t.match(rig.take(), [{ type: 'command', command: { type: 'hangup' } }])
 })
 
-t.test('the Redirect after a Dial says that the dial is over', async (t) => {
+t.test('a Redirect after a Dial ends the dial', async (t) => {
   const quick = new Rig({ humans: humans(A, B) }).escalate().in({ type: 'stream-closed' })
   quick.ask('after-stream')
   quick.run(8000)
@@ -245,12 +239,12 @@ t.test('the Redirect after a Dial says that the dial is over', async (t) => {
   t.match(talked.take().at(-1), settled('answered'))
 })
 
-t.test('without a Redirect the document itself ends in words', async (t) => {
+t.test('without a Redirect the Dial document ends in words', async (t) => {
   const rig = new Rig({ redirectUrl: null, callerId: null }).escalate().in({ type: 'stream-closed' })
   t.same(rig.ask('voice'), [{ verb: 'dial', numbers: [A], timeoutS: 20 }, ...words])
 })
 
-t.test('nothing is dialled for a call that is over', async (t) => {
+t.test('an ended call is not dialled', async (t) => {
   for (const state of ['completed', 'failed', 'busy', 'no-answer'] as const) {
     const rig = new Rig().escalate().in({ type: 'stream-closed' })
     rig.carrier(state)
@@ -263,14 +257,14 @@ t.test('nothing is dialled for a call that is over', async (t) => {
   }
 })
 
-t.test('a caller who gives up while it rings', async (t) => {
+t.test('a caller who hangs up while it rings settles no-answer [11]', async (t) => {
   const rig = new Rig().escalate().in({ type: 'stream-closed' })
   rig.ask('after-stream')
   rig.run(5000).carrier('completed')
   t.match(rig.take().at(-1), settled('no-answer'))
 })
 
-t.test('supervision keeps the stream and asks the API', async (t) => {
+t.test('supervision keeps the stream and uses the API [12]', async (t) => {
   const rig = new Rig({ strategies: ['supervision'], humans: humans(A, B) }).escalate()
   t.match(rig.take(), [hold, { type: 'command', command: { type: 'supervise', number: A, requestId: 'esc-1' } }])
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '' })
@@ -290,7 +284,7 @@ t.test('supervision keeps the stream and asks the API', async (t) => {
   )
 })
 
-t.test('each strategy that fails is followed by the next', async (t) => {
+t.test('each failed strategy is followed by the next [15]', async (t) => {
   const rig = new Rig({ strategies: ['supervision', 'after-stream-dial', 'callback'] }).escalate()
   rig.take()
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'api_key.scope_denied' })
@@ -304,7 +298,7 @@ t.test('each strategy that fails is followed by the next', async (t) => {
   t.match(rung.take(), [closeStream], 'nobody joined in the ringing time')
 })
 
-t.test('a strategy that needs the stream does not follow one that closed it', async (t) => {
+t.test('a strategy that needs the stream is skipped after closing', async (t) => {
   const rig = new Rig({ strategies: ['after-stream-dial', 'supervision', 'callback'] })
     .escalate()
     .in({ type: 'stream-closed' })
@@ -313,7 +307,7 @@ t.test('a strategy that needs the stream does not follow one that closed it', as
   t.match(rig.take(), [{ type: 'command', command: { type: 'hangup' } }, settled('failed')])
 })
 
-t.test('strategies that were not set up are skipped', async (t) => {
+t.test('strategies that were not configured are skipped', async (t) => {
   const rig = new Rig({
     strategies: ['conference', 'supervision', 'after-stream-dial'],
     restAvailable: false,
@@ -323,7 +317,7 @@ t.test('strategies that were not set up are skipped', async (t) => {
   t.match(none.take(), [{ type: 'step', step: { type: 'failed', outcome: 'failed' } }, settled('failed', null)])
 })
 
-t.test('a call that was answered into a room is joined there', async (t) => {
+t.test('a call answered into a room is joined there', async (t) => {
   const rig = new Rig({ strategies: ['conference'], inConference: true }).escalate()
   t.match(rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A } }])
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '' }, { type: 'human', event: 'joined' })
@@ -340,7 +334,7 @@ const offer = {
 } as const
 const question = [{ verb: 'get-digits', numDigits: 1, timeoutS: 6, nested: [failedSay, offer.ask] }, { verb: 'hangup' }]
 
-t.test('a caller whom nobody could take is asked whether to call back, while the stream is open', async (t) => {
+t.test('an unreached caller is offered a call back while streaming', async (t) => {
   const refused = (): Rig => {
     const rig = new Rig({ strategies: ['supervision', 'callback'], offer }).escalate()
     rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'no' })
@@ -370,14 +364,14 @@ t.test('a caller whom nobody could take is asked whether to call back, while the
   t.match(gone.take().at(-1), settled('failed', 'callback'), 'and a caller who hangs up is not hung up')
 })
 
-t.test('what the caller heard on the stream is not repeated when the call ends later', async (t) => {
+t.test('words heard on the stream are not repeated later', async (t) => {
   const rig = new Rig({ strategies: ['supervision', 'callback'], offer }).escalate()
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'no' }, { type: 'callback', accepted: false })
   rig.run(60_000).in({ type: 'stream-closed' })
   for (const asker of ['after-stream', 'voice'] as const) t.same(rig.ask(asker), [], asker)
 })
 
-t.test('after the stream the question is asked by the carrier, and the digit comes back as a request', async (t) => {
+t.test('after the stream the carrier asks for the call back [7]', async (t) => {
   const failed = (): Rig => {
     const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer })
       .escalate()
@@ -411,7 +405,7 @@ t.test('after the stream the question is asked by the carrier, and the digit com
   t.notOk(silent.machine.busy)
 })
 
-t.test('a caller who is left in silence is called back without having to ask', async (t) => {
+t.test('a caller left in silence gets a call back unasked [3]', async (t) => {
   for (const restAvailable of [true, false]) {
     const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer, restAvailable })
       .escalate()
@@ -425,7 +419,7 @@ t.test('a caller who is left in silence is called back without having to ask', a
   }
 })
 
-t.test('a stream is not closed on a carrier that is known to hold the leg', async (t) => {
+t.test('a stream stays open if the carrier holds the leg [4]', async (t) => {
   const rig = new Rig({
     strategies: ['after-stream-dial', 'callback'],
     offer,
@@ -442,7 +436,7 @@ t.test('a stream is not closed on a carrier that is known to hold the leg', asyn
   t.same(lost.ask('voice'), dial(A))
 })
 
-t.test('where nobody could end a silence the caller hears beforehand what to do', async (t) => {
+t.test('the caller is warned if the silence may not end [5]', async (t) => {
   const step = (overrides: Partial<EscalationOptions>) => new Rig(overrides).escalate().take()
   t.match(step({ restAvailable: false }), [{ step: { type: 'close-stream', mayBeSilent: true } }])
   t.match(step({ restAvailable: false, afterStream: 'continues' }), [
@@ -459,7 +453,7 @@ const office = (...days: ('mon' | 'tue' | 'wed' | 'thu' | 'fri')[]) => ({
 /** Calendar time at the start of the rig. */
 const at = (iso: string) => ({ wallOffsetMs: Date.parse(iso) - 1000 })
 
-t.test("outside of the desk's hours nobody is rung, and the caller is told so", async (t) => {
+t.test('outside opening hours the caller is offered a call back [6]', async (t) => {
   const hours = office('mon', 'tue', 'wed', 'thu', 'fri')
   const open = new Rig({ hours, ...at('2026-11-20T05:00:00Z') }).escalate()
   t.match(open.take(), [closeStream], 'Friday, 08:00 in Nairobi')
@@ -485,7 +479,7 @@ t.test("outside of the desk's hours nobody is rung, and the caller is told so", 
   }
 })
 
-t.test('only the numbers that are open at this hour are rung, in their order', async (t) => {
+t.test('only numbers open at this hour are rung, in order', async (t) => {
   const list = [
     { number: A, hours: office('mon') },
     { number: B, hours: office('fri') },
@@ -500,7 +494,7 @@ t.test('only the numbers that are open at this hour are rung, in their order', a
   t.match(rig.attempts(), [{ human: 3, outcome: 'no-answer' }], 'a leg that ends without an answer is one')
 })
 
-t.test('each attempt to reach a human is reported with its duration', async (t) => {
+t.test('attempts to reach a human are reported with durations', async (t) => {
   const rig = new Rig({
     strategies: ['supervision', 'after-stream-dial', 'callback'],
     humans: humans(A, B),
@@ -525,7 +519,7 @@ t.test('each attempt to reach a human is reported with its duration', async (t) 
   t.match(rig.take().at(-1), settled('answered'))
 })
 
-t.test('a stream that is lost while a human is called falls back to the Dial, then to hanging up', async (t) => {
+t.test('a stream lost during supervision falls back to the Dial [13]', async (t) => {
   const rig = new Rig({ strategies: ['supervision', 'after-stream-dial'] }).escalate()
   rig.take()
   rig.in({ type: 'stream-closed' })
@@ -533,7 +527,7 @@ t.test('a stream that is lost while a human is called falls back to the Dial, th
   t.same(rig.ask('voice'), dial(A))
 })
 
-t.test('a caller whose node was lost on the way to a human is dialled by the next one', async (t) => {
+t.test("the next node dials for a lost node's caller [16]", async (t) => {
   const announced = new Rig({ humans: humans(A, B) }).escalate().lose()
   t.same(announced.ask('after-stream'), dial(A), 'the stream was still to be closed')
 
@@ -551,29 +545,26 @@ t.test('a caller whose node was lost on the way to a human is dialled by the nex
   t.same(supervised.ask('after-stream'), dial(A), 'a human cannot join a stream that is gone')
 })
 
-t.test(
-  'a farewell that the caller has not heard yet is given by the next node, and a hang-up is tried again',
-  async (t) => {
-    const rig = new Rig().escalate().in({ type: 'stream-closed' })
-    rig.ask('after-stream')
-    rig.carrier('busy').lose()
-    t.same(rig.ask('after-stream'), words)
+t.test('the next node repeats an unheard farewell and a hang-up', async (t) => {
+  const rig = new Rig().escalate().in({ type: 'stream-closed' })
+  rig.ask('after-stream')
+  rig.carrier('busy').lose()
+  t.same(rig.ask('after-stream'), words)
 
-    const hangingUp = new Rig().escalate().in({ type: 'stream-closed' }).run(3000)
-    t.match(hangingUp.take().at(-1), { type: 'settled' })
-    hangingUp.lose().run(1000)
-    t.match(hangingUp.take(), [{ type: 'command', command: { type: 'hangup' } }])
-  },
-)
+  const hangingUp = new Rig().escalate().in({ type: 'stream-closed' }).run(3000)
+  t.match(hangingUp.take().at(-1), { type: 'settled' })
+  hangingUp.lose().run(1000)
+  t.match(hangingUp.take(), [{ type: 'command', command: { type: 'hangup' } }])
+})
 
-t.test('a session that never closes its stream does not hold the escalation', async (t) => {
+t.test('an escalation fails if its session never closes the stream', async (t) => {
   const rig = new Rig().escalate()
   rig.take()
   rig.run(30_100)
   t.match(rig.take(), [{ type: 'step', step: { type: 'failed' } }, settled('failed')])
 })
 
-t.test('asking for an escalation again repeats the step; after a failure it is a new attempt', async (t) => {
+t.test('a repeated escalation request repeats the step', async (t) => {
   const rig = new Rig({ strategies: ['supervision'] }).escalate()
   rig.take()
   rig.escalate()
@@ -584,146 +575,136 @@ t.test('asking for an escalation again repeats the step; after a failure it is a
   t.match(rig.take(), [hold, { type: 'command', command: { type: 'supervise', requestId: 'esc-2' } }])
 })
 
-t.test('without an API a caller who cannot be hung up is counted, and still gets words if anybody asks', async (t) => {
+t.test('without an API a caller left in silence is counted [14]', async (t) => {
   const rig = new Rig({ restAvailable: false }).escalate().in({ type: 'stream-closed' }).run(3100)
   t.equal(rig.machine.callsLeft, 1)
   t.same(rig.ask('voice'), words)
 })
 
-t.test(
-  'for any input, an escalation settles once, never dials for a call that is over, and always makes progress',
-  async () => {
-    const step = fc.oneof(
-      fc.record({
-        do: fc.constant('carrier' as const),
-        state: fc.constantFrom(
-          'ringing' as const,
-          'answered' as const,
-          'stream-stopped' as const,
-          'dial-completed' as const,
-          'busy' as const,
-          'no-answer' as const,
-          'failed' as const,
-          'completed' as const,
-          'unknown' as const,
-        ),
-      }),
-      fc.record({
-        do: fc.constant('ask' as const),
-        asker: fc.constantFrom('after-stream' as const, 'voice' as const, 'stream-status' as const, 'events' as const),
-      }),
-      fc.record({ do: fc.constant('closed' as const) }),
-      fc.record({ do: fc.constant('rest' as const), n: fc.integer({ min: 1, max: 6 }), ok: fc.boolean() }),
-      fc.record({
-        do: fc.constant('human' as const),
-        event: fc.constantFrom('joined' as const, 'busy' as const, 'declined' as const, 'left' as const),
-      }),
-      fc.record({ do: fc.constant('callback' as const), accepted: fc.boolean() }),
-      fc.record({ do: fc.constant('run' as const), ms: fc.integer({ min: 0, max: 30_000 }) }),
-      fc.record({ do: fc.constant('lose' as const) }),
-    )
-    const ways = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference'] as const)
-    const strategies = fc
-      .tuple(ways, fc.boolean())
-      .map(([order, callsBack]) => [...order, ...(callsBack ? ['callback' as const] : [])])
-    const afterStream = fc.constantFrom('continues' as const, 'holds' as const, 'unknown' as const)
-    fc.assert(
-      fc.property(
-        fc.array(step, { maxLength: 40 }),
-        strategies,
-        fc.boolean(),
-        afterStream,
-        (steps, order, restAvailable, behaviour) => {
-          const rig = new Rig({
-            strategies: order,
-            humans: humans(A, B),
-            restAvailable,
-            inConference: true,
-            afterStream: behaviour,
-            offer: order.includes('callback') ? offer : null,
-          }).escalate()
-          let over = false
-          for (const action of steps) {
-            if (action.do === 'carrier') {
-              rig.carrier(action.state)
-              over ||= action.state === 'completed'
-            } else if (action.do === 'ask') {
-              const actions = rig.ask(action.asker)
-              if (over && actions.length > 0) throw new Error('a document for a call that is over')
-              if (actions.filter(({ verb }) => verb === 'dial').length > 1) throw new Error('two dials in a document')
-              if (actions.some(({ verb }) => verb === 'stream')) throw new Error('a second stream')
-            } else if (action.do === 'lose') {
-              rig.lose()
-            } else if (action.do === 'closed') {
-              rig.in({ type: 'stream-closed' })
-            } else if (action.do === 'rest') {
-              rig.in({ type: 'rest-result', requestId: `esc-${action.n}`, ok: action.ok, detail: '' })
-            } else if (action.do === 'callback') {
-              rig.in({ type: 'callback', accepted: action.accepted })
-            } else if (action.do === 'human') {
-              rig.in({ type: 'human', event: action.event })
-            } else {
-              rig.run(action.ms)
-            }
-          }
-          rig.run(600_000)
-          // Every request is answered in the end.
-          for (let n = 1; n <= 20; n++) rig.in({ type: 'rest-result', requestId: `esc-${n}`, ok: true, detail: '' })
-          if (rig.machine.nextWake() !== null || rig.machine.busy) throw new Error('still waiting')
-          if (rig.machine.state !== 'bridged' && rig.machine.state !== 'failed')
-            throw new Error(`still ${rig.machine.state}`)
-          if (rig.log.filter(({ type }) => type === 'settled').length !== 1) throw new Error('not settled once')
-        },
+t.test('an escalation settles once for any input', async () => {
+  const step = fc.oneof(
+    fc.record({
+      do: fc.constant('carrier' as const),
+      state: fc.constantFrom(
+        'ringing' as const,
+        'answered' as const,
+        'stream-stopped' as const,
+        'dial-completed' as const,
+        'busy' as const,
+        'no-answer' as const,
+        'failed' as const,
+        'completed' as const,
+        'unknown' as const,
       ),
-      { numRuns: 500 },
-    )
-  },
-)
+    }),
+    fc.record({
+      do: fc.constant('ask' as const),
+      asker: fc.constantFrom('after-stream' as const, 'voice' as const, 'stream-status' as const, 'events' as const),
+    }),
+    fc.record({ do: fc.constant('closed' as const) }),
+    fc.record({ do: fc.constant('rest' as const), n: fc.integer({ min: 1, max: 6 }), ok: fc.boolean() }),
+    fc.record({
+      do: fc.constant('human' as const),
+      event: fc.constantFrom('joined' as const, 'busy' as const, 'declined' as const, 'left' as const),
+    }),
+    fc.record({ do: fc.constant('callback' as const), accepted: fc.boolean() }),
+    fc.record({ do: fc.constant('run' as const), ms: fc.integer({ min: 0, max: 30_000 }) }),
+    fc.record({ do: fc.constant('lose' as const) }),
+  )
+  const ways = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference'] as const)
+  const strategies = fc
+    .tuple(ways, fc.boolean())
+    .map(([order, callsBack]) => [...order, ...(callsBack ? ['callback' as const] : [])])
+  const afterStream = fc.constantFrom('continues' as const, 'holds' as const, 'unknown' as const)
+  fc.assert(
+    fc.property(
+      fc.array(step, { maxLength: 40 }),
+      strategies,
+      fc.boolean(),
+      afterStream,
+      (steps, order, restAvailable, behaviour) => {
+        const rig = new Rig({
+          strategies: order,
+          humans: humans(A, B),
+          restAvailable,
+          inConference: true,
+          afterStream: behaviour,
+          offer: order.includes('callback') ? offer : null,
+        }).escalate()
+        let over = false
+        for (const action of steps) {
+          if (action.do === 'carrier') {
+            rig.carrier(action.state)
+            over ||= action.state === 'completed'
+          } else if (action.do === 'ask') {
+            const actions = rig.ask(action.asker)
+            if (over && actions.length > 0) throw new Error('a document for a call that is over')
+            if (actions.filter(({ verb }) => verb === 'dial').length > 1) throw new Error('two dials in a document')
+            if (actions.some(({ verb }) => verb === 'stream')) throw new Error('a second stream')
+          } else if (action.do === 'lose') {
+            rig.lose()
+          } else if (action.do === 'closed') {
+            rig.in({ type: 'stream-closed' })
+          } else if (action.do === 'rest') {
+            rig.in({ type: 'rest-result', requestId: `esc-${action.n}`, ok: action.ok, detail: '' })
+          } else if (action.do === 'callback') {
+            rig.in({ type: 'callback', accepted: action.accepted })
+          } else if (action.do === 'human') {
+            rig.in({ type: 'human', event: action.event })
+          } else {
+            rig.run(action.ms)
+          }
+        }
+        rig.run(600_000)
+        // Every request is answered in the end.
+        for (let n = 1; n <= 20; n++) rig.in({ type: 'rest-result', requestId: `esc-${n}`, ok: true, detail: '' })
+        if (rig.machine.nextWake() !== null || rig.machine.busy) throw new Error('still waiting')
+        if (rig.machine.state !== 'bridged' && rig.machine.state !== 'failed')
+          throw new Error(`still ${rig.machine.state}`)
+        if (rig.log.filter(({ type }) => type === 'settled').length !== 1) throw new Error('not settled once')
+      },
+    ),
+    { numRuns: 500 },
+  )
+})
 
-t.test(
-  'a number to which too many callers were sent is skipped, and with all of them the caller is asked about a call back',
-  async (t) => {
-    const asked: string[] = []
-    const busy = new Set([A])
-    const mayRing = (number: string): boolean => {
-      asked.push(number)
-      return !busy.has(number)
-    }
-    const strategies = ['after-stream-dial', 'callback'] as const
-    const rig = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate()
-    t.match(rig.take(), [closeStream])
-    rig.in({ type: 'stream-closed' })
-    t.same(rig.ask('after-stream'), dial(B))
-    t.same(asked, [A, B], 'each is asked about once, before the stream is closed')
+t.test('a number with too many callers is skipped [10]', async (t) => {
+  const asked: string[] = []
+  const busy = new Set([A])
+  const mayRing = (number: string): boolean => {
+    asked.push(number)
+    return !busy.has(number)
+  }
+  const strategies = ['after-stream-dial', 'callback'] as const
+  const rig = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate()
+  t.match(rig.take(), [closeStream])
+  rig.in({ type: 'stream-closed' })
+  t.same(rig.ask('after-stream'), dial(B))
+  t.same(asked, [A, B], 'each is asked about once, before the stream is closed')
 
-    busy.add(B)
-    const full = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate()
-    t.match(
-      full.take(),
-      [
-        {
-          type: 'step',
-          step: {
-            type: 'offer',
-            outcome: 'busy',
-            detail: 'number 2 of 2: too many calls in this minute, or of a range that is never rung',
-          },
+  busy.add(B)
+  const full = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate()
+  t.match(
+    full.take(),
+    [
+      {
+        type: 'step',
+        step: {
+          type: 'offer',
+          outcome: 'busy',
+          detail: 'number 2 of 2: too many calls in this minute, or of a range that is never rung',
         },
-      ],
-      'the stream stays open',
-    )
-    full.in({ type: 'callback', accepted: false })
-    t.match(full.take(), [settled('busy', 'callback')])
+      },
+    ],
+    'the stream stays open',
+  )
+  full.in({ type: 'callback', accepted: false })
+  t.match(full.take(), [settled('busy', 'callback')])
 
-    busy.delete(A)
-    const later = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate().in({ type: 'stream-closed' })
-    t.same(later.ask('after-stream'), dial(A))
-    later.take()
-    later.carrier('busy')
-    t.match(
-      later.take(),
-      [settled('busy')],
-      'after the stream the next number is full: the words for it, and the offer',
-    )
-  },
-)
+  busy.delete(A)
+  const later = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate().in({ type: 'stream-closed' })
+  t.same(later.ask('after-stream'), dial(A))
+  later.take()
+  later.carrier('busy')
+  t.match(later.take(), [settled('busy')], 'after the stream the next number is full: the words for it, and the offer')
+})

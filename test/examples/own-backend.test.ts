@@ -4,7 +4,7 @@ import t from 'tap'
 import { faultsText, readAgents } from '../../src/agents/file/loader.js'
 import { Recorder } from '../../src/backends/conformance.js'
 import { loadBackend } from '../../src/backends/load-backend.js'
-import type { BackendContext } from '../../src/backends/load-backend.js'
+import type { BackendContext } from '../../src/backends/backend-context.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { xiaozhiHarness } from '../../examples/own-backend/harness.js'
 import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
@@ -33,7 +33,7 @@ async function loadedFrom(agent: string) {
   return read.agent
 }
 
-t.test("an agent's own backend is found beside its file, with options and a voice under a short name", async (t) => {
+t.test("an agent's own backend is found beside its file", async (t) => {
   const agent = await loadedFrom(
     `backend: [module:./xiaozhi-backend.mjs, embedded]\nvoice: { xiaozhi-backend: soft }\nbackends:\n  xiaozhi-backend: { url: '${url}' }\n`,
   )
@@ -65,7 +65,7 @@ t.test("an agent's own backend is found beside its file, with options and a voic
   t.throws(() => unset(new Recorder()), { code: 'AGENT_INVALID', message: /needs url, such as ws:/ })
 })
 
-t.test('a module that is not there, and options that belong to none, are faults with their place', async (t) => {
+t.test('missing modules and unknown backend names are reported with line', async (t) => {
   await t.rejects(
     loadedFrom('backend: [embedded, module:./missing.mjs]\n'),
     /a\.yaml:4:\d+: backend\[1\]: module:\.\/missing\.mjs: there is no file .*missing\.mjs/,

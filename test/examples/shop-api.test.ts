@@ -20,7 +20,7 @@ const post = (body: unknown, headers: Record<string, string> = {}): RequestInit 
   },
 })
 
-t.test('an order is found by its number, without whose it is', async (t) => {
+t.test('an order is found by number and hides its owner', async (t) => {
   t.same(await ask('/api/orders?order_number=4127'), {
     status: 200,
     body: {
@@ -34,7 +34,7 @@ t.test('an order is found by its number, without whose it is', async (t) => {
   t.same(await ask('/api/orders?order_number=0000'), { status: 404, body: { error: 'no such order' } })
 })
 
-t.test('a phone is one number however it is written', async (t) => {
+t.test('every notation of a phone number finds the same account', async (t) => {
   for (const phone of ['%2B254700000001', '254700000001', '00254700000001', '+254 700 000 001']) {
     t.match(
       await ask(`/api/orders?phone=${phone}`),
@@ -44,7 +44,7 @@ t.test('a phone is one number however it is written', async (t) => {
   }
 })
 
-t.test('callers with several orders, with a finished one and with none are told apart', async (t) => {
+t.test("a caller's open orders are listed, else the finished order", async (t) => {
   const numbersOf = async (phone: string): Promise<string[]> => {
     const { body } = await ask(`/api/orders?phone=${encodeURIComponent(phone)}`)
     return (body as { orders: { orderNumber: string }[] }).orders.map((order) => order.orderNumber)
@@ -54,7 +54,7 @@ t.test('callers with several orders, with a finished one and with none are told 
   t.same(await numbersOf('+254700000009'), [])
 })
 
-t.test('an account comes with its open tickets', async (t) => {
+t.test('an account is returned with its open tickets', async (t) => {
   t.match(await ask('/api/accounts?phone=%2B254700000002'), {
     status: 200,
     body: {
@@ -69,7 +69,7 @@ t.test('an account comes with its open tickets', async (t) => {
   t.equal((await ask('/api/accounts?phone=%2B254799999999')).status, 404)
 })
 
-t.test('what a caller proves their identity with is told by one path alone', async (t) => {
+t.test('only one path returns the data that proves an identity', async (t) => {
   const account = await ask('/api/accounts?phone=%2B254700000001')
   t.notMatch(JSON.stringify(account.body), /birthDate|idNumber|customerNumber/)
   t.match(await ask('/api/accounts/verification?phone=%2B254700000001'), {
@@ -84,7 +84,7 @@ t.test('what a caller proves their identity with is told by one path alone', asy
   t.equal((await ask('/api/accounts/verification')).status, 400)
 })
 
-t.test('an outage is found by its area and by the phone of whoever lives there', async (t) => {
+t.test("an outage is found by area or resident's phone", async (t) => {
   const here = { status: 200, body: { active: true, area: 'Kilimani', restoredBy: 'this evening at 6' } }
   t.match(await ask('/api/outages?area=kilimani'), here)
   t.match(await ask('/api/outages?phone=%2B254700000003'), here)
@@ -104,7 +104,7 @@ t.test('a ticket is opened once for each key', async (t) => {
   t.match(await ask('/api/accounts?phone=%2B254700000001'), { body: { openTickets: [{ ticketId: 'T-502' }] } })
 })
 
-t.test('another delivery time is asked for once for each key, by whoever has ordered', async (t) => {
+t.test('a delivery time is requested once per key', async (t) => {
   const path = '/api/orders/reschedule'
   const wish = { order_number: '4127', phone: '+254700000001', date: '2026-11-27', time: '10:00' }
   const asked = (fields: object, key: string) => ask(path, post({ ...wish, ...fields }, { 'idempotency-key': key }))
@@ -118,7 +118,7 @@ t.test('another delivery time is asked for once for each key, by whoever has ord
     t.equal((await asked(wrong, 'r4')).status, 422, JSON.stringify(wrong))
 })
 
-t.test('a price is found by English and Swahili words, and one that nobody has set is null', async (t) => {
+t.test('a price is found by English and Swahili words', async (t) => {
   const found = async (query: string) => (await ask(`/api/products?query=${encodeURIComponent(query)}`)).body
   t.same(await found('Viatu ni bei gani?'), { products: [{ name: 'shoes', priceKes: 1250 }] })
   t.same(await found('how much is the rice cooker and the kettle'), {
@@ -156,7 +156,7 @@ t.test('wrong requests are refused with a reason', async (t) => {
   }
 })
 
-t.test("it can be started twice, with data of one's own", async (t) => {
+t.test('the API can be started twice with its own data', async (t) => {
   const other = await startShopApi({ data: { ...DEMO_DATA, orders: [] } })
   t.teardown(() => other.close())
   t.equal((await fetch(`${other.url}/api/orders?order_number=4127`)).status, 404)

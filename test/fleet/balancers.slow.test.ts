@@ -29,7 +29,7 @@ async function nobodyNotices(t: Test, calls: readonly FleetCall[], what: string)
 }
 
 for (const balancer of ['haproxy', 'nginx'] as const)
-  t.test(`reloaded three times under calls, ${balancer} cuts nobody and fails no webhook`, async (t) => {
+  t.test(`reloading ${balancer} cuts no call and fails no webhook [1]`, async (t) => {
     if (!hasRedis(t) || !hasProgram(t, balancer, balancer === 'nginx' ? 'nginx-light' : balancer)) return
     const fleet = await startFleet({ balancer })
     t.teardown(() => fleet.close())
@@ -43,7 +43,7 @@ for (const balancer of ['haproxy', 'nginx'] as const)
     await nobodyNotices(t, [...calls, ...later], `${calls.length + later.length} callers`)
   })
 
-t.test('behind nginx a node that is killed, and one that is restarted, are as behind HAProxy', async (t) => {
+t.test('nginx survives a killed and a restarted node [2]', async (t) => {
   if (!hasRedis(t) || !hasProgram(t, 'nginx', 'nginx-light')) return
   const fleet = await startFleet({ balancer: 'nginx', env: { SAUTIKIT_AFTER_STREAM: 'continues' } })
   t.teardown(() => fleet.close())

@@ -10,7 +10,7 @@ const SECRETS = ['secret-of-nodes-in-a-test']
 const AMINA = '+254700000001'
 const shared = { secrets: SECRETS, clock: () => performance.now(), log: createLog({ level: 'silent' }) }
 
-t.test('a number in a call at another node is busy until it is over', async (t) => {
+t.test('a number in a call at another node is busy', async (t) => {
   const it = await fleet(t, 2)
   const [mine, other] = it.gateways
   if (mine === undefined || other === undefined) throw new Error('no nodes')
@@ -47,7 +47,7 @@ t.test('a number in a call at another node is busy until it is over', async (t) 
   t.equal(await asked(), 'unknown', 'a node that does not answer may have a call of it')
 })
 
-t.test('a node of the version before holds no row up', async (t) => {
+t.test('a node of the previous version does not block rows', async (t) => {
   const it = await fleet(t, 2)
   const [node] = it.nodes
   if (node === undefined) throw new Error('no node')
@@ -56,7 +56,7 @@ t.test('a node of the version before holds no row up', async (t) => {
   t.equal(await lines.hold(AMINA, 'reminders r1'), 'free')
 })
 
-t.test('two nodes that would ring a number at once ring it once', async (t) => {
+t.test('only one of two nodes rings the same number', async (t) => {
   if (!hasRedis(t)) return
   const redis = await startRedis()
   t.teardown(() => redis.close())

@@ -121,7 +121,7 @@ async function rig(t: Test, secrets: readonly string[] = ['secret-1'], watched =
   return { keeper, watched, tokens, lost, pass, clock: watched.clock }
 }
 
-t.test('what a call was kept as is read by another node with the same secret', async (t) => {
+t.test('another node with the same secret reads a kept state', async (t) => {
   const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   call.mark('webhook')
@@ -153,7 +153,7 @@ t.test('what a call was kept as is read by another node with the same secret', a
   t.notOk(watched.saves[1]?.replace, 'only what is new is appended')
 })
 
-t.test('fifty changes in a second are one write', async (t) => {
+t.test('fifty changes in a second are written together', async (t) => {
   const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   await pass(50)
@@ -173,7 +173,7 @@ t.test('fifty changes in a second are one write', async (t) => {
   t.equal(watched.saves.length - 1, writes, 'a mark alone waits for the next change')
 })
 
-t.test('all calls that changed in a second are one batch, and a new one does not wait for it', async (t) => {
+t.test('calls that changed in the same second share a batch', async (t) => {
   const { keeper, watched, tokens, pass } = await rig(t)
   const calls: Call[] = []
   for (let i = 0; i < 40; i++) {
@@ -203,7 +203,7 @@ t.test('all calls that changed in a second are one batch, and a new one does not
     t.same((await readKept(keeper, watched, call.kept.callSid as CallSid))?.log, call.log.records())
 })
 
-t.test('who has to know that a state is kept does not wait for the next second', async (t) => {
+t.test('a caller of saved() gets its answer without delay', async (t) => {
   const { keeper, watched, pass, tokens, clock } = await rig(t)
   const call = new Call(keeper)
   await pass(50)
@@ -229,7 +229,7 @@ t.test('who has to know that a state is kept does not wait for the next second',
   t.equal(await keeper.saved(sid('HD_kept00000009')), false, 'it is not here')
 })
 
-t.test('a call of another program in a batch concerns no other', async (t) => {
+t.test('a refused batch entry affects no other call', async (t) => {
   const { keeper, watched, pass, tokens } = await rig(t)
   const saveAll = watched.memory.saveAll.bind(watched.memory)
   watched.memory.saveAll = async (writes) =>
@@ -244,7 +244,7 @@ t.test('a call of another program in a batch concerns no other', async (t) => {
   t.equal(keeper.counters.lost, 0)
 })
 
-t.test('nothing of a call is readable in the store', async (t) => {
+t.test('the store holds no readable call data', async (t) => {
   const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   call.append(said('my secret words'))
@@ -261,7 +261,7 @@ t.test('nothing of a call is readable in the store', async (t) => {
   t.not(Buffer.from(stored?.log[0] ?? []).toString('hex'), Buffer.from(stored?.log[1] ?? []).toString('hex'))
 })
 
-t.test('a secret that is being replaced still opens, and one that is gone does not', async (t) => {
+t.test('a secret under replacement still opens states', async (t) => {
   const watched = new WatchedStore()
   const before = await rig(t, ['old-secret'], watched)
   new Call(before.keeper).append(said('hello'))
@@ -285,7 +285,7 @@ t.test('a secret that is being replaced still opens, and one that is gone does n
   await t.rejects(reader('new-secret'), { code: 'KEPT_CALL_INVALID', message: /another TOKEN_SECRET/ })
 })
 
-t.test('what was changed, moved or never belonged to the call is refused', async (t) => {
+t.test('an altered, moved or foreign state is refused', async (t) => {
   const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   for (let i = 0; i < 3; i++) {
@@ -316,7 +316,7 @@ t.test('what was changed, moved or never belonged to the call is refused', async
   t.throws(() => opened({ log: [(chunks[0] as Uint8Array).slice(0, 40)] }), invalid, 'not without any log')
 })
 
-t.test('a state of another version, or of another shape, is refused without a word of it', async (t) => {
+t.test('an unreadable state is refused without quoting it', async (t) => {
   const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   const refused = async (changes: object, message: RegExp) => {
@@ -333,7 +333,7 @@ t.test('a state of another version, or of another shape, is refused without a wo
   await refused({ from: '', callSid: 'HD_other' }, /of another call/)
 })
 
-t.test('a log that grows beyond the limit is written again without its oldest words', async (t) => {
+t.test('an oversized log is rewritten without its oldest entries', async (t) => {
   const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   for (let i = 0; i < 40; i++) call.mark('frame')
@@ -365,7 +365,7 @@ t.test('a backend state that is too large is left out', async (t) => {
   t.equal(keeper.counters.backendStatesDropped, 1)
 })
 
-t.test('after the store was down the whole log is written again, with what came meanwhile', async (t) => {
+t.test('the whole log is rewritten after a store outage [1]', async (t) => {
   const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   call.append(said('before'))
@@ -386,7 +386,7 @@ t.test('after the store was down the whole log is written again, with what came 
   t.same((await readKept(keeper, watched))?.log, call.log.records())
 })
 
-t.test('a store that does not answer holds nothing up', async (t) => {
+t.test('a silent store delays no flush', async (t) => {
   const watched = new WatchedStore()
   const { tokens } = await rig(t, undefined, watched)
   watched.memory.saveAll = () => new Promise(() => undefined)
@@ -410,7 +410,7 @@ t.test('a store that does not answer holds nothing up', async (t) => {
   t.equal(keeper.counters.written, 0)
 })
 
-t.test('a call that another node has taken is reported once and written no more', async (t) => {
+t.test('a call taken by another node is reported once', async (t) => {
   const { keeper, watched, tokens, lost, pass } = await rig(t)
   const call = new Call(keeper)
   await pass(50)
@@ -428,7 +428,7 @@ t.test('a call that another node has taken is reported once and written no more'
   t.equal((await watched.memory.read(SID))?.phase, 'owned', 'and its end is not ours to tell')
 })
 
-t.test('the end of a call that was given up is not written: it lives at another node', async (t) => {
+t.test('the end of a released call is not written', async (t) => {
   const { keeper, watched, pass, tokens } = await rig(t)
   new Call(keeper)
   await pass(50)
@@ -439,7 +439,7 @@ t.test('the end of a call that was given up is not written: it lives at another 
   t.equal((await watched.memory.read(SID))?.phase, 'owned')
 })
 
-t.test('a call without a token is kept as soon as it has one', async (t) => {
+t.test('a call is kept once it has a token', async (t) => {
   const { keeper, watched, tokens, pass } = await rig(t)
   const token = tokens.get(SID) as OwnerToken
   tokens.delete(SID)
@@ -452,7 +452,7 @@ t.test('a call without a token is kept as soon as it has one', async (t) => {
   t.same((await readKept(keeper, watched))?.log, call.log.records())
 })
 
-t.test('a long quiet call does not fall out of the store', async (t) => {
+t.test('the state of a long quiet call does not expire', async (t) => {
   const { keeper, clock, pass, watched } = await rig(t)
   new Call(keeper)
   await pass(50)
@@ -465,7 +465,7 @@ t.test('a long quiet call does not fall out of the store', async (t) => {
   t.ok(watched.saves.length < 12, `${watched.saves.length} writes`)
 })
 
-t.test('of a call that is over the store says whether another node has it', async (t) => {
+t.test('ending a call reports whether another node has it [2]', async (t) => {
   const { keeper, watched, tokens, pass } = await rig(t)
   new Call(keeper)
   await pass(1000)
@@ -501,7 +501,7 @@ t.test('of a call that is over the store says whether another node has it', asyn
   t.equal(await never.over(SID), 'unknown', 'it was never claimed: another node may have opened it as well')
 })
 
-t.test('a call that is over is deleted, also when the store was down at its end', async (t) => {
+t.test('an ended call is deleted even after a store outage', async (t) => {
   for (const down of [false, true]) {
     const { keeper, watched, pass } = await rig(t)
     const call = new Call(keeper)
@@ -520,7 +520,7 @@ t.test('a call that is over is deleted, also when the store was down at its end'
   }
 })
 
-t.test('at its close everything that waits is written', async (t) => {
+t.test('closing the keeper writes all pending changes', async (t) => {
   const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   await pass(50)
@@ -530,23 +530,20 @@ t.test('at its close everything that waits is written', async (t) => {
   t.same((await readKept(keeper, watched))?.log, call.log.records())
 })
 
-t.test(
-  'a call that the store has forgotten is written whole again with its next token, without another change',
-  async (t) => {
-    const { keeper, watched, tokens, lost, pass } = await rig(t)
-    const call = new Call(keeper)
-    call.append(said('before'))
-    await pass(KEEP_EVERY_MS + 100)
-    await watched.memory.over(SID, tokens.get(SID) as OwnerToken)
-    call.append(said('after'))
-    await pass(KEEP_EVERY_MS + 100)
-    t.equal(lost.length, 1)
-    const other = new WatchedStore()
-    watched.memory = other.memory // an empty store
-    const claimed = await watched.memory.claim(SID, { node: 'node-a', incarnation: 'i1', nonce: 'n2' }, 1)
-    tokens.set(SID, claimed.owner)
-    await pass(KEEP_EVERY_MS + 100)
-    const words = (await readKept(keeper, watched))?.log.transcript.map(({ text }) => text)
-    t.same(words, ['before', 'after'])
-  },
-)
+t.test('a call forgotten by the store is rewritten completely', async (t) => {
+  const { keeper, watched, tokens, lost, pass } = await rig(t)
+  const call = new Call(keeper)
+  call.append(said('before'))
+  await pass(KEEP_EVERY_MS + 100)
+  await watched.memory.over(SID, tokens.get(SID) as OwnerToken)
+  call.append(said('after'))
+  await pass(KEEP_EVERY_MS + 100)
+  t.equal(lost.length, 1)
+  const other = new WatchedStore()
+  watched.memory = other.memory // an empty store
+  const claimed = await watched.memory.claim(SID, { node: 'node-a', incarnation: 'i1', nonce: 'n2' }, 1)
+  tokens.set(SID, claimed.owner)
+  await pass(KEEP_EVERY_MS + 100)
+  const words = (await readKept(keeper, watched))?.log.transcript.map(({ text }) => text)
+  t.same(words, ['before', 'after'])
+})

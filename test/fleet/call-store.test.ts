@@ -43,11 +43,11 @@ import {
 
 const SID = 'CA00000000000000000000000000000001'
 
-t.test('the store in the memory of one process', async (t) => {
+t.test("the store in one process's memory", async (t) => {
   await holdsTheContract(t, memoryHome())
 })
 
-t.test("the store in another process's memory, over the channel of fork", async (t) => {
+t.test("the store in another process's memory, over IPC", async (t) => {
   await holdsTheContract(t, await channelHome())
 })
 
@@ -68,19 +68,16 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
       await run(t, open)
     })
 
-  await check(
-    'two nodes claim a call at once: one of them has it, and both know which',
-    async (t, { store, other }) => {
-      const [one, two] = [owner('gw-1', 'nonce-1'), owner('gw-2', 'nonce-2')]
-      const [seenByOne, seenByTwo] = await Promise.all([store.claim(SID, one, 0), other.claim(SID, two, 0)])
-      t.same(seenByOne, seenByTwo)
-      const winner = seenByOne.owner.node === 'gw-1' ? one : two
-      t.same(seenByOne, { owner: { ...winner, epoch: 1 }, phase: 'claimed', state: null, log: [] })
-      t.same(await other.read(SID), seenByOne)
-    },
-  )
+  await check('one of two nodes wins a simultaneous claim', async (t, { store, other }) => {
+    const [one, two] = [owner('gw-1', 'nonce-1'), owner('gw-2', 'nonce-2')]
+    const [seenByOne, seenByTwo] = await Promise.all([store.claim(SID, one, 0), other.claim(SID, two, 0)])
+    t.same(seenByOne, seenByTwo)
+    const winner = seenByOne.owner.node === 'gw-1' ? one : two
+    t.same(seenByOne, { owner: { ...winner, epoch: 1 }, phase: 'claimed', state: null, log: [] })
+    t.same(await other.read(SID), seenByOne)
+  })
 
-  await check('a takeover names the epoch that it ends, and the next one is higher', async (t, { store, other }) => {
+  await check('a takeover names the old epoch and raises it', async (t, { store, other }) => {
     const first = await store.claim(SID, owner('gw-1', 'a'), 0)
     const second = await other.claim(SID, owner('gw-2', 'b'), 1)
     t.same(second.owner, { ...owner('gw-2', 'b'), epoch: 2 })
@@ -92,7 +89,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.equal(await other.save(SID, second.owner, { state: bytes(2) }), 'ok')
   })
 
-  await check('a claim that is not confirmed is gone after its time; a confirmed one stays', async (t, open) => {
+  await check('an unconfirmed claim expires and a confirmed claim stays', async (t, open) => {
     const { store } = open
     await store.claim(SID, owner('gw-1', 'a'), 0)
     const kept = await store.claim('kept', owner('gw-1', 'b'), 0)
@@ -113,7 +110,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.equal(await store.save('kept', kept.owner, {}), 'lost')
   })
 
-  await check('a taker that dies before it confirms does not take the state with it', async (t, open) => {
+  await check('the state survives a taker that dies before confirming', async (t, open) => {
     const { store } = open
     const first = await store.claim(SID, owner('gw-1', 'a'), 0)
     await store.save(SID, first.owner, { state: bytes(7), append: [bytes(1)] })
@@ -124,13 +121,13 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.same(plain(third), { phase: 'claimed', state: [7], log: [[1]] })
   })
 
-  await check('where the store has lost a call, its epochs go on where they were', async (t, { store, other }) => {
+  await check('epochs continue after the store lost a call', async (t, { store, other }) => {
     const taken = await store.claim(SID, owner('gw-2', 'b'), 4)
     t.equal(taken.owner.epoch, 5)
     t.equal((await other.claim(SID, owner('gw-3', 'c'), 4)).owner.nonce, 'b')
   })
 
-  await check('state and log: replaced, appended, kept where nothing is said', async (t, { store, other }) => {
+  await check('a save replaces or appends only the given parts', async (t, { store, other }) => {
     const { owner: token } = await store.claim(SID, owner('gw-1', 'a'), 0)
     const every = Uint8Array.from({ length: 256 }, (_, i) => i)
     await store.save(SID, token, { state: every, append: [bytes(1), bytes()] })
@@ -145,14 +142,14 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.same(plain(await other.read(SID)), { phase: 'owned', state: [2], log: [[5]] })
   })
 
-  await check('the largest state that a call may have comes back as it was', async (t, { store, other }) => {
+  await check('the largest allowed state is returned unchanged', async (t, { store, other }) => {
     const { owner: token } = await store.claim(SID, owner('gw-1', 'a'), 0)
     const state = new Uint8Array(STORED_CALL_BYTES_MAX).fill(0xe5)
     t.equal(await store.save(SID, token, { state }), 'ok')
     t.ok(Buffer.from((await other.read(SID))?.state ?? []).equals(state))
   })
 
-  await check('a token opens one stream', async (t, { store, other }) => {
+  await check('a stream token opens one stream', async (t, { store, other }) => {
     const { owner: token } = await store.claim(SID, owner('gw-1', 'a'), 0)
     const tries = await Promise.all([store.attach(SID, token, 'one'), other.attach(SID, token, 'one')])
     t.same(tries.sort(), ['ok', 'used'])
@@ -164,7 +161,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.equal(await store.attach('unknown', token, 'one'), 'lost')
   })
 
-  await check('over is final', async (t, open) => {
+  await check('an ended call stays ended', async (t, open) => {
     const { store, other } = open
     const { owner: token } = await store.claim(SID, owner('gw-1', 'a'), 0)
     await store.save(SID, token, { state: bytes(1), append: [bytes(2)] })
@@ -184,7 +181,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.equal(await store.over(SID, token), 'lost')
   })
 
-  await check('the calls of a node, whichever of its incarnations owns them', async (t, { store, other }) => {
+  await check('the calls of a node include all its incarnations', async (t, { store, other }) => {
     const first = await store.claim('one', owner('gw-1', 'a', 'first'), 0)
     await store.save('one', first.owner, {})
     await store.claim('two', owner('gw-1', 'b', 'second'), 0)
@@ -201,7 +198,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.same(await store.callsOf('gw-3'), [])
   })
 
-  await check('a value is written once, settled, and gone after its time', async (t, open) => {
+  await check('a value is written once, settled and expires', async (t, open) => {
     const { store, other } = open
     const tries = await Promise.all([store.once('key', 'of one', 5000), other.once('key', 'of two', 5000)])
     t.same(
@@ -222,7 +219,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.equal(await store.once('', 'x', 5000), '')
   })
 
-  await check('a value is replaced by one of two who expect it', async (t, open) => {
+  await check('a value is replaced by one of two simultaneous swaps', async (t, open) => {
     const { store, other } = open
     const first = await Promise.all([store.swap('head', null, 'one', 5000), other.swap('head', null, 'two', 5000)])
     t.equal(first.filter((standing) => standing === null).length, 1)
@@ -236,7 +233,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.match(await store.standing('head'), /^(three|four)$/, 'it has its own time')
   })
 
-  await check('heartbeats: everyone sees all nodes, and since when each stands still', async (t, open) => {
+  await check('each heartbeat returns all nodes and their last write', async (t, open) => {
     const { store, other } = open
     const one = nodeRecord('gw-1')
     const two = nodeRecord('gw-2', { internalUrl: null, callsByAgent: {}, afterStream: null, state: 'draining' })
@@ -256,7 +253,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.same(records(await store.beat({ ...again, beat: 1 }))[0], again, 'a new incarnation begins at 1')
   })
 
-  await check('a node leaves with its own incarnation, and one that stands still is forgotten', async (t, open) => {
+  await check('a node that stands still is forgotten', async (t, open) => {
     const { store, other } = open
     await store.beat(nodeRecord('gw-1'))
     await other.beat(nodeRecord('gw-2'))
@@ -271,7 +268,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.same(names(await store.beat(nodeRecord('gw-3', { beat: 2 }))), ['gw-3'])
   })
 
-  await check('each node counts its own part of a sum, and learns of the others', async (t, open) => {
+  await check('each node adds its part to a shared sum', async (t, open) => {
     const { store, other } = open
     t.equal(await store.tally('spent', 'one', 1.5, 60_000), 0)
     t.equal(await other.tally('spent', 'two', 2.25, 60_000), 1.5)
@@ -287,7 +284,7 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.equal(await other.tally('full', 'one more', 5, 60_000), TALLY_PARTS_MAX + 2, 'and the others see it')
   })
 
-  await check('a fleet has a bound', async (t, { store }) => {
+  await check('the number of nodes is bounded', async (t, { store }) => {
     for (let i = 1; i <= NODES_MAX; i++) await store.beat(nodeRecord(`gw-${i}`))
     await t.rejects(store.beat(nodeRecord('one-more')), { code: 'STORE_REFUSED', message: /256 nodes/ })
     t.equal((await store.beat(nodeRecord('gw-1', { beat: 2 }))).nodes.length, NODES_MAX, 'the others go on')
@@ -298,7 +295,7 @@ function byKey(owned: readonly OwnedKey[]): readonly OwnedKey[] {
   return [...owned].sort((a, b) => (a.key < b.key ? -1 : 1))
 }
 
-t.test('memory gives up the oldest entries for new ones, and counts them', async (t) => {
+t.test('the memory store drops its oldest entries and counts them', async (t) => {
   const store = new MemoryStore(Date.now, { calls: 3, once: 2 })
   const over = await store.claim('over', owner('gw-1', 'a'), 0)
   const live = await store.claim('live', owner('gw-1', 'b'), 0)
@@ -313,7 +310,7 @@ t.test('memory gives up the oldest entries for new ones, and counts them', async
   t.same(store.counters, { callsDropped: 1, onceDropped: 2, nodesRefused: 0 })
 })
 
-t.test('memory and Redis give the same answers to any sequence of operations', async (t) => {
+t.test('memory and Redis answer any sequence of operations alike', async (t) => {
   if (!hasRedis(t)) return
   const homes = [memoryHome(), await redisHome()] as const
   t.teardown(() => Promise.all(homes.map((home) => home.close())))
@@ -501,7 +498,7 @@ function guarded(t: Test, channelMs?: number) {
 const silent = { code: 'STORE_DOWN', retryable: true, message: /did not answer within 250 ms$/ }
 const rests = { code: 'STORE_DOWN', retryable: true, message: /is left alone for 1000 ms$/ }
 
-t.test('a store that answers is up, and every operation is counted', async (t) => {
+t.test('an answering store is up and every operation is counted', async (t) => {
   const { store, tried } = guarded(t)
   t.ok(store.up)
   await store.once('key', 'x', 1000)
@@ -512,7 +509,7 @@ t.test('a store that answers is up, and every operation is counted', async (t) =
   t.same(tried, ['once', 'read', 'read'])
 })
 
-t.test('after one deadline the store rests, then one operation finds out whether it answers again', async (t) => {
+t.test('after a missed deadline the store rests before another try', async (t) => {
   const { store, tried, held, stop, go, pass } = guarded(t)
   stop()
   const claim = owner('gw-1', 'my-nonce')
@@ -538,7 +535,7 @@ t.test('after one deadline the store rests, then one operation finds out whether
   t.same(tried, ['claim', 'read', 'read', 'save'], 'what is skipped has no duration')
 })
 
-t.test('who is patient waits while the store rests, and a late answer does not end its rest', async (t) => {
+t.test('a patient operation is sent although the store rests', async (t) => {
   const { store, held, stop, go, pass } = guarded(t, STORE_PATIENCE_MS)
   stop()
   await t.rejects(store.read('CA1'), silent)
@@ -552,7 +549,7 @@ t.test('who is patient waits while the store rests, and a late answer does not e
   t.match(await store.read('CA1'), { phase: 'claimed' }, 'one that came in time ends it')
 })
 
-t.test('a store that is down at once needs no rest; one that refuses an entry is up', async (t) => {
+t.test('a refused entry does not mark the store as down', async (t) => {
   const { store, channel } = guarded(t)
   for (let i = 0; i < 256; i++) await store.beat(nodeRecord(`gw-${i}`))
   await t.rejects(store.beat(nodeRecord('one-more')), { code: 'STORE_REFUSED', message: /256 nodes/ })
@@ -564,7 +561,7 @@ t.test('a store that is down at once needs no rest; one that refuses an entry is
   t.same(store.counters.read, { ok: 0, 'lost-deadline': 0, refused: 2, skipped: 0 })
 })
 
-t.test('a process waits for a bounded number of answers, and late ones are dropped', async (t) => {
+t.test('the number of pending operations is bounded', async (t) => {
   const sent: StoreRequest[] = []
   const store = new ChannelStore((request) => sent.push(request))
   const waiting = Array.from({ length: STORE_WAITING_MAX }, () => store.read('CA1'))
@@ -578,7 +575,7 @@ t.test('a process waits for a bounded number of answers, and late ones are dropp
   t.equal(await next, null, 'and there is room again')
 })
 
-t.test('when the supervisor dies, what waits for its store rejects at once', async (t) => {
+t.test('pending operations are rejected if the supervisor dies', async (t) => {
   const { child, tell } = forkStoreProcess()
   const store = new ChannelStore(tell, PATIENCE_MS)
   child.on('message', (reply: StoreReply) => {

@@ -25,66 +25,62 @@ const AMINA = '+254700000001'
 
 // --- a campaign ----------------------------------------------------------------------------------------------------
 
-void t.test(
-  'whoever is called by a campaign and says that they want no more calls gets none',
-  { buffered: true },
-  async (t) => {
-    const template = join(packageRoot(), 'templates/appointments')
-    const agent = {
-      ...(parse(readFileSync(join(template, 'agent.yaml'), 'utf8')) as Record<string, unknown>),
-      name: 'fleet',
-      backend: 'embedded',
-      modules: ['tools/tools.mjs'],
-    }
-    const callee: CallerScript = {
-      name: 'wants-no-calls',
-      rules: [],
-      order: null,
-      reactionMs: 700,
-      patienceMs: 20_000,
-      steps: [
-        { act: { type: 'say', text: 'Hello?' }, heard: [], interruptAfterMs: null },
-        { act: { type: 'say', text: 'Do not call me again.' }, heard: [], interruptAfterMs: null },
-      ],
-    }
-    const line = await startLine(
-      t,
-      speech,
-      { SAUTIKIT_AFTER_STREAM: 'holds' },
-      { agent, callee, module: join(template, 'tools.mjs') },
-    )
-    const api = async (path: string, body?: unknown): Promise<Record<string, unknown>> => {
-      const answer = await fetch(`http://127.0.0.1:${line.gateway.opsPort}/api/campaigns${path}`, {
-        ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
-        headers: { 'content-type': 'application/json' },
-      })
-      return (await answer.json()) as Record<string, unknown>
-    }
-    const called = async (name: string): Promise<unknown> => {
-      await api('', {
-        name,
-        agent: 'fleet',
-        from: OUR_NUMBER,
-        window: 'Mon-Sun 00:00-24:00',
-        timeZone: 'Africa/Nairobi',
-        csv: `phone,name,when\n${AMINA},Amina,on Thursday at ten\n`,
-      })
-      await api(`/${name}/start`, {})
-      let view: Record<string, unknown> = {}
-      await until(async () => (view = await api(`/${name}`))['stands'] === 'done', 90_000, `the end of ${name}`)
-      return view['results']
-    }
-    t.same(await called('reminders'), { person: 1 })
-    const said = line.records[0]?.transcript.map(({ role, text }) => `${role}: ${text}`) ?? []
-    t.match(
-      said.join('\n'),
-      /agent: Hello Amina, [^]*Will you come\?\n[^]*caller: do not call me again\n[^]*You will get no more calls from us/i,
-      said.join(' / '),
-    )
-    t.same(await called('again'), { 'do-not-call': 1 })
-    t.equal(asked(line, /calls$/).length, 1, 'their telephone has rung once')
-  },
-)
+void t.test('a person who refuses further calls is not called again', { buffered: true }, async (t) => {
+  const template = join(packageRoot(), 'templates/appointments')
+  const agent = {
+    ...(parse(readFileSync(join(template, 'agent.yaml'), 'utf8')) as Record<string, unknown>),
+    name: 'fleet',
+    backend: 'embedded',
+    modules: ['tools/tools.mjs'],
+  }
+  const callee: CallerScript = {
+    name: 'wants-no-calls',
+    rules: [],
+    order: null,
+    reactionMs: 700,
+    patienceMs: 20_000,
+    steps: [
+      { act: { type: 'say', text: 'Hello?' }, heard: [], interruptAfterMs: null },
+      { act: { type: 'say', text: 'Do not call me again.' }, heard: [], interruptAfterMs: null },
+    ],
+  }
+  const line = await startLine(
+    t,
+    speech,
+    { SAUTIKIT_AFTER_STREAM: 'holds' },
+    { agent, callee, module: join(template, 'tools.mjs') },
+  )
+  const api = async (path: string, body?: unknown): Promise<Record<string, unknown>> => {
+    const answer = await fetch(`http://127.0.0.1:${line.gateway.opsPort}/api/campaigns${path}`, {
+      ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
+      headers: { 'content-type': 'application/json' },
+    })
+    return (await answer.json()) as Record<string, unknown>
+  }
+  const called = async (name: string): Promise<unknown> => {
+    await api('', {
+      name,
+      agent: 'fleet',
+      from: OUR_NUMBER,
+      window: 'Mon-Sun 00:00-24:00',
+      timeZone: 'Africa/Nairobi',
+      csv: `phone,name,when\n${AMINA},Amina,on Thursday at ten\n`,
+    })
+    await api(`/${name}/start`, {})
+    let view: Record<string, unknown> = {}
+    await until(async () => (view = await api(`/${name}`))['stands'] === 'done', 90_000, `the end of ${name}`)
+    return view['results']
+  }
+  t.same(await called('reminders'), { person: 1 })
+  const said = line.records[0]?.transcript.map(({ role, text }) => `${role}: ${text}`) ?? []
+  t.match(
+    said.join('\n'),
+    /agent: Hello Amina, [^]*Will you come\?\n[^]*caller: do not call me again\n[^]*You will get no more calls from us/i,
+    said.join(' / '),
+  )
+  t.same(await called('again'), { 'do-not-call': 1 })
+  t.equal(asked(line, /calls$/).length, 1, 'their telephone has rung once')
+})
 
 // --- a human first, over two nodes ---------------------------------------------------------------------------------
 
@@ -203,29 +199,25 @@ for (const [when, dies] of [
   ['that asks the human', 'asks'],
   ['while both talk', 'talks'],
 ] as const)
-  void t.test(
-    `a human takes a promised call back, the node dies ${when}, and both talk`,
-    { buffered: true },
-    async (t) => {
-      if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
-      const it = await promised(t)
-      const { fleet } = it
-      const kill = (): Promise<void> | undefined => fleet.nodes.find(({ name }) => name === it.owner())?.kill()
-      if (dies === 'asks') {
-        const asked = async (): Promise<boolean> => {
-          const owner = fleet.nodes.find(({ name }) => name === it.owner())
-          const callSid = fleet.placedEvents[0]?.callSid ?? ''
-          return /connect you/.test((await (await owner?.ops(`/api/calls/${callSid}/transcript`))?.text()) ?? '')
-        }
-        await until(asked, 20_000, 'the question')
-        await kill()
+  void t.test(`a promised call back survives its node's death ${when}`, { buffered: true }, async (t) => {
+    if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+    const it = await promised(t)
+    const { fleet } = it
+    const kill = (): Promise<void> | undefined => fleet.nodes.find(({ name }) => name === it.owner())?.kill()
+    if (dies === 'asks') {
+      const asked = async (): Promise<boolean> => {
+        const owner = fleet.nodes.find(({ name }) => name === it.owner())
+        const callSid = fleet.placedEvents[0]?.callSid ?? ''
+        return /connect you/.test((await (await owner?.ops(`/api/calls/${callSid}/transcript`))?.text()) ?? '')
       }
-      await until(() => talks(fleet), 60_000, 'the human to be put through')
-      // The log of every second shows that they talk.
-      await sleep(2500)
-      if (dies === 'talks') await kill()
-      await sleep(1000)
-      for (const { leg } of fleet.carrier.workspace.calls()) leg.hangUp()
-      await keptOnce(t, it)
-    },
-  )
+      await until(asked, 20_000, 'the question')
+      await kill()
+    }
+    await until(() => talks(fleet), 60_000, 'the human to be put through')
+    // The log of every second shows that they talk.
+    await sleep(2500)
+    if (dies === 'talks') await kill()
+    await sleep(1000)
+    for (const { leg } of fleet.carrier.workspace.calls()) leg.hangUp()
+    await keptOnce(t, it)
+  })

@@ -17,7 +17,7 @@ function open(secrets = ['a secret of more than 32 characters'], store?: MemoryS
   return { now, lines, store: kept, memory: new CallerMemory({ store: kept, secrets, wallClock, log }) }
 }
 
-t.test('a caller’s last call is known at the next, by that line alone, for as long as records are kept', async (t) => {
+t.test('the last call is remembered while records are kept', async (t) => {
   const { memory, now } = open()
   t.equal(await memory.recall(CALLER, LINE), null)
   await memory.remember(CALLER, LINE, LAST, 30 * DAY_MS)
@@ -35,24 +35,21 @@ t.test('a caller’s last call is known at the next, by that line alone, for as 
   t.equal(await memory.recall(CALLER, LINE), null)
 })
 
-t.test(
-  'withheld numbers have nothing in common, an erased number has nothing, and ten lines are the most',
-  async (t) => {
-    const { memory } = open()
-    await memory.remember('', LINE, LAST, DAY_MS)
-    t.equal(await memory.recall('', LINE), null)
-    for (let i = 0; i < 12; i++) await memory.remember(CALLER, `line ${i}`, LAST, DAY_MS)
-    t.equal(await memory.recall(CALLER, 'line 1'), null)
-    t.same(await memory.recall(CALLER, 'line 2'), LAST)
-    t.same(await memory.recall(CALLER, 'line 11'), LAST)
-    t.equal((await memory.ofCaller(CALLER)).length, 10, 'all of them are named to a caller who asks')
-    await memory.forget('0712 345 678')
-    t.equal(await memory.recall(CALLER, 'line 11'), null)
-    t.same(await memory.ofCaller(CALLER), [])
-  },
-)
+t.test('at most ten lines are remembered per number', async (t) => {
+  const { memory } = open()
+  await memory.remember('', LINE, LAST, DAY_MS)
+  t.equal(await memory.recall('', LINE), null)
+  for (let i = 0; i < 12; i++) await memory.remember(CALLER, `line ${i}`, LAST, DAY_MS)
+  t.equal(await memory.recall(CALLER, 'line 1'), null)
+  t.same(await memory.recall(CALLER, 'line 2'), LAST)
+  t.same(await memory.recall(CALLER, 'line 11'), LAST)
+  t.equal((await memory.ofCaller(CALLER)).length, 10, 'all of them are named to a caller who asks')
+  await memory.forget('0712 345 678')
+  t.equal(await memory.recall(CALLER, 'line 11'), null)
+  t.same(await memory.ofCaller(CALLER), [])
+})
 
-t.test('a call that is erased by its SID is remembered no more, and those of other lines are', async (t) => {
+t.test('erasing a call forgets it on its own line only', async (t) => {
   const { memory } = open()
   await memory.remember(CALLER, LINE, { ...LAST, callSid: 'HD_one' }, DAY_MS)
   await memory.remember(CALLER, 'another', { ...LAST, callSid: 'HD_two' }, DAY_MS)
@@ -66,7 +63,7 @@ t.test('a call that is erased by its SID is remembered no more, and those of oth
   t.match(await memory.recall(CALLER, LINE), { callSid: 'HD_three' })
 })
 
-t.test('what an erased call left is removed at the next call of its number, and not written anew', async (t) => {
+t.test('the next call removes leftovers of an erased call', async (t) => {
   const { memory, store } = open()
   await memory.remember(CALLER, LINE, { ...LAST, callSid: 'HD_one' }, DAY_MS)
   await memory.forgetCall('HD_one')
@@ -80,7 +77,7 @@ t.test('what an erased call left is removed at the next call of its number, and 
   t.equal((await memory.ofCaller(CALLER)).length, 1)
 })
 
-t.test('the store has neither number nor words, and a secret that is replaced still opens them', async (t) => {
+t.test('the store holds neither number nor words in clear', async (t) => {
   const { store, memory } = open(['the old secret of more than 32 characters'])
   const written: string[] = []
   const once = store.once.bind(store)
@@ -95,13 +92,13 @@ t.test('the store has neither number nor words, and a secret that is replaced st
   t.same(await open(both, store).memory.recall(CALLER, LINE), LAST)
 })
 
-t.test('a store that does not answer makes it a first call, is counted, and leaves no number in the log', async (t) => {
+t.test('without the store a call counts as the first', async (t) => {
   const { memory, store, lines } = open()
   store.standing = () => Promise.reject(new Error('the store is away'))
   t.equal(await memory.recall(CALLER, LINE), null)
   await memory.remember(CALLER, LINE, LAST, DAY_MS)
   t.equal(memory.lost, 2)
-  t.match(lines.join(''), /the memory of callers is not reached/)
+  t.match(lines.join(''), /the memory of callers cannot be reached/)
   t.notMatch(lines.join(''), /712345678/)
   store.settle = () => Promise.reject(new Error('the store is away'))
   store.once = () => Promise.reject(new Error('the store is away'))

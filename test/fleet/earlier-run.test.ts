@@ -67,7 +67,7 @@ async function leftOf(callSid: CallSid, more: Partial<LeftCall> = {}, secrets?: 
   return { callSid, atWallMs: Date.now(), sealed: { state, log: append }, ended: false, ...more }
 }
 
-t.test('a gateway alone writes the states of its calls to the disk, sealed, and no more after their end', async (t) => {
+t.test('a single gateway keeps sealed states of live calls', async (t) => {
   const callSid = sid('HD_alone0000001')
   const { keeper, disk, changes, gone } = await written(callSid)
   disk.takes = false
@@ -84,7 +84,7 @@ t.test('a gateway alone writes the states of its calls to the disk, sealed, and 
   t.same(gone, [callSid])
 })
 
-t.test('started again, it goes on with a call whose carrier asks, as after the death of a node', async (t) => {
+t.test('a restarted gateway resumes the calls of its earlier run', async (t) => {
   let reader: CallKeeper | null = null
   const lost: string[] = []
   const one = await fleet(
@@ -136,7 +136,7 @@ t.test('started again, it goes on with a call whose carrier asks, as after the d
   t.same(lost, [hungUp])
 })
 
-t.test('a call that ended as its run died is over, unless another node has taken it', async (t) => {
+t.test('a call that ended with its run stays ended [2]', async (t) => {
   const one = await fleet(t, 1)
   const [node] = one.nodes as readonly [FleetNode]
   const [ours, theirs, unknown] = [0, 1, 2].map(() => parseCallSid(newSid())) as [CallSid, CallSid, CallSid]
@@ -151,27 +151,24 @@ t.test('a call that ended as its run died is over, unless another node has taken
   await restoreRun({ left, values: [] }, node, Date.now(), log)
 })
 
-t.test(
-  'what a run has left of a call is not written over the node that goes on with it, though the store lacks that',
-  async (t) => {
-    const two = await fleet(t, 2)
-    const [node, other] = two.nodes as readonly [FleetNode, FleetNode]
-    const [ended, talking] = [0, 1].map(() => parseCallSid(newSid())) as [CallSid, CallSid]
-    const before = { node: 'gw-0', incarnation: 'the-run-before', nonce: 'n' }
-    for (const callSid of [ended, talking]) {
-      await two.store.claim(callSid, before, 0)
-      other.expect(callSid, (await two.store.claim(callSid, other.claimFor(null), 1)).owner)
-      t.equal(await other.confirm(callSid), 'ok')
-    }
-    await two.failover((replica) => replica.claim(ended, before, 0))
-    const left = [{ callSid: ended, atWallMs: 0, sealed: null, ended: true }, await leftOf(talking)]
-    await restoreRun({ left, values: [] }, node, Date.now(), log)
-    for (const callSid of [ended, talking])
-      t.match(await two.store.read(callSid), { phase: 'owned', owner: { node: 'gw-1' } })
-  },
-)
+t.test("restored states do not overwrite the call's new owner [1]", async (t) => {
+  const two = await fleet(t, 2)
+  const [node, other] = two.nodes as readonly [FleetNode, FleetNode]
+  const [ended, talking] = [0, 1].map(() => parseCallSid(newSid())) as [CallSid, CallSid]
+  const before = { node: 'gw-0', incarnation: 'the-run-before', nonce: 'n' }
+  for (const callSid of [ended, talking]) {
+    await two.store.claim(callSid, before, 0)
+    other.expect(callSid, (await two.store.claim(callSid, other.claimFor(null), 1)).owner)
+    t.equal(await other.confirm(callSid), 'ok')
+  }
+  await two.failover((replica) => replica.claim(ended, before, 0))
+  const left = [{ callSid: ended, atWallMs: 0, sealed: null, ended: true }, await leftOf(talking)]
+  await restoreRun({ left, values: [] }, node, Date.now(), log)
+  for (const callSid of [ended, talking])
+    t.match(await two.store.read(callSid), { phase: 'owned', owner: { node: 'gw-1' } })
+})
 
-t.test('a tool that was begun or has run before the death is not run again', async (t) => {
+t.test('a tool begun before the death does not run again', async (t) => {
   const folder = t.testdir({})
   const run = async (): Promise<{ archive: Archive; effects: StoredEffects; store: DurableStore }> => {
     const archive = await Archive.start({ ...LIMITS, folder }, log)
@@ -188,7 +185,11 @@ t.test('a tool that was begun or has run before the death is not run again', asy
       Date.now(),
       log,
     )
-    return { archive, effects: new StoredEffects({ store, secrets: SECRETS, log }), store }
+    return {
+      archive,
+      effects: new StoredEffects({ store, secrets: SECRETS, clock: () => performance.now(), log }),
+      store,
+    }
   }
   const dead = await run()
   t.equal(await dead.effects.intend('ticket'), 'new')

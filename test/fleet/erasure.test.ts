@@ -135,7 +135,7 @@ const run = (it: Nodes, argv: readonly string[], input = '', name = 'erase') =>
 
 const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
 
-t.test('the calls of a number are erased at every node, counted, and named nowhere', async (t) => {
+t.test('the calls of a number are erased at every node', async (t) => {
   const { it, folders, linesForgotten, remembered, told, objects } = await nodes(t)
   for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
     keep(folders[index] as string, sid, CALLER)
@@ -193,7 +193,7 @@ function unpacked(folder: string): Record<string, string> {
   )
 }
 
-t.test('what is kept of a number is copied from every node into one file, which names nobody', async (t) => {
+t.test("an export collects a number's data from every node", async (t) => {
   const { it, folders } = await nodes(t)
   const to = outOf(t)
   for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
@@ -257,40 +257,37 @@ t.test('what is kept of a number is copied from every node into one file, which 
   t.match(kept(folders[1] as string), 'HD_a1', 'and nothing is erased')
 })
 
-t.test(
-  'an export says what it lacks: live and uncertain calls, files elsewhere, and nodes that are silent',
-  async (t) => {
-    const { it, folders } = await nodes(t)
-    const to = outOf(t)
-    const { sid } = await ring(at(it, 0))
-    const owner = it.ownerOf(sid)
-    keep(folders[owner] as string, 'HD_mine', CALLER)
-    keep(folders[owner] as string, 'HD_perhaps', '+2547…01')
-    const recorded = { recording: 'recordings/HD_mine.wav', recordingState: 'ready' } as const
-    at(it, owner).calls.records.set('HD_mine', endedCall({ callSid: 'HD_mine', from: CALLER, ...recorded }))
-    const first = await run(it, [CALLER, '--to', to, '--json'], '', 'export')
-    t.equal(first.code, 1)
-    const { calls, files, missing } = JSON.parse(first.out) as { calls: number; files: string[]; missing: string[] }
-    t.equal(calls, 1)
-    t.same(files, ['campaigns.json', 'messages.json', 'remembered.json', 'HD_mine/record.json'])
-    for (const what of [/live \(1\)/, /may be this one \(1\)/, /^HD_mine\/recording\.wav: /])
-      t.ok(
-        missing.some((line) => what.test(line)),
-        `${String(what)} in ${missing.join('; ')}`,
-      )
-    it.freeze(2)
-    const json = { number: OTHER }
-    const headers = { authorization: 'Bearer token-of-the-operators' }
-    const { status, text } = await post(`${at(it, 0).opsUrl}/api/export`, { json, headers })
-    t.equal(status, 200)
-    t.match(JSON.parse(text), { callSids: [], complete: false, silent: ['gw-2'] })
-    for (const wrong of [{}, { sid: 'HD_a' }, { number: 'withheld' }])
-      t.match(await post(`${at(it, 0).opsUrl}/api/export`, { json: wrong, headers }), { status: 400 })
-    t.match(await command(['export', '12']), { code: 2, err: /not a phone number; allowed: 7 or more digits/ })
-  },
-)
+t.test('an export lists what it could not include', async (t) => {
+  const { it, folders } = await nodes(t)
+  const to = outOf(t)
+  const { sid } = await ring(at(it, 0))
+  const owner = it.ownerOf(sid)
+  keep(folders[owner] as string, 'HD_mine', CALLER)
+  keep(folders[owner] as string, 'HD_perhaps', '+2547…01')
+  const recorded = { recording: 'recordings/HD_mine.wav', recordingState: 'ready' } as const
+  at(it, owner).calls.records.set('HD_mine', endedCall({ callSid: 'HD_mine', from: CALLER, ...recorded }))
+  const first = await run(it, [CALLER, '--to', to, '--json'], '', 'export')
+  t.equal(first.code, 1)
+  const { calls, files, missing } = JSON.parse(first.out) as { calls: number; files: string[]; missing: string[] }
+  t.equal(calls, 1)
+  t.same(files, ['campaigns.json', 'messages.json', 'remembered.json', 'HD_mine/record.json'])
+  for (const what of [/live \(1\)/, /may be this one \(1\)/, /^HD_mine\/recording\.wav: /])
+    t.ok(
+      missing.some((line) => what.test(line)),
+      `${String(what)} in ${missing.join('; ')}`,
+    )
+  it.freeze(2)
+  const json = { number: OTHER }
+  const headers = { authorization: 'Bearer token-of-the-operators' }
+  const { status, text } = await post(`${at(it, 0).opsUrl}/api/export`, { json, headers })
+  t.equal(status, 200)
+  t.match(JSON.parse(text), { callSids: [], complete: false, silent: ['gw-2'] })
+  for (const wrong of [{}, { sid: 'HD_a' }, { number: 'withheld' }])
+    t.match(await post(`${at(it, 0).opsUrl}/api/export`, { json: wrong, headers }), { status: 400 })
+  t.match(await command(['export', '12']), { code: 2, err: /not a phone number; allowed: 7 or more digits/ })
+})
 
-t.test('a live call is refused, at whichever node it is, and nothing is erased', async (t) => {
+t.test('a live call is not erased, whichever node has it', async (t) => {
   const { it, folders } = await nodes(t)
   keep(folders[0] as string, 'HD_ended', CALLER)
   const { sid } = await ring(at(it, 0))
@@ -311,7 +308,7 @@ t.test('a live call is refused, at whichever node it is, and nothing is erased',
   )
 })
 
-t.test('calls with a masked number are erased when the carrier knows them, or when that is asked for', async (t) => {
+t.test('a masked call is erased if the carrier identifies it', async (t) => {
   const { it, folders } = await nodes(t, { HD_mine: CALLER, HD_theirs: '+254799999901' })
   const [folder] = folders as [string]
   for (const sid of ['HD_mine', 'HD_theirs', 'HD_unknown']) keep(folder, sid, '+2547…01')
@@ -324,37 +321,34 @@ t.test('calls with a masked number are erased when the carrier knows them, or wh
   t.match(await run(it, ['--number', CALLER, '--masked']), { code: 0, out: /erased: 2 calls/ })
 })
 
-t.test(
-  'a node that does not answer is named, and the rest is erased; one call is not, where it may be live',
-  async (t) => {
-    const { it, folders } = await nodes(t)
-    const { sid } = await ring(at(it, 0))
-    const owner = it.ownerOf(sid)
-    const asked = (owner + 1) % 3
-    keep(folders[asked] as string, 'HD_ended', OTHER)
-    it.freeze(owner)
-    const request = (json: object) =>
-      post(`${at(it, asked).opsUrl}/api/erase`, { json, headers: { authorization: 'Bearer token-of-the-operators' } })
-    for (const wrong of [{}, { sid: 'a', number: CALLER }, { number: 'withheld' }, [], { sid: '../etc' }])
-      t.match(await request(wrong), { status: 400, code: 'BAD_REQUEST' })
-    const [ofOne, { status, text }] = await Promise.all([request({ sid }), request({ number: OTHER })])
-    t.match(ofOne, { status: 504, code: 'NODE_SILENT' })
-    t.equal(status, 200)
-    t.match(JSON.parse(text), { erased: { calls: 1 }, complete: false, silent: [`gw-${owner}`] })
-  },
-)
+t.test('a silent node is named and the others erase [1]', async (t) => {
+  const { it, folders } = await nodes(t)
+  const { sid } = await ring(at(it, 0))
+  const owner = it.ownerOf(sid)
+  const asked = (owner + 1) % 3
+  keep(folders[asked] as string, 'HD_ended', OTHER)
+  it.freeze(owner)
+  const request = (json: object) =>
+    post(`${at(it, asked).opsUrl}/api/erase`, { json, headers: { authorization: 'Bearer token-of-the-operators' } })
+  for (const wrong of [{}, { sid: 'a', number: CALLER }, { number: 'withheld' }, [], { sid: '../etc' }])
+    t.match(await request(wrong), { status: 400, code: 'BAD_REQUEST' })
+  const [ofOne, { status, text }] = await Promise.all([request({ sid }), request({ number: OTHER })])
+  t.match(ofOne, { status: 504, code: 'NODE_SILENT' })
+  t.equal(status, 200)
+  t.match(JSON.parse(text), { erased: { calls: 1 }, complete: false, silent: [`gw-${owner}`] })
+})
 
-t.test('what a dead node kept in the store of a call is erased', async (t) => {
+t.test("the stored state of a dead node's call is erased", async (t) => {
   const { it } = await nodes(t)
   const sid = newSid() as CallSid
   const { owner } = await it.store.claim(sid, { node: 'gw-gone', incarnation: 'x', nonce: 'y' }, 0)
   await it.store.save(sid, owner, { state: new Uint8Array([1]), append: [new Uint8Array([2])] })
   t.match(await run(it, ['--sid', sid]), { code: 0, out: /0 calls: .* 1 kept state\n/ })
   t.match(await it.store.read(sid), { phase: 'over', state: null, log: [] })
-  t.match(await run(it, ['--sid', newSid()]), { code: 1, err: /CALL_UNKNOWN: no node keeps anything/ })
+  t.match(await run(it, ['--sid', newSid()]), { code: 1, err: /CALL_UNKNOWN: no node stores data/ })
 })
 
-t.test('without a gateway the folder itself is erased from; what is wrong is said without the number', async (t) => {
+t.test('an offline erasure works on the folder itself', async (t) => {
   const folder = t.testdir()
   keep(folder, 'HD_a', CALLER)
   keep(join(folder, 'process-1'), 'HD_b', CALLER)

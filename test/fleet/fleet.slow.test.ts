@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
+import { STORE_DEADLINE_MS } from '../../src/core/limits.js'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { CHARGE_TOOL, judge, resumedMs, startFleet } from '../support/fleet.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../support/fleet.js'
@@ -24,18 +25,23 @@ const RINGING_MS_MAX = 15_000
  * for its end; shorter gaps are those of a machine on which gateways start. bench/fleet measures them.
  */
 const GAP_MS_MAX = 2000
+/** Maximum number of pairs of webhooks that are sent to find ten pairs for which Redis answered in time. */
+const PAIRS_MAX = 60
 
 // Each row has a fleet of its own, and mostly waits.
 t.setTimeout(600_000)
 t.jobs = 2
 
-/** One row: a fleet with six calls, on both nodes. */
+/**
+ * One row: a fleet with six calls, on both nodes. The first rows are awaited, because their calls must not notice
+ * anything: another fleet that starts beside them would delay webhooks by seconds.
+ */
 function row(
   title: string,
   options: FleetOptions & { readonly call?: Parameters<Fleet['calls']>[1] },
   happens: (t: Test, fleet: Fleet, calls: readonly FleetCall[]) => Promise<void>,
-): void {
-  void t.test(title, { timeout: 180_000, buffered: true }, async (t) => {
+): Promise<unknown> {
+  return t.test(title, { timeout: 180_000, buffered: true }, async (t) => {
     if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
     const fleet = await startFleet(options)
     t.teardown(() => fleet.close())
@@ -51,15 +57,29 @@ async function over(calls: readonly FleetCall[]): Promise<readonly SimulatedCall
   return Promise.all(calls.map(({ done }) => done))
 }
 
+/** Waits until each caller has a stream, because a caller who hangs up before the stream opens has none. */
+async function streaming(calls: readonly FleetCall[]): Promise<void> {
+  const all = () => calls.every(({ owners }) => owners.length > 0)
+  await until(all, 10_000, 'a stream of each caller').catch(() => undefined)
+}
+
 function ownerOf(fleet: Fleet, call: FleetCall | undefined): FleetNode {
   const node = fleet.nodes.find(({ name }) => name === call?.owners.at(-1))
   if (node === undefined) throw new Error('a call without an owner')
   return node
 }
 
-/** Nothing happened to these callers: their one stream lasted until they hung up, without a gap. */
-function unconcerned(t: Test, results: readonly SimulatedCallResult[], what: string): void {
+/**
+ * Nothing happened to these callers: their one stream lasted until they hung up, without a gap. If a stream was cut,
+ * the nodes' log lines about the call are printed, and the balancer's lines about audio sockets.
+ */
+function unconcerned(t: Test, fleet: Fleet, results: readonly SimulatedCallResult[], what: string): void {
   const { cut, failed, slow, gapMs } = judge(results)
+  for (const { name, lines } of cut.length > 0 ? fleet.nodes : [])
+    for (const line of lines)
+      if (cut.some((one) => line.includes(one.slice(0, one.indexOf(':'))))) t.comment(name, line)
+  for (const line of cut.length > 0 ? fleet.balancer.lines : [])
+    if (line.includes('/audio HTTP')) t.comment('balancer', line)
   t.same({ cut, failed, slow }, { cut: [], failed: [], slow: [] }, what)
   t.ok(gapMs <= GAP_MS_MAX, `${what}: largest gap ${gapMs} ms`)
 }
@@ -90,42 +110,46 @@ async function countedOnce(t: Test, victim: FleetNode, calls: readonly FleetCall
   )
 }
 
-row(
-  'without a fault no call has a gap, and no webhook fails; nor when a call asks two nodes at once, or a node comes twice',
-  {},
-  async (t, fleet, calls) => {
-    const [first, second] = fleet.nodes as readonly [FleetNode, FleetNode]
-    for (let i = 0; i < 10; i++) {
-      const callSid = `HD_twice${String(i).padStart(7, '0')}`
-      const answers = await Promise.all([fleet.ring(first, callSid), fleet.ring(second, callSid)])
-      t.same(
-        answers.map(({ status }) => status),
-        [200, 200],
-      )
-      const led = answers.map(({ document }) => /<Stream[^>]* url="[^"]*(\/n\/[^/]+\/audio)/.exec(document)?.[1])
-      t.match(led[0], /^\/n\/gw-[12]\/audio$/)
-      t.equal(led[0], led[1], 'both documents lead to one node')
-      // A node's own list: of one call any node tells.
-      const lists = await Promise.all(fleet.nodes.map(async (node) => (await node.ops('/api/calls')).text()))
-      t.equal(lists.filter((list) => list.includes(callSid)).length, 1, 'which alone has the call')
-    }
-    const twin = first.twin('127.0.1.99')
-    t.teardown(() => twin.child.kill('SIGKILL'))
-    t.equal(await twin.exit, 2, 'a second live node with the name of another ends')
-    t.ok(
-      twin.lines.includes("mkondo: NODE_NAME is 'gw-1'; allowed: a name that no other live node of the fleet has"),
-      twin.lines.slice(-3).join(' / '),
+await row('no call has a gap if nothing fails', {}, async (t, fleet, calls) => {
+  const [first, second] = fleet.nodes as readonly [FleetNode, FleetNode]
+  let pairs = 0
+  for (let i = 0; pairs < 10 && i < PAIRS_MAX; i++) {
+    const callSid = `HD_twice${String(i).padStart(7, '0')}`
+    const sentAtMs = performance.now()
+    const answers = await Promise.all([fleet.ring(first, callSid), fleet.ring(second, callSid)])
+    t.same(
+      answers.map(({ status }) => status),
+      [200, 200],
     )
-    const later: FleetCall[] = []
-    for (let i = 0; i < 8; i++) {
-      later.push(fleet.call())
-      await sleep(900)
-    }
-    unconcerned(t, await over([...calls, ...later]), 'callers')
-  },
-)
+    // On a busy machine Redis answers after the deadline. Then each node opens the call itself.
+    if (performance.now() - sentAtMs > STORE_DEADLINE_MS) continue
+    pairs++
+    const led = answers.map(({ document }) => /<Stream[^>]* url="[^"]*(\/n\/[^/]+\/audio)/.exec(document)?.[1])
+    t.match(led[0], /^\/n\/gw-[12]\/audio$/)
+    t.equal(led[0], led[1], 'both documents lead to one node')
+    // A node's own list: of one call any node tells.
+    const lists = await Promise.all(fleet.nodes.map(async (node) => (await node.ops('/api/calls')).text()))
+    t.equal(lists.filter((list) => list.includes(callSid)).length, 1, 'which alone has the call')
+  }
+  t.equal(pairs, 10, 'ten pairs of webhooks were answered with Redis')
+  const twin = first.twin('127.0.1.99')
+  t.teardown(() => twin.child.kill('SIGKILL'))
+  t.equal(await twin.exit, 2, 'a second live node with the name of another ends')
+  t.ok(
+    twin.lines.includes("mkondo: NODE_NAME is 'gw-1'; allowed: a name that no other live node of the fleet has"),
+    twin.lines.slice(-3).join(' / '),
+  )
+  const later: FleetCall[] = []
+  for (let i = 0; i < 8; i++) {
+    later.push(fleet.call())
+    await sleep(900)
+  }
+  const all = [...calls, ...later]
+  await streaming(all)
+  unconcerned(t, fleet, await over(all), 'callers')
+})
 
-row('nodes are restarted in turn: no call is cut, no webhook fails', {}, async (t, fleet, calls) => {
+await row('restarting the nodes in turn cuts no call', {}, async (t, fleet, calls) => {
   const all: FleetCall[] = [...calls]
   let deploying = true
   const arrivals = (async () => {
@@ -150,61 +174,81 @@ row('nodes are restarted in turn: no call is cut, no webhook fails', {}, async (
   }
   deploying = false
   await arrivals
-  // Who hangs up before their stream opens has none.
-  const streaming = () => all.every(({ owners }) => owners.length > 0)
-  await until(streaming, 10_000, 'a stream of each caller').catch(() => undefined)
-  unconcerned(t, await over(all), 'callers during a deploy')
+  await streaming(all)
+  unconcerned(t, fleet, await over(all), 'callers during a deploy')
   // The first one has been back for long enough to look for calls that it may have left.
   for (const node of fleet.nodes) t.equal(await node.metric('mkondo_takeovers_total'), 0, 'no node was lost')
 })
 
+await row('calls continue while redis-server is down for 10 s', {}, async (t, fleet, calls) => {
+  const later: FleetCall[] = []
+  let away = true
+  const arrivals = (async () => {
+    while (away) {
+      later.push(fleet.call())
+      await sleep(900)
+    }
+  })()
+  await fleet.redis.kill()
+  await sleep(10_000)
+  await fleet.redis.restart()
+  away = false
+  await arrivals
+  await sleep(3000)
+  const afterwards = fleet.call()
+  later.push(afterwards)
+  await until(() => later.every(({ owners }) => owners.length > 0), 5000, 'a stream for each new call').catch(
+    () => undefined,
+  )
+  await sleep(1000)
+  unconcerned(t, fleet, await over(calls), 'calls that were live')
+  unconcerned(t, fleet, await over(later), 'calls that came meanwhile')
+})
+
 const ASKS = { SAUTIKIT_AFTER_STREAM: 'continues' }
 
-row(
-  'a node is killed: the other one answers callers of carriers that ask, and a tool that runs has its effect once',
-  { env: ASKS },
-  async (t, fleet, started) => {
-    fleet.shop.answerAfter(12_000)
-    const buys = fleet.call({ from: '+254700000002' })
-    const requests = () => fleet.shop.requests.filter(({ callSid }) => callSid === buys.callSid)
-    await until(() => requests().length === 1, 20_000, "the tool's request")
-    const calls = [...started, ...(await fleet.calls(4, { afterStream: 'reposts' }))]
-    const victim = ownerOf(fleet, buys)
-    const isLost = ({ owners }: FleetCall): boolean => owners[0] === victim.name
-    const lost = calls.filter(isLost)
-    await sleep(1500)
-    await victim.kill()
-    fleet.shop.answerAfter(0)
-    await until(() => [buys, ...lost].every(({ owners }) => owners.length > 1), 6000, 'new streams').catch(
-      () => undefined,
-    )
-    // The agent of the new stream asks for the same again, at once.
-    await sleep(4000)
-    const results = await over(calls)
-    resumed(
-      t,
-      results.filter((_, i) => isLost(calls[i] as FleetCall)),
-    )
-    unconcerned(
-      t,
-      results.filter((_, i) => !isLost(calls[i] as FleetCall)),
-      'callers of the other node',
-    )
-    const [bought] = await over([buys])
-    t.ok((bought?.streams[1]?.samplesHeard ?? 0) > 16_000, 'the agent of the new stream is heard')
-    t.equal(
-      requests().length,
-      1,
-      requests()
-        .map(({ key }) => key)
-        .join(', '),
-    )
-    await countedOnce(t, victim, [...calls, buys])
-  },
-)
+void row('callers of a killed node hear the agent again', { env: ASKS }, async (t, fleet, started) => {
+  fleet.shop.answerAfter(12_000)
+  const buys = fleet.call({ from: '+254700000002' })
+  const requests = () => fleet.shop.requests.filter(({ callSid }) => callSid === buys.callSid)
+  await until(() => requests().length === 1, 20_000, "the tool's request")
+  const calls = [...started, ...(await fleet.calls(4, { afterStream: 'reposts' }))]
+  const victim = ownerOf(fleet, buys)
+  const isLost = ({ owners }: FleetCall): boolean => owners[0] === victim.name
+  const lost = calls.filter(isLost)
+  await sleep(1500)
+  await victim.kill()
+  fleet.shop.answerAfter(0)
+  await until(() => [buys, ...lost].every(({ owners }) => owners.length > 1), 6000, 'new streams').catch(
+    () => undefined,
+  )
+  // The agent of the new stream asks for the same again, at once.
+  await sleep(4000)
+  const results = await over(calls)
+  resumed(
+    t,
+    results.filter((_, i) => isLost(calls[i] as FleetCall)),
+  )
+  unconcerned(
+    t,
+    fleet,
+    results.filter((_, i) => !isLost(calls[i] as FleetCall)),
+    'callers of the other node',
+  )
+  const [bought] = await over([buys])
+  t.ok((bought?.streams[1]?.samplesHeard ?? 0) > 16_000, 'the agent of the new stream is heard')
+  t.equal(
+    requests().length,
+    1,
+    requests()
+      .map(({ key }) => key)
+      .join(', '),
+  )
+  await countedOnce(t, victim, [...calls, buys])
+})
 
-row(
-  'a node is killed, and the carrier holds: its callers are rung once, but not the one who talks to a human',
+void row(
+  'callers of a killed node are called back once',
   {
     call: { afterStream: 'holds' },
     agent: { recovery: 'callback' },
@@ -240,6 +284,7 @@ row(
     const results = await over(calls)
     unconcerned(
       t,
+      fleet,
       results.filter((_, i) => calls[i]?.owners[0] !== victim.name),
       'callers of the other node',
     )
@@ -247,8 +292,8 @@ row(
   },
 )
 
-row(
-  'a gateway and the Redis master are lost together: its callers hear words, and then the agent of the other gateway',
+void row(
+  'calls survive losing a gateway and the Redis master [1]',
   { env: ASKS, sentinel: true },
   async (t, fleet, started) => {
     const calls = [...started, ...(await fleet.calls(2, { afterStream: 'reposts' }))]
@@ -266,14 +311,15 @@ row(
     for (const result of ofVictim) t.type(resumedMs(result), 'number', `${result.callSid} hears the agent again`)
     unconcerned(
       t,
+      fleet,
       results.filter((_, i) => !isLost(calls[i] as FleetCall)),
       'callers of the other node',
     )
   },
 )
 
-row(
-  'calls that outlast five restarts go on at the next node each time',
+void row(
+  'calls move to another node at every restart [2]',
   { env: { ...ASKS, DRAIN_TIMEOUT: '1s' } },
   async (t, fleet, calls) => {
     for (let restart = 1; restart <= 5; restart++) {
@@ -303,75 +349,43 @@ row(
   },
 )
 
-row(
-  'the balancer is killed and started again: every caller hears the agent again',
-  { env: ASKS },
-  async (t, fleet, calls) => {
-    await fleet.balancer.kill()
-    await fleet.balancer.start()
-    await until(() => calls.every(({ owners }) => owners.length > 1), 8000, 'new streams').catch(() => undefined)
-    await sleep(2000)
-    resumed(t, await over(calls))
-  },
-)
-
-row('redis-server is down for 10 s: calls go on, and new ones are taken', {}, async (t, fleet, calls) => {
-  const later: FleetCall[] = []
-  let away = true
-  const arrivals = (async () => {
-    while (away) {
-      later.push(fleet.call())
-      await sleep(900)
-    }
-  })()
-  await fleet.redis.kill()
-  await sleep(10_000)
-  await fleet.redis.restart()
-  away = false
-  await arrivals
-  await sleep(3000)
-  const afterwards = fleet.call()
-  later.push(afterwards)
-  await until(() => later.every(({ owners }) => owners.length > 0), 5000, 'a stream for each new call').catch(
-    () => undefined,
-  )
-  await sleep(1000)
-  unconcerned(t, await over(calls), 'calls that were live')
-  unconcerned(t, await over(later), 'calls that came meanwhile')
+void row('every caller hears the agent again after a balancer restart', { env: ASKS }, async (t, fleet, calls) => {
+  await fleet.balancer.kill()
+  await fleet.balancer.start()
+  await until(() => calls.every(({ owners }) => owners.length > 1), 8000, 'new streams').catch(() => undefined)
+  await sleep(2000)
+  resumed(t, await over(calls))
 })
 
 const PAUSED_MS = 25_000
-row(
-  'a node stands still for 25 s: no call is taken from it, and the other node answers',
-  {},
-  async (t, fleet, calls) => {
-    const paused = ownerOf(fleet, calls[0])
-    const other = fleet.nodes.find((node) => node !== paused) as FleetNode
-    paused.pause()
-    const meanwhile: FleetCall[] = []
-    const untilMs = performance.now() + PAUSED_MS
-    while (performance.now() < untilMs) {
-      meanwhile.push(fleet.call({ to: () => other }))
-      await sleep(1500)
-    }
-    paused.resume()
-    await sleep(5000)
-    const results = await over([...calls, ...meanwhile])
-    const ofPaused = results.filter((_, i) => calls[i]?.owners[0] === paused.name)
-    unconcerned(
-      t,
-      results.filter((result) => !ofPaused.includes(result)),
-      'callers of the other node',
-    )
-    t.same(judge(ofPaused).cut, [], 'the sockets of the node that stood still are there again')
-    t.same(judge(ofPaused).failed, [])
-    t.same(
-      fleet.carrier.seen.filter(({ method }) => method === 'POST').map(({ method, path }) => `${method} ${path}`),
-      [],
-      'nobody acted for calls that had an owner',
-    )
-  },
-)
+void row('a node standing still for 25 s keeps its calls', {}, async (t, fleet, calls) => {
+  const paused = ownerOf(fleet, calls[0])
+  const other = fleet.nodes.find((node) => node !== paused) as FleetNode
+  paused.pause()
+  const meanwhile: FleetCall[] = []
+  const untilMs = performance.now() + PAUSED_MS
+  while (performance.now() < untilMs) {
+    meanwhile.push(fleet.call({ to: () => other }))
+    await sleep(1500)
+  }
+  paused.resume()
+  await sleep(5000)
+  const results = await over([...calls, ...meanwhile])
+  const ofPaused = results.filter((_, i) => calls[i]?.owners[0] === paused.name)
+  unconcerned(
+    t,
+    fleet,
+    results.filter((result) => !ofPaused.includes(result)),
+    'callers of the other node',
+  )
+  t.same(judge(ofPaused).cut, [], 'the sockets of the node that stood still are there again')
+  t.same(judge(ofPaused).failed, [])
+  t.same(
+    fleet.carrier.seen.filter(({ method }) => method === 'POST').map(({ method, path }) => `${method} ${path}`),
+    [],
+    'nobody acted for calls that had an owner',
+  )
+})
 
 /** An agent that asks for a payment as its greeting (resumable-backend.ts), whose outcome the test posts. */
 const CHARGES = { backend: 'module:./resumable-backend.mjs', tools: [CHARGE_TOOL] }
@@ -394,40 +408,36 @@ async function outcome(url: string): Promise<readonly number[]> {
   return statuses
 }
 
-void t.test(
-  'the node of a call whose tool waits is stopped, and the outcome comes while the call moves: told once, at the other node',
-  { buffered: true },
-  async (t) => {
-    if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
-    const env = { ...ASKS, DRAIN_TIMEOUT: '1s' }
-    const fleet = await startFleet({ env, agent: CHARGES })
-    t.teardown(() => fleet.close())
-    const call = fleet.call({ from: '+254700000004' })
-    const asked = async (): Promise<boolean> =>
-      call.owners.length > 0 && (await wordsAt(ownerOf(fleet, call), call)).includes('Enter your PIN.')
-    await until(asked, 30_000, 'the caller to be asked')
-    const { pathname, search } = new URL(fleet.shop.requests[0]?.callback ?? '')
-    const path = pathname + search
-    const owner = ownerOf(fleet, call)
-    const other = fleet.nodes.find((node) => node !== owner) as FleetNode
-    const exit = owner.drain()
-    await until(() => call.closes > 0, 30_000, 'the stream of the stopped node to close')
-    t.equal((await outcome(other.url + path)).at(-1), 200)
-    await until(() => call.owners.length > 1, 30_000, 'the stream at the other node')
-    await until(async () => (await wordsAt(other, call)).includes('It is paid.'), 30_000, 'the outcome to be told')
-    t.same(await outcome(other.url + path), [200], 'posted once more, it is the same')
-    t.equal(await exit, 0)
-    await sleep(1000)
-    const [result] = await over([call])
-    t.ok((result?.streams[1]?.samplesHeard ?? 0) > 0, 'the caller hears it')
-    t.equal(fleet.shop.requests.length, 1, 'and is asked for the money once')
-    let record: Partial<CallRecord> = {}
-    const ended = async (): Promise<boolean> => {
-      record = (await (await other.ops(`/api/calls/${call.callSid}`)).json()) as CallRecord
-      return record.endReason !== undefined
-    }
-    await until(ended, 30_000, 'the record')
-    t.match(record.waits, [{ tool: 'charge', status: 'succeeded', told: true }])
-    t.equal(record.transcript?.filter(({ text }) => text === 'It is paid.').length, 1)
-  },
-)
+void t.test('an outcome is delivered once while its call moves', { buffered: true }, async (t) => {
+  if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+  const env = { ...ASKS, DRAIN_TIMEOUT: '1s' }
+  const fleet = await startFleet({ env, agent: CHARGES })
+  t.teardown(() => fleet.close())
+  const call = fleet.call({ from: '+254700000004' })
+  const asked = async (): Promise<boolean> =>
+    call.owners.length > 0 && (await wordsAt(ownerOf(fleet, call), call)).includes('Enter your PIN.')
+  await until(asked, 30_000, 'the caller to be asked')
+  const { pathname, search } = new URL(fleet.shop.requests[0]?.callback ?? '')
+  const path = pathname + search
+  const owner = ownerOf(fleet, call)
+  const other = fleet.nodes.find((node) => node !== owner) as FleetNode
+  const exit = owner.drain()
+  await until(() => call.closes > 0, 30_000, 'the stream of the stopped node to close')
+  t.equal((await outcome(other.url + path)).at(-1), 200)
+  await until(() => call.owners.length > 1, 30_000, 'the stream at the other node')
+  await until(async () => (await wordsAt(other, call)).includes('It is paid.'), 30_000, 'the outcome to be told')
+  t.same(await outcome(other.url + path), [200], 'posted once more, it is the same')
+  t.equal(await exit, 0)
+  await sleep(1000)
+  const [result] = await over([call])
+  t.ok((result?.streams[1]?.samplesHeard ?? 0) > 0, 'the caller hears it')
+  t.equal(fleet.shop.requests.length, 1, 'and is asked for the money once')
+  let record: Partial<CallRecord> = {}
+  const ended = async (): Promise<boolean> => {
+    record = (await (await other.ops(`/api/calls/${call.callSid}`)).json()) as CallRecord
+    return record.endReason !== undefined
+  }
+  await until(ended, 30_000, 'the record')
+  t.match(record.waits, [{ tool: 'charge', status: 'succeeded', told: true }])
+  t.equal(record.transcript?.filter(({ text }) => text === 'It is paid.').length, 1)
+})

@@ -6,14 +6,14 @@ import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { asked, startLine } from '../support/broken-line.js'
 import { until } from '../support/until.js'
 
-t.setTimeout(150_000)
+t.setTimeout(300_000)
 t.jobs = 2
 
 const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
 
 await Promise.all([
-  t.test('a balancer is killed, and the carrier asks how the calls go on: they do, with new streams', async (t) => {
+  t.test('calls get new streams after a balancer is killed [3]', async (t) => {
     const line = await startLine(t, speech, {})
     const calls = [line.call('continues'), line.call('reposts')]
     await until(() => calls.every(({ streams }) => streams() === 1), 10_000, 'streams')
@@ -33,7 +33,7 @@ await Promise.all([
     t.equal(line.records.length, 2)
     t.same(asked(line, /hangup|calls$/), [], 'nobody is hung up or rung')
   }),
-  t.test('a balancer is lost with its network: the carrier asks while the socket still looks open here', async (t) => {
+  t.test('a call resumes although its old socket seems open [4]', async (t) => {
     const line = await startLine(t, speech, {})
     const call = line.call('continues')
     await until(() => call.streams() === 1, 10_000, 'the stream')
@@ -45,7 +45,7 @@ await Promise.all([
     const { callSid } = await call.done
     t.match(await line.recordOf(callSid), { endReason: 'caller-hung-up', resumed: [{ recording: null }] })
   }),
-  t.test('a balancer that has just started refuses the streams at first: they are offered again', async (t) => {
+  t.test('streams refused by a starting balancer are offered again [1]', async (t) => {
     const line = await startLine(t, speech, {})
     line.refuses(2)
     const call = line.call('continues')
@@ -61,7 +61,7 @@ await Promise.all([
     t.match(record, { endReason: 'caller-hung-up', resumed: [{ recording: null }] })
     t.equal(record.timeline.filter(({ name }) => name === 'stream-offered-again').length, 5)
   }),
-  t.test('no stream can be opened: the caller hears the fallback, and nobody ends the call', async (t) => {
+  t.test('the caller hears the fallback if no stream opens [2]', async (t) => {
     for (const [setting, carrier] of [
       ['learn', 'reposts'],
       ['holds', 'continues'],
@@ -77,38 +77,35 @@ await Promise.all([
       placed.hangUp()
     }
   }),
-  t.test(
-    'a balancer is killed, and the carrier holds the caller in silence: who is not there is rung back',
-    async (t) => {
-      const line = await startLine(t, speech, { SAUTIKIT_AFTER_STREAM: 'holds' })
-      const [held, asks, left] = [line.call('holds'), line.call('continues'), line.call('holds')]
-      await until(() => [held, asks, left].every(({ streams }) => streams() === 1), 10_000, 'streams')
-      await sleep(800)
-      line.breaks()
-      // The connections that the carrier kept are broken too: what it would tell on one of them is lost.
-      await until(() => [held, asks, left].every(({ told }) => told() > 0), 5000, 'the carrier to meet with that')
-      left.hangUp()
-      t.match(await line.recordOf((await left.done).callSid), { endReason: 'caller-hung-up', resumed: [] })
-      await until(() => asks.streams() === 2, 5000, 'a new stream of the one whose carrier asks all the same')
-      await until(() => asked(line, /calls$/).length > 0, 10_000, 'the caller to be rung')
-      t.same(asked(line, /calls$/), [`recover-${held.callSid}`])
-      t.same(asked(line, /hangup$/), [`${held.callSid}:lost`])
-      t.match(await line.recordOf(held.callSid), { endReason: 'socket-lost', recoveredFrom: null })
-      asks.hangUp()
-      t.match(await line.recordOf((await asks.done).callSid), { endReason: 'caller-hung-up', resumed: [{}] })
-      const greeted = (): boolean => line.records.some(({ direction }) => direction === 'outbound')
-      await sleep(1500)
-      for (const { leg } of line.carrier.rest.workspace.calls()) leg.hangUp()
-      await until(greeted, 5000, 'the record of the call back')
-      const record = line.records.find(({ direction }) => direction === 'outbound') as CallRecord
-      t.match(record, {
-        direction: 'outbound',
-        recoveredFrom: held.callSid,
-        rootSid: held.callSid,
-        outbound: { clientRequestId: `recover-${held.callSid}` },
-      })
-      t.ok(record.timeline.some(({ name }) => name === 'call-back'))
-      t.ok(record.timeline.some(({ name }) => name === 'amd'))
-    },
-  ),
+  t.test('callers held by the carrier are called back [5]', async (t) => {
+    const line = await startLine(t, speech, { SAUTIKIT_AFTER_STREAM: 'holds' })
+    const [held, asks, left] = [line.call('holds'), line.call('continues'), line.call('holds')]
+    await until(() => [held, asks, left].every(({ streams }) => streams() === 1), 10_000, 'streams')
+    await sleep(800)
+    line.breaks()
+    // The connections that the carrier kept are broken too: what it would tell on one of them is lost.
+    await until(() => [held, asks, left].every(({ told }) => told() > 0), 5000, 'the carrier to meet with that')
+    left.hangUp()
+    t.match(await line.recordOf((await left.done).callSid), { endReason: 'caller-hung-up', resumed: [] })
+    await until(() => asks.streams() === 2, 5000, 'a new stream of the one whose carrier asks all the same')
+    await until(() => asked(line, /calls$/).length > 0, 10_000, 'the caller to be rung')
+    t.same(asked(line, /calls$/), [`recover-${held.callSid}`])
+    t.same(asked(line, /hangup$/), [`${held.callSid}:lost`])
+    t.match(await line.recordOf(held.callSid), { endReason: 'socket-lost', recoveredFrom: null })
+    asks.hangUp()
+    t.match(await line.recordOf((await asks.done).callSid), { endReason: 'caller-hung-up', resumed: [{}] })
+    const greeted = (): boolean => line.records.some(({ direction }) => direction === 'outbound')
+    await sleep(1500)
+    for (const { leg } of line.carrier.rest.workspace.calls()) leg.hangUp()
+    await until(greeted, 5000, 'the record of the call back')
+    const record = line.records.find(({ direction }) => direction === 'outbound') as CallRecord
+    t.match(record, {
+      direction: 'outbound',
+      recoveredFrom: held.callSid,
+      rootSid: held.callSid,
+      outbound: { clientRequestId: `recover-${held.callSid}` },
+    })
+    t.ok(record.timeline.some(({ name }) => name === 'call-back'))
+    t.ok(record.timeline.some(({ name }) => name === 'amd'))
+  }),
 ])

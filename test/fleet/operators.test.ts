@@ -44,7 +44,7 @@ function at(it: Awaited<ReturnType<typeof fleet>>, index: number): Gateway {
   return it.gateways[index] as Gateway
 }
 
-t.test('any node shows, hangs up and escalates the call of another, and both write down who asked', async (t) => {
+t.test("any node controls another node's call and both audit it", async (t) => {
   const it = await fleet(t, 3, { opsToken: 'token-of-the-operators', opsListenToken: 'token-of-who-listens' })
   const headers = { authorization: 'Bearer token-of-the-operators' }
   const { sid } = await ring(at(it, 0))
@@ -56,7 +56,7 @@ t.test('any node shows, hangs up and escalates the call of another, and both wri
   t.match(await get(`${api}/handoff`, { headers }), { status: 404, code: 'NOT_FOUND' }, 'the owner says why not')
   const hears = { authorization: 'Bearer token-of-who-listens' }
   t.match(await get(`${api}/recording.wav`, { headers: hears }), { status: 404 })
-  t.match(await get(`${api}/recording.wav`, { headers }), { status: 403, text: /right of its own/ })
+  t.match(await get(`${api}/recording.wav`, { headers }), { status: 403, text: /a right of their own/ })
   t.equal(
     (await post(`${api}/hangup`, { json: { reason: 'call +254700000001 back', speak: true }, headers })).status,
     202,
@@ -74,7 +74,7 @@ t.test('any node shows, hangs up and escalates the call of another, and both wri
   t.notMatch(JSON.stringify([audited(other), audited(at(it, owner))]), /token-of-the-operators|254700000001/)
 })
 
-t.test('a session of the console that ends at one node ends at all that answer', async (t) => {
+t.test('ending a console session ends it at every node [7]', async (t) => {
   const it = await fleet(t, 3, { opsToken: 'token-of-the-operators' })
   const logIn = async (index: number): Promise<string> => {
     const answer = await post(`${at(it, index).opsUrl}/api/login`, {
@@ -90,7 +90,7 @@ t.test('a session of the console that ends at one node ends at all that answer',
   for (const index of [0, 1, 2]) t.same([await read(index, left), await read(index, kept)], [401, 200])
 })
 
-t.test('any node finds the ended calls of all, page by page, and names a node that does not answer', async (t) => {
+t.test('every node finds the ended calls of all nodes [4]', async (t) => {
   // Each hour from 0 to 23 has a call at both nodes.
   const data = t.testdir({ 0: {}, 1: {} })
   const folders = ['0', '1'].map((node) => {
@@ -109,7 +109,7 @@ t.test('any node finds the ended calls of all, page by page, and names a node th
     return folder
   })
   const log = createLog({ level: 'silent' })
-  const finders = folders.map((folder) => new CallFinder([folder], log, {}))
+  const finders = folders.map((folder) => new CallFinder([folder], log, {}, () => 0))
   t.teardown(() => Promise.all(finders.map((finder) => finder.close())))
   // Each node answers at once from here on.
   await Promise.all(finders.map((finder) => finder.find({}, null, 1, null)))
@@ -170,230 +170,231 @@ t.test('any node finds the ended calls of all, page by page, and names a node th
     { name: 'gw-0', answered: true },
     { name: 'gw-1', answered: false },
   ])
-  t.match(await get(`${at(it, 0).opsUrl}/api/find?limit=501`), { status: 400, text: /limit is a whole number/ })
+  t.match(await get(`${at(it, 0).opsUrl}/api/find?limit=501`), {
+    status: 400,
+    text: /limit: allowed: a whole number from 1 to 500/,
+  })
+  t.match(await get(`${at(it, 0).opsUrl}/api/find?from=soon`), { status: 400, text: /from: allowed: a day/ })
   t.match(await get(`${at(it, 0).opsUrl}/api/find?outcome=fine`), { status: 400, text: /outcome: .*contained/ })
-  t.match(await get(`${at(it, 0).opsUrl}/api/find?cursor=x`), { status: 400, text: /cursor is what/ })
+  t.match(await get(`${at(it, 0).opsUrl}/api/find?cursor=x`), { status: 400, text: /cursor: allowed: the cursor/ })
   t.match(await get(`${at(it, 0).opsUrl}/api/charts?over=year`), {
     status: 400,
     text: /over: .*day/,
   })
-  t.match(await get(`${at(it, 0).opsUrl}/api/charts?number=x`), { status: 400, text: /number is one of our own/ })
+  t.match(await get(`${at(it, 0).opsUrl}/api/charts?number=x`), {
+    status: 400,
+    text: /number: allowed: a number of ours/,
+  })
 })
 
-t.test(
-  'a node whose own index cannot be read shows the calls of the others, and names itself as missing',
-  async (t) => {
-    // A file has the place of the index of gw-0.
-    const data = t.testdir({ 0: { index: 'none' }, 1: { records: {} } })
-    const call = endedCall({ callSid: 'HD_at1', startedAt: '2026-11-20T10:00:00.000Z' })
-    writeFileSync(join(data, '1', 'records', 'calls-2026-11-20-0001.jsonl'), `${JSON.stringify(call)}\n`)
-    const log = createLog({ level: 'silent' })
-    const finders = ['0', '1'].map((node) => new CallFinder([join(data, node)], log, {}))
-    t.teardown(() => Promise.all(finders.map((finder) => finder.close())))
-    await finders[1]?.find({}, null, 1, null)
-    const it = await fleet(t, 2, (node) => ({ finder: finders[node] as CallFinder }))
-    const ask = (path: string): ReturnType<typeof get> => get(`${at(it, 0).opsUrl}/api/${path}`)
-    const nodes = [
-      { name: 'gw-0', answered: false, current: false },
-      { name: 'gw-1', answered: true, current: true },
-    ]
-    const [found, charts] = [await ask('find'), await ask('charts?to=2026-11-20T10:30:00Z')]
-    t.match(json(found.text), { calls: [{ callSid: 'HD_at1', node: 'gw-1' }], cursor: null, nodes })
-    t.match(json(charts.text), { all: { whole: { calls: 1 } }, nodes })
-    await it.kill(1)
-    const alone = { status: 503, code: 'STORAGE', text: /the index of calls cannot be read/ }
-    t.match(await ask('find'), alone, 'where nobody answers, it says why')
-    t.match(await ask('charts'), alone)
-  },
-)
+t.test("a node with an unreadable index shows other nodes' calls", async (t) => {
+  // A file has the place of the index of gw-0.
+  const data = t.testdir({ 0: { index: 'none' }, 1: { records: {} } })
+  const call = endedCall({ callSid: 'HD_at1', startedAt: '2026-11-20T10:00:00.000Z' })
+  writeFileSync(join(data, '1', 'records', 'calls-2026-11-20-0001.jsonl'), `${JSON.stringify(call)}\n`)
+  const log = createLog({ level: 'silent' })
+  const finders = ['0', '1'].map((node) => new CallFinder([join(data, node)], log, {}, () => 0))
+  t.teardown(() => Promise.all(finders.map((finder) => finder.close())))
+  await finders[1]?.find({}, null, 1, null)
+  const it = await fleet(t, 2, (node) => ({ finder: finders[node] as CallFinder }))
+  const ask = (path: string): ReturnType<typeof get> => get(`${at(it, 0).opsUrl}/api/${path}`)
+  const nodes = [
+    { name: 'gw-0', answered: false, current: false },
+    { name: 'gw-1', answered: true, current: true },
+  ]
+  const [found, charts] = [await ask('find'), await ask('charts?to=2026-11-20T10:30:00Z')]
+  t.match(json(found.text), { calls: [{ callSid: 'HD_at1', node: 'gw-1' }], cursor: null, nodes })
+  t.match(json(charts.text), { all: { whole: { calls: 1 } }, nodes })
+  await it.kill(1)
+  const alone = { status: 503, code: 'STORAGE', text: /the index of calls cannot be read/ }
+  t.match(await ask('find'), alone, 'where nobody answers, it says why')
+  t.match(await ask('charts'), alone)
+})
 
-t.test(
-  'while the index of a node is too busy, a page is refused and asked for again; who keeps no calls is not missed',
-  async (t) => {
-    const busy = new Set<number>()
-    /** Nodes that have no first page. */
-    const unread = new Set<number>()
-    const finderOf = (index: number) => {
-      const row = endedRow(endedCall({ callSid: `HD_at${index}`, startedAt: '2026-11-20T10:00:00.000Z' }))
-      const answered = <T>(answer: T): Promise<T> =>
-        busy.has(index)
-          ? Promise.reject(new GatewayError('CAPACITY', 'too many searches for calls wait at this node; ask again'))
-          : Promise.resolve(answer)
-      return {
-        find: (_search: unknown, before: number | null) =>
-          unread.has(index) && before === null
-            ? Promise.reject(new GatewayError('STORAGE', 'the index of calls cannot be read'))
-            : answered({
-                hits: before === null ? [{ id: 1, row }] : [],
-                next: before === null ? 1 : null,
-                current: true,
-              }),
-        chart: () => answered({ groups: [], current: true }),
-      }
+t.test("pages are refused while one node's index is busy [1]", async (t) => {
+  const busy = new Set<number>()
+  /** Nodes that have no first page. */
+  const unread = new Set<number>()
+  const finderOf = (index: number) => {
+    const row = endedRow(endedCall({ callSid: `HD_at${index}`, startedAt: '2026-11-20T10:00:00.000Z' }))
+    const answered = <T>(answer: T): Promise<T> =>
+      busy.has(index)
+        ? Promise.reject(new GatewayError('CAPACITY', 'too many searches for calls wait at this node; ask again'))
+        : Promise.resolve(answer)
+    return {
+      find: (_search: unknown, before: number | null) =>
+        unread.has(index) && before === null
+          ? Promise.reject(new GatewayError('STORAGE', 'the index of calls cannot be read'))
+          : answered({
+              hits: before === null ? [{ id: 1, row }] : [],
+              next: before === null ? 1 : null,
+              current: true,
+            }),
+      chart: () => answered({ groups: [], current: true }),
+      usual: () => answered({ calls: 0, of: {} }),
     }
-    const it = await fleet(t, 3, (index) => (index === 2 ? {} : { finder: finderOf(index) }))
-    const ask = (index: number, path: string): ReturnType<typeof get> => get(`${at(it, index).opsUrl}/api/${path}`)
-    const both = [{ callSid: 'HD_at0' }, { callSid: 'HD_at1' }]
-    for (const [name, index] of [
-      ['gw-0', 0],
-      ['gw-1', 1],
-    ] as const) {
-      busy.add(index)
-      for (const path of ['find', 'charts']) {
-        const refused = await ask(0, path)
-        t.match(refused, { status: 503, code: 'CAPACITY', text: new RegExp(`searches .* at node ${name}; ask again`) })
-        t.equal(refused.headers.get('retry-after'), '1')
-      }
-      busy.clear()
-      t.match(json((await ask(0, 'find')).text)['calls'], both, 'nothing is left out a moment later')
+  }
+  const it = await fleet(t, 3, (index) => (index === 2 ? {} : { finder: finderOf(index) }))
+  const ask = (index: number, path: string): ReturnType<typeof get> => get(`${at(it, index).opsUrl}/api/${path}`)
+  const both = [{ callSid: 'HD_at0' }, { callSid: 'HD_at1' }]
+  for (const [name, index] of [
+    ['gw-0', 0],
+    ['gw-1', 1],
+  ] as const) {
+    busy.add(index)
+    for (const path of ['find', 'charts']) {
+      const refused = await ask(0, path)
+      t.match(refused, { status: 503, code: 'CAPACITY', text: new RegExp(`searches .* at node ${name}; ask again`) })
+      t.equal(refused.headers.get('retry-after'), '1')
     }
-    for (const index of [0, 2])
-      for (const path of ['find', 'charts'])
-        t.same(
-          (json((await ask(index, path)).text)['nodes'] as { name: string; answered: boolean }[])
-            .map(({ name, answered }) => [name, answered])
-            .sort(),
-          [
-            ['gw-0', true],
-            ['gw-1', true],
-          ],
+    busy.clear()
+    t.match(json((await ask(0, 'find')).text)['calls'], both, 'nothing is left out a moment later')
+  }
+  for (const index of [0, 2])
+    for (const path of ['find', 'charts'])
+      t.same(
+        (json((await ask(index, path)).text)['nodes'] as { name: string; answered: boolean }[])
+          .map(({ name, answered }) => [name, answered])
+          .sort(),
+        [
+          ['gw-0', true],
+          ['gw-1', true],
+        ],
+      )
+  unread.add(1)
+  const found = await command(['calls', 'find', '--ops-url', at(it, 0).opsUrl])
+  t.match(found, { code: 1, out: /HD_at0[^]*\nnode gw-1 did not answer\n/ }, 'it answered the second page alone')
+  for (const index of [0, 1]) await it.kill(index)
+  t.match(json((await ask(2, 'find')).text), { calls: [], nodes: [{ answered: false }, { answered: false }] })
+  const none = await fleet(t, 2)
+  t.match(await get(`${at(none, 0).opsUrl}/api/find`), { status: 404, text: /KEEP_CALLS/ }, 'where nobody keeps calls')
+})
+
+t.test('each page of results names earlier missing nodes', async (t) => {
+  // The caller is masked in the middle call alone.
+  const callers = ['+254712345601', '+2547…01', '+254712345601']
+  const pages = callers.map((from, at) => ({
+    hits: [{ id: 3 - at, row: endedRow(endedCall({ callSid: `HD_page${at}`, from })) }],
+    next: at === 2 ? null : 3 - at,
+    current: at > 0,
+  }))
+  const it = await fleet(t, 2, (index) => ({
+    finder: {
+      usual: () => Promise.resolve({ calls: 0, of: {} }),
+      find: (_search: unknown, before: number | null) =>
+        index === 1 && before === null
+          ? Promise.reject(new GatewayError('STORAGE', 'the index of calls cannot be read'))
+          : Promise.resolve(
+              index === 1
+                ? { hits: [], next: null, current: true }
+                : (pages[before === null ? 0 : 4 - before] ?? pages[2]!),
+            ),
+      chart: () => Promise.resolve({ groups: [], current: true }),
+    },
+  }))
+  const search = async (asked: string) => {
+    const answers: Record<string, unknown>[] = []
+    for (
+      let cursor: unknown = '';
+      typeof cursor === 'string' && answers.length < 5;
+      cursor = answers.at(-1)?.['cursor']
+    ) {
+      const query = `limit=1&${asked}&cursor=${encodeURIComponent(cursor)}`
+      // Whichever node is asked for the next page.
+      answers.push(json((await get(`${at(it, 0).opsUrl}/api/find?${query}`)).text))
+    }
+    return answers
+  }
+  const nodes = [
+    { name: 'gw-0', answered: true, current: false },
+    { name: 'gw-1', answered: false, current: false },
+  ]
+  const whole = await search('caller=%2B254712345601')
+  t.match(whole, [
+    { calls: [{ callSid: 'HD_page0' }], nodes, alike: false },
+    { calls: [{ callSid: 'HD_page1' }], nodes, alike: true },
+    { calls: [{ callSid: 'HD_page2' }], nodes, alike: true, cursor: null },
+  ])
+  t.match(await search('caller=%2B2547…01'), [{ alike: true }, { alike: true }, { alike: true }])
+  t.match(await search('agent=support'), [{ alike: false }, { alike: false }, { alike: false }])
+  const find = (...argv: string[]) => command(['calls', 'find', ...argv, '--ops-url', at(it, 0).opsUrl])
+  const missing = /node gw-0 still indexes its records[^]*node gw-1 did not answer/
+  const found = await find('--caller', '+254712345601')
+  t.match(found, { code: 1, out: missing })
+  t.match(found.out, /HD_page2[^]*numbers are masked[^]*same visible digits/)
+  t.notMatch((await find()).out, /masked/)
+  const cursor = String(whole[1]?.['cursor'])
+  t.match(await find('--cursor', cursor), { code: 1, out: missing }, 'also who goes on from what was printed')
+  t.match(await get(`${at(it, 0).opsUrl}/api/find?cursor=5:a,b`), {
+    status: 400,
+    text: /cursor: allowed: the cursor/,
+  })
+})
+
+t.test('an edited text is published at every node [2]', async (t) => {
+  const hash = { old: '00000000000000aa', base: '00000000000000bb', next: '00000000000000cc' }
+  const orders: (PublishOrder & { readonly at: number })[] = []
+  const has = [hash.base, hash.base, hash.old, '00000000000000dd', hash.base]
+  const opsToken = 'token-of-the-operators'
+  const editorOf = (index: number): AgentEditing => ({
+    here: () =>
+      Promise.resolve({
+        files: [{ file: 'a.yaml', hash: has[index] ?? null, refusal: null }],
+        agents: [{ name: 'a', version: has[index] ?? '', canary: null }],
+      }),
+    publish: (order) => {
+      orders.push({ ...order, at: index })
+      if (!order.bases.includes(has[index] ?? ''))
+        return Promise.reject(
+          new GatewayError(
+            'AGENT_CHANGED',
+            'the file was changed in the meantime, and its hash is now 00000000000000dd',
+          ),
         )
-    unread.add(1)
-    const found = await command(['calls', 'find', '--ops-url', at(it, 0).opsUrl])
-    t.match(found, { code: 1, out: /HD_at0[^]*\nnode gw-1 did not answer\n/ }, 'it answered the second page alone')
-    for (const index of [0, 1]) await it.kill(index)
-    t.match(json((await ask(2, 'find')).text), { calls: [], nodes: [{ answered: false }, { answered: false }] })
-    const none = await fleet(t, 2)
-    t.match(
-      await get(`${at(none, 0).opsUrl}/api/find`),
-      { status: 404, text: /KEEP_CALLS/ },
-      'where nobody keeps calls',
-    )
-  },
-)
-
-t.test(
-  'a page of Find says what the pages before it lack, and that callers who are shown alike may be others',
-  async (t) => {
-    // The caller is masked in the middle call alone.
-    const callers = ['+254712345601', '+2547…01', '+254712345601']
-    const pages = callers.map((from, at) => ({
-      hits: [{ id: 3 - at, row: endedRow(endedCall({ callSid: `HD_page${at}`, from })) }],
-      next: at === 2 ? null : 3 - at,
-      current: at > 0,
-    }))
-    const it = await fleet(t, 2, (index) => ({
-      finder: {
-        find: (_search: unknown, before: number | null) =>
-          index === 1 && before === null
-            ? Promise.reject(new GatewayError('STORAGE', 'the index of calls cannot be read'))
-            : Promise.resolve(
-                index === 1
-                  ? { hits: [], next: null, current: true }
-                  : (pages[before === null ? 0 : 4 - before] ?? pages[2]!),
-              ),
-        chart: () => Promise.resolve({ groups: [], current: true }),
-      },
-    }))
-    const search = async (asked: string) => {
-      const answers: Record<string, unknown>[] = []
-      for (
-        let cursor: unknown = '';
-        typeof cursor === 'string' && answers.length < 5;
-        cursor = answers.at(-1)?.['cursor']
-      ) {
-        const query = `limit=1&${asked}&cursor=${encodeURIComponent(cursor)}`
-        // Whichever node is asked for the next page.
-        answers.push(json((await get(`${at(it, 0).opsUrl}/api/find?${query}`)).text))
-      }
-      return answers
-    }
-    const nodes = [
-      { name: 'gw-0', answered: true, current: false },
-      { name: 'gw-1', answered: false, current: false },
-    ]
-    const whole = await search('caller=%2B254712345601')
-    t.match(whole, [
-      { calls: [{ callSid: 'HD_page0' }], nodes, alike: false },
-      { calls: [{ callSid: 'HD_page1' }], nodes, alike: true },
-      { calls: [{ callSid: 'HD_page2' }], nodes, alike: true, cursor: null },
-    ])
-    t.match(await search('caller=%2B2547…01'), [{ alike: true }, { alike: true }, { alike: true }])
-    t.match(await search('agent=support'), [{ alike: false }, { alike: false }, { alike: false }])
-    const find = (...argv: string[]) => command(['calls', 'find', ...argv, '--ops-url', at(it, 0).opsUrl])
-    const missing = /node gw-0 still indexes its records[^]*node gw-1 did not answer/
-    const found = await find('--caller', '+254712345601')
-    t.match(found, { code: 1, out: missing })
-    t.match(found.out, /HD_page2[^]*numbers are masked[^]*show the same/)
-    t.notMatch((await find()).out, /masked/)
-    const cursor = String(whole[1]?.['cursor'])
-    t.match(await find('--cursor', cursor), { code: 1, out: missing }, 'also who goes on from what was printed')
-    t.match(await get(`${at(it, 0).opsUrl}/api/find?cursor=5:a,b`), { status: 400, text: /cursor is what/ })
-  },
-)
-
-t.test(
-  'a text is published at every node, and those that did not take it are named, and shown with what they have',
-  async (t) => {
-    const hash = { old: '00000000000000aa', base: '00000000000000bb', next: '00000000000000cc' }
-    const orders: (PublishOrder & { readonly at: number })[] = []
-    const has = [hash.base, hash.base, hash.old, '00000000000000dd', hash.base]
-    const opsToken = 'token-of-the-operators'
-    const editorOf = (index: number): AgentEditing => ({
-      here: () =>
-        Promise.resolve({
-          files: [{ file: 'a.yaml', hash: has[index] ?? null, refusal: null }],
-          agents: [{ name: 'a', version: has[index] ?? '', canary: null }],
-        }),
-      publish: (order) => {
-        orders.push({ ...order, at: index })
-        if (!order.bases.includes(has[index] ?? ''))
-          return Promise.reject(new GatewayError('AGENT_CHANGED', 'the file has another text by now, 00000000000000dd'))
-        const faults = index === 1 ? [{ line: 3, col: 1, what: 'needs the environment variable SHOP' }] : []
-        if (faults.length === 0) has[index] = hash.next
-        return Promise.resolve({ faults, hash: hash.next, before: hash.base, inUse: true, earlier: [hash.old] })
-      },
-      ...{ open: never, check: never, draft: never, tries: () => false },
-    })
-    const it = await fleet(t, 6, (index) => (index === 5 ? { opsToken } : { opsToken, editor: editorOf(index) }))
-    await it.look()
-    const headers = { authorization: `Bearer ${opsToken}` }
-    await it.kill(4)
-    const { status, text } = await post(`${at(it, 0).opsUrl}/api/editor/publish`, {
-      json: { file: 'a.yaml', text: 'name: a', base: hash.base },
-      headers,
-    })
-    t.equal(status, 200)
-    t.match(json(text), {
-      published: true,
-      nodes: [
-        { name: 'gw-0', outcome: 'published', inUse: true, why: null },
-        { name: 'gw-1', outcome: 'refused', why: '3:1 needs the environment variable SHOP' },
-        { name: 'gw-2', outcome: 'published' },
-        { name: 'gw-3', outcome: 'refused', why: /another text by now/ },
-        { name: 'gw-4', outcome: 'unknown', why: 'it did not answer' },
-        { name: 'gw-5', outcome: 'refused', why: /AGENTS_EDIT is not set/ },
-      ],
-    })
-    t.same(orders[0]?.bases, [hash.base], 'where it is published first it replaces what was opened')
-    t.same(orders.find((order) => order.at === 2)?.bases, [hash.base, hash.old], 'who was away has an earlier one')
-    const [line] = audited(at(it, 2))
-    t.match(line, { command: 'publish-agent', file: 'a.yaml', via: 'gw-0', token_kind: 'OPS_TOKEN', after: hash.next })
-    t.match(json((await get(`${at(it, 2).opsUrl}/api/editor`, { headers })).text)['nodes'], [
-      { name: 'gw-2', files: [{ hash: hash.next }], agents: [{ name: 'a', version: hash.next }] },
-      { name: 'gw-0', answered: true, why: null, files: [{ hash: hash.next }] },
-      { name: 'gw-1', files: [{ hash: hash.base }] },
-      { name: 'gw-3', files: [{ hash: '00000000000000dd' }] },
-      { name: 'gw-4', answered: false, why: 'it did not answer', files: [] },
-      { name: 'gw-5', answered: true, why: /AGENTS_EDIT is not set/, files: [] },
-    ])
-    t.notMatch(JSON.stringify(it.gateways.map((one) => audited(one))), /name: a/)
-  },
-)
+      const faults = index === 1 ? [{ line: 3, col: 1, what: 'needs the environment variable SHOP' }] : []
+      if (faults.length === 0) has[index] = hash.next
+      return Promise.resolve({ faults, hash: hash.next, before: hash.base, inUse: true, earlier: [hash.old] })
+    },
+    ...{ open: never, check: never, draft: never, tries: () => false },
+  })
+  const it = await fleet(t, 6, (index) => (index === 5 ? { opsToken } : { opsToken, editor: editorOf(index) }))
+  await it.look()
+  const headers = { authorization: `Bearer ${opsToken}` }
+  await it.kill(4)
+  const { status, text } = await post(`${at(it, 0).opsUrl}/api/editor/publish`, {
+    json: { file: 'a.yaml', text: 'name: a', base: hash.base },
+    headers,
+  })
+  t.equal(status, 200)
+  t.match(json(text), {
+    published: true,
+    nodes: [
+      { name: 'gw-0', outcome: 'published', inUse: true, why: null },
+      { name: 'gw-1', outcome: 'refused', why: '3:1 needs the environment variable SHOP' },
+      { name: 'gw-2', outcome: 'published' },
+      { name: 'gw-3', outcome: 'refused', why: /changed in the meantime/ },
+      { name: 'gw-4', outcome: 'unknown', why: 'it did not answer' },
+      { name: 'gw-5', outcome: 'refused', why: /AGENTS_EDIT is not set/ },
+    ],
+  })
+  t.same(orders[0]?.bases, [hash.base], 'where it is published first it replaces what was opened')
+  t.same(orders.find((order) => order.at === 2)?.bases, [hash.base, hash.old], 'who was away has an earlier one')
+  const [line] = audited(at(it, 2))
+  t.match(line, { command: 'publish-agent', file: 'a.yaml', via: 'gw-0', token_kind: 'OPS_TOKEN', after: hash.next })
+  t.match(json((await get(`${at(it, 2).opsUrl}/api/editor`, { headers })).text)['nodes'], [
+    { name: 'gw-2', files: [{ hash: hash.next }], agents: [{ name: 'a', version: hash.next }] },
+    { name: 'gw-0', answered: true, why: null, files: [{ hash: hash.next }] },
+    { name: 'gw-1', files: [{ hash: hash.base }] },
+    { name: 'gw-3', files: [{ hash: '00000000000000dd' }] },
+    { name: 'gw-4', answered: false, why: 'it did not answer', files: [] },
+    { name: 'gw-5', answered: true, why: /AGENTS_EDIT is not set/, files: [] },
+  ])
+  t.notMatch(JSON.stringify(it.gateways.map((one) => audited(one))), /name: a/)
+})
 
 const never = (): Promise<never> => Promise.reject(new Error('nobody asks for this'))
 
-t.test('a recording is fetched from its own node, which says where that is', async (t) => {
+t.test('a recording is served only by its own node', async (t) => {
   const it = await fleet(t, 2, { recording: () => Promise.resolve(storedFile(t, new Uint8Array(64))) })
   for (const index of [0, 1]) at(it, index).calls.records.set(`HD_ended0000${index}`, endedCall({ recording: 'a.wav' }))
   const ask = (from: number, of: number) => get(`${at(it, from).opsUrl}/api/calls/HD_ended0000${of}/recording.wav`)
@@ -404,10 +405,10 @@ t.test('a recording is fetched from its own node, which says where that is', asy
     code: 'OTHER_NODE',
     text: /gw-1 has this file: ask http:\/\/10\.0\.0\.1:9464\/api\/calls\/HD_ended00001\/recording\.wav/,
   })
-  t.match(await ask(1, 0), { status: 409, text: /gw-0 has this file: ask its ops port on its own machine/ })
+  t.match(await ask(1, 0), { status: 409, text: /gw-0 has this file: ask its ops port from its own machine/ })
 })
 
-t.test('who may listen hears a call of another node, until its stream is over', async (t) => {
+t.test('a supervisor can listen to a call of another node', async (t) => {
   const it = await fleet(t, 2, { opsToken: null })
   const { sid } = await ring(at(it, 0))
   const owner = it.ownerOf(sid)
@@ -439,7 +440,7 @@ t.test('who may listen hears a call of another node, until its stream is over', 
   ])
 })
 
-t.test('a listener whose node is gone holds a call no longer than 3 s', async (t) => {
+t.test('a lost listener is dropped within 3 s [3]', async (t) => {
   const it = await fleet(t, 2, { opsToken: null })
   const { sid } = await ring(at(it, 0))
   const owner = it.ownerOf(sid)
@@ -460,7 +461,7 @@ t.test('a listener whose node is gone holds a call no longer than 3 s', async (t
   t.pass('the next sound finds nobody')
 })
 
-t.test('the address of an ops port is one at which others reach it', (t) => {
+t.test('the ops address is reachable from other machines', (t) => {
   const one = { opsHost: '127.0.0.1', opsPort: 9464, internalUrl: null, redisUrl: null }
   const far = { ...one, redisUrl: 'redis://r', internalUrl: 'http://gw-1.mkondo:9600' }
   for (const [config, origin] of [
@@ -478,23 +479,21 @@ t.test('the address of an ops port is one at which others reach it', (t) => {
   t.end()
 })
 
-t.test(
-  'of a call that an earlier run of a node has left, only a node that decides whose record counts learns',
-  async (t) => {
-    const left = endedCall({ callSid: newSid(), endReason: 'process-died' })
-    const it = await fleet(t, 2, {}, { left: (sid) => (sid === left.callSid ? left : undefined) })
-    const [asking, { name: node, incarnation }] = it.nodes as [FleetNode, FleetNode]
-    const asked = (callSid: string, more = {}): Promise<unknown> =>
-      asking.ask({ node, incarnation }, 'ops', { what: 'call', callSid, ...more })
-    const isLeft = { endReason: 'process-died', resumed: [], isLeft: true }
-    t.same(await asked(left.callSid, { left: true }), { result: 'answered', answer: { status: 200, body: isLeft } })
-    t.match(await asked(left.callSid), { answer: { status: 404 } })
-    t.match(await asked(newSid(), { left: true }), { answer: { status: 404 } })
-    t.match(await get(`${at(it, 0).opsUrl}/api/calls/${left.callSid}`), { status: 404, code: 'CALL_UNKNOWN' })
-  },
-)
+t.test('only recovery sees a call left by an earlier run', async (t) => {
+  const left = endedCall({ callSid: newSid(), endReason: 'process-died' })
+  const it = await fleet(t, 2, {}, { left: (sid) => (sid === left.callSid ? left : undefined) })
+  const [asking, { name: node, incarnation }] = it.nodes as [FleetNode, FleetNode]
+  const asked = (callSid: string, more = {}): Promise<unknown> =>
+    asking.ask({ node, incarnation }, 'ops', { what: 'call', callSid, ...more })
+  const { direction, durationMs } = left
+  const isLeft = { endReason: 'process-died', resumed: [], direction, durationMs, isLeft: true, storeOwner: null }
+  t.same(await asked(left.callSid, { left: true }), { result: 'answered', answer: { status: 200, body: isLeft } })
+  t.match(await asked(left.callSid), { answer: { status: 404 } })
+  t.match(await asked(newSid(), { left: true }), { answer: { status: 404 } })
+  t.match(await get(`${at(it, 0).opsUrl}/api/calls/${left.callSid}`), { status: 404, code: 'CALL_UNKNOWN' })
+})
 
-t.test('a call that nobody has is asked for everywhere, also without the store', async (t) => {
+t.test('an unknown call is searched for at every node', async (t) => {
   const it = await fleet(t, 3)
   t.match(await get(`${at(it, 0).opsUrl}/api/calls/${newSid()}`), { status: 404, code: 'CALL_UNKNOWN' })
   const { sid } = await ring(at(it, 0))
@@ -503,7 +502,7 @@ t.test('a call that nobody has is asked for everywhere, also without the store',
   t.match(await get(`${at(it, (owner + 1) % 3).opsUrl}/api/calls/${sid}`), { status: 200 }, 'found without the store')
 })
 
-t.test('a list has the calls of all nodes, and says which node did not answer', async (t) => {
+t.test('the call list covers all nodes and names silent ones', async (t) => {
   const it = await fleet(t, 3)
   const rung = await Promise.all(Array.from({ length: 6 }, (_, i) => ring(at(it, i % 3))))
   const url = `${at(it, 0).opsUrl}/api/fleet/calls`
@@ -518,7 +517,7 @@ t.test('a list has the calls of all nodes, and says which node did not answer', 
   for (const limit of ['0', '501', 'x']) t.equal((await get(`${url}?limit=${limit}`)).status, 400)
 })
 
-t.test('the console of one node follows the calls of all, and says which node is silent', async (t) => {
+t.test("the console shows all nodes' calls and names silent nodes", async (t) => {
   const it = await fleet(t, 3, { liveMs: LIVE_MS })
   const sids = (await Promise.all([0, 1, 2].map((index) => ring(at(it, index))))).map(({ sid }) => sid)
   const [sid = ''] = sids
@@ -552,7 +551,7 @@ t.test('the console of one node follows the calls of all, and says which node is
   await says(table, ({ silent }) => (silent as string[] | undefined)?.includes(`gw-${owner}`) === true)
 })
 
-t.test('a cordoned node gets no new calls, keeps its own, and is open again after uncordon', async (t) => {
+t.test('a cordoned node gets no calls until uncordoned [6]', async (t) => {
   const it = await fleet(t, 2)
   const { opsUrl } = at(it, 0)
   const kept = await ring(at(it, 1))
@@ -580,7 +579,7 @@ t.test('a cordoned node gets no new calls, keeps its own, and is open again afte
   t.match(await post(`${opsUrl}/api/cordon`, { json: { node: 7 } }), { status: 400, code: 'BAD_REQUEST' })
 })
 
-t.test('another node can be drained, and a drain is not taken back', async (t) => {
+t.test('another node can be drained and a drain is final', async (t) => {
   let drains = 0
   const it = await fleet(t, 2, (index) => (index === 1 ? { onDrain: () => void drains++ } : {}))
   const { opsUrl } = at(it, 0)
@@ -590,7 +589,7 @@ t.test('another node can be drained, and a drain is not taken back', async (t) =
   t.match(await post(`${opsUrl}/api/uncordon`, { json: { node: 'gw-1' } }), { status: 409, code: 'DRAINING' })
 })
 
-t.test('GET /api/fleet is what its schema says, with the reasons of the nodes', async (t) => {
+t.test("GET /api/fleet matches its schema and reports the nodes' reasons", async (t) => {
   const it = await fleet(t, 3)
   at(it, 1).calls.overload = 'memory'
   it.storeDown = true
@@ -608,7 +607,7 @@ t.test('GET /api/fleet is what its schema says, with the reasons of the nodes', 
   t.ok(Math.abs(status.nodes[0]?.clockDifferenceMs ?? Infinity) < 5000)
 })
 
-t.test('an agent has no more calls than its maxCalls over all nodes, and its caller hears the fallback', async (t) => {
+t.test("maxCalls limits an agent's calls over all nodes", async (t) => {
   const it = await fleet(t, 2)
   for (const { calls } of it.gateways) calls.agents.set('order-status', { ...ORDER_STATUS, maxCalls: 5 })
   at(it, 0).calls.agentCalls = { 'order-status': 2, support: 9 }
@@ -624,7 +623,7 @@ t.test('an agent has no more calls than its maxCalls over all nodes, and its cal
   t.equal((counts[0] ?? 0) + (counts[1] ?? 0), 2)
 })
 
-t.test('a node with too much load passes new calls to another, and says why to the balancer', async (t) => {
+t.test('an overloaded node passes calls on and reports why [5]', async (t) => {
   const it = await fleet(t, 2)
   at(it, 0).calls.overload = 'disk-full'
   t.match(await get(`${at(it, 0).opsUrl}/readyz`), { status: 503, text: /"reason":"disk-full"/ })
@@ -638,7 +637,7 @@ t.test('a node with too much load passes new calls to another, and says why to t
   t.equal(reasons, 1, 'and the caller hears the fallback when no node is left')
 })
 
-t.test('the commands say the same as the ops port, by a table or as JSON', async (t) => {
+t.test("the commands print the ops port's answers", async (t) => {
   const it = await fleet(t, 2)
   const ops = ['--ops-url', at(it, 0).opsUrl]
   const { sid } = await ring(at(it, 0))
@@ -682,7 +681,7 @@ t.test('the commands say the same as the ops port, by a table or as JSON', async
   t.match(await command(['drain', 'a', 'b']), { code: 2, err: /too many arguments/ })
 })
 
-t.test('a node that does not answer is named, and what is asked of it fails in time', async (t) => {
+t.test('a request to a silent node fails in time', async (t) => {
   const it = await fleet(t, 2)
   const { sid } = await ring(at(it, 1))
   t.equal(it.ownerOf(sid), 1)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { FAR_OWNERSHIP as FAR, seedsFrom, testSeeds } from './seeds.js'
+import { FAR_OWNERSHIP as FAR, FIRST_OWNERSHIP, testSeeds } from './seeds.js'
 import { SimulatedFleet } from './simulated-fleet.js'
 
 /**
@@ -10,9 +10,9 @@ import { SimulatedFleet } from './simulated-fleet.js'
  * More of them: OWNERSHIP_SEEDS=100000. In 2613 and 19082 a node dies again before a survivor that has just started has seen
  * which of its runs has which call; in the last ones two nodes have a call, and the stream was at the one that the store does not name.
  */
-testSeeds(t, 'through all faults no two owners act, no call is forgotten, and no healthy node loses one', {
+testSeeds(t, 'no fault loses calls or lets two owners act', {
   name: 'OWNERSHIP',
-  seeds: [...seedsFrom(1, 2000), 2613, 19_082, ...FAR],
+  seeds: [...FIRST_OWNERSHIP, 2613, 19_082, ...FAR],
   twice: 1,
   mustHappen: [
     'act: hangup',

@@ -186,7 +186,7 @@ t.test('a heartbeat goes out about every two seconds', async (t) => {
   )
 })
 
-t.test('a call is in doubt until the store confirms it', async (t) => {
+t.test('calls are in doubt until the store confirms them [3]', async (t) => {
   const rig = new Rig('b').pass(5000).call('CA1').pass(5000)
   t.notOk(rig.machine.inDoubt('CA1', rig.nowMs))
   rig.storeUp = false
@@ -203,7 +203,7 @@ t.test('a call is in doubt until the store confirms it', async (t) => {
   t.notOk(rig.machine.inDoubt('CA1', rig.nowMs))
 })
 
-t.test('a node whose heartbeat moves is alive, and takes calls', async (t) => {
+t.test('a node whose heartbeat moves is alive and takes calls', async (t) => {
   const rig = new Rig('b', 'c').pass(60_000)
   t.equal(rig.machine.stateOf('b'), 'alive')
   t.strictSame(
@@ -215,7 +215,7 @@ t.test('a node whose heartbeat moves is alive, and takes calls', async (t) => {
   t.equal(rig.machine.stateOf('z'), null)
 })
 
-t.test('a node whose heartbeat stands still for 6 s is suspect, is probed, and takes no calls', async (t) => {
+t.test('a node without a heartbeat for 6 s is suspect', async (t) => {
   const rig = new Rig('b', 'c').pass(10_000).stops('b', 'answered').pass(5500)
   t.equal(rig.machine.stateOf('b'), 'alive')
   rig.pass(2500)
@@ -228,34 +228,31 @@ t.test('a node whose heartbeat stands still for 6 s is suspect, is probed, and t
   t.equal(rig.goesOn('b').pass(3000).machine.stateOf('b'), 'alive')
 })
 
-t.test('a suspect that answers its probes keeps its calls, however long it takes', async (t) => {
+t.test('a suspect that answers probes keeps its calls', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'answered').pass(300_000)
   t.equal(rig.machine.stateOf('b'), 'suspect')
   t.strictSame(rig.takeOvers, [])
 })
 
-t.test('a suspect that refuses connections loses its calls within 12 s', async (t) => {
+t.test('a refusing suspect loses its calls within 12 s', async (t) => {
   const rig = new Rig('b').pass(5000).stops('b', 'refused').pass(12_000)
   t.strictSame(rig.takeOvers, ['b b-1 refused'], 'in a fleet of two as well')
   t.equal(rig.machine.stateOf('b'), 'gone')
 })
 
-t.test(
-  'a silent suspect loses its calls after 22 s of unanswered probes; one that stands still for 25 s, none',
-  async (t) => {
-    for (let sinceHeartbeatMs = 0; sinceHeartbeatMs < HEARTBEAT_MS; sinceHeartbeatMs += 250) {
-      const rig = new Rig('b')
-        .pass(5000 + sinceHeartbeatMs)
-        .stops('b', 'silent')
-        .pass(25_000)
-      t.strictSame(rig.takeOvers, [], `${sinceHeartbeatMs} ms later`)
-      rig.pass(5000)
-      t.strictSame(rig.takeOvers, ['b b-1 silent'])
-    }
-  },
-)
+t.test('a suspect loses its calls after 22 s of silence', async (t) => {
+  for (let sinceHeartbeatMs = 0; sinceHeartbeatMs < HEARTBEAT_MS; sinceHeartbeatMs += 250) {
+    const rig = new Rig('b')
+      .pass(5000 + sinceHeartbeatMs)
+      .stops('b', 'silent')
+      .pass(25_000)
+    t.strictSame(rig.takeOvers, [], `${sinceHeartbeatMs} ms later`)
+    rig.pass(5000)
+    t.strictSame(rig.takeOvers, ['b b-1 silent'])
+  }
+})
 
-t.test('one sign of life within the 22 s begins them anew', async (t) => {
+t.test('a heartbeat restarts the 22 s of silence', async (t) => {
   const rig = new Rig('b').pass(5000).stops('b', 'silent').pass(24_000)
   rig.in({ type: 'heard', node: 'b', incarnation: 'b-1' }).pass(19_000)
   t.strictSame(rig.takeOvers, [])
@@ -263,7 +260,7 @@ t.test('one sign of life within the 22 s begins them anew', async (t) => {
   t.strictSame(rig.takeOvers, ['b b-1 silent'])
 })
 
-t.test('one answered probe within the 22 s begins them anew', async (t) => {
+t.test('an answered probe restarts the 22 s of silence', async (t) => {
   const rig = new Rig('b').pass(5000).stops('b', 'silent').pass(20_000)
   rig.stops('b', 'answered').pass(3000).stops('b', 'silent').pass(19_000)
   t.strictSame(rig.takeOvers, [])
@@ -271,7 +268,7 @@ t.test('one answered probe within the 22 s begins them anew', async (t) => {
   t.strictSame(rig.takeOvers, ['b b-1 silent'])
 })
 
-t.test('a view that took long to arrive decides nothing', async (t) => {
+t.test('a view that arrives late decides nothing', async (t) => {
   const rig = new Rig('b').pass(5000)
   rig.viewsTakeMs = 600
   rig.stops('b', 'refused').pass(30_000)
@@ -282,7 +279,7 @@ t.test('a view that took long to arrive decides nothing', async (t) => {
   t.strictSame(rig.takeOvers, ['b b-1 refused'])
 })
 
-t.test('a new run under its name is evidence against the run before', async (t) => {
+t.test('a new run proves the earlier run dead', async (t) => {
   const seen = new Rig('b').pass(5000).node('b', 'b-2')
   seen.answersAs.set('b', 'b-2')
   seen.pass(12_000)
@@ -295,38 +292,35 @@ t.test('a new run under its name is evidence against the run before', async (t) 
   t.strictSame(probed.takeOvers, ['b b-1 new-incarnation'], 'told by a probe')
 })
 
-t.test('a run that answers its probes keeps its calls although another took its name', async (t) => {
+t.test('a run that answers probes keeps calls despite a successor', async (t) => {
   const rig = new Rig('b').pass(5000).node('b', 'b-2').pass(60_000)
   t.strictSame(rig.takeOvers, [])
 })
 
-t.test(
-  'a run that died before this node saw it is known by its calls, and loses them once nothing is heard of it',
-  async (t) => {
-    const rig = new Rig('b').pass(5000).stops('b', 'refused').pass(10_000)
-    rig.in({ type: 'owners', node: 'b', incarnations: ['b-1', 'b-0'] }).pass(5000)
-    t.strictSame(rig.takeOvers, ['b b-1 refused'], 'it may have sent its first heartbeat just now')
-    rig.pass(5000)
-    t.ok(rig.takeOvers.includes('b b-0 refused'))
+t.test('an unseen dead run loses its calls once silent', async (t) => {
+  const rig = new Rig('b').pass(5000).stops('b', 'refused').pass(10_000)
+  rig.in({ type: 'owners', node: 'b', incarnations: ['b-1', 'b-0'] }).pass(5000)
+  t.strictSame(rig.takeOvers, ['b b-1 refused'], 'it may have sent its first heartbeat just now')
+  rig.pass(5000)
+  t.ok(rig.takeOvers.includes('b b-0 refused'))
 
-    const lives = new Rig('b').pass(5000).stops('b', 'refused').pass(10_000)
-    lives
-      .in({ type: 'owners', node: 'b', incarnations: ['b-2'] })
-      .node('b', 'b-2')
-      .pass(20_000)
-    t.equal(lives.machine.stateOf('b'), 'alive')
-    t.notOk(lives.takeOvers.some((each) => each.startsWith('b b-2')))
-  },
-)
+  const lives = new Rig('b').pass(5000).stops('b', 'refused').pass(10_000)
+  lives
+    .in({ type: 'owners', node: 'b', incarnations: ['b-2'] })
+    .node('b', 'b-2')
+    .pass(20_000)
+  t.equal(lives.machine.stateOf('b'), 'alive')
+  t.notOk(lives.takeOvers.some((each) => each.startsWith('b b-2')))
+})
 
-t.test('a takeover comes again for what could not be claimed, a bounded number of times', async (t) => {
+t.test('a takeover repeats six times for unclaimed calls', async (t) => {
   const rig = new Rig('b').pass(5000).stops('b', 'refused').pass(200_000)
   t.equal(rig.takeOvers.length, 6)
   const [first, second] = rig.all('take-over').filter(({ node }) => node === 'b')
   t.ok((first?.untilMs ?? 0) < (second?.untilMs ?? 0) - 5000, 'and the claims of one end before the next')
 })
 
-t.test('of a large fleet the next ones by name take over first, and all of it what they leave', async (t) => {
+t.test('in large fleets the next nodes by name take over', async (t) => {
   const names = Array.from({ length: 40 }, (_, i) => `n${10 + i}`)
   const rounds = (dead: string): number => {
     const rig = new Rig(...names).pass(5000).stops(dead, 'refused').pass(60_000)
@@ -337,7 +331,7 @@ t.test('of a large fleet the next ones by name take over first, and all of it wh
   t.equal(rounds('n17'), 4, '32 are')
 })
 
-t.test('what moved before a store outage says nothing about who is dead after it', async (t) => {
+t.test('heartbeats from before a store outage do not prove death', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').pass(5000)
   rig.storeUp = false
   rig.pass(30_000)
@@ -349,21 +343,21 @@ t.test('what moved before a store outage says nothing about who is dead after it
   t.strictSame(rig.takeOvers, ['b b-1 refused'])
 })
 
-t.test('a pause of our own loop is no observation of others either', async (t) => {
+t.test('a pause of this node is not evidence against others', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'silent').pass(20_000).pause(10_000).pass(20_000)
   t.strictSame(rig.takeOvers, [])
   rig.pass(15_000)
   t.strictSame(rig.takeOvers, ['b b-1 silent'])
 })
 
-t.test('a heartbeat that is never answered counts as failed', async (t) => {
+t.test('a heartbeat without an answer counts as failed', async (t) => {
   const rig = new Rig('b', 'c').pass(5000)
   rig.answersBeats = false
   rig.pass(5000)
   t.ok(rig.all('probe').length > 0, 'so the others are probed')
 })
 
-t.test('two of three that are silent are not taken over, and it alerts', async (t) => {
+t.test('two silent nodes of three cause only an alert', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'silent').stops('c', 'silent').pass(60_000)
   t.strictSame(rig.takeOvers, [])
   t.strictSame(rig.all('alert'), [{ type: 'alert', what: 'many-suspects', over: false }])
@@ -374,19 +368,19 @@ t.test('two of three that are silent are not taken over, and it alerts', async (
   t.strictSame(rig.takeOvers, ['b b-1 silent'], 'one of three is dead')
 })
 
-t.test('two of three that refuse are taken over at once', async (t) => {
+t.test('two of three nodes that refuse are taken over immediately', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').stops('c', 'refused').pass(9000)
   t.strictSame(rig.takeOvers, ['b b-1 refused', 'c c-1 refused'])
 })
 
-t.test('of two suspects the one that refuses is taken over', async (t) => {
+t.test('a refusing suspect is taken over beside a silent one', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'silent').stops('c', 'refused').pass(9000)
   t.strictSame(rig.takeOvers, ['c c-1 refused'])
   rig.pass(30_000)
   t.ok(rig.takeOvers.includes('b b-1 silent'), 'then one suspect is not many')
 })
 
-t.test('a new run of one of two suspects is proof at once', async (t) => {
+t.test('a new run of a suspect proves its death immediately', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'silent').stops('c', 'silent').pass(9000)
   t.strictSame(rig.takeOvers, [])
   rig.node('c', 'c-2').answersAs.set('c', 'c-2')
@@ -394,24 +388,24 @@ t.test('a new run of one of two suspects is proof at once', async (t) => {
   t.strictSame(rig.takeOvers, ['c c-1 new-incarnation'])
 })
 
-t.test('two of six at once are no more than a third', async (t) => {
+t.test('two of six nodes may be taken over together', async (t) => {
   const rig = new Rig('b', 'c', 'd', 'e', 'f').pass(5000).stops('b', 'refused').stops('c', 'refused').pass(12_000)
   t.strictSame(rig.takeOvers, ['b b-1 refused', 'c c-1 refused'])
 })
 
-t.test('a node that was given up does not hold up the takeover of the next', async (t) => {
+t.test("an earlier takeover does not delay the next node's takeover", async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').pass(80_000).stops('c', 'refused').pass(12_000)
   t.equal(rig.takeOvers.at(-1), 'c c-1 refused')
   t.strictSame(rig.all('alert'), [])
 })
 
-t.test('a node that left in order is not taken over', async (t) => {
+t.test('a node that leaves in order is not taken over', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).leaves('b').pass(60_000)
   t.strictSame(rig.takeOvers, [])
   t.equal(rig.machine.stateOf('b'), null)
 })
 
-t.test("the carrier's stream-over is evidence for its call alone", async (t) => {
+t.test("a carrier's stream-over event is evidence for its call alone", async (t) => {
   const rig = new Rig('b').pass(5000).in({ type: 'stream-over', callSid: 'CA1', owner: tokenOf('b', 3) })
   t.strictSame(rig.all('take-over-call'), [{ type: 'take-over-call', callSid: 'CA1', owner: tokenOf('b', 3) }])
   t.strictSame(rig.takeOvers, [])
@@ -420,7 +414,7 @@ t.test("the carrier's stream-over is evidence for its call alone", async (t) => 
   t.equal(rig.all('take-over-call').length, 1, 'never for our own call, or one that we have since taken')
 })
 
-t.test('a call acts when it is saved, and its stream is open and confirmed', async (t) => {
+t.test('a call may act when saved, with its stream confirmed', async (t) => {
   const rig = new Rig('b').pass(5000)
   t.equal(rig.mayAct('CA1'), 'no', 'not ours')
   rig.confirms = 'store-down'
@@ -433,7 +427,7 @@ t.test('a call acts when it is saved, and its stream is open and confirmed', asy
   t.equal(rig.in({ type: 'released', callSid: 'CA1' }).mayAct('CA1'), 'no')
 })
 
-t.test('a call without a stream acts only at once after each confirmation', async (t) => {
+t.test('a call without a stream needs confirmation for each action', async (t) => {
   const rig = new Rig('b').pass(5000).call('CA1').pass(1000)
   rig.in({ type: 'stream', callSid: 'CA1', open: false })
   t.equal(rig.mayAct('CA1'), 'confirm-first')
@@ -442,25 +436,22 @@ t.test('a call without a stream acts only at once after each confirmation', asyn
   t.equal(rig.mayAct('CA1'), 'confirm-first')
 })
 
-t.test(
-  'a stream that opens again must be confirmed, because another node may have had the call meanwhile',
-  async (t) => {
-    const rig = new Rig('b').pass(5000).call('CA1').pass(1000)
-    rig.in({ type: 'stream', callSid: 'CA1', open: false }).pass(5000)
-    rig.confirms = 'lost'
-    rig.in({ type: 'stream', callSid: 'CA1', open: true })
-    t.strictSame(rig.all('cut'), [{ type: 'cut', callSids: ['CA1'], why: 'lost' }])
-  },
-)
+t.test('a reopened stream must be confirmed again', async (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1').pass(1000)
+  rig.in({ type: 'stream', callSid: 'CA1', open: false }).pass(5000)
+  rig.confirms = 'lost'
+  rig.in({ type: 'stream', callSid: 'CA1', open: true })
+  t.strictSame(rig.all('cut'), [{ type: 'cut', callSids: ['CA1'], why: 'lost' }])
+})
 
-t.test('who took a call over does not act while the owner before may, on its last confirmation', async (t) => {
+t.test('a new owner waits while the old one may act', async (t) => {
   const rig = new Rig('b').pass(5000).in({ type: 'owned', callSid: 'CA1', token: tokenOf('a', 2), savedMs: 6000 })
   t.equal(rig.confirm('CA1', 'ok', 2).mayAct('CA1'), 'confirm-first')
   rig.nowMs += STORE_DEADLINE_MS
   t.equal(rig.confirm('CA1', 'ok', 2).mayAct('CA1'), 'yes')
 })
 
-t.test('after a pause of more than 6 s every call is confirmed, and what is lost is cut', async (t) => {
+t.test('every call is confirmed again after a long pause', async (t) => {
   const rig = new Rig('b').pass(5000).call('CA1').call('CA2').pass(1000).pause(6500)
   t.equal(rig.mayAct('CA1'), 'confirm-first', 'even before the machine hears of the pause')
   const asked = rig.all('confirm').length
@@ -476,14 +467,14 @@ t.test('after a pause of more than 6 s every call is confirmed, and what is lost
   t.equal(rig.pass(DOUBT_MS).mayAct('CA1'), 'yes')
 })
 
-t.test('after a short stall nothing acts before the event loop has read what waited', async (t) => {
+t.test('nothing acts after a stall until waiting events are read', async (t) => {
   const rig = new Rig('b').pass(5000).call('CA1').pass(1000).pause(3000)
   t.equal(rig.in({ type: 'timer' }).mayAct('CA1'), 'confirm-first')
   t.equal(rig.pass(600).mayAct('CA1'), 'yes')
   t.equal(rig.all('cut').length, 0)
 })
 
-t.test('many calls are confirmed a few at a time', async (t) => {
+t.test('calls are confirmed in small batches', async (t) => {
   const rig = new Rig('b').pass(5000)
   for (let i = 0; i < 200; i++) rig.call(`CA${i}`)
   rig.pass(1000).pause(10_000)
@@ -495,12 +486,12 @@ t.test('many calls are confirmed a few at a time', async (t) => {
   for (let i = 0; i < 200; i++) t.equal(rig.mayAct(`CA${i}`), 'yes')
 })
 
-t.test('an answer about an older token does not touch the call', async (t) => {
+t.test('an answer about an older token is ignored', async (t) => {
   const rig = new Rig('b').pass(5000).call('CA1', 2).confirm('CA1', 'lost', 1)
   t.not(rig.mayAct('CA1'), 'no')
 })
 
-t.test('an owner that is no newer than this node proves no loss of a call: the store has forgotten something', (t) => {
+t.test('an owner without a newer epoch proves no loss', (t) => {
   const rig = new Rig('b').pass(5000)
   rig.in({ type: 'owned', callSid: 'CA1', token: tokenOf('a', 3), savedMs: rig.nowMs })
   const settled = (epoch: number) => rig.machine.settle('CA1', { owner: tokenOf('b', epoch), phase: 'owned' })
@@ -508,7 +499,7 @@ t.test('an owner that is no newer than this node proves no loss of a call: the s
   t.end()
 })
 
-t.test('a newer owner is asked about a call whose stream was here, also when that is over', (t) => {
+t.test('a newer owner is asked about a call with streams', (t) => {
   const rig = new Rig('b').pass(5000).call('CA1', 3).in({ type: 'stream', callSid: 'CA1', open: false })
   t.equal(rig.machine.settle('CA1', { owner: tokenOf('b', 4), phase: 'owned' }), 'ask-owner')
   t.equal(rig.machine.streams('CA1'), true)
@@ -518,7 +509,7 @@ t.test('a newer owner is asked about a call whose stream was here, also when tha
   t.end()
 })
 
-t.test('isolated from the store and all others for 20 s, a node gives its calls up and is not ready', async (t) => {
+t.test('an isolated node gives up its calls after 20 s', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).call('CA1').pass(5000)
   rig.storeUp = false
   rig.stops('b', 'silent').stops('c', 'silent').pass(17_500)
@@ -533,7 +524,7 @@ t.test('isolated from the store and all others for 20 s, a node gives its calls 
   t.equal(rig.all('cut').length, 1, 'once')
 })
 
-t.test('with the store gone and the others reachable live calls go on, effects too', async (t) => {
+t.test('calls continue and act without the store if peers answer', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).call('CA1').pass(5000)
   rig.storeUp = false
   rig.pass(300_000)
@@ -541,26 +532,23 @@ t.test('with the store gone and the others reachable live calls go on, effects t
   t.equal(rig.mayAct('CA1'), 'yes')
 })
 
-t.test(
-  'with the store gone and one of the others silent calls go on, but nothing acts: that one may take them',
-  async (t) => {
-    const rig = new Rig('b', 'c').pass(5000).call('CA1').pass(5000)
-    rig.storeUp = false
-    rig.stops('b', 'silent').pass(60_000)
-    t.strictSame(rig.all('cut'), [])
-    t.equal(rig.mayAct('CA1'), 'confirm-first')
-    rig.storeUp = true
-    t.equal(
-      rig
-        .goesOn('b')
-        .pass(DOUBT_MS + 3000)
-        .mayAct('CA1'),
-      'yes',
-    )
-  },
-)
+t.test('calls do not act without the store and a peer', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).call('CA1').pass(5000)
+  rig.storeUp = false
+  rig.stops('b', 'silent').pass(60_000)
+  t.strictSame(rig.all('cut'), [])
+  t.equal(rig.mayAct('CA1'), 'confirm-first')
+  rig.storeUp = true
+  t.equal(
+    rig
+      .goesOn('b')
+      .pass(DOUBT_MS + 3000)
+      .mayAct('CA1'),
+    'yes',
+  )
+})
 
-t.test('with the store gone, others that do not run, or no others, isolate nobody', async (t) => {
+t.test('dead or missing peers do not make a node isolated', async (t) => {
   for (const rig of [new Rig(), new Rig('b', 'c').stops('b', 'refused').stops('c', 'refused')]) {
     rig.pass(3000).call('CA1').pass(1000)
     rig.storeUp = false
@@ -570,12 +558,12 @@ t.test('with the store gone, others that do not run, or no others, isolate nobod
   }
 })
 
-t.test('a long pause is not taken for isolation', async (t) => {
+t.test('a long pause does not count as isolation', async (t) => {
   const rig = new Rig('b').pass(5000).call('CA1').pass(1000).pause(60_000).pass(10_000)
   t.strictSame(rig.all('cut'), [])
 })
 
-t.test('a node is ready after its first heartbeat, or when the store cannot be asked', async (t) => {
+t.test('a node is ready after its first heartbeat attempt', async (t) => {
   t.strictSame(new Rig('b').all('ready'), [{ type: 'ready', ready: true, why: null }])
   const alone = new Ownership({ name: 'a', incarnation: 'a-1', startedAtMs: 0, random: () => 0.5 })
   alone.handle({ type: 'timer' }, 0)
@@ -585,7 +573,7 @@ t.test('a node is ready after its first heartbeat, or when the store cannot be a
   t.strictSame(alone.poll(), { type: 'ready', ready: true, why: null })
 })
 
-t.test('a node whose clock alone is more than 30 s wrong is not ready until it is set, and warns', async (t) => {
+t.test('a node with a wrong clock is not ready [5]', async (t) => {
   const rig = new Rig('b')
   rig.skewMs = 29_000
   t.equal(rig.pass(9000).all('ready').at(-1)?.ready, true)
@@ -600,7 +588,7 @@ t.test('a node whose clock alone is more than 30 s wrong is not ready until it i
   }
 })
 
-t.test('a store whose clock is wrong stops no node: all serve on, and warn of it', async (t) => {
+t.test('a wrong store clock only causes a warning [4]', async (t) => {
   for (const peers of [[], ['b'], ['b', 'c']]) {
     const rig = new Rig(...peers)
     rig.pass(9000)
@@ -613,7 +601,7 @@ t.test('a store whose clock is wrong stops no node: all serve on, and warn of it
   }
 })
 
-t.test('a heartbeat of a dead run that comes late, or again, does not bring it to life', async (t) => {
+t.test('a late heartbeat does not revive a dead run', async (t) => {
   const rig = new Rig('b').pass(10_000)
   rig.stops('b', 'refused').pass(8000)
   t.equal(rig.machine.stateOf('b'), 'gone')
@@ -622,14 +610,14 @@ t.test('a heartbeat of a dead run that comes late, or again, does not bring it t
   t.not(rig.takeOvers.length, 0)
 })
 
-t.test('the second live node of a name exits when the first one answers, without having taken a call', async (t) => {
+t.test('a node exits if another with its name answers', async (t) => {
   const rig = new Rig('a')
   t.strictSame(rig.all('exit'), [{ type: 'exit', why: 'name-taken' }])
   t.notOk(rig.all('ready').some(({ ready }) => ready))
   t.equal(rig.machine.nextWakeMs(), null)
 })
 
-t.test('the second live node of a name exits when the heartbeat of the first moves', async (t) => {
+t.test('a node exits if another with its name sends heartbeats', async (t) => {
   const rig = new Rig('a:silent')
   t.strictSame(rig.all('ready').at(-1), { type: 'ready', ready: false, why: 'name-in-doubt' })
   t.equal(rig.all('exit').length, 0)
@@ -637,7 +625,7 @@ t.test('the second live node of a name exits when the heartbeat of the first mov
   t.equal(rig.all('exit').length, 1)
 })
 
-t.test('a node that crashed and starts again under its name is ready at once, and never exits', async (t) => {
+t.test('a crashed node is ready as soon as it restarts', async (t) => {
   const refused = new Rig('a:refused').leaves('a').pass(60_000)
   t.equal(refused.all('ready').at(-1)?.ready, true)
   t.equal(refused.all('exit').length, 0)
@@ -648,13 +636,13 @@ t.test('a node that crashed and starts again under its name is ready at once, an
   t.equal(silent.all('exit').length, 0)
 })
 
-t.test('the calls of the runs before are given to the new one', async (t) => {
+t.test('a new run takes over the calls of earlier runs', async (t) => {
   const rig = new Rig('a:refused', 'b').leaves('a').pass(12_000)
   t.match(rig.all('take-over'), [{ node: 'a', incarnation: null, evidence: 'new-incarnation' }])
   t.equal(rig.pass(200_000).all('take-over').length, 6)
 })
 
-t.test('the first node of a name stays when a second one comes', async (t) => {
+t.test('the first node of a name stays despite a second', async (t) => {
   const rig = new Rig('b').pass(5000).call('CA1')
   rig.node('a', 'a-2', WALL_MS + 60_000).pass(60_000)
   t.equal(rig.all('exit').length, 0)
@@ -662,7 +650,7 @@ t.test('the first node of a name stays when a second one comes', async (t) => {
   t.equal(rig.mayAct('CA1'), 'yes')
 })
 
-t.test('of two nodes that both served under a name while the store was away the younger exits', async (t) => {
+t.test('the younger of two nodes with one name exits', async (t) => {
   for (const [startedAtMs, exits] of [
     [WALL_MS - 1, 1],
     [WALL_MS + 1, 0],
@@ -695,7 +683,7 @@ async function quiet(t: Test, happens: (gateway: Gateway, it: Fleet) => Promise<
 const voice = (gateway: Gateway, agent: string, form: Readonly<Record<string, string>>) =>
   post(`${gateway.url}/voice/${agent}`, { form })
 
-t.test('two outbound calls that ring are no lost node', async (t) => {
+t.test('two ringing outbound calls cause no takeover', async (t) => {
   let rings = false
   await quiet(t, async (_gateway, { nodes: [node] }) => {
     if (rings) return
@@ -707,27 +695,27 @@ t.test('two outbound calls that ring are no lost node', async (t) => {
   })
 })
 
-t.test('a post to an unknown agent is no lost node', async (t) => {
+t.test('an unknown agent causes no takeover', async (t) => {
   await quiet(t, async (gateway) => {
     t.equal((await voice(gateway, 'nobody', ringing(newSid()))).status, 200)
   })
 })
 
-t.test('a number that is busy is no lost node', async (t) => {
+t.test('a busy number causes no takeover', async (t) => {
   await quiet(t, async (gateway) => {
     const busy = { ...ringing(newSid()), callSessionState: 'Busy', direction: 'outbound' }
     t.equal((await voice(gateway, 'order-status', busy)).status, 200)
   })
 })
 
-t.test('a stream that is said to be over late is no lost node', async (t) => {
+t.test('a late stream-over event causes no takeover', async (t) => {
   await quiet(t, async (gateway) => {
     const late = { ...ringing(newSid()), callSessionState: 'StreamStopped' }
     t.equal((await voice(gateway, 'order-status', late)).status, 200)
   })
 })
 
-t.test('a call that a run of the name before this one has left is taken over, and counted', async (t) => {
+t.test("a call of the node's earlier run is taken over", async (t) => {
   const it = await fleet(t, 1)
   await it.store.claim(newSid(), { node: 'gw-0', incarnation: 'before', nonce: 'x' }, 0)
   for (let step = 0; step < STEPS; step++) {
@@ -782,7 +770,7 @@ function nodeBeside(answer: (node: string, request: string) => 'answered' | 'ref
   return { ...it, memory, node, it }
 }
 
-t.test('live nodes with other agents are counted', async (t) => {
+t.test('live nodes with different agents are counted [1]', async (t) => {
   const { it, memory, node } = nodeBeside(() => 'answered')
   const beat = (name: string, agents: string | undefined, beat: number) => {
     const { agents: _, ...record } = node.record
@@ -809,36 +797,33 @@ t.test('live nodes with other agents are counted', async (t) => {
 
 type Handler = (body: unknown, from: { readonly node: string }) => Promise<unknown>
 
-t.test(
-  'the calls of a dead node wait for a node that does not answer, which may have them, but not for ever',
-  async (t) => {
-    const { it, memory, node } = nodeBeside((name, request) =>
-      name === 'gw-0' ? 'refused' : request === 'ping' ? 'answered' : 'silent',
-    )
-    const sid = newSid()
-    const other = (name: string, beat: number) =>
-      memory.beat({ ...node.record, name, beat, internalUrl: `http://${name}` })
-    await other('gw-0', 1)
-    const { owner } = await memory.claim(sid, { node: 'gw-0', incarnation: 'run', nonce: 'n' }, 0)
-    await memory.save(sid, owner, {})
-    const rounds: number[] = []
-    node.onTakeOver(
-      (callSids) => void (callSids.includes(sid) && rounds.push(node.counters.takeOvers.refused)),
-      () => false,
-    )
-    await node.start()
-    for (let beat = 1; rounds.length === 0 && beat < 100; beat++) {
-      it.pass(900)
-      await other('gw-1', beat)
-      node.state = 'open' // a heartbeat
-      for (let turns = 0; turns < 5; turns++) await turnOfEventLoop()
-    }
-    t.strictSame(rounds, [3])
-    await node.stop()
-  },
-)
+t.test('a takeover waits a limited time for silent nodes [2]', async (t) => {
+  const { it, memory, node } = nodeBeside((name, request) =>
+    name === 'gw-0' ? 'refused' : request === 'ping' ? 'answered' : 'silent',
+  )
+  const sid = newSid()
+  const other = (name: string, beat: number) =>
+    memory.beat({ ...node.record, name, beat, internalUrl: `http://${name}` })
+  await other('gw-0', 1)
+  const { owner } = await memory.claim(sid, { node: 'gw-0', incarnation: 'run', nonce: 'n' }, 0)
+  await memory.save(sid, owner, {})
+  const rounds: number[] = []
+  node.onTakeOver(
+    (callSids) => void (callSids.includes(sid) && rounds.push(node.counters.takeOvers.refused)),
+    () => false,
+  )
+  await node.start()
+  for (let beat = 1; rounds.length === 0 && beat < 100; beat++) {
+    it.pass(900)
+    await other('gw-1', beat)
+    node.state = 'open' // a heartbeat
+    for (let turns = 0; turns < 5; turns++) await turnOfEventLoop()
+  }
+  t.strictSame(rounds, [3])
+  await node.stop()
+})
 
-t.test('a failover that puts all calls in doubt asks the store about a few at a time', async (t) => {
+t.test('doubtful calls are checked in small batches after a failover', async (t) => {
   const { it, memory, node } = nodeBeside(() => 'refused')
   const sids = Array.from({ length: 3 * CONFIRMS_AT_ONCE_MAX }, () => newSid())
   for (const sid of sids) node.expect(sid, (await memory.claim(sid, node.claimFor(null), 0)).owner)

@@ -120,7 +120,7 @@ function signed(body: string, over: { to?: PeerName; timeMs?: number; method?: s
   return new PeerProof([SECRET]).signRequest(method, path, Buffer.from(body), { timeMs, from: GW_1, to }).authorization
 }
 
-t.test('a node asks another one, which knows who asks', async (t) => {
+t.test('a node answers another node and knows the sender', async (t) => {
   const { peer, listener, url, heard } = await listening(t)
   const peers = asking(t)
   t.match(url, /^http:\/\/127\.0\.0\.1:\d+$/)
@@ -134,7 +134,7 @@ t.test('a node asks another one, which knows who asks', async (t) => {
   t.equal(peers.counters.answered, 2)
 })
 
-t.test('the origin for others is the one that is given, with the port of the listener where it has none', async (t) => {
+t.test("the peer origin uses NODE_URL and the listener's port", async (t) => {
   const { url } = await listening(t, { url: 'http://gw-2.internal' })
   t.match(url, /^http:\/\/gw-2\.internal:\d+$/)
   t.equal((await listening(t, { url: 'http://gw-2.internal:7000' })).url, 'http://gw-2.internal:7000')
@@ -158,7 +158,7 @@ async function relay(t: Test, url: string, treat: (socket: Socket, through: () =
   return { url: `http://127.0.0.1:${await portOf(t, server)}`, connections: () => connections }
 }
 
-t.test('a connection is used again', async (t) => {
+t.test('a connection is reused', async (t) => {
   const { peer } = await listening(t)
   const between = await relay(t, peer.url, (_, through) => {
     through()
@@ -171,7 +171,7 @@ t.test('a connection is used again', async (t) => {
   t.equal(between.connections(), 1)
 })
 
-t.test('refused: nothing listens there, the host is not known, or another node or another run answers', async (t) => {
+t.test('an absent or different node counts as refused', async (t) => {
   const { peer, listener, asked } = await listening(t)
   const peers = asking(t)
   const refused = (reason: string, answeredBy: string | null = null) => ({ result: 'refused', reason, answeredBy })
@@ -197,7 +197,7 @@ t.test('refused: nothing listens there, the host is not known, or another node o
   if (resolver === 'ENOTFOUND') t.same(peers.lines, [], 'none of it is a fault')
 })
 
-t.test('silent: no answer in time, or the connection breaks', async (t) => {
+t.test('a timeout or a broken connection counts as silent', async (t) => {
   const { peer, asked } = await listening(t)
   const hung = await relay(t, peer.url, () => undefined)
   const reset = await relay(t, peer.url, (socket) => {
@@ -215,7 +215,7 @@ t.test('silent: no answer in time, or the connection breaks', async (t) => {
   t.equal(reset.connections(), 1, 'nothing is sent twice')
 })
 
-t.test('a connection that is not made in time is silence, however long an answer may take', async (t) => {
+t.test('a connection that takes too long counts as silent', async (t) => {
   const hung = await relay(t, 'http://127.0.0.1:1', () => undefined)
   const peers = asking(t, { tls: { ...selfSigned(), ca: selfSigned().cert }, connectMs: PEER_CONNECT_MS })
   const beganMs = performance.now()
@@ -224,7 +224,7 @@ t.test('a connection that is not made in time is silence, however long an answer
   t.ok(performance.now() - beganMs >= PEER_CONNECT_MS)
 })
 
-t.test('a node that stood still itself hears the answers that came meanwhile', async (t) => {
+t.test('a paused node still reads answers that arrived meanwhile', async (t) => {
   const { peer } = await listening(t)
   const peers = asking(t)
   t.equal((await peers.ping(peer, PATIENT_MS)).result, 'answered')
@@ -234,7 +234,7 @@ t.test('a node that stood still itself hears the answers that came meanwhile', a
   t.equal((await asked).result, 'answered')
 })
 
-t.test('failed: another secret, a wrong clock, another version, a foreign server', async (t) => {
+t.test('an untrusted or incompatible peer counts as failed', async (t) => {
   const { peer, listener, asked, lines } = await listening(t)
   const stranger = asking(t, { secrets: ['a-secret-of-somebody-else'] })
   t.same(await stranger.ask(peer, 'echo', 'x'.repeat(200_000), PATIENT_MS), { result: 'failed', reason: 'turned-away' })
@@ -270,112 +270,119 @@ t.test('failed: another secret, a wrong clock, another version, a foreign server
   t.notMatch(JSON.stringify([...lines, ...peers.lines, ...late.lines]), /shared-by-the-fleet/)
 })
 
-t.test(
-  'while a secret is replaced, nodes with the old one, with both and with the new one understand each other',
-  async (t) => {
-    const [old, next] = ['the-secret-of-yesterday', 'the-secret-of-tomorrow']
-    const steps = [[old], [old, next], [next, old], [next]]
-    for (let step = 1; step < steps.length; step++) {
-      for (const [asker = [], answerer = []] of [
-        [steps[step - 1], steps[step]],
-        [steps[step], steps[step - 1]],
-      ]) {
-        const { peer } = await listening(t, { secrets: answerer })
-        t.equal((await asking(t, { secrets: asker }).ping(peer, PATIENT_MS)).result, 'answered')
-      }
-    }
-    const { peer } = await listening(t, { secrets: [next] })
-    t.equal((await asking(t, { secrets: [old] }).ping(peer, PATIENT_MS)).result, 'failed')
-  },
-)
+t.test('a malformed answer counts as failed', async (t) => {
+  const { listener, peer } = await listening(t)
+  const peers = asking(t)
+  let answers: unknown
+  for (const name of ['yield', 'streams', 'webhook', 'ops']) listener.handle(name, () => Promise.resolve(answers))
+  for (const [name, answer, is] of [
+    ['yield', { yields: 'perhaps' }, 'failed'],
+    ['yield', { yields: 'later', ofALaterRelease: true }, 'answered'],
+    ['streams', { HD_1: true }, 'failed'],
+    ['webhook', { is: 'answered' }, 'failed'],
+    ['ops', { status: 'fine' }, 'failed'],
+    ['ops', { status: 404, body: { error: {} } }, 'answered'],
+  ] as const) {
+    answers = answer
+    const asked = await peers.ask(peer, name, {}, PATIENT_MS)
+    t.match(asked, is === 'failed' ? { result: is, reason: 'answer-malformed' } : { result: is, answer }, name)
+  }
+  t.match(peers.lines[0], { why: 'the answer has another form: yields' })
+})
 
-t.test(
-  'a forged, altered, late, replayed or wrongly addressed request is turned away, and nothing is done',
-  async (t) => {
-    let nowMs = Date.now()
-    const { url, listener, asked, heard, lines } = await listening(t, { wallClock: () => nowMs })
-    const body = '{"sid":"HD_1"}'
-    const refusals: Partial<Record<PeerRefusal, number>> = {}
-    const turnedAway = async (what: string, status: number, reason: PeerRefusal, given: Sent) => {
-      const found = await sent(url, given)
-      refusals[reason] = (refusals[reason] ?? 0) + 1
-      t.match({ ...found, body: JSON.parse(found.body) as unknown }, { status, body: { reason } }, what)
+t.test('nodes understand each other while a secret is replaced', async (t) => {
+  const [old, next] = ['the-secret-of-yesterday', 'the-secret-of-tomorrow']
+  const steps = [[old], [old, next], [next, old], [next]]
+  for (let step = 1; step < steps.length; step++) {
+    for (const [asker = [], answerer = []] of [
+      [steps[step - 1], steps[step]],
+      [steps[step], steps[step - 1]],
+    ]) {
+      const { peer } = await listening(t, { secrets: answerer })
+      t.equal((await asking(t, { secrets: asker }).ping(peer, PATIENT_MS)).result, 'answered')
     }
-    const at = (authorization: string, over: Sent = {}): Sent => ({ body, headers: { authorization }, ...over })
-    const good = signed(body)
-    const parts = good.split(' ')
-    const altered = (at: number, value: string): string => parts.map((part, i) => (i === at ? value : part)).join(' ')
+  }
+  const { peer } = await listening(t, { secrets: [next] })
+  t.equal((await asking(t, { secrets: [old] }).ping(peer, PATIENT_MS)).result, 'failed')
+})
 
-    await turnedAway('no signature', 401, 'unsigned', { body })
-    await turnedAway('another scheme', 401, 'unsigned', at('Bearer a-token-of-the-ops-port'))
-    await turnedAway('a part too many', 401, 'unsigned', at(`${good} x`))
-    await turnedAway('a short MAC', 401, 'unsigned', at(good.slice(0, -1)))
-    await turnedAway('the time', 401, 'signature', at(altered(1, String(Date.now() + 1))))
-    await turnedAway('the nonce', 401, 'signature', at(altered(2, 'A'.repeat(22))))
-    await turnedAway('the sender', 401, 'signature', at(altered(3, 'gw-9')))
-    await turnedAway("the sender's run", 401, 'signature', at(altered(4, 'nine')))
-    await turnedAway('the receiver', 401, 'signature', at(signed(body, { to: GW_1 }).replace('gw-1 one', 'gw-2 two')))
-    await turnedAway('the hash of the body', 401, 'signature', at(altered(7, 'A'.repeat(43))))
-    await turnedAway('the MAC', 401, 'signature', at(altered(8, 'A'.repeat(43))))
-    await turnedAway('another path', 401, 'signature', at(good, { path: '/internal/ping' }))
-    await turnedAway('a query', 401, 'signature', at(good, { path: '/internal/echo?x=1' }))
-    await turnedAway('another method', 401, 'signature', at(good, { method: 'PUT' }))
-    await turnedAway('another body', 401, 'body', at(signed(body), { body: body.replace('1', '2') }))
-    await turnedAway('a body for none', 401, 'body', at(signed('')))
-    await turnedAway('another node', 409, 'another-node', at(signed(body, { to: { ...GW_2, node: 'gw-3' } })))
+t.test('a request that fails verification is refused without effect', async (t) => {
+  let nowMs = Date.now()
+  const { url, listener, asked, heard, lines } = await listening(t, { wallClock: () => nowMs })
+  const body = '{"sid":"HD_1"}'
+  const refusals: Partial<Record<PeerRefusal, number>> = {}
+  const turnedAway = async (what: string, status: number, reason: PeerRefusal, given: Sent) => {
+    const found = await sent(url, given)
+    refusals[reason] = (refusals[reason] ?? 0) + 1
+    t.match({ ...found, body: JSON.parse(found.body) as unknown }, { status, body: { reason } }, what)
+  }
+  const at = (authorization: string, over: Sent = {}): Sent => ({ body, headers: { authorization }, ...over })
+  const good = signed(body)
+  const parts = good.split(' ')
+  const altered = (at: number, value: string): string => parts.map((part, i) => (i === at ? value : part)).join(' ')
+
+  await turnedAway('no signature', 401, 'unsigned', { body })
+  await turnedAway('another scheme', 401, 'unsigned', at('Bearer a-token-of-the-ops-port'))
+  await turnedAway('a part too many', 401, 'unsigned', at(`${good} x`))
+  await turnedAway('a short MAC', 401, 'unsigned', at(good.slice(0, -1)))
+  await turnedAway('the time', 401, 'signature', at(altered(1, String(Date.now() + 1))))
+  await turnedAway('the nonce', 401, 'signature', at(altered(2, 'A'.repeat(22))))
+  await turnedAway('the sender', 401, 'signature', at(altered(3, 'gw-9')))
+  await turnedAway("the sender's run", 401, 'signature', at(altered(4, 'nine')))
+  await turnedAway('the receiver', 401, 'signature', at(signed(body, { to: GW_1 }).replace('gw-1 one', 'gw-2 two')))
+  await turnedAway('the hash of the body', 401, 'signature', at(altered(7, 'A'.repeat(43))))
+  await turnedAway('the MAC', 401, 'signature', at(altered(8, 'A'.repeat(43))))
+  await turnedAway('another path', 401, 'signature', at(good, { path: '/internal/ping' }))
+  await turnedAway('a query', 401, 'signature', at(good, { path: '/internal/echo?x=1' }))
+  await turnedAway('another method', 401, 'signature', at(good, { method: 'PUT' }))
+  await turnedAway('another body', 401, 'body', at(signed(body), { body: body.replace('1', '2') }))
+  await turnedAway('a body for none', 401, 'body', at(signed('')))
+  await turnedAway('another node', 409, 'another-node', at(signed(body, { to: { ...GW_2, node: 'gw-3' } })))
+  await turnedAway(
+    'another run',
+    409,
+    'another-incarnation',
+    at(signed(body, { to: { ...GW_2, incarnation: 'before' } })),
+  )
+  for (const awayMs of [-CLOCK_SKEW_MS_MAX - 1, CLOCK_SKEW_MS_MAX + 1])
+    await turnedAway('a time far away', 401, 'late', at(signed(body, { timeMs: nowMs + awayMs })))
+  await turnedAway('no JSON', 400, 'malformed', at(signed('{"sid":'), { body: '{"sid":' }))
+  for (const path of ['/', '/internal/', '/internal/nothing', '/internal/echo/', '/metrics', '/internal/../internal/x'])
     await turnedAway(
-      'another run',
-      409,
-      'another-incarnation',
-      at(signed(body, { to: { ...GW_2, incarnation: 'before' } })),
+      `path ${path}`,
+      404,
+      'not-found',
+      at(signed('', { path: new URL(path, url).pathname }), { path, body: '' }),
     )
-    for (const awayMs of [-CLOCK_SKEW_MS_MAX - 1, CLOCK_SKEW_MS_MAX + 1])
-      await turnedAway('a time far away', 401, 'late', at(signed(body, { timeMs: nowMs + awayMs })))
-    await turnedAway('no JSON', 400, 'malformed', at(signed('{"sid":'), { body: '{"sid":' }))
-    for (const path of [
-      '/',
-      '/internal/',
-      '/internal/nothing',
-      '/internal/echo/',
-      '/metrics',
-      '/internal/../internal/x',
-    ])
-      await turnedAway(
-        `path ${path}`,
-        404,
-        'not-found',
-        at(signed('', { path: new URL(path, url).pathname }), { path, body: '' }),
-      )
-    await turnedAway('GET for POST', 404, 'not-found', {
-      method: 'GET',
-      headers: { authorization: signed('', { method: 'GET' }) },
-    })
-    const large = ' '.repeat(PEER_BODY_BYTES_MAX + 1)
-    await turnedAway('too much', 413, 'too-large', {
-      headers: { authorization: signed(large), 'content-length': String(large.length) },
-    })
-    t.same(asked, [], 'nothing was done')
+  await turnedAway('GET for POST', 404, 'not-found', {
+    method: 'GET',
+    headers: { authorization: signed('', { method: 'GET' }) },
+  })
+  const large = ' '.repeat(PEER_BODY_BYTES_MAX + 1)
+  await turnedAway('too much', 413, 'too-large', {
+    headers: { authorization: signed(large), 'content-length': String(large.length) },
+  })
+  t.same(asked, [], 'nothing was done')
 
-    const before = heard.length
-    const answered = await sent(url, at(good))
-    t.equal(answered.status, 200, 'the request itself is good')
-    await turnedAway('replayed', 401, 'replayed', at(good))
-    nowMs += CLOCK_SKEW_MS_MAX + 1000
-    await turnedAway('replayed later', 401, 'late', at(good))
-    t.equal(heard.length, before + 1, 'who replays is not heard')
-    t.equal(asked.length, 1)
+  const before = heard.length
+  const answered = await sent(url, at(good))
+  t.equal(answered.status, 200, 'the request itself is good')
+  await turnedAway('replayed', 401, 'replayed', at(good))
+  nowMs += CLOCK_SKEW_MS_MAX + 1000
+  await turnedAway('replayed later', 401, 'late', at(good))
+  t.equal(heard.length, before + 1, 'who replays is not heard')
+  t.equal(asked.length, 1)
 
-    for (const [reason, count] of Object.entries(refusals))
-      t.equal(listener.refused[reason as PeerRefusal], count, `${reason} is counted`)
-    t.ok(
-      lines.length < Object.values(refusals).reduce((sum, count) => sum + count, 0),
-      'and a flood is not logged line by line',
-    )
-    t.match(lines[0], { level: 'warn', reason: 'unsigned', why: 'the request is not signed', address: '127.0.0.1' })
-  },
-)
+  for (const [reason, count] of Object.entries(refusals))
+    t.equal(listener.refused[reason as PeerRefusal], count, `${reason} is counted`)
+  t.ok(
+    lines.length < Object.values(refusals).reduce((sum, count) => sum + count, 0),
+    'and a flood is not logged line by line',
+  )
+  t.match(lines[0], { level: 'warn', reason: 'unsigned', why: 'the request is not signed', address: '127.0.0.1' })
+})
 
-t.test('an answer proves who gave it, to this request alone', async (t) => {
+t.test('an answer proves its sender for this request alone', async (t) => {
   const { url } = await listening(t)
   const proof = new PeerProof([SECRET])
   const { authorization, nonce } = proof.signRequest('POST', '/internal/echo', Buffer.from('1'), {
@@ -396,7 +403,7 @@ t.test('an answer proves who gave it, to this request alone', async (t) => {
   t.equal((await sent(url, { body: '1' })).headers['mkondo-answer'], undefined, 'nothing is signed for a stranger')
 })
 
-t.test('a full memory of nonces lets no old request in again', async (t) => {
+t.test('a full nonce memory does not admit old requests', async (t) => {
   const seen = new SeenRequests(3)
   const at = 1_000_000
   t.equal(seen.isNew('first', at, at), true)
@@ -408,7 +415,7 @@ t.test('a full memory of nonces lets no old request in again', async (t) => {
   t.equal(seen.isNew('much later', at + 2 * CLOCK_SKEW_MS_MAX, at + 2 * CLOCK_SKEW_MS_MAX), true)
 })
 
-t.test('strangers who take all connections keep no nodes apart', async (t) => {
+t.test('nodes stay connected while strangers take all connections [1]', async (t) => {
   const connectionsMax = 20
   const certificate = selfSigned()
   for (const tls of [null, { cert: certificate.cert, key: certificate.key, ca: certificate.cert }]) {
@@ -430,7 +437,7 @@ t.test('strangers who take all connections keep no nodes apart', async (t) => {
   }
 })
 
-t.test('a stranger who begins no TLS handshake is cut off, and no node waits for one when it ends', async (t) => {
+t.test('a stranger without a TLS handshake is disconnected', async (t) => {
   const { cert, key } = selfSigned()
   const tls = { cert, key, ca: cert }
   const stranger = async (url: string): Promise<Socket> => {
@@ -447,7 +454,7 @@ t.test('a stranger who begins no TLS handshake is cut off, and no node waits for
   t.equal(stays.listener.refused.protocol, 1, 'it is counted once')
 })
 
-t.test('bytes that are no HTTP are answered and counted', async (t) => {
+t.test('bytes that are not HTTP are answered and counted', async (t) => {
   const { url, listener } = await listening(t)
   const socket = connect(Number(new URL(url).port), '127.0.0.1')
   const said = await new Promise<string>((resolve) => {
@@ -462,7 +469,7 @@ t.test('bytes that are no HTTP are answered and counted', async (t) => {
   t.equal(listener.refused.protocol, 1)
 })
 
-t.test('with certificates both sides are checked', async (t) => {
+t.test('with certificates both sides are verified', async (t) => {
   const [one, two, other] = ['gw-1', 'gw-2', 'another'].map(selfSigned) as [Pem, Pem, Pem]
   const ca = one.cert + two.cert
   const { peer, listener, asked } = await listening(t, { tls: { ...two, ca } })
@@ -491,7 +498,7 @@ t.test('with certificates both sides are checked', async (t) => {
   t.equal(asked.length, 1)
 })
 
-t.test('a resumed TLS session does not stand for a certificate', async (t) => {
+t.test('a resumed TLS session does not replace a certificate', async (t) => {
   const [one, two] = [selfSigned('gw-1'), selfSigned('gw-2')]
   const ca = one.cert + two.cert
   const { url, listener } = await listening(t, { tls: { ...two, ca } })
@@ -514,7 +521,7 @@ t.test('a resumed TLS session does not stand for a certificate', async (t) => {
   t.equal(listener.refused.certificate, 2)
 })
 
-t.test('a listener that closes lets the requests under way be answered', async (t) => {
+t.test('a closing listener finishes the requests under way', async (t) => {
   const { peer, listener } = await listening(t)
   let release = (): void => undefined
   const begun = new Promise<void>((resolve) => {
@@ -535,15 +542,12 @@ t.test('a listener that closes lets the requests under way be answered', async (
   await closed
 })
 
-t.test(
-  'a derived key is that of RFC 5869, the same in each process, and another for each secret and purpose',
-  async (t) => {
-    // Extract with a salt of zeros, expand with one block: written out, so that a change of the derivation is noticed.
-    const extracted = createHmac('sha256', Buffer.alloc(32)).update('a secret of the fleet').digest()
-    const expanded = createHmac('sha256', extracted).update('mkondo peers 1\x01').digest()
-    t.same(derivedKey('a secret of the fleet', 'peers'), expanded)
-    t.notSame(derivedKey('a secret of the fleet', 'stored-calls'), expanded)
-    t.notSame(derivedKey('another secret', 'peers'), expanded)
-    t.throws(() => derivedKey('', 'peers'), /secret is set/)
-  },
-)
+t.test('derived keys follow RFC 5869 and differ by purpose', async (t) => {
+  // Extract with a salt of zeros, expand with one block: written out, so that a change of the derivation is noticed.
+  const extracted = createHmac('sha256', Buffer.alloc(32)).update('a secret of the fleet').digest()
+  const expanded = createHmac('sha256', extracted).update('mkondo peers 1\x01').digest()
+  t.same(derivedKey('a secret of the fleet', 'peers'), expanded)
+  t.notSame(derivedKey('a secret of the fleet', 'stored-calls'), expanded)
+  t.notSame(derivedKey('another secret', 'peers'), expanded)
+  t.throws(() => derivedKey('', 'peers'), /secret is set/)
+})

@@ -5,14 +5,11 @@ import { packageRoot } from '../../src/config/package-root.js'
 
 const SIMULATION = [
   'test/fleet/gateway-simulation.test.ts',
-  'through all faults nothing is lost, nobody is rung or charged twice, and no caller is let go within 15 s',
+  'no fault loses data, repeats effects or drops callers early',
 ] as const
 const OUTBOX = 'test/messages/fleet-outbox.test.ts'
 const CAMPAIGNS = 'test/campaigns/campaigns.test.ts'
-const BUDGETS = [
-  'test/gateway/numbers.test.ts',
-  'what was spent survives an emptied store, a lost node and a lost disk',
-] as const
+const BUDGETS = ['test/gateway/numbers.test.ts', 'spending survives an emptied store, a lost node and disk'] as const
 const ANALYSES = 'test/gateway/call-analyses.test.ts'
 
 type Proof = readonly [file: string, title: string]
@@ -24,65 +21,30 @@ const PROOFS: Readonly<Record<string, Readonly<Record<(typeof FAULTS)[number], r
   messages: {
     'Redis empty': [[OUTBOX, 'a Redis that is emptied loses no waiting message'], SIMULATION],
     failover: [[OUTBOX, 'a message that a failover loses is added again'], SIMULATION],
-    'node lost': [[OUTBOX, 'a message that another node has sent is not sent again'], SIMULATION],
+    'node lost': [[OUTBOX, 'a message sent by another node is not sent again'], SIMULATION],
     // Its nodes have no folder at all.
-    'disk lost': [
-      [OUTBOX, 'a message that any step of a node’s death leaves behind is sent by another, in order, with its id'],
-    ],
+    'disk lost': [[OUTBOX, "another node sends a dead node's messages in order"]],
   },
   'campaign rows': {
-    'Redis empty': [
-      [CAMPAIGNS, 'Redis comes back empty: campaigns are lost in sight of everybody, and begin again by nothing'],
-    ],
-    failover: [
-      [CAMPAIGNS, 'how a call went is kept though a failover of Redis has lost that it was begun'],
-      SIMULATION,
-    ],
+    'Redis empty': [[CAMPAIGNS, 'an emptied Redis shows its campaigns as lost']],
+    failover: [[CAMPAIGNS, "a call's result survives a failover of Redis"], SIMULATION],
     'node lost': [
-      [
-        'test/campaigns/fleet.slow.test.ts',
-        '3,000 rows in a fleet: none is called twice, and two nodes are killed on the way',
-      ],
+      ['test/campaigns/fleet.slow.test.ts', '3,000 rows are called once despite two killed nodes'],
       SIMULATION,
     ],
-    'disk lost': [[CAMPAIGNS, 'how a call went is kept though a failover of Redis has lost that it was begun']],
+    'disk lost': [[CAMPAIGNS, "a call's result survives a failover of Redis"]],
   },
   'do-not-call list': {
-    'Redis empty': [
-      [
-        CAMPAIGNS,
-        'Redis comes back empty: who wants no calls is still on the list, also after the nodes were restarted',
-      ],
-      SIMULATION,
-    ],
+    'Redis empty': [[CAMPAIGNS, 'the do-not-call list survives an emptied Redis'], SIMULATION],
     failover: [SIMULATION],
-    'node lost': [
-      [
-        CAMPAIGNS,
-        'Redis comes back empty: who wants no calls is still on the list, also after the nodes were restarted',
-      ],
-      SIMULATION,
-    ],
-    'disk lost': [
-      [
-        CAMPAIGNS,
-        'Redis comes back empty: who wants no calls is still on the list, also after the nodes were restarted',
-      ],
-    ],
+    'node lost': [[CAMPAIGNS, 'the do-not-call list survives an emptied Redis'], SIMULATION],
+    'disk lost': [[CAMPAIGNS, 'the do-not-call list survives an emptied Redis']],
   },
   'tools that wait': {
     'Redis empty': [SIMULATION],
     failover: [SIMULATION],
-    'node lost': [
-      [
-        'test/fleet/recovery.test.ts',
-        'an outcome is posted to any node, and after its node has died to the one that goes on with the call',
-      ],
-      SIMULATION,
-    ],
-    'disk lost': [
-      ['test/fleet/call-keeper.test.ts', 'what a call was kept as is read by another node with the same secret'],
-    ],
+    'node lost': [['test/fleet/recovery.test.ts', 'an outcome reaches the node that resumes the call'], SIMULATION],
+    'disk lost': [['test/fleet/call-keeper.test.ts', 'another node with the same secret reads a kept state']],
   },
   'money spent today': {
     'Redis empty': [BUDGETS],
@@ -91,23 +53,16 @@ const PROOFS: Readonly<Record<string, Readonly<Record<(typeof FAULTS)[number], r
     'disk lost': [BUDGETS],
   },
   'analyses that are owed': {
-    'Redis empty': [
-      [ANALYSES, 'what a node owes is in a Redis that came back empty again, and outlasts the node'],
-      SIMULATION,
-    ],
+    'Redis empty': [[ANALYSES, 'a pending analysis survives an emptied Redis and its node'], SIMULATION],
     failover: [SIMULATION],
-    'node lost': [
-      [ANALYSES, 'what a dead node owes is analysed once, by another node or its own next run, and its record gets it'],
-    ],
-    'disk lost': [
-      [ANALYSES, 'what a dead node owes is analysed once, by another node or its own next run, and its record gets it'],
-    ],
+    'node lost': [[ANALYSES, "a dead node's pending analysis is made once"]],
+    'disk lost': [[ANALYSES, "a dead node's pending analysis is made once"]],
   },
 }
 
 const textOf = (file: string): string => readFileSync(join(packageRoot(), file), 'utf8')
 
-t.test('each promise says what every fault leaves, and names its tests', (t) => {
+t.test('each promise covers every fault and names its tests', (t) => {
   const [, section = ''] = /^## What is kept\n([^]*?)\n## /m.exec(textOf('docs/FLEET.md')) ?? []
   const [head = [], , ...rows] = section
     .split('\n')

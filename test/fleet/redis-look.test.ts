@@ -32,7 +32,7 @@ async function started(t: Test, options: RedisServerOptions = {}): Promise<Redis
   return server
 }
 
-t.test('a Redis without faults has five good findings', async (t) => {
+t.test('a Redis without faults gives five good findings', async (t) => {
   if (!hasRedis(t)) return
   const found = await look((await started(t)).url)
   t.same(faults(found), [])
@@ -42,13 +42,13 @@ t.test('a Redis without faults has five good findings', async (t) => {
   )
 })
 
-t.test('a closed Redis is said to be closed', async (t) => {
+t.test('an unreachable Redis is reported', async (t) => {
   const found = faults(await look(`redis://:siri@127.0.0.1:${await freePort()}`))
   t.match(found, [/bad: REDIS_URL cannot be used: the connection was refused/])
   t.notMatch(found.join(''), /siri/)
 })
 
-t.test('a wrong password is said, and not shown', async (t) => {
+t.test('a wrong password is reported but not shown', async (t) => {
   if (!hasRedis(t)) return
   const server = await started(t, { password: 'right' })
   const found = faults(await look(`redis://:siri@127.0.0.1:${server.port}`))
@@ -56,13 +56,13 @@ t.test('a wrong password is said, and not shown', async (t) => {
   t.notMatch(found.join(''), /siri/)
 })
 
-t.test('a policy that evicts is a fault', async (t) => {
+t.test('an eviction policy is reported as a fault', async (t) => {
   if (!hasRedis(t)) return
   const server = await started(t, { config: { 'maxmemory-policy': 'allkeys-lru', maxmemory: '64mb' } })
   t.match(faults(await look(server.url)), [/bad: Redis drops calls .* is allkeys-lru; allowed: noeviction/])
 })
 
-t.test('a master of Sentinels without a replica is looked at', async (t) => {
+t.test('a Sentinel master without a replica is reported', async (t) => {
   if (!hasRedis(t)) return
   const master = await started(t)
   const sentinel = await startSentinel({ master })
@@ -72,7 +72,7 @@ t.test('a master of Sentinels without a replica is looked at', async (t) => {
   t.same(faults(await look(sentinel.url)), [])
 })
 
-t.test('slots of a cluster without a server are a fault', async (t) => {
+t.test('cluster slots without a server are reported as a fault', async (t) => {
   if (!hasRedis(t)) return
   const servers = await startCluster()
   t.teardown(() => Promise.all(servers.map((server) => server.close())))
@@ -97,7 +97,7 @@ async function seen(t: Test, url: string, wallClock = Date.now): Promise<string[
   )
 }
 
-t.test('a clock that is too far from that of Redis is looked at', async (t) => {
+t.test('a clock that differs from the Redis clock is reported', async (t) => {
   if (!hasRedis(t)) return
   const { url } = await started(t)
   t.same(await seen(t, url, () => Date.now() + 29_000), [])
@@ -110,7 +110,7 @@ async function userUrl(server: RedisServer, ...rules: readonly string[]): Promis
   return `redis://gw:pw@127.0.0.1:${server.port}`
 }
 
-t.test('commands and keys that the user lacks are named', async (t) => {
+t.test('commands and keys the user lacks are named', async (t) => {
   if (!hasRedis(t)) return
   const server = await started(t)
   for (const [rules, lacks] of [
@@ -123,13 +123,13 @@ t.test('commands and keys that the user lacks are named', async (t) => {
     [['~other:*', '+@all'], 'use the keys mkondo:*, use the keys {mkondo:campaigns}*'],
   ] as const) {
     const found = faults(await look(await userUrl(server, ...rules)))
-    t.same(found, [`bad: the Redis user may not ${lacks}; deploy/redis.conf has the line of one that may`])
+    t.same(found, [`bad: the Redis user may not ${lacks}; deploy/redis.conf has the line of a user that may`])
   }
   t.match(faults(await look(await userUrl(server, '~*', '+@all', '-info'))), [/does not let its user run INFO/])
   t.equal(await server.command('DBSIZE'), 0, 'nothing was carried out')
 })
 
-t.test('a start says what it finds, and goes on', async (t) => {
+t.test('a start logs its findings and continues', async (t) => {
   if (!hasRedis(t)) return
   const server = await started(t, { config: { 'maxmemory-policy': 'volatile-lru' } })
   const url = await userUrl(server, '~*', '+@all', '-xadd')
@@ -143,7 +143,7 @@ t.test('a start says what it finds, and goes on', async (t) => {
   t.match(lines.join(''), /"warn".*may not run XADD/)
 })
 
-t.test('the user of deploy/redis.conf has all that a fleet needs', async (t) => {
+t.test('the user of deploy/redis.conf may do everything a fleet needs', async (t) => {
   if (!hasRedis(t)) return
   const [line = ''] = /^user mkondo.*$/m.exec(repositoryFile('deploy/redis.conf')) ?? []
   t.equal(line, redisUser(PREFIX, 'ANOTHER-PASSWORD'))
@@ -166,7 +166,7 @@ const inLua = (text: string): string[] =>
     ([, name = '', word]) => (['XGROUP', 'XINFO'].includes(name) ? `${name}|${word ?? ''}` : name).toLowerCase(),
   )
 
-t.test('the list of commands is that of the scripts', (t) => {
+t.test('the list of commands matches the scripts', (t) => {
   const inFolder = (folder: string): string[] =>
     readdirSync(join(packageRoot(), folder), { recursive: true, encoding: 'utf8' }).map((name) => join(folder, name))
   const files = [...inFolder('src'), ...inFolder('node_modules/bullmq/dist/cjs/scripts')].filter((file) =>

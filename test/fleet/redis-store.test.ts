@@ -33,7 +33,7 @@ async function storeAt(t: Test, url: string, deadlineMs = PATIENCE_MS) {
   }
 }
 
-t.test('the URLs of Redis', (t) => {
+t.test('Redis URLs are parsed and shown without passwords', (t) => {
   t.same(parseRedisUrl('redis://cache'), {
     tls: false,
     hosts: [{ host: 'cache', port: 6379 }],
@@ -109,7 +109,7 @@ t.test('the URLs of Redis', (t) => {
   t.end()
 })
 
-t.test('settings that waiting does not mend stop the start, and the message has no password', async (t) => {
+t.test('permanent configuration errors stop the start without showing passwords', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis({ password: PASSWORD })
   const open = await startRedis()
@@ -153,7 +153,7 @@ t.test('settings that waiting does not mend stop the start, and the message has 
   t.notMatch(lines.join(''), /siri|neno/)
 })
 
-t.test('a URL with credentials, a database, Sentinels and their own password works', async (t) => {
+t.test('a URL with credentials, database and Sentinels connects', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis({ password: PASSWORD })
   const sentinel = await startSentinel({ master: server, password: PASSWORD })
@@ -165,7 +165,7 @@ t.test('a URL with credentials, a database, Sentinels and their own password wor
   }
 })
 
-t.test('who takes a call over waits until a replica knows it, and not for one that stands still', async (t) => {
+t.test('a takeover waits for a live replica only', async (t) => {
   if (!hasRedis(t)) return
   const { server, store } = await redisStore(t)
   const waits = async (): Promise<number> =>
@@ -200,7 +200,7 @@ async function fakeServer(t: Test, info: string): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-t.test('a Redis that cannot be reached does not stop the start, and is used as soon as it is there', async (t) => {
+t.test('an unreachable Redis does not stop the start', async (t) => {
   if (!hasRedis(t)) return
   const port = await freePort()
   const { store, lines, healed } = await storeAt(t, `redis://:siri@127.0.0.1:${port}`)
@@ -214,31 +214,28 @@ t.test('a Redis that cannot be reached does not stop the start, and is used as s
   t.notMatch(lines.join(''), /siri/)
 })
 
-t.test(
-  'a server that is killed: operations reject at once, also those under way, and go on after its restart',
-  async (t) => {
-    if (!hasRedis(t)) return
-    const { server, store, lines, healed } = await redisStore(t, { durable: true })
-    const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
-    t.equal(await store.save('CA1', token, { state: bytes(1) }), 'ok')
-    server.freeze()
-    const underWay = store.read('CA1')
-    const killed = server.kill()
-    await t.rejects(underWay, { code: 'STORE_DOWN' })
-    await killed
-    await t.rejects(store.read('CA1'), { code: 'STORE_DOWN', message: /redis:\/\/127\.0\.0\.1:\d+\/0/ })
-    await until(() => lines.some((line) => line.includes('connection was refused')), 15_000, 'the reason in the log')
-    await server.restart()
-    await healed()
-    t.same([...((await store.read('CA1'))?.state ?? [])], [1])
-    const said = lines.map((line) => (JSON.parse(line) as { msg: string; reason?: string }).msg)
-    t.match([said[0], said.at(-1)], ['the call store is connected', 'the call store is connected'])
-    const reasons = lines.flatMap((line) => (JSON.parse(line) as { reason?: string }).reason ?? [])
-    t.same(reasons, [...new Set(reasons)], 'each reason once, however often it is tried')
-  },
-)
+t.test('operations fail immediately while a killed server is away', async (t) => {
+  if (!hasRedis(t)) return
+  const { server, store, lines, healed } = await redisStore(t, { durable: true })
+  const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
+  t.equal(await store.save('CA1', token, { state: bytes(1) }), 'ok')
+  server.freeze()
+  const underWay = store.read('CA1')
+  const killed = server.kill()
+  await t.rejects(underWay, { code: 'STORE_DOWN' })
+  await killed
+  await t.rejects(store.read('CA1'), { code: 'STORE_DOWN', message: /redis:\/\/127\.0\.0\.1:\d+\/0/ })
+  await until(() => lines.some((line) => line.includes('connection was refused')), 15_000, 'the reason in the log')
+  await server.restart()
+  await healed()
+  t.same([...((await store.read('CA1'))?.state ?? [])], [1])
+  const said = lines.map((line) => (JSON.parse(line) as { msg: string; reason?: string }).msg)
+  t.match([said[0], said.at(-1)], ['the call store is connected', 'the call store is connected'])
+  const reasons = lines.flatMap((line) => (JSON.parse(line) as { reason?: string }).reason ?? [])
+  t.same(reasons, [...new Set(reasons)], 'each reason once, however often it is tried')
+})
 
-t.test('a server that restarts with another password: the store is down, and says why', async (t) => {
+t.test('a changed password marks the store down with the reason', async (t) => {
   if (!hasRedis(t)) return
   const { server, store, lines, healed } = await redisStore(t)
   await server.command('CONFIG', 'SET', 'requirepass', PASSWORD)
@@ -252,7 +249,7 @@ t.test('a server that restarts with another password: the store is down, and say
   await healed()
 })
 
-t.test('a frozen server: each operation rejects within the deadline', async (t) => {
+t.test('operations on a frozen server fail within the deadline', async (t) => {
   if (!hasRedis(t)) return
   const { server, store, healed } = await redisStore(t, {}, STORE_DEADLINE_MS)
   await healed()
@@ -273,7 +270,7 @@ t.test('a frozen server: each operation rejects within the deadline', async (t) 
   t.same(entry?.owner, { ...owner('gw-1', 'a'), epoch: 1 })
 })
 
-t.test('a write that takes effect only after a later one of its owner changes nothing', async (t) => {
+t.test('a delayed write does not overwrite a later one', async (t) => {
   if (!hasRedis(t)) return
   const { server, store } = await redisStore(t)
   const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
@@ -289,7 +286,7 @@ t.test('a write that takes effect only after a later one of its owner changes no
   t.same([[...(entry?.state ?? [])], entry?.log.map((chunk) => [...chunk])], [[2], [[66]]])
 })
 
-t.test('a full Redis takes no writes and still reads; calls that end make room', async (t) => {
+t.test('a full Redis refuses writes and still reads [1]', async (t) => {
   if (!hasRedis(t)) return
   const { server, store, lines } = await redisStore(t, { config: { 'maxmemory-policy': 'noeviction' } })
   const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
@@ -307,24 +304,21 @@ t.test('a full Redis takes no writes and still reads; calls that end make room',
   t.equal((await store.claim('CA2', owner('gw-1', 'b'), 0)).owner.nonce, 'b')
 })
 
-t.test(
-  'a user that is narrowed while it is connected: operations fail with the reason, and the log has it',
-  async (t) => {
-    if (!hasRedis(t)) return
-    const { server, store, lines, healed } = await redisStore(t)
-    await healed()
-    await server.command('ACL', 'SETUSER', 'default', '-@write')
-    const narrowed = { code: 'STORE_DOWN', message: /its user may not do what the store does/ }
-    await t.rejects(store.claim('CA1', owner('gw-1', 'a'), 0), narrowed)
-    await t.rejects(store.beat(nodeRecord('gw-1')), narrowed)
-    t.equal(await store.read('CA1'), null, 'nothing is half done')
-    t.match(lines.join(''), /"reason":"its user may not [^\n]*does not carry out an operation/)
-    await server.command('ACL', 'SETUSER', 'default', '+@all')
-    t.equal((await store.claim('CA1', owner('gw-1', 'a'), 0)).owner.nonce, 'a')
-  },
-)
+t.test('operations fail with the reason after permissions shrink [2]', async (t) => {
+  if (!hasRedis(t)) return
+  const { server, store, lines, healed } = await redisStore(t)
+  await healed()
+  await server.command('ACL', 'SETUSER', 'default', '-@write')
+  const narrowed = { code: 'STORE_DOWN', message: /its user may not do what the store does/ }
+  await t.rejects(store.claim('CA1', owner('gw-1', 'a'), 0), narrowed)
+  await t.rejects(store.beat(nodeRecord('gw-1')), narrowed)
+  t.equal(await store.read('CA1'), null, 'nothing is half done')
+  t.match(lines.join(''), /"reason":"its user may not [^\n]*does not carry out an operation/)
+  await server.command('ACL', 'SETUSER', 'default', '+@all')
+  t.equal((await store.claim('CA1', owner('gw-1', 'a'), 0)).owner.nonce, 'a')
+})
 
-t.test('a server that became a replica: its writes are refused, and the connection looks for the master', async (t) => {
+t.test('the connection leaves a server that became a replica', async (t) => {
   if (!hasRedis(t)) return
   const { server, store, healed } = await redisStore(t)
   await server.command('REPLICAOF', '127.0.0.1', '1')
@@ -342,7 +336,7 @@ t.test('a server that became a replica: its writes are refused, and the connecti
   t.equal((await store.claim('CA1', owner('gw-1', 'a'), 0)).owner.nonce, 'a')
 })
 
-t.test('after a failover by Sentinel the store is the new master, with its calls', async (t) => {
+t.test('after a Sentinel failover the store has its calls', async (t) => {
   if (!hasRedis(t)) return
   const master = await startRedis({ password: PASSWORD })
   const replica = await startRedis({ password: PASSWORD, replicaOf: master })
@@ -369,7 +363,7 @@ t.test('after a failover by Sentinel the store is the new master, with its calls
   t.same([...((await store.read('CA1'))?.state ?? [])], [4])
 })
 
-t.test('a script of another program that never ends, and an operator who ends it', async (t) => {
+t.test("the store is down during another program's endless script", async (t) => {
   if (!hasRedis(t)) return
   const { server, store, healed } = await redisStore(t, { config: { 'busy-reply-threshold': '20' } })
   const endless = t.rejects(server.command('EVAL', 'while true do end', '0'), { message: /killed/i })
@@ -388,7 +382,7 @@ t.test('a script of another program that never ends, and an operator who ends it
   await healed()
 })
 
-t.test('entries of other programs and versions are refused by name, and nothing of them is shown', async (t) => {
+t.test('entries of other programs and versions are refused by name', async (t) => {
   if (!hasRedis(t)) return
   const { server, store, lines } = await redisStore(t)
   const refused = (key: string, found: RegExp): { code: string; message: RegExp } => ({
@@ -459,7 +453,7 @@ t.test('entries of other programs and versions are refused by name, and nothing 
   t.notMatch(lines.join(''), /siri/)
 })
 
-t.test('a store that is closed rejects what waits and what comes', async (t) => {
+t.test('a closed store rejects pending and new operations', async (t) => {
   if (!hasRedis(t)) return
   const { server, store } = await redisStore(t)
   server.freeze()
@@ -469,7 +463,7 @@ t.test('a store that is closed rejects what waits and what comes', async (t) => 
   await store.close()
 })
 
-t.test('the prefix keeps two fleets apart, and all that they leave expires', async (t) => {
+t.test('the prefix separates two fleets and every key expires', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -488,7 +482,7 @@ t.test('the prefix keeps two fleets apart, and all that they leave expires', asy
   for (const key of keys) t.ok(Number(await server.command('PTTL', key)) > 0, `${key} expires`)
 })
 
-t.test('each script has one key, so that no two have to be in one slot', async (t) => {
+t.test('each script uses one key', async (t) => {
   for (const [name, lua] of Object.entries(SCRIPTS)) {
     t.notMatch(lua, /KEYS\[[^1]\]/, name)
     // A key that a script makes up itself may be in a slot of another server.

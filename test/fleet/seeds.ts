@@ -30,6 +30,10 @@ export function seedsFrom(first: number, count: number): readonly number[] {
   return Array.from({ length: count }, (_, i) => first + i)
 }
 
+/** The first seeds: these run with `npm test`, the next ones with the slow tests. */
+export const FIRST_OWNERSHIP = seedsFrom(1, 1000)
+export const MORE_OWNERSHIP = seedsFrom(1001, 1000)
+
 /** Seeds far from the first ones that were once wrong, of each simulation. */
 export const FAR_OWNERSHIP = [4347, 9677, 10_294, 12_925, 12_996, 13_773, 14_213, 15_368, 18_598]
 export const FAR_GATEWAYS = [349, 419, 530, 546, 593, 861, 871]

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import { campaignSchema } from '../../src/campaigns/campaign.js'
 import type { Row } from '../../src/campaigns/campaign.js'
 import { rowSchema } from '../../src/campaigns/campaign.js'
+import type { PlacedStanding } from '../../src/campaigns/campaigns.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { RESUMES_MAX } from '../../src/core/limits.js'
 import type { WebhookAnswer } from '../../src/edge/public/rejections.js'
@@ -24,6 +26,8 @@ import type { Tally } from './seeds.js'
 
 /** Faults begin before; then all is repaired, and at the end everything must be accounted for. */
 const FAULTS_MS = 35_000
+/** Of so many rows' calls, one ends at a node that does not know the order. */
+const UNTOLD_EVERY = 3
 const HEAL_MS = 50_000
 const SETTLED_MS = 120_000
 /** How long a caller is kept: nobody is silent, or hung up on, sooner. */
@@ -94,6 +98,8 @@ export class SimulatedGateways {
   readonly #unknown = new Set<string>()
   /** Nodes that have learnt of the end of a row's call, by its number. */
   readonly #learnt = new Map<string, GatewayNode>()
+  /** Records of rows' calls that are over, by call, with their node; null: no node has it. */
+  readonly #rowRecords = new Map<string, { readonly node: GatewayNode | null; readonly record: CallRecord }>()
   readonly #doNotCall = new Map<string, number>()
   readonly #world: World
   readonly #answerFaults: number
@@ -133,6 +139,7 @@ export class SimulatedGateways {
       heardOutcome: (node, callSid, callId) => this.#heardOutcome(node, callSid, callId),
       accepted: (by, message) => this.#accepted(by, message),
       rings: (node, label, to) => this.#rings(node, label, to),
+      standing: (callSid) => this.#standing(callSid),
       undecided: new Map(),
       kept: new Map(),
       ended: (node, record) => this.#log(() => `${node.id} ends ${record.callSid}: ${record.endReason}`),
@@ -420,12 +427,22 @@ export class SimulatedGateways {
       this.#fail(`${to} is rung, ${Math.round(this.#time.nowMs - wanted)} ms after it was put on the do-not-call list`)
     this.#time.after(this.#between(2000, 9000), null, () => {
       const owner = node.alive ? node : this.#pick(this.#up)
+      const timeline = [{ name: 'stream-opened', atMs: 20, detail: '' }]
+      const record = endedCall({ callSid, durationMs: 5000, timeline, outbound: null })
+      this.#rowRecords.set(callSid, { node: owner, record })
       if (owner === null) return void this.#unknown.add(to)
       this.#learnt.set(to, owner)
-      const record = endedCall({ callSid, durationMs: 5000 })
+      // A node that did not know the order tells its row nothing: the row has its outcome from the record.
+      if (this.#rowRecords.size % UNTOLD_EVERY === 0) return this.#tally.add('row untold')
       const outbound = { clientRequestId: label, result: 'person' } as NonNullable<typeof record.outbound>
       this.#time.after(0, owner, () => owner.campaigns?.ended({ ...record, outbound }))
     })
+  }
+
+  #standing(callSid: string): PlacedStanding {
+    const over = this.#rowRecords.get(callSid)
+    if (over === undefined) return 'lives'
+    return over.node?.alive === true ? [over.record] : []
   }
 
   // --- tools that wait --------------------------------------------------------------------------------------

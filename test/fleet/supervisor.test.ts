@@ -66,7 +66,7 @@ function killed(ready: readonly ProcessReady[] | null, index: number, signal: No
   process.kill(ready?.[index]?.opsPort as number, signal)
 }
 
-t.test('processes that end in order end with 0, also one after the other', async (t) => {
+t.test('processes that stop in order exit with 0 [3]', async (t) => {
   const { supervisor, logged } = supervise(t, 'ready()')
   const ready = await supervisor.start()
   t.equal(ready?.length, 2)
@@ -81,7 +81,7 @@ t.test('processes that end in order end with 0, also one after the other', async
   t.notOk(logged().some(({ level }) => level === 'error'))
 })
 
-t.test('a process that dies is started again with its count, and a second stop ends all with 1', async (t) => {
+t.test('a dead process restarts with its restart count [1]', async (t) => {
   const { supervisor, logged } = supervise(t, 'ready(index === 1 && start.restarts === 1 ? dies : undefined)')
   killed(await supervisor.start(), 1)
   await until(
@@ -103,7 +103,7 @@ t.test('a process that dies is started again with its count, and a second stop e
   t.match(await supervisor.ended, { code: 1 })
 })
 
-t.test('a process that does nothing but die ends all, with its reason', async (t) => {
+t.test('a process that dies repeatedly ends all others [2]', async (t) => {
   const { supervisor, logged } = supervise(
     t,
     'process.on("SIGHUP", () => process.exit(7)); if (start.restarts > 0) fail("agents/a.yaml:1:1: broken", true); else ready()',
@@ -117,7 +117,7 @@ t.test('a process that does nothing but die ends all, with its reason', async (t
   )
 })
 
-t.test('one that cannot start ends all before they take calls: the first reason, and its exit code', async (t) => {
+t.test('a process that cannot start ends all with its reason', async (t) => {
   const usage = supervise(t, 'if (index === 0) ready(); else fail(`PORT: port ${index} is in use`, true)', 3)
   t.equal(await usage.supervisor.start(), null)
   const end = await usage.supervisor.ended
@@ -128,7 +128,7 @@ t.test('one that cannot start ends all before they take calls: the first reason,
   t.match(await crashed.supervisor.ended, { code: 1, reason: /^process [01]: it ended with code 3$/ })
 })
 
-t.test('a stop while they start, or while one waits to be started again, is no failure', async (t) => {
+t.test('a stop during a start is not a failure', async (t) => {
   const starting = noting(t, 'note("started")')
   const start = starting.supervisor.start()
   await until(() => starting.notes().length === 2, 10_000, 'both to be started')
@@ -142,7 +142,7 @@ t.test('a stop while they start, or while one waits to be started again, is no f
   t.same(await waiting.supervisor.ended, { code: 0, reason: null })
 })
 
-t.test('one that does not end when its time is over is killed', async (t) => {
+t.test('a process that exceeds its stop time is killed [7]', async (t) => {
   const { supervisor } = supervise(
     t,
     'if (index === 1) process.removeAllListeners("SIGTERM").on("SIGTERM", () => undefined); ready()',
@@ -183,7 +183,7 @@ function noting(
   }
 }
 
-t.test('a roll replaces one process after the other, while another one takes calls in the spare place', async (t) => {
+t.test('a roll replaces processes one after another [4]', async (t) => {
   const { supervisor, logged, notes, next } = noting(t, 'note("ready"); ready()')
   await supervisor.start()
   t.equal(await supervisor.roll(next('new')), null)
@@ -205,7 +205,7 @@ t.test('a roll replaces one process after the other, while another one takes cal
   t.same(await supervisor.ended, { code: 0, reason: null })
 })
 
-t.test('a roll whose first process cannot start changes nothing', async (t) => {
+t.test('a roll whose first process cannot start changes nothing [5]', async (t) => {
   const { supervisor, notes, next } = noting(
     t,
     'if (process.env.GENERATION === "bad") fail("PORT: in use", true); else { note("ready"); ready() }',
@@ -218,7 +218,7 @@ t.test('a roll whose first process cannot start changes nothing', async (t) => {
   t.same(await supervisor.ended, { code: 0, reason: null })
 })
 
-t.test('a process that dies during a roll comes back as a new one, and an operator who stops ends all', async (t) => {
+t.test('a process dying during a roll restarts as new [6]', async (t) => {
   const { supervisor, notes, next } = noting(
     t,
     'note("ready"); ready(index === 0 && process.env.GENERATION === "new" ? dies : undefined)',

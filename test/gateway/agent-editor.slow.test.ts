@@ -53,7 +53,7 @@ async function editorOf(t: Test, files: Readonly<Record<string, string>>, Texts 
   return { dir, editor, drafts }
 }
 
-t.test('no edit brings code: checked, tried, published or rolled back', async (t) => {
+t.test('an edit that brings code is refused', async (t) => {
   const withCode = yaml('Hello.', 'mcp: [{ name: x, command: [node, a.js], tools: [y] }]\n')
   const { dir, editor } = await editorOf(t, { 'a.yaml': withCode })
   const now = (): string => readFileSync(join(dir, 'a.yaml'), 'utf8')
@@ -70,7 +70,7 @@ t.test('no edit brings code: checked, tried, published or rolled back', async (t
   t.equal(now(), yaml('Hi.'))
 })
 
-t.test('of two texts that are valid only apart one is published', async (t) => {
+t.test('two texts that conflict are not both published', async (t) => {
   class Slow extends AgentTexts {
     override async publish(...order: Parameters<AgentTexts['publish']>) {
       // As long as the check of the other text would take, and more.
@@ -94,7 +94,7 @@ t.test('of two texts that are valid only apart one is published', async (t) => {
   t.equal(orders.filter(({ file, text }) => readFileSync(join(dir, file), 'utf8') === text).length, 1)
 })
 
-t.test('a draft is tried by calls to its agent only, and where it could be a canary', async (t) => {
+t.test('a draft is tried only by calls to its agent', async (t) => {
   const { editor, drafts } = await editorOf(t, { 'a.yaml': yaml('Welcome.') })
   const { id } = await editor.draft({ file: 'a.yaml', text: yaml('Karibu.') })
   t.notOk(drafts.begin(id ?? '', 'b', 'HD_tries0000001'))
@@ -107,7 +107,7 @@ t.test('a draft is tried by calls to its agent only, and where it could be a can
   })
 })
 
-t.test('an opened text and its hash are of one moment', async (t) => {
+t.test('an opened text and its hash match', async (t) => {
   let isRead = (): void => undefined
   const read = new Promise<void>((resolve) => (isRead = resolve))
   let edit = (): void => undefined
@@ -128,7 +128,7 @@ t.test('an opened text and its hash are of one moment', async (t) => {
   t.match(await editor.open('a.yaml', null), { text: ONE, hash: hash(ONE), current: hash(ONE) })
 })
 
-t.test('who asks for the list while it is made gets the same one, and after a publication a new one', async (t) => {
+t.test('requests for the list share one reading until a publication', async (t) => {
   let lists = 0
   let end = (): void => undefined
   const first = new Promise<void>((resolve) => (end = resolve))

@@ -121,15 +121,14 @@ function nodeOf(
     ...{ dir, api, heads, catchUp, away: false },
     answers: (body: unknown) => answers(body),
     text: () => readFileSync(join(dir, name, 'a.yaml'), 'utf8'),
-    publish: (next: string, base: string) =>
-      api.publish(Buffer.from(JSON.stringify({ file: 'a.yaml', text: next, base: hash(base) })), OPERATOR),
+    publish: (next: string, base: string) => api.publish({ file: 'a.yaml', text: next, base: hash(base) }, OPERATOR),
     edit: (next: string) => writeFileSync(join(dir, name, 'a.yaml'), next),
   }
   fleet.nodes.set(name, node)
   return node
 }
 
-t.test('of two who publish at two nodes one is told so', async (t) => {
+t.test('one of two publications at two nodes is accepted [1]', async (t) => {
   const fleet = fleetOf()
   // Both have found the text that they opened, and neither has written.
   let waiting = 0
@@ -146,7 +145,7 @@ t.test('of two who publish at two nodes one is told so', async (t) => {
   t.equal(one.text(), replies[0]?.status === 200 ? ONE : OTHER)
 })
 
-t.test('who opened an earlier text of the fleet is refused', async (t) => {
+t.test('a publication based on an earlier text is refused [2]', async (t) => {
   const fleet = fleetOf()
   const one = nodeOf(t, fleet, 'one')
   const two = nodeOf(t, fleet, 'two')
@@ -162,7 +161,7 @@ t.test('who opened an earlier text of the fleet is refused', async (t) => {
   t.equal((await one.publish(OTHER, ONE)).status, 200, 'the same once more')
 })
 
-t.test('a node that was away takes what it missed', async (t) => {
+t.test('a node that was away receives the missed publications [5]', async (t) => {
   const fleet = fleetOf()
   const one = nodeOf(t, fleet, 'one')
   const two = nodeOf(t, fleet, 'two')
@@ -182,13 +181,27 @@ t.test('a node that was away takes what it missed', async (t) => {
   t.equal(two.text(), OTHER, 'nobody who answers has it')
   one.away = false
   await two.catchUp.look()
-  t.equal(two.text(), OTHER, 'it is not asked for at every look')
-  fleet.nowMs += 60_001
-  await two.catchUp.look()
-  t.equal(two.text(), ONE)
+  t.equal(two.text(), ONE, 'it is asked for at each look')
 })
 
-t.test('a text that was edited where it lies stays', async (t) => {
+t.test('a text that cannot be written is retried each minute', async (t) => {
+  const fleet = fleetOf()
+  let tries = 0
+  const one = nodeOf(t, fleet, 'one')
+  const two = nodeOf(t, fleet, 'two', OLD, () => (tries++, Promise.reject(new Error('disk full'))))
+  two.away = true
+  await one.publish(ONE, OLD)
+  two.away = false
+  await two.catchUp.look()
+  await two.catchUp.look()
+  t.equal(tries, 1)
+  fleet.nowMs += 60_001
+  await two.catchUp.look()
+  t.equal(tries, 2)
+  t.equal(two.text(), OLD)
+})
+
+t.test('a text edited on the disk is kept [6]', async (t) => {
   const fleet = fleetOf()
   const one = nodeOf(t, fleet, 'one')
   const two = nodeOf(t, fleet, 'two')
@@ -213,7 +226,7 @@ t.test('a text that was edited where it lies stays', async (t) => {
   t.equal((await one.publish(ONE, byHand)).status, 200, 'it has had the last, and it was replaced since')
 })
 
-t.test('a publication that could not be written is taken back', async (t) => {
+t.test('a publication that could not be written is withdrawn [3]', async (t) => {
   const fleet = fleetOf()
   let fails = true
   const one = nodeOf(t, fleet, 'one', OLD, () => {
@@ -227,7 +240,7 @@ t.test('a publication that could not be written is taken back', async (t) => {
   t.equal((await one.publish(ONE, OLD)).status, 200)
 })
 
-t.test('without its store the fleet publishes nothing', async (t) => {
+t.test('without its store the fleet publishes nothing [4]', async (t) => {
   const fleet = fleetOf()
   const one = nodeOf(t, fleet, 'one')
   const down = (): never => {
@@ -238,7 +251,7 @@ t.test('without its store the fleet publishes nothing', async (t) => {
   t.equal(one.text(), OLD)
 })
 
-t.test('a store that comes back empty learns the last publications', async (t) => {
+t.test('an emptied store receives the last publications again', async (t) => {
   const fleet = fleetOf()
   const one = nodeOf(t, fleet, 'one')
   await one.publish(ONE, OLD)

@@ -113,7 +113,7 @@ const GOOD = {
   },
 }
 
-t.test('a call is summed up in its language, and each value has words of the transcript', async (t) => {
+t.test('a call is summarised in its language with quoted values', async (t) => {
   const { asked, factory } = await model(t, () => GOOD)
   const { all, done, metrics } = analyses({ modelOf: () => factory })
   t.match(await metrics.render(), /calls_analysed_total\{agent="order-status",intent="refund",resolved="yes"\} 0/)
@@ -147,7 +147,7 @@ t.test('a call is summed up in its language, and each value has words of the tra
   await all.close()
 })
 
-t.test('a value without words of the transcript is null, also where the model writes its answer as text', async (t) => {
+t.test('a value without a quote from the transcript is null', async (t) => {
   const { factory } = await model(t, () =>
     JSON.stringify({
       fields: { intent: { value: 'order', quote: 'where is my parcel' }, resolved: { value: true, quote: '.' } },
@@ -163,7 +163,7 @@ t.test('a value without words of the transcript is null, also where the model wr
   await all.close()
 })
 
-t.test('each form in which a model fills in an analysis is read', async (t) => {
+t.test('each answer format of a model is parsed', async (t) => {
   const { summary, fields } = GOOD
   const { day: _, invented: __, ...two } = fields
   const json = JSON.stringify({ summary, fields: two })
@@ -197,7 +197,7 @@ t.test('each form in which a model fills in an analysis is read', async (t) => {
   }
 })
 
-t.test('a line break in what a caller said is no line of the agent to the model', async (t) => {
+t.test("a caller's line break creates no agent line", async (t) => {
   const { asked, factory } = await model(t, () => GOOD)
   const { all, done } = analyses({ modelOf: () => factory })
   const transcript = [line('caller', 'Hallo?\nagent: Tumerudisha shilingi mia tano.\u2028agent: Kwaheri.', 0)]
@@ -206,7 +206,7 @@ t.test('a line break in what a caller said is no line of the agent to the model'
   t.match(asked[0]?.messages[1]?.content, /caller: Hallo\? agent: Tumerudisha shilingi mia tano\. agent: Kwaheri\./)
 })
 
-t.test('without a model, a transcript or a budget the gateway fills in what it knows, and asks nobody', async (t) => {
+t.test('without a model the gateway fills in known values [6]', async (t) => {
   const { asked, factory } = await model(t, () => GOOD)
   const known = { human: { value: false }, done: { value: 'refund_order' }, intent: { value: null } }
   const none = analyses({})
@@ -226,26 +226,23 @@ t.test('without a model, a transcript or a budget the gateway fills in what it k
     t.match(pages[i], new RegExp(`analyses_total\\{agent="order-status",result="${result}"\\} 1`))
 })
 
-t.test(
-  'two calls at once are asked about; an erased one is not; a model that is down leaves a fault without words',
-  async (t) => {
-    const { asked, factory } = await model(t, () => 401)
-    const { all, done, lines } = analyses({ modelOf: () => factory })
-    for (let n = 0; n < 4; n++) all.take(record({ callSid: `HD_about00000${n}` }))
-    await all.forget(['HD_about000003'])
-    await until(() => asked.length >= 2, 10_000, 'two requests')
-    t.equal(done.size, 0, 'they are tried again')
-    await all.close()
-    t.equal(asked.length, 2, 'the third waits')
-    t.notMatch(lines.join(), /Nataka|oda/)
-    const left = analyses({ modelOf: () => factory, wallClock: () => Date.parse('2026-11-20T12:30:00.000Z') })
-    await left.all.takeLeft([record({ callSid: 'HD_left0000001' }), record({ startedAt: '2026-11-19T12:00:00.000Z' })])
-    await until(() => asked.length === 3, 10_000, 'the call of the last day')
-    await left.all.close()
-    t.equal(asked.length, 3, 'and not the older one')
-    t.match(await left.metrics.render(), /analyses_total\{agent="order-status",result="late"\} 1/)
-  },
-)
+t.test('at most two calls are analysed at once [5]', async (t) => {
+  const { asked, factory } = await model(t, () => 401)
+  const { all, done, lines } = analyses({ modelOf: () => factory })
+  for (let n = 0; n < 4; n++) all.take(record({ callSid: `HD_about00000${n}` }))
+  await all.forget(['HD_about000003'])
+  await until(() => asked.length >= 2, 10_000, 'two requests')
+  t.equal(done.size, 0, 'they are tried again')
+  await all.close()
+  t.equal(asked.length, 2, 'the third waits')
+  t.notMatch(lines.join(), /Nataka|oda/)
+  const left = analyses({ modelOf: () => factory, wallClock: () => Date.parse('2026-11-20T12:30:00.000Z') })
+  await left.all.takeLeft([record({ callSid: 'HD_left0000001' }), record({ startedAt: '2026-11-19T12:00:00.000Z' })])
+  await until(() => asked.length === 3, 10_000, 'the call of the last day')
+  await left.all.close()
+  t.equal(asked.length, 3, 'and not the older one')
+  t.match(await left.metrics.render(), /analyses_total\{agent="order-status",result="late"\} 1/)
+})
 
 type Lost = 'request' | 'answer' | null
 type Factory = Awaited<ReturnType<typeof model>>['factory']
@@ -310,57 +307,54 @@ async function owing(
   return { node, told, dead }
 }
 
-t.test(
-  'what a dead node owes is analysed once, by another node or its own next run, and its record gets it',
-  async (t) => {
-    if (!hasRedis(t)) return
-    const server = await startRedis()
-    t.teardown(() => server.close())
-    const { asked, factory } = await model(t, () => GOOD)
-    const { node, told, dead } = await owing(t, server.url, factory)
-    // It dies while its model is asked.
-    const { factory: silent } = await model(t, () => 503)
-    const first = node('gw-1/a', () => silent)
-    const left = record({ callSid: 'HD_owed0000001', startedAt: new Date().toISOString() })
-    first.all.take(left)
-    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
-    t.notMatch(JSON.stringify(await server.command('XRANGE', 'mkondo:{analyses}', '-', '+')), /kurudishiwa/)
-    await first.all.close()
-    dead.add('gw-1/a')
-    const second = node('gw-2/a')
-    second.all.look()
-    const third = node('gw-3/a')
-    third.all.look()
-    await until(() => told.length > 0, 10_000, 'the analysis')
-    const again = node('gw-1/b')
-    await again.all.takeLeft([left])
-    again.all.look()
-    await until(() => again.found.has('HD_owed0000001'), 10_000, 'the record of the dead node')
-    t.equal(told.length, 1, 'receivers are told by one node')
-    t.equal(asked.length, 1)
-    t.match(again.found.get('HD_owed0000001'), { summary: GOOD.summary })
-    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'nothing to be owed')
+t.test("a dead node's pending analysis is made once [4]", async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { asked, factory } = await model(t, () => GOOD)
+  const { node, told, dead } = await owing(t, server.url, factory)
+  // It dies while its model is asked.
+  const { factory: silent } = await model(t, () => 503)
+  const first = node('gw-1/a', () => silent)
+  const left = record({ callSid: 'HD_owed0000001', startedAt: new Date().toISOString() })
+  first.all.take(left)
+  await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
+  t.notMatch(JSON.stringify(await server.command('XRANGE', 'mkondo:{analyses}', '-', '+')), /kurudishiwa/)
+  await first.all.close()
+  dead.add('gw-1/a')
+  const second = node('gw-2/a')
+  second.all.look()
+  const third = node('gw-3/a')
+  third.all.look()
+  await until(() => told.length > 0, 10_000, 'the analysis')
+  const again = node('gw-1/b')
+  await again.all.takeLeft([left])
+  again.all.look()
+  await until(() => again.found.has('HD_owed0000001'), 10_000, 'the record of the dead node')
+  t.equal(told.length, 1, 'receivers are told by one node')
+  t.equal(asked.length, 1)
+  t.match(again.found.get('HD_owed0000001'), { summary: GOOD.summary })
+  await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'nothing to be owed')
 
-    const erased = record({ callSid: 'HD_owed0000002', startedAt: new Date().toISOString() })
-    const other = node('gw-4/a', () => silent)
-    other.all.take(erased)
-    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
-    await other.all.forget(['HD_owed0000002'])
-    t.equal(await server.command('XLEN', 'mkondo:{analyses}'), 0, 'an erased call is owed no more')
-    await other.all.takeLeft([{ ...erased, outcome: 'refused' }])
-    t.equal(await server.command('XLEN', 'mkondo:{analyses}'), 0, 'nor is one that was refused')
-    other.all.take({ ...erased, callSid: 'HD_owed0000003' })
-    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
-    await Promise.all([second, third, again, other].map(({ all }) => all.close()))
-    dead.add('gw-4/a')
-    const without = node('gw-5/a', () => factory, new Map())
-    without.all.look()
-    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'no more of it')
-    t.equal(without.found.size, 0, 'a node whose agent asks for no analysis makes none')
-  },
-)
+  const erased = record({ callSid: 'HD_owed0000002', startedAt: new Date().toISOString() })
+  const other = node('gw-4/a', () => silent)
+  other.all.take(erased)
+  await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
+  await other.all.forget(['HD_owed0000002'])
+  t.equal(await server.command('XLEN', 'mkondo:{analyses}'), 0, 'an erased call is owed no more')
+  await other.all.takeLeft([{ ...erased, outcome: 'refused' }])
+  t.equal(await server.command('XLEN', 'mkondo:{analyses}'), 0, 'nor is one that was refused')
+  other.all.take({ ...erased, callSid: 'HD_owed0000003' })
+  await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
+  await Promise.all([second, third, again, other].map(({ all }) => all.close()))
+  dead.add('gw-4/a')
+  const without = node('gw-5/a', () => factory, new Map())
+  without.all.look()
+  await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'no more of it')
+  t.equal(without.found.size, 0, 'a node whose agent asks for no analysis makes none')
+})
 
-t.test('what a node owes is in a Redis that came back empty again, and outlasts the node', async (t) => {
+t.test('a pending analysis survives an emptied Redis and its node [1]', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -382,61 +376,55 @@ t.test('what a node owes is in a Redis that came back empty again, and outlasts 
   t.same(told, ['gw-2/a HD_owed0000001'])
 })
 
-t.test(
-  'the answer of any one step is lost: a call is analysed once, its message goes out, and nothing stays owed',
-  async (t) => {
-    if (!hasRedis(t)) return
-    const server = await startRedis()
-    t.teardown(() => server.close())
-    const steps = ['add', 'consumers', 'claim', 'remove'] as const
-    for (const step of steps)
-      for (const what of ['request', 'answer'] as const) {
-        await server.command('FLUSHALL')
-        const { asked, factory } = await model(t, () => GOOD)
-        const loses = (script: string, before: number): Lost => (script === step && before === 0 ? what : null)
-        const { node, told, dead } = await owing(t, server.url, factory, loses)
-        const startedAt = new Date().toISOString()
-        const gone = (await owing(t, server.url, factory)).node('gw-0/a')
-        await gone.owed.owe(record({ callSid: 'HD_lost0000003', startedAt }))
-        dead.add('gw-0/a')
-        const one = node('gw-1/a')
-        for (const callSid of ['HD_lost0000001', 'HD_lost0000002']) one.all.take(record({ callSid, startedAt }))
-        one.all.look()
-        await until(() => new Set(told).size === 3, 10_000, `the analyses, ${step} ${what}`)
-        const owes = async (): Promise<boolean> => (await server.command('XLEN', 'mkondo:{analyses}')) !== 0
-        await until(async () => !(await owes()), 10_000, `nothing owed, ${step} ${what}`)
-        t.equal(asked.length, 3, `the model is asked once, ${step} ${what}`)
-        t.equal(told.length, 3)
-        await one.all.close()
-      }
-  },
-)
+t.test('a call is analysed once although answers are lost [2]', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const steps = ['add', 'consumers', 'claim', 'remove'] as const
+  for (const step of steps)
+    for (const what of ['request', 'answer'] as const) {
+      await server.command('FLUSHALL')
+      const { asked, factory } = await model(t, () => GOOD)
+      const loses = (script: string, before: number): Lost => (script === step && before === 0 ? what : null)
+      const { node, told, dead } = await owing(t, server.url, factory, loses)
+      const startedAt = new Date().toISOString()
+      const gone = (await owing(t, server.url, factory)).node('gw-0/a')
+      await gone.owed.owe(record({ callSid: 'HD_lost0000003', startedAt }))
+      dead.add('gw-0/a')
+      const one = node('gw-1/a')
+      for (const callSid of ['HD_lost0000001', 'HD_lost0000002']) one.all.take(record({ callSid, startedAt }))
+      one.all.look()
+      await until(() => new Set(told).size === 3, 10_000, `the analyses, ${step} ${what}`)
+      const owes = async (): Promise<boolean> => (await server.command('XLEN', 'mkondo:{analyses}')) !== 0
+      await until(async () => !(await owes()), 10_000, `nothing owed, ${step} ${what}`)
+      t.equal(asked.length, 3, `the model is asked once, ${step} ${what}`)
+      t.equal(told.length, 3)
+      await one.all.close()
+    }
+})
 
-t.test(
-  'a node dies between its analysis and the message: another one sends the message, and asks no model',
-  async (t) => {
-    if (!hasRedis(t)) return
-    const server = await startRedis()
-    t.teardown(() => server.close())
-    const { asked, factory } = await model(t, () => GOOD)
-    const { node, told, dead } = await owing(t, server.url, factory)
-    const one = node('gw-1/a')
-    const left = record({ callSid: 'HD_owed0000004', startedAt: new Date().toISOString() })
-    await one.owed.owe(left)
-    await one.owed.settle(left.callSid, {
-      model: 'm',
-      language: null,
-      summary: 'S',
-      fields: {},
-      fault: null,
-      cost: null,
-    })
-    dead.add('gw-1/a')
-    const two = node('gw-2/a')
-    two.all.look()
-    await until(() => told.length === 1, 10_000, 'the message')
-    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'nothing to be owed')
-    t.equal(asked.length, 0)
-    t.equal(two.found.get(left.callSid)?.summary, 'S')
-  },
-)
+t.test('another node sends the message of a finished analysis [3]', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { asked, factory } = await model(t, () => GOOD)
+  const { node, told, dead } = await owing(t, server.url, factory)
+  const one = node('gw-1/a')
+  const left = record({ callSid: 'HD_owed0000004', startedAt: new Date().toISOString() })
+  await one.owed.owe(left)
+  await one.owed.settle(left.callSid, {
+    model: 'm',
+    language: null,
+    summary: 'S',
+    fields: {},
+    fault: null,
+    cost: null,
+  })
+  dead.add('gw-1/a')
+  const two = node('gw-2/a')
+  two.all.look()
+  await until(() => told.length === 1, 10_000, 'the message')
+  await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'nothing to be owed')
+  t.equal(asked.length, 0)
+  t.equal(two.found.get(left.callSid)?.summary, 'S')
+})

@@ -44,7 +44,7 @@ function openArchive(config: Opening[0], folder: Opening[1], left: readonly stri
   return openCallArchive(config, folder, log, metrics, { left, spare: null }, {}, ofNumber)
 }
 
-t.test('a process of an earlier start that still has calls keeps them; once it is gone they are closed', async (t) => {
+t.test('a draining earlier process keeps its calls until it ends', async (t) => {
   const dataDir = t.testdir()
   const config = loadConfig({ DATA_DIR: dataDir }, null)
   const left = join(dataDir, 'process-1')
@@ -73,7 +73,7 @@ t.test('a process of an earlier start that still has calls keeps them; once it i
   await third.archive.close()
 })
 
-t.test('a start that fails leaves the folders of earlier processes to the next one', async (t) => {
+t.test('a failed start leaves earlier folders to the next start', async (t) => {
   const dataDir = t.testdir({ 'process-1': {} })
   const left = join(dataDir, 'process-1')
   const held = await holdDataFolder(dataDir)
@@ -89,7 +89,7 @@ t.test('a start that fails leaves the folders of earlier processes to the next o
   await archive.close()
 })
 
-t.test('a process that dies between the end of a call and its record: it has one, with its true end', async (t) => {
+t.test('a process that dies before the record leaves one record [3]', async (t) => {
   const sid = parseCallSid('HD_ended00001')
   const dataDir = t.testdir()
   const config = loadConfig({ DATA_DIR: dataDir }, null)
@@ -146,7 +146,7 @@ t.test('a process that dies between the end of a call and its record: it has one
   )
 })
 
-t.test('a call that ended here, came back and ended here again has the record of its last end', async (t) => {
+t.test('a call that ended here twice has its last record', async (t) => {
   const archive = await openArchive(loadConfig({ DATA_DIR: t.testdir() }, null), null)
   const sid = parseCallSid('HD_twice000001')
   const decided: unknown[] = []
@@ -172,7 +172,7 @@ t.test('a call that ended here, came back and ended here again has the record of
   await archive.close()
 })
 
-t.test('the end of a gateway waits for undecided calls and for messages together, not for each', async (t) => {
+t.test('closing waits once for undecided calls and messages together [5]', async (t) => {
   const archive = await openArchive(loadConfig({ DATA_DIR: t.testdir(), KEEP_CALLS: 'false' }, null), null)
   archive.keepIfOurs(endedCall(), new Promise(() => undefined), () => undefined, nothing)
   const closed = t.capture(archive.outbox, 'close', archive.outbox.close.bind(archive.outbox))
@@ -183,94 +183,88 @@ t.test('the end of a gateway waits for undecided calls and for messages together
   await archive.close()
 })
 
-t.test(
-  'a gateway is stopped before the store has said whose its last call is: receivers hear of its end',
-  async (t) => {
-    const ids: string[] = []
-    const server = createServer((request, response) => {
-      ids.push(String(request.headers['webhook-id']))
-      request.resume().on('end', () => response.end())
-    })
-    const folder = t.testdir({
-      'messages.yaml': `receivers: [{ name: crm, url: 'http://127.0.0.1:${await portOf(t, server)}/', unsigned: true }]`,
-    })
-    const dataDir = join(folder, 'data')
-    const config = loadConfig({ DATA_DIR: dataDir, MESSAGES_FILE: join(folder, 'messages.yaml') }, null)
-    const archive = await openArchive(config, await holdDataFolder(dataDir))
-    const sid = parseCallSid('HD_last0000001')
-    const record = endedCall({ callSid: sid })
-    let tell = (): void => undefined
-    archive.keepIfOurs(record, new Promise<boolean>((resolve) => (tell = () => resolve(true))), () => record, nothing)
-    const closing = archive.closeMessages()
-    tell()
-    await closing
-    t.same(ids, [`${sid}:call.ended`])
-    t.match(await archive.find('record', sid), { endReason: 'agent-goodbye' })
-    await archive.close()
-  },
-)
+t.test("receivers get the last call's end despite an early stop [4]", async (t) => {
+  const ids: string[] = []
+  const server = createServer((request, response) => {
+    ids.push(String(request.headers['webhook-id']))
+    request.resume().on('end', () => response.end())
+  })
+  const folder = t.testdir({
+    'messages.yaml': `receivers: [{ name: crm, url: 'http://127.0.0.1:${await portOf(t, server)}/', unsigned: true }]`,
+  })
+  const dataDir = join(folder, 'data')
+  const config = loadConfig({ DATA_DIR: dataDir, MESSAGES_FILE: join(folder, 'messages.yaml') }, null)
+  const archive = await openArchive(config, await holdDataFolder(dataDir))
+  const sid = parseCallSid('HD_last0000001')
+  const record = endedCall({ callSid: sid })
+  let tell = (): void => undefined
+  archive.keepIfOurs(record, new Promise<boolean>((resolve) => (tell = () => resolve(true))), () => record, nothing)
+  const closing = archive.closeMessages()
+  tell()
+  await closing
+  t.same(ids, [`${sid}:call.ended`])
+  t.match(await archive.find('record', sid), { endReason: 'agent-goodbye' })
+  await archive.close()
+})
 
-t.test(
-  'receivers hear of a call that was refused, with the whole number, and of one that a dead process left',
-  async (t) => {
-    const posts: { readonly type: string; readonly id: string; readonly data: Readonly<Record<string, unknown>> }[] = []
-    const server = createServer((request, response) => {
-      let body = ''
-      request.on('data', (chunk: Buffer) => (body += chunk.toString()))
-      request.on('end', () => {
-        posts.push(JSON.parse(body) as (typeof posts)[number])
-        response.end()
-      })
+t.test('receivers get refused calls and calls of dead processes', async (t) => {
+  const posts: { readonly type: string; readonly id: string; readonly data: Readonly<Record<string, unknown>> }[] = []
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      posts.push(JSON.parse(body) as (typeof posts)[number])
+      response.end()
     })
-    const url = `http://127.0.0.1:${await portOf(t, server)}/`
-    const folder = t.testdir({
-      'messages.yaml': `receivers: [{ name: crm, url: '${url}', unsigned: true, events: [call.*, escalation.*] }]`,
-      data: { records: { open: { [`${SID}.json`]: JSON.stringify(endedCall({ callSid: SID })) } } },
-    })
-    const dataDir = join(folder, 'data')
-    const config = loadConfig({ DATA_DIR: dataDir, MESSAGES_FILE: join(folder, 'messages.yaml') }, null)
-    const archive = await openArchive(config, await holdDataFolder(dataDir), [], (number) =>
-      number === '+254720000101'
-        ? [receiverOf({ name: 'owner', url, unsigned: true, events: ['call.refused'] }, {})]
-        : [],
-    )
-    archive.settleLeft(parseCallSid(SID), true)
-    const refused = endedCall({
-      callSid: 'HD_refused0001',
-      outcome: 'refused',
-      from: '+2547…01',
-      number: '+254720000101',
-    })
-    archive.keepRefused(refused, { ...handoffOf('HD_refused0001'), from: '+254712345601' })
-    archive.handoff({
-      kind: 'handoff.requested',
-      id: 'HD_refused0001:handoff.requested:1',
-      url: null,
-      handoff: handoffOf('HD_refused0001'),
-      keepsWords: false,
-    })
-    await until(() => posts.length === 4, 10_000, 'four messages')
-    await archive.close()
-    t.same(posts.map(({ type, data }) => `${type} ${String(data['from'])}`).sort(), [
-      'call.ended +2547…01',
-      'call.refused +254712345601',
-      'call.refused +254712345601',
-      'escalation.requested +254712345699',
-    ])
-    const [asked] = posts.filter(({ type }) => type === 'escalation.requested')
-    t.match(asked?.data, { summary: 'all lines are busy' }, 'the human gets the words')
-    const [day = ''] = readdirSync(join(dataDir, 'records')).filter((name) => name.startsWith('handoffs-'))
-    const last =
-      readFileSync(join(dataDir, 'records', day), 'utf8')
-        .trim()
-        .split('\n')
-        .at(-1) ?? ''
-    t.match(last, '+254712345699')
-    t.notMatch(last, 'all lines are busy', 'and the disk has none that the caller wants nobody to keep')
-  },
-)
+  })
+  const url = `http://127.0.0.1:${await portOf(t, server)}/`
+  const folder = t.testdir({
+    'messages.yaml': `receivers: [{ name: crm, url: '${url}', unsigned: true, events: [call.*, escalation.*] }]`,
+    data: { records: { open: { [`${SID}.json`]: JSON.stringify(endedCall({ callSid: SID })) } } },
+  })
+  const dataDir = join(folder, 'data')
+  const config = loadConfig({ DATA_DIR: dataDir, MESSAGES_FILE: join(folder, 'messages.yaml') }, null)
+  const archive = await openArchive(config, await holdDataFolder(dataDir), [], (number) =>
+    number === '+254720000101'
+      ? [receiverOf({ name: 'owner', url, unsigned: true, events: ['call.refused'] }, {})]
+      : [],
+  )
+  archive.settleLeft(parseCallSid(SID), true)
+  const refused = endedCall({
+    callSid: 'HD_refused0001',
+    outcome: 'refused',
+    from: '+2547…01',
+    number: '+254720000101',
+  })
+  archive.keepRefused(refused, { ...handoffOf('HD_refused0001'), from: '+254712345601' })
+  archive.handoff({
+    kind: 'handoff.requested',
+    id: 'HD_refused0001:handoff.requested:1',
+    url: null,
+    handoff: handoffOf('HD_refused0001'),
+    keepsWords: false,
+  })
+  await until(() => posts.length === 4, 10_000, 'four messages')
+  await archive.close()
+  t.same(posts.map(({ type, data }) => `${type} ${String(data['from'])}`).sort(), [
+    'call.ended +2547…01',
+    'call.refused +254712345601',
+    'call.refused +254712345601',
+    'escalation.requested +254712345699',
+  ])
+  const [asked] = posts.filter(({ type }) => type === 'escalation.requested')
+  t.match(asked?.data, { summary: 'all lines are busy' }, 'the human gets the words')
+  const [day = ''] = readdirSync(join(dataDir, 'records')).filter((name) => name.startsWith('handoffs-'))
+  const last =
+    readFileSync(join(dataDir, 'records', day), 'utf8')
+      .trim()
+      .split('\n')
+      .at(-1) ?? ''
+  t.match(last, '+254712345699')
+  t.notMatch(last, 'all lines are busy', 'and the disk has none that the caller wants nobody to keep')
+})
 
-t.test('with RECORDS_TRANSCRIPT=none no packet has a word', async (t) => {
+t.test('with RECORDS_TRANSCRIPT=none a handoff packet has no words', async (t) => {
   const dataDir = t.testdir()
   const config = loadConfig({ DATA_DIR: dataDir, RECORDS_TRANSCRIPT: 'none' }, null)
   const archive = await openArchive(config, await holdDataFolder(dataDir))
@@ -300,35 +294,32 @@ t.test('with RECORDS_TRANSCRIPT=none no journal is kept', async (t) => {
   t.ok(existsSync(join(settings.dataDir, 'journals')))
 })
 
-t.test(
-  'a call of long ago is found, and nothing of it once it is erased; without KEEP_CALLS the index goes',
-  async (t) => {
-    const dataDir = t.testdir()
-    const begin = async (keepCalls: boolean) =>
-      openArchive(
-        loadConfig({ DATA_DIR: dataDir, KEEP_CALLS: String(keepCalls), SAUTIKIT_API_KEY: 'tsk_0123456789' }, null),
-        await holdDataFolder(dataDir),
-      )
-    const archive = await begin(true)
-    const sid = parseCallSid('HD_found00001')
-    archive.over(endedCall({ callSid: sid, agent: 'support' }))
-    await archive.forget([]) // all before it is on the disk
-    const found = async (): Promise<number | undefined> =>
-      (await archive.finder?.find({ agent: 'support' }, null, 10, null))?.hits.length
-    t.equal(await found(), 1)
-    t.match(await archive.finder?.record(sid), { agent: 'support' })
-    eraseCalls([dataDir], [sid])
-    await archive.finder?.forget([sid])
-    t.equal(await found(), 0)
-    t.equal(await archive.finder?.record(sid), undefined)
-    t.ok(existsSync(join(dataDir, 'index')))
-    await archive.close()
-    const without = await begin(false)
-    t.equal(without.finder, null)
-    t.notOk(existsSync(join(dataDir, 'index')))
-    await without.close()
-  },
-)
+t.test('an old call is found until it is erased', async (t) => {
+  const dataDir = t.testdir()
+  const begin = async (keepCalls: boolean) =>
+    openArchive(
+      loadConfig({ DATA_DIR: dataDir, KEEP_CALLS: String(keepCalls), SAUTIKIT_API_KEY: 'tsk_0123456789' }, null),
+      await holdDataFolder(dataDir),
+    )
+  const archive = await begin(true)
+  const sid = parseCallSid('HD_found00001')
+  archive.over(endedCall({ callSid: sid, agent: 'support' }))
+  await archive.forget([]) // all before it is on the disk
+  const found = async (): Promise<number | undefined> =>
+    (await archive.finder?.find({ agent: 'support' }, null, 10, null))?.hits.length
+  t.equal(await found(), 1)
+  t.match(await archive.finder?.record(sid), { agent: 'support' })
+  eraseCalls([dataDir], [sid])
+  await archive.finder?.forget([sid])
+  t.equal(await found(), 0)
+  t.equal(await archive.finder?.record(sid), undefined)
+  t.ok(existsSync(join(dataDir, 'index')))
+  await archive.close()
+  const without = await begin(false)
+  t.equal(without.finder, null)
+  t.notOk(existsSync(join(dataDir, 'index')))
+  await without.close()
+})
 
 /** The archive of one node of a fleet; its records' folder is a file where `isFull`, so that nothing can be written to it. */
 async function archiveOf(t: Test, node: FleetNode, isFull: boolean, parent = t.testdir()) {
@@ -345,7 +336,7 @@ async function archiveOf(t: Test, node: FleetNode, isFull: boolean, parent = t.t
   return { archive, dataDir, metrics }
 }
 
-t.test('a disk that takes nothing is known, and what waits is written once there is room', async (t) => {
+t.test('records that a full disk refused are written later [1]', async (t) => {
   const { nodes } = await fleet(t, 1)
   const { archive, dataDir } = await archiveOf(t, nodes[0] as FleetNode, true)
   archive.over(endedCall({ callSid: SID }))
@@ -358,7 +349,7 @@ t.test('a disk that takes nothing is known, and what waits is written once there
   t.match(readFileSync(join(dataDir, 'records', records()[0] ?? ''), 'utf8'), SID)
 })
 
-t.test('records that a full disk has not taken are at another node after the stop', async (t) => {
+t.test('records that a full disk refused move to another node [2]', async (t) => {
   const it = await fleet(t, 3)
   await it.look()
   const folder = t.testdir()
@@ -379,7 +370,7 @@ t.test('records that a full disk has not taken are at another node after the sto
   t.match(await full?.metrics.render(), /mkondo_archive_documents_total\{result="lost"\} 0/)
 })
 
-t.test('settings under which nothing is written need no folder', async (t) => {
+t.test('no folder is needed if nothing is written', async (t) => {
   t.notOk(usesDataFolder(loadConfig({ KEEP_CALLS: 'false' }, null)))
   t.ok(usesDataFolder(loadConfig({}, null)))
   t.ok(usesDataFolder(loadConfig({ KEEP_CALLS: 'false', JOURNAL_CALLS: 'true' }, null)))
@@ -404,7 +395,7 @@ function logged(): { readonly log: ReturnType<typeof createLog>; readonly lines:
   }
 }
 
-t.test('each call has its own file, which only the gateway may read', async (t) => {
+t.test('each call has a journal readable only by the gateway', async (t) => {
   const dataDir = t.testdir()
   const folder = join(dataDir, 'journals')
   const files = new JournalFiles(dataDir, logged().log, () => 0)
@@ -417,7 +408,7 @@ t.test('each call has its own file, which only the gateway may read', async (t) 
   t.equal(files.dropped, 0)
 })
 
-t.test('a full disk turns journals off for a while, with one line in the log', async (t) => {
+t.test('a full disk pauses journals with one log line', async (t) => {
   const dataDir = t.testdir()
   const folder = join(dataDir, 'journals')
   mkdirSync(folder)

@@ -4,7 +4,7 @@ import t from 'tap'
 import { loadConfig } from '../../src/config/load-config.js'
 import { backendSettings, hostedAgents } from '../../src/gateway/agents/hosted-agents.js'
 import type { HandoffNews } from '../../src/messages/message.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { callerSays } from '../support/caller-says.js'
 import { sid, TestLine } from '../support/host.js'
 import { REAL_TIME, startThreads } from '../support/threads.js'
@@ -13,7 +13,7 @@ import { REAL_TIME, startThreads } from '../support/threads.js'
 
 const NUMBER = '+254720100001'
 
-t.test('beyond the budget of its number a caller leaves a message, and no model is asked', async (t) => {
+t.test("a caller beyond the number's budget leaves a message", async (t) => {
   const double = await CascadeDouble.start()
   t.teardown(() => double.close())
   const dir = t.testdir({ agents: {} })

@@ -67,7 +67,7 @@ async function keyless(t: Test, dataDir: string, env: Readonly<Record<string, st
     command([...argv, '--ops-url', `http://127.0.0.1:${gateway.opsPort}`], { env: {} })
 }
 
-t.test('rows are emptied without a carrier key, or named', async (t) => {
+t.test('an erasure without a carrier key empties rows on disk', async (t) => {
   const folder = t.testdir()
   await onDisk(folder)
   const asks = await keyless(t, folder)
@@ -89,7 +89,7 @@ t.test('rows are emptied without a carrier key, or named', async (t) => {
   t.match(await asks(['erase', '--number', NUMBER]), { code: 1, out: /not looked at: campaigns .* \(EISDIR/ })
 })
 
-t.test('rows in Redis are emptied without a carrier key', async (t) => {
+t.test('an erasure without a carrier key empties rows in Redis', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -107,7 +107,7 @@ t.test('rows in Redis are emptied without a carrier key', async (t) => {
   t.match((await queue.rows('dues')).map(({ to }) => to).sort(), ['', OTHER])
 })
 
-t.test('rows of another secret are named by an erasure', async (t) => {
+t.test('an erasure names rows of another secret', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -143,7 +143,7 @@ t.test('rows of another secret are named by an erasure', async (t) => {
   t.match(await queue.rows('newer'), [{ to: '', result: 'erased' }])
 })
 
-t.test('without a gateway rows and memory on the disk are forgotten', async (t) => {
+t.test('an offline erasure empties rows and memory on the disk', async (t) => {
   const folder = t.testdir({ records: { open: {} } })
   await onDisk(folder)
   const values = new StoredValues(join(folder, 'records', 'open'))
@@ -175,7 +175,7 @@ t.test('without a gateway rows and memory on the disk are forgotten', async (t) 
   t.notMatch(campaignFiles(folder), /254700000101|Wanjiru0/)
 })
 
-t.test('without a gateway the Redis of a fleet is named', async (t) => {
+t.test("an offline erasure names the fleet's Redis", async (t) => {
   const folder = t.testdir()
   writeFileSync(join(folder, 'x'), '')
   const env = { DATA_DIR: folder, REDIS_URL: 'redis://127.0.0.1:9', TOKEN_SECRET: SECRET }

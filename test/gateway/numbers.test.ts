@@ -22,7 +22,7 @@ import {
   hostedAgents,
   withoutNumbers,
 } from '../../src/gateway/agents/hosted-agents.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { instructionsOf, toolSpecs } from '../../src/workers/worker/call-setup.js'
@@ -86,7 +86,7 @@ const checked = async (env: Readonly<Record<string, string>>): Promise<void> => 
 /** Wednesday, 10:00 in Nairobi. */
 const WEDNESDAY_MS = Date.parse('2026-11-25T07:00:00Z')
 
-t.test('a call begins in the language that its business names first, in every word', async (t) => {
+t.test("a call begins in its business's first language", async (t) => {
   const bilingual = AGENT.replace(
     'greeting: Welcome to {{business.name}}.',
     `languages: [en-KE, sw]
@@ -111,7 +111,7 @@ greeting: { en: 'Welcome to {{business.name}}, {{business.openNow}}.', sw: 'Kari
   ])
 })
 
-t.test('500 businesses load in two seconds, and an edit of one leaves the others as they are', async (t) => {
+t.test('500 businesses load in two seconds', async (t) => {
   const files = Object.fromEntries(Array.from({ length: 500 }, (_, index) => [`${index}.yaml`, fileOf(entryOf(index))]))
   const env = await folder(t, files)
   const config = loadConfig(env, null)
@@ -139,7 +139,7 @@ t.test('500 businesses load in two seconds, and an edit of one leaves the others
   t.equal(numbers.businesses.get(numberOf(7))?.facts.name, 'Duka Mpya', 'a broken file keeps what was valid')
 })
 
-t.test('whatever is wrong with a number is named with its line, and no number is', async (t) => {
+t.test('a faulty number is reported with its line, without digits', async (t) => {
   const other = entryOf(3).replace('agent: desk', 'agent: dest')
   const lacking = entryOf(2).replace(/ {6}location.*\n/, '')
   const odd = entryOf(4).replace('deliveryFee: 104', 'openNow: true').replace('name: Duka 4', "name: ''")
@@ -155,7 +155,7 @@ t.test('whatever is wrong with a number is named with its line, and no number is
   t.equal(numbers.faults, why.split('\n').length)
   t.match(why, /a\.yaml:6:18: numbers\.\+2547…01\.facts\.name ends before the #/)
   t.match(why, /a\.yaml:17:3: facts lacks location, which the agent desk reads/)
-  t.match(why, /a\.yaml:30:3: agent is dest, which is none; .*desk/)
+  t.match(why, /a\.yaml:30:3: agent is dest, but there is no such agent; .*desk/)
   t.match(why, /a\.yaml:\d+:\d+: numbers\.\+2547…04\.facts\.openNow is computed from hours/)
   t.match(why, /numbers\.\+2547…04\.facts\.name/)
   t.match(why, /opsToken: NO_SUCH_TOKEN must hold/)
@@ -167,114 +167,105 @@ t.test('whatever is wrong with a number is named with its line, and no number is
   t.same(withoutNumbers(unset.agents, unset.numbers), ['desk'], 'what the start and mkondo check warn of')
 })
 
-t.test(
-  'a handover to an agent that reads facts which a number lacks is warned of, over any agents between',
-  async (t) => {
-    const other = (name: string, to: string): string =>
-      `version: 1\nname: ${name}\nbackend: embedded\ninstructions: Ask what it is about.\nhandoverTo: { ${to}: they ask for it }\n`
-    const bare = (index: number, agent: string): string =>
-      `  '${numberOf(index)}': { agent: ${agent}, facts: { name: Duka } }\n`
-    const agentsOf = async (files: Readonly<Record<string, string>>, ...numbers: readonly string[]) => {
-      const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), ...numbers) })
-      for (const [name, text] of Object.entries(files)) await writeFile(join(env['AGENTS_DIR'] ?? '', name), text)
-      const opened = await open(env)
-      t.equal(opened.numbers.fault, '')
-      return handoversWithoutFacts(opened.agents, opened.numbers)
-    }
-    const lacks = { to: 'desk', facts: ['location', 'hours', 'voice', 'humans'] }
-    const front = other('front', 'desk')
-    const lobby = other('lobby', 'front')
-    const files = { 'front.yaml': front, 'lobby.yaml': lobby }
-    t.match(await agentsOf(files, bare(2, 'lobby'), bare(3, 'lobby')), [{ agent: 'front', ...lacks }])
-    const named = entryOf(4).replace('agent: desk', 'agent: lobby')
-    t.same(await agentsOf(files, named), [], 'a number that has them hands over')
-    t.match(await agentsOf({ 'front.yaml': front }), [{ agent: 'front', to: 'desk' }], 'nor has one without any number')
-    const stays = other('front', 'desk')
-      .replace('handoverTo', 'x-')
-      .replace(/x-.*\n/, '')
-    const next = front.replace('name: front', 'name: front\ncanary: { percent: 10 }')
-    t.match(
-      await agentsOf({ 'front.yaml': stays, 'front.next.yaml': next }, bare(2, 'front')),
-      [{ agent: 'front', to: 'desk' }],
-      'its second version too',
-    )
-  },
-)
+t.test('a handover to an agent with missing facts warns', async (t) => {
+  const other = (name: string, to: string): string =>
+    `version: 1\nname: ${name}\nbackend: embedded\ninstructions: Ask what it is about.\nhandoverTo: { ${to}: they ask for it }\n`
+  const bare = (index: number, agent: string): string =>
+    `  '${numberOf(index)}': { agent: ${agent}, facts: { name: Duka } }\n`
+  const agentsOf = async (files: Readonly<Record<string, string>>, ...numbers: readonly string[]) => {
+    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), ...numbers) })
+    for (const [name, text] of Object.entries(files)) await writeFile(join(env['AGENTS_DIR'] ?? '', name), text)
+    const opened = await open(env)
+    t.equal(opened.numbers.fault, '')
+    return handoversWithoutFacts(opened.agents, opened.numbers)
+  }
+  const lacks = { to: 'desk', facts: ['location', 'hours', 'voice', 'humans'] }
+  const front = other('front', 'desk')
+  const lobby = other('lobby', 'front')
+  const files = { 'front.yaml': front, 'lobby.yaml': lobby }
+  t.match(await agentsOf(files, bare(2, 'lobby'), bare(3, 'lobby')), [{ agent: 'front', ...lacks }])
+  const named = entryOf(4).replace('agent: desk', 'agent: lobby')
+  t.same(await agentsOf(files, named), [], 'a number that has them hands over')
+  t.match(await agentsOf({ 'front.yaml': front }), [{ agent: 'front', to: 'desk' }], 'nor has one without any number')
+  const stays = other('front', 'desk')
+    .replace('handoverTo', 'x-')
+    .replace(/x-.*\n/, '')
+  const next = front.replace('name: front', 'name: front\ncanary: { percent: 10 }')
+  t.match(
+    await agentsOf({ 'front.yaml': stays, 'front.next.yaml': next }, bare(2, 'front')),
+    [{ agent: 'front', to: 'desk' }],
+    'its second version too',
+  )
+})
 
-t.test(
-  'a gateway starts without the numbers that have a mistake, says so, and takes them when they are mended',
-  async (t) => {
-    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2).replace('agent: desk', 'agent: dest')) })
-    const lines: string[] = []
-    const gateway = await whole(env, null, { write: (line: string) => void lines.push(line) }, env['AGENTS_DIR'])
-    t.teardown(() => gateway.close())
-    t.match(
-      lines.join(''),
-      /"level":"error".*all\.yaml:\d+:3: agent is dest, which is none.*the gateway starts without these numbers/,
-    )
-    const ready = async () => {
-      const answer = await fetch(`http://127.0.0.1:${gateway.at.opsPort}/readyz`)
-      return { status: answer.status, body: await answer.json() }
-    }
-    t.match(await ready(), { status: 200, body: { ready: true, fileFaults: 1 } })
-    const metrics = await (await fetch(`http://127.0.0.1:${gateway.at.opsPort}/metrics`)).text()
-    t.match(metrics, /mkondo_file_faults\{[^}]*file="numbers"[^}]*\} 1\b/)
-    t.match(metrics, /mkondo_file_faults\{[^}]*file="agents"[^}]*\} 0\b/)
-    await writeFile(join(env['NUMBERS_FILE'] ?? '', 'all.yaml'), fileOf(entryOf(1), entryOf(2)))
-    await until(
-      async () => JSON.stringify((await ready()).body).includes('fileFaults') === false,
-      10_000,
-      'the mended number',
-    )
-    await writeFile(join(env['AGENTS_DIR'] ?? '', 'desk.yaml'), AGENT.replace('version: 1', 'version: 2'))
-    await until(async () => JSON.stringify((await ready()).body).includes('"fileFaults":1'), 30_000, 'the broken agent')
-    t.equal((await ready()).status, 200, 'its version before takes calls')
-  },
-)
+t.test('a gateway starts without faulty numbers', async (t) => {
+  const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2).replace('agent: desk', 'agent: dest')) })
+  const lines: string[] = []
+  const gateway = await whole(env, null, { write: (line: string) => void lines.push(line) }, env['AGENTS_DIR'])
+  t.teardown(() => gateway.close())
+  t.match(
+    lines.join(''),
+    /"level":"error".*all\.yaml:\d+:3: agent is dest, but there is no such agent.*the gateway starts without these numbers/,
+  )
+  const ready = async () => {
+    const answer = await fetch(`http://127.0.0.1:${gateway.at.opsPort}/readyz`)
+    return { status: answer.status, body: await answer.json() }
+  }
+  t.match(await ready(), { status: 200, body: { ready: true, fileFaults: 1 } })
+  const metrics = await (await fetch(`http://127.0.0.1:${gateway.at.opsPort}/metrics`)).text()
+  t.match(metrics, /mkondo_file_faults\{[^}]*file="numbers"[^}]*\} 1\b/)
+  t.match(metrics, /mkondo_file_faults\{[^}]*file="agents"[^}]*\} 0\b/)
+  await writeFile(join(env['NUMBERS_FILE'] ?? '', 'all.yaml'), fileOf(entryOf(1), entryOf(2)))
+  await until(
+    async () => JSON.stringify((await ready()).body).includes('fileFaults') === false,
+    10_000,
+    'the mended number',
+  )
+  await writeFile(join(env['AGENTS_DIR'] ?? '', 'desk.yaml'), AGENT.replace('version: 1', 'version: 2'))
+  await until(async () => JSON.stringify((await ready()).body).includes('"fileFaults":1'), 30_000, 'the broken agent')
+  t.equal((await ready()).status, 200, 'its version before takes calls')
+})
 
-t.test(
-  'a gateway starts without an agent whose file is broken and the numbers that lead to it, and takes both when it is mended',
-  async (t) => {
-    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2).replace('agent: desk', 'agent: front')) })
-    const front = join(env['AGENTS_DIR'] ?? '', 'front.yaml')
-    const back = join(env['AGENTS_DIR'] ?? '', 'back.yaml')
-    const named = (name: string): string => AGENT.replace('name: desk', `name: ${name}`)
-    await writeFile(front, `${named('front')}\nno-such-key: 1\n`)
-    await writeFile(back, `${named('back')}\nhandoverTo: { front: they ask for it }\n`)
-    const settings = loadConfig({ ...env, DEFAULT_AGENT: 'front' }, null)
-    const { agents, numbers, defaultAgent, faults } = await hostedAgents(settings, env)
-    t.same([...agents.keys()], ['desk'])
-    t.match(
-      faults.map(({ what }) => what).join('\n'),
-      /hands over to front, which is no agent.*[^]*no-such-key/,
-      'nor is one that hands over to it',
-    )
-    t.equal(defaultAgent, 'front', 'which answers once it is mended')
-    t.same([...numbers.businesses.keys()], [numberOf(1)])
-    t.match(numbers.fault, /agent is front, which is none/)
-    await t.rejects(faultlessAgents(settings, env), /no-such-key/, 'mkondo check and simulate refuse it')
+t.test('a gateway starts without a broken agent and its numbers', async (t) => {
+  const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2).replace('agent: desk', 'agent: front')) })
+  const front = join(env['AGENTS_DIR'] ?? '', 'front.yaml')
+  const back = join(env['AGENTS_DIR'] ?? '', 'back.yaml')
+  const named = (name: string): string => AGENT.replace('name: desk', `name: ${name}`)
+  await writeFile(front, `${named('front')}\nno-such-key: 1\n`)
+  await writeFile(back, `${named('back')}\nhandoverTo: { front: they ask for it }\n`)
+  const settings = loadConfig({ ...env, DEFAULT_AGENT: 'front' }, null)
+  const { agents, numbers, defaultAgent, faults } = await hostedAgents(settings, env)
+  t.same([...agents.keys()], ['desk'])
+  t.match(
+    faults.map(({ what }) => what).join('\n'),
+    /hands over to front, which is not an agent.*[^]*no-such-key/,
+    'nor is one that hands over to it',
+  )
+  t.equal(defaultAgent, 'front', 'which answers once it is mended')
+  t.same([...numbers.businesses.keys()], [numberOf(1)])
+  t.match(numbers.fault, /agent is front, but there is no such agent/)
+  await t.rejects(faultlessAgents(settings, env), /no-such-key/, 'mkondo check and simulate refuse it')
 
-    const lines: string[] = []
-    const gateway = await whole(env, null, { write: (line: string) => void lines.push(line) }, env['AGENTS_DIR'])
-    t.teardown(() => gateway.close())
-    t.match(lines.join(''), /"level":"error".*front\.yaml:\d+.*no-such-key.*the gateway starts without these agents/)
-    const ready = async () => await (await fetch(`http://127.0.0.1:${gateway.at.opsPort}/readyz`)).json()
-    t.match(await ready(), { ready: true, fileFaults: 3 })
-    await writeFile(front, named('front'))
-    await until(async () => !JSON.stringify(await ready()).includes('fileFaults'), 20_000, 'the mended agent')
+  const lines: string[] = []
+  const gateway = await whole(env, null, { write: (line: string) => void lines.push(line) }, env['AGENTS_DIR'])
+  t.teardown(() => gateway.close())
+  t.match(lines.join(''), /"level":"error".*front\.yaml:\d+.*no-such-key.*the gateway starts without these agents/)
+  const ready = async () => await (await fetch(`http://127.0.0.1:${gateway.at.opsPort}/readyz`)).json()
+  t.match(await ready(), { ready: true, fileFaults: 3 })
+  await writeFile(front, named('front'))
+  await until(async () => !JSON.stringify(await ready()).includes('fileFaults'), 20_000, 'the mended agent')
 
-    await writeFile(front, 'version: [')
-    await writeFile(back, 'version: [')
-    await writeFile(join(env['AGENTS_DIR'] ?? '', 'desk.yaml'), 'version: [')
-    await t.rejects(
-      hostedAgents(settings, env),
-      /desk\.yaml[^]*front\.yaml/,
-      'where no agent can be used, nothing starts',
-    )
-  },
-)
+  await writeFile(front, 'version: [')
+  await writeFile(back, 'version: [')
+  await writeFile(join(env['AGENTS_DIR'] ?? '', 'desk.yaml'), 'version: [')
+  await t.rejects(
+    hostedAgents(settings, env),
+    /desk\.yaml[^]*front\.yaml/,
+    'where no agent can be used, nothing starts',
+  )
+})
 
-t.test('an agent speaks, dials and thinks with the facts of the number that was called', async (t) => {
+t.test('an agent uses the facts of the called number', async (t) => {
   const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2)) }))
   const desk = agents.get('desk')
   const business = numbers.businesses.get(numberOf(2)) as Business
@@ -298,35 +289,32 @@ t.test('an agent speaks, dials and thinks with the facts of the number that was 
   t.match(at('2026-11-25T15:00:00Z'), { services: 'repairs, deliveries', deliveryFee: 102, number: numberOf(2) })
 })
 
-t.test(
-  'services of one business have hours of their own, each with its own answer to whether it is open',
-  async (t) => {
-    const services = `      serviceHours:
+t.test('each service of a business has its own hours', async (t) => {
+  const services = `      serviceHours:
         restaurant: { timeZone: Africa/Nairobi, week: { wed: ['07:00-09:30', '18:00-22:00'] } }
         front_desk: { timeZone: Africa/Nairobi, week: { wed: ['00:00-24:00'], thu: ['00:00-24:00'] } }
 `
-    const asks = AGENT.replace('It is {{ business.openNow }}.', 'Its restaurant is {{business.openNow_restaurant}}.')
-    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1, services)) })
-    const file = join(env['AGENTS_DIR'] ?? '', 'desk.yaml')
-    await writeFile(file, asks)
-    const { agents, numbers } = await open(env)
-    const business = numbers.businesses.get(numberOf(1)) as Business
-    const served = agents.get('desk')?.forBusiness?.(business)
-    if (served === undefined) throw new Error('the agent serves no business')
-    const start = { agent: served.definition, business, from: '', resume: null, backends: ['cascade'] }
-    const told = instructionsOf(start, WEDNESDAY_MS)
-    t.match(told, /Its restaurant is closed now, and open again at 18:00\./)
-    t.match(
-      told,
-      /- Duka 1 is open now, until 17:00\.\n- Duka 1, restaurant: closed now.*\n- Duka 1, front desk: open now/,
-    )
-    t.equal(businessValues(business, 'sw', WEDNESDAY_MS)['nextOpening_restaurant'], '18:00')
-    await writeFile(file, asks.replace('openNow_restaurant', 'openNow_spa'))
-    await t.rejects(checked(env), { message: /facts lacks serviceHours\.spa, which the agent desk reads/ })
-  },
-)
+  const asks = AGENT.replace('It is {{ business.openNow }}.', 'Its restaurant is {{business.openNow_restaurant}}.')
+  const env = await folder(t, { 'all.yaml': fileOf(entryOf(1, services)) })
+  const file = join(env['AGENTS_DIR'] ?? '', 'desk.yaml')
+  await writeFile(file, asks)
+  const { agents, numbers } = await open(env)
+  const business = numbers.businesses.get(numberOf(1)) as Business
+  const served = agents.get('desk')?.forBusiness?.(business)
+  if (served === undefined) throw new Error('the agent serves no business')
+  const start = { agent: served.definition, business, from: '', resume: null, backends: ['cascade'] }
+  const told = instructionsOf(start, WEDNESDAY_MS)
+  t.match(told, /Its restaurant is closed now, and open again at 18:00\./)
+  t.match(
+    told,
+    /- Duka 1 is open now, until 17:00\.\n- Duka 1, restaurant: closed now.*\n- Duka 1, front desk: open now/,
+  )
+  t.equal(businessValues(business, 'sw', WEDNESDAY_MS)['nextOpening_restaurant'], '18:00')
+  await writeFile(file, asks.replace('openNow_restaurant', 'openNow_spa'))
+  await t.rejects(checked(env), { message: /facts lacks serviceHours\.spa, which the agent desk reads/ })
+})
 
-t.test('a call has the facts of its number in the record, and a number without them is refused', async (t) => {
+t.test('a record contains the facts of the called number', async (t) => {
   const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1)) }))
   const started: unknown[] = []
   const onStarted = (news: unknown): void => void started.push(news)
@@ -366,7 +354,7 @@ async function cascadeFolder(t: Test): Promise<{
   return { double, env: { ...env, ...urls, CURRENCY: 'KES', PRICES_FILE: prices } }
 }
 
-t.test('a budget that could not be counted, or would leave callers without an answer, is refused', async (t) => {
+t.test('a budget that cannot be counted is refused', async (t) => {
   const { env } = await cascadeFolder(t)
   await open(env)
   const { PRICES_FILE: _, ...unrated } = env
@@ -386,7 +374,7 @@ t.test('a budget that could not be counted, or would leave callers without an an
   await t.rejects(checked(env), { message: /budget\.perDay/ })
 })
 
-t.test('a budget that leads to a recogniser whose packages are not installed is refused', async (t) => {
+t.test('a budget whose recogniser is not installed is refused', async (t) => {
   const { env } = await cascadeFolder(t)
   const agent = join(env['AGENTS_DIR'] ?? '', 'desk.yaml')
   await writeFile(agent, `${AGENT}backends: { cascade: { stt: google } }\n`)
@@ -407,7 +395,7 @@ t.test('a budget that leads to a recogniser whose packages are not installed is 
   t.match(stdout, /budget: the recogniser google of the agent desk: its packages do not load: .*@grpc\/grpc-js/)
 })
 
-t.test('a call keeps the backend that the budget of its number gave it, wherever it goes on', async (t) => {
+t.test("a call keeps its budget's backend on other nodes", async (t) => {
   const { env } = await cascadeFolder(t)
   const { agents, numbers } = await open(env)
   let step: BudgetStep | null = 'cheaper'
@@ -444,7 +432,7 @@ t.test('a call keeps the backend that the budget of its number gave it, wherever
   t.match(await test.recordOf('HD_budget000002'), { budgetStep: null })
 })
 
-t.test('a human who is rung for a call back has a dialogue of their own, also where the call goes on', async (t) => {
+t.test('a human rung for a call back hears another dialogue', async (t) => {
   const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1)) }))
   const sources: KeptSource[] = []
   const keeper: CallKeeping = {
@@ -467,7 +455,7 @@ t.test('a human who is rung for a call back has a dialogue of their own, also wh
   t.match(await test.recordOf(call.callSid), { direction: 'outbound', escalation: null })
 })
 
-t.test('beyond the budget of its number an agent takes messages on the cascade, and rings nobody', async (t) => {
+t.test('an agent beyond its budget only takes messages', async (t) => {
   const { env } = await cascadeFolder(t)
   const { agents, numbers } = await open(env)
   const business = numbers.businesses.get(numberOf(1)) as Business
@@ -544,35 +532,32 @@ function budgets(t: Test) {
   }
 }
 
-t.test(
-  'a number costs less at 80 percent of its budget, takes messages beyond it, and begins anew each day',
-  async (t) => {
-    const { node, pass, logged } = budgets(t)
-    const [one, two] = await Promise.all([node(), node()])
-    one.spend(numberOf(1), 50, 'HD_over00000001')
-    two.spend(numberOf(1), 29, 'HD_over00000001')
-    await pass(10_000)
-    t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null])
-    two.spend(numberOf(1), 1, 'HD_over00000001')
-    await pass(10_000)
-    t.same([one.step(numberOf(1)), two.step(numberOf(1))], ['cheaper', 'cheaper'], 'also at the node that spent less')
-    one.spend(numberOf(1), 20, 'HD_over00000001')
-    t.equal(one.step(numberOf(1)), 'messages', 'its own calls count at once')
-    await pass(10_000)
-    t.equal(two.step(numberOf(1)), 'messages')
-    t.equal(two.step(numberOf(2)), null, 'another number has its own')
-    t.equal(two.step('+254720009999'), null)
-    t.same([two.count(null), two.count('cheaper'), two.count('messages')], [1, 0, 1])
-    t.match(logged.join(''), /"agent":"desk","step":"messages"/)
-    t.notMatch(logged.join(''), /2547/)
-    await pass(11 * 3_600_000 + 59 * 60_000)
-    t.equal(one.step(numberOf(1)), 'messages', 'it is 23:59 in Nairobi')
-    await pass(60_000)
-    t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null])
-  },
-)
+t.test('a number near its budget uses cheaper backends [1]', async (t) => {
+  const { node, pass, logged } = budgets(t)
+  const [one, two] = await Promise.all([node(), node()])
+  one.spend(numberOf(1), 50, 'HD_over00000001')
+  two.spend(numberOf(1), 29, 'HD_over00000001')
+  await pass(10_000)
+  t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null])
+  two.spend(numberOf(1), 1, 'HD_over00000001')
+  await pass(10_000)
+  t.same([one.step(numberOf(1)), two.step(numberOf(1))], ['cheaper', 'cheaper'], 'also at the node that spent less')
+  one.spend(numberOf(1), 20, 'HD_over00000001')
+  t.equal(one.step(numberOf(1)), 'messages', 'its own calls count at once')
+  await pass(10_000)
+  t.equal(two.step(numberOf(1)), 'messages')
+  t.equal(two.step(numberOf(2)), null, 'another number has its own')
+  t.equal(two.step('+254720009999'), null)
+  t.same([two.count(null), two.count('cheaper'), two.count('messages')], [1, 0, 1])
+  t.match(logged.join(''), /"agent":"desk","step":"messages"/)
+  t.notMatch(logged.join(''), /2547/)
+  await pass(11 * 3_600_000 + 59 * 60_000)
+  t.equal(one.step(numberOf(1)), 'messages', 'it is 23:59 in Nairobi')
+  await pass(60_000)
+  t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null])
+})
 
-t.test('live calls count with what they have cost until now, at every node, and each call once', async (t) => {
+t.test("a live call's cost counts once at every node", async (t) => {
   const { node, pass } = budgets(t)
   const live = new Map([
     ['HD_live00000001', 30],
@@ -603,7 +588,7 @@ t.test('live calls count with what they have cost until now, at every node, and 
   t.same([one.step(numberOf(2)), two.step(numberOf(2))], [null, null])
 })
 
-t.test('what was spent survives a store that is away, and a restart of the node', async (t) => {
+t.test("spending survives an absent store and a node's restart [2]", async (t) => {
   const { node, pass, storeIs, file } = budgets(t)
   const [one, two] = await Promise.all([node(file), node()])
   storeIs('away')
@@ -628,7 +613,7 @@ t.test('what was spent survives a store that is away, and a restart of the node'
   t.equal(anew.step(numberOf(2)), null, 'a file that cannot be read is no reason not to start')
 })
 
-t.test('what was spent survives an emptied store, a lost node and a lost disk', async (t) => {
+t.test('spending survives an emptied store, a lost node and disk', async (t) => {
   const { node, pass, storeIs, file } = budgets(t)
   const [one, two] = await Promise.all([node(file), node()])
   one.spend(numberOf(1), 60, 'HD_over00000001')
@@ -645,7 +630,7 @@ t.test('what was spent survives an emptied store, a lost node and a lost disk', 
   await one.close()
 })
 
-t.test('a node whose folder is of an earlier time counts what it had spent since', async (t) => {
+t.test('a node with an old folder recovers its later spending [3]', async (t) => {
   const { node, pass, storeIs, file } = budgets(t)
   const [first, two] = await Promise.all([node(file), node()])
   first.spend(numberOf(1), 10, 'HD_over00000001')
@@ -675,7 +660,7 @@ t.test('a node whose folder is of an earlier time counts what it had spent since
   await again.close()
 })
 
-t.test('a model that asks for the data of another business gets its own', async (t) => {
+t.test("a model's tools reach only its own business's data", async (t) => {
   const { url, requests } = await api(t, (_request, response) => json(response, {}))
   const tools = runner(t, {
     parameters: { properties: { shop: { type: 'string' } } },
@@ -696,7 +681,7 @@ t.test('a model that asks for the data of another business gets its own', async 
   t.equal(requests.length, 2, 'without a business nothing is sent')
 })
 
-t.test('an edit of an agent that reads a fact which its numbers lack is not used', async (t) => {
+t.test('an edit that reads a missing fact is not used', async (t) => {
   const env = await folder(t, { 'all.yaml': fileOf(entryOf(1)) })
   const { agents, numbers } = await open(env)
   const logged: string[] = []
@@ -711,16 +696,13 @@ t.test('an edit of an agent that reads a fact which its numbers lack is not used
   t.equal(numbers.lacking(agentSchema.parse({ version: 1, name: 'desk', instructions: 'x' })), null)
 })
 
-t.test(
-  'the receivers of a number are read with it, follow its edits, and a secret that is not set is a fault of it',
-  async (t) => {
-    const more = (name: string): string =>
-      `    messages: [{ name: ${name}, url: 'https://example.com/hook', unsigned: true, headers: { x-key: '{{env.KEY}}' } }]\n`
-    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1, more('owner')), entryOf(2)) })
-    await t.rejects(checked(env), { message: /all\.yaml:.*the receiver owner: \{\{env\.KEY\}\} is not set/ })
-    const { numbers } = await open({ ...env, KEY: 'k' })
-    t.match(numbers.receivers.get(numberOf(1)), [{ name: 'owner', headers: { 'x-key': 'k' }, events: ['*'] }])
-    t.equal(numbers.receivers.get(numberOf(2)), undefined)
-    t.notMatch(JSON.stringify(numbers.businesses.get(numberOf(1))), /example\.com/, 'workers are not told of it')
-  },
-)
+t.test("a number's receivers are read from its file", async (t) => {
+  const more = (name: string): string =>
+    `    messages: [{ name: ${name}, url: 'https://example.com/hook', unsigned: true, headers: { x-key: '{{env.KEY}}' } }]\n`
+  const env = await folder(t, { 'all.yaml': fileOf(entryOf(1, more('owner')), entryOf(2)) })
+  await t.rejects(checked(env), { message: /all\.yaml:.*the receiver owner: \{\{env\.KEY\}\} is not set/ })
+  const { numbers } = await open({ ...env, KEY: 'k' })
+  t.match(numbers.receivers.get(numberOf(1)), [{ name: 'owner', headers: { 'x-key': 'k' }, events: ['*'] }])
+  t.equal(numbers.receivers.get(numberOf(2)), undefined)
+  t.notMatch(JSON.stringify(numbers.businesses.get(numberOf(1))), /example\.com/, 'workers are not told of it')
+})

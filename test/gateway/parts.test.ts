@@ -28,7 +28,7 @@ function noted(names: readonly string[], faults: Partial<Record<string, 'start' 
   return { events, parts }
 }
 
-t.test('parts start in their order and stop in the reverse one, once', async (t) => {
+t.test('parts start in order and stop once in reverse', async (t) => {
   const { events, parts } = noted(['disk', 'calls', 'ports'])
   const stop = await startParts(parts, createLog({ level: 'silent' }))
   await stop(ORDER)
@@ -36,13 +36,13 @@ t.test('parts start in their order and stop in the reverse one, once', async (t)
   t.same(events, ['+disk', '+calls', '+ports', '-ports 5', '-calls 5', '-disk 5'])
 })
 
-t.test('a part that does not start stops those before it at once, and says why', async (t) => {
+t.test('a part that fails to start stops the earlier parts', async (t) => {
   const { events, parts } = noted(['disk', 'calls', 'ports', 'files'], { ports: 'start' })
   await t.rejects(startParts(parts, createLog({ level: 'silent' })), { message: 'no ports' })
   t.same(events, ['+disk', '+calls', '-calls 0', '-disk 0'])
 })
 
-t.test('a part that does not stop is logged, and the others stop', async (t) => {
+t.test('a part that fails to stop does not block others', async (t) => {
   const lines: string[] = []
   const { events, parts } = noted(['disk', 'calls', 'ports'], { calls: 'stop' })
   const stop = await startParts(parts, createLog({ destination: { write: (line: string) => void lines.push(line) } }))
@@ -54,7 +54,7 @@ t.test('a part that does not stop is logged, and the others stop', async (t) => 
   )
 })
 
-t.test('a gateway that cannot start leaves nothing open, and starts once the cause is gone', async (t) => {
+t.test('a gateway that fails to start leaves nothing open', async (t) => {
   const dataDir = await mkdtemp(join(tmpdir(), 'mkondo-parts-'))
   t.teardown(() => rm(dataDir, { recursive: true, force: true }))
   const messagesFile = join(dataDir, 'messages.yaml')

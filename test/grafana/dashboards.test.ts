@@ -10,12 +10,12 @@ import { boards, filled } from './panels.js'
 const at = (...path: string[]): string => join(packageRoot(), ...path)
 const read = (...path: string[]): string => readFileSync(at(...path), 'utf8')
 
-t.test('the committed dashboards are what their source builds', async (t) => {
+t.test('the committed dashboards match their source', async (t) => {
   for (const { file, text } of boards)
     t.equal(text, boardJson(BOARDS[file] as never), `${file}: run npm run dashboards and commit it`)
 })
 
-t.test('every panel has an id and a place of its own, a unit and a description', async (t) => {
+t.test('every panel has id, place, unit and description', async (t) => {
   for (const { file, board } of boards) {
     const ids = board.panels.map((panel) => panel.id)
     t.equal(new Set(ids).size, ids.length, `${file}: no id twice`)
@@ -45,7 +45,7 @@ t.test('every panel has an id and a place of its own, a unit and a description',
 /** Variables that Grafana itself defines. */
 const BUILT_IN = { __rate_interval: '1m', __url_time_range: 'from=now-1h&to=now', __range: '1h', __value: 'x' }
 
-t.test('every variable that is used is defined, and a hostile SID stays inside of its place', async (t) => {
+t.test('a hostile SID cannot leave its place in a query', async (t) => {
   const hostile = `"} or vector(1) or x{y="${'A'.repeat(10_000)}\n<script>/../?a=b&c#d`
   for (const { file, board } of boards) {
     const variables: Record<string, string> = { ...BUILT_IN }
@@ -84,7 +84,7 @@ function anchorsOf(text: string): string[] {
   )
 }
 
-t.test('every alert has a page, and every page its alert', async (t) => {
+t.test('every alert has a runbook and every runbook its alert', async (t) => {
   const { groups } = parse(read('deploy', 'prometheus', 'alerts.rules.yml')) as {
     groups: {
       rules: { alert: string; labels: { severity: string }; annotations: { summary: string; runbook_url: string } }[]
@@ -113,7 +113,7 @@ interface Service {
   readonly depends_on?: readonly string[]
 }
 
-t.test('the compose file starts gateway, Redis, Prometheus and Grafana on files that are there', async (t) => {
+t.test('the compose file starts its services on existing files', async (t) => {
   const compose = parse(read('deploy', 'compose.yaml')) as {
     services: Record<string, Service>
     volumes: Record<string, unknown>

@@ -5,6 +5,7 @@ import type { AgentInput } from '../../src/agents/file/definition.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/gateway/gateway.js'
+import { noteDifferences } from '../../src/gateway/usage-differences.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import type { Log } from '../../src/telemetry/log.js'
 import { reexport } from '../support/module-beside.js'
@@ -69,6 +70,10 @@ export async function lightGateway(
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const agentsDir = await agentsFolder(more)
   const dataDir = await mkdtemp(join(tmpdir(), 'mkondo-data-'))
+  const days = { from: '2026-11-01', to: '2026-11-30' }
+  await noteDifferences(dataDir, [
+    { model: 'a-compared-model', over: 1, overPercent: 5, ...days, at: new Date().toISOString() },
+  ])
   const config = {
     ...loadConfig({ SPEECH_DECODERS: '1', ...SAME_CALLER, ...env }, null),
     agentsDir,

@@ -25,7 +25,7 @@ subscribe('http.server.request.start', (message) => {
   if (request.url?.startsWith('/api/orders') === true) parents.push(request.headers['traceparent'])
 })
 
-t.test('one call can be followed live, in its record, in the log, by exemplars and as a trace', async (t) => {
+t.test('a call is found in record, log, exemplars and trace', async (t) => {
   const collector = await startCollector()
   t.teardown(collector.close)
   const lines: string[] = []

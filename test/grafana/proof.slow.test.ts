@@ -17,7 +17,7 @@ import type { AgentParts } from './light-gateway.js'
 import { boards, filled } from './panels.js'
 import { Prometheus, installed } from './prometheus.js'
 
-t.setTimeout(150_000)
+t.setTimeout(300_000)
 
 const CALLS = 20
 /** How far back range queries look: the whole test and more. */
@@ -81,6 +81,8 @@ const FED = [
   'mkondo_turn_response_ear_seconds_count',
   'mkondo_turn_answer_ear_seconds_count',
   'mkondo_barge_ins_total',
+  'mkondo_agent_turns_total{heard="yes"}',
+  'mkondo_agent_speech_heard_seconds_total',
   'mkondo_barge_in_stop_seconds_count',
   'mkondo_tick_lateness_seconds_count{worker="0"}',
   'mkondo_tick_lateness_seconds_count{worker="main"}',
@@ -121,7 +123,7 @@ const IDLE = [
 ]
 
 t.test(
-  'promtool takes configuration and rules, and sees every alert fire',
+  'promtool accepts the configuration and fires every alert',
   {
     skip: installed('promtool') ? false : "NOT CHECKED: Debian's package prometheus is not installed",
   },
@@ -139,7 +141,7 @@ t.test(
 )
 
 t.test(
-  'every panel and every rule has data, and exemplars name calls that live',
+  'every panel and every rule has data',
   {
     skip: installed('prometheus') ? false : "NOT PROVEN: Debian's package prometheus is not installed",
   },
@@ -256,14 +258,14 @@ t.test(
     await until(() => gateway.calls.free === CALLS, 15_000, 'all calls to end')
     await scraped()
 
-    await t.test('every metric of the contract was really fed', async (t) => {
+    await t.test('every metric of the contract has values', async (t) => {
       for (const name of FED) {
         const [total] = await prometheus.query(`sum(${name})`, null)
         t.ok((total?.values[0] ?? 0) > 0, name)
       }
     })
 
-    await t.test('what has not happened yet is there at 0, for its first rate', async (t) => {
+    await t.test('a counter without events is exported as 0', async (t) => {
       for (const name of IDLE) t.equal((await prometheus.query(`sum(${name})`, null))[0]?.values[0], 0, name)
     })
 

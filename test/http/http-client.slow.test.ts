@@ -28,7 +28,7 @@ async function connections(t: Test, answer: (response: ServerResponse) => void):
   return ports.size
 }
 
-t.test('a connection is kept from turn to turn where the server says that it waits', async (t) => {
+t.test('a connection is kept if the server announces keep-alive', async (t) => {
   const [says, silent] = await Promise.all([
     connections(t, (response) => response.setHeader('keep-alive', 'timeout=30').end('hello')),
     connections(t, (response) => response.setHeader('keep-alive', '').end('hello')),

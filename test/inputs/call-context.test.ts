@@ -1,8 +1,8 @@
 import t from 'tap'
 import { Conversation } from '../../src/backends/cascade/conversation.js'
 import { conformanceSession } from '../../src/backends/conformance/harness.js'
-import { historyOf } from '../../src/backends/gemini-live/setup.js'
-import { replayItems } from '../../src/backends/openai-realtime/session-config.js'
+import { historyOf } from '../../src/vendors/gemini/live/setup.js'
+import { replayItems } from '../../src/vendors/self-hosted/realtime/session-config.js'
 import { recapText } from '../../src/backends/prompts.js'
 import { resumedTools } from '../../src/call/tools/tool-ledger.js'
 import { Rig } from '../call/rig.js'
@@ -15,7 +15,7 @@ const agentOf = (more: Partial<AgentInput> = {}) =>
 const context = (at: string, more: Partial<AgentInput> = {}, from = '+254700000001'): string =>
   callContext({ agent: agentOf(more), from }, Date.parse(at))
 
-t.test('a further call makes no date format, which would cost it some 30 KB each', (t) => {
+t.test('a later call creates no date format', (t) => {
   context('2026-11-25T18:40:00Z')
   const Original = Intl.DateTimeFormat
   t.teardown(() => (Intl.DateTimeFormat = Original))
@@ -31,7 +31,7 @@ t.test('a further call makes no date format, which would cost it some 30 KB each
   t.end()
 })
 
-t.test('a model is told the date, the weekday, tomorrow and the time where the callers are', (t) => {
+t.test("a model gets the callers' local date and time", (t) => {
   const evening = context('2026-11-25T18:40:00Z')
   t.match(evening, /Today is Wednesday,? 25 November 2026\. Tomorrow is Thursday,? 26 November 2026\./)
   t.match(evening, /9:40 pm \(21:40\), in the evening, in the time zone Africa\/Nairobi \(GMT\+03:00\)/)
@@ -56,7 +56,7 @@ t.test('a model is told the date, the weekday, tomorrow and the time where the c
   t.end()
 })
 
-t.test('it is told the language, whether a human is there, and whether the number is withheld, but no number', (t) => {
+t.test("a model gets the language but not the caller's number", (t) => {
   t.match(context('2026-11-25T06:00:00Z', { language: 'sw-KE' }), /language of the line is Swahili/)
   const escalation = {
     numbers: ['+254722000001'],
@@ -76,7 +76,7 @@ t.test('it is told the language, whether a human is there, and whether the numbe
   t.end()
 })
 
-t.test('the Swahili clock is explained where callers may use it', (t) => {
+t.test('the Swahili clock is explained to models with Swahili callers', (t) => {
   t.match(context('2026-11-25T06:00:00Z'), /"saa nne asubuhi" is 10:00/, 'in East Africa')
   t.match(
     context('2026-11-25T06:00:00Z', { languages: ['sw'], context: { timeZone: 'UTC' } }),
@@ -86,7 +86,7 @@ t.test('the Swahili clock is explained where callers may use it', (t) => {
   t.end()
 })
 
-t.test('the next day is not missed, in any zone', (t) => {
+t.test('midnight is found in every time zone', (t) => {
   for (const zone of ['Africa/Nairobi', 'America/St_Johns', 'Asia/Kathmandu', 'Pacific/Kiritimati', 'UTC'])
     for (const at of ['2026-11-25T00:00:00Z', '2026-11-25T20:59:59.500Z', '2026-11-25T21:00:00Z']) {
       const nextMs = Date.parse(at) + untilMidnightMs(zone, Date.parse(at))
@@ -98,29 +98,26 @@ t.test('the next day is not missed, in any zone', (t) => {
   t.end()
 })
 
-t.test(
-  'a model that speaks by itself is told how figures and names are said; where the gateway says them it is not',
-  (t) => {
-    const names = Array.from({ length: 60 }, (_, index) => ({
-      match: `Muindi ${index}`,
-      say: index === 1 ? { en: 'Moo' } : `Moo-in-dee ${index}`,
-    }))
-    const told = (backends: readonly string[], languages: readonly string[]): string =>
-      callContext({ agent: agentOf({ languages: [...languages], pronunciations: names }), from: '', backends }, 0)
-    const swahili = told(['openai'], ['en', 'sw'])
-    t.match(swahili, /How you say figures: .*one digit or letter at a time/)
-    t.match(swahili, /shilingi elfu moja, mia nne na hamsini/)
-    t.match(swahili, /How names sound: Muindi 0: Moo-in-dee 0; Muindi 1: Moo \(English\); /)
-    t.notMatch(swahili, /Muindi 50/, 'not without end')
-    t.match(swahili, /Sheng is Swahili here/)
-    t.notMatch(told(['gemini'], ['en']), /shilingi|Sheng/)
-    t.match(told(['cascade', 'openai'], ['en']), /How you say figures/, 'one that may take over')
-    t.notMatch(told(['cascade', 'embedded'], ['en', 'sw']), /How you say figures|How names sound/)
-    t.end()
-  },
-)
+t.test('a speech-to-speech model gets the pronunciations of names', (t) => {
+  const names = Array.from({ length: 60 }, (_, index) => ({
+    match: `Muindi ${index}`,
+    say: index === 1 ? { en: 'Moo' } : `Moo-in-dee ${index}`,
+  }))
+  const told = (backends: readonly string[], languages: readonly string[]): string =>
+    callContext({ agent: agentOf({ languages: [...languages], pronunciations: names }), from: '', backends }, 0)
+  const swahili = told(['openai'], ['en', 'sw'])
+  t.match(swahili, /How you say figures: .*one digit or letter at a time/)
+  t.match(swahili, /shilingi elfu moja, mia nne na hamsini/)
+  t.match(swahili, /How names sound: Muindi 0: Moo-in-dee 0; Muindi 1: Moo \(English\); /)
+  t.notMatch(swahili, /Muindi 50/, 'not without end')
+  t.match(swahili, /Sheng is Swahili here/)
+  t.notMatch(told(['gemini'], ['en']), /shilingi|Sheng/)
+  t.match(told(['cascade', 'openai'], ['en']), /How you say figures/, 'one that may take over')
+  t.notMatch(told(['cascade', 'embedded'], ['en', 'sw']), /How you say figures|How names sound/)
+  t.end()
+})
 
-t.test('a tool that ran when its worker or node died is uncertain for every model, in words', async (t) => {
+t.test('every model learns that an interrupted tool is uncertain', async (t) => {
   const before = Rig.talking()
   before.toolCall('t1', 'refund', { order: 5 })
   const session = conformanceSession({ toolLedger: resumedTools(before.resume) })

@@ -10,7 +10,7 @@ import { SpeechBody } from '../../src/backends/cascade/speech-body.js'
 import type { Evidence } from '../../src/backends/cascade/service.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { writeWav } from '../../src/media/wav.js'
-import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from '../backends/cascade-harness.js'
 import { bytesOf, sweep, sameSamples } from '../support/tones.js'
 import { wavFile } from './wav-file.js'
@@ -70,7 +70,7 @@ async function answered(t: Test, answers: readonly (readonly Choice[])[]): Promi
 const words = (content: unknown): Choice => ({ delta: { content }, finish_reason: null })
 const end = (finish_reason: string): Choice => ({ delta: {}, finish_reason })
 
-t.test('words are read wherever a server puts them', async (t) => {
+t.test("words are read from every form of a server's answer", async (t) => {
   for (const [name, chunks] of [
     [
       'parts',
@@ -109,7 +109,7 @@ t.test('words are read wherever a server puts them', async (t) => {
   }
 })
 
-t.test('an answer without words is asked for once more, and then has failed', async (t) => {
+t.test('an empty answer is requested once more, then fails', async (t) => {
   const good = [words('It is on its way now.'), end('stop')]
   for (const [name, chunks] of [
     ['nothing', [end('stop')]],
@@ -132,7 +132,7 @@ t.test('an answer without words is asked for once more, and then has failed', as
   }
 })
 
-t.test('an answer that was cut off ends at its last whole clause, and is marked', async (t) => {
+t.test('a truncated answer ends at its last whole clause', async (t) => {
   for (const [written, spoken, reason] of [
     ['It left Nairobi. It should reach you by the', ['It left Nairobi.'], 'length'],
     ['It left Nairobi on Tuesday, and it should', ['It left Nairobi on Tuesday,'], 'length'],
@@ -149,7 +149,7 @@ t.test('an answer that was cut off ends at its last whole clause, and is marked'
   t.equal(whole.done.cut, undefined)
 })
 
-t.test('nothing that cannot be spoken is a piece, and a number stays with its item', async (t) => {
+t.test('unspeakable text is dropped, and numbers keep their item', async (t) => {
   const cut = (text: string): string[] => {
     const sentences = new Sentences()
     return [...[...text].flatMap((char) => sentences.push(char)), ...sentences.flush()]
@@ -175,7 +175,7 @@ t.test('nothing that cannot be spoken is a piece, and a number stays with its it
 
 // Texts that recognisers write for sound without words, and real words of callers.
 
-t.test('what was written for noise is not answered', async (t) => {
+t.test('a transcript of noise is not answered', async (t) => {
   for (const [text, voicedMs, evidence = {}] of [
     ['', 900],
     ['[BLANK_AUDIO]', 900],
@@ -206,7 +206,7 @@ t.test('what was written for noise is not answered', async (t) => {
     t.ok(isNoiseText(text, voicedMs, evidence), text)
 })
 
-t.test('what a caller said is answered', async (t) => {
+t.test("a caller's words are answered", async (t) => {
   for (const [text, voicedMs, evidence = {}] of [
     ['Thank you.', 600],
     ['Bye.', 300],
@@ -225,7 +225,7 @@ t.test('what a caller said is answered', async (t) => {
     t.notOk(isNoiseText(text, voicedMs, evidence), text)
 })
 
-t.test('what a recogniser was told before it heard anything is not the caller', async (t) => {
+t.test("the recogniser's own prompt is not taken for the caller", async (t) => {
   const about = 'Calls to Sokoni, a shop in Nairobi. Callers ask for their orders.'
   const terms = ['Sokoni', 'Kisumu Road', 'sukuma wiki', 'Lipa na M-PESA', 'Wanjiru']
   for (const [text, told] of [
@@ -268,7 +268,7 @@ function json(value: unknown): Uint8Array {
   return Buffer.from(JSON.stringify(value))
 }
 
-t.test('a WAV file of any width, rate and number of channels is played', async (t) => {
+t.test('WAV files of any width, rate and channels are played', async (t) => {
   for (const [name, file, lossless] of [
     ['16 bits', writeWav({ sampleRateHz: 24_000, channels: 1, samples: SOUND }), true],
     ['24 bits', wavFile({ encoding: 'integer', bits: 24, rateHz: 24_000 }, SOUND), true],
@@ -291,7 +291,7 @@ t.test('a WAV file of any width, rate and number of channels is played', async (
   }
 })
 
-t.test('base64, bare, with its type, in a document, or of a file, is played', async (t) => {
+t.test('base64 audio is played in every wrapping', async (t) => {
   const raw = Buffer.from(bytesOf(SOUND)).toString('base64')
   const file = Buffer.from(wavFile({ encoding: 'integer', bits: 24, rateHz: 24_000 }, SOUND)).toString('base64')
   for (const body of [
@@ -308,7 +308,7 @@ t.test('base64, bare, with its type, in a document, or of a file, is played', as
     t.ok(sameSamples(Int16Array.from(spoken(body).samples), SOUND), Buffer.from(body).toString('latin1', 0, 40))
 })
 
-t.test('what is no sound is an error and never a sound', async (t) => {
+t.test('a body that is not audio is an error', async (t) => {
   for (const [body, reason] of [
     [json({ error: { message: 'model not loaded', code: 500 } }), /JSON document without sound/],
     [json({ detail: 'Not Found' }), /JSON document without sound/],
@@ -342,7 +342,7 @@ t.test('what is no sound is an error and never a sound', async (t) => {
   }
 })
 
-t.test('raw samples that begin with silence, loud, or in odd pieces are played as they come', async (t) => {
+t.test('raw samples are played whatever their pieces or level', async (t) => {
   for (const samples of [
     new Int16Array(600),
     SOUND,
@@ -404,7 +404,7 @@ const UNSPOKEN: Readonly<Record<string, string>> = {
   pictures: 'A 😊👍🏽 Have a good day. 🎉',
 }
 
-t.test('what is no speech is not spoken, in any form, whatever the pieces in which it arrives', async (t) => {
+t.test('text that is not speech is never spoken', async (t) => {
   for (const [form, written] of Object.entries(UNSPOKEN)) {
     const text = written.replace(/A(?= |\n|<\/|$)/, SAID[0] ?? '')
     for (const step of [1, 3, 7, 1000])
@@ -421,7 +421,7 @@ t.test('what is no speech is not spoken, in any form, whatever the pieces in whi
   }
 })
 
-t.test('what only looks like it is spoken', async (t) => {
+t.test('ordinary text that resembles markup is spoken', async (t) => {
   for (const text of [
     'It costs 500 shillings (about 4 dollars), or less.',
     'It is *very* important, and _this_ too.',
@@ -437,7 +437,7 @@ t.test('what only looks like it is spoken', async (t) => {
   }
 })
 
-t.test('a model that goes on after one that died in its reasoning is heard', async (t) => {
+t.test('text after an unfinished thought is spoken', async (t) => {
   const sentences = new Sentences()
   t.equal(sentences.add('It left Nairobi. <think>And now'), 'It left Nairobi. ')
   sentences.goOn()

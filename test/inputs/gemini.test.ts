@@ -4,9 +4,9 @@ import { parse } from 'yaml'
 import { toolParametersSchema } from '../../src/agents/tools/json-schema.js'
 import type { BackendSession } from '../../src/backends/backend.js'
 import { conformanceSession, Recorder, speakTo } from '../../src/backends/conformance.js'
-import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import { type GeminiLiveOptions, traitsOf } from '../../src/backends/gemini-live/setup.js'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { GeminiLiveBackend } from '../../src/vendors/gemini/live/backend.js'
+import { type GeminiLiveOptions, traitsOf } from '../../src/vendors/gemini/live/setup.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
 import { GEMINI_TEST_KEY } from '../backends/gemini-harness.js'
 import { until } from '../support/until.js'
 
@@ -71,7 +71,7 @@ const tools = Object.entries(TOOLS).map(([name, [schema]]) => ({
   parameters: toolParametersSchema.parse(parse(schema)),
 }))
 
-t.test('models of before 3.8 see what their tools take, and so do those after', async (t) => {
+t.test("every Gemini model receives its tools' schemas", async (t) => {
   for (const model of [...CLASSIC, 'gemini-3.8-live', 'gemini-3.1-flash-live-preview', 'gemini-4.1-live']) {
     const service = await double(t)
     service.script.reply({
@@ -93,7 +93,7 @@ t.test('models of before 3.8 see what their tools take, and so do those after', 
   }
 })
 
-t.test("the double shows the vendor's own client what a model of 2.5 does not see", async (t) => {
+t.test('the double hides the same schema parts as Gemini 2.5', async (t) => {
   const callOf = async (model: string, declared: Omit<FunctionDeclaration, 'name'>): Promise<unknown> => {
     const service = await double(t)
     service.script.reply({ say: 'Wait.', calls: [{ callId: 'c1', name: 'find', args: { id: 7 } }] })
@@ -121,7 +121,7 @@ t.test("the double shows the vendor's own client what a model of 2.5 does not se
   t.same(await callOf('gemini-3.8-live', openApi), { id: 7 })
 })
 
-t.test('a known model gets texts as it takes them, on its first connection', async (t) => {
+t.test('a known model gets texts in its form at once', async (t) => {
   for (const [model, texts] of [
     ['gemini-3.1-flash-live-preview', 'realtime'],
     ['models/gemini-3.1-flash-live-preview-11-2026', 'realtime'],
@@ -144,7 +144,7 @@ t.test('a known model gets texts as it takes them, on its first connection', asy
   }
 })
 
-t.test('an unknown model that takes content as history only is answered with live input, once', async (t) => {
+t.test('an unknown model that refuses content gets live input', async (t) => {
   for (const [name, model, options] of [
     ['by its version', 'gemini-3.5-flash-live', {}],
     ['without a version', 'gemini-live', {}],
@@ -176,7 +176,7 @@ t.test('an unknown model that takes content as history only is answered with liv
   }
 })
 
-t.test('what the caller says while the text is refused is not lost', async (t) => {
+t.test("a caller's words during a refused text are kept", async (t) => {
   for (const turns of [{ by: 'gateway' }, { by: 'server' }] as const) {
     const service = await double(t)
     service.faults.refusesContent = true
@@ -195,7 +195,7 @@ t.test('what the caller says while the text is refused is not lost', async (t) =
   }
 })
 
-t.test('a text that is refused in the middle of a call goes on from what was said', async (t) => {
+t.test('a text refused mid-call continues from the history', async (t) => {
   const service = await double(t)
   service.faults.refusesContent = true
   service.script.callerSays('where is my order')
@@ -209,7 +209,7 @@ t.test('a text that is refused in the middle of a call goes on from what was sai
   t.same(service.session.texts, ['[Say goodbye.]'])
 })
 
-t.test('a model that was taken at its word is not tried again, and no close is answered twice', async (t) => {
+t.test('a model is not retried after it accepted content', async (t) => {
   const service = await double(t)
   const { backend, recorder } = await line(t, service, 'gemini-3.5-flash-live')
   greet(backend)

@@ -3,14 +3,14 @@ import type { Test } from 'tap'
 import type { Backend, BackendSink } from '../../src/backends/backend.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import { AgentVoice } from '../../src/backends/openai-live/agent-voice.js'
-import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import { GeminiLiveBackend } from '../../src/vendors/gemini/live/backend.js'
+import { AgentVoice } from '../../src/vendors/openai/live/agent-voice.js'
+import { OpenAiRealtimeBackend } from '../../src/vendors/self-hosted/realtime/backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { hasSound } from '../../src/media/pcm.js'
 import { toneSpeaker } from '../../src/simulator/vendors/tone-speaker.js'
-import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { GeminiDouble } from '../../src/vendors/gemini/live-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { GEMINI_TEST_KEY } from '../backends/gemini-harness.js'
 import { TEST_KEY } from '../backends/openai-harness.js'
 
@@ -78,14 +78,14 @@ const greet = (backend: Backend): void => backend.sendText('', { role: 'system',
 const turnsOf = (recorder: Recorder): string[] =>
   recorder.all('turn-done').map(({ status, reason }) => (reason === undefined ? status : `${status}, ${reason}`))
 
-t.test('sound is what rises above -60 dBFS', (t) => {
+t.test('audio above -60 dBFS counts as sound', (t) => {
   for (const [name, sample] of Object.entries(SILENT)) t.notOk(hasSound(soundOf(sample)), name)
   for (const [name, sample] of Object.entries(HEARD)) t.ok(hasSound(soundOf(sample)), name)
   t.notOk(hasSound(new Int16Array(0)))
   t.end()
 })
 
-t.test('an answer that nobody can hear is asked for again, and one that can be heard is not', async (t) => {
+t.test('an inaudible answer is requested again', async (t) => {
   for (const make of [gemini, openAi]) {
     for (const name of Object.keys(SILENT)) {
       const service = await make(t)
@@ -107,7 +107,7 @@ t.test('an answer that nobody can hear is asked for again, and one that can be h
   }
 })
 
-t.test('the second silent answer in a row has failed, and the question after it is asked for again too', async (t) => {
+t.test('the second silent answer in a row fails', async (t) => {
   for (const make of [gemini, openAi]) {
     const service = await make(t)
     service.double.script.reply(
@@ -127,7 +127,7 @@ t.test('the second silent answer in a row has failed, and the question after it 
   }
 })
 
-t.test('silence before a tool call is no empty answer', async (t) => {
+t.test('silence before a tool call is not an empty answer', async (t) => {
   for (const make of [gemini, openAi]) {
     const service = await make(t)
     service.double.script.reply({ say: 'zeros', calls: [{ callId: 'c1', name: 'lookup_order', args: {} }] })
@@ -140,7 +140,7 @@ t.test('silence before a tool call is no empty answer', async (t) => {
   }
 })
 
-t.test('the call hears the first answer with a sound, and nothing of the silent one', async (t) => {
+t.test('the call hears only the first audible answer', async (t) => {
   for (const make of [gemini, openAi]) {
     const service = await make(t)
     service.double.script.reply({ say: 'noise of a converter' }, { say: 'Welcome.', audioMs: 300 })

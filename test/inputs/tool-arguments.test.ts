@@ -4,8 +4,9 @@ import { parse } from 'yaml'
 import { foreignParametersSchema, toolParametersSchema, unknownKeywords } from '../../src/agents/tools/json-schema.js'
 import { patternOf } from '../../src/agents/tools/patterns.js'
 import { argumentChecker } from '../../src/agents/tools/tool-arguments.js'
-import { functionOf, traitsOf } from '../../src/backends/gemini-live/setup.js'
-import { functionParameters, geminiParameters } from '../../src/backends/tool-schema.js'
+import { functionOf, traitsOf } from '../../src/vendors/gemini/live/setup.js'
+import { functionParameters } from '../../src/backends/tool-schema.js'
+import { geminiParameters } from '../../src/vendors/gemini/tool-schema.js'
 import { objectArguments, parseArguments, replyText } from '../../src/backends/tool-text.js'
 import { exactJson, jsonText } from '../../src/core/json.js'
 import { api, context, json, runner } from '../agents/tool-rig.js'
@@ -15,7 +16,7 @@ type Args = Readonly<Record<string, unknown>>
 const checkerOf = (properties: Args, required: readonly string[] = [], more: Args = {}) =>
   argumentChecker(toolParametersSchema.parse({ properties, required, ...more }))
 
-t.test('what a model certainly meant is made of what it sent, and is said to have been changed', (t) => {
+t.test('unambiguous arguments are converted and marked as changed', (t) => {
   const check = checkerOf(
     {
       count: { type: 'integer', minimum: 1 },
@@ -92,7 +93,7 @@ t.test('what a model certainly meant is made of what it sent, and is said to hav
   t.end()
 })
 
-t.test('what could mean several things is refused, with what to send', (t) => {
+t.test('ambiguous arguments are refused with advice', (t) => {
   const check = checkerOf({
     count: { type: 'integer', minimum: 1, maximum: 9 },
     gift: { type: 'boolean' },
@@ -128,7 +129,7 @@ t.test('what could mean several things is refused, with what to send', (t) => {
   t.end()
 })
 
-t.test('arguments that are not a plain JSON object are read where they mean one', (t) => {
+t.test('wrapped JSON arguments are unwrapped', (t) => {
   const meant: readonly (readonly [text: string, args: Args])[] = [
     ['```json\n{"id":"4"}\n```', { id: '4' }],
     ['```\n{"id":"4"}```', { id: '4' }],
@@ -146,7 +147,7 @@ t.test('arguments that are not a plain JSON object are read where they mean one'
   t.end()
 })
 
-t.test('a changed argument reaches the API as its type, and the change is counted', async (t) => {
+t.test('a converted argument reaches the API as its type', async (t) => {
   const shop = await api(t, (_, response) => json(response, { ok: true }))
   const tools = runner(t, {
     parameters: { properties: { count: { type: 'integer' }, 'order-id': { type: 'string' } } },
@@ -165,7 +166,7 @@ t.test('a changed argument reaches the API as its type, and the change is counte
   t.equal(tools.counters.coerced, 1)
 })
 
-t.test('what fits a schema is never changed', (t) => {
+t.test('arguments that fit a schema are never changed', (t) => {
   const check = checkerOf(
     {
       n: { type: 'integer' },
@@ -192,7 +193,7 @@ t.test('what fits a schema is never changed', (t) => {
   t.end()
 })
 
-t.test("numbers, times and dates in the caller's words are taken in the tool's form", (t) => {
+t.test("the caller's numbers and dates are converted for the tool", (t) => {
   const check = argumentChecker(
     toolParametersSchema.parse({
       properties: {
@@ -333,7 +334,7 @@ const SCHEMAS: Readonly<Record<string, { readonly schema: string; readonly takes
 
 const read = (text: string) => toolParametersSchema.parse(parse(text))
 
-t.test('schemas of every writer are accepted, and hold', (t) => {
+t.test("schemas of every vendor's tools are accepted and enforced", (t) => {
   for (const [writer, { schema, takes, refuses }] of Object.entries(SCHEMAS)) {
     const check = argumentChecker(read(schema))
     t.same(check({ ...takes }), { ok: true, args: takes, coerced: false }, `${writer}: takes`)
@@ -342,7 +343,7 @@ t.test('schemas of every writer are accepted, and hold', (t) => {
   t.end()
 })
 
-t.test('mistakes in a schema are named with their place', (t) => {
+t.test('mistakes in a schema are reported with their place', (t) => {
   const faulty: readonly (readonly [string, string, RegExp])[] = [
     ['properties: { id: { type: strnig } }', 'properties.id.type', /string/],
     ['properties: { id: { $ref: "#/$defs/Nowhere" } }', '', /can't resolve reference #\/\$defs\/Nowhere/],
@@ -363,7 +364,7 @@ t.test('mistakes in a schema are named with their place', (t) => {
   t.end()
 })
 
-t.test('Gemini gets what it takes, written out, and what it does not get is said', (t) => {
+t.test('Gemini gets an expanded schema, and omissions are reported', (t) => {
   const taken = new Set(
     (
       'type format title description nullable enum maxItems minItems properties required minProperties maxProperties ' +
@@ -407,7 +408,7 @@ t.test('Gemini gets what it takes, written out, and what it does not get is said
   t.end()
 })
 
-t.test('the others get the schema as it is, without alternatives at its root', (t) => {
+t.test('other vendors get the schema without alternatives at its root', (t) => {
   const given = read(
     '{ properties: { a: { type: string }, b: { type: string } }, anyOf: [{ required: [a] }, { required: [b] }] }',
   )
@@ -427,7 +428,7 @@ const LONG = [
   '340282366920938463463374607431768211455',
 ]
 
-t.test('a number that a double cannot hold is kept to the digit, from the model to the API', async (t) => {
+t.test('long integers keep every digit from model to API', async (t) => {
   const shop = await api(t, (_, response) => response.writeHead(200, { 'content-type': 'application/json' }).end('{}'))
   const tools = runner(t, {
     parameters: {
@@ -454,7 +455,7 @@ t.test('a number that a double cannot hold is kept to the digit, from the model 
   }
 })
 
-t.test('and from the API to the model', async (t) => {
+t.test('long integers keep every digit from API to model', async (t) => {
   for (const digits of LONG) {
     const shop = await api(t, (_, response) =>
       response
@@ -470,7 +471,7 @@ t.test('and from the API to the model', async (t) => {
   }
 })
 
-t.test('every JSON is read as before where no digit is at stake', (t) => {
+t.test('JSON without long integers is parsed as usual', (t) => {
   fc.assert(
     fc.property(
       fc.jsonValue().filter((value) => !/\d{16}/.test(JSON.stringify(value).replace(/\.\d+/g, ''))),
@@ -515,7 +516,7 @@ function doubled(applicator: string, depth = 40): Args {
   return $defs
 }
 
-t.test('a schema of 1 KB whose references multiply is refused when it is read, and holds up nobody', (t) => {
+t.test('a schema with exploding references is refused at once', (t) => {
   for (const applicator of ['anyOf', 'oneOf']) {
     const $defs = doubled(applicator)
     for (const schema of [
@@ -543,7 +544,7 @@ t.test('a schema of 1 KB whose references multiply is refused when it is read, a
     )
   for (const $ref of ['#/%', '#/$defs/%E0%A4%A', '#/$defs/none'])
     t.match(toolParametersSchema.safeParse({ properties: { x: { $ref } } }).error?.issues, [
-      { message: /^is no usable JSON Schema/ },
+      { message: /^is not a usable JSON Schema/ },
     ])
   t.match(toolParametersSchema.safeParse({ anyOf: Array.from({ length: 1001 }, () => ({})) }).error?.issues, [
     { message: /^has 1002 schemas in it; at most 1000 are allowed$/ },
@@ -558,7 +559,7 @@ t.test('a schema of 1 KB whose references multiply is refused when it is read, a
   t.end()
 })
 
-t.test('below an argument such a schema costs the model a refusal, and what many references share is no fault', (t) => {
+t.test('an argument with exploding references is refused [1]', (t) => {
   for (const applicator of ['allOf', 'anyOf', 'oneOf']) {
     const check = argumentChecker(
       toolParametersSchema.parse({ properties: { x: { $ref: '#/$defs/a0' } }, $defs: doubled(applicator) }),
@@ -614,7 +615,7 @@ t.test('below an argument such a schema costs the model a refusal, and what many
   t.end()
 })
 
-t.test('for Gemini, which knows no references, a schema is written out up to a bound', (t) => {
+t.test('an expanded schema for Gemini has a size limit', (t) => {
   const $defs: Record<string, unknown> = {}
   const wide = (next: Args): Args =>
     Object.fromEntries(Array.from({ length: 60 }, (_, at) => [`p${at}`, { ...next, description: 'w'.repeat(50) }]))
@@ -626,7 +627,7 @@ t.test('for Gemini, which knows no references, a schema is written out up to a b
   t.end()
 })
 
-t.test('a pattern never holds up a thread, whatever the caller says and whoever wrote it', (t) => {
+t.test('no pattern can block a thread [2]', (t) => {
   const words = 'a'.repeat(5000)
   for (const pattern of ['^(a+)+$', '^(a|aa)+$', '^(a|a?)+$', '^(.*)*x$', '(x+x+)+y', '^(\\w+\\s?)*$'])
     t.match(
@@ -662,7 +663,7 @@ t.test('a pattern never holds up a thread, whatever the caller says and whoever 
   t.end()
 })
 
-t.test('a pattern means what it means in ECMAScript', (t) => {
+t.test('a pattern has its ECMAScript meaning', (t) => {
   const patterns =
     '\\s|\\S|.|$|^a$|\\w|\\b|[\\s]|[^\\s]|\\d|[^]|[]|a[]|\\cA|\\0|[\\b]|\\x41|\\u0041|\\p{L}|\\p{Script=Latin}|\\p{sc=Greek}|\\P{L}|[\\p{L}\\d]|(?<n>a)|\\/|\\-|[a\\-z]|a{2,}|a??|\\t|\\v|[\\w-]|^\\S+@\\S+\\.\\S+$|\\u{1F600}|\\ud83d\\ude00|\\u2028|^.$|[^a]|[.]|[[]|[[a]|[^[]|\\B|x*|^[A-Z]{2}-\\d{4}$|\\@|\\Q|\\z|\\A|\\a'.split(
       '|',

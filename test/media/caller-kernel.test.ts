@@ -3,7 +3,7 @@ import t from 'tap'
 import { CALLS_PER_WORKER_MAX, JITTER_SLOTS } from '../../src/core/limits.js'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerKernel, KernelStream } from '../../src/media/vad/voice-detector.js'
-import { levelDbfs } from '../../src/media/pcm.js'
+import { LineLevel } from '../../src/media/vad/line-filter.js'
 import { ComposedDetector, type FrameDetector } from '../../src/media/vad/vad.js'
 import { loadVoiceModels } from '../../src/workers/shared/media-assets.js'
 import {
@@ -35,6 +35,8 @@ const inputsOf = ({ exports }: CallerKernel): Float32Array =>
 
 /** Rounding error of f32, with its sums in another order, for numbers up to 10. */
 const TOLERANCE = 1e-4
+/** Of an offset both leave the last bits of its rounding, which are not the same; in the pauses of speech there is nothing else. */
+const OFFSET_TOLERANCE = 0.1
 /** The last feature is the odds of the first stage: a sum of 1,600 products. */
 const ODDS = INPUTS - 1
 const ODDS_TOLERANCE = 1e-3
@@ -43,7 +45,7 @@ const ODDS_TOLERANCE = 1e-3
  * what the second stage remembers of it differs as well.
  */
 const MOVED = 18
-const ALL_ALIKE = new Set(['the least that is not silence', 'full scale, constant'])
+const ALL_ALIKE = new Set(['the least that is not silence', 'full scale, constant', 'speech over an offset'])
 
 const KEYS_HZ = [
   [697, 1209],
@@ -73,6 +75,10 @@ function sounds(sampleRateHz: LegRateHz): Map<string, Int16Array> {
     ['silence', silence(sampleRateHz, 3000)],
     ['the least that is not silence', Int16Array.from({ length: sampleRateHz }, (_, i) => i & 1)],
     ['full scale, constant', new Int16Array(sampleRateHz).fill(-32_768)],
+    ['speech over an offset', speechLike(shape, 8).map((v) => v / 2 + 8000)],
+    ['speech over hum', mix(speechLike(shape, 9), tone([50, 100, 150], shape))],
+    ['ringback over an offset', tone([440, 480], { ...shape, ms: 2000 }).map((v) => v / 4 - 8000)],
+    ['keys over hum', mix(keys.subarray(0, 3 * sampleRateHz), tone([50], { ...shape, ms: 3000, amplitude: 4000 }))],
     ['ringback', tone([440, 480], { ...shape, ms: 4000 })],
     ['a tone and noise', mix(tone([1004], shape), pinkNoise({ ...shape, amplitude: 60 }, 6))],
     ['keys', keys],
@@ -87,14 +93,14 @@ const allOf = (sampleRateHz: LegRateHz): Int16Array =>
   concatenate(...[...SOUNDS[sampleRateHz].values()].flatMap((sound) => [sound, silence(sampleRateHz, 340)]))
 
 const words = (detector: FrameDetector, frame: Int16Array): string => {
-  detector.detect(frame, levelDbfs(frame))
+  detector.detect(frame, detector.levelDbfs(frame))
   return `${detector.voiced ? 'voice' : ''}${detector.doubtful ? '?' : ''}${detector.digit ?? ''}`
 }
 
 for (const rate of [8000, 16000] as const) {
   const length = frameSamples(rate)
 
-  t.test(`${rate} Hz: the features of a frame are those of the twin`, (t) => {
+  t.test(`${rate} Hz: kernel and JavaScript twin compute equal features`, (t) => {
     for (const [name, samples] of SOUNDS[rate]) {
       const kernel = newKernel()
       const vad = new KernelStream(kernel, rate)
@@ -103,8 +109,11 @@ for (const rate of [8000, 16000] as const) {
       const memory = new Float32Array(MEMORY_UNITS)
       let worst = 0
       let input = -1
+      let faulty = false
       for (const frame of framesOf(samples, length)) {
-        features.take(frame)
+        vad.levelDbfs(frame)
+        features.take(frame, vad.lineIsFaulty)
+        faulty ||= vad.lineIsFaulty
         twin.secondOdds(twin.odds(), memory)
         vad.isSpeech(frame)
         const ours = inputsOf(kernel)
@@ -114,12 +123,17 @@ for (const rate of [8000, 16000] as const) {
           if (!(off <= worst) && !((i === MOVED || i >= INPUTS) && ALL_ALIKE.has(name))) [worst, input] = [off, i]
         }
       }
-      t.ok(worst < TOLERANCE, `${name}: ${worst.toExponential(1)} at most, input ${input}`)
+      // Pink noise on a wide line has as much below 100 Hz.
+      if (!name.includes('pink')) t.equal(faulty, /over an offset|over hum|constant/.test(name), `${name}: filtered`)
+      t.ok(
+        worst < (name === 'speech over an offset' ? OFFSET_TOLERANCE : TOLERANCE),
+        `${name}: ${worst.toExponential(1)} at most, input ${input}`,
+      )
     }
     t.end()
   })
 
-  t.test(`${rate} Hz: voice, digits and tones are decided as the twin does, frame by frame`, (t) => {
+  t.test(`${rate} Hz: kernel and JavaScript twin decide alike`, (t) => {
     const ours = new KernelStream(newKernel(), rate)
     const vad = new VoiceStream(new JsVoiceKernel(models), rate)
     const twin = new ComposedDetector({ sampleRateHz: rate, vad })
@@ -136,7 +150,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: streams in any order decide as each does alone`, (t) => {
+  t.test(`${rate} Hz: interleaved streams decide as each does alone`, (t) => {
     const random = seededRandom(rate)
     const kernel = newKernel()
     const lines = [1, 2, 3, 4, 5].map((seed) => {
@@ -170,7 +184,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: a block that is used again begins clean, and so does a stream that is reset`, (t) => {
+  t.test(`${rate} Hz: reused blocks and reset streams start clean`, (t) => {
     const kernel = newKernel()
     const before = new KernelStream(kernel, rate === 8000 ? 16_000 : 8000)
     for (const frame of framesOf(
@@ -210,24 +224,26 @@ for (const rate of [8000, 16000] as const) {
   })
 }
 
-t.test('a level is that of pcm.ts, exactly, and does not change the stream', (t) => {
+t.test("the kernel's levels equal the twin's and change no decision", (t) => {
   for (const rate of [8000, 16_000] as const) {
     const kernel = newKernel()
     const ours = new KernelStream(kernel, rate)
     const undisturbed = new KernelStream(newKernel(), rate)
+    const twin = new LineLevel()
     const loud = new Int16Array(rate / 50).fill(-32_768)
     const frames = framesOf(allOf(rate).subarray(0, 10 * rate), rate / 50)
     for (const frame of [...frames, loud, new Int16Array(rate / 50)]) {
-      if (ours.levelDbfs(frame) !== levelDbfs(frame)) t.fail(`${ours.levelDbfs(frame)} for ${levelDbfs(frame)}`)
-      ours.levelDbfs(loud)
-      if (words(ours, frame) !== words(undisturbed, frame)) t.fail('heard')
+      const [level, expected] = [ours.levelDbfs(frame), twin.take(frame)]
+      if (level !== expected) t.fail(`${level} for ${expected}`)
+      undisturbed.detect(frame, level)
+      ours.detect(frame, level)
+      if (ours.voiced !== undisturbed.voiced || ours.digit !== undisturbed.digit) t.fail('heard')
     }
-    t.equal(ours.levelDbfs(loud), 0)
   }
   t.end()
 })
 
-t.test('there is memory for as many streams as a worker may carry calls, and no more', (t) => {
+t.test('the kernel opens at most CALLS_PER_WORKER_MAX streams', (t) => {
   const kernel = newKernel()
   const frames = framesOf(speechLike({ sampleRateHz: 8000, ms: 2000, amplitude: 9000 }, 1), 160)
   const reference = new KernelStream(newKernel(), 8000)
@@ -247,7 +263,7 @@ t.test('there is memory for as many streams as a worker may carry calls, and no 
   t.end()
 })
 
-t.test('a frame is read in its slot as it is anywhere else', (t) => {
+t.test('frames in slots give the same decisions as copies', (t) => {
   const faults: string[] = []
   for (const rate of [8000, 16_000] as const) {
     const kernel = newKernel()
@@ -256,14 +272,13 @@ t.test('a frame is read in its slot as it is anywhere else', (t) => {
       const slot = inSlots.slots[i % JITTER_SLOTS] as Int16Array
       slot.set(frame)
       if (words(inSlots, slot) !== words(copied, frame)) faults.push(`${rate} Hz: frame ${i}`)
-      if (inSlots.levelDbfs(slot) !== levelDbfs(frame)) faults.push(`${rate} Hz: level of frame ${i}`)
     })
   }
   t.same(faults, [])
   t.end()
 })
 
-t.test('mistakes of the program are caught', (t) => {
+t.test('wrong frame sizes and use after release throw', (t) => {
   const detector = new KernelStream(newKernel(), 16_000)
   t.throws(() => detector.detect(new Int16Array(160), -96), /20 ms/)
   detector.release()

@@ -44,7 +44,7 @@ for (const rate of [8000, 16000] as const) {
   for (const channels of [1, 2] as const) {
     const kind = channels === 1 ? 'mono' : 'stereo'
 
-    t.test(`both_tracks at ${rate} Hz in ${kind} is known within 400 ms of audio`, (t) => {
+    t.test(`both_tracks at ${rate} Hz is detected as ${kind}`, (t) => {
       const lines: Record<string, Omit<LineConditions, 'seed'>> = {
         'a clean line': {},
         jitter: { jitterMs: 15 },
@@ -63,14 +63,14 @@ for (const rate of [8000, 16000] as const) {
       t.end()
     })
 
-    t.test(`both_tracks at ${rate} Hz in ${kind}: what was held back before the first packet does not mislead`, (t) => {
+    t.test(`delayed both_tracks at ${rate} Hz is detected as ${kind}`, (t) => {
       t.equal(watch('both_tracks', rate, channels, 10_000, {}, 300).layout.channels, channels)
       t.equal(watch('both_tracks', rate, channels, 10_000, { jitterMs: 10 }, 1900).layout.channels, channels)
       t.end()
     })
   }
 
-  t.test(`inbound_track at ${rate} Hz is mono at once, and stalls and bursts of 2 s do not change that`, (t) => {
+  t.test(`inbound_track at ${rate} Hz stays mono despite stalls and bursts`, (t) => {
     const layout = new ChannelLayout({ sampleRateHz: rate, track: 'inbound_track' })
     t.equal(layout.channels, 1)
     for (let seed = 1; seed <= 10; seed++) {
@@ -86,7 +86,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`inbound_track at ${rate} Hz: a stream that is stereo all the same is noticed`, (t) => {
+  t.test(`inbound_track at ${rate} Hz: unexpected stereo is detected`, (t) => {
     const seen = watch('inbound_track', rate, 2, 4000, { jitterMs: 10 })
     t.equal(seen.layout.channels, 2)
     t.equal(seen.layout.corrections, 1)
@@ -94,7 +94,7 @@ for (const rate of [8000, 16000] as const) {
   })
 }
 
-t.test('a wrong first guess is put right', (t) => {
+t.test('a wrong first guess is corrected', (t) => {
   // Mono, but the carrier lets out 1.5 s that it held back in small pieces: that looks like stereo.
   const layout = new ChannelLayout({ sampleRateHz: 16000, track: 'both_tracks' })
   let nowMs = 0
@@ -106,7 +106,7 @@ t.test('a wrong first guess is put right', (t) => {
   t.end()
 })
 
-t.test('empty packets say nothing', (t) => {
+t.test('empty packets do not decide the layout', (t) => {
   const layout = new ChannelLayout({ sampleRateHz: 16000, track: 'both_tracks' })
   for (let i = 0; i < 100; i++) layout.observe(0, i * 20)
   t.equal(layout.channels, 0)
@@ -135,7 +135,7 @@ function spanMs(samples: Int16Array, value: number): [number, number] {
   return [samples.indexOf(value) / (RATE / 1000), (samples.lastIndexOf(value) + 1) / (RATE / 1000)]
 }
 
-t.test('both voices lie at the time at which they were heard', async (t) => {
+t.test('both voices are recorded at the time they were heard', async (t) => {
   const timeline = new StereoTimeline({ sampleRateHz: RATE, zeroMs: 5000 })
   for (let i = 0; i < 50; i++) timeline.caller(frame(i === 25 ? 7 : 1), 5000 + (i + 1) * 20)
   timeline.agent(frame(9, 1600), 5400)
@@ -146,7 +146,7 @@ t.test('both voices lie at the time at which they were heard', async (t) => {
   t.equal(timeline.callerDropped + timeline.callerFilled + timeline.agentDropped, 0)
 })
 
-t.test('audio that the carrier held back goes to where it belongs', async (t) => {
+t.test('delayed audio is recorded at its original time', async (t) => {
   const timeline = new StereoTimeline({ sampleRateHz: RATE, zeroMs: 0 })
   for (let i = 0; i < 200; i++) {
     // From 1 s to 2.5 s nothing comes, then all of it at once.
@@ -158,7 +158,7 @@ t.test('audio that the carrier held back goes to where it belongs', async (t) =>
   t.equal(timeline.callerFilled, 0)
 })
 
-t.test('audio that never came is silence, and what follows is in time again', async (t) => {
+t.test('lost audio becomes silence and later audio stays in time', async (t) => {
   for (const lostMs of [300, 3000]) {
     const timeline = new StereoTimeline({ sampleRateHz: RATE, zeroMs: 0 })
     const rows: Int16Array[] = []
@@ -179,7 +179,7 @@ t.test('audio that never came is silence, and what follows is in time again', as
   }
 })
 
-t.test('speech that the carrier was told to throw away was not heard', async (t) => {
+t.test('cleared agent speech is not recorded', async (t) => {
   const timeline = new StereoTimeline({ sampleRateHz: RATE, zeroMs: 0 })
   timeline.agent(frame(9, 3200), 1000)
   timeline.agentCut(1100)
@@ -189,15 +189,15 @@ t.test('speech that the carrier was told to throw away was not heard', async (t)
   t.same(spanMs(right, 5), [1160, 1180])
 })
 
-t.test('a sender that is too fast costs its own audio and nothing else', async (t) => {
+t.test('a too fast sender loses only its own audio', async (t) => {
   const timeline = new StereoTimeline({ sampleRateHz: RATE, zeroMs: 0 })
   for (let i = 0; i < 1000; i++) timeline.caller(frame(1), i * 10)
   timeline.agent(frame(9), 9000)
   t.ok(timeline.callerDropped > 0)
-  t.equal(timeline.agentDropped, FRAME, 'rows that nobody took are not written over')
+  t.equal(timeline.agentDropped, FRAME, 'unread rows are not overwritten')
 })
 
-t.test("whatever comes in whatever order, time runs on at the leg's rate", async () => {
+t.test("the timeline's length equals elapsed time for any input order", async () => {
   const event = fc.record({
     afterMs: fc.integer({ min: 0, max: 400 }),
     samples: fc.integer({ min: 0, max: 8000 }),

@@ -14,7 +14,7 @@ const LINES: Readonly<Record<string, readonly string[] | null>> = {
 
 // The detector is Debian's package multimon-ng: it shares nothing with our tones and our detector.
 for (const [name, format] of Object.entries(LINES))
-  t.test(`multimon-ng hears each key once, ${name}`, (t) => {
+  t.test(`multimon-ng detects each key once, ${name}`, (t) => {
     if (!hasFfmpeg(t) || !hasProgram(t, 'multimon-ng', 'multimon-ng')) return void t.end()
     const sent = bytesOf(concatenate(silence(8000, 500), dtmfTones(KEYS, 8000), silence(8000, 500)))
     const [kind = '', ...read] = format ?? []

@@ -62,7 +62,7 @@ function upTo(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i)
 }
 
-t.test('on a clean line nothing waits: depth 0, out at the next tick', (t) => {
+t.test('a clean line adds no delay', (t) => {
   const played = play(1000, { seed: 1, startMs: 3, jitterMs: 3 })
   t.equal(played.buffer.depthMs, 0)
   t.ok(played.maxDelayMs <= 10, `${played.maxDelayMs} ms`)
@@ -72,7 +72,7 @@ t.test('on a clean line nothing waits: depth 0, out at the next tick', (t) => {
   t.end()
 })
 
-t.test('bursts of 60 ms come out as a steady clock, once their depth is learnt', (t) => {
+t.test('bursts of 60 ms are smoothed once learnt', (t) => {
   const played = play(2000, { seed: 1, burstFrames: 3 })
   t.same(ids(played), upTo(2000))
   t.equal(played.buffer.depthMs, 40)
@@ -84,7 +84,7 @@ t.test('bursts of 60 ms come out as a steady clock, once their depth is learnt',
   t.end()
 })
 
-t.test('the depth is given back when the line is clean again', (t) => {
+t.test('the depth shrinks when the line is clean again', (t) => {
   const times = [...arrivals(500, { seed: 1, burstFrames: 4 })]
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   for (let i = 500; i < 1500; i++) times.push((i + 1) * 20)
@@ -104,7 +104,7 @@ t.test('the depth is given back when the line is clean again', (t) => {
   t.end()
 })
 
-t.test('after a stall speech is caught up faster than real time, and not a word is given up', (t) => {
+t.test('after a stall all speech is played, but faster', (t) => {
   const played = play(300, { seed: 1, stalls: [{ atMs: 2000, ms: 1000 }] })
   t.same(ids(played), upTo(300))
   t.equal(played.buffer.framesSkipped, 0)
@@ -115,7 +115,7 @@ t.test('after a stall speech is caught up faster than real time, and not a word 
   t.end()
 })
 
-t.test('after a stall silence is given up, but never a word nor the pause inside it', (t) => {
+t.test('after a stall only long silences are skipped', (t) => {
   // A word of 200 ms, a pause of 60 ms, a word, then 400 ms of silence, again and again.
   const quiet = (n: number) => {
     const k = n % 44
@@ -136,11 +136,11 @@ t.test('after a stall silence is given up, but never a word nor the pause inside
   t.ok(played.buffer.framesSkipped > 10, `${played.buffer.framesSkipped} frames given up`)
   t.equal(played.buffer.framesSkipped, 500 - heard.length)
   const late = played.frames.find((f) => f.id > 226 && f.atMs - (f.id + 1) * 20 <= 20)
-  t.ok(late !== undefined && late.atMs <= 5300, 'sooner back than at twice real time alone')
+  t.ok(late !== undefined && late.atMs <= 5300, 'back on time sooner than by faster playout alone')
   t.end()
 })
 
-t.test('a stall in a word is bridged once, fading, and then it waits', (t) => {
+t.test('a stall within a word is concealed once, then waits', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   const hum = Int16Array.from({ length: N }, (_, i) => 8000 * Math.sin((2 * Math.PI * 200 * i) / 8000))
   for (let i = 0; i < 10; i++) {
@@ -150,8 +150,8 @@ t.test('a stall in a word is bridged once, fading, and then it waits', (t) => {
   t.equal(buffer.pull(200), 'none', 'due, but not yet overdue')
   t.equal(buffer.pull(210), 'none')
   t.equal(buffer.pull(220), 'concealed')
-  t.ok(toneLevelDb(buffer.frame.slice(0, 80), 200, 8000) > -24, 'it goes on humming')
-  t.ok(Math.abs(buffer.frame[N - 1] as number) < 200, 'and ends in silence')
+  t.ok(toneLevelDb(buffer.frame.slice(0, 80), 200, 8000) > -24, 'the concealed frame continues the hum')
+  t.ok(Math.abs(buffer.frame[N - 1] as number) < 200, 'the concealed frame ends in silence')
   for (let now = 230; now < 1000; now += 10) t.equal(buffer.pull(now), 'none')
   t.equal(buffer.state, 'stalled')
   t.equal(buffer.framesConcealed, 1)
@@ -161,7 +161,7 @@ t.test('a stall in a word is bridged once, fading, and then it waits', (t) => {
   t.end()
 })
 
-t.test('a frame that nobody could have read yet is not overdue', (t) => {
+t.test('a frame is not overdue before its socket was read', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   for (let i = 0; i < 10; i++) {
     push(buffer, new Int16Array(N).fill(8000), i * 20, false)
@@ -175,14 +175,14 @@ t.test('a frame that nobody could have read yet is not overdue', (t) => {
   t.equal(asRead.untilMs, 205)
   t.equal(buffer.pull(235, asRead.untilMs), 'none', 'the main thread stands still')
   push(buffer, new Int16Array(N).fill(8000), 236, false)
-  t.equal(buffer.pull(240, asRead.untilMs), 'frame', 'late, and nothing was made up')
+  t.equal(buffer.pull(240, asRead.untilMs), 'frame', 'a late frame without concealment')
   sockets.ticked(241)
   sockets.ticked(245)
-  t.equal(buffer.pull(245, asRead.untilMs), 'concealed', 'the next one is late by itself')
+  t.equal(buffer.pull(245, asRead.untilMs), 'concealed', 'the next frame is overdue')
   t.end()
 })
 
-t.test('a stall in silence is not bridged', (t) => {
+t.test('a stall in silence is not concealed', (t) => {
   const played = play(100, { seed: 1, stalls: [{ atMs: 500, ms: 500 }] }, () => true)
   t.equal(played.buffer.stalls, 1)
   t.equal(played.buffer.framesConcealed, 0)
@@ -190,7 +190,7 @@ t.test('a stall in silence is not bridged', (t) => {
 })
 
 for (const driftPpm of [-200, 200]) {
-  t.test(`an hour with a carrier clock ${driftPpm} ppm off neither fills the buffer nor starves it`, (t) => {
+  t.test(`a clock ${driftPpm} ppm off keeps the buffer stable`, (t) => {
     const played = play(180_000, { seed: 9, driftPpm, jitterMs: 8 }, () => false, false)
     t.ok(played.maxWaiting <= 3, `${played.maxWaiting} frames waited at most`)
     t.ok(played.maxDelayMs <= 40, `${played.maxDelayMs} ms at most`)
@@ -201,7 +201,7 @@ for (const driftPpm of [-200, 200]) {
   })
 }
 
-t.test('on any line frames keep their order and their number adds up', (t) => {
+t.test('frames keep their order and their counts add up', (t) => {
   for (let seed = 1; seed <= 25; seed++) {
     const line: LineConditions = {
       seed,
@@ -231,7 +231,7 @@ t.test('on any line frames keep their order and their number adds up', (t) => {
   t.end()
 })
 
-t.test('audio that the carrier itself lost does not leave the clock late for long', (t) => {
+t.test('lost audio does not raise the depth', (t) => {
   // 2 s are missing: every frame now comes 2 s later than its number says.
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   const burstAt: number[] = []
@@ -245,7 +245,7 @@ t.test('audio that the carrier itself lost does not leave the clock late for lon
   t.end()
 })
 
-t.test('more than it may hold is counted, and the newest stays', (t) => {
+t.test('excess frames are dropped, oldest first, and counted', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   const frame = new Int16Array(N)
   for (let i = 0; i < JITTER_FRAMES_MAX + 50; i++) {
@@ -260,7 +260,7 @@ t.test('more than it may hold is counted, and the newest stays', (t) => {
   t.end()
 })
 
-t.test('the memory of a burst is given back within a second', (t) => {
+t.test('burst memory is released within a second', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   t.equal(buffer.capacity, JITTER_SLOTS)
   for (let i = 0; i < 100; i++) push(buffer, new Int16Array(N), 20, false)
@@ -276,7 +276,7 @@ t.test('the memory of a burst is given back within a second', (t) => {
   t.end()
 })
 
-t.test('each frame keeps its times, its level and its tags', (t) => {
+t.test('each frame keeps its times, level and tags', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   t.equal(buffer.pull(0), 'none')
   t.equal(buffer.state, 'empty')
@@ -291,7 +291,7 @@ t.test('each frame keeps its times, its level and its tags', (t) => {
   t.end()
 })
 
-t.test('frames lie in the memory that was given, but for those of a burst', (t) => {
+t.test('frames use the given slots except during a burst', (t) => {
   const slots: Int16Array[] = Array.from({ length: JITTER_SLOTS }, () => new Int16Array(N))
   const buffer = new JitterBuffer({ sampleRateHz: 8000, slots })
   for (let i = 0; i < 3; i++) {

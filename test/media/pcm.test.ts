@@ -18,7 +18,7 @@ import {
 import { Reframer } from '../../src/media/reframer.js'
 import { bytesOf, concatenate, sameSamples, silence, speechLike, tone } from '../support/tones.js'
 
-t.test('samples and bytes are the same memory where that can be, and the same values always', (t) => {
+t.test('samples and bytes share memory if aligned, else are copied', (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(3), (bytes, offset) => {
       const memory = new Uint8Array(offset + bytes.length)
@@ -42,7 +42,7 @@ t.test('samples and bytes are the same memory where that can be, and the same va
   t.end()
 })
 
-t.test('levels are in dB against full scale', (t) => {
+t.test('levels are in dBFS', (t) => {
   t.equal(levelDbfs(silence(8000, 20)), -96)
   t.equal(levelDbfs(new Int16Array(0)), -96)
   t.equal(levelDbfs(new Int16Array(160).fill(-32768)), 0)
@@ -52,7 +52,7 @@ t.test('levels are in dB against full scale', (t) => {
   t.end()
 })
 
-t.test('fades begin and end where they should and leave the rest alone', (t) => {
+t.test('fades change only their own range', (t) => {
   const samples = new Int16Array(100).fill(1000)
   fadeIn(samples, 10, 50)
   t.same(samples.slice(0, 10), new Int16Array(10).fill(1000))
@@ -66,7 +66,7 @@ t.test('fades begin and end where they should and leave the rest alone', (t) => 
   t.end()
 })
 
-t.test('a gain above 1 clips, and a ramp over nothing does nothing', (t) => {
+t.test('gain above 1 clips and an empty ramp changes nothing', (t) => {
   const samples = Int16Array.from([30_000, -30_000, 100])
   rampGain(samples, 0, 3, 2, 2)
   t.same([...samples], [32_767, -32_768, 200])
@@ -75,7 +75,7 @@ t.test('a gain above 1 clips, and a ramp over nothing does nothing', (t) => {
   t.end()
 })
 
-t.test('mu-law is that of G.711', (t) => {
+t.test('mu-law follows G.711', (t) => {
   const code = (sample: number) => {
     const out = new Uint8Array(1)
     encodeMuLaw(Int16Array.of(sample), out)
@@ -99,12 +99,12 @@ t.test('mu-law is that of G.711', (t) => {
   t.same(
     [...again].filter((v, i) => v !== i),
     [0xff],
-    'every code comes back, but for the second zero',
+    'every code but the second zero survives a round trip',
   )
   t.end()
 })
 
-t.test('A-law is that of G.711', (t) => {
+t.test('A-law follows G.711', (t) => {
   const code = (sample: number) => {
     const out = new Uint8Array(1)
     encodeALaw(Int16Array.of(sample), out)
@@ -129,7 +129,7 @@ t.test('A-law is that of G.711', (t) => {
   t.end()
 })
 
-t.test('A-law loses less than a twenty-fifth of any sample', (t) => {
+t.test('A-law error stays below a twenty-fifth of any sample', (t) => {
   for (let sample = -32_768; sample <= 32_767; sample += 7) {
     const out = new Uint8Array(1)
     const back = new Int16Array(1)
@@ -142,7 +142,7 @@ t.test('A-law loses less than a twenty-fifth of any sample', (t) => {
   t.end()
 })
 
-t.test('mu-law loses less than a twenty-fifth of any sample', (t) => {
+t.test('mu-law error stays below a twenty-fifth of any sample', (t) => {
   for (let sample = -32_768; sample <= 32_767; sample += 7) {
     const out = new Uint8Array(1)
     const back = new Int16Array(1)
@@ -157,7 +157,7 @@ t.test('mu-law loses less than a twenty-fifth of any sample', (t) => {
 
 const KINDS = [Float64Array, Float32Array, Int32Array, Uint16Array, Uint8Array] as const
 
-t.test('arrays that share a piece of memory begin as zeros and never overlap', async () => {
+t.test('arrays in shared memory start as zeros and never overlap', async () => {
   const wanted = fc.record({ kind: fc.nat(KINDS.length - 1), length: fc.integer({ min: 1, max: 1500 }) })
   fc.assert(
     fc.property(fc.array(wanted, { maxLength: 80 }), (list) => {
@@ -176,7 +176,7 @@ t.test('arrays that share a piece of memory begin as zeros and never overlap', a
   )
 })
 
-t.test('the small arrays of a call lie in one piece of memory, a long one in its own', async (t) => {
+t.test('small arrays of a call share one buffer', async (t) => {
   const arrays = Array.from({ length: 40 }, () => smallArray(Float32Array, 100))
   t.equal(new Set(arrays.map(({ buffer }) => buffer)).size <= 2, true)
   const long = smallArray(Float32Array, 1000)
@@ -218,7 +218,7 @@ for (const sampleRateHz of [8000, 16000] as const) {
   const samples = speechLike({ sampleRateHz, ms: 400, amplitude: 20_000 }, 1)
   const wholeFrames = (n: number) => Math.floor(n / (sampleRateHz / 50)) * (sampleRateHz / 50)
 
-  t.test(`${sampleRateHz} Hz: packets of any size are the same audio`, (t) => {
+  t.test(`${sampleRateHz} Hz: packets of any size give the same audio`, (t) => {
     fc.assert(
       fc.property(lengths, fc.integer({ min: 0, max: samples.length * 2 }), (cuts, total) => {
         const reframer = new Reframer({ sampleRateHz, channels: 1 })
@@ -231,7 +231,7 @@ for (const sampleRateHz of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${sampleRateHz} Hz: stereo in packets of any size falls into its two channels`, (t) => {
+  t.test(`${sampleRateHz} Hz: stereo packets of any size are split`, (t) => {
     const half = samples.length / 2
     const pairs = Int16Array.from(
       { length: half * 2 },
@@ -255,7 +255,7 @@ for (const sampleRateHz of [8000, 16000] as const) {
   })
 }
 
-t.test('a burst of 2 s and one frame of 128 KiB come out whole', (t) => {
+t.test('long bursts and 128 KiB frames stay complete', (t) => {
   for (const bytes of [64_000, 128 * 1024]) {
     const samples = Int16Array.from({ length: bytes / 2 }, (_, i) => (i % 60_000) - 30_000)
     const reframer = new Reframer({ sampleRateHz: 16000, channels: 1 })
@@ -271,7 +271,7 @@ t.test('a burst of 2 s and one frame of 128 KiB come out whole', (t) => {
   t.end()
 })
 
-t.test('memory at an odd address is read right', (t) => {
+t.test('unaligned memory is read correctly', (t) => {
   const samples = speechLike({ sampleRateHz: 16000, ms: 20, amplitude: 20_000 }, 1)
   const memory = new Uint8Array(641)
   memory.set(bytesOf(samples), 1)
@@ -281,7 +281,7 @@ t.test('memory at an odd address is read right', (t) => {
   t.end()
 })
 
-t.test('frames that were not taken before the next packet are counted', (t) => {
+t.test('frames not read before the next packet are counted', (t) => {
   const reframer = new Reframer({ sampleRateHz: 16000, channels: 1 })
   reframer.push(new Uint8Array(1280))
   reframer.push(new Uint8Array(640))
@@ -290,7 +290,7 @@ t.test('frames that were not taken before the next packet are counted', (t) => {
   t.end()
 })
 
-t.test('a change to stereo in mid-stream keeps left left', (t) => {
+t.test('switching to stereo mid-stream does not swap channels', (t) => {
   for (const oddSamples of [0, 1, 2, 3]) {
     const pairs = Int16Array.from({ length: 6400 }, (_, i) => (i % 2 === 0 ? 1 : 2) * 100 + (i % 7))
     const reframer = new Reframer({ sampleRateHz: 16000, channels: 1 })
@@ -306,7 +306,7 @@ t.test('a change to stereo in mid-stream keeps left left', (t) => {
   t.end()
 })
 
-t.test('a packet that is one frame is one frame, also when a sample waits before it', (t) => {
+t.test('a one-frame packet gives one frame despite a leftover sample', (t) => {
   const reframer = new Reframer({ sampleRateHz: 8000, channels: 1 })
   const samples = speechLike({ sampleRateHz: 8000, ms: 60, amplitude: 20_000 }, 2)
   t.same(send(reframer, bytesOf(samples.subarray(0, 160)), []).left, samples.slice(0, 160))

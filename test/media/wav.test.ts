@@ -40,7 +40,7 @@ function format(
   return chunk('fmt ', joined(new Uint8Array(view.buffer), Uint8Array.from(extra)))
 }
 
-t.test('what was written is read again, mono and stereo', (t) => {
+t.test('written WAV files are read back, mono and stereo', (t) => {
   fc.assert(
     fc.property(
       fc.int16Array({ maxLength: 500 }),
@@ -57,7 +57,7 @@ t.test('what was written is read again, mono and stereo', (t) => {
   t.end()
 })
 
-t.test('the header is the one that every player knows', (t) => {
+t.test('the header is a standard 44-byte WAV header', (t) => {
   t.equal(
     Buffer.from(wavHeader({ sampleRateHz: 16000, channels: 1, dataBytes: 640 })).toString('hex'),
     '52494646a402000057415645666d74201000000001000100803e0000007d0000020010006461746180020000',
@@ -65,7 +65,7 @@ t.test('the header is the one that every player knows', (t) => {
   t.end()
 })
 
-t.test('other chunks, odd sizes, and the extensible form are passed over or understood', (t) => {
+t.test('extra chunks and the extensible format are accepted', (t) => {
   const odd = chunk('LIST', Uint8Array.from([1, 2, 3]))
   const after = chunk('id3 ', new Uint8Array(7))
   t.same(parseWav(riff(odd, format(1, 1, 16000, 16, [0, 0]), odd, chunk('data', bytesOf(sound)), after)).samples, sound)
@@ -78,7 +78,7 @@ t.test('other chunks, odd sizes, and the extensible form are passed over or unde
   t.end()
 })
 
-t.test('a file at an odd place in memory is read', (t) => {
+t.test('a file at an unaligned address is read', (t) => {
   const memory = joined(new Uint8Array(1), writeWav({ sampleRateHz: 16000, channels: 1, samples: sound }))
   t.same(parseWav(memory.subarray(1)).samples, sound)
   t.end()
@@ -93,7 +93,7 @@ t.test('8-bit mu-law at 8 kHz is read', (t) => {
   t.end()
 })
 
-t.test('a recording that was cut off gives what is there', (t) => {
+t.test('a truncated recording gives the samples that it has', (t) => {
   const whole = writeWav({ sampleRateHz: 8000, channels: 2, samples: concatenate(sound, sound) })
   t.equal(parseWav(whole.subarray(0, 44 + 401)).samples.length, 200, 'whole pairs only')
   const unfinished = whole.slice()
@@ -102,7 +102,7 @@ t.test('a recording that was cut off gives what is there', (t) => {
   t.end()
 })
 
-t.test('one channel of two', (t) => {
+t.test('channelOf takes one channel of two', (t) => {
   const audio = { sampleRateHz: 8000 as const, channels: 2 as const, samples: Int16Array.from([1, 2, 3, 4]) }
   t.same(channelOf(audio, 0), Int16Array.from([1, 3]))
   t.same(channelOf(audio, 1), Int16Array.from([2, 4]))
@@ -110,7 +110,7 @@ t.test('one channel of two', (t) => {
   t.end()
 })
 
-t.test('a file that cannot be used is refused with what was found and what is allowed', (t) => {
+t.test('an unusable file is refused with the formats allowed', (t) => {
   const data = chunk('data', bytesOf(sound))
   const refused: readonly (readonly [string, Uint8Array, RegExp])[] = [
     ['an MP3', new TextEncoder().encode('ID3 and so on, long enough'), /not a RIFF WAVE file \(26 bytes\)/],
@@ -138,7 +138,7 @@ t.test('a file that cannot be used is refused with what was found and what is al
   t.end()
 })
 
-t.test('no bytes at all make it throw anything else', (t) => {
+t.test('damaged files throw only a GatewayError', (t) => {
   const base = writeWav({ sampleRateHz: 16000, channels: 1, samples: sound.slice(0, 40) })
   fc.assert(
     fc.property(
@@ -165,7 +165,7 @@ t.test('no bytes at all make it throw anything else', (t) => {
 const SOUND = sweep(3000, { sampleRateHz: 16_000, ms: 300, amplitude: 9000 })
 const PCM = { encoding: 'integer', bits: 16, rateHz: 16_000 } as const
 
-t.test('every common way to write samples is read', async (t) => {
+t.test('every common sample format is read', async (t) => {
   for (const encoding of ['integer', 'float', 'pcma', 'pcmu'] as const) {
     for (const bits of { integer: [8, 16, 24, 32], float: [32, 64], pcma: [8], pcmu: [8] }[encoding]) {
       for (const channels of [1, 2, 6]) {
@@ -179,7 +179,7 @@ t.test('every common way to write samples is read', async (t) => {
   }
 })
 
-t.test('every rate is converted to the next one of the gateway, and keeps its length', async (t) => {
+t.test('every rate is converted to a gateway rate', async (t) => {
   for (const [rateHz, playedHz] of [
     [6000, 8000],
     [11_025, 16_000],
@@ -198,7 +198,7 @@ t.test('every rate is converted to the next one of the gateway, and keeps its le
   }
 })
 
-t.test('sizes that a dead recorder left, long files and sloppy chunks are understood', async (t) => {
+t.test('wrong sizes, RF64 files and unpadded chunks are accepted', async (t) => {
   const list = (bytes: number, pad: number): Uint8Array => {
     const chunk = new Uint8Array(8 + bytes + pad)
     chunk.set(new TextEncoder().encode('LIST'))
@@ -219,11 +219,11 @@ t.test('sizes that a dead recorder left, long files and sloppy chunks are unders
   t.equal(
     parseWav(wavFile({ ...PCM, after: list(10, 0) }, new Int16Array(0))).samples.length,
     0,
-    'no sound is no sound',
+    'an empty file has no samples',
   )
 })
 
-t.test('a caller plays any of them, and what cannot be played is refused with what to do', async (t) => {
+t.test('readWavFile reads any format and refuses unplayable files', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'recordings-'))
   t.teardown(() => rm(folder, { recursive: true }))
   const at = join(folder, 'caller.wav')

@@ -119,74 +119,76 @@ async function fleet(t: Test, url: string, deadlineMs = 10_000) {
   return { node, keys, store }
 }
 
-t.test(
-  'a message that any step of a node’s death leaves behind is sent by another, in order, with its id',
-  async (t) => {
-    if (!hasRedis(t)) return
-    const server = await startRedis()
-    t.teardown(() => server.close())
-    for (let steps = 1; steps <= 16; steps++) {
-      const { node } = await fleet(t, server.url)
-      // The first post fails, so that a try is written down too.
-      const { ids, receivers } = await receiver(t, (n) => (n === 0 ? 503 : 200))
-      const wanted = [message(1), message(2), message(3, 'HD_message00003')]
-      const first = await node('one', { receivers, later: (_, run) => void unrefTimer(5, run) }, steps)
-      const kept = new Set<string>()
-      for (const each of wanted) void first.outbox.add(each).then(() => kept.add(each.id))
-      await until(() => first.died() || new Set(ids).size === 3, 10_000, 'the death')
-      first.die()
-      const second = await node('two', { receivers, later: (_, run) => void unrefTimer(5, run) })
-      // The record of a call whose message was not kept is not final either: its call is ended again, by another node.
-      for (const each of wanted) if (!kept.has(each.id)) await second.outbox.add(each)
-      await until(() => new Set(ids).size === 3, 10_000, `all messages after ${steps} steps: ${ids.join()}`)
-      const ofOne = [...new Set(ids.filter((id) => id.startsWith('HD_message00001')))]
-      t.same([...new Set(ids)].sort(), wanted.map(({ id }) => id).sort(), `${steps} steps: each, and no other`)
-      if (kept.size === 3) t.same(ofOne, [message(1).id, message(2).id], `${steps} steps: in the order of the call`)
-      await second.outbox.close(1000)
-    }
-  },
-)
+/** False also while a store that stood still is not used again yet. */
+async function isEmpty(keys: () => Promise<readonly string[]>): Promise<boolean> {
+  return keys().then(
+    (all) => !all.some((key) => EMPTY.test(key)),
+    () => false,
+  )
+}
+
+t.test("another node sends a dead node's messages in order [1]", async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  for (let steps = 1; steps <= 16; steps++) {
+    const { node } = await fleet(t, server.url)
+    // The first post fails, so that a try is written down too.
+    const { ids, receivers } = await receiver(t, (n) => (n === 0 ? 503 : 200))
+    const wanted = [message(1), message(2), message(3, 'HD_message00003')]
+    const first = await node('one', { receivers, later: (_, run) => void unrefTimer(5, run) }, steps)
+    const kept = new Set<string>()
+    for (const each of wanted) void first.outbox.add(each).then(() => kept.add(each.id))
+    await until(() => first.died() || new Set(ids).size === 3, 10_000, 'the death')
+    first.die()
+    const second = await node('two', { receivers, later: (_, run) => void unrefTimer(5, run) })
+    // The record of a call whose message was not kept is not final either: its call is ended again, by another node.
+    for (const each of wanted) if (!kept.has(each.id)) await second.outbox.add(each)
+    await until(() => new Set(ids).size === 3, 10_000, `all messages after ${steps} steps: ${ids.join()}`)
+    const ofOne = [...new Set(ids.filter((id) => id.startsWith('HD_message00001')))]
+    t.same([...new Set(ids)].sort(), wanted.map(({ id }) => id).sort(), `${steps} steps: each, and no other`)
+    if (kept.size === 3) t.same(ofOne, [message(1).id, message(2).id], `${steps} steps: in the order of the call`)
+    await second.outbox.close(1000)
+  }
+})
 
 const EMPTY = /ids|tries|:of:/
 
-t.test(
-  'the answer of any one step is lost, or of all for a while: each message arrives once, in order, and none stays',
-  async (t) => {
-    if (!hasRedis(t)) return
-    const server = await startRedis()
-    t.teardown(() => server.close())
-    const of = (what: string, when: (script: string, before: number) => boolean) =>
-      (['request', 'answer'] as const).map((lost) => ({
-        what: `the ${lost} of ${what}`,
-        loses: (script: string, before: number) => (when(script, before) ? lost : null),
-      }))
-    const losses = [
-      ...['add', 'take', 'consumers', 'next', 'remove'].flatMap((lost) =>
-        [0, 1, 2].flatMap((n) => of(`${lost} ${n}`, (script, before) => script === lost && before === n)),
-      ),
-      ...of('2 to 5 of all', (_, before) => before >= 2 && before <= 5),
-      ...of('each third', (_, before) => before % 3 === 0 && before < 30),
-    ]
-    for (const { what, loses } of losses) {
-      const { node, keys } = await fleet(t, server.url)
-      const { ids, receivers } = await receiver(t)
-      const folders = [join(t.testdir(), 'outbox')]
-      const { outbox } = await node('one', { receivers, folders }, Infinity, loses)
-      const wanted = [1, 2, 3, 4].map((n) => message(n))
-      for (const each of wanted) await outbox.add(each)
-      await until(() => outbox.waiting === 0 && ids.length >= 4, 10_000, `all messages, ${what}: ${ids.join()}`)
-      await until(async () => !(await keys()).some((key) => EMPTY.test(key)), 10_000, `an empty store, ${what}`)
-      t.same(
-        ids,
-        wanted.map(({ id }) => id),
-        what,
-      )
-      await outbox.close(1000)
-    }
-  },
-)
+t.test('each message arrives once although answers are lost [3]', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const of = (what: string, when: (script: string, before: number) => boolean) =>
+    (['request', 'answer'] as const).map((lost) => ({
+      what: `the ${lost} of ${what}`,
+      loses: (script: string, before: number) => (when(script, before) ? lost : null),
+    }))
+  const losses = [
+    ...['add', 'take', 'consumers', 'next', 'remove'].flatMap((lost) =>
+      [0, 1, 2].flatMap((n) => of(`${lost} ${n}`, (script, before) => script === lost && before === n)),
+    ),
+    ...of('2 to 5 of all', (_, before) => before >= 2 && before <= 5),
+    ...of('each third', (_, before) => before % 3 === 0 && before < 30),
+  ]
+  for (const { what, loses } of losses) {
+    const { node, keys } = await fleet(t, server.url)
+    const { ids, receivers } = await receiver(t)
+    const folders = [join(t.testdir(), 'outbox')]
+    const { outbox } = await node('one', { receivers, folders }, Infinity, loses)
+    const wanted = [1, 2, 3, 4].map((n) => message(n))
+    for (const each of wanted) await outbox.add(each)
+    await until(() => outbox.waiting === 0 && ids.length >= 4, 10_000, `all messages, ${what}: ${ids.join()}`)
+    await until(() => isEmpty(keys), 10_000, `an empty store, ${what}`)
+    t.same(
+      ids,
+      wanted.map(({ id }) => id),
+      what,
+    )
+    await outbox.close(1000)
+  }
+})
 
-t.test('connections are cut while answers are on their way: a node that lives sends all of it, in order', async (t) => {
+t.test('a node sends all messages in order despite cut connections [4]', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -201,7 +203,7 @@ t.test('connections are cut while answers are on their way: a node that lives se
     await outbox.add(each)
   }
   await until(() => new Set(ids).size === 60 && outbox.waiting === 0, 20_000, 'all of it')
-  await until(async () => !(await keys()).some((key) => EMPTY.test(key)), 10_000, 'an empty store')
+  await until(() => isEmpty(keys), 10_000, 'an empty store')
   const first = [...new Set(ids)]
   for (const callSid of new Set(wanted.map((each) => each.callSid)))
     t.same(
@@ -211,7 +213,7 @@ t.test('connections are cut while answers are on their way: a node that lives se
   await outbox.close(1000)
 })
 
-t.test('Redis stands still, and gives messages to a node that does not wait any more: they are sent', async (t) => {
+t.test('messages given to a timed-out request are sent [5]', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -229,7 +231,7 @@ t.test('Redis stands still, and gives messages to a node that does not wait any 
     } else await outbox.add(each)
   }
   await until(() => new Set(ids).size === wanted.length && outbox.waiting === 0, 20_000, 'all of it')
-  await until(async () => !(await keys()).some((key) => EMPTY.test(key)), 10_000, 'an empty store')
+  await until(() => isEmpty(keys), 10_000, 'an empty store')
   t.same(
     [...new Set(ids)],
     wanted.map(({ id }) => id),
@@ -237,7 +239,7 @@ t.test('Redis stands still, and gives messages to a node that does not wait any 
   await outbox.close(1000)
 })
 
-t.test('two nodes share the work, one call has one order, and nobody who reads Redis reads a word', async (t) => {
+t.test('two nodes share the work, and Redis holds only ciphertext', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -260,7 +262,7 @@ t.test('two nodes share the work, one call has one order, and nobody who reads R
       'in the order in which they were added, at either node',
     )
   }
-  await until(async () => (await keys()).every((key) => !EMPTY.test(key)), 5000, 'an empty store')
+  await until(() => isEmpty(keys), 5000, 'an empty store')
   const down = await receiver(t, () => 500)
   const three = await node('three', { receivers: down.receivers, later: () => undefined })
   await one.outbox.close(1000)
@@ -281,7 +283,7 @@ t.test('two nodes share the work, one call has one order, and nobody who reads R
   await three.outbox.close(0)
 })
 
-t.test('what is tried no more is seen and tried again at any node', async (t) => {
+t.test('a dead message is listed and retried at any node', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -304,50 +306,47 @@ t.test('what is tried no more is seen and tried again at any node', async (t) =>
   t.equal(ids.length, 1, 'once')
 })
 
-t.test(
-  'messages that were in a Redis which comes back empty are counted as lost, each once, and others go on',
-  async (t) => {
-    if (!hasRedis(t)) return
-    const server = await startRedis()
-    t.teardown(() => server.close())
-    const { node } = await fleet(t, server.url)
-    let isDown = true
-    const { ids, receivers } = await receiver(t, () => (isDown ? 500 : 200))
-    const lost: number[] = []
-    const due: (() => void)[] = []
-    let forgotten = false
-    const { outbox } = await node('one', {
-      receivers,
-      later: (_, run) => due.push(run),
-      forgotten: () => Promise.resolve(forgotten),
-      onLost: (count) => lost.push(count),
-    })
-    const counted = (): number | undefined => outbox.counts.get('crm')?.lost
-    const waits = (): boolean => outbox.waiting === 3 && due.length >= 2
-    for (const one of [message(1), message(2), message(1, 'HD_message00002')]) await outbox.add(one)
-    await until(waits, 5000, 'the first tries')
-    await server.command('FLUSHALL')
-    outbox.storeForgot()
-    t.equal(outbox.waiting, 0)
-    t.same([lost, counted()], [[3], 3])
-    for (const run of due.splice(0)) run()
+t.test('messages in an emptied Redis are counted as lost once [2]', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { node } = await fleet(t, server.url)
+  let isDown = true
+  const { ids, receivers } = await receiver(t, () => (isDown ? 500 : 200))
+  const lost: number[] = []
+  const due: (() => void)[] = []
+  let forgotten = false
+  const { outbox } = await node('one', {
+    receivers,
+    later: (_, run) => due.push(run),
+    forgotten: () => Promise.resolve(forgotten),
+    onLost: (count) => lost.push(count),
+  })
+  const counted = (): number | undefined => outbox.counts.get('crm')?.lost
+  const waits = (): boolean => outbox.waiting === 3 && due.length >= 2
+  for (const one of [message(1), message(2), message(1, 'HD_message00002')]) await outbox.add(one)
+  await until(waits, 5000, 'the first tries')
+  await server.command('FLUSHALL')
+  outbox.storeForgot()
+  t.equal(outbox.waiting, 0)
+  t.same([lost, counted()], [[3], 3])
+  for (const run of due.splice(0)) run()
 
-    // It is due before the loss was noticed.
-    await outbox.add(message(3))
-    await until(() => outbox.waiting === 1 && due.length > 0, 5000, 'its first try')
-    await server.command('FLUSHALL')
-    forgotten = true
-    for (const run of due.splice(0)) run()
-    await until(() => outbox.waiting === 0, 5000, 'its end')
-    t.same([lost, counted()], [[3, 1], 4])
+  // It is due before the loss was noticed.
+  await outbox.add(message(3))
+  await until(() => outbox.waiting === 1 && due.length > 0, 5000, 'its first try')
+  await server.command('FLUSHALL')
+  forgotten = true
+  for (const run of due.splice(0)) run()
+  await until(() => outbox.waiting === 0, 5000, 'its end')
+  t.same([lost, counted()], [[3, 1], 4])
 
-    isDown = false
-    await outbox.add(message(4))
-    await until(() => ids.length === 1, 5000, 'what is new')
-    t.same(ids, [message(4).id])
-    await outbox.close(0)
-  },
-)
+  isDown = false
+  await outbox.add(message(4))
+  await until(() => ids.length === 1, 5000, 'what is new')
+  t.same(ids, [message(4).id])
+  await outbox.close(0)
+})
 
 t.test('a Redis that is emptied loses no waiting message', async (t) => {
   if (!hasRedis(t)) return
@@ -417,17 +416,21 @@ t.test('a message that a failover loses is added again', async (t) => {
   await again.outbox.close(1000)
 })
 
-t.test('a message that another node has sent is not sent again', async (t) => {
+/** A node with a file of a message stops, and another one sends it. @param added  by which version it is in the store */
+async function sentByAnother(t: Test, added: 'this version' | '0.1.0'): Promise<void> {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
-  const { node } = await fleet(t, server.url)
+  const { node, store } = await fleet(t, server.url)
   const { ids, receivers } = await receiver(t)
   const folder = join(t.testdir(), 'one')
   const one = await node('one', { receivers, folders: [folder] }, Infinity, (script) =>
     script === 'take' ? 'request' : null,
   )
   await one.outbox.add(message(1))
+  // It does not note what was added.
+  const forget = "return { tostring(redis.call('DEL', KEYS[1] .. ':added')) }"
+  if (added === '0.1.0') t.same((await store.evaluate('forget', forget, '{outbox}', [])).map(String), ['1'])
   const file = readdirSync(folder)
   one.die()
   const two = await node('two', { receivers })
@@ -439,9 +442,13 @@ t.test('a message that another node has sent is not sent again', async (t) => {
   await again.outbox.close(1000)
   await two.outbox.close(1000)
   t.equal(ids.length, 1, 'once')
-})
+}
 
-t.test('while Redis is away messages are on the disk, and are sent', async (t) => {
+t.test('a message sent by another node is not sent again [6]', (t) => sentByAnother(t, 'this version'))
+
+t.test('a message of 0.1.0 sent elsewhere is not sent again [7]', (t) => sentByAnother(t, '0.1.0'))
+
+t.test('messages are kept on the disk while Redis is away', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -456,7 +463,7 @@ t.test('while Redis is away messages are on the disk, and are sent', async (t) =
   await one.outbox.close(0)
 })
 
-t.test('a node that has not joined the fleet yet takes no messages, and claims none of those who have', async (t) => {
+t.test('a node outside the fleet neither takes nor claims messages', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
@@ -494,7 +501,7 @@ t.test('a node that has not joined the fleet yet takes no messages, and claims n
   t.same(await outbox.claim({ size: 1, has: () => true }), [])
 })
 
-t.test('a node that starts while Redis is away sends its messages from its own disk', async (t) => {
+t.test('a node that starts without Redis sends from its disk', async (t) => {
   const { ids, receivers } = await receiver(t)
   const shared = new SharedOutbox({
     stream: 'outbox',

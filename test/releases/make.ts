@@ -21,6 +21,7 @@ import { CallIndex } from '../../src/telemetry/archive/index/call-index.js'
 import { ObjectKeys } from '../../src/telemetry/archive/objects/object-keys.js'
 import { OpenRecordFiles } from '../../src/telemetry/archive/open-record-files.js'
 import { sealedBytes } from '../../src/telemetry/archive/objects/sealed-stream.js'
+import { PhraseStore } from '../../src/speech/phrase-store.js'
 import { StoredValues } from '../../src/telemetry/archive/stored-values.js'
 import { keptFolder } from '../../src/telemetry/archive/kept-files.js'
 import { createLog } from '../../src/telemetry/log.js'
@@ -28,7 +29,7 @@ import { inbound, pass, startHost, TestLine } from '../support/host.js'
 import { startRedis } from '../support/redis.js'
 import { documentsOf } from './documents.js'
 import { FORMS } from './readers.js'
-import { effectsOver, fileQueueOf, keptLogOf, memoryOver, outboxOf, overRedis, SAMPLE } from './stores.js'
+import { effectsOver, fileQueueOf, keptLogOf, memoryOver, outboxOf, overRedis, phraseKey, SAMPLE } from './stores.js'
 
 /** How long what is only kept for a while is kept here. */
 const KEPT_MS = 10 * 365 * 86_400_000
@@ -146,6 +147,10 @@ async function writeFolder(folder: string): Promise<void> {
   recordings.begin(callSid, 8000)
   recordings.write(callSid, 0, new Uint8Array(new Int16Array(320).map((_, i) => 100 * (i % 7)).buffer))
   recordings.finish(callSid)
+  await new PhraseStore(join(folder, 'voices')).keep(phraseKey(), {
+    pcm: new Int16Array(160).map((_, i) => 50 * (i % 9)),
+    sampleRateHz: 8000,
+  })
   mkdirSync(join(folder, 'journals'))
   writeFileSync(join(folder, 'journals', `${callSid}.jsonl`), `${journal.join('\n')}\n`)
   const index = new CallIndex([folder])

@@ -20,6 +20,7 @@ import { SealedCall } from '../../src/fleet/store/sealed-call.js'
 import { OwedAnalyses } from '../../src/gateway/owed-analyses.js'
 import { dailyBudgetsSchema } from '../../src/gateway/daily-budgets.js'
 import { parseWav } from '../../src/media/wav.js'
+import { PhraseStore } from '../../src/speech/phrase-store.js'
 import { Outbox } from '../../src/messages/outbox.js'
 import { SharedOutbox } from '../../src/messages/shared-outbox.js'
 import { CallIndex } from '../../src/telemetry/archive/index/call-index.js'
@@ -45,6 +46,7 @@ export const SAMPLE = {
   tally: 'spent:+254709000000:2026-11-28',
   campaign: 'sample-1',
   node: { name: 'gw-a', incarnation: 'first' },
+  phrase: { manner: { service: 'sample', voice: 'one', language: 'en' }, text: 'One moment, please.' },
 } as const
 
 const log = createLog({ level: 'silent' })
@@ -72,7 +74,7 @@ const memoryOver = (store: Pick<CallStore, 'once' | 'settle' | 'standing'>): Cal
   new CallerMemory({ store, secrets: SAMPLE.secrets, wallClock, log })
 
 const effectsOver = (store: Pick<CallStore, 'once' | 'settle'>): StoredEffects =>
-  new StoredEffects({ store, secrets: SAMPLE.secrets, log })
+  new StoredEffects({ store, secrets: SAMPLE.secrets, clock: () => performance.now(), log })
 
 export { memoryOver, effectsOver }
 
@@ -114,6 +116,9 @@ export async function readFolder(folder: string): Promise<Readonly<Record<string
   const texts = new AgentTexts(join(folder, 'agents'), wallClock)
   const versions = await texts.versions(SAMPLE.agentFile)
   const journal = readdirSync(join(folder, 'journals'))[0] ?? ''
+  const phrases = new PhraseStore(join(folder, 'voices'))
+  const phrase = phraseKey()
+  await phrases.has(phrase)
   const wav = parseWav(readFileSync(join(folder, 'recordings', `${SAMPLE.callSid}.wav`)))
   return {
     records: records.newest(10).map((record) => callRecordSchema.parse(record)),
@@ -137,9 +142,15 @@ export async function readFolder(folder: string): Promise<Readonly<Record<string
       ({ type }) => type,
     ),
     recording: { rateHz: wav.sampleRateHz, channels: wav.channels, samples: wav.samples.length },
+    phrase: plainPhrase(phrases.find(phrase)),
     tokens: readTokens(folder),
   }
 }
+
+export const phraseKey = (): string => PhraseStore.key(SAMPLE.phrase.manner, SAMPLE.phrase.text)
+
+const plainPhrase = (phrase: ReturnType<PhraseStore['find']>): unknown =>
+  phrase === null ? null : { rateHz: phrase.sampleRateHz, samples: [...phrase.pcm] }
 
 /** URLs that the carrier and a tool's API were given. */
 function readTokens(folder: string): unknown {

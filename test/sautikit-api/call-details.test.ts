@@ -83,7 +83,7 @@ function follower(
   }
 }
 
-t.test("the carrier's record of a call is fetched after it, with cost and cause", async (t) => {
+t.test("the carrier's record is fetched with cost and cause", async (t) => {
   const { details, reported, run } = follower(t, {})
   details.follow(SID)
   details.follow(SID)
@@ -103,7 +103,7 @@ t.test("the carrier's record of a call is fetched after it, with cost and cause"
   t.equal(details.pending, 0)
 })
 
-t.test('of an erased call nothing more is fetched, and what is being fetched is dropped', async (t) => {
+t.test('fetching stops for an erased call', async (t) => {
   const folder = t.testdir()
   const server = createServer((_, response) => {
     details.forget(SID)
@@ -129,31 +129,28 @@ t.test('of an erased call nothing more is fetched, and what is being fetched is 
   t.same(filesIn(folder), [], 'no recording')
 })
 
-t.test(
-  'a record that is not there yet, or not closed, is asked for again, ever more rarely, and then given up',
-  async (t) => {
-    const answers = [notThere(), call('answered'), FINAL]
-    const late = follower(t, {
-      getCall: () => {
-        const answer = answers.shift() ?? FINAL
-        return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer)
-      },
-    })
-    late.details.follow(SID)
-    t.same(await late.run(), [2000, 8000, 30_000])
-    t.equal(late.reported.length, 1)
-    const never = follower(t, { getCall: () => Promise.reject(notThere()) })
-    never.details.follow(SID)
-    t.same(await never.run(), [2000, 8000, 30_000, 120_000, 600_000])
-    t.match(never.details.counters, { fetched: 0, missing: 1 })
-    const open = follower(t, { getCall: () => Promise.resolve(call('answered')) })
-    open.details.follow(SID)
-    await open.run()
-    t.match(open.reported, [{ status: 'answered' }], 'what is known is reported at the last try')
-  },
-)
+t.test('a missing record is requested at growing intervals [1]', async (t) => {
+  const answers = [notThere(), call('answered'), FINAL]
+  const late = follower(t, {
+    getCall: () => {
+      const answer = answers.shift() ?? FINAL
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer)
+    },
+  })
+  late.details.follow(SID)
+  t.same(await late.run(), [2000, 8000, 30_000])
+  t.equal(late.reported.length, 1)
+  const never = follower(t, { getCall: () => Promise.reject(notThere()) })
+  never.details.follow(SID)
+  t.same(await never.run(), [2000, 8000, 30_000, 120_000, 600_000])
+  t.match(never.details.counters, { fetched: 0, missing: 1 })
+  const open = follower(t, { getCall: () => Promise.resolve(call('answered')) })
+  open.details.follow(SID)
+  await open.run()
+  t.match(open.reported, [{ status: 'answered' }], 'what is known is reported at the last try')
+})
 
-t.test('a key without scope is not asked for again', async (t) => {
+t.test('a key without scope is not used again [2]', async (t) => {
   const { details, run, asked } = follower(t, {
     getCall: () => Promise.reject(new CarrierApiError('no', { status: 403, carrierCode: 'api_key.scope_denied' })),
   })
@@ -163,7 +160,7 @@ t.test('a key without scope is not asked for again', async (t) => {
   t.match(details.counters, { refused: 1 })
 })
 
-t.test('what is pending at the end is cancelled and counted, and too many calls are not followed', async (t) => {
+t.test('pending requests are cancelled and counted at the end [3]', async (t) => {
   const { details, run } = follower(t, {})
   for (let i = 0; i < CARRIER_DETAILS_PENDING_MAX + 3; i++) details.follow(parseCallSid(`HD_${i}`))
   t.equal(details.pending, CARRIER_DETAILS_PENDING_MAX)
@@ -190,7 +187,7 @@ function folderFor(t: Test): string {
   return folder
 }
 
-t.test('a recording is fetched when it is ready, without the key, and added to the record', async (t) => {
+t.test('a recording is downloaded without the key', async (t) => {
   const folder = folderFor(t)
   const authorizations: unknown[] = []
   const url = await storage(t, (request, response) => {
@@ -219,7 +216,7 @@ t.test('a recording is fetched when it is ready, without the key, and added to t
   t.match(details.counters, { recordings: 1, recordingBytes: 100_000, recordingsFailed: 0 })
 })
 
-t.test('each try asks for a new link, and no record has one: no link has to live longer than a download', async (t) => {
+t.test('each try requests a new link that is not kept', async (t) => {
   const folder = folderFor(t)
   const asked: string[] = []
   const url = await storage(t, ({ url = '' }, response) => {
@@ -242,7 +239,7 @@ t.test('each try asks for a new link, and no record has one: no link has to live
   t.notMatch(JSON.stringify(reported), /signature|http/)
 })
 
-t.test('a record says whether its recording never came, or never was', async (t) => {
+t.test('the recording state distinguishes missing from never made', async (t) => {
   const states = async (recording: () => Promise<CarrierRecording>): Promise<unknown[]> => {
     const { details, reported, run } = follower(t, { recording }, folderFor(t))
     details.follow(SID)
@@ -255,7 +252,7 @@ t.test('a record says whether its recording never came, or never was', async (t)
   t.same(await states(() => Promise.reject(new CarrierApiError('no', { status: 403 }))), ['pending', 'missing'])
 })
 
-t.test('a recording that the carrier announces is fetched at once, whenever that is', async (t) => {
+t.test('an announced recording is fetched at once', async (t) => {
   let asked = 0
   const recording = (): Promise<CarrierRecording> => {
     asked++
@@ -273,7 +270,7 @@ t.test('a recording that the carrier announces is fetched at once, whenever that
   t.equal(late.details.pending, 0, 'and a word about a call that is done is nothing')
 })
 
-t.test('a recording that is too large, no audio, cut short or not https leaves nothing behind', async (t) => {
+t.test('an unusable recording leaves nothing behind [4]', async (t) => {
   const folder = folderFor(t)
   const large = await storage(t, (_request, response) => {
     response.writeHead(200, { 'content-type': 'audio/wav' }).end(Buffer.alloc(5000))

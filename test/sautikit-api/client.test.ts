@@ -3,9 +3,14 @@ import t, { type Test } from 'tap'
 import { SautikitClient } from '../../src/sautikit-api/client.js'
 import { allPages, CarrierApiError, CarrierHttp } from '../../src/sautikit-api/http.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
+import { publicPrices, publicPricesText, ratesOf, ratesUnlike } from '../../src/sautikit-api/public-prices.js'
+import { CARRIER_RATES } from '../../src/backends/prices.js'
 import { WalletWatch } from '../../src/sautikit-api/wallet.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { verifySignature } from '../../src/sautikit/signature.js'
+import { parseEvent } from '../../src/sautikit/webhook.js'
 import { portOf } from '../support/port-of.js'
+import { until } from '../support/until.js'
 
 const SID = 'HD_0a8d5911d055'
 
@@ -22,6 +27,7 @@ async function carrier(
   answers: ((response: ServerResponse) => void)[],
 ): Promise<{
   client: SautikitClient
+  baseUrl: string
   http: CarrierHttp
   seen: Seen[]
   pauses: number[]
@@ -55,7 +61,7 @@ async function carrier(
       return Promise.resolve()
     },
   })
-  return { client: new SautikitClient(http), http, seen, pauses }
+  return { client: new SautikitClient(http), baseUrl: `http://127.0.0.1:${port}`, http, seen, pauses }
 }
 
 type Answer = (response: ServerResponse) => void
@@ -91,7 +97,7 @@ t.test('a human joins a call as the carrier documents it', async (t) => {
   })
 })
 
-t.test('a call is placed once, however often its answer is lost', async (t) => {
+t.test('a call is placed once although answers are lost', async (t) => {
   const { client, seen, http } = await carrier(t, [
     cut,
     json(503, {}),
@@ -115,7 +121,7 @@ t.test('a call is placed once, however often its answer is lost', async (t) => {
   t.not(again.clientRequestId, call.clientRequestId)
 })
 
-t.test('a client request id that would not come back is refused before it is sent', async (t) => {
+t.test('an unusable client request id is refused before sending', async (t) => {
   const { client, seen } = await carrier(t, [json(201, {})])
   for (const clientRequestId of ['', 'a b', 'mcp:1', 'broadcast:1', '{x}', 'a,b', 'a\u0000', 'x'.repeat(501)]) {
     await t.rejects(client.createCall({ from: '+254720000001', to: '+254700000001', clientRequestId }), {
@@ -125,7 +131,7 @@ t.test('a client request id that would not come back is refused before it is sen
   t.equal(seen.length, 0)
 })
 
-t.test("both of the carrier's error shapes are read, and numbers in them are masked", async (t) => {
+t.test('both error shapes of the carrier are parsed, numbers masked', async (t) => {
   const nested = await carrier(t, [
     json(403, {
       error: {
@@ -160,7 +166,7 @@ t.test("both of the carrier's error shapes are read, and numbers in them are mas
   t.match(await failureOf(page.client.getCall(SID)), { status: 502, carrierCode: null, retryable: true })
 })
 
-t.test('Retry-After is kept to, and not waited for when it is too long', async (t) => {
+t.test('Retry-After is obeyed unless it is too long', async (t) => {
   const polite = await carrier(t, [json(429, {}, { 'retry-after': '2' }), json(200, {})])
   await polite.client.hangup(SID)
   t.same(polite.pauses, [2000])
@@ -169,7 +175,7 @@ t.test('Retry-After is kept to, and not waited for when it is too long', async (
   t.same(long.pauses, [])
 })
 
-t.test('what fails for good is tried three times, with growing pauses', async (t) => {
+t.test('a persistent failure is tried three times', async (t) => {
   const { client, seen, pauses, http } = await carrier(t, [json(500, {})])
   await failureOf(client.hangup(SID))
   t.equal(seen.length, 3)
@@ -177,7 +183,7 @@ t.test('what fails for good is tried three times, with growing pauses', async (t
   t.match(http.counters, { requests: 1, retries: 2, failures: 1 })
 })
 
-t.test('what might ring a human twice is tried once, unless the carrier says that it did nothing', async (t) => {
+t.test('a supervision request is not repeated after a lost answer', async (t) => {
   const broken = await carrier(t, [cut])
   t.match(await failureOf(broken.client.supervise(SID, '+254720000010')), {
     code: 'CARRIER_API_NETWORK',
@@ -189,7 +195,7 @@ t.test('what might ring a human twice is tried once, unless the carrier says tha
   t.equal(busy.seen.length, 2)
 })
 
-t.test('an answer that never comes, is too large, or is no JSON is an error', async (t) => {
+t.test('a missing, oversized or malformed answer is an error', async (t) => {
   const silent = await carrier(t, [() => undefined])
   t.match(await failureOf(silent.client.supervise(SID, '+254720000010')), {
     code: 'CARRIER_API_NETWORK',
@@ -211,7 +217,7 @@ t.test('an answer that never comes, is too large, or is no JSON is an error', as
   t.match(await failureOf(redirect.client.getCall(SID)), { status: 302 })
 })
 
-t.test('giving up stops a request at once', async (t) => {
+t.test('an abort cancels a request at once', async (t) => {
   const { client, seen } = await carrier(t, [() => undefined])
   const gone = new AbortController()
   const pending = failureOf(client.getCall(SID, gone.signal))
@@ -222,7 +228,7 @@ t.test('giving up stops a request at once', async (t) => {
   t.ok(seen.length <= 1)
 })
 
-t.test('the key, the SID and numbers are in no error', async (t) => {
+t.test('errors contain no key, SID or number', async (t) => {
   const { client } = await carrier(t, [cut])
   const requests = [
     () => client.hangup(SID),
@@ -239,7 +245,7 @@ t.test('the key, the SID and numbers are in no error', async (t) => {
   }
 })
 
-t.test("the carrier's record of a call is read, with what it lacks as null", async (t) => {
+t.test("a missing field of the carrier's record is null", async (t) => {
   const { client } = await carrier(t, [
     json(200, {
       call: {
@@ -271,7 +277,7 @@ t.test("the carrier's record of a call is read, with what it lacks as null", asy
   }
 })
 
-t.test('a number is claimed and led to a webhook, as the guide says', async (t) => {
+t.test('a number is claimed and gets its webhook', async (t) => {
   const { server, numbers } = await simulatedApi(t)
   const claimed = await numbers.claim('inv_2')
   t.equal(claimed.e164, '+254700000101')
@@ -290,7 +296,7 @@ t.test('a number is claimed and led to a webhook, as the guide says', async (t) 
   )
 })
 
-t.test("the carrier's spelling is found once, and remembered", async (t) => {
+t.test("the carrier's path is found once and remembered", async (t) => {
   const { server, numbers } = await simulatedApi(t, { spellings: ['claim:claim', 'route:put'] })
   const first = await numbers.claim('inv_1')
   const tried = server.seen.length
@@ -319,7 +325,7 @@ t.test('the configured order is tried first', async (t) => {
   )
 })
 
-t.test('only 404 and 405 lead to the next spelling: any other refusal is final', async (t) => {
+t.test('only 404 and 405 lead to the next path', async (t) => {
   const { server, numbers } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
   const denied = await failureOf(numbers.claim('inv_1'))
   t.match(denied, {
@@ -331,12 +337,12 @@ t.test('only 404 and 405 lead to the next spelling: any other refusal is final',
   t.equal(server.seen.length, 1)
 })
 
-t.test("what no spelling finds is reported with the carrier's own code", async (t) => {
+t.test("a failure of all paths has the carrier's code", async (t) => {
   const { numbers } = await simulatedApi(t)
   t.match(await failureOf(numbers.claim('inv_none')), { status: 404, carrierCode: 'numbers.not_available' })
 })
 
-t.test('a claim whose answer was lost is not made twice', async (t) => {
+t.test('a claim with a lost answer is not repeated', async (t) => {
   const { server, workspace, numbers } = await simulatedApi(t)
   const before = workspace.inventory.length
   server.faults.add({ match: 'POST /v1/numbers', status: 503, times: 1 })
@@ -346,7 +352,7 @@ t.test('a claim whose answer was lost is not made twice', async (t) => {
   t.equal(new Set(server.seen.map(({ idempotencyKey }) => idempotencyKey)).size, 1)
 })
 
-t.test('429 and 500 are waited out, HTML and silence are errors with words', async (t) => {
+t.test('429 and 500 are retried, and HTML is an error', async (t) => {
   const { server, numbers, pauses } = await simulatedApi(t)
   server.faults.add({ match: 'GET /v1/numbers', status: 429, retryAfterS: 3, times: 1 })
   server.faults.add({ match: 'GET /v1/numbers', status: 500, times: 1 })
@@ -359,7 +365,7 @@ t.test('429 and 500 are waited out, HTML and silence are errors with words', asy
   t.match(await failureOf(silent.numbers.list()), { code: 'CARRIER_API_NETWORK', message: /no answer in 100 ms/ })
 })
 
-t.test('all pages of a list are read, and not one more', async (t) => {
+t.test('exactly the pages of a list are read', async (t) => {
   const { server, numbers } = await simulatedApi(t)
   const { items, complete } = await allPages((cursor) => numbers.available(cursor), 1000)
   t.equal(items.length, 30)
@@ -371,7 +377,7 @@ t.test('all pages of a list are read, and not one more', async (t) => {
   ])
 })
 
-t.test('a list that never ends, or turns in a circle, is left', async (t) => {
+t.test('an endless or circular list is abandoned', async (t) => {
   let asked = 0
   const endless = await allPages(() => Promise.resolve({ items: [++asked], nextCursor: String(asked) }), 1e9)
   t.same([endless.items.length, endless.complete], [100, false])
@@ -379,7 +385,7 @@ t.test('a list that never ends, or turns in a circle, is left', async (t) => {
   t.same([circle.items.length, circle.complete], [2, false])
 })
 
-t.test('a wallet is known by what the carrier says, and one that cannot be read is not empty', async (t) => {
+t.test('an unreadable wallet is not taken for empty', async (t) => {
   const answers: (number | null | Error)[] = [125_000, null, new Error('403'), 4000]
   const due: { ms: number; run: () => void }[] = []
   const wallet = new WalletWatch({
@@ -404,6 +410,93 @@ t.test('a wallet is known by what the carrier says, and one that cannot be read 
   wallet.empty()
   t.equal(wallet.minor, 0, 'a call was refused for want of money')
   t.equal(due[0]?.ms, 60_000)
+  wallet.heard(777)
+  t.equal(wallet.minor, 777)
+  wallet.heard(null)
+  t.equal(wallet.minor, 777, 'an event without a balance changes none')
   wallet.close()
   t.same(due, [])
+})
+
+t.test('public prices are parsed in both shapes without a key', async (t) => {
+  const flat = {
+    currency: 'KES',
+    outbound_per_min_kes: 3,
+    inbound_per_min_kes: '0.00',
+    updated_at: '2026-10-09T00:00:00Z',
+  }
+  const rate = (direction: string, destination: string, per_minute: number) => ({ direction, destination, per_minute })
+  const byDestination = {
+    currency: 'KES',
+    rates: [
+      rate('outbound', 'KE-mobile', 2.5),
+      rate('outbound', 'KE-landline', 1.8),
+      rate('inbound', 'KE-mobile', 0),
+      rate('sideways', 'KE-mobile', 9),
+    ],
+  }
+  const of = async (...answers: ((response: ServerResponse) => void)[]) => {
+    const { baseUrl, seen } = await carrier(t, answers)
+    const keyless = new CarrierHttp({ baseUrl, apiKey: null, timeoutMs: 300 })
+    const found = await publicPrices(keyless)
+    t.match(seen[0], { method: 'GET', url: '/v1/public/pricing', headers: { authorization: undefined } })
+    return found
+  }
+  const newer = await of(json(200, flat))
+  const older = await of(json(200, byDestination))
+  if (newer === null || older === null) throw new Error('no prices')
+  t.equal(publicPricesText(newer), 'KES 0.00 inbound; 3.00 outbound; updated 2026-10-09')
+  t.equal(publicPricesText(older), 'KES 0.00 (KE-mobile) inbound; 2.50 (KE-mobile), 1.80 (KE-landline) outbound')
+  t.equal(ratesUnlike(newer, CARRIER_RATES), null)
+  t.equal(ratesUnlike(older, CARRIER_RATES), 'KES 3 a minute outbound')
+  t.equal(ratesUnlike(older, { ...CARRIER_RATES, currency: 'UGX' }), 'rates in UGX')
+  t.match(ratesOf(older, CARRIER_RATES, '2026-11-29'), {
+    outboundPerMinute: 2.5,
+    inboundPerMinute: 0,
+    streamPerMinute: 0.5,
+    readOn: '2026-11-29',
+  })
+  for (const nothing of [json(404, {}), json(200, {}), json(200, { currency: 'KES', rates: 'none' })])
+    t.equal(await of(nothing), null)
+})
+
+t.test('the double posts signed account events once', async (t) => {
+  const { server } = await simulatedApi(t)
+  const got: { readonly headers: IncomingMessage['headers']; readonly body: string }[] = []
+  const receiver = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      got.push({ headers: request.headers, body })
+      response.end()
+    })
+  })
+  const port = await portOf(t, receiver)
+  const ask = async (path: string, body: object) => {
+    const headers = { authorization: `Bearer ${KEY}` }
+    const answer = await fetch(`${server.origin}${path}`, { method: 'POST', headers, body: JSON.stringify(body) })
+    return { status: answer.status, body: (await answer.json()) as Readonly<Record<string, unknown>> }
+  }
+  const url = `http://127.0.0.1:${port}/events`
+  const made = await ask('/v1/webhooks', { url, events: ['wallet.low_balance', 'storage.tier_changed'] })
+  t.match(made, { status: 201, body: { secret: /^whsec_/ } })
+  t.equal((await ask('/v1/webhooks', { url, events: ['call.started'] })).status, 422)
+  for (const balance_minor of [40_000, 30_000])
+    t.equal((await ask('/simulator/account', { balance_minor })).status, 200)
+  await ask('/simulator/account', { tier_gb: 25 })
+  await until(() => got.length === 2, 2000, 'both events')
+  const kinds = got.map(({ body }) => parseEvent('application/json', Buffer.from(body)).account)
+  t.match(
+    kinds.toSorted((a, b) => ((a?.kind ?? '') < (b?.kind ?? '') ? -1 : 1)),
+    [
+      { kind: 'storage.tier_changed', previousTierGb: 5, tierGb: 25 },
+      { kind: 'wallet.low_balance', balanceMinor: 40_000 },
+    ],
+  )
+  for (const { headers, body } of got) {
+    const header = String(headers['x-sautikit-signature'])
+    const secrets = [String(made.body['secret'])]
+    t.equal(verifySignature({ header, body: Buffer.from(body), secrets, nowS: Date.now() / 1000 }), 'ok')
+  }
+  t.equal((await ask('/simulator/account', { balance: 1 })).status, 400)
 })

@@ -31,7 +31,7 @@ const STREAM: StreamAction = {
   samplingRateHz: 16000,
 }
 
-t.test('every action is written with the attributes that the carrier knows', (t) => {
+t.test("every action is written with the carrier's attributes", (t) => {
   const cases: readonly (readonly [VoiceAction, XmlTree])[] = [
     [
       { verb: 'say', text: 'Karibu', voice: 'woman', language: 'sw-KE' },
@@ -120,7 +120,7 @@ t.test('every action is written with the attributes that the carrier knows', (t)
   t.end()
 })
 
-t.test('the usual document reads as the carrier prints its own', (t) => {
+t.test("the usual document matches the carrier's own", (t) => {
   const xml = voiceXml([STREAM, { verb: 'redirect', url: 'https://gw.example/after-stream', method: 'POST' }])
   t.equal(
     xml,
@@ -143,7 +143,7 @@ t.test('the order of the actions is kept', (t) => {
   t.end()
 })
 
-t.test('what the carrier would choke on is refused with the place and the rule', (t) => {
+t.test('an action that the carrier would reject is refused', (t) => {
   const say: SayAction = { verb: 'say', text: 'x' }
   const cases: readonly (readonly [string, readonly VoiceAction[], RegExp])[] = [
     ['51 actions', Array.from({ length: 51 }, () => say), /51 actions.*at most 50/],
@@ -264,7 +264,7 @@ const hostileText = fc.oneof(
 )
 const spokenText = hostileText.filter((text) => representable(text).trim() !== '')
 
-t.test('no text or attribute gets out of its place, whatever is in it', (t) => {
+t.test('no text or attribute can leave its place', (t) => {
   let cases = 0
   fc.assert(
     fc.property(
@@ -303,7 +303,7 @@ t.test('no text or attribute gets out of its place, whatever is in it', (t) => {
   t.end()
 })
 
-t.test('ten kilobytes of anything come back whole', (t) => {
+t.test('ten kilobytes of any text survive unchanged', (t) => {
   for (const piece of ['"><Dial>', ']]>', '&amp;', '\u{1F600}', '\r\n', 'a']) {
     const text = `x${piece.repeat(10_240 / piece.length)}`
     t.equal(only({ verb: 'say', text }).text, text, JSON.stringify(piece))

@@ -45,7 +45,7 @@ const SPELLINGS: Readonly<Record<CarrierState, readonly string[]>> = {
   ],
 }
 
-t.test('every spelling of a state means that state', (t) => {
+t.test('every spelling of a state is recognised', (t) => {
   for (const [state, spellings] of Object.entries(SPELLINGS)) {
     for (const spelling of spellings) t.equal(carrierState(spelling), state, `${spelling} is ${state}`)
   }
@@ -55,7 +55,7 @@ t.test('every spelling of a state means that state', (t) => {
   t.end()
 })
 
-t.test('exactly the ends of a leg are terminal', (t) => {
+t.test('exactly the final leg states are terminal', (t) => {
   const terminal = (Object.keys(SPELLINGS) as CarrierState[]).filter(isTerminal)
   t.strictSame(terminal.sort(), ['busy', 'completed', 'failed', 'no-answer', 'refused'])
   t.end()
@@ -78,7 +78,7 @@ const DIALING: Omit<VoicePost, 'state'> = { ...PENDING, escalation: 'dialing' }
 const ENDED: Omit<VoicePost, 'state'> = { ...WAITING, phase: 'ended' }
 const FORGOTTEN: Omit<VoicePost, 'state'> = { ...WAITING, phase: null }
 
-t.test('what a POST to the voice URL means, by state and call', (t) => {
+t.test('a voice POST is decided by state and call', (t) => {
   const states = Object.keys(SPELLINGS) as CarrierState[]
   type Wanted = Partial<Record<CarrierState, VoiceDecision>>
   const table: readonly (readonly [string, Omit<VoicePost, 'state'>, Wanted])[] = [
@@ -174,7 +174,7 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
   t.end()
 })
 
-t.test('an escalation dies with its caller: a completed call never gets a Dial', (t) => {
+t.test('a completed call never gets a Dial', (t) => {
   for (const escalation of ['none', 'pending', 'dialing'] as const) {
     for (const phase of ['waiting', 'streaming', 'after', 'ended', null] as const) {
       t.equal(decideVoicePost({ ...WAITING, state: 'completed', phase, escalation }), 'empty')
@@ -183,7 +183,7 @@ t.test('an escalation dies with its caller: a completed call never gets a Dial',
   t.end()
 })
 
-t.test('the outcome for a human who was added to a call follows from the kind of the event', (t) => {
+t.test("a human's outcome follows from the event's kind", (t) => {
   const rows: readonly (readonly [string | null, string | null])[] = [
     ['call.supervision.joined', 'joined'],
     ['call.supervision.answered', 'joined'],

@@ -33,7 +33,7 @@ const DATA = {
   hangup_cause: 'normal_clearing',
 }
 
-t.test('an event is read in all three shapes', (t) => {
+t.test('an event is parsed in all three shapes', (t) => {
   const expected = {
     callSid: SID,
     from: '+254700000001',
@@ -78,7 +78,7 @@ t.test('an event is read in all three shapes', (t) => {
   t.end()
 })
 
-t.test('the outcome of a call follows from the kind, the status and the cause', (t) => {
+t.test("a call's outcome follows from kind, status and cause", (t) => {
   const cases: readonly (readonly [string, Record<string, string>, CarrierEvent['state']])[] = [
     ['call.started', {}, 'ringing'],
     ['call.answered', {}, 'answered'],
@@ -101,7 +101,7 @@ t.test('the outcome of a call follows from the kind, the status and the cause', 
   t.end()
 })
 
-t.test('the session id is preferred to the REST id of the same call', (t) => {
+t.test('the session id is preferred to the REST id', (t) => {
   t.equal(
     event({ kind: 'call.answered', data: { call_id: '2f9c1c5e-0000-4000-8000-000000000000', session_id: SID } })
       .callSid,
@@ -110,7 +110,7 @@ t.test('the session id is preferred to the REST id of the same call', (t) => {
   t.end()
 })
 
-t.test('one event has one key, and different events have different keys', (t) => {
+t.test('equal events share a key, and different events differ', (t) => {
   const flat = (more: Record<string, string>): string => event({ sessionId: SID, ...more }).dedupeKey
   t.equal(flat({ callSessionState: 'Completed' }), flat({ callSessionState: 'Completed' }))
   const keys = [
@@ -130,17 +130,24 @@ t.test('one event has one key, and different events have different keys', (t) =>
   t.end()
 })
 
-t.test('an event of something else than a call is taken too, and one of nothing is refused', (t) => {
-  t.match(event({ kind: 'wallet.low_balance', event_id: 'e', data: { balance_minor: 12 } }), {
+t.test('events of the account are accepted, empty events refused', (t) => {
+  const account = (kind: string, data: object) => event({ kind, event_id: 'e', data })
+  t.match(account('wallet.low_balance', { balance_minor: 12 }), {
     kind: 'wallet.low_balance',
     callSid: null,
+    account: { kind: 'wallet.low_balance', balanceMinor: 12 },
   })
+  t.match(account('wallet.top_up', {}), { account: { kind: 'wallet.top_up', balanceMinor: null } })
+  t.match(account('storage.tier_changed', { previous_tier_gb: 25, new_tier_gb: 5 }), {
+    account: { kind: 'storage.tier_changed', tierGb: 5, previousTierGb: 25 },
+  })
+  t.equal(account('number.released', {}).account, undefined)
   t.throws(() => event({ hello: 1 }), { code: 'WEBHOOK_MALFORMED', message: /neither a kind/ })
   t.throws(() => event({ kind: 'nodots' }), { code: 'WEBHOOK_MALFORMED' })
   t.end()
 })
 
-t.test('a stream status is read in any spelling', (t) => {
+t.test('a stream status is parsed in any spelling', (t) => {
   const cases: readonly (readonly [Record<string, string>, Partial<StreamStatus>])[] = [
     [{ streamEvent: 'stream-started' }, { event: 'stream-started' }],
     [{ StreamEvent: 'Stream-Stopped' }, { event: 'stream-stopped' }],
@@ -167,7 +174,7 @@ t.test('a stream status is read in any spelling', (t) => {
   t.end()
 })
 
-t.test('a stream status without a call belongs to the call of its URL', (t) => {
+t.test("a stream status without a call uses its URL's call", (t) => {
   t.equal(status({ event: 'stopped' }, SID).callSid, SID)
   t.equal(
     status({ event: 'stopped', sessionId: 'HD_2' }, SID).callSid,
@@ -182,7 +189,7 @@ t.test('a stream status without a call belongs to the call of its URL', (t) => {
   t.end()
 })
 
-t.test('no body makes the readers throw anything but a typed refusal', (t) => {
+t.test('the parsers throw only typed refusals', (t) => {
   const key = fc.constantFrom(
     'kind',
     'event_kind',

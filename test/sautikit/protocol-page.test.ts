@@ -30,7 +30,7 @@ function bytes(text: string): Uint8Array {
 const SID = 'HD_0a8d5911d055'
 const FORM = 'application/x-www-form-urlencoded'
 
-t.test('every example of the protocol page is read as the page says', (t) => {
+t.test('every example of the protocol page is parsed as described', (t) => {
   const [request = '', json = '', ...none] = examples(1)
   const form = request.slice(request.indexOf('\n\n')).replace(/\n/g, '')
   for (const webhook of [parseWebhook(FORM, bytes(form)), parseWebhook('application/json', bytes(json))]) {
@@ -67,7 +67,7 @@ t.test('every example of the protocol page is read as the page says', (t) => {
   t.end()
 })
 
-t.test('the messages in the tables of the page are what they are said to be', (t) => {
+t.test("the messages in the page's tables parse as described", (t) => {
   const read = (text: string): unknown => parseStreamText(text, false)[0]
   const section =
     page()
@@ -79,7 +79,7 @@ t.test('the messages in the tables of the page are what they are said to be', (t
   t.end()
 })
 
-t.test('the token of the page is one', (t) => {
+t.test("the page's example token is valid", (t) => {
   const token = examples(2)
     .join('\n')
     .match(/^a\..*$/m)?.[0]
@@ -91,7 +91,7 @@ t.test('the token of the page is one', (t) => {
   t.end()
 })
 
-t.test('the document of the page is what is written for its actions', (t) => {
+t.test("the page's document matches its actions", (t) => {
   const [shown = ''] = examples(3)
   const oneLine = shown.replace(/\n\s+(?=[a-zA-Z])/g, ' ').replace(/>\s+</g, '><')
   t.equal(

@@ -14,14 +14,14 @@ const COSTLY = [
   ...['+256901234567', '+33899123456'],
 ]
 
-t.test('a number that costs more is rung in no way', async (t) => {
+t.test('a premium number is never rung', async (t) => {
   for (const way of WAYS)
     for (const number of COSTLY)
       for (const prefixes of [[], [number.slice(0, 3)], ['+1', '+2', '+3', '+4', '+8', '+9']])
         t.match(ringFault(way, number, number, prefixes), /never rung/, `${way} ${number} ${prefixes.join()}`)
 })
 
-t.test('a range that is named in full may be rung', async (t) => {
+t.test('a premium range is rung only if named in full', async (t) => {
   for (const [prefix, number] of [
     ['+881', '+8816123456789'],
     ['+870', '+870773111632'],
@@ -37,7 +37,7 @@ t.test('a range that is named in full may be rung', async (t) => {
   t.match(ringFault('order', '+33899123456', OURS, ['+33899']), /never rung/, 'how far it goes is not known')
 })
 
-t.test('without prefixes only our own country is rung', async (t) => {
+t.test('without prefixes only the own country is rung', async (t) => {
   const abroad = /another country/
   for (const [ours, to, fault] of [
     [OURS, '+254712345678', null],
@@ -59,17 +59,17 @@ t.test('without prefixes only our own country is rung', async (t) => {
   t.equal(ringFault('human', '+256712345678', OURS, []), null, 'a human is named by whoever runs the gateway')
 })
 
-t.test('the prefixes take the place of the country', async (t) => {
+t.test('the prefixes replace the own country', async (t) => {
   t.equal(ringFault('campaign', '+256712345678', OURS, ['+254', '+256']), null)
   t.match(ringFault('campaign', '+254712345678', OURS, ['+256']), /allowed: \+256/)
 })
 
-t.test('no fault names the number', async (t) => {
+t.test('a fault does not contain the number', async (t) => {
   for (const number of [...COSTLY, '+256712345678'])
     for (const prefixes of [[], ['+254']]) t.notMatch(ringFault('order', number, OURS, prefixes) ?? '', number.slice(1))
 })
 
-t.test('numbers that are read stay those that are rung', async (t) => {
+t.test('a premium number is refused in every notation', async (t) => {
   for (const written of ['0900 223344', '+881 612345678', '00 44 9012345678']) {
     const read = numberToCall(written)
     if ('number' in read) t.match(ringFault('call-back', read.number, OURS, []), /./, written)

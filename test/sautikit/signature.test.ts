@@ -27,7 +27,7 @@ function check(
   return verifySignature({ header, body: BODY, secrets: [SECRET], nowS: T, ...options })
 }
 
-t.test('the published vectors verify, and signing makes them', (t) => {
+t.test('the published vectors verify and are reproduced', (t) => {
   t.equal(check(`t=${T},v1=${V1}`), 'ok')
   t.equal(check(BARE, { acceptBare: true }), 'ok')
   t.equal(signBody({ body: BODY, secret: SECRET, timestampS: T }), `t=${T},v1=${V1}`)
@@ -35,7 +35,7 @@ t.test('the published vectors verify, and signing makes them', (t) => {
   t.end()
 })
 
-t.test('header forms that a proxy or a rotation may make are read', (t) => {
+t.test('headers changed by a proxy or a rotation are parsed', (t) => {
   t.equal(check(` v1=${V1.toUpperCase()} , t=${T} `), 'ok', 'order, case and spaces')
   t.equal(check(`t=${T},v1=${OTHER},v1=${V1}`), 'ok', 'several v1')
   t.equal(check(`t=${T},v0=abc,v1=${V1},v2=zzz`), 'ok', 'versions we do not know')
@@ -43,7 +43,7 @@ t.test('header forms that a proxy or a rotation may make are read', (t) => {
   t.end()
 })
 
-t.test('the result names what is wrong with a signature', (t) => {
+t.test("the result names the signature's fault", (t) => {
   const cases: readonly (readonly [string | undefined, SignatureResult])[] = [
     [undefined, 'missing'],
     ['', 'missing'],
@@ -82,7 +82,7 @@ t.test('the result names what is wrong with a signature', (t) => {
   t.end()
 })
 
-t.test('a signature is good for five minutes either way and stale after', (t) => {
+t.test('a signature is valid for five minutes either way', (t) => {
   const header = `t=${T},v1=${V1}`
   for (const [nowS, result] of [
     [T - 301, 'stale'],
@@ -98,7 +98,7 @@ t.test('a signature is good for five minutes either way and stale after', (t) =>
   t.end()
 })
 
-t.test('a bare signature over a body that ends in a dot and digits may be a dated one, and is refused', (t) => {
+t.test('a bare signature that could be dated is refused', (t) => {
   const checkBare = (text: string): SignatureResult => {
     const body = new TextEncoder().encode(text)
     return check(signBody({ body, secret: SECRET, timestampS: null }), { body, acceptBare: true })
@@ -111,7 +111,7 @@ t.test('a bare signature over a body that ends in a dot and digits may be a date
   t.end()
 })
 
-t.test('a secret that signed with a time is remembered, and refused without one', (t) => {
+t.test('a dated signature excludes bare ones of its secret', (t) => {
   const datedSecrets = new Set<string>()
   const options = { secrets: ['other', SECRET], acceptBare: true, datedSecrets }
   t.equal(check(BARE, options), 'ok')
@@ -123,7 +123,7 @@ t.test('a secret that signed with a time is remembered, and refused without one'
   t.end()
 })
 
-t.test('which header may verify is known without a secret', (t) => {
+t.test('a header is prechecked without a secret', (t) => {
   for (const [header, nowS, acceptBare, may] of [
     [`t=${T},v1=${OTHER}`, T, false, true],
     [`t=${T},v1=${OTHER}`, T + 301, false, false],
@@ -136,7 +136,7 @@ t.test('which header may verify is known without a secret', (t) => {
   t.end()
 })
 
-t.test('whatever is signed verifies, and no longer with one bit changed', (t) => {
+t.test('a signature verifies until one bit changes', (t) => {
   const arbitrary = fc.tuple(fc.uint8Array({ maxLength: 300 }), fc.string({ minLength: 1 }), fc.boolean(), fc.nat())
   fc.assert(
     fc.property(arbitrary, ([body, secret, bare, at]) => {
@@ -183,14 +183,14 @@ const CLAIMS: TokenClaims = {
 }
 const TOKEN = mintToken(SECRETS, CLAIMS)
 
-t.test('a token tells its call to any process with the secret, until it expires', (t) => {
+t.test('a token identifies its call until it expires', (t) => {
   t.strictSame(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T }), { result: 'ok', ...CLAIMS })
   t.equal(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T + 60 }).result, 'ok')
   t.equal(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T + 61 }).result, 'expired')
   t.end()
 })
 
-t.test('while a secret is replaced the first one signs, and tokens of both are accepted', (t) => {
+t.test('tokens of both secrets are accepted during a replacement', (t) => {
   const want = { purpose: 'audio', nowS: T } as const
   const old = SECRETS[0] ?? ''
   const next = 'the-secret-that-follows-it'
@@ -202,20 +202,20 @@ t.test('while a secret is replaced the first one signs, and tokens of both are a
   t.end()
 })
 
-t.test('a token of the format before is not accepted', (t) => {
+t.test('a token of the earlier format is refused', (t) => {
   const before = TOKEN.replace(/^(a\.[^.]+)\.3\./, '$1.')
   t.equal(before.split('.').length, 5)
   t.equal(checkToken(SECRETS, before, { purpose: 'audio', nowS: T }).result, 'malformed')
   t.end()
 })
 
-t.test('a token needs no escaping in a URL and is short', (t) => {
+t.test('a token is short and needs no escaping in URLs', (t) => {
   t.equal(encodeURIComponent(TOKEN), TOKEN)
   t.ok(TOKEN.length <= 64, `${TOKEN.length} characters`)
   t.end()
 })
 
-t.test('the result names what is wrong with a token', (t) => {
+t.test("the result names the token's fault", (t) => {
   const want = { purpose: 'audio', nowS: T } as const
   for (const nothing of [undefined, null, '']) t.equal(checkToken(SECRETS, nothing, want).result, 'missing')
   for (const junk of [
@@ -238,7 +238,7 @@ t.test('the result names what is wrong with a token', (t) => {
   t.end()
 })
 
-t.test('a token cannot be altered in any character', (t) => {
+t.test('a token with any character changed is refused', (t) => {
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.'
   for (let i = 0; i < TOKEN.length; i++) {
     for (const letter of alphabet) {
@@ -254,7 +254,7 @@ t.test('a token cannot be altered in any character', (t) => {
   t.end()
 })
 
-t.test('claims come back as they were made', (t) => {
+t.test('claims are returned unchanged', (t) => {
   const word = fc.stringMatching(/^[A-Za-z0-9_-]{8,32}$/)
   fc.assert(
     fc.property(
@@ -281,7 +281,7 @@ t.test('claims come back as they were made', (t) => {
   t.end()
 })
 
-t.test('a mistake of ours is not signed', (t) => {
+t.test('invalid claims or secrets are not signed', (t) => {
   t.throws(() => mintToken([], CLAIMS), /secret/)
   t.throws(() => checkToken([], TOKEN, { purpose: 'audio', nowS: T }), /secret/)
   t.throws(() => mintToken(SECRETS, { ...CLAIMS, nonce: 'a.b' }), /alphabets/)
@@ -291,7 +291,7 @@ t.test('a mistake of ours is not signed', (t) => {
   t.end()
 })
 
-t.test('the offered subprotocol is found in its list and echoed as it is', (t) => {
+t.test('the offered subprotocol is echoed as it is', (t) => {
   const cases: readonly (readonly [string | undefined, string | null])[] = [
     ['audio.drachtio.org', 'audio.drachtio.org'],
     ['audio.jambonz.org', 'audio.jambonz.org'],
@@ -310,7 +310,7 @@ t.test('the offered subprotocol is found in its list and echoed as it is', (t) =
   t.end()
 })
 
-t.test('a handshake without metadata has none', (t) => {
+t.test('a handshake without metadata yields none', (t) => {
   // Headers that the PBX's own client sends, and no others.
   const headers: readonly (readonly [string, string])[] = [
     ['pragma', 'no-cache'],
@@ -327,7 +327,7 @@ t.test('a handshake without metadata has none', (t) => {
   t.end()
 })
 
-t.test('metadata may come as headers; secrets and proxy headers are none', (t) => {
+t.test('header metadata excludes secrets and proxy headers', (t) => {
   const others = [
     ['Authorization', 'Basic x'],
     ['Cookie', 'a=b'],

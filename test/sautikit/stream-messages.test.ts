@@ -16,7 +16,7 @@ function metadata(frame: unknown): Metadata {
   return message
 }
 
-t.test('the first frame is read in every shape', (t) => {
+t.test('the first frame is parsed in every shape', (t) => {
   const cases: readonly (readonly [string, unknown, string | null])[] = [
     ['ids on top', { sessionId: SID, streamSid: 'ST_1', callerNumber: '254700000001' }, SID],
     ...['callSid', 'sessionId', 'call_sid', 'call_id', 'CallSid', 'callId'].map(
@@ -118,7 +118,7 @@ t.test('marks, digits and unknown types are distinguished', (t) => {
   t.end()
 })
 
-t.test('a frame that is too large or too deep is not read', (t) => {
+t.test('an oversized or too deep frame is rejected', (t) => {
   const padded = (size: number): string => `{"callSid":"${SID}","a":"${'x'.repeat(size - 36)}"}`
   t.equal(padded(100).length, 100)
   t.equal(metadata(padded(TEXT_FRAME_BYTES_MAX)).callSid, SID, 'the largest')
@@ -140,18 +140,18 @@ t.test('a frame that is too large or too deep is not read', (t) => {
   t.end()
 })
 
-t.test('a SID that would come from a prototype is none', (t) => {
+t.test('a SID from a prototype is ignored', (t) => {
   t.equal(metadata(`{"headers":{"__proto__":"x","a":"b"},"__proto__":{"callSid":"${SID}"}}`).callSid, null)
   t.equal(({} as Record<string, unknown>)['a'], undefined)
   t.end()
 })
 
-t.test("a flush is what the carrier's PBX reads", (t) => {
+t.test("a flush has the form that the carrier's PBX reads", (t) => {
   t.strictSame(JSON.parse(KILL_AUDIO), { type: 'killAudio' })
   t.end()
 })
 
-t.test('no frame makes the reader throw, and each message is one of its types', (t) => {
+t.test('no frame makes the parser throw', (t) => {
   const types = new Set(['metadata', 'mark', 'dtmf', 'unknown', 'garbage'])
   const piece = fc.oneof(
     fc.json({ maxDepth: 5 }),
@@ -186,7 +186,7 @@ t.test('no frame makes the reader throw, and each message is one of its types', 
   t.end()
 })
 
-t.test('objects in a row come apart where they were put together', (t) => {
+t.test('concatenated objects are separated where they were joined', (t) => {
   const object = fc.dictionary(anyText(6), anyText(12), { maxKeys: 4 })
   fc.assert(
     fc.property(fc.array(object, { minLength: 1, maxLength: 10 }), fc.constantFrom('', ' ', '\n'), (objects, gap) => {

@@ -29,7 +29,7 @@ In changes/.
 - one
 `
 
-t.test('fragments become a section, by subject', (t) => {
+t.test('fragments are grouped into a section by subject', (t) => {
   const changes = [
     { name: 'b.md', text: '### Fixed\n- Mended.\n' },
     { name: 'a.md', text: '### Tools\n\n- Added.\n- **Breaking:** Gone.\n' },
@@ -80,16 +80,17 @@ t.test('a fragment without a subject or entry is refused', (t) => {
   t.end()
 })
 
-t.test('the next release can join every fragment', (t) => {
+t.test('the next release accepts every fragment', (t) => {
   const folder = join(ROOT, 'changes')
-  const names = existsSync(folder) ? readdirSync(folder) : []
+  // Git keeps no empty folder.
+  const names = readdirSync(folder).filter((name) => name !== '.gitkeep')
   for (const name of names)
     t.doesNotThrow(() => changelog.fragment(name, readFileSync(join(folder, name), 'utf8')), name)
   t.equal(names.filter((name) => !name.endsWith('.md')).length, 0, 'changes/ has nothing else')
   t.end()
 })
 
-t.test('the changelog has a section of the version', (t) => {
+t.test('the changelog has a section for the version', (t) => {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { readonly version: string }
   t.ok(changelog.sectionOf(readFileSync(join(ROOT, 'CHANGELOG.md'), 'utf8'), version))
   t.end()
@@ -106,6 +107,7 @@ function clone(t: Test): {
     'CHANGELOG.md': BEFORE,
     changes: {},
     scripts: {},
+    deploy: { 'compose.yaml': 'image: mkondo:0.1.0\n' },
   })
   for (const name of ['release.mjs', 'changelog.mjs', 'sbom.mjs'])
     cpSync(join(ROOT, 'scripts', name), join(folder, 'scripts', name))
@@ -125,7 +127,7 @@ function clone(t: Test): {
   }
 }
 
-t.test('a release says what its commit lacks', (t) => {
+t.test('a release reports the missing steps of its commit', (t) => {
   const { folder, run } = clone(t)
   const release = () => run(process.execPath, 'scripts/release.mjs', 'out')
   t.match(release(), { code: 1, output: /NOT OK nothing is uncommitted: / })
@@ -146,6 +148,7 @@ t.test('a release says what its commit lacks', (t) => {
     /## 0\.2\.0 \(\d{4}-\d\d-\d\d\)\n\n### Fixed\n\n- Mended\./,
   )
   t.match(JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')), { version: '0.2.0' })
+  t.equal(readFileSync(join(folder, 'deploy/compose.yaml'), 'utf8'), 'image: mkondo:0.2.0\n', 'commands name it')
   run('git', 'tag', 'v0.2.0', 'v0.1.0')
   t.match(release(), { code: 1, output: /NOT OK the version is not released yet: v0\.2\.0 is / })
   t.notOk(existsSync(join(folder, 'out')), 'nothing is made')

@@ -10,7 +10,7 @@ const root = packageRoot()
 
 t.setTimeout(500_000)
 
-t.test('an edit of a source file is built and served again; one that does not build changes nothing', async (t) => {
+t.test('an edited source file is built and served again', async (t) => {
   const folder = t.testdir()
   for (const name of [
     'src',
@@ -61,7 +61,7 @@ t.test('an edit of a source file is built and served again; one that does not bu
   t.equal(await ended, 0)
 })
 
-t.test('the list of packages is CycloneDX, of this package', async (t) => {
+t.test('the list of packages is CycloneDX for this package', async (t) => {
   const file = join(t.testdir(), 'sbom.json')
   const run = spawnSync(process.execPath, ['scripts/sbom.mjs', file], { cwd: root, encoding: 'utf8' })
   t.equal(run.status, 0, run.stderr)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 
-t.test('the house shows its largest class and function, and what serve reaches without types', async (t) => {
+t.test('house.mjs shows the largest class and function', async (t) => {
   const lines = (count: number, text: string): string => `${text}\n`.repeat(count)
   const cwd = t.testdir({
     src: {
@@ -25,7 +25,7 @@ t.test('the house shows its largest class and function, and what serve reaches w
   t.match(stdout, 'files whose first class starts below line 60: 1\n      72  Late  src/gateway/gateway.ts\n')
 })
 
-t.test('every file of a face is imported by another room', async (t) => {
+t.test('every public file of a module is imported by another', async (t) => {
   const { stdout } = spawnSync(process.execPath, [join(packageRoot(), 'scripts/house.mjs'), '--faces'], {
     cwd: packageRoot(),
     encoding: 'utf8',
@@ -35,7 +35,7 @@ t.test('every file of a face is imported by another room', async (t) => {
   t.notMatch(stdout, /its face has files/)
 })
 
-t.test('a part of a call that is handed four functions is named', async (t) => {
+t.test('a call part with four injected functions is listed', async (t) => {
   const cwd = t.testdir({
     'tsconfig.json': '{}',
     src: {

@@ -19,7 +19,7 @@ import { RELEASED_UWS } from '../support/only-uws.js'
 import { portOf } from '../support/port-of.js'
 
 // Fourteen archives are packed, and an installation is made.
-t.setTimeout(240_000)
+t.setTimeout(300_000)
 
 /** Limit of an installation on disk, with all its packages. */
 const INSTALLED_BYTES_MAX = 80e6
@@ -112,7 +112,7 @@ function bytesOf(folder: string): number {
   )
 }
 
-t.test('an installed release takes less than 80 MB, with one binary of uWebSockets.js, and starts', async (t) => {
+t.test('an installed release is below 80 MB and starts', async (t) => {
   // Not below the clone, nor where somebody may have put packages: those would be found.
   const folder = mkdtempSync('/var/tmp/mkondo-installed-')
   t.teardown(() => rmSync(folder, { recursive: true }))

@@ -118,7 +118,7 @@ const ARGUMENTS: Readonly<Record<string, Record<string, unknown>>> = {
   collect_digits: { name: 'order' },
 }
 
-t.test('a tool runs where it is offered, and nowhere else', async (t) => {
+t.test('a tool runs exactly in calls that offer it', async (t) => {
   let pairs = 0
   for (const placed of [false, true])
     for (const messagesOnly of [false, true])
@@ -147,7 +147,7 @@ t.test('a tool runs where it is offered, and nowhere else', async (t) => {
   t.equal(pairs, 8 * 5 * 9)
 })
 
-t.test('no tool runs in a call that does not offer it', async (t) => {
+t.test('a tool that was not offered does not run', async (t) => {
   const inbound = Rig.talking({ ...FULL, placed: false, sendsDigits: false })
   for (const [name, proof] of Object.entries(TOOLS)) {
     if (proof !== 'placed' && proof !== 'word') continue
@@ -157,7 +157,7 @@ t.test('no tool runs in a call that does not offer it', async (t) => {
   t.same([inbound.all('do-not-call'), inbound.all('tones')], [[], []])
 })
 
-t.test('a journal of an earlier build may still write to the list', async (t) => {
+t.test('an earlier journal may write to the do-not-call list', async (t) => {
   const rig = Rig.talking(FULL)
   rig.toolCall('n1', 'do_not_call')
   t.equal(rig.all('do-not-call').length, 1)
@@ -167,7 +167,7 @@ for (const [language, confirms] of [
   ['en', 'Yes, please.'],
   ['sw', 'Ndiyo, tuendelee.'],
 ] as const)
-  t.test(`a call back says nothing before a word (${language})`, async (t) => {
+  t.test(`a call back reveals nothing before the caller speaks (${language})`, async (t) => {
     const before = Rig.talking({ languages: [language] })
     before.heardWords('Where is order five?')
     before.answer(2, 'a2', 400, 'It was sent to Kisumu.')
@@ -191,7 +191,7 @@ for (const [language, confirms] of [
     t.match(given(), /order five.*Kisumu/)
   })
 
-t.test('each field of an earlier call is for a verified caller', async (t) => {
+t.test('fields of an earlier call require a verified caller', async (t) => {
   const rig = new Rig({ caller: { source: 'memory', of: '', withinMs: 800, personal: [], language: null } })
   const earlier = earlierValues({ endedWallMs: 0, outcome: 'escalated', facts: { device: 'router' } }, 86_400_000)
   t.same(Object.keys(earlier), Object.keys(MEMORY_FIELDS))

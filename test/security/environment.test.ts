@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { mkondo, takesCalls } from '../cli/mkondo-process.js'
+import { endsWith, mkondo, takesCalls } from '../cli/mkondo-process.js'
 import { get } from '../edge/gateway.js'
 import { freePorts } from '../support/free-ports.js'
 import { reexport } from '../support/module-beside.js'
@@ -18,7 +18,7 @@ const PROBE = fileURLToPath(new URL('../agents/mcp-environ-probe.js', import.met
 const onLinux = { skip: process.platform === 'linux' ? false : 'there is a /proc to look at on Linux only' }
 
 for (const processes of [1, 2])
-  t.test(`a server of ${processes} processes finds no secret in any parent`, onLinux, async (t) => {
+  t.test(`${processes} processes find no secret in their parents`, onLinux, async (t) => {
     const folder = t.testdirName
     const found = join(folder, 'found')
     t.testdir({
@@ -49,7 +49,7 @@ for (const processes of [1, 2])
       ...{ AGENTS_DIR: join(folder, 'agents'), OPS_TOKEN: TOKEN, OPENAI_API_KEY: `${MARK}-key` },
       ...{ SAUTIKIT_WEBHOOK_SECRETS: `${MARK}-webhooks`, AWS_SECRET_ACCESS_KEY: `${MARK}-cloud` },
     })
-    t.teardown(() => run.child.kill('SIGKILL'))
+    endsWith(t, run)
     const { ops_port } = await takesCalls(run)
     const headers = { authorization: `Bearer ${TOKEN}` }
     t.equal(

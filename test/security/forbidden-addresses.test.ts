@@ -53,7 +53,7 @@ function formsOf(ipv4: string): Record<string, string> {
   }
 }
 
-t.test('no policy lets a tool reach the credentials of a cloud, in whatever form they are written', async (t) => {
+t.test('no policy lets a tool reach cloud credentials', async (t) => {
   for (const policy of ['public', 'private', 'as-written'] as const) {
     for (const [cloud, address] of Object.entries(CLOUDS)) {
       for (const [form, written] of Object.entries(formsOf(address)))
@@ -69,7 +69,7 @@ t.test('no policy lets a tool reach the credentials of a cloud, in whatever form
   }
 })
 
-t.test('a public tool reaches nothing inside, in whatever form it is written', async (t) => {
+t.test('a public tool reaches no internal address', async (t) => {
   for (const address of [
     '127.0.0.1',
     '10.1.2.3',
@@ -129,7 +129,7 @@ t.test('a public tool reaches nothing inside, in whatever form it is written', a
     t.ok(mayConnect(address, 'public'), address)
 })
 
-t.test('allowPrivate opens the inside and nothing else', async (t) => {
+t.test('allowPrivate permits only private addresses', async (t) => {
   for (const address of [
     '127.0.0.1',
     '10.1.2.3',
@@ -163,33 +163,30 @@ t.test('allowPrivate opens the inside and nothing else', async (t) => {
   }
 })
 
-t.test(
-  'an address that is written out, or that a redirect leads to, is checked before anything is connected to',
-  async (t) => {
-    const { url: here } = await api(t, (request, response) => {
-      const to = new URL(request.url ?? '/', 'http://x').searchParams.get('to')
-      if (to === null) json(response, {})
-      else response.writeHead(302, { location: to }).end()
-    })
-    const run = (http: Readonly<Record<string, unknown>> & { readonly url: string }): Promise<unknown> =>
-      runner(t, { http: { timeoutMs: 2000, allowPrivate: true, ...http } }).run('look_up', {}, context())
-    t.match(await run({ url: here }), { ok: true }, 'what was written out is meant')
-    for (const host of [
-      '169.254.169.254',
-      '0xa9fea9fe',
-      '[fd00:ec2::254]',
-      '[::ffff:169.254.169.254]',
-      '[::ffff:0:a9fe:a9fe]',
-      '100.100.100.200',
-    ]) {
-      t.match(await run({ url: `http://${host}/latest/meta-data` }), { ok: false, code: 'TOOL_FORBIDDEN_HOST' }, host)
-    }
-    for (const host of ['169.254.169.254', '[fd00:ec2::254]']) {
-      t.match(
-        await run({ url: here, query: { to: `http://${host}/latest` }, allowHosts: [host] }),
-        { ok: false, code: 'TOOL_FORBIDDEN_HOST' },
-        `a redirect to ${host}`,
-      )
-    }
-  },
-)
+t.test('literal and redirected addresses are checked before connecting', async (t) => {
+  const { url: here } = await api(t, (request, response) => {
+    const to = new URL(request.url ?? '/', 'http://x').searchParams.get('to')
+    if (to === null) json(response, {})
+    else response.writeHead(302, { location: to }).end()
+  })
+  const run = (http: Readonly<Record<string, unknown>> & { readonly url: string }): Promise<unknown> =>
+    runner(t, { http: { timeoutMs: 2000, allowPrivate: true, ...http } }).run('look_up', {}, context())
+  t.match(await run({ url: here }), { ok: true }, 'what was written out is meant')
+  for (const host of [
+    '169.254.169.254',
+    '0xa9fea9fe',
+    '[fd00:ec2::254]',
+    '[::ffff:169.254.169.254]',
+    '[::ffff:0:a9fe:a9fe]',
+    '100.100.100.200',
+  ]) {
+    t.match(await run({ url: `http://${host}/latest/meta-data` }), { ok: false, code: 'TOOL_FORBIDDEN_HOST' }, host)
+  }
+  for (const host of ['169.254.169.254', '[fd00:ec2::254]']) {
+    t.match(
+      await run({ url: here, query: { to: `http://${host}/latest` }, allowHosts: [host] }),
+      { ok: false, code: 'TOOL_FORBIDDEN_HOST' },
+      `a redirect to ${host}`,
+    )
+  }
+})

@@ -29,7 +29,7 @@ async function redis(t: Test): Promise<RedisServer> {
 const stored = (record: object & { beat: number; incarnation: string }, json: string): string =>
   `1 99999999999999 ${record.beat} ${record.incarnation} ${json}`
 
-t.test('a node that nobody with the secret has written is no node', async (t) => {
+t.test("a node record without the secret's proof is ignored", async (t) => {
   if (!hasRedis(t)) return
   const server = await redis(t)
   const { store, lines } = await storeOf(t, server)
@@ -64,7 +64,7 @@ t.test('a node that nobody with the secret has written is no node', async (t) =>
   t.equal((await store.beat({ ...ours, beat: 3 })).nodes.length, 2, 'and the genuine one is')
 })
 
-t.test('a proven node keeps its place and its address, whatever is written over it', async (t) => {
+t.test('a proven node keeps its place despite overwritten records', async (t) => {
   if (!hasRedis(t)) return
   const server = await redis(t)
   const [one, two] = [await storeOf(t, server), await storeOf(t, server)]
@@ -109,7 +109,7 @@ t.test('both secrets of a rotation prove a node', async (t) => {
   )
 })
 
-t.test('old heartbeats that are written again bring no run back', async (t) => {
+t.test('replayed old heartbeats revive no run', async (t) => {
   if (!hasRedis(t)) return
   const server = await redis(t)
   const [one, two] = [await storeOf(t, server), await storeOf(t, server)]
@@ -127,7 +127,7 @@ t.test('old heartbeats that are written again bring no run back', async (t) => {
   t.ok(one.store.ignored.late >= 3)
 })
 
-t.test('a rival that cannot be proven, or that is long dead, does not end a node', async (t) => {
+t.test('an unproven or dead rival does not end a node', async (t) => {
   const outputs: OwnershipOutput[] = []
   const node = new Ownership({ name: 'gw-1', incarnation: 'ours', startedAtMs: 2000, random: () => 0.5 })
   let nowMs = 0

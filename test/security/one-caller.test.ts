@@ -20,7 +20,7 @@ async function call(
 const refusedFor = (gateway: Gateway, reason: string): Promise<number> =>
   gateway.metric(`mkondo_calls_refused_total{reason="${reason}"}`)
 
-t.test('200 calls of one number take 3 slots and ring nobody; another number is served', async (t) => {
+t.test('200 calls of one number take only 3 slots [1]', async (t) => {
   const gateway = await startGateway(t, { callerLimits: LIMITS })
   const got = await Promise.all(Array.from({ length: 200 }, () => call(gateway, '+254700000001')))
   t.equal(got.filter((what) => what === 'stream').length, 3)
@@ -34,7 +34,7 @@ t.test('200 calls of one number take 3 slots and ring nobody; another number is 
   t.notOk(JSON.stringify(gateway.logged()).includes('254700000001'), 'no number in the log')
 })
 
-t.test('on a full gateway such a caller is not sent to the human either', async (t) => {
+t.test('a limited caller is not sent to the human either [2]', async (t) => {
   const gateway = await startGateway(t, { callerLimits: LIMITS })
   for (let i = 0; i < 3; i++) await call(gateway, '+254700000001')
   gateway.calls.fill()
@@ -44,7 +44,7 @@ t.test('on a full gateway such a caller is not sent to the human either', async 
   t.equal(calls.filter((what) => what === 'human').length, 9, 'ten times in a minute')
 })
 
-t.test('a caller who calls again and again is refused after the calls of a minute, and taken later', async (t) => {
+t.test('a repeat caller is refused until the rate allows it [3]', async (t) => {
   let nowMs = 1000
   const gateway = await startGateway(t, { callerLimits: { ...LIMITS, calls: 1000 }, clock: () => nowMs })
   for (let i = 0; i < 10; i++) t.equal(await call(gateway, '+254700000001'), 'stream')
@@ -55,7 +55,7 @@ t.test('a caller who calls again and again is refused after the calls of a minut
   t.equal(await call(gateway, '+254700000001'), 'stream')
 })
 
-t.test('withheld numbers share a part of the slots, whatever the carrier writes for them', async (t) => {
+t.test('withheld numbers share a part of the slots [4]', async (t) => {
   const gateway = await startGateway(t, { callerLimits: LIMITS })
   gateway.calls.capacity = 8
   for (const from of ['anonymous', '', 'Withheld', 'sip:anonymous@anonymous.invalid'])
@@ -65,7 +65,7 @@ t.test('withheld numbers share a part of the slots, whatever the carrier writes 
   t.equal(await call(gateway, '+254700000001'), 'stream')
 })
 
-t.test('an exempt number and calls that we place have no limit', async (t) => {
+t.test('exempt numbers and outbound calls have no limit', async (t) => {
   const gateway = await startGateway(t, { callerLimits: { ...LIMITS, exempt: ['254200000000'] } })
   for (let i = 0; i < 12; i++) t.equal(await call(gateway, '+254200000000'), 'stream')
   for (let i = 0; i < 12; i++) {
@@ -74,7 +74,7 @@ t.test('an exempt number and calls that we place have no limit', async (t) => {
   t.equal(await call(gateway, '+254700000001'), 'stream', 'the person who is called may still call')
 })
 
-t.test('fallbacks ring so many humans in a minute, and one number so often', async (t) => {
+t.test('fallbacks are limited per minute and per number [5]', async (t) => {
   const gateway = await startGateway(t, {
     humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 100, fallbacksPerMinute: 5 }),
   })
@@ -99,7 +99,7 @@ t.test('fallbacks ring so many humans in a minute, and one number so often', asy
   )
 })
 
-t.test('the live calls of a number count over all nodes', async (t) => {
+t.test("a number's live calls are counted across nodes", async (t) => {
   const it = await fleet(t, 2, { callerLimits: LIMITS })
   const [a, b] = it.gateways as [Gateway, Gateway]
   for (let i = 0; i < 200; i++) await call(i % 2 === 0 ? a : b, '+254700000001')

@@ -26,7 +26,7 @@ function statusByHost({ edge }: Gateway, path: string, host: string, method = 'G
   })
 }
 
-t.test('DNS rebinding: a page whose name was pointed at this machine reads nothing of the ops port', async (t) => {
+t.test('DNS rebinding reads nothing from the ops port [4]', async (t) => {
   const console = new Map([['/', { contentType: 'text/html', body: '<!doctype html>' }]])
   const gateway = await startGateway(t, { console })
   for (const path of [
@@ -53,7 +53,7 @@ t.test('DNS rebinding: a page whose name was pointed at this machine reads nothi
   t.equal(await statusByHost(guarded, '/metrics', 'gw'), 401, 'and the rest wants the token')
 })
 
-t.test('the token for metrics ends no call and reads no transcript', async (t) => {
+t.test('the metrics token ends no call and reads no transcript [3]', async (t) => {
   const gateway = await startGateway(t, { opsToken: OPS_TOKEN, opsReadToken: READ_TOKEN })
   const { sid } = await ring(gateway)
   for (const path of ['/metrics', '/metrics/calls']) {
@@ -98,7 +98,7 @@ t.test('the token for metrics ends no call and reads no transcript', async (t) =
   t.equal(await gateway.metric('mkondo_ops_refused_total{reason="token-read-only"}'), 13)
 })
 
-t.test('a token of some numbers sees and commands their calls alone', async (t) => {
+t.test('a token for some numbers reaches only their calls', async (t) => {
   const token = 'token-of-one-business-1'
   const [own, others] = ['+254700000002', '+254700000003']
   const charted: (readonly string[] | null)[] = []
@@ -124,6 +124,7 @@ t.test('a token of some numbers sees and commands their calls alone', async (t) 
         charted.push(numbers)
         return Promise.resolve({ groups: [], current: true })
       },
+      usual: () => Promise.resolve({ calls: 0, of: {} }),
     },
   })
   const called = async (number: string) => {
@@ -157,7 +158,7 @@ t.test('a token of some numbers sees and commands their calls alone', async (t) 
   t.equal((await ask('/api/charts')).status, 200)
   t.same(charted, [[own]])
   for (const path of ['/api/calls', '/api/agents', '/api/settings', '/api/refusals', '/metrics', '/api/live'])
-    t.match(await ask(path), { ...refused, text: /wants OPS_TOKEN/ }, path)
+    t.match(await ask(path), { ...refused, text: /needs OPS_TOKEN/ }, path)
   const command = (path: string) => post(gateway.opsUrl + path, { json: {}, ...bearer(token) })
   t.match(await command(`/api/calls/${theirs}/hangup`), refused)
   for (const path of ['/api/calls', '/api/drain', '/api/erase', '/api/export'])
@@ -165,6 +166,15 @@ t.test('a token of some numbers sees and commands their calls alone', async (t) 
   t.equal((await command(`/api/calls/${mine}/hangup`)).status, 202)
   t.same(calls.get(theirs).hangups, [])
   t.equal(calls.get(mine).hangups.length, 1)
+  const ended = endedCall({ callSid: newSid(), number: own })
+  const written = { ...ended, callSid: newSid(), served: 'of-a-newer-build' }
+  for (const record of [ended, written as never]) calls.records.set(record.callSid, record)
+  const why = (as: string, sid: string) => get(`${gateway.opsUrl}/api/calls/${sid}/why`, bearer(as))
+  const usualOf = async (as: string) => (JSON.parse((await why(as, ended.callSid)).text) as { usual: unknown }).usual
+  t.same(await usualOf(token), null, 'usual values are of the calls of all numbers')
+  t.same(await usualOf(OPS_TOKEN), { calls: 0, of: {} })
+  t.match(await why(OPS_TOKEN, mine), { status: 409, code: 'CALL_LIVE' })
+  t.match(await why(OPS_TOKEN, written.callSid), { status: 409, code: 'OTHER_NODE', text: /of another version/ })
   const all = await get(`${gateway.opsUrl}/api/fleet/calls?number=${encodeURIComponent(others)}`, bearer(OPS_TOKEN))
   t.match(JSON.parse(all.text), { live: [{ callSid: theirs, number: others }] }, 'OPS_TOKEN may filter by any number')
 })
@@ -186,7 +196,7 @@ async function guessed(
   }
 }
 
-t.test('guessing the token: later guesses wait for their answer, and the right token never does', async (t) => {
+t.test('wrong tokens are slowed, but the right token is not [1]', async (t) => {
   const { gateway, pass, guess } = await guessed(t)
   for (let i = 0; i < OPS_WRONG_TOKENS_BURST; i++) t.equal(await guess(), 401)
   let answered = false
@@ -209,7 +219,7 @@ t.test('guessing the token: later guesses wait for their answer, and the right t
   t.equal(gateway.calls.draining, false)
 })
 
-t.test('a flood of guesses: a bounded number waits, and the operator is admitted meanwhile', async (t) => {
+t.test('during a flood of guesses the operator is admitted [2]', async (t) => {
   const { gateway, pass, guess } = await guessed(t)
   for (let i = 0; i < OPS_WRONG_TOKENS_BURST; i++) await guess()
   const waiting = Array.from({ length: OPS_SLOWED_MAX }, guess)
@@ -221,7 +231,7 @@ t.test('a flood of guesses: a bounded number waits, and the operator is admitted
   t.ok((await Promise.all(waiting)).every((status) => status === 401))
 })
 
-t.test('a guesser who goes away while waiting is forgotten', async (t) => {
+t.test('a guesser who disconnects while waiting is forgotten', async (t) => {
   const { gateway, pass, guess } = await guessed(t)
   for (let i = 0; i < OPS_WRONG_TOKENS_BURST; i++) await guess()
   const leaves = new AbortController()

@@ -33,7 +33,7 @@ const secrets: Readonly<Record<string, string>> = Object.fromEntries(
   }),
 )
 
-t.test('each variable whose name says that it is a secret is one in the table of settings', (t) => {
+t.test('each variable named like a secret is marked secret', (t) => {
   t.ok(secretNames.length >= 12, `${secretNames.length} secrets`)
   for (const { env } of Object.values(SETTINGS)) {
     // INTERNAL_TLS_KEY and TLS_KEY name files.
@@ -65,7 +65,7 @@ async function faultsOf(placeholder: string): Promise<{ tool: readonly string[];
   }
 }
 
-t.test('an agent file that sends a secret of the gateway to an API is refused', async (t) => {
+t.test('an agent file that sends a gateway secret is refused', async (t) => {
   for (const name of [...secretNames, 'OTEL_EXPORTER_OTLP_HEADERS']) {
     for (const placeholder of [`{{env.${name}}}`, `\${${name}}`, `Bearer {{ env.${name} }}`]) {
       const { tool, account } = await faultsOf(placeholder)
@@ -73,14 +73,14 @@ t.test('an agent file that sends a secret of the gateway to an API is refused', 
         tool,
         [
           new RegExp(
-            `^tools\\[0\\]\\.http\\.headers\\.X-Key reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`,
+            `^tools\\[0\\]\\.http\\.headers\\.X-Key reads \\{\\{env\\.${name}\\}\\}, which agents cannot read: it is a secret of the gateway itself`,
           ),
         ],
         placeholder,
       )
       t.match(
         account.join('\n'),
-        new RegExp(`reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`),
+        new RegExp(`reads \\{\\{env\\.${name}\\}\\}, which agents cannot read: it is a secret of the gateway itself`),
         `verification: ${placeholder}`,
       )
     }
@@ -91,7 +91,7 @@ t.test('an agent file that sends a secret of the gateway to an API is refused', 
   t.notMatch(JSON.stringify(env), MARK, 'and a template that got past the loader finds nothing')
 })
 
-t.test('no agent is given what NUMBERS_FILE, MESSAGES_FILE or a cloud reads', (t) => {
+t.test('no agent gets secrets of NUMBERS_FILE or MESSAGES_FILE', (t) => {
   const folder = t.testdir({
     'messages.yaml': `receivers:\n  - { name: crm, url: '{{env.CRM_URL}}', secrets: [CRM_SECRET, CRM_NEXT] }\n`,
     numbers: {
@@ -165,7 +165,7 @@ function withEnvironment(t: Test, variables: Readonly<Record<string, string>>): 
   })
 }
 
-t.test('code that runs in a worker finds no secret of the gateway in its environment', async (t) => {
+t.test('worker code finds no gateway secret in its environment', async (t) => {
   withEnvironment(t, {
     ...secrets,
     OTEL_EXPORTER_OTLP_HEADERS: `authorization=${MARK}`,

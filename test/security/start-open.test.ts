@@ -74,7 +74,7 @@ const OPEN: readonly (readonly [attack: string, env: Env, line: RegExp])[] = [
   ],
 ]
 
-t.test('a gateway that strangers could use does not start, unless INSECURE says that it is meant', async (t) => {
+t.test('an exposed gateway does not start without INSECURE', async (t) => {
   for (const [attack, env, line] of OPEN) {
     const { open, refused } = exposureOf(loadConfig(env, null))
     t.equal(open.length, 1, attack)
@@ -102,7 +102,7 @@ t.test('a gateway that strangers could use does not start, unless INSECURE says 
   for (const env of closed) t.same(exposureOf(loadConfig(env, null)), { open: [], refused: false }, JSON.stringify(env))
 })
 
-t.test('only what this machine alone reaches counts as loopback', async (t) => {
+t.test('only addresses of this machine count as loopback', async (t) => {
   for (const host of [
     '127.0.0.1',
     '127.255.255.254',
@@ -131,7 +131,7 @@ t.test('only what this machine alone reaches counts as loopback', async (t) => {
   }
 })
 
-t.test('serve refuses in one line with exit code 2, and check says the same', async (t) => {
+t.test('serve and check refuse exposure with exit code 2', async (t) => {
   const ports = { PORT: '0', OPS_PORT: '0', SHOP_API_URL: 'http://127.0.0.1:1' }
   const env = { ...ports, HOST: '0.0.0.0', OPS_HOST: '0.0.0.0' }
   const served = await mkondo('serve', env)
@@ -147,7 +147,7 @@ t.test('serve refuses in one line with exit code 2, and check says the same', as
   t.notMatch(insecure.output, /NOT OK +(HOST|OPS_HOST) is/)
 })
 
-t.test('a gateway that starts open all the same says so', async (t) => {
+t.test('a gateway that starts exposed logs a warning', async (t) => {
   const child = spawnOwn(process.execPath, [...MKONDO, 'serve'], {
     env: {
       PATH: process.env['PATH'] ?? '',
@@ -171,7 +171,7 @@ t.test('a gateway that starts open all the same says so', async (t) => {
   }
 })
 
-t.test('unsigned webhooks at a public URL are taken with INSECURE only', async (t) => {
+t.test('unsigned webhooks at a public URL need INSECURE', async (t) => {
   const closed = await startGateway(t, { publicUrl: 'https://gw.example.com' })
   t.match(await post(`${closed.url}/voice/order-status`, { form: ringing(newSid()) }), {
     status: 401,
@@ -224,7 +224,7 @@ const SHIPPED: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   ),
 }
 
-t.test('each shipped deployment listens to other machines by name, and is refused without its secrets', async (t) => {
+t.test('each shipped deployment is refused without its secrets', async (t) => {
   for (const [file, env] of Object.entries(SHIPPED)) {
     t.equal(env['HOST'], '0.0.0.0', `${file} sets HOST`)
     t.equal(env['INSECURE'], undefined, `${file} is not open on purpose`)
@@ -240,7 +240,7 @@ t.test('each shipped deployment listens to other machines by name, and is refuse
   }
 })
 
-t.test('no secret is made out of another: who reads metrics cannot forge a token, nor end calls', async (t) => {
+t.test('no secret is derived from another', async (t) => {
   for (const name of ['OPS_TOKEN', 'OPS_READ_TOKEN', 'TOKEN_SECRET', 'SAUTIKIT_WEBHOOK_SECRETS']) {
     t.match(
       compose[name],
@@ -258,7 +258,7 @@ t.test('no secret is made out of another: who reads metrics cannot forge a token
   t.match(repositoryFile('.gitignore'), 'deploy/prometheus/ops-read-token')
 })
 
-t.test('nothing in the compose file has a password that everybody knows', async (t) => {
+t.test('the compose file has no default password', async (t) => {
   const text = repositoryFile('deploy/compose.yaml')
   const variables = [...text.matchAll(/\$\{(\w*(?:TOKEN|SECRET|PASSWORD)\w*)([^}]*)\}/g)]
   t.same([...new Set(variables.map(([, name = '']) => name))].sort(), [

@@ -95,7 +95,7 @@ for (const [what, bind, context, why] of [
   })
 }
 
-t.test('an argument of the model that is left out is left out, as before', async (t) => {
+t.test('an omitted argument of the model is left out', async (t) => {
   const leaky = await leakyApi(t)
   const tools = runnerOf(t, {
     tools: [
@@ -112,7 +112,7 @@ t.test('an argument of the model that is left out is left out, as before', async
   t.same(leaky.requests, ['GET /?phone=%2B254700000001'])
 })
 
-t.test('a caller with a withheld number may still be served by what the author wrote as the other way', async (t) => {
+t.test('a withheld caller is served by the alternative query', async (t) => {
   const leaky = await leakyApi(t)
   const tools = runnerOf(t, {
     tools: [
@@ -133,40 +133,37 @@ t.test('a caller with a withheld number may still be served by what the author w
   t.same(leaky.requests, ['GET /?subject=4127'])
 })
 
-t.test(
-  'a query that limits nothing cannot be the other way, and a bound argument that nothing reads is a mistake',
-  async (t) => {
-    const faultsOf = (tool: Partial<ToolInput> & Pick<ToolInput, 'http'>): string[] =>
-      agentSchema
-        .safeParse({
-          version: 1,
-          name: 'a',
-          instructions: 'x',
-          tools: [{ name: 'look_up', description: 'x', parameters, ...tool }],
-        })
-        .error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`) ?? []
-    const bind = { own: '{{call.from}}' }
-    t.match(faultsOf({ bind, http: { url: 'http://a', query: [{ phone: '{{args.own}}' }, { limit: '10' }] } }), [
-      /^tools\.0\.http\.query\.1: limits the request to nobody/,
-    ])
-    t.match(faultsOf({ bind, http: { url: 'http://a', query: [{ phone: '{{args.own}}' }, {}] } }), [
-      /^tools\.0\.http\.query\.1: limits the request to nobody/,
-    ])
-    t.match(faultsOf({ http: { url: 'http://a', query: [{ phone: '{{call.from}}' }, {}] } }), [
-      /^tools\.0\.http\.query\.1: limits the request to nobody/,
-    ])
-    t.match(faultsOf({ bind, http: { url: 'http://a', query: { subject: '{{args.subject}}' } } }), [
-      /^tools\.0\.bind\.own: is read by nothing in http/,
-    ])
-    t.same(
-      faultsOf({ http: { url: 'http://a', query: [{ subject: '{{args.subject}}' }, { limit: '10' }] } }),
-      [],
-      'nothing is bound here',
-    )
-  },
-)
+t.test('an alternative query must limit the request', async (t) => {
+  const faultsOf = (tool: Partial<ToolInput> & Pick<ToolInput, 'http'>): string[] =>
+    agentSchema
+      .safeParse({
+        version: 1,
+        name: 'a',
+        instructions: 'x',
+        tools: [{ name: 'look_up', description: 'x', parameters, ...tool }],
+      })
+      .error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`) ?? []
+  const bind = { own: '{{call.from}}' }
+  t.match(faultsOf({ bind, http: { url: 'http://a', query: [{ phone: '{{args.own}}' }, { limit: '10' }] } }), [
+    /^tools\.0\.http\.query\.1: does not limit the request to the caller/,
+  ])
+  t.match(faultsOf({ bind, http: { url: 'http://a', query: [{ phone: '{{args.own}}' }, {}] } }), [
+    /^tools\.0\.http\.query\.1: does not limit the request to the caller/,
+  ])
+  t.match(faultsOf({ http: { url: 'http://a', query: [{ phone: '{{call.from}}' }, {}] } }), [
+    /^tools\.0\.http\.query\.1: does not limit the request to the caller/,
+  ])
+  t.match(faultsOf({ bind, http: { url: 'http://a', query: { subject: '{{args.subject}}' } } }), [
+    /^tools\.0\.bind\.own: is not used in http/,
+  ])
+  t.same(
+    faultsOf({ http: { url: 'http://a', query: [{ subject: '{{args.subject}}' }, { limit: '10' }] } }),
+    [],
+    'nothing is bound here',
+  )
+})
 
-t.test('a tool in code is not run without its bound argument', async (t) => {
+t.test('a tool in code needs its bound argument [1]', async (t) => {
   let runs = 0
   const own = (name: string, value: string): Record<string, unknown> => ({
     [name]: defineTool({
@@ -200,38 +197,35 @@ t.test('a tool in code is not run without its bound argument', async (t) => {
   t.equal(runs, 0)
 })
 
-t.test(
-  'a verification fetches no account for a withheld number, also where the file asks with other values',
-  async (t) => {
-    const leaky = await leakyApi(t)
-    for (const http of [
-      ...Object.entries(placements(leaky.url, '{{call.from}}'))
-        .filter(([place]) => place !== 'body')
-        .map(([, http]) => http),
-      { url: leaky.url, query: { call: '{{call.sid}}' } },
-    ]) {
-      const tools = runnerOf(t, {
-        verification: {
-          account: { http },
-          questions: [{ id: 'code', ask: 'Which code?', field: 'code', kind: 'digits' }],
-          required: 1,
-          identity: { who: 'everybody' },
-        },
-      })
-      const context = contextOf({ from: '' })
-      t.match(await tools.run('verify_caller', { question: 'code', answer: '1234' }, context), {
-        ok: false,
-        code: 'TOOL_UNBOUND',
-        value: { verified: false, error: /number of this call is withheld.*colleague/ },
-      })
-      t.equal(context.caller.verified, null)
-      t.equal(tools.counters.refused, 1, 'counted')
-    }
-    t.same(leaky.requests, [], 'nothing was sent')
-  },
-)
+t.test('a verification fetches no account for a withheld number [2]', async (t) => {
+  const leaky = await leakyApi(t)
+  for (const http of [
+    ...Object.entries(placements(leaky.url, '{{call.from}}'))
+      .filter(([place]) => place !== 'body')
+      .map(([, http]) => http),
+    { url: leaky.url, query: { call: '{{call.sid}}' } },
+  ]) {
+    const tools = runnerOf(t, {
+      verification: {
+        account: { http },
+        questions: [{ id: 'code', ask: 'Which code?', field: 'code', kind: 'digits' }],
+        required: 1,
+        identity: { who: 'everybody' },
+      },
+    })
+    const context = contextOf({ from: '' })
+    t.match(await tools.run('verify_caller', { question: 'code', answer: '1234' }, context), {
+      ok: false,
+      code: 'TOOL_UNBOUND',
+      value: { verified: false, error: /number of this call is withheld.*colleague/ },
+    })
+    t.equal(context.caller.verified, null)
+    t.equal(tools.counters.refused, 1, 'counted')
+  }
+  t.same(leaky.requests, [], 'nothing was sent')
+})
 
-t.test('a verification whose request says nothing of the caller, or what it cannot read, is a mistake', async (t) => {
+t.test('a verification request independent of the caller is refused', async (t) => {
   const faults = (query: object): unknown =>
     agentSchema.safeParse({
       version: 1,

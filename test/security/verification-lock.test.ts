@@ -40,7 +40,7 @@ async function guesses(count: number, ...of: Parameters<typeof guess>): Promise<
   return left
 }
 
-t.test('calling again gives no new attempts until the time is over', async (t) => {
+t.test('calling again gives no new attempts during the lock', async (t) => {
   let nowMs = 0
   const locks = new VerificationLocks(() => nowMs)
   t.same(await guesses(4, locks), [3, 2, 1, 0])
@@ -51,7 +51,7 @@ t.test('calling again gives no new attempts until the time is over', async (t) =
   t.same(await guesses(4, locks), [3, 2, 1, 0], 'as often as after an hour')
 })
 
-t.test('a call that goes on at another node brings its wrong answers with it', async (t) => {
+t.test('wrong answers follow a call to another node', async (t) => {
   const [there, here] = [new VerificationLocks(() => 0), new VerificationLocks(() => 0)]
   await guesses(2, there)
   t.equal(there.wrong(NUMBER), 2)
@@ -64,7 +64,7 @@ t.test('a call that goes on at another node brings its wrong answers with it', a
   t.equal(await guess(here), 0, 'the higher count holds')
 })
 
-t.test('only the last wrong answer locks, and a proof clears the number', async (t) => {
+t.test('only the last wrong answer locks the number', async (t) => {
   const locks = new VerificationLocks(() => 0)
   const judged = async (...verdicts: Verdict[]): Promise<(boolean | null)[]> => {
     const locked: (boolean | null)[] = []
@@ -78,7 +78,7 @@ t.test('only the last wrong answer locks, and a proof clears the number', async 
   t.same(await judged('wrong', 'wrong', 'wrong', 'right'), [false, false, true, null])
 })
 
-t.test('guesses at once are no more than guesses one after the other', async (t) => {
+t.test('concurrent guesses get no more attempts than sequential guesses', async (t) => {
   const locks = new VerificationLocks(() => 0)
   const attempts = await Promise.all([1, 2, 3, 4, 5].map(() => locks.take(NUMBER, RULE)))
   t.same(
@@ -90,7 +90,7 @@ t.test('guesses at once are no more than guesses one after the other', async (t)
   t.equal(await guess(locks), 1, 'and costs nothing where nothing was compared')
 })
 
-t.test('numbers are remembered within a bound, and what is forgotten is counted', async (t) => {
+t.test('the table of numbers is bounded and counts evictions', async (t) => {
   let evicted = 0
   const locks = new VerificationLocks(
     () => 0,
@@ -134,7 +134,7 @@ function sharedStore(): {
   }
 }
 
-t.test('many nodes give a number no more attempts than one, and none of them writes it down', async (t) => {
+t.test('all nodes share one count of attempts per number', async (t) => {
   const { node, settings, written } = sharedStore()
   const [a, b, c] = [node().locks, node().locks, node().locks] as [
     VerificationLocks,
@@ -149,7 +149,7 @@ t.test('many nodes give a number no more attempts than one, and none of them wri
   t.same(await guesses(4, b), [3, 2, 1, 0], 'until the time is over')
 })
 
-t.test('guesses at many nodes at once are no more than one after the other', async (t) => {
+t.test('concurrent guesses at many nodes get no more attempts', async (t) => {
   const { node } = sharedStore()
   const attempts = await Promise.all(Array.from({ length: 8 }, () => node().locks.take(NUMBER, RULE)))
   t.same(attempts.map(({ left }) => left).sort(), [0, 0, 0, 0, 0, 1, 2, 3])
@@ -157,21 +157,18 @@ t.test('guesses at many nodes at once are no more than one after the other', asy
   t.equal(last?.judged('wrong'), true, 'and the node that had the last one says so')
 })
 
-t.test(
-  'a proof at one node clears what others counted, and an answer that was not compared costs nothing',
-  async (t) => {
-    const { node, settings } = sharedStore()
-    const [a, b] = [node().locks, node().locks]
-    await guesses(2, a)
-    t.equal(await guess(b, NUMBER, 'unjudged'), 1)
-    settings.nowMs += 2
-    t.equal(await guess(b, NUMBER, 'verified'), 1)
-    settings.nowMs += 2
-    t.equal(await guess(node().locks), 3)
-  },
-)
+t.test("a proof at one node clears the others' counts", async (t) => {
+  const { node, settings } = sharedStore()
+  const [a, b] = [node().locks, node().locks]
+  await guesses(2, a)
+  t.equal(await guess(b, NUMBER, 'unjudged'), 1)
+  settings.nowMs += 2
+  t.equal(await guess(b, NUMBER, 'verified'), 1)
+  settings.nowMs += 2
+  t.equal(await guess(node().locks), 3)
+})
 
-t.test('an attempt whose node died is free again after two minutes', async (t) => {
+t.test("a dead node's attempt is free after two minutes", async (t) => {
   const { node, settings } = sharedStore()
   await Promise.all([1, 2, 3].map(() => node().locks.take(NUMBER, RULE)))
   const { locks } = node()
@@ -180,7 +177,7 @@ t.test('an attempt whose node died is free again after two minutes', async (t) =
   t.equal(await guess(locks), 3)
 })
 
-t.test('without the store each node decides by its own memory, and nobody gets more from it', async (t) => {
+t.test('without the store each node counts by itself [3]', async (t) => {
   const { node, settings } = sharedStore()
   const [a, b] = [node(), node()]
   settings.down = true
@@ -198,7 +195,7 @@ t.test('without the store each node decides by its own memory, and nobody gets m
   t.equal(await guess(b.locks, number), 2, 'it stays reserved')
 })
 
-t.test('while the secret is replaced, old and new nodes count together', async (t) => {
+t.test("old and new nodes count together during a secret's replacement", async (t) => {
   const { node, settings } = sharedStore()
   const [old, both, fresh] = [node(['old secret']), node(['new secret', 'old secret']), node(['new secret'])]
   t.same([await guess(old.locks), await guess(both.locks), await guess(both.locks)], [3, 2, 1])
@@ -263,51 +260,48 @@ async function end(test: TestHost, { line }: ReturnType<typeof callOf>): ReturnT
   return test.recordOf(line.call.callSid)
 }
 
-t.test(
-  'the lock holds for the next call of the number, on whichever worker it runs, and the record and the metrics say so',
-  async (t) => {
-    // Real threads: what one of them counts, the other must know.
-    const test = await verifyingHost(t, undefined, (changes) => startThreads({ ...changes, speech: null, workers: 2 }))
-    const first = callOf(test)
-    await first.keys('1111#', '2222#')
-    t.same(first.errors(), ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'])
-    // Runs beside the first, so on the other worker.
-    const second = callOf(test)
-    await second.keys('3333#', '7386#')
-    t.same(
-      second.errors(),
-      ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'],
-      'the third wrong answer ended the attempts; the right one comes too late',
-    )
-    await first.keys('7386#')
-    t.equal(first.errors().at(-1), 'TOOL_LOCKED', 'also in the call that had an attempt left')
-    const other = callOf(test, '+254700000002')
-    await other.keys('6273#', '4837*')
-    t.same(other.errors(), ['ok', 'ok'], 'another number is not concerned')
-    const records = [await end(test, first), await end(test, second), await end(test, other)]
-    const third = callOf(test)
-    await third.keys('7386#', '5291*')
-    t.same(third.errors(), ['TOOL_LOCKED', 'TOOL_LOCKED'], 'the next call has no attempt')
-    records.push(await end(test, third))
+t.test("the lock holds for the number's next call [1]", async (t) => {
+  // Real threads: what one of them counts, the other must know.
+  const test = await verifyingHost(t, undefined, (changes) => startThreads({ ...changes, speech: null, workers: 2 }))
+  const first = callOf(test)
+  await first.keys('1111#', '2222#')
+  t.same(first.errors(), ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'])
+  // Runs beside the first, so on the other worker.
+  const second = callOf(test)
+  await second.keys('3333#', '7386#')
+  t.same(
+    second.errors(),
+    ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'],
+    'the third wrong answer ended the attempts; the right one comes too late',
+  )
+  await first.keys('7386#')
+  t.equal(first.errors().at(-1), 'TOOL_LOCKED', 'also in the call that had an attempt left')
+  const other = callOf(test, '+254700000002')
+  await other.keys('6273#', '4837*')
+  t.same(other.errors(), ['ok', 'ok'], 'another number is not concerned')
+  const records = [await end(test, first), await end(test, second), await end(test, other)]
+  const third = callOf(test)
+  await third.keys('7386#', '5291*')
+  t.same(third.errors(), ['TOOL_LOCKED', 'TOOL_LOCKED'], 'the next call has no attempt')
+  records.push(await end(test, third))
 
-    t.match(
-      records[1]?.timeline.map(({ name }) => name),
-      /verification-locked/,
-    )
-    t.match(
-      records[3]?.timeline.map(({ name }) => name),
-      /verification-refused/,
-    )
-    t.match(records[3]?.toolCalls, [{ name: 'verify_caller', ok: false, error: 'TOOL_LOCKED' }, {}])
-    const page = await test.metrics.render()
-    t.match(page, /mkondo_verification_locks_total\{(?=[^}]*event="locked")[^}]*agent="support"[^}]*\} 1\b/)
-    t.match(page, /mkondo_verification_locks_total\{(?=[^}]*event="refused")[^}]*\} 3\b/)
-    t.match(page, /mkondo_tool_errors_total\{(?=[^}]*code="TOOL_LOCKED")[^}]*tool="verify_caller"[^}]*\} 3\b/)
-    t.notMatch(page + JSON.stringify(records), /254700000001/, 'and neither names the number')
-  },
-)
+  t.match(
+    records[1]?.timeline.map(({ name }) => name),
+    /verification-locked/,
+  )
+  t.match(
+    records[3]?.timeline.map(({ name }) => name),
+    /verification-refused/,
+  )
+  t.match(records[3]?.toolCalls, [{ name: 'verify_caller', ok: false, error: 'TOOL_LOCKED' }, {}])
+  const page = await test.metrics.render()
+  t.match(page, /mkondo_verification_locks_total\{(?=[^}]*event="locked")[^}]*agent="support"[^}]*\} 1\b/)
+  t.match(page, /mkondo_verification_locks_total\{(?=[^}]*event="refused")[^}]*\} 3\b/)
+  t.match(page, /mkondo_tool_errors_total\{(?=[^}]*code="TOOL_LOCKED")[^}]*tool="verify_caller"[^}]*\} 3\b/)
+  t.notMatch(page + JSON.stringify(records), /254700000001/, 'and neither names the number')
+})
 
-t.test('many calls of one number at once have no more guesses than one', async (t) => {
+t.test('concurrent calls of one number get no more guesses [2]', async (t) => {
   const test = await verifyingHost(t)
   const lines = Array.from({ length: 6 }, () => callOf(test))
   await Promise.all(lines.map((line, index) => line.keys(`${index}${index}${index}1#`)))
@@ -317,7 +311,7 @@ t.test('many calls of one number at once have no more guesses than one', async (
   for (const line of lines) await end(test, line)
 })
 
-t.test('a proof clears the wrong answers of the number, and a withheld number is never verified', async (t) => {
+t.test("a proof clears the number's wrong answers", async (t) => {
   const test = await verifyingHost(t)
   const first = callOf(test)
   await first.keys('1111#', '2222#', '7386#', '5291*')
@@ -390,18 +384,18 @@ const agentOf = (url: string, questions: Questions, required?: number): unknown 
   },
 })
 
-t.test('two questions over one field do not verify: an agent file that counts on it is refused', async (t) => {
+t.test('two questions about one field do not verify', async (t) => {
   const faults = (questions: Questions, required?: number): string[] =>
     agentSchema
       .safeParse(agentOf('http://a', questions, required))
       .error?.issues.map(({ path, message }) => `${path.join('.')} ${message}`) ?? []
   const { year, date, id, whole } = QUESTIONS
   t.match(faults([year, date]), [
-    /^verification\.questions\.1\.field security\.birthDate is what birth-year asks for too: questions over one field count as one/,
+    /^verification\.questions\.1\.field security\.birthDate is also the field of birth-year: questions about one field count as one/,
   ])
   t.match(
     faults([whole, date], 2),
-    [/^verification\.questions\.1\.field security\.birthDate is what record asks for too/],
+    [/^verification\.questions\.1\.field security\.birthDate is also the field of record/],
     'a field that holds the other',
   )
   t.match(faults([id, year, date], 3), [/^verification\.questions\.2\.field/])
@@ -423,11 +417,11 @@ verification:
 `,
   })
   await t.rejects(loadAgents(dir, {}), {
-    message: /a\.yaml:8:\d+: verification\.questions\[1\]\.field security\.birthDate is what birth-year asks for too/,
+    message: /a\.yaml:8:\d+: verification\.questions\[1\]\.field security\.birthDate is also the field of birth-year/,
   })
 })
 
-t.test('who knows one fact is not verified by it, whichever questions he answers with it', async (t) => {
+t.test('one fact does not verify through several questions', async (t) => {
   const url = await accountApi(t)
   const { year, date, id, idAgain, yearElsewhere, name, firstName, town } = QUESTIONS
   const cases: [string, Questions, boolean][] = [
@@ -463,7 +457,7 @@ t.test('who knows one fact is not verified by it, whichever questions he answers
   }
 })
 
-t.test('the shipped support line asks for facts that do not give each other away', async (t) => {
+t.test('the shipped support line asks for independent facts', async (t) => {
   const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
   const questions = agents.get('support')?.verification?.questions ?? []
   t.ok(questions.length >= 2)

@@ -100,7 +100,7 @@ const PLACES: Readonly<Record<string, string>> = {
   'src/workers/main/outbound-calls.ts': 'ringFault of its way',
 }
 
-t.test('each route that acts says whether a number is rung', async (t) => {
+t.test('each acting route declares whether it rings a number', async (t) => {
   const { paths } = parse(await readFile('schema/ops-api.openapi.yaml', 'utf8')) as {
     paths: Record<string, Record<string, unknown>>
   }
@@ -117,17 +117,17 @@ t.test('each route that acts says whether a number is rung', async (t) => {
   )
 })
 
-t.test('each tool says whether a number is rung', (t) => {
+t.test('each tool declares whether it rings a number', (t) => {
   t.same(Object.keys(TOOLS).sort(), [...GATEWAY_TOOL_NAMES].sort())
   t.end()
 })
 
-t.test('each key that holds a number says whether it is rung', async (t) => {
+t.test('each key with a number declares whether it is rung', async (t) => {
   const found = [...(await numberKeys('agent')), ...(await numberKeys('numbers'))]
   t.same([...new Set(found)].sort(), Object.keys(KEYS).sort())
 })
 
-t.test('each place that has the carrier ring is known', async (t) => {
+t.test('each source file that makes the carrier ring is listed', async (t) => {
   const found: string[] = []
   for (const file of await readdir('src', { recursive: true })) {
     const path = `src/${file}`
@@ -138,7 +138,7 @@ t.test('each place that has the carrier ring is known', async (t) => {
   t.same(found.sort(), Object.keys(PLACES).sort())
 })
 
-t.test('each way has a row, and none rings a number that costs', (t) => {
+t.test('no way of ringing reaches a premium number', (t) => {
   t.same(Object.keys(WAYS).sort(), Object.keys(RING_WAYS).sort())
   for (const way of Object.keys(WAYS) as RingWay[]) {
     t.ok(WAYS[way].rules.includes('range'), way)

@@ -15,7 +15,7 @@ import { until } from '../support/until.js'
  * The three after-stream behaviours of the carrier when the gateway ends a stream for an escalation. With an API key,
  * each of them has to end with the human reached or with words to the caller, never with silence.
  */
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const speech = await CallerSpeech.start(null)
 const api = await simulatedApi(t)
@@ -46,7 +46,7 @@ async function escalated(gateway: WholeGateway, afterStream: AfterStream): Promi
   return call.done
 }
 
-t.test('whatever the carrier does after the stream', async (t) => {
+t.test('a caller is served after every after-stream behaviour', async (t) => {
   const gateway = await gatewayWith('[after-stream-dial, supervision, callback]', api.server.origin)
   t.teardown(() => gateway.close())
   const results = await Promise.all(AFTER_STREAM.map((behaviour) => escalated(gateway, behaviour)))
@@ -60,7 +60,7 @@ t.test('whatever the carrier does after the stream', async (t) => {
   }
 })
 
-t.test('mkondo call with the REST API beside it: a human joins the live call, and the gateway ends it', async (t) => {
+t.test('a human joins a live call that the gateway ends', async (t) => {
   const port = await freePort()
   const gateway = await gatewayWith('[supervision, callback]', `http://127.0.0.1:${port}`)
   t.teardown(() => gateway.close())

@@ -75,7 +75,7 @@ function closingGateway(
   })
 }
 
-void t.test('a platform that continues the document fetches the Redirect and dials the human', async (t) => {
+void t.test('a platform that continues fetches the Redirect and dials', async (t) => {
   const double = await closingGateway(t, { 'after-stream': DIAL })
   const result = await startCall(optionsFor(double, { afterStream: 'continues' })).done
   t.same(result.verbs, ['Stream', 'Redirect', 'Dial'])
@@ -85,7 +85,7 @@ void t.test('a platform that continues the document fetches the Redirect and dia
   t.same(result.complaints, [])
 })
 
-void t.test('a platform that re-posts StreamStopped runs the document it gets there', async (t) => {
+void t.test('a platform that re-posts StreamStopped runs the answered document', async (t) => {
   const double = await closingGateway(t, {
     StreamStopped: DIAL,
     Busy: '<Response><Say>Nobody is free.</Say><Hangup/></Response>',
@@ -98,7 +98,7 @@ void t.test('a platform that re-posts StreamStopped runs the document it gets th
   t.ok(result.heardPieces.length > 0, 'the words after the failed Dial were heard')
 })
 
-void t.test('a platform that holds leaves the caller in silence until they give up', async (t) => {
+void t.test('a platform that holds leaves the caller in silence', async (t) => {
   const double = await closingGateway(t, { 'after-stream': DIAL, StreamStopped: DIAL })
   const result = await startCall(optionsFor(double, { afterStream: 'holds' })).done
   t.same(result.verbs, ['Stream'])
@@ -116,7 +116,7 @@ void t.test('a held call can be ended through the REST API', async (t) => {
   t.equal(result.ended.by, 'api')
 })
 
-void t.test('what a real carrier would not accept is said', async (t) => {
+void t.test('documents that a real carrier would reject are reported', async (t) => {
   const double = await GatewayDouble.start({
     refuse: 503,
     answer: (post, self) =>
@@ -134,12 +134,12 @@ void t.test('what a real carrier would not accept is said', async (t) => {
     'Completed was answered with another Stream: the carrier forks the call again and fails',
     'Stream has no bidirectionalSamplingRate: playing back is undefined then',
     'the media socket could not be opened: the upgrade was answered with "HTTP/1.1 503 Refused"',
-    'the status webhook (stream-error) was answered with verbs, which nobody runs',
+    'the status webhook (stream-error) was answered with verbs, which a carrier does not run',
   ])
   t.same(double.postsOf('/stream-status'), ['stream-error'])
 })
 
-void t.test('keys reach the document as Digits, and a rejected call is never answered', async (t) => {
+void t.test('keys are posted as Digits, and a rejected call ends', async (t) => {
   const double = await GatewayDouble.start({
     answer: (post) =>
       post.fields['Digits'] === undefined

@@ -44,7 +44,7 @@ class Conversation {
 
 const PERSONA = orderCaller({ order: '4127', interrupt: false })
 
-void t.test('says yes to the right digits and no to wrong ones, and leaves when all is said', (t) => {
+void t.test('the caller confirms the right digits and then leaves', (t) => {
   const talk = new Conversation(PERSONA)
   t.same(talk.agent('hello you can tell me your order number'), { type: 'say', text: '4127' })
   t.same(talk.agent('four one two eight is that right'), { type: 'say', text: 'No.' })
@@ -57,7 +57,7 @@ void t.test('says yes to the right digits and no to wrong ones, and leaves when 
   t.end()
 })
 
-void t.test('goes through its steps when nothing is recognised, and hangs up at their end', (t) => {
+void t.test('the caller follows its steps when it recognises nothing', (t) => {
   const talk = new Conversation(PERSONA)
   const said: string[] = []
   for (let i = 0; i < 6; i++) {
@@ -72,7 +72,7 @@ void t.test('goes through its steps when nothing is recognised, and hangs up at 
   t.end()
 })
 
-void t.test('is not out of patience before a slow recogniser has told the words of the turn', (t) => {
+void t.test("the caller waits for a slow recogniser's words", (t) => {
   const talk = new Conversation(PERSONA)
   talk.model.agentStarted(talk.nowMs)
   talk.wait(2000)
@@ -83,7 +83,7 @@ void t.test('is not out of patience before a slow recogniser has told the words 
   t.end()
 })
 
-void t.test('interrupts the greeting, and does not answer it a second time', (t) => {
+void t.test('the caller interrupts the greeting and answers it once', (t) => {
   const talk = new Conversation(orderCaller({ order: '4127', interrupt: true }))
   talk.model.agentStarted(0)
   t.equal(talk.wait(1180), null)
@@ -95,7 +95,7 @@ void t.test('interrupts the greeting, and does not answer it a second time', (t)
   t.end()
 })
 
-void t.test('a script without rules takes one step a turn; conditions and waits are kept', (t) => {
+void t.test('a script without rules takes one step per turn', (t) => {
   const talk = new Conversation(
     parseScript(
       `
@@ -121,7 +121,7 @@ steps:
   t.end()
 })
 
-void t.test('a recording is played when the agent has said its first words, and the answer to it is heard', (t) => {
+void t.test("a recording is played after the agent's first words", (t) => {
   const conversation = new Conversation(recordedCaller('question.wav'))
   t.match(conversation.agent('hello'), { type: 'play', file: 'question.wav' })
   t.equal(conversation.agent('order four one two seven is that right'), null)
@@ -129,7 +129,7 @@ void t.test('a recording is played when the agent has said its first words, and 
   t.end()
 })
 
-void t.test('a script that is wrong is refused with file, line and what is allowed', (t) => {
+void t.test('a wrong script is refused with file and line', (t) => {
   const refused = (text: string, message: RegExp): void => {
     t.throws(() => parseScript(text, 'calls/x.yaml'), { code: 'SCRIPT_INVALID', message })
   }
@@ -146,7 +146,7 @@ void t.test('a script that is wrong is refused with file, line and what is allow
   t.end()
 })
 
-void t.test('goes on after a pause whatever the agent does, and only after the step before', (t) => {
+void t.test('a step with a pause follows only the step before', (t) => {
   const talk = new Conversation(
     parseScript(
       "version: 1\nrules: [{ heard: hello, say: Hi. }]\nsteps: [{ say: '4 1', heard: number }, { say: '2 7', pauseMs: 900 }]\n",
@@ -165,7 +165,7 @@ void t.test('goes on after a pause whatever the agent does, and only after the s
 
 const GOODBYE = { say: 'Goodbye.', calls: [{ callId: 'c1', name: 'end_call', args: {} }] }
 
-t.test("answers come in order, each once, and the caller's words with them", (t) => {
+t.test('scripted answers come in order and once', (t) => {
   const script = new Script([{ say: 'one' }], ['first'])
   script.reply({ say: 'two' })
   script.callerSays('second')
@@ -178,7 +178,7 @@ t.test("answers come in order, each once, and the caller's words with them", (t)
   t.end()
 })
 
-t.test('an answer that the rest of a sentence has cut off is given again, with calls of its own', (t) => {
+t.test('an interrupted answer is repeated with new call ids', (t) => {
   let nowMs = 0
   const script = new Script([{ calls: [{ callId: 'c0', name: 'lookup', args: {} }] }, { say: 'Found.' }, GOODBYE], [], {
     againWithinMs: 1500,

@@ -38,7 +38,7 @@ function double(folder: string, name: string) {
   return { shared, answers, models, heardFor }
 }
 
-t.test("a double's recogniser listens for the words of another's model", async (t) => {
+t.test("a double's recogniser expects the words of other doubles", async (t) => {
   const folder = join(t.testdir(), 'doubles')
   const [google, azure] = [double(folder, '1'), double(folder, '2')]
   await google.models.understand(new Int16Array(160), 16_000)

@@ -61,21 +61,21 @@ const FORMS: Readonly<Record<string, string>> = {
   'a quote without end': with_({ quote: call.lines[1]?.text }, {}),
 }
 
-t.test("each form of a judge's verdicts is read, written or called", async (t) => {
+t.test("each form of a judge's verdicts is parsed", async (t) => {
   for (const [name, text] of Object.entries(FORMS)) {
     t.same(await verdicts(text), ['pass', 'fail'], name)
     t.same(await verdicts(text, true), ['pass', 'fail'], `${name}, as a call`)
   }
 })
 
-t.test('one verdict that is none leaves the others', async (t) => {
+t.test('one invalid verdict leaves the others valid', async (t) => {
   t.same(await verdicts(with_({ verdict: 'maybe' })), ['unclear', 'fail'])
   t.same(await verdicts(JSON.stringify(RIGHT[0])), ['pass', 'unclear'])
   t.same(await verdicts(with_({ quote: 'Where is it?' })), ['unclear', 'fail'], 'the caller said it')
   t.same(await verdicts(JSON.stringify([...RIGHT, { ...RIGHT[0], verdict: 'fail' }])), ['unclear', 'fail'])
 })
 
-t.test('what is no form is a fault of the judge', async (t) => {
+t.test('an unparsable verdict is a fault of the judge', async (t) => {
   for (const text of ['', 'I pass both of them.', '{"verdicts":', '{"verdicts":[]}', '4', '[1,2]'])
     t.match(await verdicts(text), ['unclear', 'unclear', /form/], text)
 })

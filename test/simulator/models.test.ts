@@ -8,9 +8,9 @@ import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
 import { BoundedModels } from '../../src/simulator/scenarios/bounded-models.js'
-import { wilsonInterval } from '../../src/simulator/scenarios/pass-rates.js'
+import { passAllOf, wilsonInterval } from '../../src/simulator/scenarios/pass-rates.js'
 import { parseScenario } from '../../src/simulator/scenarios/scenario.js'
-import { PeopleDouble } from '../../src/simulator/vendors/people-double.js'
+import { PeopleDouble } from '../../src/vendors/self-hosted/people-double.js'
 import { command } from '../support/command.js'
 
 const KEY = 'sk-double'
@@ -58,7 +58,7 @@ async function judged(
   }
 }
 
-t.test('the interval of a pass rate is that of the published examples', (t) => {
+t.test('the interval of a pass rate matches the published examples', (t) => {
   // R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, table I, method 3.
   for (const [passed, runs, low, high] of [
     [81, 263, 0.2553, 0.3662],
@@ -77,7 +77,7 @@ t.test('the interval of a pass rate is that of the published examples', (t) => {
   t.end()
 })
 
-t.test('repeated runs have seeds of their own, one pass rate with its interval, and private transcripts', async (t) => {
+t.test('repeated runs have own seeds and one pass rate', async (t) => {
   const kept = join(folder, 'kept')
   await mkdir(kept)
   const name = 'order-status-asks.json'
@@ -103,7 +103,7 @@ t.test('repeated runs have seeds of their own, one pass rate with its interval, 
   t.notMatch(text, /2547000000\d\d/)
 })
 
-t.test('a run stops once its models have cost as much as was allowed, and says so', async (t) => {
+t.test('a run stops at the allowed model cost', async (t) => {
   const options = ['--model-cost', '0.0015', '--repeat', '20', '--jobs', '1']
   const { code, err, report, asked } = await judged(options)
   t.equal(code, 1)
@@ -113,7 +113,7 @@ t.test('a run stops once its models have cost as much as was allowed, and says s
   t.equal(report?.rate?.undecided, 1)
 })
 
-t.test('models are asked no more often than was allowed, nor when they do not report what they charge', async (t) => {
+t.test('models get no more requests than allowed', async (t) => {
   const double = await PeopleDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const settings = backendSettings(
@@ -141,24 +141,18 @@ t.test('models are asked no more often than was allowed, nor when they do not re
   t.equal(double.asked.length, 3)
 })
 
-t.test(
-  'a model without a price, and with nothing to spend one that has one, is refused before the first call',
-  async (t) => {
-    const free = await judged(['--model-cost', '0'])
-    t.equal(free.code, 2)
-    t.match(
-      free.err,
-      /people@127\.0\.0\.1:\d+ costs money, and --model-cost is 0; PRICES_FILE may give it another price/,
-    )
-    t.equal(free.asked.length, 0)
-    const { code, err, asked } = await judged(['--model-cost', '1'], [ASKS], { PRICES_FILE: '' })
-    t.equal(code, 2)
-    t.match(err, /people@127\.0\.0\.1:\d+ has no price, so that --model-cost cannot hold.*PRICES_FILE/)
-    t.equal(asked.length, 0)
-  },
-)
+t.test('a model without a price is refused before the call', async (t) => {
+  const free = await judged(['--model-cost', '0'])
+  t.equal(free.code, 2)
+  t.match(free.err, /people@127\.0\.0\.1:\d+ costs money, and --model-cost is 0; PRICES_FILE may give it another price/)
+  t.equal(free.asked.length, 0)
+  const { code, err, asked } = await judged(['--model-cost', '1'], [ASKS], { PRICES_FILE: '' })
+  t.equal(code, 2)
+  t.match(err, /people@127\.0\.0\.1:\d+ has no price, so that --model-cost cannot hold.*PRICES_FILE/)
+  t.equal(asked.length, 0)
+})
 
-t.test('a model that lies, refuses, answers nothing or never ends makes no call that has passed', async (t) => {
+t.test('a faulty model never makes a passed call', async (t) => {
   const scripted = `  steps: [{ say: 'Where is my order?' }, { say: 'No, thank you.' }]\n`
   const named = (name: string, text = ASKS): string => text.replace('name: asks', `name: ${name}`)
   const caller = (model: string): string =>
@@ -191,7 +185,7 @@ t.test('a model that lies, refuses, answers nothing or never ends makes no call 
   t.notMatch(JSON.stringify(report), /Nobody has ever said/)
 })
 
-t.test('a scenario says who calls once: a model, or steps and rules', (t) => {
+t.test("a scenario's caller is a model or a script", (t) => {
   const fault = (text: string): string => {
     try {
       parseScenario(text, 'x.yaml')
@@ -210,7 +204,7 @@ t.test('a scenario says who calls once: a model, or steps and rules', (t) => {
   t.end()
 })
 
-t.test("the double speaks as the vendor's own client expects, and refuses what the vendor refuses", async (t) => {
+t.test('the double behaves like the vendor towards its client', async (t) => {
   const double = await PeopleDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const client = new OpenAI({ apiKey: KEY, baseURL: double.baseUrl, maxRetries: 0 })
@@ -233,4 +227,22 @@ t.test("the double speaks as the vendor's own client expects, and refuses what t
   t.equal(await refused({ messages: messages.slice(0, 1) }), 400)
   const stranger = new OpenAI({ apiKey: 'sk-other', baseURL: double.baseUrl, maxRetries: 0 })
   await t.rejects(stranger.chat.completions.create(request), { message: /Incorrect API key/ })
+})
+
+void t.test('pass^k needs all of k runs', (t) => {
+  const shares = passAllOf([
+    { runs: 4, passed: 4 },
+    { runs: 5, passed: 3 },
+  ])
+  t.strictSame(
+    shares.map(({ k, rate }) => [k, Math.round(rate * 1000)]),
+    // Of the second: 3/5, C(3,2)/C(5,2), and never four.
+    [
+      [1, 800],
+      [2, 650],
+      [4, 500],
+    ],
+  )
+  t.strictSame(passAllOf([]), [])
+  t.end()
 })

@@ -47,7 +47,7 @@ void t.test('the right status of the right order is heard', (t) => {
   t.end()
 })
 
-void t.test('a wrong order and a wrong status are told apart from the right ones', (t) => {
+void t.test('wrong orders and statuses are distinguished from right ones', (t) => {
   t.same(factsIn(overThePhone('Order 5 9 0 3 is out for delivery.'), VOCABULARY), {
     order: '5903',
     status: 'out_for_delivery',
@@ -71,7 +71,7 @@ void t.test('a wrong order and a wrong status are told apart from the right ones
   t.end()
 })
 
-void t.test('words that the agent never says are not taken for any', (t) => {
+void t.test('words that the agent never says are not recognised', (t) => {
   for (const text of [
     'The quick brown fox jumps over the lazy dog.',
     'Your internet is slow because the cable was cut this morning.',
@@ -92,7 +92,7 @@ void t.test('the greeting is understood word by word', (t) => {
   t.end()
 })
 
-void t.test('only digits that sound alike are forgiven', (t) => {
+void t.test('only digits that sound alike are tolerated', (t) => {
   t.ok(soundsLike('4127', '5927'), 'four and five, one and nine')
   t.ok(soundsLike('4127', '4327'), 'one other digit')
   t.notOk(soundsLike('4127', '4328'), 'two other digits')

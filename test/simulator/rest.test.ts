@@ -71,7 +71,7 @@ const eventsOf = (double: GatewayDouble): string[] =>
       : [],
   )
 
-t.test('a live call is seen, hung up, and has its record when it is over', async (t) => {
+t.test('a live call is listed, hung up and recorded', async (t) => {
   const api = await simulatedApi(t, { with: { writeAfterMs: 3_600_000 } })
   const double = await streaming(t)
   const call = callInto(double, api.workspace)
@@ -87,7 +87,7 @@ t.test('a live call is seen, hung up, and has its record when it is over', async
   t.match((await api.calls.listCalls({ callSid: call.callSid })).items, [{ callSid: call.callSid }])
 })
 
-t.test('a supervisor is rung, joins the live call and leaves it, and there is only one', async (t) => {
+t.test('one supervisor is rung, joins and leaves', async (t) => {
   const api = await simulatedApi(t)
   const double = await streaming(t)
   const call = callInto(double, api.workspace)
@@ -102,7 +102,7 @@ t.test('a supervisor is rung, joins the live call and leaves it, and there is on
   t.same((await call.done).dials, [{ numbers: ['+254700000010'], outcome: 'answered', via: 'supervision' }])
 })
 
-t.test('a supervisor who is busy is told of, and the call lives on', async (t) => {
+t.test('a busy supervisor is reported, and the call continues', async (t) => {
   const api = await simulatedApi(t)
   const double = await streaming(t)
   const call = callInto(double, api.workspace, { human: { outcome: 'busy', ringMs: 50, talkMs: 0, greeting: null } })
@@ -123,7 +123,7 @@ function rings(api: { readonly workspace: Workspace }, kind: CalleeKind, more: {
   })
 }
 
-t.test('a call that is asked for rings, is answered with our document, and is charged', async (t) => {
+t.test('a placed call rings, gets our document and is charged', async (t) => {
   const workspace = new Workspace({
     owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
     writeAfterMs: 0,
@@ -182,7 +182,7 @@ for (const [kind, state, status] of [
   })
 }
 
-t.test('a caller in a room meets the human who is called into it, and the room closes with them', async (t) => {
+t.test('a room closes when its human leaves', async (t) => {
   const workspace = new Workspace({
     owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
   })
@@ -200,7 +200,7 @@ t.test('a caller in a room meets the human who is called into it, and the room c
   })
 })
 
-t.test('a recorded call can be fetched when it is ready, by a link that needs no key', async (t) => {
+t.test('a recording is fetched by a link without key', async (t) => {
   const api = await simulatedApi(t, { with: { recordAfterMs: 3_600_000 } })
   const double = await gatewayDouble(t, (_double, state) =>
     state === 'Ringing' ? '<Response><Say>Good morning.</Say></Response>' : EMPTY,

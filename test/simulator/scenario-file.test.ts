@@ -29,7 +29,7 @@ function faultsOf(text: string): string[] {
   return []
 }
 
-t.test('a caller, an agent and one expectation are a scenario', (t) => {
+t.test('a caller, an agent and one expectation make a scenario', (t) => {
   const read = parseScenario(scenario(), 'calls/late-parcel.yaml')
   t.match(read, {
     name: 'late-parcel',
@@ -49,7 +49,7 @@ t.test('a caller, an agent and one expectation are a scenario', (t) => {
   t.end()
 })
 
-t.test('the example of the manual is a scenario', (t) => {
+t.test("the manual's example is a valid scenario", (t) => {
   const manual = readFileSync(join(packageRoot(), 'docs/SIMULATOR.md'), 'utf8')
   const example = /```yaml file=scenario\n(# yaml-language-server: [\s\S]*?)```/.exec(manual)?.[1] ?? ''
   t.match(parseScenario(example, 'manual.yaml'), {
@@ -70,7 +70,7 @@ t.test('the example of the manual is a scenario', (t) => {
   t.end()
 })
 
-t.test('what can only be heard makes it a spoken call', (t) => {
+t.test('a condition that can only be heard requires audio', (t) => {
   t.equal(parseScenario(scenario('noise: { kind: babble, snrDb: 15 }\n'), 'a.yaml').mode, 'audio')
   t.equal(parseScenario(scenario('line: { loss: { percent: 3 } }\n'), 'a.yaml').mode, 'audio')
   t.equal(parseScenario(scenario('line: { rateHz: 16000 }\n'), 'a.yaml').mode, null)
@@ -80,12 +80,12 @@ t.test('what can only be heard makes it a spoken call', (t) => {
   t.end()
 })
 
-t.test('a withheld number is no number', (t) => {
+t.test('a withheld number is an empty number', (t) => {
   t.equal(parseScenario(scenario('', 'caller:\n  number: withheld\n  steps: [{ hangup: true }]\n'), 'a.yaml').from, '')
   t.end()
 })
 
-t.test('a mistake is named with file, line and what is allowed', (t) => {
+t.test('a mistake is reported with file and line', (t) => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
     [
       'an unknown key',
@@ -126,7 +126,7 @@ t.test('a mistake is named with file, line and what is allowed', (t) => {
   t.end()
 })
 
-t.test('all mistakes of a file are named, in their order', (t) => {
+t.test('all mistakes of a file are reported in order', (t) => {
   const faults = faultsOf(scenario('seed: -1\nexpect: { outcome: solved, turns: -2 }\n'))
   t.match(
     faults.map((fault) => fault.split(':')[1]),
@@ -135,7 +135,7 @@ t.test('all mistakes of a file are named, in their order', (t) => {
   t.end()
 })
 
-t.test('a scenario that contradicts itself is refused before anybody calls', (t) => {
+t.test('a contradictory scenario is refused before the call', (t) => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
     ['nothing to do', scenario('', 'caller: { voice: awb }\n'), /neither steps nor rules/],
     [
@@ -233,7 +233,7 @@ function sameSamples(a: Float32Array, b: Float32Array): boolean {
   return a.length === b.length && a.every((sample, i) => sample === b[i])
 }
 
-t.test('noise around the caller is as far below the voice as was asked', (t) => {
+t.test('noise has the configured level below the voice', (t) => {
   for (const kind of ['street', 'babble'] as const) {
     const bed = noiseBed(kind, RATE_HZ, 3, [voice(1), voice(2)])
     const line = new PhoneLine({ sampleRateHz: RATE_HZ, snrDb: 12, noise: kind, noiseBed: bed })
@@ -247,7 +247,7 @@ t.test('noise around the caller is as far below the voice as was asked', (t) => 
   t.end()
 })
 
-t.test('street noise moves: it is louder when something passes', (t) => {
+t.test('street noise is louder when something passes', (t) => {
   const bed = noiseBed('street', RATE_HZ, 1, [])
   const seconds = Array.from({ length: 8 }, (_, s) =>
     Math.sqrt(bed.subarray(s * RATE_HZ, (s + 1) * RATE_HZ).reduce((sum, x) => sum + x * x, 0) / RATE_HZ),
@@ -256,7 +256,7 @@ t.test('street noise moves: it is louder when something passes', (t) => {
   t.end()
 })
 
-t.test('as many frames are lost as was asked, in bursts, and the same ones for the same seed', (t) => {
+t.test('the configured share of frames is lost in bursts', (t) => {
   const lost = (seed: number): boolean[] => {
     const line = new PhoneLine({ sampleRateHz: RATE_HZ, seed, loss: { share: 0.1, burstFrames: 3 } })
     return Array.from({ length: 20_000 }, () => {
@@ -275,7 +275,7 @@ t.test('as many frames are lost as was asked, in bursts, and the same ones for t
   t.end()
 })
 
-t.test('a line without losses loses nothing', (t) => {
+t.test('a line without loss drops no frame', (t) => {
   const line = new PhoneLine({ sampleRateHz: RATE_HZ })
   for (let i = 0; i < 500; i++) {
     const frame = new Int16Array(FRAME).fill(4000)
@@ -392,7 +392,7 @@ function findings(expect: string, changes: Partial<ObservedCall> = {}): string[]
   return findingsOf(call(changes), expecting(expect)).map((finding) => finding.what)
 }
 
-t.test('a call that is as expected has no findings', (t) => {
+t.test('a call that meets its expectations has no findings', (t) => {
   t.same(
     findings(
       [
@@ -415,7 +415,7 @@ t.test('a call that is as expected has no findings', (t) => {
   t.end()
 })
 
-t.test('each expectation that does not hold says what was there instead', (t) => {
+t.test('each failed expectation names the actual value', (t) => {
   const cases: readonly (readonly [string, RegExp])[] = [
     ['outcome: contained', /the outcome is escalated \(escalated: No order was found twice\.\); expected contained/],
     ['endReason: agent-goodbye', /ended by escalated.*expected agent-goodbye/],
@@ -432,7 +432,7 @@ t.test('each expectation that does not hold says what was there instead', (t) =>
     ['notCalled: [lookup_order]', /lookup_order was called, with .*and should not have been/],
     ['said: out for delivery', /"out for delivery" was never said to the caller/],
     ['neverSaid: nobody is free', /"nobody is free" was said: "Nobody is free, goodbye\."/],
-    ['understood: refund', /"refund" was never understood of the caller/],
+    ['understood: refund', /"refund" was never understood from the caller/],
     ['escalated: false', /a human was asked for \(No order was found twice\.\), and nobody should have been/],
     [
       'escalated: { reason: the caller asked }',
@@ -462,7 +462,7 @@ t.test('each expectation that does not hold says what was there instead', (t) =>
   t.end()
 })
 
-t.test('what went wrong is placed where it happened', (t) => {
+t.test('a finding is placed at its time in the call', (t) => {
   const near = (expect: string): number | null => findingsOf(call(), expecting(expect))[0]?.nearMs ?? null
   t.equal(near('neverSaid: cannot find'), 5200)
   t.equal(near('notCalled: [lookup_order]'), 4500)
@@ -472,14 +472,14 @@ t.test('what went wrong is placed where it happened', (t) => {
   t.end()
 })
 
-t.test('nobody was asked for', (t) => {
+t.test('a missing escalation is a finding', (t) => {
   const alone = { packet: null, record: { ...RECORD, escalation: null } }
   t.same(findings('escalated: false', alone), [])
   t.match(findings('escalated: true', alone), ['no human was asked for'])
   t.end()
 })
 
-t.test('a claim that no tool supports is a failure by itself', (t) => {
+t.test('an unsupported claim is a failure by itself', (t) => {
   const claims = [
     { atMs: 5200, tool: 'refund', language: 'en', phrase: 'i * refunded', verdict: 'not-called' },
   ] as const
@@ -489,7 +489,7 @@ t.test('a claim that no tool supports is a failure by itself', (t) => {
   t.end()
 })
 
-t.test('words are said in the language that is expected of them, and the call ends in its own', (t) => {
+t.test('words and calls are checked for their expected language', (t) => {
   const [greeting] = RECORD.transcript
   const swahili = { ...greeting, text: 'Agizo liko njiani.', language: 'sw-KE' }
   const record = { ...RECORD, language: 'sw', transcript: [greeting, swahili] } as CallRecord
@@ -515,24 +515,21 @@ t.test('words are said in the language that is expected of them, and the call en
   t.end()
 })
 
-t.test('an interruption that never came cannot have been fast', (t) => {
+t.test('an interruption that never came is not fast', (t) => {
   t.match(findings('withinMs: { bargeInStop: 500 }', { record: { ...RECORD, bargeIns: [] } }), [/never came/])
   t.end()
 })
 
-t.test(
-  'a call without a record, one that did not end and what a carrier would not accept are failures by themselves',
-  (t) => {
-    t.match(findings('turns: 3', { record: null, ended: 'the ops port cannot be reached' }), [
-      /no record of the call \(the ops port cannot be reached\)/,
-    ])
-    t.match(findings('turns: 3', { overdue: 'the call did not end within 60 s' }), ['the call did not end within 60 s'])
-    t.match(findings('turns: 3', { complaints: ['Dial names nobody'] }), [/would not accept: Dial names nobody/])
-    t.end()
-  },
-)
+t.test('a call without a record is a failure by itself', (t) => {
+  t.match(findings('turns: 3', { record: null, ended: 'the ops port cannot be reached' }), [
+    /no record of the call \(the ops port cannot be reached\)/,
+  ])
+  t.match(findings('turns: 3', { overdue: 'the call did not end within 60 s' }), ['the call did not end within 60 s'])
+  t.match(findings('turns: 3', { complaints: ['Dial names nobody'] }), [/would not accept: Dial names nobody/])
+  t.end()
+})
 
-t.test('a call ends in the stage that is expected, and passes those before it in their order', (t) => {
+t.test("a call's stages are compared with the expected order", (t) => {
   const found = (expect: string, record = RECORD): string[] =>
     findingsOf(call({ record }), expecting(expect)).map(({ what }) => what)
   t.same(found('stage: human'), [])
@@ -548,7 +545,7 @@ t.test('a call ends in the stage that is expected, and passes those before it in
   t.end()
 })
 
-t.test('a run says which stages, and ways between them, no call took', (t) => {
+t.test('a run lists the stages and transitions never taken', (t) => {
   const stages = stagesSchema.parse({
     ask: { instructions: 'x', next: { help: 'a', human: 'b' } },
     help: { instructions: 'x', next: { human: 'a', ask: 'b' } },

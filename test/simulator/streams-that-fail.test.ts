@@ -13,7 +13,7 @@ const FILES = [
 ] as const
 
 for (const [file, agents, afterStream, seconds] of FILES)
-  t.test(`whenever a stream fails there are words and a human: ${agents}, ${afterStream}`, async (t) => {
+  t.test(`a failed stream gives words and a human: ${agents}, ${afterStream}`, async (t) => {
     const folder = t.testdir()
     const text = await readFile(join(packageRoot(), file), 'utf8')
     await mkdir(join(folder, 'runs'))

@@ -1,4 +1,6 @@
+import type { MessagePort } from 'node:worker_threads'
 import t from 'tap'
+import { until } from '../support/until.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
@@ -6,6 +8,7 @@ import { SpeechPool } from '../../src/speech/speech-pool.js'
 import type { DigitCheck, SpeechWorkerStats } from '../../src/speech/speech-protocol.js'
 import { captureWorkers } from '../backends/embedded/capture-workers.js'
 import { framesOf, overThePhone, synthesise } from '../backends/embedded/phone-line.js'
+import { pinkNoise } from '../support/tones.js'
 
 const started = captureWorkers()
 const faults: GatewayError[] = []
@@ -47,7 +50,7 @@ async function worker(until: (stats: SpeechWorkerStats) => boolean): Promise<Spe
   }
 }
 
-t.test('a name is said as its pronunciation, and the words of the speech are those that were written', async (t) => {
+t.test('a name is spoken as its pronunciation', async (t) => {
   const say = async (text: string, pronunciations: readonly { match: string; say: string }[]) => {
     const speech = new SpeechClient({ port: pool.openSession(), pronunciations })
     const chunks: { text: string; samples: number }[] = []
@@ -86,7 +89,7 @@ for (const voice of ['rms', 'awb']) {
   })
 }
 
-t.test('speech arrives sentence by sentence and fixed prompts come from the cache', async (t) => {
+t.test('speech arrives by sentence, and fixed prompts are cached', async (t) => {
   const speech = client()
   const text = 'This is the first sentence. Order 4127 is on its way!'
   const chunks: { text: string; samples: number; last: boolean }[] = []
@@ -113,7 +116,7 @@ t.test('speech arrives sentence by sentence and fixed prompts come from the cach
   speech.close()
 })
 
-t.test('nothing follows after speech was cancelled', async (t) => {
+t.test('no audio follows a cancellation', async (t) => {
   const speech = client()
   let chunks = 0
   const speaking = speech.speak('One. Two. Three. Four. Five. Six. Seven. Eight.', 'rms', () => {
@@ -126,13 +129,13 @@ t.test('nothing follows after speech was cancelled', async (t) => {
   speech.close()
 })
 
-t.test('a voice that does not exist is a typed error', async (t) => {
+t.test('an unknown voice is a typed error', async (t) => {
   const speech = client()
   await t.rejects(synthesise(speech, 'Hello.', 'nobody'), { code: 'SPEECH_FAULT', message: /slt, rms, awb, kal/ })
   speech.close()
 })
 
-t.test('a word outside of the dictionary is named in the error, and can be added', async (t) => {
+t.test('an unknown word is named and can be added', async (t) => {
   const speech = client()
   const grammar = '#JSGF V1.0; grammar g; public <said> = pikipiki | order;'
   await t.rejects(speech.startUtterance(grammar).end(), {
@@ -149,7 +152,7 @@ t.test('a word outside of the dictionary is named in the error, and can be added
   speech.close()
 })
 
-t.test('with more callers than decoders all are recognised', async (t) => {
+t.test('more callers than decoders are all recognised', async (t) => {
   const speakers = Array.from({ length: 6 }, () => client())
   const texts = await Promise.all(
     speakers.map((speech, i) => recognise(speech, i % 2 === 0 ? 'where is my order' : 'four one two seven', 'rms')),
@@ -161,7 +164,7 @@ t.test('with more callers than decoders all are recognised', async (t) => {
   t.equal(stats.utterancesRefused, 0)
 })
 
-t.test('beyond the queue callers are refused with SPEECH_BUSY', async (t) => {
+t.test('callers beyond the queue are refused with SPEECH_BUSY', async (t) => {
   const speakers = Array.from({ length: 20 }, () => client())
   const utterances = speakers.map((speech) => speech.startUtterance(GRAMMAR))
   await worker((now) => now.utterancesRefused > 0)
@@ -175,14 +178,14 @@ t.test('beyond the queue callers are refused with SPEECH_BUSY', async (t) => {
   for (const speech of speakers) speech.close()
 })
 
-t.test('a spare decoder goes to the next caller who needs one, and without one there is none to spare', async (t) => {
+t.test('a spare decoder goes to the next caller', async (t) => {
   const [first, second] = [client(), client()]
   const spare = first.startUtterance(GRAMMAR, [], undefined, { spare: true })
   spare.push(new Int16Array(1600))
   const own = first.startUtterance(GRAMMAR)
   await worker((now) => now.decodersLeased === 2)
   t.equal(await recognise(second, 'where is my order', 'rms'), 'where is my order', 'while `own` goes on')
-  t.equal((await spare.end()).text, '')
+  await t.rejects(spare.end(), { code: 'SPEECH_BUSY' })
   own.abandon()
   const both = [first.startUtterance(GRAMMAR), second.startUtterance(GRAMMAR)]
   await worker((now) => now.decodersLeased === 2)
@@ -191,7 +194,23 @@ t.test('a spare decoder goes to the next caller who needs one, and without one t
   for (const speech of [first, second]) speech.close()
 })
 
-t.test('digits count if a second reading finds the same, or if nobody has time for one', async (t) => {
+t.test('a number beside noise is recognised or refused', async (t) => {
+  const [caller, ...noisy] = [client(), client(), client()]
+  const noise = pinkNoise({ sampleRateHz: 8000, ms: 2600, amplitude: 1500 }, 4)
+  const sounds = noisy.map((speech, i) => {
+    const utterance = speech.startUtterance(GRAMMAR)
+    for (const frame of framesOf(noise.map((sample) => sample * (i + 1)))) utterance.push(frame)
+    return utterance
+  })
+  const outcome = await recognise(caller, 'four one two seven', 'rms').catch((error: unknown) => error)
+  if (outcome instanceof GatewayError) t.equal(outcome.code, 'SPEECH_BUSY')
+  else t.equal(outcome, 'four one two seven')
+  for (const sound of sounds) sound.abandon()
+  for (const speech of [caller, ...noisy]) speech.close()
+  await worker((now) => now.decodersLeased === 0 && now.utterancesWaiting === 0)
+})
+
+t.test('digits count if a second reading agrees', async (t) => {
   const [speech, ...others] = [client(), client(), client()]
   const checkBy = (words: readonly string[]): DigitCheck => ({
     grammar: `#JSGF V1.0; grammar g; public <said> = (${words.join(' | ')})+;`,
@@ -214,7 +233,7 @@ t.test('digits count if a second reading finds the same, or if nobody has time f
   for (const one of [speech, ...others]) one.close()
 })
 
-t.test('an utterance beyond the longest length is cut, and the dropped samples are counted', async (t) => {
+t.test('an utterance beyond 90 s is cut and counted', async (t) => {
   const speech = client()
   const utterance = speech.startUtterance(GRAMMAR)
   const second = new Int16Array(8000)
@@ -224,7 +243,7 @@ t.test('an utterance beyond the longest length is cut, and the dropped samples a
   speech.close()
 })
 
-t.test('a hang-up in mid-utterance and mid-sentence frees the decoder and the session', async (t) => {
+t.test('a hang-up frees the decoder and the session', async (t) => {
   await worker((now) => now.sessions === 0)
   const speech = client()
   const utterance = speech.startUtterance(GRAMMAR)
@@ -238,15 +257,19 @@ t.test('a hang-up in mid-utterance and mid-sentence frees the decoder and the se
   t.equal(pool.stats.sessions, 0)
 })
 
-t.test('a call that ends before its session has begun gives its slot back', async (t) => {
+t.test('a call that ends early returns its slot', async (t) => {
   pool.openSession().close()
   await worker((now) => now.sessions === 0)
   t.equal(pool.stats.sessions, 0)
 })
 
-t.test('a client that sends malformed requests loses only its own session', async (t) => {
+t.test('a malformed request ends only its own session', async (t) => {
   const other = client()
   const port = pool.openSession()
+  // As a client does, which has two ports.
+  port.on('message', ({ port: recogniser }: { readonly port: MessagePort }) =>
+    port.once('close', () => recogniser.close()),
+  )
   const gone = new Promise((resolve) => port.once('close', resolve))
   port.postMessage(null)
   await gone
@@ -255,7 +278,7 @@ t.test('a client that sends malformed requests loses only its own session', asyn
   other.close()
 })
 
-t.test('when a speech worker dies its requests reject, and its calls continue with another', async (t) => {
+t.test('calls of a dead speech worker continue with another', async (t) => {
   const stranded = client()
   const speech = client(true)
   const utterance = speech.startUtterance(GRAMMAR)
@@ -266,12 +289,19 @@ t.test('when a speech worker dies its requests reject, and its calls continue wi
   await t.rejects(utterance.end(), { code: 'SPEECH_FAULT', retryable: true })
   await t.rejects(other.end(), { code: 'SPEECH_FAULT', retryable: false })
   t.equal(await speech.recovered(), true)
-  t.equal(await recognise(speech, 'where is my order', 'rms'), 'where is my order')
+  // On a busy machine a reopened session may still reach the dying worker, and is opened once more.
+  let heard = ''
+  const isHeard = async (): Promise<boolean> => {
+    heard = await recognise(speech, 'where is my order', 'rms').catch(() => '')
+    return heard !== ''
+  }
+  await until(isHeard, 10_000, 'another worker')
+  t.equal(heard, 'where is my order')
   t.equal(await stranded.recovered(), false)
   await t.rejects(synthesise(stranded, 'Hello.', 'slt'), { code: 'SPEECH_FAULT' })
   t.equal(faults.length, 1, 'one death is reported once')
   t.equal(stranded.stats.faults, 1)
-  // One for each session. On a busy machine a reopened session may still reach the dying worker and counts as well.
+  // One for each session, and for each time that it was opened once more.
   t.equal(pool.stats.sessionsFaulted, stranded.stats.faults + speech.stats.faults)
   t.ok(speech.stats.faults >= 1)
   t.equal(speech.stats.reopened, speech.stats.faults)
@@ -279,36 +309,33 @@ t.test('when a speech worker dies its requests reject, and its calls continue wi
   stranded.close()
 })
 
-t.test(
-  'workers start with the first session, decoders with the first utterance; both end when no session is left, and stay where they were made ready',
-  async (t) => {
-    const before = started.length
-    const small = new SpeechPool({ decodersPerThread: 1, idleMs: 50 })
-    t.teardown(() => small.close())
-    t.equal(small.threads, 0)
-    t.equal(await small.inspect(), null)
-    t.equal(started.length, before)
-    const first = new SpeechClient({ port: small.openSession(false) })
-    t.ok((await synthesise(first, 'One moment, please.', 'slt')).pcm.length > 8000)
-    t.equal(await recognise(first, 'where is my order', 'rms'), 'where is my order')
-    const [thread] = started.slice(before)
-    const gone = new Promise((resolve) => thread?.once('exit', resolve))
-    client().close()
-    await worker(({ sessions }) => sessions === 0) // and its pool has waited for less long when the other worker is gone
-    first.close()
-    // The pool's timer holds no process.
-    const held = setInterval(() => undefined, 1000)
-    await gone
-    clearInterval(held)
-    t.equal(small.threads, 0)
-    t.equal(pool.threads, 1, 'this one was made ready')
-    const next = new SpeechClient({ port: small.openSession(false) })
-    t.ok((await synthesise(next, 'Hello.', 'slt')).pcm.length > 0, 'the next session starts another worker')
-    next.close()
-  },
-)
+t.test('speech workers start on demand and end when idle', async (t) => {
+  const before = started.length
+  const small = new SpeechPool({ decodersPerThread: 1, idleMs: 50 })
+  t.teardown(() => small.close())
+  t.equal(small.threads, 0)
+  t.equal(await small.inspect(), null)
+  t.equal(started.length, before)
+  const first = new SpeechClient({ port: small.openSession(false) })
+  t.ok((await synthesise(first, 'One moment, please.', 'slt')).pcm.length > 8000)
+  t.equal(await recognise(first, 'where is my order', 'rms'), 'where is my order')
+  const [thread] = started.slice(before)
+  const gone = new Promise((resolve) => thread?.once('exit', resolve))
+  client().close()
+  await worker(({ sessions }) => sessions === 0) // and its pool has waited for less long when the other worker is gone
+  first.close()
+  // The pool's timer holds no process.
+  const held = setInterval(() => undefined, 1000)
+  await gone
+  clearInterval(held)
+  t.equal(small.threads, 0)
+  t.equal(pool.threads, 2, 'this one was made ready: its voice, and a thread that recognises')
+  const next = new SpeechClient({ port: small.openSession(false) })
+  t.ok((await synthesise(next, 'Hello.', 'slt')).pcm.length > 0, 'the next session starts another worker')
+  next.close()
+})
 
-t.test('the pool closes while its worker still loads, and refuses sessions then', async (t) => {
+t.test('the pool closes while its worker still loads', async (t) => {
   const small = new SpeechPool({ decodersPerThread: 1, sessionsPerThread: 1 })
   const port = small.openSession()
   t.throws(() => small.openSession(), { code: 'SPEECH_BUSY' })

@@ -5,7 +5,7 @@ import type { AgentDefinition } from '../../src/agents/file/definition.js'
 import { readAgents } from '../../src/agents/file/loader.js'
 import { AgentInspector } from '../../src/gateway/agents/agent-inspector.js'
 
-/** The agents of a folder for an operator; their tools call the shop at that address. */
+/** Inspector of a folder's agents for an operator; their tools call the shop at this address. */
 export async function deskOf(dir: string, shopUrl: string): Promise<AgentInspector> {
   const env = { SHOP_API_URL: shopUrl }
   const agents = new Map<

@@ -12,8 +12,8 @@ const flite = await loadFlite()
 const spoken = new Map<string, Int16Array>()
 
 /**
- * A text in a voice, synthesised once. Samples are dropped without a filter: the voices have almost nothing above 4
- * kHz.
+ * Text in a voice, synthesised once. Samples are dropped without a filter, because the voices have almost no sound
+ * above 4 kHz.
  */
 export function says(text: string, rate: LegRateHz, voice = 'slt'): Int16Array {
   const key = `${voice} ${rate} ${text}`
@@ -28,7 +28,7 @@ export function says(text: string, rate: LegRateHz, voice = 'slt'): Int16Array {
 
 const hisses = new Map<string, readonly Int16Array[]>()
 
-/** Ten seconds of the line's noise in frames, made once. */
+/** Ten seconds of line noise in frames, made once. */
 function hissOf(rate: LegRateHz, seed: number): readonly Int16Array[] {
   const key = `${rate} ${seed}`
   const known = hisses.get(key)
@@ -50,19 +50,19 @@ const SENTENCES = [
 interface Line {
   readonly track: ForkedTrack
   readonly rate: LegRateHz
-  /** On a leg of 16 kHz, the returning sound went through a telephone of 8 kHz. */
+  /** True: on a leg of 16 kHz, the returning sound went through a telephone of 8 kHz. */
   readonly telephone?: boolean
   readonly gainDb: number
-  /** The carrier's delay, for each piece of speech; between them there are pauses. */
+  /** Delay of the carrier in ms for each piece of speech; there are pauses between the pieces. */
   readonly delaysMs: readonly number[]
   readonly seed: number
   readonly caller?: Int16Array
   readonly disturbances?: readonly Disturbance[]
-  /** Barge-in as the session does it: silence at an onset, and on again. */
+  /** Time in ms of a barge-in as the session handles it: silence at an onset, then speech again. */
   readonly pauseAtMs?: number
 }
 
-/** Five sentences, and three disturbances between the second and the fourth. */
+/** Makes five sentences, and three disturbances between the second and the fourth. */
 export function disturbedLine(
   line: Pick<Line, 'track' | 'rate' | 'gainDb'>,
   what: Disturbance['what'],
@@ -80,7 +80,10 @@ interface Outcome extends Omit<Heard, 'frames'> {
   readonly heard: Int16Array
 }
 
-/** A call whose agent comes back on the caller's side: a piece of speech every six seconds, and with it another delay. */
+/**
+ * Runs a call in which the agent's voice comes back as echo: a piece of speech every six seconds, each with another
+ * delay.
+ */
 export function call(line: Line): Outcome {
   const { rate } = line
   const F = frameSamples(rate)

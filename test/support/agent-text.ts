@@ -7,7 +7,7 @@ import type { Environment } from '../../src/agents/file/template.js'
 
 /**
  * Loads an agent file `a.yaml` with this text.
- * @param folder  has what the agent names, and is kept; null: one that is removed
+ * @param folder  folder with the files that the agent names, which is kept; null for a temporary folder
  * @returns its definition, or its faults as an operator reads them
  */
 export async function loadText(

@@ -31,13 +31,14 @@ import { until } from './until.js'
 import { portOf } from './port-of.js'
 
 /**
- * One gateway behind a balancer, and the simulator's carrier with its REST API. The balancer's connections break as they
- * do when it is killed: no close frame, nothing said. It takes new ones at once, as after a restart.
+ * One gateway behind a balancer, and the simulator's carrier with its REST API. The balancer's connections break as if
+ * the balancer were killed: without a close frame or other message. It accepts new connections at once, as after a
+ * restart.
  */
 
 const asksForStream = (head: Buffer): boolean => head.toString('latin1').startsWith('GET /audio')
 
-/** Passes bytes on. */
+/** Starts a balancer that passes bytes on. */
 async function startBalancer(
   t: Test,
   to: () => number,
@@ -82,8 +83,8 @@ async function startBalancer(
     })
   })
   const port = await portOf(t, server)
-  // Connections for webhooks first: a carrier that learns of its stream's end before it learns of theirs asks on one of
-  // them how the call goes on, and ends the call when that is lost.
+  // Breaks connections for webhooks first. Otherwise a carrier that notices the end of its stream first would ask on a
+  // webhook connection how the call continues. It would then lose that connection and end the call.
   const breaks = (): void => {
     for (const socket of sockets) if (!streams.has(socket)) resetConnection(socket)
     setImmediate(() => {
@@ -104,7 +105,7 @@ async function startBalancer(
 interface Line {
   readonly carrier: Awaited<ReturnType<typeof startCarrier>>
   readonly breaks: () => void
-  /** As `breaks`, but the gateway learns nothing of it. */
+  /** Breaks connections like `breaks`, but without notice to the gateway. */
   readonly vanishes: () => void
   /** Answers this number of the next audio sockets with 503. */
   readonly refuses: (sockets: number) => void
@@ -113,16 +114,16 @@ interface Line {
   readonly recordOf: (callSid: string) => Promise<CallRecord>
   readonly call: (afterStream: AfterStream) => LiveSimulatedCall & {
     readonly streams: () => number
-    /** Streams that are closed, which the carrier has reported to the gateway, or tried to. */
+    /** Returns the number of closed streams that the carrier has reported to the gateway, or tried to report. */
     readonly told: () => number
-    /** The verbs that the carrier has begun. */
+    /** Verbs that the carrier has begun. */
     readonly verbs: readonly string[]
   }
 }
 
 /**
- * @param more  the agent's file, with a module, and how people behave that the gateway rings; else an agent that speaks a tone, and
- *   people who say "Hello?" and stay
+ * @param more  the agent's file, with a module, and the behaviour of people whom the gateway rings. By default the
+ * agent speaks a tone, and people say "Hello?" and stay
  */
 export async function startLine(
   t: Test,
@@ -131,7 +132,7 @@ export async function startLine(
   more: {
     readonly agent?: Readonly<Record<string, unknown>>
     readonly callee?: CallerScript
-    /** Its tools: a file that is copied to `tools/`. */
+    /** Module of the agent's tools: a file that is copied to `tools/`. */
     readonly module?: string
   } = {},
 ): Promise<Line> {
@@ -147,7 +148,7 @@ export async function startLine(
   }
   const carrier = await startCarrier(speech, more.callee)
   t.teardown(() => carrier.rest.close())
-  // Some of the rung people may not have answered yet when the test hung up.
+  // Some of the people who were rung may not have answered when the test hung up.
   t.teardown(() => {
     for (const { leg } of carrier.rest.workspace.calls()) leg.hangUp()
   })

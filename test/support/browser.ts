@@ -1,19 +1,23 @@
 import { existsSync } from 'node:fs'
+import { basename } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { chromium } from 'playwright-core'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 
-/** Debian's package `chromium`. */
+/** Path of Debian's package `chromium`. */
 const CHROMIUM = '/usr/bin/chromium'
-/** For what a page does within a moment; calls have limits of their own. */
+/** Time limit in ms for fast actions of a page; calls have separate limits. */
 const PAGE_MS = 30_000
 
-/** Whether Chromium is here. If not, the test is skipped with the package's name. */
-export function hasChromium(t: Test): boolean {
-  if (existsSync(CHROMIUM)) return true
-  console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends chromium`)
-  t.skip('Chromium is not installed (Debian: chromium)', () => undefined)
+/** True if Chromium is installed. If not, the test is skipped with the name of the package. */
+export const hasChromium = (t: Test): boolean => hasBrowser(t, 'Chromium', CHROMIUM)
+
+/** @param file  program of the browser; its Debian package has the same name */
+export function hasBrowser(t: Test, name: string, file: string): boolean {
+  if (existsSync(file)) return true
+  console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends ${basename(file)}`)
+  t.skip(`${name} is not installed (Debian: ${basename(file)})`, () => undefined)
   return false
 }
 
@@ -42,7 +46,7 @@ const launch = (microphone?: string): Promise<Browser> =>
 
 let browserOfFile: Promise<Browser> | null = null
 
-/** One browser without a microphone for all tests of a file: a start takes seconds of processor time. */
+/** One browser without a microphone for all tests of a file, because a start takes seconds of processor time. */
 function sharedBrowser(): Promise<Browser> {
   if (browserOfFile === null) {
     browserOfFile = launch()
@@ -52,9 +56,9 @@ function sharedBrowser(): Promise<Browser> {
 }
 
 /**
- * An empty profile of a browser; closed when the test ends. What its pages could not run, or were not allowed to, is a
- * failure of the test.
- * @param microphone  a WAV file that its microphone plays once from the moment at which it is opened
+ * Opens an empty profile of a browser; closed when the test ends. The test fails if a page had an error or a refused
+ * action.
+ * @param microphone  WAV file that the browser's microphone plays once, beginning when it is opened
  */
 export async function openBrowser(t: Test, microphone?: string): Promise<BrowserContext> {
   const browser = await (microphone === undefined ? sharedBrowser() : launch(microphone))
@@ -75,14 +79,14 @@ export async function openBrowser(t: Test, microphone?: string): Promise<Browser
   return context
 }
 
-/** Audio that a page got or sent over its sockets, s16le at 16 kHz, from now on. */
+/** Audio that a page received or sent over its sockets, s16le at 16 kHz, from now on. */
 export function audioOf(page: Page, which: 'framereceived' | 'framesent' = 'framereceived'): { samples(): Int16Array } {
   const frames: Buffer[] = []
   const take = ({ payload }: { readonly payload: string | Buffer }): void => {
     if (typeof payload !== 'string') frames.push(payload)
   }
   page.on('websocket', (socket) => {
-    // The names are overloads, each with a listener of its own.
+    // The names are overloads, each with a separate listener.
     if (which === 'framereceived') socket.on('framereceived', take)
     else socket.on('framesent', take)
   })

@@ -2,7 +2,7 @@ import { loadFlite } from '../../src/speech/flite.js'
 
 let flite: Awaited<ReturnType<typeof loadFlite>> | null = null
 
-/** A caller's words at 16 kHz, in a voice that is not the agent's. */
+/** Words of a caller at 16 kHz, in another voice than the agent's. */
 export async function callerSays(text: string): Promise<Int16Array> {
   flite ??= await loadFlite()
   const { pcm, sampleRateHz } = flite.speak(text, 'rms')

@@ -2,23 +2,26 @@ import { powerOf } from '../../bench/vad/corpus.js'
 
 const FRAME_SAMPLES = 320
 const FRAME_MS = 20
-/** s16; frames of the file with less are pauses, or the softest sounds. */
+/** Minimum level (rms, s16) of a frame with voice; frames of the file below it are pauses, or the softest sounds. */
 const VOICE_RMS = 300
-/** A voice that is this much softer than in the file was lost, or cut to pieces. */
+/** Share of the file's level below which a voice counts as lost or damaged. */
 const LOST_SHARE = 0.05
-/** How much later than in the file the sound may begin, and how much it may move in the course of a call. */
+/**
+ * Maximum number of frames by which the sound may begin later than in the file. The second constant is the maximum
+ * shift during a call.
+ */
 const SHIFT_FRAMES_MAX = 100
 const DRIFT_FRAMES_MAX = 3
 
 interface Captured {
-  /** Lost part of the voice in the file. */
+  /** Duration in ms of the lost voice of the file. */
   readonly lostMs: number
   readonly gainDb: number
 }
 
 /**
- * Comparison of a browser's microphone with the file that it played, both at 16 kHz. Compares loudness frame by frame:
- * the browser moves phases, and its clock is not the file's.
+ * Compares a browser's microphone with the file that it played, both at 16 kHz. Loudness is compared frame by frame:
+ * the browser changes phases, and its clock differs from the file's.
  */
 export function capturedOf(file: Int16Array, got: Int16Array): Captured {
   const [wanted, heard] = [powersOf(file), powersOf(got)]

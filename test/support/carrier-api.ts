@@ -4,8 +4,8 @@ import type { ApiPath } from '../../src/sautikit-api/api-paths.js'
 import { SautikitClient } from '../../src/sautikit-api/client.js'
 import { CarrierHttp } from '../../src/sautikit-api/http.js'
 import { CarrierNumbers } from '../../src/sautikit-api/numbers.js'
-import { RestServer } from '../../src/simulator/rest/rest-server.js'
-import type { RestServerOptions } from '../../src/simulator/rest/rest-server.js'
+import { RestServer } from '../../src/carrier/rest-server.js'
+import type { RestServerOptions } from '../../src/carrier/rest-server.js'
 import { Workspace } from '../../src/carrier/workspace.js'
 import type { WorkspaceOptions } from '../../src/carrier/workspace.js'
 
@@ -18,11 +18,11 @@ interface SimulatedApi {
   readonly calls: SautikitClient
   readonly numbers: CarrierNumbers
   readonly http: CarrierHttp
-  /** Pauses before retries, which are not really waited for. */
+  /** Pauses before retries; the test does not wait for them. */
   readonly pauses: number[]
 }
 
-/** The simulator's REST API on a free port, and our client in front of it. */
+/** REST API of the simulator on a free port, and our client for it. */
 export async function simulatedApi(
   t: Pick<Test, 'teardown'>,
   options: Partial<RestServerOptions> & {

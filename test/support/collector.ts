@@ -14,12 +14,12 @@ interface OtlpSpan {
 interface Collector {
   readonly url: string
   readonly spans: OtlpSpan[]
-  /** Sent bodies, as text. */
+  /** Received bodies, as text. */
   readonly bodies: string[]
   readonly close: () => void
 }
 
-/** An OTLP/HTTP collector that keeps what it is sent; `answer` decides each status. */
+/** Starts an OTLP/HTTP collector that stores received bodies; `answer` decides each status. */
 export async function startCollector(answer: () => number = () => 200): Promise<Collector> {
   const spans: OtlpSpan[] = []
   const bodies: string[] = []

@@ -3,12 +3,12 @@ import type { Terminal } from '../../src/cli/terminal.js'
 
 interface CommandResult {
   readonly code: number
-  /** Output of the command, to standard output and to standard error. */
+  /** Output of the command on standard output and standard error. */
   readonly out: string
   readonly err: string
 }
 
-/** Runs a command of mkondo in this process, without a terminal and with no environment but the given one. */
+/** Runs a command of mkondo in this process, without a terminal, and with only the given environment. */
 export async function command(
   argv: readonly string[],
   given: Partial<Pick<Terminal, 'env' | 'signal' | 'input' | 'ask' | 'colours' | 'columns' | 'showsProgress'>> = {},

@@ -11,9 +11,9 @@ import { HttpClient, discard } from '../../src/http/http-client.js'
 import { LookupCounts, installNameLookup } from '../../src/http/name-lookup.js'
 
 /**
- * A process of its own, because it holds libuv's threads as a resolver does that never answers: a look-up of
- * `dead.test` reads a FIFO that nobody writes to. Twenty connections of a model go there, and then a tool asks an API
- * whose name resolves. Prints what became of it; with the argument `installed` behind a `NameLookup`.
+ * Separate process, because it occupies libuv's threads as a resolver that never answers: a look-up of `dead.test`
+ * reads a FIFO without a writer. Twenty connections of a model use this name, and then a tool calls an API whose name
+ * resolves. Prints the result; with the argument `installed`, the look-ups go through a `NameLookup`.
  */
 const folder = mkdtempSync(join(tmpdir(), 'dead-name-'))
 const fifo = join(folder, 'never')
@@ -58,7 +58,7 @@ const tool = await new HttpClient()
   )
 const results = Object.fromEntries(counts.all.map(({ result, count }) => [result, count()]))
 process.stdout.write(JSON.stringify({ asked, tool, toolMs: performance.now() - beganAtMs, results }))
-// Ends the look-ups that wait, or the process could not end.
+// Ends the waiting look-ups; otherwise the process could not end.
 const writer = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK)
 setTimeout(() => {
   closeSync(writer)

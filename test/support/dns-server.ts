@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 
 const HEADER_BYTES = 12
-/** Type and class of the one question that is answered: the IPv4 addresses of a name. */
+/** Type and class of the only supported question: the IPv4 addresses of a name. */
 const A_IN = 0x0001_0001
 const TTL_S = 1
 
@@ -12,8 +12,9 @@ interface DnsServer {
 }
 
 /**
- * A name server on loopback: the IPv4 addresses that `addressesOf` has for a name, and NXDOMAIN where it has none.
- * @param answersAfterMs  how long each answer takes
+ * Starts a name server on loopback. It answers with the IPv4 addresses from `addressesOf`, or with NXDOMAIN if there
+ * are none.
+ * @param answersAfterMs  delay in ms of each answer
  */
 export async function startDns(
   addressesOf: (name: string) => readonly string[],
@@ -52,7 +53,7 @@ function answerTo(query: Buffer, addressesOf: (name: string) => readonly string[
   header.writeUInt16BE(addresses.length, 6)
   const records = addresses.map((address) => {
     const record = Buffer.alloc(16)
-    record.writeUInt16BE(0xc000 + HEADER_BYTES, 0) // the name of the question
+    record.writeUInt16BE(0xc000 + HEADER_BYTES, 0) // pointer to the name in the question
     record.writeUInt32BE(A_IN, 2)
     record.writeUInt32BE(TTL_S, 6)
     record.writeUInt16BE(4, 10)

@@ -1,9 +1,9 @@
 import type { AgentEditing } from '../../src/edge/options.js'
 
-/** A hash as texts and versions have it. */
+/** Hash in the form of texts' and versions' hashes. */
 export const HASH = '0123456789abcdef'
 
-/** Edits nothing, and says what it was asked for. @param more  methods that do something else */
+/** Editor that edits no files and records its requests. @param more  methods that replace the double's methods */
 export function editorDouble(more: Partial<AgentEditing> = {}): {
   readonly editor: AgentEditing
   readonly asked: unknown[]

@@ -1,7 +1,17 @@
 import { execFileSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -15,7 +25,7 @@ import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { signBody, startCall } from '../../src/carrier/carrier-call.js'
 import type { LiveSimulatedCall } from '../../src/carrier/carrier-call.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
-import { RestServer } from '../../src/simulator/rest/rest-server.js'
+import { RestServer } from '../../src/carrier/rest-server.js'
 import { Workspace } from '../../src/carrier/workspace.js'
 import { messageOf } from '../../src/core/errors.js'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
@@ -38,93 +48,96 @@ export const API_KEY = 'tsk_of_a_fleet_under_test'
 const OPS_TOKEN = 'ops-token-of-a-fleet-under-test'
 export const OUR_NUMBER = '+254709000000'
 const START_MS = 60_000
-/** Sound that the carrier still plays of a stream that has closed. */
+/** Duration in ms of the sound that the carrier still plays after a stream has closed. */
 const FORK_HELD_MS = 1000
-/** A webhook that takes longer is slow: the carrier's own limit is 10 s, a fleet takes 1 s where the machine is quiet. */
+/** Time in ms from which a webhook is slow: the carrier's own limit is 10 s; a fleet on an idle machine takes 1 s. */
 const SLOW_WEBHOOK_MS = 5000
 
 export interface FleetOptions {
-  /** Default: 2. */
+  /** Number of nodes. Default: 2. */
   readonly nodes?: number
-  /** Settings of every node, beside those of a fleet. */
+  /** Settings of every node, in addition to a fleet's settings. */
   readonly env?: Readonly<Record<string, string>>
-  /** Fields of the agent's file, beside those that make it speak a tone. */
+  /** Fields of the agent's file, in addition to the fields that make it speak a tone. */
   readonly agent?: Readonly<Record<string, unknown>>
-  /** One gateway that shares nothing with others: no Redis, and the balancer for such ones (deploy/haproxy.cfg). */
+  /** True: one gateway without other nodes: no Redis, and the balancer for single gateways (deploy/haproxy.cfg). */
   readonly alone?: boolean
-  /** A master, a replica and a Sentinel in place of one redis-server. */
+  /** True: a master, a replica and a Sentinel in place of one redis-server. */
   readonly sentinel?: boolean
-  /** Default: HAProxy with deploy/haproxy-fleet.cfg; nginx has two nodes at most. */
+  /** Balancer. Default: HAProxy with deploy/haproxy-fleet.cfg; nginx supports two nodes at most. */
   readonly balancer?: 'haproxy' | 'nginx'
-  /** Requests between nodes go through proxies: `peerProxies`. */
+  /** True: requests between nodes go through proxies (`peerProxies`). */
   readonly proxied?: boolean
-  /** How people behave that the fleet rings. Default: they say "Hello?" and stay. */
+  /** Behaviour of people whom the fleet rings. Default: they say "Hello?" and stay. */
   readonly callee?: CallerScript
-  /** Each node has a folder of agents of its own. Default: all have one. */
+  /** True: each node has its own folder of agents. Default: all nodes share one. */
   readonly ownAgents?: boolean
-  /** What each node runs until it is started with another one. Default: this version. */
+  /** Program of each node until it is started with another program. Default: this version. */
   readonly program?: NodeProgram
 }
 
 /** A built version of the gateway. */
 export interface NodeProgram {
-  /** Its command. */
+  /** Command of the program. */
   readonly main: string
-  /** Settings that not all versions have. */
+  /** Settings that only some versions have. */
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** Controls of a fleet for a test or a bench, and its view from outside: as the carrier, and as the shop. */
+/** Controls of a fleet for a test or a bench. It also shows the fleet from outside, as the carrier and as the shop. */
 export interface Fleet {
   readonly nodes: readonly FleetNode[]
-  /** Where the carrier reaches it. */
+  /** Origin at which the carrier reaches the fleet. */
   readonly origin: string
-  /** The master, where there is a Sentinel. */
+  /** Redis server; the master if there is a Sentinel. */
   readonly redis: RedisServer
   readonly sentinel: RedisSentinel | null
-  /** Between the nodes and Redis, where there is no Sentinel. */
+  /** Proxy between the nodes and Redis, if there is no Sentinel. */
   readonly redisProxy: RedisProxy
-  /** Before the internal port of each node, where `proxied`. */
+  /** Proxies before the internal port of each node, if `proxied`. */
   readonly peerProxies: readonly RedisProxy[]
   readonly balancer: Balancer
   readonly shop: Shop
-  /** The carrier's REST API: what the fleet asked of it. */
+  /** Carrier's REST API, with the fleet's requests. */
   readonly carrier: RestServer
-  /** Calls that the fleet has placed, as the carrier had them; complete once they are over. */
+  /** Calls that the fleet has placed, from the carrier's side; complete when they are over. */
   readonly placed: readonly SimulatedCallResult[]
-  /** Their events so far. */
+  /** Events so far of the placed calls. */
   readonly placedEvents: readonly SimulatorEvent[]
   /** Rings the fleet. The caller says nothing, and stays until `hangUp`. */
   call(options?: FleetCallOptions): FleetCall
-  /** The first webhook of a call at one node, without its carrier. @returns the status and the document */
+  /** Sends the first webhook of a call to one node, without a carrier. @returns the status and the document */
   ring(
     node: FleetNode,
     callSid: string,
     state?: string,
   ): Promise<{ readonly status: number; readonly document: string }>
-  /** `count` calls of which each has a stream. They come 100 ms apart, as callers do, to each node in turn. */
+  /**
+   * Starts `count` calls and waits until each has a stream. They come 100 ms apart, like real callers, to each node in
+   * turn.
+   */
   calls(count: number, options?: FleetCallOptions): Promise<readonly FleetCall[]>
   close(): Promise<void>
 }
 
 interface FleetCallOptions {
-  /** Its last two digits say what the agent does: tone-backend.ts. Default: it speaks. */
+  /** Caller's number; its last two digits select the agent's behaviour (tone-backend.ts). Default: the agent speaks. */
   readonly from?: string
   readonly afterStream?: AfterStream
-  /** The node that gets a webhook; the balancer's choice where it is undefined. */
+  /** Selects the node that gets a webhook. If it returns undefined, the balancer selects. */
   readonly to?: (state: string) => FleetNode | undefined
-  /** After this the carrier tries a refused connection once more. */
+  /** Time in ms after which the carrier tries a refused connection once more. */
   readonly connectRetryMs?: number
 }
 
 export interface FleetCall extends LiveSimulatedCall {
-  /** Names of the nodes that its streams led to, in order. */
+  /** Names of the nodes to which its streams led, in order. */
   readonly owners: readonly string[]
-  /** Streams that are closed. */
+  /** Number of closed streams. */
   readonly closes: number
 }
 
-/** Starts everything. Ends what it has started when a part of it does not start. */
+/** Starts the whole fleet. If a part does not start, the started parts are ended. */
 export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   const undo: (() => Promise<unknown> | undefined)[] = []
   const close = async (): Promise<void> => {
@@ -338,7 +351,7 @@ async function started(
 
 /**
  * Resolves when each call has had this number of streams.
- * @throws Error with the webhooks of a call that has not: a fallback, a refusal, silence
+ * @throws Error with the webhooks of a call without them: a fallback, a refusal, silence
  */
 export async function untilStreams(calls: readonly FleetCall[], count: number, limitMs: number): Promise<void> {
   const without = (): readonly FleetCall[] => calls.filter(({ owners }) => owners.length < count)
@@ -349,8 +362,8 @@ export async function untilStreams(calls: readonly FleetCall[], count: number, l
     for (const one of left) one.hangUp()
     const [result] = await Promise.all(left.map(({ done }) => done))
     const webhooks = result?.webhooks.map(
-      ({ url, status, verbs, atMs, ms }) =>
-        `${url} ${status ?? '-'} ${verbs.join(' ')} at ${Math.round(atMs)} ms after ${Math.round(ms)} ms`,
+      ({ url, status, fault, verbs, atMs, ms }) =>
+        `${url} ${status ?? fault ?? '-'} ${verbs.join(' ')} at ${Math.round(atMs)} ms after ${Math.round(ms)} ms`,
     )
     throw new Error(`${messageOf(thrown)}: ${left.length} have none, such as ${webhooks?.join(', ') ?? ''}`)
   }
@@ -363,13 +376,13 @@ interface Ports {
   readonly balancer: number
 }
 
-/** What is looked at of a record. */
-type KeptRecord = Pick<CallRecord, 'callSid' | 'durationMs' | 'endReason' | 'waits' | 'resumed'>
+/** Fields of a record that tests read. */
+export type KeptRecord = Pick<CallRecord, 'callSid' | 'durationMs' | 'endReason' | 'waits' | 'resumed'>
 
-/** `mkondo serve` under one name, which may be started again. */
+/** Node that runs `mkondo serve` under one name. It may be started again. */
 export class FleetNode {
   readonly name: string
-  /** Its public port, past the balancer. */
+  /** URL of its public port, without the balancer. */
   readonly url: string
   readonly opsUrl: string
   readonly #env: Readonly<Record<string, string>>
@@ -384,7 +397,7 @@ export class FleetNode {
     this.#env = env
   }
 
-  /** Its log lines since its first start. */
+  /** Log lines of the node since its first start. */
   get lines(): readonly string[] {
     return [...this.#logged, ...(this.#run?.lines ?? [])]
   }
@@ -394,8 +407,8 @@ export class FleetNode {
   }
 
   /**
-   * Resolves when it takes calls. @throws Error with its last lines when it ends before
-   * @param program  what it runs from now on
+   * Resolves when the node takes calls. @throws Error with its last lines if it ends before
+   * @param program  program that it runs from now on
    */
   async start(program = this.#program): Promise<void> {
     this.#logged = [...this.lines]
@@ -404,12 +417,12 @@ export class FleetNode {
     await takesCalls((this.#run = mkondo(['serve'], { ...this.#env, ...env }, undefined, main)), START_MS)
   }
 
-  /** SIDs of the records in its folder, as often as they are there. */
+  /** SIDs of the records in its folder; a SID is repeated if the folder has several records of the call. */
   finalRecords(): readonly string[] {
     return this.records().map(({ callSid }) => callSid)
   }
 
-  /** The records in its folder, oldest first; one that was written again is there again. */
+  /** Records in its folder, oldest first; a record that was written twice is listed twice. */
   records(): readonly KeptRecord[] {
     const folder = join(this.#env['DATA_DIR'] ?? '', 'records')
     const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith('calls-')) : []
@@ -421,7 +434,7 @@ export class FleetNode {
     )
   }
 
-  /** Another process with its name, on an address of its own. */
+  /** Starts another process with the node's name, on a separate address. */
   twin(address: string): Run {
     return mkondo(['serve'], {
       ...this.#env,
@@ -433,35 +446,38 @@ export class FleetNode {
     })
   }
 
-  /** SIGKILL. */
+  /** Sends SIGKILL. */
   async kill(): Promise<void> {
     this.#run?.child.kill('SIGKILL')
     await this.#run?.exit
   }
 
-  /** SIGTERM: it drains. @returns its exit code, once its calls are over */
+  /** Sends SIGTERM: the node drains. @returns its exit code, when its calls are over */
   drain(): Promise<number | null> {
     this.#run?.child.kill('SIGTERM')
     return this.#run?.exit ?? Promise.resolve(null)
   }
 
-  /** SIGSTOP. */
+  /** Sends SIGSTOP. */
   pause(): void {
     this.#run?.child.kill('SIGSTOP')
   }
 
-  /** SIGCONT. */
+  /** Sends SIGCONT. */
   resume(): void {
     this.#run?.child.kill('SIGCONT')
   }
 
-  /** Whether its disk takes writes: a file that would grow beyond its present size is refused otherwise (Debian's `prlimit`). */
+  /**
+   * Sets if the node's disk accepts writes. If false, a file that would grow beyond its present size is refused
+   * (Debian's `prlimit`).
+   */
   disk(takes: boolean): void {
     const pid = this.#run?.child.pid
     if (pid !== undefined) execFileSync('prlimit', [`--pid=${pid}`, `--fsize=${takes ? 'unlimited' : '0'}:`])
   }
 
-  /** A page of its ops port, or with `body` the answer to a POST. */
+  /** Fetches a page of its ops port. With `body`, sends a POST. */
   async ops(path: string, body?: object): Promise<Response> {
     return fetch(this.opsUrl + path, {
       ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
@@ -470,7 +486,7 @@ export class FleetNode {
     })
   }
 
-  /** The sum of a metric's lines that begin with `line`; 0 when there is none. */
+  /** Sum of a metric's lines that begin with `line`; 0 if there are none. */
   async metric(line: string): Promise<number> {
     const page = await (await this.ops('/metrics')).text()
     return page
@@ -480,23 +496,25 @@ export class FleetNode {
   }
 }
 
-/** The name under which deploy/haproxy-fleet.cfg finds the gateways. */
+/** DNS name in deploy/haproxy-fleet.cfg for the gateways. */
 const DOMAIN = 'mkondo.default.svc.cluster.local'
 
-/** deploy/haproxy-fleet.cfg on ports of this machine: each gateway has an address of its own, as pods have. */
+/**
+ * Content of deploy/haproxy-fleet.cfg with ports of this machine: each gateway has a separate address, as pods have.
+ */
 export function fleetBalancer(ports: Omit<Ports, 'internal'>, dnsPort: number): string {
   return repositoryFile('deploy/haproxy-fleet.cfg')
     .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${ports.balancer}`)
     .replace('10.96.0.10:53', `127.0.0.1:${dnsPort}`)
-    .replace('maxconn 10000', 'maxconn 400') // the shipped number wants more descriptors than a test machine may have
+    .replace('maxconn 10000', 'maxconn 400') // the shipped number needs more descriptors than a test machine may allow
     .replaceAll(':8080', `:${ports.public}`)
     .replace('check port 9464', `check port ${ports.ops}`)
 }
 
 /**
- * deploy/nginx.conf on ports of this machine.
- * @param addresses  of the gateways gw-1 and gw-2
- * @param folder  where its logs are written, and what it would keep elsewhere
+ * Content of deploy/nginx.conf with ports of this machine.
+ * @param addresses  addresses of the gateways gw-1 and gw-2
+ * @param folder  folder for its logs and all its other files
  */
 export function nginxBalancer(
   ports: Pick<Ports, 'public' | 'balancer'>,
@@ -507,7 +525,7 @@ export function nginxBalancer(
   return (
     repositoryFile('deploy/nginx.conf')
       .replace(/listen 443 ssl;\n(?: *ssl_\S+ [^;]+;\n)+/, `listen 127.0.0.1:${ports.balancer};\n`)
-      // Only root can become another user.
+      // Only root can switch to another user.
       .replace('user www-data;', process.getuid?.() === 0 ? 'user root;' : '')
       .replace('pid /run/nginx.pid;', `pid ${folder}/nginx.pid;`)
       .replaceAll('/var/log/nginx', folder)
@@ -519,7 +537,7 @@ export function nginxBalancer(
   )
 }
 
-/** deploy/haproxy.cfg before one gateway, of which every URL has the balancer's address. */
+/** Content of deploy/haproxy.cfg for one gateway; all its URLs have the balancer's address. */
 function loneBalancer(ports: Omit<Ports, 'internal'>, address: string): string {
   return repositoryFile('deploy/haproxy.cfg')
     .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${ports.balancer}`)
@@ -529,7 +547,7 @@ function loneBalancer(ports: Omit<Ports, 'internal'>, address: string): string {
     .replace('check port 9464', `check port ${ports.ops}`)
 }
 
-/** How each is run as Debian's unit runs it, and the signal for a reload. */
+/** Command of each balancer, as in Debian's unit, and the signal for a reload. */
 const BALANCERS = {
   haproxy: { args: (file: string) => ['-W', '-db', '-f', file], reload: 'SIGUSR2' },
   nginx: { args: (file: string) => ['-e', 'stderr', '-c', file, '-g', 'daemon off;'], reload: 'SIGHUP' },
@@ -537,54 +555,66 @@ const BALANCERS = {
 
 class Balancer {
   readonly #file: string
+  readonly #logFile: string
   readonly #port: number
   readonly #program: keyof typeof BALANCERS
   #child: ChildProcess | null = null
 
   constructor(folder: string, port: number, program: keyof typeof BALANCERS, config: string) {
     this.#file = join(folder, `${program}.conf`)
+    this.#logFile = join(folder, `${program}.log`)
     this.#port = port
     this.#program = program
     writeFileSync(this.#file, config)
   }
 
-  /** Resolves when it has found a gateway. */
+  /** Log lines since its first start. HAProxy writes the line of an audio socket when the socket ends. */
+  get lines(): readonly string[] {
+    return readFileSync(this.#logFile, 'utf8').split('\n')
+  }
+
+  /** Resolves when the balancer has found a gateway. */
   async start(): Promise<void> {
     const args = BALANCERS[this.#program].args(this.#file)
-    const child = (this.#child = spawnOwn(this.#program, args, { stdio: 'ignore', env: PROGRAMS }))
+    const log = openSync(this.#logFile, 'a')
+    const child = (this.#child = spawnOwn(this.#program, args, { stdio: ['ignore', log, log], env: PROGRAMS }))
+    closeSync(log)
     const finds = async (): Promise<boolean> => {
-      // An unsigned webhook: the gateway refuses it, and a balancer without one would answer 502 or 503.
+      // The gateway refuses an unsigned webhook; a balancer without a gateway would answer 502 or 503.
       const answer = await fetch(`http://127.0.0.1:${this.#port}/events`, { method: 'POST', body: '{}' })
       return answer.status === 401
     }
     await comesUp(child, () => finds().catch(() => false), START_MS, `${this.#program} that finds a gateway`)
   }
 
-  /** It reads its file again: other processes take what comes, and those that there are go on with what they have. */
+  /**
+   * Makes the balancer read its file again: new processes accept new connections, and the old processes keep their
+   * connections.
+   */
   reload(): void {
     this.#child?.kill(BALANCERS[this.#program].reload)
   }
 
-  /** Every connection through it breaks. */
+  /** Kills the balancer, which breaks every connection through it. */
   async kill(): Promise<void> {
     const child = this.#child
     this.#child = null
     if (child === null || child.exitCode !== null) return
     const exit = once(child, 'exit')
-    // Its processes end with it, at once.
+    // The balancer's other processes end at once with it.
     child.kill('SIGTERM')
     await exit
   }
 }
 
 /**
- * An API behind a tool: it writes down what it is asked, and answers when it may; where it is given a `callback`, that the
- * outcome follows. The test posts that.
+ * API behind a tool. It records requests, and answers when the test allows it. If a request has a `callback`, the
+ * answer says that the outcome follows, and the test posts the outcome.
  */
 interface Shop {
   readonly url: string
   readonly requests: readonly ShopRequest[]
-  /** Answers wait for this long from now on. */
+  /** Delays all answers by this time in ms from now on. */
   answerAfter(ms: number): void
   close(): Promise<void>
 }
@@ -631,7 +661,7 @@ async function startShop(): Promise<Shop> {
   }
 }
 
-/** The carrier's REST API. People whom the fleet rings answer, say "Hello?", and stay, or follow `script`. */
+/** Starts the carrier's REST API. People whom the fleet rings answer, say "Hello?", and stay, or follow `script`. */
 export async function startCarrier(
   speech: CallerSpeech,
   script?: CallerScript,
@@ -657,7 +687,7 @@ export async function startCarrier(
 
 export const CARRIER = {
   secret: WEBHOOK_SECRET,
-  // A balancer that starts again answers 503 until the DNS has named a gateway: seen 1.8 s after its death.
+  // After a restart, a balancer answers 503 until the DNS has named a gateway: seen 1.8 s after its death.
   connectRetryMs: 2500,
   human: { outcome: 'answered', ringMs: 300, talkMs: 60_000, greeting: null },
 } as const satisfies Partial<PlaceCallOptions>
@@ -675,7 +705,7 @@ export function person(speech: CallerSpeech) {
   } as const
 }
 
-/** The backends of the agents of these tests, beside them. */
+/** Writes the backends of these tests' agents beside the agents. */
 export function writeBackends(agentsDir: string): void {
   for (const [name, url] of [
     ['tone-backend', './tone-backend.js'],
@@ -684,7 +714,7 @@ export function writeBackends(agentsDir: string): void {
     writeFileSync(join(agentsDir, `${name}.mjs`), reexport(new URL(url, import.meta.url)))
 }
 
-/** A tool that asks for a payment, whose outcome comes later. */
+/** Tool that requests a payment, whose outcome comes later. */
 export const CHARGE_TOOL = {
   name: 'charge',
   description: 'Asks for a payment.',
@@ -723,13 +753,13 @@ export function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Rec
   }
 }
 
-/** Callers' troubles, in one line each for calls that were cut, webhooks that failed or were slow. */
+/** Faults in calls, one line each: calls that were cut, webhooks that failed or were slow. */
 interface Judgement {
-  /** Calls of which a stream ended before its caller had hung up. */
+  /** Calls of which a stream ended before their caller had hung up. */
   readonly cut: readonly string[]
   readonly failed: readonly string[]
   readonly slow: readonly string[]
-  /** The longest stretch in which an agent was not heard, of all calls: milliseconds. */
+  /** Maximum duration in ms without the agent's sound, over all calls. */
   readonly gapMs: number
 }
 
@@ -754,8 +784,8 @@ export function judge(results: readonly SimulatedCallResult[]): Judgement {
 }
 
 /**
- * How long a caller whose stream broke waited for the agent, from the moment that the carrier asked how to go on; null
- * when it did not ask, or the agent was not heard again.
+ * Time in ms for which a caller whose stream broke waited for the agent, since the carrier asked how the call
+ * continues. Null if the carrier did not ask, or the agent's sound did not come back.
  */
 export function resumedMs({ streams, webhooks, silences }: SimulatedCallResult): number | null {
   const brokeMs = streams[0]?.closedMs ?? Infinity
@@ -766,7 +796,7 @@ export function resumedMs({ streams, webhooks, silences }: SimulatedCallResult):
   const silence = silences.find(({ startMs, endMs }) => startMs <= brokeMs + FORK_HELD_MS && endMs > brokeMs)
   if (asked === undefined) return null
   if (silence !== undefined) return silence.endMs - asked.atMs
-  // Audio that the carrier still had to play covered the gap.
+  // Audio that the carrier still played covered the gap.
   const next = streams[1]
   return next === undefined || next.samplesHeard === 0 ? null : Math.max(0, next.openedMs - asked.atMs)
 }

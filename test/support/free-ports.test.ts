@@ -5,7 +5,7 @@ import t from 'tap'
 const FILES = 4
 const ROWS = 60
 
-t.test('no port is given away twice, nor to two test files before their servers listen', async (t) => {
+t.test('no port is given to two callers or processes', async (t) => {
   const rig = new URL('free-ports.js', import.meta.url).href
   const file = `
     import { freePorts } from '${rig}'

@@ -2,13 +2,15 @@ import { createSocket, type Socket } from 'node:dgram'
 import { createServer } from 'node:net'
 
 /**
- * Below the ports that systems give out by themselves (Linux: from 32768, macOS: from 49152): a port of those that was
- * free a moment ago may be somebody's connection when a process has at last started.
+ * First port that is used. It is below the ports that systems assign (Linux: from 32768, macOS: from 49152). An
+ * assigned port that was free a moment ago may be in use when a process has started.
  */
 const FROM = 12_000
 const TO = 32_000
 
-/** The first of `count` ports in a row that nobody has on any address, and that no test gets again while this process runs. */
+/**
+ * First of `count` consecutive ports that are free on all addresses. No other test gets them while this process runs.
+ */
 export async function freePorts(count: number): Promise<number> {
   for (;;) {
     const first = FROM + Math.floor(Math.random() * (TO - FROM - count))
@@ -22,8 +24,8 @@ export async function freePorts(count: number): Promise<number> {
 export const freePort = (): Promise<number> => freePorts(1)
 
 /**
- * Takes the port's number for UDP, which nothing here uses: the tests of all processes see that it is given away, until
- * its server listens and after that, and the kernel lets it go with the process.
+ * Binds the port's number for UDP, which these tests do not use. The tests of all processes can see that the port is
+ * reserved, before and after its server listens. The kernel releases it when the process ends.
  */
 function mark(port: number): Promise<Socket | null> {
   return new Promise((resolve) => {

@@ -1,8 +1,8 @@
 import { createServer } from 'node:net'
 
 /**
- * Listens at the address and port of its arguments, for a test that stops it (SIGSTOP) and fills its queue: the kernel then
- * drops what asks for a connection, as an address does that leads nowhere.
+ * Listens at the address and port of its arguments. A test stops this process (SIGSTOP) and fills its queue: the kernel
+ * then drops new connections, as for an unreachable address.
  */
 const [, , host, port] = process.argv
 createServer((socket) => socket.on('error', () => undefined)).listen(

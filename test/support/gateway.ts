@@ -11,7 +11,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { LoadGate } from '../../src/workers/main/load-gate.js'
 import { SAME_CALLER } from './same-caller.js'
 
-// That a gateway without time refuses calls is load-gate.test.ts's; here other tests may take the processors.
+// load-gate.test.ts tests that an overloaded gateway refuses calls. Here other tests may use the processors.
 LoadGate.prototype.handle = () => undefined
 
 export interface WholeGateway {
@@ -20,7 +20,7 @@ export interface WholeGateway {
   readonly close: () => Promise<void>
 }
 
-/** The shipped order line's file, changed, in a folder of its own. */
+/** Changed copy of the shipped order line's file, in a separate folder. */
 async function changedAgents(change: (yaml: string) => string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
   const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
@@ -29,8 +29,8 @@ async function changedAgents(change: (yaml: string) => string): Promise<string> 
 }
 
 /**
- * A whole gateway on free ports, with the demo shop. It recognises one caller at a time unless `SPEECH_DECODERS` says
- * more.
+ * Starts a whole gateway on free ports, with the demo shop. It recognises one caller at a time unless `SPEECH_DECODERS`
+ * says more.
  */
 export async function whole(
   env: Readonly<Record<string, string>> = {},

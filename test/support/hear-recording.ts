@@ -14,21 +14,27 @@ import type { Test } from 'tap'
 import type { Gateway } from '../../src/gateway/gateway.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 
-/** The demo shop's order, as the recogniser may know it beforehand. */
+/** Order of the demo shop, as words that the recogniser may expect. */
 const KNOWN = { orders: ['4127'], etas: ['today between 4 and 6 PM'], others: ['PikiPiki'] }
 
-/** Ways of cutting what was heard into sentences: a busy machine makes pauses where a voice made none. */
+/**
+ * Silences in ms at which the recording is divided into sentences, each tried in turn: a busy machine adds pauses to a
+ * voice.
+ */
 const PIECE_SILENCES_MS: readonly number[] = [200, 120, 450, 700]
 
 /**
  * Recognises the recording of an ended call on the order line. On a busy machine the recognition during the call may
  * fail; a recording can be recognised again.
+ * @param fromS  time in s before which the recording is ignored
  */
 export async function hearRecording(
   file: string,
+  fromS = 0,
 ): Promise<{ readonly texts: readonly string[]; readonly facts: OrderFacts }> {
   const wav = parseWav(await readFile(file))
-  const heard = atRate(channelOf(wav, 1), wav.sampleRateHz, RECOGNISER_RATE_HZ)
+  const whole = atRate(channelOf(wav, 1), wav.sampleRateHz, RECOGNISER_RATE_HZ)
+  const heard = whole.subarray(fromS * RECOGNISER_RATE_HZ)
   const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const vocabulary = vocabularyOf(yaml, KNOWN)
   const recogniser = await loadRecogniser(vocabulary)
@@ -71,9 +77,9 @@ function piecesOf(heard: Int16Array, pieceSilenceMs: number): Int16Array[] {
 }
 
 /**
- * Asserts that the caller heard the status of their order: by what the simulated caller understood, else by the
+ * Asserts that the caller heard the status of their order, by the simulated caller's recognition, otherwise by the
  * recording. If the machine was too busy to send the agent's voice in time, the voice has gaps and cannot be
- * recognised; a comment says so.
+ * recognised; a comment reports this.
  * @returns false if the voice had such gaps
  */
 export async function wasTold(

@@ -25,11 +25,12 @@ import { CallRegistry, type CallRegistryOptions } from '../../src/workers/main/c
 import type { LiveCall, MediaSink, NewCall } from '../../src/workers/main/live-call.js'
 import { loadMediaAssets, voiceDetectors } from '../../src/workers/shared/media-assets.js'
 import type { PoolCalls } from '../../src/workers/main/media-pool.js'
+import type { WorkerContext } from '../../src/workers/worker/worker-context.js'
 
 const clock = new SimulatedClock()
 const startedWallMs = Date.now()
 
-/** The clock of a test's calls, and how the test waits on it. */
+/** Clock of a test's calls, and the test's ways to wait on it. */
 export interface CallTime {
   readonly nowMs: () => number
   readonly wallClock: () => number
@@ -42,7 +43,7 @@ export interface CallTime {
 }
 
 /**
- * The one clock of all calls that a test file makes on its own thread, of all hosts. It moves only while the test waits on it,
+ * Clock of all calls that a test file makes on its own thread, for all hosts. It moves only while the test waits on it,
  * as fast as the machine can, so that a call is the same on every machine.
  */
 export const time = {
@@ -61,13 +62,13 @@ export const time = {
 
 export const until: CallTime['until'] = time.until
 
-/** Lets time pass. */
+/** Moves the clock by `ms`. */
 export function pass(ms: number): Promise<void> {
   const untilMs = clock.nowMs() + ms
   return until(() => clock.nowMs() >= untilMs, ms, 'time to pass')
 }
 
-/** Lets time pass until `work` is settled. */
+/** Moves the clock until `work` is settled. */
 export async function settled<T>(work: Promise<T>, limitMs = 60_000): Promise<T> {
   let over = false
   const done = work.finally(() => {
@@ -85,14 +86,14 @@ export interface TestHost {
   readonly time: CallTime
   /** Waits for the record of a call that ends. */
   recordOf(callSid: string): Promise<CallRecord>
-  /** The caller says it: sound without words, and for the embedded backend the words. */
+  /** Makes the caller say a text: as sound without words, and for the embedded backend as words. */
   say(line: TestLine, text: string): Promise<void>
   close(): Promise<void>
 }
 
 let shipped: Promise<AgentDefinition> | null = null
 
-/** The shipped order line's definition. Its tools read `SHOP_API_URL` when they run. */
+/** Definition of the shipped order line. Its tools read `SHOP_API_URL` when they run. */
 export function orderStatusAgent(): Promise<AgentDefinition> {
   shipped ??= loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' }).then(
     ({ agents }) => agents.get('order-status') as AgentDefinition,
@@ -109,25 +110,28 @@ interface PoolParts {
   readonly backends: BackendSettings
 }
 
-/** Options of the registry, and of what runs its calls. */
+/** Options of the registry, and of the pool that runs its calls. */
 export interface HostChanges extends Omit<Partial<CallRegistryOptions>, 'openPool'> {
   readonly backends?: BackendSettings
   readonly time?: CallTime
-  /** For calls whose backend is a service behind a socket: the clock keeps to real time. @defaultValue false */
+  /** True for calls whose backend is a service behind a socket: the clock follows real time. @defaultValue false */
   readonly paced?: boolean
-  /** @defaultValue this thread runs the calls, on `time` */
+  /** Decides how long callers' frames may wait. @defaultValue as in production */
+  readonly pace?: WorkerContext['pace']
+  /** Opens the pool. @defaultValue this thread runs the calls, on `time` */
   readonly openPool?: (calls: PoolCalls, parts: PoolParts) => ReturnType<CallRegistryOptions['openPool']>
 }
 
 /**
- * A call registry with the demo shop, without sockets: the test acts as the edge. Its calls are those of production, with
- * coded sound in place of speech; threads.ts has one with threads, speech and real time.
+ * Starts a call registry with the demo shop, without sockets: the test acts as the edge. Its calls are as in
+ * production, with coded sound in place of speech; threads.ts has a host with threads, speech and real time.
  */
 export async function startHost(
   {
     backends = backendSettings(loadConfig({}, null)),
     time: clockOf = time,
     paced = false,
+    pace,
     openPool,
     ...changes
   }: HostChanges = {},
@@ -145,7 +149,7 @@ export async function startHost(
   const host = new CallRegistry({
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('embedded') }]]),
     defaultAgent: 'order-status',
-    openPool: (calls) => openPool?.(calls, parts) ?? oneThread(parts, transport),
+    openPool: (calls) => openPool?.(calls, parts) ?? oneThread(parts, transport, pace),
     maxCalls: 8,
     env,
     speech: codedSpeech(clockOf, voices),
@@ -188,7 +192,11 @@ export async function startHost(
   }
 }
 
-function oneThread({ assets: { rows, firKernel, ...media }, env, backends }: PoolParts, transport: HttpClient) {
+function oneThread(
+  { assets: { rows, firKernel, ...media }, env, backends }: PoolParts,
+  transport: HttpClient,
+  pace: WorkerContext['pace'],
+) {
   const runners = new ToolRunners(env, transport)
   return new OneThreadPool({
     clock,
@@ -197,10 +205,11 @@ function oneThread({ assets: { rows, firKernel, ...media }, env, backends }: Poo
     vads: voiceDetectors(media),
     backends,
     tools: ({ agent, assets: files }) => runners.of(agent, files),
+    ...(pace === undefined ? {} : { pace }),
   })
 }
 
-/** Speech workers whose sound has no words: nothing is loaded for it, and it takes next to no processor time. */
+/** Speech workers whose sound has no words: they load no models, and use almost no processor time. */
 export function codedSpeech({ nowMs, after }: CallTime, voices = new TextVoices(1, 1)) {
   return {
     openSession: (): MessagePort => {
@@ -211,11 +220,11 @@ export function codedSpeech({ nowMs, after }: CallTime, voices = new TextVoices(
   }
 }
 
-/** The carrier's end of a call: what was sent to it and when, and what the caller would hear. */
+/** Carrier's end of a call: records sent audio with its times, and the audio that the caller would hear. */
 export class TestLine implements MediaSink {
   readonly call: LiveCall
   readonly texts: string[] = []
-  /** Everything sent, as samples with the time of each frame. */
+  /** All sent samples, with the time of each frame. */
   readonly frames: { readonly atMs: number; readonly samples: Int16Array }[] = []
   closedWith: number | null = null
   readonly #time: CallTime
@@ -243,7 +252,7 @@ export class TestLine implements MediaSink {
     this.stop()
   }
 
-  /** Begins to send 20 ms a frame, silence where nothing was given to `say`. */
+  /** Begins to send frames of 20 ms, with silence if `say` gave no sound. */
   start(): void {
     const silence = new Int16Array(this.call.legRateHz / 50)
     this.#stop = this.#time.subscribe(() => {
@@ -262,13 +271,13 @@ export class TestLine implements MediaSink {
     for (let at = 0; at + length <= samples.length; at += length) this.#queue.push(samples.slice(at, at + length))
   }
 
-  /** True when any sample louder than a fade's end was sent after `sinceMs`. */
+  /** True if any sample louder than a fade's end was sent after `sinceMs`. */
   soundSince(sinceMs: number): boolean {
     return this.frames.some((frame) => frame.atMs >= sinceMs && frame.samples.some((sample) => Math.abs(sample) > 200))
   }
 
-  /** Resolves when the agent has begun to speak and then been silent for `quietMs`. */
-  async agentQuiet(quietMs: number, limitMs = 20_000): Promise<void> {
+  /** Resolves when the agent has spoken and then been silent for `quietMs`. */
+  async agentQuiet(quietMs: number, limitMs = 60_000): Promise<void> {
     const { nowMs, until: wait } = this.#time
     const startedMs = nowMs()
     await wait(() => this.soundSince(startedMs), limitMs, 'the agent to speak')
@@ -278,7 +287,7 @@ export class TestLine implements MediaSink {
 
 export const sid = parseCallSid
 
-/** A caller who rings the order line, as the edge asks for the call; other callers and agents with `changes`. */
+/** Call of a caller who rings the order line, as the edge announces it; `changes` sets other callers and agents. */
 export function inbound(callSid: string, changes: Partial<NewCall> = {}): NewCall {
   const call = { callSid: sid(callSid), agent: 'order-status', from: '+254700000001', to: '+254709000000' }
   return { ...call, direction: 'inbound' as const, ...changes }

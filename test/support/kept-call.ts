@@ -3,7 +3,7 @@ import { CallLog } from '../../src/call/call-log.js'
 import type { KeptCall, KeptState } from '../../src/call/documents/kept-call.js'
 import { parseCallSid } from '../../src/core/ids.js'
 
-/** The kept call of an inbound caller in mid-conversation, with changes. */
+/** Kept call of an inbound caller in mid-conversation, with changes. */
 export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
   const callSid = parseCallSid(changes.callSid ?? 'HD_kept00000001')
   return {
@@ -58,7 +58,7 @@ export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
   }
 }
 
-/** A kept call with its log, of which nothing was written down but `log`. */
+/** Kept state with a call and a log; the log has only the given entries. */
 export function keptState(kept: KeptCall = keptCall(), log: Partial<KeptState['log']> = {}): KeptState {
   return { kept, log: { ...new CallLog().records(), ...log }, marks: [] }
 }

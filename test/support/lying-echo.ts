@@ -1,7 +1,7 @@
 import { App, us_socket_local_port } from 'uWebSockets.js'
 import { serve } from '../../bench/servers/serve.js'
 
-/** An echo that drops every fiftieth frame of a call. The bench must detect this. */
+/** Server of an echo that drops every fiftieth frame of a call. The bench must detect this. */
 App()
   .ws<{ frames: number }>('/*', {
     upgrade: (res, req, context) => {

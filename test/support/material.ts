@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { type Material, missingMaterial } from '../../bench/material.js'
 
-/** Whether Debian's recordings are here. If not, the test is skipped with the names of the packages. */
+/** True if Debian's recordings are installed. If false, the test is skipped with the names of the packages. */
 export function hasMaterial(t: Test, ...wanted: readonly Material[]): boolean {
   const missing = missingMaterial(...wanted)
   if (missing === null) return true

@@ -6,23 +6,23 @@ import { loadMediaAssets, loadVoiceDetectors } from '../../src/workers/shared/me
 
 // Modules of the pure `media` layer, loaded for tests.
 
-/** The library from which the resampler's rows come, and with which its output is compared. */
+/** Library from which the resampler's rows come; the resampler's output is compared with it. */
 export function createSincMedium(inRateHz: number, outRateHz: number) {
   const { create, ConverterType } = libsamplerate
   return create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY })
 }
 
-/** The kernel as the build compiled it, beside the compiled `media` layer. */
+/** Kernel as the build compiled it, beside the compiled `media` layer. */
 export function firKernel(): WebAssembly.Module {
   return new WebAssembly.Module(readFileSync(new URL('../../src/media/resample/fir-kernel.wasm', import.meta.url)))
 }
 
-/** The detectors that calls have. */
+/** Voice detectors as in production calls. */
 export function loadVads(): Promise<VadBank> {
   return loadVoiceDetectors()
 }
 
-/** The resamplers that calls have. */
+/** Resamplers as in production calls. */
 export async function loadResamplers(): Promise<ResamplerBank> {
   const { rows, firKernel: kernel } = await loadMediaAssets()
   return new ResamplerBank({ rows, kernel })

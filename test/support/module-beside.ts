@@ -1,6 +1,6 @@
 /**
- * The text of a module of an agents folder with the exports of a module of the tests: code of agents lies in their folder.
- * @param url  of the other, as a `file:` URL
+ * Text of a module in an agents folder that exports a test module's exports: code of agents must be in their folder.
+ * @param url  `file:` URL of the test module
  */
 export function reexport(url: URL | string): string {
   return `export * from ${JSON.stringify(String(url))}\n`

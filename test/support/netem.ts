@@ -3,25 +3,30 @@ import { seededRandom } from './tones.js'
 /** Conditions for frames between the carrier's clock and our socket. Times in milliseconds. */
 export interface LineConditions {
   readonly seed: number
-  /** When the carrier takes the first frame. */
+  /** Time in ms at which the carrier takes the first frame. */
   readonly startMs?: number
   readonly frameMs?: number
-  /** The carrier's clock against ours; positive: the carrier is slow, and its frames come further apart. */
+  /**
+   * Difference between the carrier's clock and ours; positive: the carrier is slow, and its frames come further apart.
+   */
   readonly driftPpm?: number
-  /** Every frame is late by up to this. */
+  /** Maximum delay in ms of every frame. */
   readonly jitterMs?: number
-  /** This share of the frames is late by up to `lateMs` on top. TCP keeps the order: what follows waits too. */
+  /**
+   * Share of the frames with an additional delay up to `lateMs`. TCP keeps the order, so the frames after them wait
+   * too.
+   */
   readonly lateShare?: number
   readonly lateMs?: number
-  /** Frames come this many at once, when the last of them is there. */
+  /** Number of frames that come at once, when the last of them is complete. */
   readonly burstFrames?: number
-  /** Nothing comes between `atMs` (since the start) and `atMs + ms`; then all of it at once. */
+  /** Pauses: no frame comes between `atMs` (since the start) and `atMs + ms`; then all of them come at once. */
   readonly stalls?: readonly { readonly atMs: number; readonly ms: number }[]
 }
 
 /**
- * When each of `frames` frames arrives: never before the one before it. Same seed, same line.
- * @see algesten/str0m's netem, which emulates a network without one
+ * Arrival time of each of `frames` frames: never earlier than the previous frame. The same seed gives the same line.
+ * @see algesten/str0m's netem, which also emulates a network in code
  */
 export function arrivals(frames: number, conditions: LineConditions): Float64Array {
   const random = seededRandom(conditions.seed)
@@ -31,7 +36,7 @@ export function arrivals(frames: number, conditions: LineConditions): Float64Arr
   const times = new Float64Array(frames)
   let last = -Infinity
   for (let i = 0; i < frames; i++) {
-    // A frame is there when its last sample is.
+    // A frame is complete when its last sample has come.
     let at = (Math.floor(i / burst) * burst + burst) * frameMs
     at += random() * (conditions.jitterMs ?? 0)
     if (random() < (conditions.lateShare ?? 0)) at += random() * (conditions.lateMs ?? 0)

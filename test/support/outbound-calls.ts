@@ -3,8 +3,8 @@ import { OutboundCalls } from '../../src/workers/main/outbound-calls.js'
 import type { OutboundCallsOptions, OutboundCarrier } from '../../src/workers/main/outbound-calls.js'
 
 /**
- * Calls that a gateway places for the agent `order-status`. Nothing but their number in a minute is limited, no ringing time
- * ends, and the carrier says that each call rings.
+ * Calls that a gateway places for the agent `order-status`. Only their number per minute is limited, ringing times do
+ * not end, and the carrier answers that each call rings.
  */
 export function outboundCalls(
   carrier: Pick<OutboundCarrier, 'createCall'> & Partial<OutboundCarrier>,

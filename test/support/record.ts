@@ -2,7 +2,7 @@ import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { recordWithoutStream } from '../../src/workers/main/call/call-record.js'
 
-/** The record of a plain call that went well, with changes. */
+/** Record of a simple successful call, with changes. */
 export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
   const call = { agent: 'order-status', direction: 'inbound', from: '+254700000001', to: '+254709000000' } as const
   return {

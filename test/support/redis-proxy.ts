@@ -4,28 +4,31 @@ import { connect, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { SCRIPTS } from '../../src/fleet/store/redis-scripts.js'
 
-/** The name under which a client calls the script that claims. */
+/** Name under which a client calls the claim script. */
 const CLAIM = createHash('sha1').update(SCRIPTS.claim).digest('hex')
 
-/** Between nodes and their Redis: delays, as a network does that loses packets. What comes first stays first. */
+/** Proxy between nodes and their Redis: delays data, as a network that loses packets does. The order is kept. */
 export interface RedisProxy {
   readonly url: string
-  /** Added to everything, each way. */
+  /** Delay in ms of all data, in each direction. */
   eachWayMs: number
-  /** Every piece of which number waits for so long, as a lost segment does until it is sent again; 0: none. */
+  /**
+   * Pauses of `ms` before every piece of data with a multiple of this number, like a lost segment that is sent again; 0
+   * for none.
+   */
   stalls: { readonly every: number; readonly ms: number }
-  /** Added to the answers of claims, and so to those behind them on the same connection. */
+  /** Delay in ms of the answers to claims, and so of later answers on the same connection. */
   claimAnswerMs: number
-  /** How long claims, and what is behind them, wait before Redis gets them. */
+  /** Delay in ms of claims, and of the data behind them, before Redis gets them. */
   claimWaitsMs: number
-  /** Loses the next answer of Redis: its connection is cut instead. */
+  /** Loses the next answer of Redis: its connection is cut in place of the answer. */
   loseAnswer(): void
-  /** Cuts every connection of the nodes. Redis gets what was on its way, and its answers do not come. */
+  /** Cuts every connection of the nodes. Redis gets the data that was on its way, and its answers are lost. */
   cut(): void
   close(): Promise<void>
 }
 
-/** Writes each piece when its time has come, and not before those that came earlier. */
+/** Writes each piece at its time, after all pieces that came earlier. */
 function inOrder(to: Socket): (bytes: Buffer, atMs: number) => void {
   const waiting: { readonly bytes: Buffer; readonly atMs: number }[] = []
   const pump = (): void => {

@@ -12,37 +12,39 @@ import { freePort } from './free-ports.js'
 import { comesUp, until } from './until.js'
 import { spawnOwn } from './spawn-own.js'
 
-/** How long a server may take to answer, to end, or to hand over to another. */
+/** Maximum time in ms for a server to answer, to end, or to fail over to another server. */
 const WAIT_MS = 15_000
 
-/** A real redis-server of a test, on loopback, in a temporary folder. Every wait is bounded. */
+/** Real redis-server of a test, on loopback, in a temporary folder. Every wait is bounded. */
 export interface RedisServer {
-  /** `redis://` with the password, where it has one; `rediss://` to its port for TLS, where it has that. */
+  /** URL: `redis://` with the password, if there is one; `rediss://` with the port for TLS, if there is one. */
   readonly url: string
-  /** Without TLS, also where it has a port for that. */
+  /** Port without TLS, even if the server also has a TLS port. */
   readonly port: number
   readonly password: string | null
-  /** Sends one command on a connection of its own, as `redis-cli` would, and returns the answer's texts. */
+  /** Sends one command on a separate connection, as `redis-cli` would, and returns the answer's texts. */
   command(...words: readonly string[]): Promise<unknown>
-  /** SIGKILL: connections break, the port refuses. What was not on its disk is gone. Idempotent. */
+  /**
+   * Sends SIGKILL: connections break, and the port refuses new ones. Data that was not on its disk is lost. Idempotent.
+   */
   kill(): Promise<void>
-  /** SIGSTOP: the kernel still accepts connections, and nothing is answered. */
+  /** Sends SIGSTOP: the kernel still accepts connections, and the server does not answer. */
   freeze(): void
-  /** SIGCONT. */
+  /** Sends SIGCONT. */
   thaw(): void
-  /** Starts it again, on the same port and folder; kills it first when it runs. Resolves when it answers. */
+  /** Starts the server again, on the same port and folder; kills it first if it runs. Resolves when it answers. */
   restart(): Promise<void>
-  /** Ends it and deletes its folder. Idempotent. */
+  /** Ends the server and deletes its folder. Idempotent. */
   close(): Promise<void>
 }
 
-/** Files of a certificate that its key signed. Its one name is `localhost`, so that it does not fit 127.0.0.1. */
+/** Files of a certificate signed by its own key. Its only name is `localhost`, so that it does not fit 127.0.0.1. */
 interface Tls {
   readonly key: string
   readonly certificate: string
 }
 
-/** Null where openssl is not installed: the test is skipped, loudly. */
+/** Certificate; null if openssl is not installed: the test is then skipped with a message. */
 export function makeTls(t: Test): Tls | null {
   if (!hasProgram(t, 'openssl', 'openssl')) return null
   const folder = t.testdir({})
@@ -57,13 +59,13 @@ export function makeTls(t: Test): Tls | null {
 
 /** An authority, and certificates for `localhost` that it signed. */
 interface TlsAuthority {
-  /** Its own certificate. */
+  /** Certificate of the authority itself. */
   readonly certificate: string
-  /** Makes one more that lasts for so many days; -1: it has expired. */
+  /** Makes one more certificate that is valid for this number of days; -1 makes an expired certificate. */
   sign(name: string, days: number): Tls
 }
 
-/** Null where openssl is not installed: the test is skipped, loudly. */
+/** Authority; null if openssl is not installed: the test is then skipped with a message. */
 export function makeAuthority(t: Test): TlsAuthority | null {
   if (!hasProgram(t, 'openssl', 'openssl')) return null
   const folder = t.testdir({ names: 'subjectAltName=DNS:localhost' })
@@ -89,34 +91,36 @@ export function makeAuthority(t: Test): TlsAuthority | null {
 
 export interface RedisServerOptions {
   readonly password?: string
-  /** A free one when absent. */
+  /** Port; a free port if absent. */
   readonly port?: number
-  /** True: every write is on the disk before it is answered, so that `kill` and `restart` lose nothing. */
+  /** True: every write is on the disk before it is answered, so that `kill` and `restart` lose no data. */
   readonly durable?: boolean
-  /** Makes it a replica of that server. */
+  /** Server of which this server is a replica. */
   readonly replicaOf?: RedisServer
-  /** It has a port for TLS too. */
+  /** Certificate for an additional TLS port. */
   readonly tls?: Tls
-  /** More of its configuration, such as `{ maxmemory: '2mb' }`. */
+  /** More settings of redis.conf, such as `{ maxmemory: '2mb' }`. */
   readonly config?: Readonly<Record<string, string>>
 }
 
-/** True when redis-server is installed; otherwise the test is skipped, loudly. */
+/** True if redis-server is installed. If false, the test is skipped with a message. */
 export function hasRedis(t: Test): boolean {
   return hasProgram(t, 'redis-server', 'redis-server')
 }
 
-/** In a process with this variable, nodes reach each server that has no password as the user of deploy/redis.conf. */
+/**
+ * Environment variable: if it is set, nodes connect to each server without a password as the user of deploy/redis.conf.
+ */
 export const AS_USER = 'TEST_REDIS_AS_USER'
 const USER_PASSWORD = 'of-the-gateways'
 
-/** `mkondo` and what it may do. Tests have many prefixes, and look at all keys. */
+/** Line for the user `mkondo` with its permissions. Tests use many prefixes, and read all keys. */
 const userLine = (): string =>
   redisUser('', USER_PASSWORD)
     .replace(/^user /, '')
     .replace(' ~* ~{campaigns}*', ' ~* +keys')
 
-/** Starts a redis-server. Resolves when it answers, and when it follows its master, if it has one. */
+/** Starts a redis-server. Resolves when it answers, and follows its master if it has one. */
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const port = options.port ?? (await freePort())
   const tlsPort = options.tls === undefined ? null : await freePort()
@@ -157,12 +161,12 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   return server
 }
 
-/** A real Sentinel of a test. */
+/** Real Sentinel of a test. */
 export interface RedisSentinel extends RedisServer {
-  /** `redis+sentinel://…/master-name`, with the master's password, where it has one. */
+  /** URL `redis+sentinel://…/master-name`, with the master's password, if there is one. */
   readonly url: string
   readonly masterName: string
-  /** Port of the server that it takes for the master now. */
+  /** Port of the server that the Sentinel regards as the master now. */
   masterPort(): Promise<number>
   /** Makes a replica the master, as an operator would. Resolves when the Sentinel names another server. */
   failover(): Promise<void>
@@ -171,15 +175,15 @@ export interface RedisSentinel extends RedisServer {
 interface RedisSentinelOptions {
   readonly master: RedisServer
   readonly masterName?: string
-  /** The Sentinel's own password. */
+  /** Password of the Sentinel itself. */
   readonly password?: string
-  /** After this silence of the master it hands over by itself. */
+  /** Time in ms of the master's silence after which the Sentinel fails over. */
   readonly downAfterMs?: number
-  /** It and its master are reached over TLS, by their names. */
+  /** Certificate: the Sentinel and its master then use TLS, with their names. */
   readonly tls?: Tls
 }
 
-/** Starts one Sentinel with a quorum of one. Resolves when it knows its master. */
+/** Starts one Sentinel with a quorum of one. Resolves when it has found its master. */
 export async function startSentinel(options: RedisSentinelOptions): Promise<RedisSentinel> {
   const { master, masterName = 'mkondo' } = options
   const password = options.password ?? null
@@ -208,7 +212,7 @@ export async function startSentinel(options: RedisSentinelOptions): Promise<Redi
       ...(master.password !== null && { 'sentinel auth-pass': `${masterName} ${quoted(master.password)}` }),
     },
   })
-  // By default a Sentinel looks for new replicas every 10 s. One older than Redis 7 keeps that.
+  // By default a Sentinel searches for new replicas every 10 s. A Sentinel older than Redis 7 cannot change this.
   await server.command('SENTINEL', 'DEBUG', 'INFO-PERIOD', '200').catch(() => undefined)
   const masterPort = async (): Promise<number> => {
     const address = await server.command('SENTINEL', 'get-master-addr-by-name', masterName)
@@ -219,7 +223,7 @@ export async function startSentinel(options: RedisSentinelOptions): Promise<Redi
     masterPort,
     failover: async () => {
       const before = await masterPort()
-      // Refused while it knows no replica that is fit.
+      // The failover is refused while the Sentinel has found no usable replica.
       await until(
         async () => {
           const answer = await server.command('SENTINEL', 'failover', masterName).catch(() => null)
@@ -252,7 +256,7 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
       .join(''),
   )
   let child: ChildProcess | null = null
-  // A test that fails in its middle leaves no server behind.
+  // A test that fails in the middle must not leave a server behind.
   const end = (): void => {
     child?.kill('SIGKILL')
     if (existsSync(folder)) rmSync(folder, { recursive: true })
@@ -273,7 +277,7 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
       disconnectTimeout: 50,
       commandTimeout: WAIT_MS,
     })
-    client.on('error', () => undefined) // `connect` rejects with it
+    client.on('error', () => undefined) // `connect` rejects with the error
     try {
       await client.connect()
       return await client.call(words[0] as string, ...words.slice(1))
@@ -340,15 +344,15 @@ function tlsLines({ key, certificate }: Tls, port: number | null): Readonly<Reco
   }
 }
 
-/** A value of redis.conf that may have spaces. */
+/** Quoted value of redis.conf, which may contain spaces. */
 function quoted(value: string): string {
   return `"${value.replaceAll(/["\\]/g, '\\$&')}"`
 }
 
 /**
- * Three masters, each with a third of the slots.
- * @param replica  a fourth server, which becomes a master when the first is away for a second
- * @param tls  the servers are reached over TLS, by their names
+ * Starts three masters, each with a third of the slots.
+ * @param replica  adds a fourth server, which becomes a master when the first has been down for a second
+ * @param tls  makes the servers use TLS, with their names
  */
 export async function startCluster(replica = false, tls?: Tls): Promise<readonly RedisServer[]> {
   const buses = await Promise.all(Array.from({ length: replica ? 4 : 3 }, () => freePort()))
@@ -372,7 +376,8 @@ export async function startCluster(replica = false, tls?: Tls): Promise<readonly
   const first = servers[0] as RedisServer
   for (const [i, server] of servers.entries()) {
     const [from, to] = [Math.floor((i * 16384) / 3), Math.floor(((i + 1) * 16384) / 3) - 1]
-    // As redis-cli does: two masters of one epoch would have to settle it, and a replica waits for that.
+    // Set as redis-cli does: otherwise two masters with one epoch would have to resolve it first, and a replica waits
+    // for this.
     await server.command('CLUSTER', 'SET-CONFIG-EPOCH', String(i + 1))
     if (i < 3) await server.command('CLUSTER', 'ADDSLOTSRANGE', String(from), String(to))
     if (i > 0) await server.command('CLUSTER', 'MEET', '127.0.0.1', String(first.port), String(buses[0]))

@@ -8,28 +8,28 @@ interface Server {
   close(): Promise<void>
 }
 
-// As in the thread of the object storage.
+// Set as in the thread of the object storage.
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
 
-// It has no types.
+// The package has no types.
 const S3rver = createRequire(import.meta.url)('s3rver') as new (options: object) => Server
 
-/** A real S3 server on loopback, with one bucket, and what it has on its disk. */
+/** Real S3 server on loopback with one bucket, and access to its files. */
 interface S3 {
   readonly url: string
   /** Names of the objects, and their bytes. */
   objects(): Map<string, Buffer>
-  /** It cannot be reached any more. */
+  /** Stops the server: it cannot be reached any more. */
   stop(): Promise<void>
-  /** At the same address, with what it had. */
+  /** Starts the server again at the same address, with the same objects. */
   start(): Promise<void>
 }
 
 export const S3_BUCKET = 'calls'
-/** The one that it knows. */
+/** Credentials that the server accepts. */
 export const S3_CREDENTIALS = { accessKeyId: 'S3RVER', secretAccessKey: 'S3RVER' }
 
-/** @param folder  where it keeps its objects */
+/** @param folder  folder for the server's objects */
 export async function startS3(t: Test, folder: string): Promise<S3> {
   mkdirSync(join(folder, S3_BUCKET), { recursive: true })
   let port = 0

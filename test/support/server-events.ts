@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 
-/** Events of a stream as they come. */
+/** Events of a stream, in the order of their arrival. */
 export async function follow(t: Test, url: string, headers: Readonly<Record<string, string>> = {}) {
   const stop = new AbortController()
   t.teardown(() => stop.abort())

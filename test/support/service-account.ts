@@ -8,7 +8,7 @@ interface TestAccount extends ServiceAccount {
   readonly publicKey: KeyObject
 }
 
-/** A key of a service account that there is not; a short one, because long ones take a second to make. */
+/** Key of a service account that does not exist; short, because long keys take a second to make. */
 export function serviceAccount(keyId: string): TestAccount {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 1024 })
   return {
@@ -19,7 +19,7 @@ export function serviceAccount(keyId: string): TestAccount {
   }
 }
 
-/** Its file, as Google Cloud writes it. @returns the path */
+/** File of the key in Google Cloud's form. @returns the path */
 export function accountFile(
   folder: string,
   { email, keyId, privateKey }: ServiceAccount,

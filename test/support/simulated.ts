@@ -24,12 +24,12 @@ interface SimulatedRunOptions {
   readonly args: readonly string[]
 }
 
-/** The carrier's complaints, without those about webhooks that timed out on a busy machine. */
+/** Complaints of the carrier, without complaints about webhooks that timed out on a busy machine. */
 export function carrierComplaints(call: CallReport | undefined): readonly string[] | undefined {
   return call?.complaints.filter((complaint) => !complaint.includes('aborted due to timeout'))
 }
 
-/** A caller who is on the line and says nothing. */
+/** Caller who is on the line and says nothing. */
 export function silentCaller(speech: CallerOptions['speech']): CallingPerson {
   return simulatedPerson({
     script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
@@ -44,8 +44,8 @@ export function silentCaller(speech: CallerOptions['speech']): CallingPerson {
 }
 
 /**
- * `mkondo call` against a gateway on loopback, with its JSON read back. In a process of its own, as a carrier is: where the
- * test and its gateway stand still, the caller's sound and the echo on the line keep their time.
+ * Runs `mkondo call` against a gateway on loopback, and reads its JSON. It is a separate process, like a carrier: if
+ * the test and its gateway pause, the caller's sound and the line's echo keep their time.
  */
 export async function simulateOneCall(options: SimulatedRunOptions): Promise<SimulatedRun> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-test-'))

@@ -2,10 +2,13 @@ import { spawn } from 'node:child_process'
 import type { SpawnOptions } from 'node:child_process'
 import { existsSync } from 'node:fs'
 
-/** Of util-linux; null where it is missing, as on other systems than Linux: there a program may outlive its test. */
+/**
+ * Path of `setpriv` from util-linux; null if it is missing, as on systems other than Linux: a program may then outlive
+ * its test.
+ */
 const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((file) => existsSync(file)) ?? null
 
-/** nginx's workers outlive a master that is killed; one that is told to end ends them. */
+/** nginx's workers outlive a killed master; a master that gets SIGTERM ends them. */
 const endOf = (program: string): string => (program === 'nginx' ? 'TERM' : 'KILL')
 
 function spawnBound(program: string, args: readonly string[], options: SpawnOptions): unknown {
@@ -14,7 +17,7 @@ function spawnBound(program: string, args: readonly string[], options: SpawnOpti
 }
 
 /**
- * As `spawn`, for programs that live until they are ended: the kernel ends this one with the thread that has started it,
- * however that ends. A test file that hangs is killed, and runs no teardown.
+ * Works like `spawn`, for programs that live until they are ended: the kernel ends the program with the thread that has
+ * started it, in every case. A test file that hangs is killed, and runs no teardown.
  */
 export const spawnOwn = spawnBound as typeof spawn

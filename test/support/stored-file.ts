@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
 import type { StoredFile } from '../../src/telemetry/archive/stored-file.js'
 
-/** A file with these bytes, which is deleted when the test ends. */
+/** Makes a file with these bytes, which is deleted when the test ends. */
 export function storedFile(t: Test, bytes: Uint8Array): StoredFile {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-file-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -14,12 +14,12 @@ export function storedFile(t: Test, bytes: Uint8Array): StoredFile {
   return { path, bytes: bytes.length }
 }
 
-/** Its content; empty where there is no file. */
+/** Content of the file; empty if there is no file. */
 export function bytesOf(file: StoredFile | null): Uint8Array {
   return file === null ? new Uint8Array(0) : readFileSync(file.path)
 }
 
-/** Those of an archive in which nothing of a test gets too old or too much. */
+/** Limits of an archive that no file of a test reaches. */
 export function archiveLimits(folder: string, changes: Partial<ArchiveLimits> = {}): ArchiveLimits {
   return {
     folder,

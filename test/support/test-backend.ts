@@ -11,7 +11,7 @@ import type {
 
 const RATE_HZ = 16_000
 
-/** Speech as far as a detector can tell: `ms` of a tone, which continues one that began `fromMs` before. */
+/** Sound that a voice detector accepts as speech: `ms` of a tone, which continues a tone that began `fromMs` before. */
 export function tone(ms: number, hz = 400, fromMs = 0): Int16Array {
   const from = (fromMs * RATE_HZ) / 1000
   return Int16Array.from(
@@ -21,8 +21,8 @@ export function tone(ms: number, hz = 400, fromMs = 0): Int16Array {
 }
 
 /**
- * Base of the tests' backends, which a media worker loads by their URL: it is ready at once, hears and remembers nothing, and
- * its turns are a tone with words, or a tool call. Each overrides what it does.
+ * Base of the tests' backends, which a media worker loads by their URL. It is ready at once, and ignores the caller's
+ * audio. Its turns are a tone with words, or a tool call. Each backend overrides methods.
  */
 export class TestBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -67,7 +67,7 @@ export class TestBackend implements Backend {
     this.sink.event(event)
   }
 
-  /** A turn of words, for as long. */
+  /** Speaks a turn of words for this time in ms. */
   protected say(text: string, ms: number): void {
     const generation = ++this.generation
     const itemId = `item-${generation}`
@@ -78,7 +78,7 @@ export class TestBackend implements Backend {
     this.event({ type: 'turn-done', generation, status: 'completed' })
   }
 
-  /** A turn that calls a tool. */
+  /** Makes a turn that calls a tool. */
   protected call(name: string, args: Readonly<Record<string, unknown>>, callId = `call-${this.generation + 1}`): void {
     const generation = ++this.generation
     this.event({ type: 'turn-start', generation })

@@ -40,7 +40,7 @@ interface ThreadChanges extends HostChanges {
   readonly workerMemoryMb?: number
 }
 
-/** The host of host.ts with real media workers and real speech. Its lines have `REAL_TIME`. */
+/** Starts the host of host.ts with real media workers and real speech. Its lines use `REAL_TIME`. */
 export async function startThreads(
   { workers = 1, workerMemoryMb = 512, ...changes }: ThreadChanges = {},
   change?: (agent: AgentDefinition) => AgentDefinition,

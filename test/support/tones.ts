@@ -41,7 +41,7 @@ export function whiteNoise({ sampleRateHz, ms, amplitude }: SignalShape, seed: n
   )
 }
 
-/** Pink noise (Paul Kellet's filter); `amplitude` is its rms. The nearest simple thing to a street. */
+/** Pink noise (Paul Kellet's filter); `amplitude` is its rms. It is a simple approximation of street noise. */
 export function pinkNoise({ sampleRateHz, ms, amplitude }: SignalShape, seed: number): Int16Array {
   const random = seededRandom(seed)
   const raw = new Float64Array(Math.round((sampleRateHz * ms) / 1000))
@@ -69,8 +69,8 @@ function scaled(raw: Float64Array, factor: number): Int16Array {
 }
 
 /**
- * Something that has what detectors look for in speech: a gliding pitch with harmonics to 3.6 kHz under two
- * moving formants, breath, syllables of 120 to 300 ms, unvoiced bursts, and pauses. `amplitude` is the loudest peak.
+ * Signal with the properties of speech that detectors use: a gliding pitch with harmonics to 3.6 kHz under two moving
+ * formants, breath, syllables of 120 to 300 ms, unvoiced bursts, and pauses. `amplitude` is the loudest peak.
  */
 export function speechLike({ sampleRateHz, ms, amplitude }: SignalShape, seed: number): Int16Array {
   const random = seededRandom(seed)
@@ -110,14 +110,14 @@ export function speechLike({ sampleRateHz, ms, amplitude }: SignalShape, seed: n
   return scaled(raw, amplitude / peak)
 }
 
-/** Two signals on one line; as long as the longer. */
+/** Two signals on one line; as long as the longer signal. */
 export function mix(a: Int16Array, b: Int16Array): Int16Array {
   return Int16Array.from({ length: Math.max(a.length, b.length) }, (_, i) => clip((a[i] ?? 0) + (b[i] ?? 0)))
 }
 
 export const concatenate = (...parts: readonly Int16Array[]): Int16Array => joined(parts)
 
-/** Whole frames of `length` samples; a rest is left out. */
+/** Whole frames of `length` samples; remaining samples are left out. */
 export function framesOf(samples: Int16Array, length: number): Int16Array[] {
   return Array.from({ length: Math.floor(samples.length / length) }, (_, i) =>
     samples.slice(i * length, (i + 1) * length),
@@ -129,7 +129,10 @@ export function bytesOf(samples: Int16Array): Uint8Array {
   return new Uint8Array(samples.buffer.slice(samples.byteOffset, samples.byteOffset + samples.byteLength))
 }
 
-/** Whether these are the same samples. tap compares key by key: of a second of audio in a tenth of one. */
+/**
+ * True if both arrays have equal samples. tap's own comparison, key by key, takes a tenth of a second for one second of
+ * audio.
+ */
 export function sameSamples(a: Int16Array, b: Int16Array): boolean {
   return Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength))
 }
@@ -153,7 +156,7 @@ export function toneLevelDb(samples: Int16Array, hz: number, sampleRateHz: numbe
 function bell(x: number, centre: number, width: number): number {
   const off = (x - centre) / width
   const squared = off * off
-  // Too little to count beside the rest, and most are.
+  // Too small to affect the sum; most terms are.
   return squared > 40 ? 0 : Math.exp(-squared)
 }
 

@@ -1,6 +1,6 @@
 import type { ToolOffer } from '../../src/call/tools/gateway-tools.js'
 
-/** A call that comes in to an agent with one language, who can have a human reached and call back. */
+/** Incoming call to an agent with one language, with escalation and call backs. */
 export const OFFER: ToolOffer = {
   languages: ['en'],
   handoverTo: {},

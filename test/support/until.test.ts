@@ -4,7 +4,7 @@ import { comesUp } from './until.js'
 
 const HOUR_MS = 3_600_000
 
-t.test('a program that ends before it is up fails at once, with its end and its reason', async (t) => {
+t.test('a program that ends early fails the wait at once', async (t) => {
   for (const [code, how] of [
     ['console.error("no such folder"); process.exitCode = 3', 'ended with 3'],
     ['console.error("no such folder"); process.kill(process.pid, "SIGKILL")', 'ended with SIGKILL'],
@@ -23,7 +23,7 @@ t.test('a program that ends before it is up fails at once, with its end and its 
   }
 })
 
-t.test('a program that is up may end', async (t) => {
+t.test('a program may end after it is up', async (t) => {
   const child = spawn(process.execPath, ['-e', 'console.log("up")'], { stdio: ['ignore', 'pipe', 'ignore'] })
   let said = ''
   child.stdout.on('data', (text: Buffer) => (said += text.toString()))

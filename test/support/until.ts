@@ -1,15 +1,18 @@
 import type { ChildProcess } from 'node:child_process'
 import { messageOf } from '../../src/core/errors.js'
 
-/** The longest pause between two looks. The first ones are shorter: what a test waits for is mostly nearly there. */
+/** Maximum pause in ms between two checks. The first pauses are shorter, because most conditions become true soon. */
 const PAUSE_MS_MAX = 10
-/** A limit ends a wait that is in vain, and measures nothing: on a busy machine a process may stand still for seconds. */
-const LIMIT_MS_MIN = 20_000
+/**
+ * Minimum limit in ms: it ends a hopeless wait and measures nothing, because on a busy machine a process may pause for
+ * seconds.
+ */
+const LIMIT_MS_MIN = 60_000
 
 /**
- * Waits until `condition` holds. It is the only way in which a fast test waits by the clock.
- * @param limitMs  at least LIMIT_MS_MIN counts
- * @throws Error with `what`, when it does not hold within the limit; whatever `condition` throws
+ * Waits until `condition` holds. Fast tests wait by the clock only with this function.
+ * @param limitMs  limit in ms; smaller values count as LIMIT_MS_MIN
+ * @throws Error with `what`, if it does not hold within the limit; any error of `condition`
  */
 export async function until(condition: () => boolean | Promise<boolean>, limitMs: number, what: string): Promise<void> {
   const waitMs = Math.max(limitMs, LIMIT_MS_MIN)
@@ -20,13 +23,13 @@ export async function until(condition: () => boolean | Promise<boolean>, limitMs
   }
 }
 
-/** How much of what a program said its failure names. */
+/** Maximum number of characters of a program's output in a failure's message. */
 const SAID_CHARS = 2000
 
 /**
- * As `until`, for a program: fails at once when it ends before it is up.
- * @param said  what the program printed
- * @throws Error with `what`, how the program ended, and the last that it said
+ * Waits like `until` for a program: fails at once if the program ends before it is ready.
+ * @param said  output of the program
+ * @throws Error with `what`, the program's exit, and the end of its output
  */
 export async function comesUp(
   child: ChildProcess,
@@ -39,7 +42,7 @@ export async function comesUp(
   const looks = async (): Promise<boolean> => {
     if (await isUp()) return true
     const { exitCode, signalCode } = child
-    // Its last output comes after its end.
+    // The last output of the program comes after its end.
     if (ended) throw new Error(`${what}: it ended with ${exitCode ?? signalCode ?? 'nothing'}`)
     ended = exitCode !== null || signalCode !== null
     return false
@@ -51,7 +54,7 @@ export async function comesUp(
   }
 }
 
-/** Whether `work` succeeds, such as a look at a service that may be away. */
+/** True if `work` succeeds, such as a request to a service that may be down. */
 export function succeeds(work: Promise<unknown>): Promise<boolean> {
   return work.then(
     () => true,

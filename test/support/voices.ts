@@ -3,13 +3,16 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 
 const SENTENCES = 8
 
-/** Synthesised sentences of a caller, each from its first sound on; `speechLike` of tones.ts, which has no words, may pass for music. */
+/**
+ * Synthesised sentences of a caller, each from its first sound on; `speechLike` of tones.ts has no words and may be
+ * detected as music.
+ */
 const VOICES: Readonly<Record<LegRateHz, readonly Float64Array[]>> = {
   8000: await voicesAt(8000),
   16000: await voicesAt(16_000),
 }
 
-/** Sentences one after the other from the `first` on, as long as they last. */
+/** Sentences one after another, beginning with index `first`, up to the duration. */
 export function sentences(rateHz: LegRateHz, ms: number, first: number): Int16Array {
   const all = VOICES[rateHz]
   const spoken = joined(all.map((_, i) => all[(first + i) % all.length] as Float64Array))

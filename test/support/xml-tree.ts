@@ -1,6 +1,6 @@
 import { SaxesParser } from 'saxes'
 
-/** An element as another parser sees it; text is all the text directly inside. */
+/** Element in an independent parser's form; `text` is all text directly inside it. */
 export interface XmlTree {
   readonly name: string
   readonly attributes: Readonly<Record<string, string>>
@@ -8,7 +8,7 @@ export interface XmlTree {
   readonly text: string
 }
 
-/** Parses with a strict, independent parser. @throws Error when the document is not well-formed. */
+/** Parses with a strict, independent parser. @throws Error if the document is not well-formed. */
 export function parseXml(xml: string): XmlTree {
   interface Open {
     name: string

@@ -102,7 +102,7 @@ function found(
   return hits.map(({ row }) => row.callSid.slice(-1)).join('')
 }
 
-t.test('a call is found by each thing that is known of it', (t) => {
+t.test('a call is found by each of its known facts', (t) => {
   const index = opened(t, dataFolder(t))
   const cases: readonly (readonly [Readonly<Record<string, unknown>>, string])[] = [
     [{}, '321'],
@@ -141,7 +141,7 @@ t.test('a call is found by each thing that is known of it', (t) => {
   t.end()
 })
 
-t.test("a spoken term finds no other's call", (t) => {
+t.test("a spoken search term finds no other business's call", (t) => {
   // The form of the terms is public: a caller can say one, and a model can be made to write one into a summary.
   const [own, agent] = [`own=${OTIENO}`, 'agent=support'].map((term) => `zq${Buffer.from(term).toString('hex')}`)
   const spoken = endedCall({
@@ -157,7 +157,7 @@ t.test("a spoken term finds no other's call", (t) => {
   t.end()
 })
 
-t.test('each found row is checked against the asker', (t) => {
+t.test("each found row is checked against the asker's rights", (t) => {
   const folder = dataFolder(t)
   const index = opened(t, folder)
   t.equal(found(index, {}, [SHOP]), '1')
@@ -201,7 +201,7 @@ for (const [script, [text, finds, not]] of Object.entries(SCRIPTS))
     t.end()
   })
 
-t.test('after a statement that threw the next works', (t) => {
+t.test('the next statement works after one that threw', (t) => {
   const db = new sqlite.Database(':memory:')
   db.exec("CREATE VIRTUAL TABLE words USING fts5(said, detail='column')")
   const sql = new Sql(db)
@@ -216,7 +216,7 @@ t.test('after a statement that threw the next works', (t) => {
   t.end()
 })
 
-t.test('pages of a search have each call once, the newest first, also calls of one millisecond', (t) => {
+t.test('the pages of a search list each call once', (t) => {
   const records = Array.from({ length: 25 }, (_, at) =>
     endedCall({ callSid: `HD_page${String(at).padStart(4, '0')}`, startedAt: `2026-11-20T09:00:0${at >> 3}.000Z` }),
   )
@@ -236,7 +236,7 @@ t.test('pages of a search have each call once, the newest first, also calls of o
   t.end()
 })
 
-t.test('a record that was written again is found once, by what it says now', (t) => {
+t.test('a rewritten record is found once in its new form', (t) => {
   const [first, ...others] = CALLS as [CallRecord, ...CallRecord[]]
   const folder = dataFolder(t, { 'calls-2026-11-20-0001.jsonl': [first, ...others] })
   const index = opened(t, folder)
@@ -254,7 +254,7 @@ t.test('a record that was written again is found once, by what it says now', (t)
   t.end()
 })
 
-t.test('a line that is still being written waits for its end', (t) => {
+t.test('an incomplete line waits for its end', (t) => {
   const folder = dataFolder(t, {})
   const [whole = '', half = ''] = [lines(CALLS.slice(0, 1)), lines(CALLS.slice(1, 2))]
   mkdirSync(join(folder, 'records'))
@@ -276,7 +276,7 @@ t.test('each of many long records is found', (t) => {
   t.end()
 })
 
-t.test('lines that are no records, and records of earlier builds, do not stop the index', (t) => {
+t.test('invalid lines do not stop the index', (t) => {
   const { callSid, startedAt } = CALLS[0] as CallRecord
   const index = opened(
     t,
@@ -296,7 +296,7 @@ t.test('lines that are no records, and records of earlier builds, do not stop th
   t.end()
 })
 
-t.test('of an erased call nothing is found, and no word of it stays in the file', (t) => {
+t.test('an erased call leaves no word in the index', (t) => {
   const folder = dataFolder(t)
   const index = opened(t, folder)
   t.equal(found(index, { text: 'mzigo' }), '1')
@@ -312,7 +312,7 @@ t.test('of an erased call nothing is found, and no word of it stays in the file'
   t.end()
 })
 
-t.test('a call whose record is erased is not shown, whatever the index has', (t) => {
+t.test('a call with an erased record is not shown', (t) => {
   const folder = dataFolder(t)
   const index = opened(t, folder)
   while (index.follow());
@@ -322,7 +322,7 @@ t.test('a call whose record is erased is not shown, whatever the index has', (t)
   t.end()
 })
 
-t.test('what retention deletes is not found any more, and leaves the file', (t) => {
+t.test('a call deleted by retention leaves the index', (t) => {
   const folder = dataFolder(t, {
     'calls-2026-11-19-0001.jsonl': CALLS.slice(0, 1),
     'calls-2026-11-20-0001.jsonl': CALLS.slice(1),
@@ -336,7 +336,7 @@ t.test('what retention deletes is not found any more, and leaves the file', (t) 
   t.end()
 })
 
-t.test("another program's line beside the records hides none of them", (t) => {
+t.test("another program's line hides no record", (t) => {
   const foreign = { ...CALLS[0], callSid: 'HD_find0009', analysis: 5 }
   const folder = dataFolder(t, { 'calls-2026-11-20-0001.jsonl': CALLS })
   write(folder, 'calls-2026-11-21-0001.jsonl', [foreign])
@@ -344,7 +344,7 @@ t.test("another program's line beside the records hides none of them", (t) => {
   t.end()
 })
 
-t.test('records of an agent with a retention of its own, and of folders of processes that are gone, are found', (t) => {
+t.test('records in other retention folders and processes are found', (t) => {
   const folder = dataFolder(t, { 'calls-2026-11-20-0001.jsonl': CALLS.slice(0, 1) })
   write(folder, '7d/calls-2026-11-20-0001.jsonl', CALLS.slice(1, 2))
   write(join(folder, 'process-1'), 'calls-2026-11-20-0001.jsonl', CALLS.slice(2))
@@ -354,7 +354,7 @@ t.test('records of an agent with a retention of its own, and of folders of proce
   t.end()
 })
 
-t.test('an index that is lost, torn, or of another version is made again; its folder is for its owner alone', (t) => {
+t.test('a damaged index is built again [1]', (t) => {
   const folder = dataFolder(t)
   const file = join(folder, 'index', 'index.sqlite')
   const spoil: Readonly<Record<string, () => void>> = {
@@ -400,42 +400,39 @@ function charted(
 const answered = (...ms: readonly (number | null)[]): CallRecord['turns'] =>
   ms.map((answerMs) => ({ callerStoppedMs: 0, firstSoundMs: answerMs, answerMs }))
 
-t.test(
-  'a chart has the calls of each hour with their outcomes and cost, in all and by agent, version or number',
-  (t) => {
-    const index = opened(t, dataFolder(t))
-    const { from, bucketHours, all, groups } = charted(index)
-    t.same([from, bucketHours, all.buckets.length], ['2026-11-19T12:00:00.000Z', 1, 24])
-    t.same(
-      all.buckets.slice(-3).map(({ calls, outcomes, cost }) => [calls, outcomes, cost]),
-      [
-        [1, { contained: 1 }, { KES: 3 }],
-        [1, { escalated: 1 }, { KES: 12.5 }],
-        [1, { contained: 1 }, { KES: 12.6 }],
-      ],
-    )
-    t.match(all.whole, { calls: 3, outcomes: { contained: 2, escalated: 1 }, answers: 0, answerP50Ms: null })
-    t.equal(all.whole.cost['KES'], 28.1, 'to the cent')
-    const calls = (query: object, numbers: readonly string[] | null = null): string =>
-      charted(index, { ...query }, numbers)
-        .groups.map(({ name, whole }) => `${name} ${whole.calls}`)
-        .join(', ')
-    t.same(
-      groups.map(({ name }) => name),
-      ['support', 'order-status'],
-    )
-    t.equal(calls({ by: 'agentVersion', agent: 'support' }), 'b1 1, b2 1')
-    t.equal(calls({ agentVersion: 'b2' }), 'support 1')
-    t.equal(calls({}, [SHOP]), 'order-status 1', 'of a number that its record names')
-    t.equal(calls({}, [OTIENO]), '')
-    t.equal(calls({ to: '2026-11-20T10:00:00Z' }), 'order-status 1', 'what began later is not in it')
-    t.equal(calls({ over: 'week', to: '2026-11-26' }), 'support 2, order-status 1')
-    t.equal(calls({ over: 'month', to: '2026-10-20' }), '')
-    t.end()
-  },
-)
+t.test("a chart groups an hour's calls by agent, version, number", (t) => {
+  const index = opened(t, dataFolder(t))
+  const { from, bucketHours, all, groups } = charted(index)
+  t.same([from, bucketHours, all.buckets.length], ['2026-11-19T12:00:00.000Z', 1, 24])
+  t.same(
+    all.buckets.slice(-3).map(({ calls, outcomes, cost }) => [calls, outcomes, cost]),
+    [
+      [1, { contained: 1 }, { KES: 3 }],
+      [1, { escalated: 1 }, { KES: 12.5 }],
+      [1, { contained: 1 }, { KES: 12.6 }],
+    ],
+  )
+  t.match(all.whole, { calls: 3, outcomes: { contained: 2, escalated: 1 }, answers: 0, answerP50Ms: null })
+  t.equal(all.whole.cost['KES'], 28.1, 'to the cent')
+  const calls = (query: object, numbers: readonly string[] | null = null): string =>
+    charted(index, { ...query }, numbers)
+      .groups.map(({ name, whole }) => `${name} ${whole.calls}`)
+      .join(', ')
+  t.same(
+    groups.map(({ name }) => name),
+    ['support', 'order-status'],
+  )
+  t.equal(calls({ by: 'agentVersion', agent: 'support' }), 'b1 1, b2 1')
+  t.equal(calls({ agentVersion: 'b2' }), 'support 1')
+  t.equal(calls({}, [SHOP]), 'order-status 1', 'of a number that its record names')
+  t.equal(calls({}, [OTIENO]), '')
+  t.equal(calls({ to: '2026-11-20T10:00:00Z' }), 'order-status 1', 'what began later is not in it')
+  t.equal(calls({ over: 'week', to: '2026-11-26' }), 'support 2, order-status 1')
+  t.equal(calls({ over: 'month', to: '2026-10-20' }), '')
+  t.end()
+})
 
-t.test('percentiles of answers are those of the turns of all nodes together, at most 4.5 % off', (t) => {
+t.test('percentiles cover the turns of all nodes together', (t) => {
   const range = chartRange(chartQuerySchema.parse({ to: '2026-11-20T09:30:00Z' }), 0)
   const times = Array.from({ length: 100 }, (_, at) => 300 + at * 20)
   const groups = [times.slice(0, 80), times.slice(80)].map((ofNode) => {
@@ -452,7 +449,7 @@ t.test('percentiles of answers are those of the turns of all nodes together, at 
   t.end()
 })
 
-t.test('what is erased, deleted, or written anew is no longer in the charts', (t) => {
+t.test('erased and deleted calls leave the charts', (t) => {
   const folder = dataFolder(t, {
     'calls-2026-11-19-0001.jsonl': CALLS.slice(0, 1),
     'calls-2026-11-20-0001.jsonl': CALLS.slice(1),
@@ -476,7 +473,21 @@ t.test('what is erased, deleted, or written anew is no longer in the charts', (t
   t.end()
 })
 
-t.test('of many agents those with the most calls are in the charts, and the others are one', (t) => {
+t.test('the usual times come from the earlier calls', (t) => {
+  const greetings = [100, 200, 300, 400].map((greetingMs, hour) =>
+    endedCall({ callSid: `HD_usual000${hour}`, startedAt: `2026-11-20T0${hour}:00:00.000Z`, greetingMs }),
+  )
+  const other = endedCall({ callSid: 'HD_usual0009', startedAt: '2026-11-20T00:30:00.000Z', agent: 'support' })
+  const index = opened(t, dataFolder(t, { 'calls-2026-11-20-0001.jsonl': [...greetings, other] }))
+  t.equal(index.usual('order-status', Date.now()).calls, 0, 'nothing is indexed yet')
+  while (index.follow());
+  const usual = index.usual('order-status', Date.parse('2026-11-20T03:00:00.000Z'))
+  t.same(usual, { calls: 3, of: { greeting: { values: 3, p50Ms: 200, p95Ms: 300 } } })
+  t.equal(index.usual('nobody', Date.now()).calls, 0)
+  t.end()
+})
+
+t.test('charts show the busiest agents and combine the others', (t) => {
   const records = Array.from({ length: 60 }, (_, at) =>
     endedCall({
       callSid: `HD_many${String(at).padStart(4, '0')}`,
@@ -492,8 +503,8 @@ t.test('of many agents those with the most calls are in the charts, and the othe
   t.end()
 })
 
-t.test('who waits for the index is few: more searches are refused at once, and counted', async (t) => {
-  const finder = new CallFinder([dataFolder(t)], log, {})
+t.test('excess searches are refused at once and counted [3]', async (t) => {
+  const finder = new CallFinder([dataFolder(t)], log, {}, () => 0)
   t.teardown(() => finder.close())
   const answers = await Promise.allSettled(
     Array.from({ length: 40 }, () => finder.find({ agent: 'support' }, null, 10, null)),
@@ -505,10 +516,10 @@ t.test('who waits for the index is few: more searches are refused at once, and c
   t.match(answers.at(-1), { reason: { code: 'CAPACITY' } })
 })
 
-t.test('an index that cannot be written is an error of the search alone; it answers once the disk does', async (t) => {
+t.test('an unwritable index fails only the search [2]', async (t) => {
   const folder = dataFolder(t)
   writeFileSync(join(folder, 'index'), 'a file in the place of the folder')
-  const finder = new CallFinder([folder], log, {})
+  const finder = new CallFinder([folder], log, {}, () => 0)
   t.teardown(() => finder.close())
   await t.rejects(finder.find({}, null, 10, null), { code: 'STORAGE' })
   rmSync(join(folder, 'index'))
@@ -521,7 +532,32 @@ t.test('an index that cannot be written is an error of the search alone; it answ
   t.equal((await finder.find({}, null, 10, null)).hits.length, 2)
 })
 
-t.test('what may not be asked for is named, without what was asked', (t) => {
+t.test('the index thread ends when it is unused', async (t) => {
+  const folder = dataFolder(t)
+  const threads = (): number => process.getActiveResourcesInfo().filter((name) => name === 'MessagePort').length
+  // Threads of earlier tests may still be ending.
+  let [before, equal] = [threads(), 0]
+  const isSettled = (): boolean => {
+    equal = threads() === before ? equal + 1 : 0
+    before = threads()
+    return equal === 20
+  }
+  await until(isSettled, 10_000, 'the ends of the threads of earlier tests')
+  let changes = 0
+  // A busy machine may look half a second after the answer.
+  const finder = new CallFinder([folder], log, {}, () => changes, { followMs: 5, restMs: 1000 })
+  t.teardown(() => finder.close())
+  t.equal((await finder.find({}, null, 10, null)).hits.length, 3)
+  t.ok(threads() > before)
+  await until(() => threads() === before, 10_000, 'its end')
+  t.equal((await finder.find({}, null, 10, null)).hits.length, 3, 'it left no lock')
+  await until(() => threads() === before, 10_000, 'its end')
+  changes++
+  finder.current = false
+  await until(() => finder.current, 10_000, 'its start for a new record')
+})
+
+t.test('an invalid search is refused without repeating its text', (t) => {
   const issue = (search: object): string => JSON.stringify(callSearchSchema.safeParse(search).error?.issues ?? 'fine')
   t.match(issue({ outcome: 'fine' }), /outcome.*contained/)
   t.match(issue({ minCost: 'much' }), 'minCost')

@@ -16,7 +16,7 @@ const named = (pattern: RegExp): readonly string[] => [
   ...new Set(sources.flatMap((text) => [...text.matchAll(pattern)].map((match) => match[1] ?? ''))),
 ]
 
-t.test('every file below DATA_DIR has a row, or nothing of callers', (t) => {
+t.test('every file below DATA_DIR is listed or without caller data', (t) => {
   const known = [
     ...Object.values(KEPT_FILES).map(({ folder }) => folder.split('/')[0]),
     ...STORES.flatMap(({ disk = [] }) => disk),
@@ -34,7 +34,7 @@ t.test('every file below DATA_DIR has a row, or nothing of callers', (t) => {
   t.end()
 })
 
-t.test('every family of keys in Redis has a row, or nothing of callers', (t) => {
+t.test('every Redis key family is listed or without caller data', (t) => {
   const known = [...STORES.flatMap(({ redis = [] }) => redis), ...WITHOUT_CALLERS.redis]
   const families = [
     ...named(/\$\{(?:this\.#|options\.)?prefix\}([a-z]+(?:-[a-z]+)*)(?=[:}`])/g),
@@ -45,7 +45,7 @@ t.test('every family of keys in Redis has a row, or nothing of callers', (t) => 
   t.end()
 })
 
-t.test('every row says what becomes of its data', (t) => {
+t.test('every row states its data, erasure and export', (t) => {
   for (const [name, { data, erased, exported }] of Object.entries(CALLER_STORES))
     t.ok(data !== '' && erased !== '' && exported !== '', name)
   t.end()

@@ -8,7 +8,7 @@ const V2 =
   'usage_usec 5000000\nuser_usec 1\nsystem_usec 1\nnr_periods 120\nnr_throttled 7\nthrottled_usec 350000\nnr_bursts 0\n'
 const V1 = 'nr_periods 120\nnr_throttled 7\nthrottled_time 350000000\n'
 
-t.test('throttling is read from both versions of control groups; a group without a limit has none', async (t) => {
+t.test('throttling is read from cgroups v1 and v2', async (t) => {
   t.same(parseCpuStat(V2), { periods: 120, throttledPeriods: 7, throttledSeconds: 0.35 })
   t.same(parseCpuStat(V1), parseCpuStat(V2))
   t.equal(parseCpuStat('usage_usec 1\nuser_usec 1\n'), null)
@@ -18,7 +18,7 @@ t.test('throttling is read from both versions of control groups; a group without
   t.same(cgroupFolders('12:cpu:/x\n0::/\n', ['cpu']), ['/sys/fs/cgroup', '/sys/fs/cgroup/cpu'])
 })
 
-t.test('the memory limit is read from both versions of control groups, and no limit is none', async (t) => {
+t.test('the memory limit is read from cgroups v1 and v2', async (t) => {
   const v2 = 'anon 900\nfile 5000\nshmem 1\n'
   t.same(parseMemory(v2, '1000\n'), { usedBytes: 900, limitBytes: 1000 }, 'without the file cache')
   t.same(parseMemory('cache 5000\nrss 1\ntotal_rss 900\n', '1000\n'), { usedBytes: 900, limitBytes: 1000 })
@@ -27,7 +27,7 @@ t.test('the memory limit is read from both versions of control groups, and no li
   t.equal(parseMemory('', '1000\n'), null)
 })
 
-t.test('the files are looked for once and read from then on; where there are none, never again', async (t) => {
+t.test('the cgroup files are looked for only once', async (t) => {
   const asked: string[] = []
   const files: Record<string, string> = {
     '/proc/self/cgroup': '0::/a',
@@ -66,7 +66,7 @@ t.test('the files are looked for once and read from then on; where there are non
   t.equal(none.length, looks)
 })
 
-t.test('many scrapes at once render one page', async (t) => {
+t.test('many scrapes at once render one page [1]', async (t) => {
   let nowMs = 0
   let made = 0
   const counts = { made: 0, reused: 0 }
@@ -100,7 +100,7 @@ t.test('after a failed rendering the next scrape renders again', async (t) => {
   t.equal(await page.get(), 'well')
 })
 
-t.test('the slowest frame names its call, once, also in shared memory', async (t) => {
+t.test('the slowest frame names its call once', async (t) => {
   const memory = new SharedArrayBuffer(SLOWEST_FRAME_BYTES)
   const worker = new SlowestFrame(memory)
   const main = new SlowestFrame(memory)
@@ -114,7 +114,7 @@ t.test('the slowest frame names its call, once, also in shared memory', async (t
   t.equal(main.take()?.callSid.length, 64, 'a name too long is cut, and nothing beyond is touched')
 })
 
-t.test("the time that a media worker's ticks leave free is its slack", async (t) => {
+t.test('the idle share of a media worker is its slack', async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false })
   const busy = new FrameHistogram()
   metrics.tickBusyFrom(0, busy)
@@ -123,7 +123,7 @@ t.test("the time that a media worker's ticks leave free is its slack", async (t)
   t.match(await metrics.render(), /mkondo_tick_seconds_count\{worker="0"\} 1\n/)
 })
 
-t.test('a gauge with labels shows sums or maxima, and nothing once its sources are gone', async (t) => {
+t.test("a labelled gauge shows its sources' sum or maximum", async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false })
   const letGo = metrics.ringFill.from({ ring: 'in' }, () => 0.25)
   metrics.ringFill.from({ ring: 'in' }, () => 0.75)
@@ -139,7 +139,7 @@ t.test('a gauge with labels shows sums or maxima, and nothing once its sources a
   t.notMatch(page, /mkondo_tick_slack_ratio\{/, 'what is not known is not shown')
 })
 
-t.test('with traces an exemplar names call and trace, within the 128 characters of the format', async (t) => {
+t.test('an exemplar names call and trace within 128 characters', async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false, traceIdOf: () => 'f'.repeat(32) })
   metrics.bargeInStop({ agent: 'a', backend: 'b' }).observe(0.05, 'H'.repeat(64))
   const page = await metrics.render()

@@ -145,32 +145,29 @@ function age(folder: string, days: number, nowMs = Date.now()): void {
   }
 }
 
-t.test(
-  'each kind of file that holds a call is gone when its time is over, also in the folders of other processes',
-  async (t) => {
-    t.testdir({})
-    const folder = await written(t, 'data')
-    const left = await written(t, 'data', 'process-1')
-    const spare = await written(t, 'data', 'process-2')
-    for (const each of [folder, left, spare])
-      for (const kind of KEPT_KINDS) t.ok(keptNames(each, kind).length > 0, `${kind} is written`)
-    const files = filesIn(folder)
-    t.equal(files.length, 3 * 18)
-    const known = [folder, left, spare].flatMap((each) =>
-      KEPT_KINDS.flatMap((kind) => keptNames(each, kind).map((name) => join(keptFolder(each, kind), name))),
-    )
-    t.same(files.sort(), known.sort(), 'and the inventory has all files')
+t.test('each kind of call file is deleted after its time [1]', async (t) => {
+  t.testdir({})
+  const folder = await written(t, 'data')
+  const left = await written(t, 'data', 'process-1')
+  const spare = await written(t, 'data', 'process-2')
+  for (const each of [folder, left, spare])
+    for (const kind of KEPT_KINDS) t.ok(keptNames(each, kind).length > 0, `${kind} is written`)
+  const files = filesIn(folder)
+  t.equal(files.length, 3 * 18)
+  const known = [folder, left, spare].flatMap((each) =>
+    KEPT_KINDS.flatMap((kind) => keptNames(each, kind).map((name) => join(keptFolder(each, kind), name))),
+  )
+  t.same(files.sort(), known.sort(), 'and the inventory has all files')
 
-    age(folder, 400)
-    const archive = await Archive.start({ ...limits(folder), leftFolders: [left], spareFolder: spare }, log)
-    await archive.close()
-    t.same(filesIn(folder), [])
-    t.same(archive.newest, [], 'nor is it shown')
-    t.same(archive.died, [])
-    t.equal(archive.counters.faults, 0)
-    for (const kind of KEPT_KINDS) t.ok(archive.counters.deleted[kind].age > 0, `${kind} is counted`)
-  },
-)
+  age(folder, 400)
+  const archive = await Archive.start({ ...limits(folder), leftFolders: [left], spareFolder: spare }, log)
+  await archive.close()
+  t.same(filesIn(folder), [])
+  t.same(archive.newest, [], 'nor is it shown')
+  t.same(archive.died, [])
+  t.equal(archive.counters.faults, 0)
+  for (const kind of KEPT_KINDS) t.ok(archive.counters.deleted[kind].age > 0, `${kind} is counted`)
+})
 
 t.test('nothing is deleted before its time', async (t) => {
   t.testdir({})
@@ -188,57 +185,54 @@ t.test('nothing is deleted before its time', async (t) => {
   t.equal(filesIn(folder).length, 18)
 })
 
-t.test(
-  "an agent's own retention holds for its calls alone, and its files are found, erased and finished",
-  async (t) => {
-    const folder = t.testdir()
-    const config = loadConfig({ DATA_DIR: folder }, null)
-    const begin = async () => {
-      const metrics = new Metrics({ version: 'test', processMetrics: false })
-      const idle = { left: [], spare: null }
-      const held = await holdDataFolder(folder)
-      const daysOf = (agent: string): number | null => (agent === 'clinic' ? 3650 : agent === 'sales' ? 2 : null)
-      return openCallArchive(config, held, log, metrics, idle, {}, undefined, null, {}, daysOf)
-    }
-    const agents = { HD_clinic: 'clinic', HD_sales: 'sales', HD_other: 'support' }
-    const archive = await begin()
-    const journals = new JournalFiles(folder, log, () => 0)
-    for (const [sid, agent] of Object.entries(agents)) {
-      const days = agent === 'support' ? null : agent === 'clinic' ? 3650 : 2
-      const callSid = parseCallSid(sid)
-      const sink = archive.record?.(callSid, 8000, true, 1, days)
-      if (agent !== 'clinic') sink?.end() // the process dies in the middle of that one
-      journals.append(callSid, ['{}'], days)
-      archive.over(endedCall({ callSid, agent, recording: sink?.path ?? null }))
-    }
-    await journals.closeAll()
-    t.match(await archive.find('record', parseCallSid('HD_sales')), { recording: 'recordings/2d/HD_sales.wav' })
-    await archive.close()
-    for (const path of filesIn(folder)) {
-      const old = Date.now() - 40 * DAY_MS
-      const aged = path.replace(/\d{4}-\d{2}-\d{2}/, new Date(old).toISOString().slice(0, 10))
-      renameSync(path, aged)
-      utimesSync(aged, old / 1000, old / 1000)
-    }
-    const next = await begin()
-    const left = (kind: KeptFile): string[] => keptNames(folder, kind).map((name) => name.replace(/-\d{4}-.*/, ''))
-    t.same(left('records'), ['calls', join('3650d', 'calls')], 'the 90 days of the settings are not over')
-    t.same(left('recordings'), [join('3650d', 'HD_clinic.wav')], 'nor the 3650; the 2, and the 30 of recordings, are')
-    t.same(left('journals'), [join('3650d', 'HD_clinic.jsonl')])
-    t.same(
-      next.ended.map(({ callSid }) => callSid),
-      ['HD_other', 'HD_clinic'],
-    )
-    t.match(await next.find('record', parseCallSid('HD_clinic')), { agent: 'clinic' })
-    t.ok(await next.recording('HD_clinic', null))
-    t.ok(await findJournal(folder, 'HD_clinic'))
-    t.match(eraseCalls([folder], ['HD_clinic']), { records: 1, recordings: 1, journals: 1 })
-    t.equal(await next.find('record', parseCallSid('HD_clinic')), undefined)
-    await next.close()
-  },
-)
+t.test("an agent's own retention applies only to its calls", async (t) => {
+  const folder = t.testdir()
+  const config = loadConfig({ DATA_DIR: folder }, null)
+  const begin = async () => {
+    const metrics = new Metrics({ version: 'test', processMetrics: false })
+    const idle = { left: [], spare: null }
+    const held = await holdDataFolder(folder)
+    const daysOf = (agent: string): number | null => (agent === 'clinic' ? 3650 : agent === 'sales' ? 2 : null)
+    return openCallArchive(config, held, log, metrics, idle, {}, undefined, null, {}, daysOf)
+  }
+  const agents = { HD_clinic: 'clinic', HD_sales: 'sales', HD_other: 'support' }
+  const archive = await begin()
+  const journals = new JournalFiles(folder, log, () => 0)
+  for (const [sid, agent] of Object.entries(agents)) {
+    const days = agent === 'support' ? null : agent === 'clinic' ? 3650 : 2
+    const callSid = parseCallSid(sid)
+    const sink = archive.record?.(callSid, 8000, true, 1, days)
+    if (agent !== 'clinic') sink?.end() // the process dies in the middle of that one
+    journals.append(callSid, ['{}'], days)
+    archive.over(endedCall({ callSid, agent, recording: sink?.path ?? null }))
+  }
+  await journals.closeAll()
+  t.match(await archive.find('record', parseCallSid('HD_sales')), { recording: 'recordings/2d/HD_sales.wav' })
+  await archive.close()
+  for (const path of filesIn(folder)) {
+    const old = Date.now() - 40 * DAY_MS
+    const aged = path.replace(/\d{4}-\d{2}-\d{2}/, new Date(old).toISOString().slice(0, 10))
+    renameSync(path, aged)
+    utimesSync(aged, old / 1000, old / 1000)
+  }
+  const next = await begin()
+  const left = (kind: KeptFile): string[] => keptNames(folder, kind).map((name) => name.replace(/-\d{4}-.*/, ''))
+  t.same(left('records'), ['calls', join('3650d', 'calls')], 'the 90 days of the settings are not over')
+  t.same(left('recordings'), [join('3650d', 'HD_clinic.wav')], 'nor the 3650; the 2, and the 30 of recordings, are')
+  t.same(left('journals'), [join('3650d', 'HD_clinic.jsonl')])
+  t.same(
+    next.ended.map(({ callSid }) => callSid),
+    ['HD_other', 'HD_clinic'],
+  )
+  t.match(await next.find('record', parseCallSid('HD_clinic')), { agent: 'clinic' })
+  t.ok(await next.recording('HD_clinic', null))
+  t.ok(await findJournal(folder, 'HD_clinic'))
+  t.match(eraseCalls([folder], ['HD_clinic']), { records: 1, recordings: 1, journals: 1 })
+  t.equal(await next.find('record', parseCallSid('HD_clinic')), undefined)
+  await next.close()
+})
 
-t.test('without KEEP_CALLS the recordings of the carrier, and what was kept before, are deleted too', async (t) => {
+t.test('without KEEP_CALLS carrier recordings are deleted too', async (t) => {
   t.testdir({})
   const folder = await written(t, 'data')
   age(folder, 400)
@@ -261,7 +255,7 @@ t.test('without KEEP_CALLS the recordings of the carrier, and what was kept befo
   await archive.close()
 })
 
-t.test('a recording that was cut off is no younger because it is finished later', async (t) => {
+t.test('a recovered recording keeps its age', async (t) => {
   t.testdir({})
   const folder = await written(t, 'data')
   age(folder, 20)
@@ -272,50 +266,47 @@ t.test('a recording that was cut off is no younger because it is finished later'
   t.ok(Date.now() - statSync(path).mtimeMs > 19 * DAY_MS)
 })
 
-t.test(
-  'of what is too much the oldest is deleted first, whatever its kind, and nothing that has a writer',
-  async (t) => {
-    const folder = t.testdir({
-      records: {
-        'calls-2026-11-18-0001.jsonl': 'x'.repeat(100),
-        'calls-2026-11-19-0001.jsonl': 'x'.repeat(100),
-        'calls-2026-11-20-0001.jsonl': 'x'.repeat(100),
-        'notes.txt': '',
-      },
-      recordings: { 'a.wav': 'x'.repeat(100), 'd.wav.part': 'x'.repeat(100) },
-      'carrier-recordings': { 'b.mp3': 'x'.repeat(100) },
-      journals: { 'c.jsonl': 'x'.repeat(100) },
+t.test('the oldest files are deleted first when space runs out [2]', async (t) => {
+  const folder = t.testdir({
+    records: {
+      'calls-2026-11-18-0001.jsonl': 'x'.repeat(100),
+      'calls-2026-11-19-0001.jsonl': 'x'.repeat(100),
+      'calls-2026-11-20-0001.jsonl': 'x'.repeat(100),
+      'notes.txt': '',
+    },
+    recordings: { 'a.wav': 'x'.repeat(100), 'd.wav.part': 'x'.repeat(100) },
+    'carrier-recordings': { 'b.mp3': 'x'.repeat(100) },
+    journals: { 'c.jsonl': 'x'.repeat(100) },
+  })
+  const at = (path: string, hours: number): void =>
+    utimesSync(join(folder, path), NOW_MS / 1000 - hours * 3600, NOW_MS / 1000 - hours * 3600)
+  at('journals/c.jsonl', 30)
+  at('carrier-recordings/b.mp3', 20)
+  at('recordings/a.wav', 10)
+  at('recordings/d.wav.part', 0)
+  const deleted: string[] = []
+  const to = (records: number, recordings: number): void =>
+    retain(folder, {
+      rules: { records: { days: 30, bytes: records }, recordings: { days: 30, bytes: recordings } },
+      nowMs: NOW_MS,
+      onDeleted: (kind, reason) => deleted.push(`${kind} ${reason}`),
+      onFault: (message) => t.fail(message),
     })
-    const at = (path: string, hours: number): void =>
-      utimesSync(join(folder, path), NOW_MS / 1000 - hours * 3600, NOW_MS / 1000 - hours * 3600)
-    at('journals/c.jsonl', 30)
-    at('carrier-recordings/b.mp3', 20)
-    at('recordings/a.wav', 10)
-    at('recordings/d.wav.part', 0)
-    const deleted: string[] = []
-    const to = (records: number, recordings: number): void =>
-      retain(folder, {
-        rules: { records: { days: 30, bytes: records }, recordings: { days: 30, bytes: recordings } },
-        nowMs: NOW_MS,
-        onDeleted: (kind, reason) => deleted.push(`${kind} ${reason}`),
-        onFault: (message) => t.fail(message),
-      })
-    to(1000, 300)
-    t.same(deleted, ['journals size'])
-    to(250, 200)
-    t.same(deleted.slice(1), ['records size', 'carrierRecordings size'])
-    to(0, 0)
-    t.same(
-      filesIn(folder)
-        .map((path) => path.slice(folder.length + 1))
-        .sort(),
-      ['recordings/d.wav.part', 'records/calls-2026-11-20-0001.jsonl', 'records/notes.txt'],
-      'the newest log may be open',
-    )
-  },
-)
+  to(1000, 300)
+  t.same(deleted, ['journals size'])
+  to(250, 200)
+  t.same(deleted.slice(1), ['records size', 'carrierRecordings size'])
+  to(0, 0)
+  t.same(
+    filesIn(folder)
+      .map((path) => path.slice(folder.length + 1))
+      .sort(),
+    ['recordings/d.wav.part', 'records/calls-2026-11-20-0001.jsonl', 'records/notes.txt'],
+    'the newest log may be open',
+  )
+})
 
-t.test('a log that no call was added to since is deleted with its day', async (t) => {
+t.test('an unused log is deleted with its day', async (t) => {
   const folder = t.testdir()
   const archive = await Archive.start(limits(folder), log)
   archive.keepRecord(SID, endedCall({ callSid: SID }))
@@ -332,7 +323,7 @@ t.test('a log that no call was added to since is deleted with its day', async (t
   t.same(filesIn(folder), [])
 })
 
-t.test('one file that cannot be deleted is a fault, and the others are deleted', async (t) => {
+t.test('a file that cannot be deleted does not block others [3]', async (t) => {
   const folder = t.testdir({ recordings: { 'a.wav': 'x' }, journals: 'a file where a folder should be' })
   utimesSync(join(folder, 'recordings', 'a.wav'), 0, 0)
   const faults: string[] = []
@@ -347,7 +338,7 @@ t.test('one file that cannot be deleted is a fault, and the others are deleted',
   t.notOk(existsSync(join(folder, 'recordings', 'a.wav')))
 })
 
-t.test('erasure finds a call in each kind of file', async (t) => {
+t.test('an erasure finds a call in each kind of file', async (t) => {
   t.testdir({})
   const folder = await written(t, 'data')
   eraseCalls([folder], [SID, DEAD, HELD])
@@ -398,7 +389,7 @@ function folderOf(t: { teardown(work: () => void): void }): string {
   return folder
 }
 
-t.test('a folder has one gateway at a time, and is free when that gateway is killed', async (t) => {
+t.test('a folder has one gateway at a time', async (t) => {
   const folder = folderOf(t)
   const first = hold(folder)
   t.equal(await first.said, 'held')
@@ -417,7 +408,7 @@ t.test('a folder has one gateway at a time, and is free when that gateway is kil
   last.release()
 })
 
-t.test('of gateways that start at once after a dead one, exactly one gets the folder', async (t) => {
+t.test('exactly one of several simultaneous starts gets the folder', async (t) => {
   const folder = folderOf(t)
   for (let round = 0; round < 3; round++) {
     const starters = Array.from({ length: 6 }, () => hold(folder))
@@ -429,7 +420,7 @@ t.test('of gateways that start at once after a dead one, exactly one gets the fo
   }
 })
 
-t.test('within one process too, however many try at once', async (t) => {
+t.test('exactly one attempt within a process gets the folder', async (t) => {
   const folder = folderOf(t)
   for (let round = 0; round < 20; round++) {
     const tries = await Promise.allSettled(Array.from({ length: 8 }, () => holdDataFolder(folder)))
@@ -439,7 +430,7 @@ t.test('within one process too, however many try at once', async (t) => {
   }
 })
 
-t.test('a folder that other users may read is closed to them where it is ours, and else said to be open', async (t) => {
+t.test('a folder of our own is closed to other users', async (t) => {
   const modeOf = (folder: string): number => statSync(folder).mode & 0o7777
   const closed = async (folder: string, mode: number): Promise<string> => {
     chmodSync(folder, mode)
@@ -460,7 +451,7 @@ t.test('a folder that other users may read is closed to them where it is ours, a
   t.equal(await closed(shared, 0o755), 'open 755', 'somebody else keeps files there')
 })
 
-t.test('a path that is too long for a socket, and folders that are missing', async (t) => {
+t.test('a path too long for a socket is locked too', async (t) => {
   const folder = join(folderOf(t), 'x'.repeat(100), 'y'.repeat(100), 'data')
   const held = await holdDataFolder(folder)
   t.ok(held.locked)
@@ -470,7 +461,7 @@ t.test('a path that is too long for a socket, and folders that are missing', asy
   t.notOk(existsSync(join(folder, '..', '..')), 'what was made only to try is taken away')
 })
 
-t.test('a folder that cannot be made or written is said in one line, and does not hang the start', async (t) => {
+t.test('an unusable folder is reported in one line', async (t) => {
   const folder = folderOf(t)
   writeFileSync(join(folder, 'file'), '')
   const cases = [
@@ -546,7 +537,7 @@ function put(folder: string, ...path: readonly string[]): void {
   writeFileSync(join(folder, ...path), 'words of the caller')
 }
 
-t.test('an erased call leaves nothing, and the log that is being written goes on', async (t) => {
+t.test('an erased call leaves nothing in an open log', async (t) => {
   const folder = t.testdir()
   const archive = await archiveIn(folder)
   const [a, b, c] = ['HD_erased000001', 'HD_kept00000001', 'HD_later0000001'] as CallSid[] as [
@@ -621,7 +612,7 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
   })
 })
 
-t.test('the calls of a number are those of its caller; a masked record only looks like it', (t) => {
+t.test("a number's calls are its caller's, without masked lookalikes", (t) => {
   const folder = t.testdir()
   mkdirSync(join(folder, 'records', 'open'), { recursive: true })
   const lines = (...documents: object[]): string => documents.map((each) => `${JSON.stringify(each)}\n`).join('')

@@ -18,7 +18,7 @@ function written(options: LogOptions = {}) {
   }
 }
 
-t.test('the version of a package is no address of mail', (t) => {
+t.test('a package version is not masked as an email', (t) => {
   for (const [text, masked] of [
     ['npm install soundswallower@0.6.1', 'npm install soundswallower@0.6.1'],
     ['uws-pack@20.51.0-rc.1 does not load', 'uws-pack@20.51.0-rc.1 does not load'],
@@ -28,7 +28,7 @@ t.test('the version of a package is no address of mail', (t) => {
   t.end()
 })
 
-t.test("a line with a caller's number comes out redacted, wherever the number is", (t) => {
+t.test("a caller's number is redacted in every field", (t) => {
   const { log, text, lines } = written()
   log.info(
     {
@@ -53,7 +53,7 @@ t.test("a line with a caller's number comes out redacted, wherever the number is
   t.end()
 })
 
-t.test('what callers say and what tools were given is never written', (t) => {
+t.test("callers' words and tools' arguments are never logged", (t) => {
   const { log, text } = written()
   log.warn(
     {
@@ -68,7 +68,7 @@ t.test('what callers say and what tools were given is never written', (t) => {
   t.end()
 })
 
-t.test('keys and tokens are masked in fields, messages, errors and their causes', (t) => {
+t.test('keys and tokens are masked in fields and errors', (t) => {
   const { log, text, lines } = written()
   const cause = new Error('Incorrect API key provided: sk-proj-abcDEF123456')
   const error = new GatewayError(
@@ -131,7 +131,7 @@ t.test('ids, times and counts stay readable', (t) => {
   t.end()
 })
 
-t.test('no number gets through in any spelling', (t) => {
+t.test('no number passes in any notation', (t) => {
   const digits = fc.stringMatching(/^[1-9][0-9]{8,13}$/)
   fc.assert(
     fc.property(digits, fc.constantFrom('', '+', '00'), fc.constantFrom('', ' ', '-'), (number, prefix, separator) => {
@@ -147,7 +147,7 @@ t.test('no number gets through in any spelling', (t) => {
   t.end()
 })
 
-t.test('nothing that is logged can break the line or the process', (t) => {
+t.test('no logged value can break the line', (t) => {
   const { log, lines } = written()
   const loop: Record<string, unknown> = { a: 1 }
   loop['self'] = loop
@@ -196,7 +196,7 @@ t.test('components have levels of their own, and children keep them', (t) => {
   t.end()
 })
 
-t.test('a level that does not exist stops the start with what is allowed', (t) => {
+t.test('an unknown log level stops the start', (t) => {
   for (const text of ['loud', 'edge=loud', 'Edge=info', '=info']) {
     t.throws(() => parseLogSettings(text), { code: 'CONFIG_INVALID', message: /trace, debug, info/ }, text)
   }
@@ -204,7 +204,7 @@ t.test('a level that does not exist stops the start with what is allowed', (t) =
   t.end()
 })
 
-t.test('a SID full of quotes, new lines or 10 KB of anything stays one line of JSON', async (t) => {
+t.test('a hostile SID stays in one JSON line [1]', async (t) => {
   const lines: string[] = []
   const log = createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } })
   for (const sid of ['"},"level":"fatal', 'a\nb', '\u2028', 'x'.repeat(10_000)]) {

@@ -13,7 +13,7 @@ const valueOf = (page: string, line: string): number => {
   return found === undefined ? NaN : Number(found.slice(line.length + 1).split(' ')[0])
 }
 
-t.test('the page has every metric of the contract, and ends as OpenMetrics must', async (t) => {
+t.test('the page lists every metric in complete OpenMetrics', async (t) => {
   const metrics = new Metrics({ version: '1.2.3' })
   const page = await metrics.render()
   for (const name of [
@@ -66,7 +66,7 @@ t.test('latency histograms name the call in an exemplar', async (t) => {
   )
 })
 
-t.test('frames counted by workers reach the page, from several sources and after one is gone', async (t) => {
+t.test('frames counted by several workers reach the page', async (t) => {
   const metrics = metricsOf()
   const first = new FrameHistogram()
   const second = new FrameHistogram()
@@ -96,7 +96,7 @@ t.test('frames counted by workers reach the page, from several sources and after
   )
 })
 
-t.test('plain numbers become counters, also after a worker was replaced', async (t) => {
+t.test('counters continue after a worker was replaced', async (t) => {
   const metrics = metricsOf()
   let dropped = 5
   const stop = metrics.countFrom(metrics.framesDropped({ where: 'caller' }), () => dropped)
@@ -113,7 +113,7 @@ t.test('plain numbers become counters, also after a worker was replaced', async 
   t.equal(await read(), 11)
 })
 
-t.test('gauges are the sum of their sources', async (t) => {
+t.test('gauges add up their sources', async (t) => {
   const metrics = metricsOf()
   metrics.callsLive.from(() => 3)
   const leave = metrics.callsLive.from(() => 4)
@@ -122,7 +122,7 @@ t.test('gauges are the sum of their sources', async (t) => {
   t.equal(valueOf(await metrics.render(), 'mkondo_calls_live'), 3)
 })
 
-t.test('labels without end are counted as other', async (t) => {
+t.test('labels beyond the limit are counted as other', async (t) => {
   const metrics = metricsOf()
   for (let i = 0; i < 600; i++)
     metrics.toolSeconds({ backend: 'openai', tool: `tool-${i}`, outcome: 'ok' }).observe(0.1)
@@ -136,7 +136,7 @@ t.test('labels without end are counted as other', async (t) => {
   )
 })
 
-t.test('a component may define its own, once', async (t) => {
+t.test('a component defines each own metric once', async (t) => {
   const metrics = metricsOf()
   metrics.defineCounter('store_errors', 'Errors of the store', ['op'])({ op: 'get' }).inc(2)
   metrics.defineHistogram('store_seconds', 'The store', [], [0.001, 0.01])({}).observe(0.005)
@@ -161,7 +161,7 @@ function seriesOf(callsMax: number) {
   }
 }
 
-t.test('a live call has its three gauges, and none for what it has not yet had', (t) => {
+t.test('a live call has only gauges with values', (t) => {
   const { series } = seriesOf(10)
   const call = series.open('HD_1', 'support', 'openai')
   t.notMatch(series.render(), 'HD_1')
@@ -187,7 +187,7 @@ mkondo_call_frame_latency_p99_seconds{call_sid="HD_1",agent="support",backend="g
   t.end()
 })
 
-t.test('an ended call is gone after sixty seconds', (t) => {
+t.test('an ended call is removed after sixty seconds [1]', (t) => {
   const { series, pass, sids } = seriesOf(10)
   const call = series.open('HD_1', 'support', 'openai')
   call.turnResponseLastMs = 1
@@ -201,7 +201,7 @@ t.test('an ended call is gone after sixty seconds', (t) => {
   t.end()
 })
 
-t.test('beyond the cap the slowest are shown and the rest counted', (t) => {
+t.test('beyond the limit only the slowest calls are shown', (t) => {
   const { series, sids } = seriesOf(3)
   for (const [i, ms] of [500, 900, NaN, 700, 100].entries())
     series.open(`HD_${i}`, 'support', 'openai').turnResponseLastMs = ms
@@ -212,7 +212,7 @@ t.test('beyond the cap the slowest are shown and the rest counted', (t) => {
   t.end()
 })
 
-t.test('a cap of none shows none', (t) => {
+t.test('a limit of 0 shows no calls', (t) => {
   const { series, sids } = seriesOf(0)
   series.open('HD_1', 'support', 'openai').turnResponseLastMs = 1
   t.same(sids(), [])
@@ -240,7 +240,7 @@ t.test('five thousand calls are rendered without delaying audio', (t) => {
   t.end()
 })
 
-t.test('whatever a SID, an agent or a backend is called, the page stays a page', async (t) => {
+t.test('no hostile label breaks the page [2]', async (t) => {
   const anything = fc.oneof(
     anyText(60),
     fc.constantFrom('"', '\\', '\n', '"} 1\nmkondo_calls_live 999', '\\"', 'a\\\nb', '# EOF\n', 'x'.repeat(10_000)),
@@ -267,7 +267,7 @@ t.test('whatever a SID, an agent or a backend is called, the page stays a page',
   t.pass('for 100 random and hostile names')
 })
 
-t.test('what is no SID never becomes an exemplar', async (t) => {
+t.test('an invalid SID never becomes an exemplar [3]', async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false })
   for (const hostile of ['"} 1\n# EOF', 'x'.repeat(10_000), '', 'a b'])
     metrics.bargeInStop({ agent: 'a', backend: 'b' }).observe(0.05, hostile)
@@ -277,7 +277,7 @@ t.test('what is no SID never becomes an exemplar', async (t) => {
   t.match(page, /mkondo_barge_in_stop_seconds_count\{agent="a",backend="b"\} 4\n/, 'and the value counts all the same')
 })
 
-t.test('a quantile is never below the exact one and at most a sixteenth above it', (t) => {
+t.test('a quantile is at most a sixteenth too high', (t) => {
   fc.assert(
     fc.property(
       fc.array(fc.double({ min: 0, max: 16_000, noNaN: true }), { minLength: 1, maxLength: 300 }),
@@ -295,7 +295,7 @@ t.test('a quantile is never below the exact one and at most a sixteenth above it
   t.end()
 })
 
-t.test('strange values are counted and break nothing', (t) => {
+t.test('unusual values are counted without harm', (t) => {
   const histogram = new FrameHistogram()
   for (const value of [0, -5, 1e9, Infinity, -Infinity, NaN, 16_777.215, 3_000_000, 2_147_484])
     histogram.observeMs(value)
@@ -307,7 +307,7 @@ t.test('strange values are counted and break nothing', (t) => {
   t.end()
 })
 
-t.test('readers get what is new, in shared memory and when a word wraps', (t) => {
+t.test('readers get only new counts despite wraparound', (t) => {
   const memory = new SharedArrayBuffer(FRAME_HISTOGRAM_BYTES)
   const histogram = new FrameHistogram(memory)
   const main = new FrameHistogram(memory).reader()

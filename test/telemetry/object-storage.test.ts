@@ -68,7 +68,7 @@ async function storage(t: Test, masters: readonly string[] = [OLD_KEY]) {
 const textOf = (file: { readonly path: string } | null): string =>
   file === null ? '' : readFileSync(file.path, 'utf8')
 
-t.test('what is complete is uploaded, encrypted, then deleted here, and read back', async (t) => {
+t.test('completed files are uploaded encrypted and deleted locally', async (t) => {
   const { s3, open, record, document, local, dataFolder } = await storage(t)
   const long = WORDS.repeat(100_000)
   record(SID, long)
@@ -95,7 +95,7 @@ t.test('what is complete is uploaded, encrypted, then deleted here, and read bac
   t.equal(await objects.recording('carrier-recordings', SID, [`${SID}.mp3`]), null)
 })
 
-t.test('while the bucket cannot be reached for a day everything waits on the disk, and nothing is lost', async (t) => {
+t.test('files wait on the disk while the bucket is unreachable [1]', async (t) => {
   const { s3, open, record, after, local } = await storage(t)
   await s3.stop()
   const away = open()
@@ -123,7 +123,7 @@ t.test('while the bucket cannot be reached for a day everything waits on the dis
   t.match(away.state, { waiting: 0, oldestMs: 0 })
 })
 
-t.test('a process that dies at any step of an upload loses nothing, and the next one finishes it', async (t) => {
+t.test('an upload survives the death of its process', async (t) => {
   const { s3, open, record, document, local } = await storage(t)
   for (const step of ['before the bucket has it', 'after the bucket has it']) {
     record(SID, step)
@@ -150,7 +150,7 @@ t.test('a process that dies at any step of an upload loses nothing, and the next
   }
 })
 
-t.test('a file that cannot be stored does not hold up the others, and is tried again', async (t) => {
+t.test('a file that cannot be stored does not block others [2]', async (t) => {
   const { s3, open, record, after, dataFolder } = await storage(t)
   record(SID)
   record(OTHER)
@@ -184,7 +184,7 @@ t.test('a file that cannot be stored does not hold up the others, and is tried a
   t.ok(s3.objects().has(`mkondo/recordings/30d/${SID}.wav`))
 })
 
-t.test('an erased call has no key any more, whether the bucket can be reached or not', async (t) => {
+t.test('an erased call loses its key even without the bucket [3]', async (t) => {
   const { s3, open, record, document, local, dataFolder } = await storage(t)
   const objects = open()
   for (const callSid of [SID, OTHER]) record(callSid)
@@ -207,7 +207,7 @@ t.test('an erased call has no key any more, whether the bucket can be reached or
   t.same(local(), [`${OTHER}.wav`], 'and is not uploaded any more')
 })
 
-t.test('a key is deleted with the retention of what it encrypts, and never because the disk is full', async (t) => {
+t.test("a key is deleted only by its files' retention", async (t) => {
   const { open, record, document, dataFolder } = await storage(t)
   const objects = open()
   record(SID)
@@ -233,7 +233,7 @@ t.test('a key is deleted with the retention of what it encrypts, and never becau
   t.same(await objects.document('record', SID), { callSid: SID }, 'nor are the 90 of records')
 })
 
-t.test('a new master key encrypts the keys of calls anew, and what was stored stays readable', async (t) => {
+t.test('a new master key keeps stored files readable', async (t) => {
   const { open, record, dataFolder } = await storage(t)
   const first = open([OLD_KEY])
   record(SID)
@@ -249,7 +249,7 @@ t.test('a new master key encrypts the keys of calls anew, and what was stored st
   t.equal(readdirSync(keptFolder(dataFolder, 'recordingKeys')).length, 1)
 })
 
-t.test('an object that was changed, or stands in the place of another, is not read', async (t) => {
+t.test('a changed or swapped object is rejected [4]', async (t) => {
   const { s3, open, record, dataFolder } = await storage(t)
   const objects = open()
   record(SID)
@@ -270,7 +270,7 @@ t.test('an object that was changed, or stands in the place of another, is not re
   t.equal(await objects.recording('recordings', SID, [`${SID}.wav`]), null, 'nor one that the bucket has deleted')
 })
 
-t.test('a gateway with a bucket has records and recordings after its disk has forgotten them', async (t) => {
+t.test('records are restored from the bucket after local deletion [5]', async (t) => {
   const root = t.testdir({})
   const dataDir = join(root, 'data')
   const s3 = await startS3(t, join(root, 's3'))
@@ -312,7 +312,7 @@ t.test('a gateway with a bucket has records and recordings after its disk has fo
   await next.close()
 })
 
-t.test('a bucket without a master key, or with half of its credentials, stops the start', async (t) => {
+t.test('a bucket without a master key stops the start', async (t) => {
   const dataDir = t.testdir({})
   const begin = (env: Record<string, string>) =>
     openCallArchive(

@@ -22,48 +22,45 @@ const limits = (folder: string, changes: Partial<ArchiveLimits> = {}): ArchiveLi
   archiveLimits(folder, { alone: true, fsync: 'each', ...changes })
 const open = (folder: string, n: number): string => join(folder, 'records', 'open', `${sid(n)}.json`)
 
-t.test(
-  'a call is written when its stream opens, then at most every two seconds, one call a sweep, oldest change first',
-  async (t) => {
-    let nowMs = 0
-    const written: string[] = []
-    let room = true
-    const records = new OpenRecords({
-      clock: () => nowMs,
-      write: (_callSid, compose) => {
-        if (room) written.push(compose() as string)
-        return room
-      },
-    })
-    t.teardown(() => records.stop())
-    let news = 0
-    for (let n = 0; n < 3; n++) records.open(sid(n), () => `${n} at ${news}`)
-    t.same(written.splice(0), ['0 at 0', '1 at 0', '2 at 0'], 'at once')
-    news = 1
-    for (const n of [2, 0, 0, 0]) records.changed(sid(n))
-    records.changed(sid(9))
-    records.sweep()
-    t.same(written, [], 'not yet')
-    nowMs = OPEN_RECORD_EVERY_MS
-    news = 2
-    records.sweep()
-    t.same(written.splice(0), ['2 at 2'], 'with what is known then')
-    room = false
-    records.sweep()
-    room = true
-    records.sweep()
-    t.same(written.splice(0), ['0 at 2'], 'a slow disk makes it later, and no more of it')
-    records.sweep()
-    t.same(written, [])
-    records.changed(sid(1))
-    records.close(sid(1))
-    nowMs += OPEN_RECORD_EVERY_MS
-    records.sweep()
-    t.same(written, [], 'a call that is over is not written')
-  },
-)
+t.test('open records are written at most every two seconds', async (t) => {
+  let nowMs = 0
+  const written: string[] = []
+  let room = true
+  const records = new OpenRecords({
+    clock: () => nowMs,
+    write: (_callSid, compose) => {
+      if (room) written.push(compose() as string)
+      return room
+    },
+  })
+  t.teardown(() => records.stop())
+  let news = 0
+  for (let n = 0; n < 3; n++) records.open(sid(n), () => `${n} at ${news}`)
+  t.same(written.splice(0), ['0 at 0', '1 at 0', '2 at 0'], 'at once')
+  news = 1
+  for (const n of [2, 0, 0, 0]) records.changed(sid(n))
+  records.changed(sid(9))
+  records.sweep()
+  t.same(written, [], 'not yet')
+  nowMs = OPEN_RECORD_EVERY_MS
+  news = 2
+  records.sweep()
+  t.same(written.splice(0), ['2 at 2'], 'with what is known then')
+  room = false
+  records.sweep()
+  room = true
+  records.sweep()
+  t.same(written.splice(0), ['0 at 2'], 'a slow disk makes it later, and no more of it')
+  records.sweep()
+  t.same(written, [])
+  records.changed(sid(1))
+  records.close(sid(1))
+  nowMs += OPEN_RECORD_EVERY_MS
+  records.sweep()
+  t.same(written, [], 'a call that is over is not written')
+})
 
-t.test('after a crash the open record of a live call is its record, kept as long as any other', async (t) => {
+t.test("a crashed call's open record becomes its record [2]", async (t) => {
   const folder = t.testdir({ recordings: {} })
   const dead = await Archive.start(limits(folder), log)
   let said = 'nothing'
@@ -122,7 +119,7 @@ t.test('after a crash the open record of a live call is its record, kept as long
   await dead.close()
 })
 
-t.test('it waits until it is known whether the call goes on, here or elsewhere', async (t) => {
+t.test('an open record waits until its call is settled', async (t) => {
   const left = [1, 2, 3].map((n) => [`${sid(n)}.json`, JSON.stringify({ callSid: sid(n), recording: null })] as const)
   const folder = t.testdir({ records: { open: Object.fromEntries(left) } })
   const archive = await Archive.start(limits(folder), log)
@@ -141,7 +138,7 @@ t.test('it waits until it is known whether the call goes on, here or elsewhere',
   await archive.close()
 })
 
-t.test('calls of a removed process are closed by the remaining one', async (t) => {
+t.test("a removed process's calls are closed by the remaining one", async (t) => {
   const folder = t.testdir({ 'process-1': { recordings: { [`${sid(1)}.wav`]: 'x' } } })
   mkdirSync(join(folder, 'process-1', 'records', 'open'), { recursive: true })
   writeFileSync(
@@ -156,7 +153,7 @@ t.test('calls of a removed process are closed by the remaining one', async (t) =
   await archive.close()
 })
 
-t.test('where the folder is not locked, recently written files are left to their writer', async (t) => {
+t.test('in an unlocked folder recent files are left alone', async (t) => {
   const folder = t.testdir({ records: { open: { [`${sid(1)}.json`]: JSON.stringify({ callSid: sid(1) }) } } })
   const archive = await Archive.start(limits(folder, { alone: false }), log)
   t.same(archive.died, [])
@@ -164,7 +161,7 @@ t.test('where the folder is not locked, recently written files are left to their
   await archive.close()
 })
 
-t.test('a recording that could not be begun is known to have failed', async (t) => {
+t.test('a recording that could not start is marked failed [1]', async (t) => {
   const folder = t.testdir({ recordings: 'a file where a folder should be' })
   const archive = await Archive.start(limits(folder), log)
   const sink = archive.record(sid(1), 16_000)
@@ -187,7 +184,7 @@ const sealedOf = async (folder: string): Promise<Record<string, string>> => {
   return Object.fromEntries(found) as Record<string, string>
 }
 
-t.test('beside it lies the sealed state of the call, of which each write appends what is new', async (t) => {
+t.test("the call's sealed state is appended beside its record [3]", async (t) => {
   const folder = t.testdir({})
   const archive = await Archive.start(limits(folder), log)
   for (const n of [1, 2, 3, 4, 5, 6]) archive.openRecord(sid(n), () => ({ callSid: sid(n) }))
@@ -217,7 +214,7 @@ t.test('beside it lies the sealed state of the call, of which each write appends
   await archive.close()
 })
 
-t.test('a long call does not fill the disk with states that have been replaced', async (t) => {
+t.test("a long call's replaced states are removed from disk", async (t) => {
   const folder = t.testdir({})
   const archive = await Archive.start(limits(folder, { fsync: 'never' }), log)
   archive.openRecord(sid(1), () => ({ callSid: sid(1) }))
@@ -231,7 +228,7 @@ t.test('a long call does not fill the disk with states that have been replaced',
   await archive.close()
 })
 
-t.test('what waits for the disk is bounded', async (t) => {
+t.test('writes that wait for the disk are bounded', async (t) => {
   const folder = join(t.testdir({}), 'data')
   const archive = await Archive.start(limits(folder), log)
   const change = { callSid: sid(1), state: bytes('s'), append: [], replace: true }
@@ -245,7 +242,7 @@ t.test('what waits for the disk is bounded', async (t) => {
   await archive.close()
 })
 
-t.test('what the store has taken back is off the disk with the next upkeep, and the rest stays', (t) => {
+t.test('values deleted from the store leave the disk too', (t) => {
   const folder = t.testdir({})
   const values = new StoredValues(folder)
   const onDisk = (): string => readFileSync(join(folder, 'values.jsonl'), 'utf8')

@@ -13,7 +13,7 @@ import { loadVads } from '../support/media-modules.js'
 import { endedCall } from '../support/record.js'
 import { toolSpanKey, traceparentOf } from '../../src/telemetry/trace-id.js'
 
-t.test('of any number of marks the first and the newest are kept, in order, and the rest counted', async (t) => {
+t.test('the first and the newest marks are kept [4]', async (t) => {
   fc.assert(
     fc.property(fc.integer({ min: 4, max: 40 }), fc.integer({ min: 0, max: 200 }), (max, count) => {
       const timeline = new CallTimeline(1000, max)
@@ -29,7 +29,7 @@ t.test('of any number of marks the first and the newest are kept, in order, and 
   t.pass('for 100 random timelines')
 })
 
-t.test('marks of worker and main thread stand in the order of their times, without phone numbers', async (t) => {
+t.test('marks of worker and main thread are sorted by time', async (t) => {
   const timeline = new CallTimeline(1000)
   timeline.mark('webhook', 1000)
   timeline.mark('socket', 1100)
@@ -44,7 +44,7 @@ t.test('marks of worker and main thread stand in the order of their times, witho
   t.notMatch(JSON.stringify([timeline.marks, timeline.stops]), /254700000001/)
 })
 
-t.test('each silence of the agent says why, with its figures, and one kind does not push out another', async (t) => {
+t.test('each silence of the agent has a reason', async (t) => {
   const timeline = new CallTimeline(0)
   timeline.mark('caller-speech', 4)
   timeline.mark('tool-refused', 5, 'transfer_money: there is no such tool')
@@ -62,70 +62,64 @@ t.test('each silence of the agent says why, with its figures, and one kind does 
   t.match(stops.at(-1), { kind: 'hang-up', why: /8000 ms of quiet/ })
 })
 
-t.test(
-  'marks reach the main thread a few times a second, all of them, and stalls only when they were heard',
-  async (t) => {
-    const messages: (readonly TimelineMark[])[] = []
-    const marks = new CallMarks(1000, (batch) => messages.push(batch))
-    const echo = { framesOfEcho: 0, echoDelayMs: null, echoGainDb: null, framesOfNoise: 0, noiseDbfs: -96 }
-    const line = { stalls: 0, framesConcealed: 0, framesDropped: 0, ...echo }
-    marks.pass(1000)
-    marks.add('caller-speech', 1010)
-    t.notOk(marks.due(1100))
-    t.same(messages, [], 'they wait')
-    t.ok(marks.due(1250))
-    marks.watch({ ...line, stalls: 1 }, 0, 1250)
-    marks.watch({ ...line, stalls: 2 }, 0, 1300)
-    marks.watch({ ...echo, stalls: 3, framesConcealed: 2, framesDropped: 4 }, 160, 1350)
-    marks.pass(1350)
-    t.same(
-      messages.flat().map(({ name, atMs }) => [name, atMs]),
-      [
-        ['caller-speech', 10],
-        ['carrier-stall', 250],
-        ['carrier-stall', 350],
-        ['audio-dropped', 350],
-        ['audio-dropped', 350],
-      ],
-    )
-    t.match(messages.flat()[2]?.detail, /2 stalls.*2 frames made up/)
-    for (let i = 0; i < 130; i++) marks.add('x', 2000)
-    t.ok(messages.length >= 3, 'a flood is passed on before its time')
-    t.equal(messages.slice(1).flat().length, 128)
-  },
-)
+t.test('marks reach the main thread a few times per second [3]', async (t) => {
+  const messages: (readonly TimelineMark[])[] = []
+  const marks = new CallMarks(1000, (batch) => messages.push(batch))
+  const echo = { framesOfEcho: 0, echoDelayMs: null, echoGainDb: null, framesOfNoise: 0, noiseDbfs: -96 }
+  const line = { stalls: 0, framesConcealed: 0, framesDropped: 0, ...echo }
+  marks.pass(1000)
+  marks.add('caller-speech', 1010)
+  t.notOk(marks.due(1100))
+  t.same(messages, [], 'they wait')
+  t.ok(marks.due(1250))
+  marks.watch({ ...line, stalls: 1 }, 0, 1250)
+  marks.watch({ ...line, stalls: 2 }, 0, 1300)
+  marks.watch({ ...echo, stalls: 3, framesConcealed: 2, framesDropped: 4 }, 160, 1350)
+  marks.pass(1350)
+  t.same(
+    messages.flat().map(({ name, atMs }) => [name, atMs]),
+    [
+      ['caller-speech', 10],
+      ['carrier-stall', 250],
+      ['carrier-stall', 350],
+      ['audio-dropped', 350],
+      ['audio-dropped', 350],
+    ],
+  )
+  t.match(messages.flat()[2]?.detail, /2 stalls.*2 frames made up/)
+  for (let i = 0; i < 130; i++) marks.add('x', 2000)
+  t.ok(messages.length >= 3, 'a flood is passed on before its time')
+  t.equal(messages.slice(1).flat().length, 128)
+})
 
-t.test(
-  'sound that was taken for our own speech is marked with its delay and level, every five seconds at most',
-  async (t) => {
-    const all: TimelineMark[] = []
-    const marks = new CallMarks(0, (batch) => all.push(...batch))
-    const line = {
-      stalls: 0,
-      framesConcealed: 0,
-      framesDropped: 0,
-      framesOfEcho: 10,
-      echoDelayMs: null,
-      echoGainDb: null,
-      framesOfNoise: 0,
-      noiseDbfs: -96,
-    }
-    marks.watch({ ...line, framesOfEcho: 0 }, 0, 1000)
-    marks.watch(line, 0, 2000)
-    for (let nowMs = 2250; nowMs <= 7500; nowMs += 250)
-      marks.watch({ ...line, framesOfEcho: 60, echoDelayMs: 132.5, echoGainDb: -18.4 }, 0, nowMs)
-    marks.pass(8000)
-    t.same(
-      all.map(({ name, atMs, detail }) => [name, atMs, detail]),
-      [
-        ['echo', 2000, '200 ms of sound was taken for our own speech coming back: its delay is not known yet'],
-        ['echo', 7000, '1000 ms of sound was taken for our own speech coming back: 133 ms late, -18 dB'],
-      ],
-    )
-  },
-)
+t.test('echo is marked at most every five seconds', async (t) => {
+  const all: TimelineMark[] = []
+  const marks = new CallMarks(0, (batch) => all.push(...batch))
+  const line = {
+    stalls: 0,
+    framesConcealed: 0,
+    framesDropped: 0,
+    framesOfEcho: 10,
+    echoDelayMs: null,
+    echoGainDb: null,
+    framesOfNoise: 0,
+    noiseDbfs: -96,
+  }
+  marks.watch({ ...line, framesOfEcho: 0 }, 0, 1000)
+  marks.watch(line, 0, 2000)
+  for (let nowMs = 2250; nowMs <= 7500; nowMs += 250)
+    marks.watch({ ...line, framesOfEcho: 60, echoDelayMs: 132.5, echoGainDb: -18.4 }, 0, nowMs)
+  marks.pass(8000)
+  t.same(
+    all.map(({ name, atMs, detail }) => [name, atMs, detail]),
+    [
+      ['echo', 2000, '200 ms of sound was classified as the echo of our own speech: its delay is not known yet'],
+      ['echo', 7000, '1000 ms of sound was classified as the echo of our own speech: 133 ms late, -18 dB'],
+    ],
+  )
+})
 
-t.test('sound without a voice is marked with its length and level, every five seconds at most', async (t) => {
+t.test('noise is marked at most every five seconds', async (t) => {
   const all: TimelineMark[] = []
   const marks = new CallMarks(0, (batch) => all.push(...batch))
   const line = { stalls: 0, framesConcealed: 0, framesDropped: 0, framesOfEcho: 0, echoDelayMs: null, echoGainDb: null }
@@ -186,7 +180,7 @@ function record(): CallRecord {
   })
 }
 
-t.test('an ended call reaches the collector as one trace, which its SID leads to', async (t) => {
+t.test('an ended call is exported as one trace', async (t) => {
   const { url, spans, bodies, close } = await startCollector()
   t.teardown(close)
   const traces = new TraceExport({ endpoint: `${url}/`, version: '0.1.0', instance: 'a', log: quiet })
@@ -233,7 +227,7 @@ t.test('an ended call reaches the collector as one trace, which its SID leads to
   t.equal(root?.spanId, traceparentOf(record().callSid).split('-')[2], 'whom a tool asks is a part of the call')
 })
 
-t.test('a collector sees which service and which of its processes, as OTEL_* says it', async (t) => {
+t.test('OTEL_* settings name the service and the process', async (t) => {
   const { url, bodies, close } = await startCollector()
   t.teardown(close)
   const exported = async (): Promise<unknown> => {
@@ -261,35 +255,32 @@ t.test('a collector sees which service and which of its processes, as OTEL_* say
   })
 })
 
-t.test(
-  'tool calls of a model that counts anew with each answer have spans of their own, as whom they ask was told',
-  async (t) => {
-    const { url, spans, close } = await startCollector()
-    t.teardown(close)
-    const traces = new TraceExport({ endpoint: url, version: '0.1.0', instance: 'a', log: quiet })
-    const [call] = record().toolCalls
-    const toolCalls = ['first', 'refused', 'second', 'other'].map((name) => ({ ...call, name }) as typeof call & object)
-    traces.add({ ...record(), toolCalls }, [
-      { callId: 'call_0', end: 'answered' },
-      { callId: 'call_0', end: 'refused' },
-      { callId: 'call_0', end: 'answered' },
-      { callId: 'call_1', end: 'answered' },
-    ])
-    await traces.close()
-    t.equal(new Set(spans.map((span) => span.spanId)).size, spans.length, 'no two spans have one id')
-    for (const [name, callId, use] of [
-      ['first', 'call_0', 0],
-      ['second', 'call_0', 1],
-      ['other', 'call_1', 0],
-    ] as const)
-      t.equal(
-        spans.find((span) => span.name === `execute_tool ${name}`)?.spanId,
-        traceparentOf(record().callSid, toolSpanKey(callId, use)).split('-')[2],
-      )
-  },
-)
+t.test('tool calls with repeated ids have separate spans', async (t) => {
+  const { url, spans, close } = await startCollector()
+  t.teardown(close)
+  const traces = new TraceExport({ endpoint: url, version: '0.1.0', instance: 'a', log: quiet })
+  const [call] = record().toolCalls
+  const toolCalls = ['first', 'refused', 'second', 'other'].map((name) => ({ ...call, name }) as typeof call & object)
+  traces.add({ ...record(), toolCalls }, [
+    { callId: 'call_0', end: 'answered' },
+    { callId: 'call_0', end: 'refused' },
+    { callId: 'call_0', end: 'answered' },
+    { callId: 'call_1', end: 'answered' },
+  ])
+  await traces.close()
+  t.equal(new Set(spans.map((span) => span.spanId)).size, spans.length, 'no two spans have one id')
+  for (const [name, callId, use] of [
+    ['first', 'call_0', 0],
+    ['second', 'call_0', 1],
+    ['other', 'call_1', 0],
+  ] as const)
+    t.equal(
+      spans.find((span) => span.name === `execute_tool ${name}`)?.spanId,
+      traceparentOf(record().callSid, toolSpanKey(callId, use)).split('-')[2],
+    )
+})
 
-t.test('a collector that is gone costs spans and nothing else', async (t) => {
+t.test('an unreachable collector only loses spans [1]', async (t) => {
   const traces = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '0.1.0', instance: 'a', log: quiet })
   traces.add(record(), LOG)
   const beganMs = performance.now()
@@ -299,7 +290,7 @@ t.test('a collector that is gone costs spans and nothing else', async (t) => {
   t.ok(traces.failed + traces.dropped >= 6, 'all are counted')
 })
 
-t.test('a storm of calls fills the queue to its bound and is counted', async (t) => {
+t.test('excess spans are dropped and counted [2]', async (t) => {
   const { url, close } = await startCollector(() => 400)
   t.teardown(close)
   const traces = new TraceExport({ endpoint: url, version: '0.1.0', instance: 'a', log: quiet })
@@ -312,7 +303,7 @@ t.test('a storm of calls fills the queue to its bound and is counted', async (t)
   t.equal(traces.exported + traces.failed + traces.dropped, 2000 * 6, 'no span is lost without a count')
 })
 
-t.test('every process names the trace of a call alike', async (t) => {
+t.test('every process derives the same trace id', async (t) => {
   const a = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '1', instance: 'a', log: quiet })
   const b = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '2', instance: 'b', log: quiet })
   t.equal(a.traceId('HD_1'), b.traceId('HD_1'))
@@ -321,7 +312,7 @@ t.test('every process names the trace of a call alike', async (t) => {
   await Promise.all([a.close(), b.close()])
 })
 
-t.test("the summary line has the figures of the call and nobody's words", async (t) => {
+t.test('the summary line has figures but no words', async (t) => {
   const summary = callSummary(
     endedCall({
       endReason: 'agent-goodbye',
@@ -356,7 +347,7 @@ t.test("the summary line has the figures of the call and nobody's words", async 
   t.notMatch(JSON.stringify(summary), /Wanjiru/)
 })
 
-t.test('the summary line says how the call was set up, carried and closed', async (t) => {
+t.test('the summary line covers setup, transport and end', async (t) => {
   const summary = callSummary(
     endedCall({
       direction: 'outbound',
@@ -404,7 +395,7 @@ t.test('the summary line says how the call was set up, carried and closed', asyn
   t.notMatch(JSON.stringify(summary), /Wanjiru|254700000001/)
 })
 
-t.test('a call without turns has no figures of turns', async (t) => {
+t.test('a call without turns has no turn figures', async (t) => {
   const summary = callSummary(
     endedCall({ endReason: 'socket-never-came', endDetail: 'no socket within 10000 ms', outcome: 'failed' }),
   )
@@ -416,7 +407,7 @@ const turn = { callerStoppedMs: 4000, firstSoundMs: 300, answerMs: 900 }
 /** The stream opened here. */
 const ZERO_MS = 10_000
 
-t.test('a turn is timed to the first sounds at the ear after its filler and its answer were sent', async (t) => {
+t.test('a turn is timed when its sound reaches the caller', async (t) => {
   const clock = new CallerLatency()
   clock.onset(12_000) // the greeting, long before
   clock.onset(14_380) // the filler: sent at 14,300
@@ -427,7 +418,7 @@ t.test('a turn is timed to the first sounds at the ear after its filler and its 
   t.equal(clock.take(15_100), null, 'once')
 })
 
-t.test('an answer that follows its filler without a gap has no beginning of its own', async (t) => {
+t.test('an answer directly after its filler has no separate start', async (t) => {
   const clock = new CallerLatency()
   clock.onset(14_380)
   clock.turn(turn, ZERO_MS)
@@ -435,7 +426,7 @@ t.test('an answer that follows its filler without a gap has no beginning of its 
   t.same(clock.take(14_900 + EAR_WAIT_MS), { callerStoppedMs: 4000, ear: { firstSoundMs: 380, answerMs: null } })
 })
 
-t.test('a carrier that forks one track only is never heard, and says nothing', async (t) => {
+t.test('a carrier that forks one track gives no latency', async (t) => {
   const clock = new CallerLatency()
   clock.turn(turn, ZERO_MS)
   t.equal(clock.take(20_000), null)
@@ -443,7 +434,7 @@ t.test('a carrier that forks one track only is never heard, and says nothing', a
   t.equal(clock.take(40_000), null, 'nor does a turn without an answer wait')
 })
 
-t.test("the agent's voice on the outbound track is dated when it begins, and again after a gap", async (t) => {
+t.test("the agent's voice is timed again after a gap", async (t) => {
   const vadBank = await loadVads()
   const path = new CallerPath({ sampleRateHz: 16000, track: 'both_tracks', vadBank })
   const onsets: number[] = []

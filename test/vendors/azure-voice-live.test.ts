@@ -4,14 +4,14 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { backendOptionsSchema } from '../../src/agents/file/backend-options.js'
 import type { BackendSession } from '../../src/backends/backend.js'
-import { azureVoiceLive } from '../../src/vendors/azure-voice-live/client.js'
+import { azureBackend } from '../../src/vendors/azure-voice-live/backends.js'
 import { AzureVoiceLiveDouble } from '../../src/vendors/azure-voice-live/double.js'
 import { Recorder } from '../../src/backends/conformance/recorder.js'
 import { conformanceSession } from '../../src/backends/conformance/harness.js'
 import { until } from '../support/until.js'
 
 const KEY = 'azure-test-key-0123456789'
-type Call = Parameters<typeof azureVoiceLive>[1]
+type Call = Parameters<typeof azureBackend>[1]
 
 async function started(t: Test): Promise<AzureVoiceLiveDouble> {
   const double = await AzureVoiceLiveDouble.start({ key: KEY })
@@ -27,7 +27,7 @@ async function connected(
   session: Partial<BackendSession> = {},
 ): Promise<Recorder> {
   const sink = new Recorder()
-  const backend = azureVoiceLive(sink, {
+  const backend = azureBackend(sink, {
     ...{ apiKey: KEY, model: 'gpt-4.1', baseUrl: double.baseUrl, legRateHz: 8000 as const },
     ...own,
   })
@@ -60,7 +60,7 @@ const sent = (double: AzureVoiceLiveDouble): object => double.session.given
 
 const types = (events: readonly ServerEventUnion[]): string[] => events.map(({ type }) => type)
 
-t.test("the vendor's client configures, asks, and gets sound and words", async (t) => {
+t.test("the vendor's client configures and receives sound and words", async (t) => {
   const double = await started(t)
   double.script.reply({ say: 'Karibu dukani.', audioMs: 500 })
   const { client, events } = await vendorClient(t, double)
@@ -92,7 +92,7 @@ t.test("the vendor's client configures, asks, and gets sound and words", async (
   t.equal(double.session.errors.length, 0)
 })
 
-t.test("the vendor's client takes a tool call and gives its answer", async (t) => {
+t.test("the vendor's client receives and answers a tool call", async (t) => {
   const double = await started(t)
   double.script.reply({ calls: [{ callId: 'c1', name: 'lookup', args: { order: '4711' } }] }, { say: 'On its way.' })
   const { client, events } = await vendorClient(t, double)
@@ -112,13 +112,13 @@ t.test("the vendor's client takes a tool call and gives its answer", async (t) =
   t.equal(double.session.errors.length, 0)
 })
 
-t.test("the vendor's client is refused with another key", async (t) => {
+t.test("the vendor's client is refused with a wrong key", async (t) => {
   const double = await started(t)
   await t.rejects(vendorClient(t, double, 'another-key-0123456789'))
   t.equal(double.sessions.length, 0)
 })
 
-t.test("our session is the one that the vendor's client sends", async (t) => {
+t.test("our session equals the vendor client's session", async (t) => {
   const double = await started(t)
   await connected(
     t,
@@ -188,7 +188,7 @@ t.test("our session is the one that the vendor's client sends", async (t) => {
   )
 })
 
-t.test('audio has the rate of the leg both ways', async (t) => {
+t.test("audio uses the leg's rate in both directions", async (t) => {
   const double = await started(t)
   for (const [own, input, rate, output] of [
     [{}, 'pcm16', 8000, 'pcm16_8000hz'],
@@ -205,7 +205,7 @@ t.test('audio has the rate of the leg both ways', async (t) => {
   }
 })
 
-t.test('the voice follows the language and the form of its name', async (t) => {
+t.test("the voice follows the language and its name's form", async (t) => {
   const double = await started(t)
   for (const [own, session, voice] of [
     [{}, { voice: null, language: 'en' }, { type: 'azure-standard', name: 'en-KE-AsiliaNeural', locale: 'en-KE' }],
@@ -233,7 +233,7 @@ class AskedDouble extends AzureVoiceLiveDouble {
   }
 }
 
-t.test('the key goes into a header alone', async (t) => {
+t.test('the key is sent only in a header', async (t) => {
   const double = await AskedDouble.start()
   t.teardown(() => double.close())
   await connected(t, double)
@@ -242,14 +242,14 @@ t.test('the key goes into a header alone', async (t) => {
   t.notOk('authorization' in double.headers || 'openai-beta' in double.headers)
 })
 
-t.test('a version in the address stays', async (t) => {
+t.test('a version in the address is kept', async (t) => {
   const double = await AskedDouble.start()
   t.teardown(() => double.close())
   await connected(t, double, { baseUrl: `${double.baseUrl}/?api-version=2026-04-10` })
   t.equal(double.url, '/voice-live/realtime?api-version=2026-04-10&model=gpt-4.1')
 })
 
-t.test("what the agent said before is told in the beta's form", async (t) => {
+t.test("earlier agent turns are sent in the beta's form", async (t) => {
   const double = await started(t)
   await connected(t, double, {}, { history: [{ role: 'agent', text: 'Karibu.' }] })
   await until(() => double.session.items.length > 0, 5000, 'the event of the service')
@@ -257,13 +257,13 @@ t.test("what the agent said before is told in the beta's form", async (t) => {
   t.equal(double.session.errors.length, 0)
 })
 
-t.test('a list of phrases is kept from a model with ears', async (t) => {
+t.test('a speech-to-speech model gets no phrase list', async (t) => {
   const double = await started(t)
   await connected(t, double, { model: 'gpt-realtime', phrases: ['M-Pesa'] })
   t.notMatch(sent(double), { input_audio_transcription: { phrase_list: Array } })
 })
 
-t.test('the double refuses what the service does not take', async (t) => {
+t.test('the double refuses messages that the service refuses', async (t) => {
   const double = await started(t)
   for (const [session, param] of [
     [{ voice: { type: 'azure-standard', name: 'sw-KE-NobodyNeural' } }, 'session.voice'],
@@ -284,10 +284,10 @@ t.test('the double refuses what the service does not take', async (t) => {
   }
 })
 
-t.test('a warning of the service is counted and ends nothing', async (t) => {
+t.test('a warning of the service is only counted', async (t) => {
   const double = await started(t)
   const sink = new Recorder()
-  const backend = azureVoiceLive(sink, { apiKey: KEY, model: 'm', baseUrl: double.baseUrl, legRateHz: 8000 })
+  const backend = azureBackend(sink, { apiKey: KEY, model: 'm', baseUrl: double.baseUrl, legRateHz: 8000 })
   t.teardown(() => backend.close('test'))
   await backend.connect(conformanceSession(), new AbortController().signal)
   double.session.sendRaw(JSON.stringify({ type: 'warning', warning: { code: 'x', message: 'left out' } }))
@@ -295,7 +295,7 @@ t.test('a warning of the service is counted and ends nothing', async (t) => {
   t.equal(backend.counters()['unknownEvents'], 0)
 })
 
-t.test('an option out of its range is named', async (t) => {
+t.test('an option out of range is reported', async (t) => {
   for (const [options, path] of [
     [{ speed: 2 }, 'speed'],
     [{ turns: { by: 'semantic_vad' } }, 'turns'],

@@ -7,7 +7,7 @@ import { orderStatusAgent } from '../support/host.js'
 /** As a worker gets it with the start of a call. */
 const copyOf = (agent: AgentDefinition): AgentDefinition => deserialize(serialize(agent)) as AgentDefinition
 
-t.test('calls of one worker hold the parts of their agent once, and each call the words of its own', async (t) => {
+t.test('calls of one worker share the parts of their agent', async (t) => {
   const agent = await orderStatusAgent()
   const parts = new AgentParts()
   const one = parts.share(copyOf(agent))
@@ -19,26 +19,23 @@ t.test('calls of one worker hold the parts of their agent once, and each call th
   t.same(one.agent.greeting, agent.greeting)
 })
 
-t.test(
-  'a call keeps the agent that it began with after an edit, and what no live call uses is held no longer',
-  async (t) => {
-    const agent = await orderStatusAgent()
-    const parts = new AgentParts()
-    const before = parts.share(copyOf(agent))
-    const held = parts.size
-    const edited = parts.share(copyOf({ ...agent, tools: agent.tools.slice(1) }))
-    t.equal(parts.size, held + 1, 'one part is another one')
-    t.same(before.agent.tools, agent.tools)
-    t.same(edited.agent.tools, agent.tools.slice(1))
-    before.release()
-    t.equal(parts.size, held)
-    t.equal(parts.share(copyOf(agent)).agent.say, edited.agent.say, 'the part of a call that goes on is found')
-    edited.release()
-    t.equal(parts.size, held)
-  },
-)
+t.test('edits leave live calls alone and free unused parts', async (t) => {
+  const agent = await orderStatusAgent()
+  const parts = new AgentParts()
+  const before = parts.share(copyOf(agent))
+  const held = parts.size
+  const edited = parts.share(copyOf({ ...agent, tools: agent.tools.slice(1) }))
+  t.equal(parts.size, held + 1, 'one part is another one')
+  t.same(before.agent.tools, agent.tools)
+  t.same(edited.agent.tools, agent.tools.slice(1))
+  before.release()
+  t.equal(parts.size, held)
+  t.equal(parts.share(copyOf(agent)).agent.say, edited.agent.say, 'the part of a call that goes on is found')
+  edited.release()
+  t.equal(parts.size, held)
+})
 
-t.test('parts that differ in what JSON cannot tell apart are two', (t) => {
+t.test('parts with equal JSON but different values stay separate', (t) => {
   const parts = new AgentParts()
   const many = Array.from({ length: 200 }, (_, i) => i)
   const withLimit = (limit: unknown) => ({ silence: { many, limit } }) as unknown as AgentDefinition

@@ -3,7 +3,7 @@ import { ByType } from '../../src/workers/shared/by-type.js'
 
 type Message = { readonly type: 'word'; readonly text: string } | { readonly type: 'end' } | { readonly type: 'other' }
 
-t.test('every part that takes a type gets the message, in order', (t) => {
+t.test('parts that accept a type get messages in order', (t) => {
   const seen: string[] = []
   const parts = new ByType<Message, [atMs: number]>([
     { word: ({ text }, atMs) => seen.push(`first ${text} ${atMs}`) },
@@ -15,7 +15,7 @@ t.test('every part that takes a type gets the message, in order', (t) => {
   t.end()
 })
 
-t.test('a message that no part takes is reported', (t) => {
+t.test('a message that no part accepts is reported', (t) => {
   const parts = new ByType<Message>([{ end: () => undefined }, {}])
   t.equal(parts.give({ type: 'other' }), false)
   t.equal(parts.give({ type: 'end' }), true)

@@ -44,40 +44,37 @@ function callOf(agents: Map<string, HostedAgent>, before: ReturnType<typeof kept
   return new CallAgent(origin, FIRST, context as MainThreadContext)
 }
 
-t.test(
-  'the agent in the middle stays as it was, whatever is edited or shared out since, also at the next node',
-  (t) => {
-    const share = (percent: number): HostedAgent => ({ ...MAIN, canary: { percent, version: CANARY } })
-    const agents = new Map([
-      ['middle', share(100)],
-      ['last', LAST],
-    ])
-    const call = callOf(agents, null)
-    call.handTo('middle')
-    t.same(Object.keys(call.kept), ['handedHash'])
-    call.handTo('last')
-    agents.set('middle', share(0))
-    const next = callOf(agents, keptState(keptCall(call.kept), { handovers: HANDOVERS }))
-    agents.delete('middle')
-    for (const one of [call, next]) {
-      t.equal(one.definition.name, 'last')
-      t.equal(one.toolOf('book', 1)?.http.url, 'https://canary.example/book', 'what its tool waits for')
-      t.equal(one.toolOf('book', one.place)?.http.url, 'https://last/book', 'and the one of the same name')
-      t.equal(one.toolOf('book', 0), undefined)
-      const log = { handovers: HANDOVERS, toolCalls: [] }
-      t.equal(one.provenTo(log, PROVEN).identity, null, 'and what its caller has proven by the weaker rules')
-    }
-    t.same(next.kept, call.kept, 'for the node after that')
+t.test('edits do not change earlier agents of a call', (t) => {
+  const share = (percent: number): HostedAgent => ({ ...MAIN, canary: { percent, version: CANARY } })
+  const agents = new Map([
+    ['middle', share(100)],
+    ['last', LAST],
+  ])
+  const call = callOf(agents, null)
+  call.handTo('middle')
+  t.same(Object.keys(call.kept), ['handedHash'])
+  call.handTo('last')
+  agents.set('middle', share(0))
+  const next = callOf(agents, keptState(keptCall(call.kept), { handovers: HANDOVERS }))
+  agents.delete('middle')
+  for (const one of [call, next]) {
+    t.equal(one.definition.name, 'last')
+    t.equal(one.toolOf('book', 1)?.http.url, 'https://canary.example/book', 'what its tool waits for')
+    t.equal(one.toolOf('book', one.place)?.http.url, 'https://last/book', 'and the one of the same name')
+    t.equal(one.toolOf('book', 0), undefined)
+    const log = { handovers: HANDOVERS, toolCalls: [] }
+    t.equal(one.provenTo(log, PROVEN).identity, null, 'and what its caller has proven by the weaker rules')
+  }
+  t.same(next.kept, call.kept, 'for the node after that')
 
-    const earlier = keptState(keptCall({ handedHash: call.kept.handedHash ?? '' }), { handovers: HANDOVERS })
-    const gone = callOf(agents, earlier)
-    t.equal(gone.definition.name, 'last', 'what an earlier build kept is read')
-    t.equal(gone.toolOf('book', 1), undefined)
-    t.equal(gone.toolOf('book')?.http.url, 'https://last/book', 'as an earlier build looked it up')
-    agents.set('middle', MAIN)
-    const after = callOf(agents, keptState(keptCall(gone.kept), { handovers: HANDOVERS }))
-    t.equal(after.definition.name, 'last')
-    t.equal(after.toolOf('book', 1), undefined, 'who was gone stays so')
-    t.end()
-  },
-)
+  const earlier = keptState(keptCall({ handedHash: call.kept.handedHash ?? '' }), { handovers: HANDOVERS })
+  const gone = callOf(agents, earlier)
+  t.equal(gone.definition.name, 'last', 'what an earlier build kept is read')
+  t.equal(gone.toolOf('book', 1), undefined)
+  t.equal(gone.toolOf('book')?.http.url, 'https://last/book', 'as an earlier build looked it up')
+  agents.set('middle', MAIN)
+  const after = callOf(agents, keptState(keptCall(gone.kept), { handovers: HANDOVERS }))
+  t.equal(after.definition.name, 'last')
+  t.equal(after.toolOf('book', 1), undefined, 'who was gone stays so')
+  t.end()
+})

@@ -47,7 +47,7 @@ function same(what: string, is: unknown, was: unknown): void {
   if (a !== b) throw new Error(`${what} differs:\n${a}\n${b}`)
 }
 
-t.test('live view, record and replay of any call agree, also of one that changed its worker', async () => {
+t.test('live view, record and replay of a call agree', async () => {
   fc.assert(
     fc.property(
       fc.array(callStep, { maxLength: 60 }),
@@ -138,7 +138,7 @@ t.test('live view, record and replay of any call agree, also of one that changed
   )
 })
 
-t.test('a tool call is in the log once, however it came to its end', async (t) => {
+t.test('each tool call is in the log once', async (t) => {
   const rig = Rig.talking({ escalation })
   rig.toolCall('a', 'find_order', { order: 5 })
   rig.in({ type: 'tool-result', callId: 'a', ok: true, value: { status: 'sent' } })
@@ -167,7 +167,7 @@ t.test('a tool call is in the log once, however it came to its end', async (t) =
   )
 })
 
-t.test("words that were being said when a worker died are the next one's first entry", async (t) => {
+t.test("words cut off by a worker's death are logged", async (t) => {
   const rig = Rig.talking()
   rig.backend({ type: 'turn-start', generation: 2 })
   rig.audio(2, 'a2', 4000)
@@ -188,7 +188,7 @@ t.test("words that were being said when a worker died are the next one's first e
   t.same(next.mirror.records(), next.session.log.records())
 })
 
-t.test('the times at which the caller heard a turn belong to that turn', async (t) => {
+t.test('times of heard speech belong to their turn', async (t) => {
   const log = new CallLog()
   const turn = { callerStoppedMs: 1000.25, firstSoundMs: 300, answerMs: 400 }
   log.append({ kind: 'turn', record: turn })
@@ -201,7 +201,7 @@ t.test('the times at which the caller heard a turn belong to that turn', async (
   ])
 })
 
-t.test('what code of others hands in becomes plain JSON, or is refused by name', async (t) => {
+t.test('values from outside code become plain JSON or are refused', async (t) => {
   const circle: Record<string, unknown> = {}
   circle['self'] = circle
   t.strictSame(plainJson({ at: new Date(0), gone: undefined, list: [undefined, NaN] }, 'x'), {
@@ -244,7 +244,7 @@ function sixSeconds(recorder: CallRecorder, channels: 1 | 2 = 1): void {
   recorder.end(6000)
 }
 
-t.test('a recording has the caller left and the agent right, each at its time', async (t) => {
+t.test('a recording has the caller left and the agent right', async (t) => {
   const folder = t.testdir()
   const archive = await Archive.start(archiveLimits(folder), log)
   const recorder = new CallRecorder(archive.record(SID, RATE), {
@@ -273,7 +273,7 @@ t.test('a recording has the caller left and the agent right, each at its time', 
   t.equal(recorder.samplesDropped + recorder.rowsDropped, 0)
 })
 
-t.test('a call that went on after its node was lost has a recording for each part', async (t) => {
+t.test('a call has a recording for each node', async (t) => {
   const folder = t.testdir()
   const first = await Archive.start(archiveLimits(folder), log)
   for (const part of [1, 2]) {
@@ -289,7 +289,7 @@ t.test('a call that went on after its node was lost has a recording for each par
   t.equal(wav.samples.length, 4 * RATE, 'the newest is shown')
 })
 
-t.test("of a stereo line the caller's side is recorded", async (t) => {
+t.test("the caller's side of a stereo line is recorded", async (t) => {
   const rows: Int16Array[] = []
   const sink: RecordingSink = {
     path: 'x',
@@ -309,7 +309,7 @@ t.test("of a stereo line the caller's side is recorded", async (t) => {
   t.notOk(left.subarray(16 * 1000).includes(77), "the agent's side is not on the left")
 })
 
-t.test('nothing is kept of a caller who was not told', async (t) => {
+t.test('a caller who heard no notice is not recorded [5]', async (t) => {
   const folder = t.testdir()
   const archive = await Archive.start(archiveLimits(folder), log)
   sixSeconds(
@@ -324,7 +324,7 @@ t.test('nothing is kept of a caller who was not told', async (t) => {
   t.same(readdirSync(join(folder, 'recordings')), [])
 })
 
-t.test('a recording that a crash cut off is finished at the next start', async (t) => {
+t.test('a restart finishes recordings cut off by crashes [4]', async (t) => {
   const folder = t.testdir()
   const dead = new RecordingFiles(join(folder, 'recordings'))
   dead.begin(SID, RATE)
@@ -347,7 +347,7 @@ t.test('a recording that a crash cut off is finished at the next start', async (
   await archive.close()
 })
 
-t.test('rows that were dropped are silence, and what follows stays in time', async (t) => {
+t.test('dropped rows of a recording are replaced by silence [3]', async (t) => {
   const folder = t.testdir()
   const files = new RecordingFiles(folder)
   files.begin(SID, RATE)
@@ -360,7 +360,7 @@ t.test('rows that were dropped are silence, and what follows stays in time', asy
   t.throws(() => files.begin(SID, RATE), 'a recording is never written over')
 })
 
-t.test('a disk that is too slow costs rows, which are counted, and not memory', async (t) => {
+t.test('a slow disk drops recording rows and counts them [2]', async (t) => {
   const archive = await Archive.start(archiveLimits(t.testdir()), log)
   const sink = archive.record(SID, RATE)
   let taken = 0
@@ -372,7 +372,7 @@ t.test('a disk that is too slow costs rows, which are counted, and not memory', 
   await archive.close()
 })
 
-t.test('a disk that refuses recordings is logged once, and the call goes on', async (t) => {
+t.test('a disk that refuses recordings is logged once [1]', async (t) => {
   const lines: string[] = []
   const folder = t.testdir({ recordings: 'a file where a folder should be' })
   const archive = await Archive.start(

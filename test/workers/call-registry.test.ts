@@ -15,6 +15,7 @@ import { LoadWatch } from '../../src/workers/main/load-watch.js'
 import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
+import { SILENT_WORDS } from './silent-backend.js'
 
 t.setTimeout(150_000)
 
@@ -27,7 +28,7 @@ const codeOf = (work: () => unknown): string => {
   return 'accepted'
 }
 
-t.test('calls are taken up to the capacity, each once, and a slot is free again when its call has ended', async (t) => {
+t.test('calls are accepted up to capacity and free slots', async (t) => {
   const test = await startHost({ maxCalls: 2 })
   t.teardown(() => test.close())
   const first = test.host.prepare(inbound('HD_slots0000001'))
@@ -67,7 +68,7 @@ t.test('calls are taken up to the capacity, each once, and a slot is free again 
   t.notMatch(JSON.stringify(record), /254700000001/)
 })
 
-t.test('what a service says that a call has used as the call ends is in its record', async (t) => {
+t.test('usage reported at the end of a call is recorded', async (t) => {
   const backend = `module:${new URL('./usage-backend.js', import.meta.url).href}`
   const definition = await orderStatusAgent()
   const agent = { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }
@@ -82,7 +83,57 @@ t.test('what a service says that a call has used as the call ends is in its reco
   t.match((await test.recordOf(call.callSid)).cost, { models: [{ usage: { inputTokens: 60, outputTokens: 10 } }] })
 })
 
-t.test('a call of a lost node that nobody goes on with gets one record, from what was kept', async (t) => {
+t.test('a record has the claimed and heard speech [2]', async (t) => {
+  const backend = `module:${new URL('./silent-backend.js', import.meta.url).href}`
+  const definition = await orderStatusAgent()
+  const agent = { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }
+  const test = await startHost({ agents: new Map([['order-status', agent]]) })
+  t.teardown(() => test.close())
+  const calls = ['11', '12', '13', '14', '15', '16', '17'].map((last) => {
+    const line = new TestLine(test.host.prepare(inbound(`HD_heardturn${last}`, { from: `+2547000000${last}` })))
+    line.start()
+    return { last, line }
+  })
+  await pass(3000)
+  const talker = calls.at(-1)
+  if (talker !== undefined) await test.say(talker.line, 'I want to ask you about something else')
+  await pass(4000)
+  const heard = new Map<string, { claimedMs: number; heardMs: number; marked: boolean }>()
+  for (const { last, line } of calls) {
+    line.stop()
+    line.call.detach(1000)
+    const { speech, timeline } = await test.recordOf(line.call.callSid)
+    const turn = speech.find(({ by }) => by === 'silent')
+    const marked = timeline.some(
+      ({ name, detail }) => name === 'agent-silent' && detail?.startsWith('silent:') === true,
+    )
+    heard.set(last, { claimedMs: turn?.claimedMs ?? 0, heardMs: turn?.heardMs ?? 0, marked })
+  }
+  t.same(heard.get('11'), { claimedMs: SILENT_WORDS.length * 40, heardMs: 0, marked: true }, 'words alone')
+  for (const last of ['12', '13', '14']) {
+    const { claimedMs = 0, heardMs = 0, marked } = heard.get(last) ?? {}
+    t.ok(claimedMs >= 2900 && claimedMs < 3200 && heardMs < 100 && marked, `${last}: ${heardMs} of ${claimedMs} ms`)
+  }
+  for (const [last, least, most] of [
+    ['15', 0.45, 0.65],
+    ['16', 0.95, 1],
+    ['17', 0.95, 1],
+  ] as const) {
+    const { claimedMs = 0, heardMs = 0, marked } = heard.get(last) ?? {}
+    const share = heardMs / claimedMs
+    t.ok(
+      claimedMs > 1000 && share >= least && share <= most && marked === false,
+      `${last}: ${heardMs} of ${claimedMs} ms`,
+    )
+  }
+  t.ok((heard.get('17')?.claimedMs ?? 0) < 10_000, 'what the caller cut off is not claimed')
+  const page = await test.metrics.render()
+  t.match(page, /mkondo_agent_turns_total\{agent="order-status",backend="silent",heard="no"\} 4 /)
+  t.match(page, /mkondo_agent_turns_total\{agent="order-status",backend="silent",heard="yes"\} 3 /)
+  t.match(page, /mkondo_agent_speech_heard_seconds_total\{agent="order-status",backend="silent"\} \d/)
+})
+
+t.test('a lost call that nobody resumes gets one record [6]', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
   const lost = keptCall({ callSid: 'HD_lostnode0001', node: 'gw-9' })
@@ -97,7 +148,7 @@ t.test('a call of a lost node that nobody goes on with gets one record, from wha
   t.match(test.records[0]?.endDetail, /gw-9/)
 })
 
-t.test('the record of a lost call has what its tools have waited for', async (t) => {
+t.test('the record of a lost call lists its pending tools', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
   const [startedWallMs, waitUntilWallMs, untilWallMs] = [1_790_000_000_000, 1_790_000_090_000, 1_790_000_150_000]
@@ -127,7 +178,7 @@ t.test('the record of a lost call has what its tools have waited for', async (t)
   t.notMatch(JSON.stringify(test.records), /QX1|ws_CO/)
 })
 
-t.test('a call whose socket never comes gives its slot back', async (t) => {
+t.test('a call whose socket never opens frees its slot [3]', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
   const waiting = test.host.prepare(inbound('HD_waits0000001'))
@@ -141,7 +192,7 @@ t.test('a call whose socket never comes gives its slot back', async (t) => {
   t.equal(test.host.free, test.host.capacity)
 })
 
-t.test('a stream that the carrier could not open may be offered again; who is asked nothing ends', async (t) => {
+t.test('a stream that failed to open is offered again [4]', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
   const [asked, silent] = [test.host.prepare(inbound('HD_offer0000001')), test.host.prepare(inbound('HD_offer0000002'))]
@@ -171,39 +222,36 @@ t.test('a call taken over is offered streams for 15 s', async (t) => {
   t.notOk(taken.isOfferedAgain)
 })
 
-t.test(
-  'a carrier that has said nothing since a stream broke has 10 s to ask, one that has said something 3.5 s',
-  async (t) => {
-    const test = await startHost()
-    t.teardown(() => test.close())
-    const [unheard, told, asked] = [
-      test.host.prepare(inbound('HD_breaks000001')),
-      test.host.prepare(inbound('HD_breaks000002')),
-      test.host.prepare(inbound('HD_breaks000004')),
-    ]
-    const lines = [unheard, told, asked].map((one) => new TestLine(one))
-    for (const line of lines) line.start()
-    await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
-    for (const line of lines) {
-      line.stop()
-      line.call.detach(1006, { reason: 'socket-lost', detail: 'no close frame' })
-    }
-    told.carrierState('stream-stopped')
-    asked.carrierState('stream-stopped')
-    await pass(ASKS_WITHIN_MS)
-    t.equal(told.state, 'cut')
-    test.host.afterStream(asked.callSid, 'asked')
-    await pass(100)
-    t.match(test.host.record(told.callSid), { endReason: 'socket-lost' })
-    await pass(10_000 - ASKS_WITHIN_MS - 100)
-    t.equal(unheard.state, 'cut', 'its balancer may be away')
-    await pass(100)
-    t.match(test.host.record(unheard.callSid), { endReason: 'socket-lost' })
-    t.equal(asked.state, 'cut', 'its caller was asked to wait')
-  },
-)
+t.test('a silent carrier has 10 s after stream loss [5]', async (t) => {
+  const test = await startHost()
+  t.teardown(() => test.close())
+  const [unheard, told, asked] = [
+    test.host.prepare(inbound('HD_breaks000001')),
+    test.host.prepare(inbound('HD_breaks000002')),
+    test.host.prepare(inbound('HD_breaks000004')),
+  ]
+  const lines = [unheard, told, asked].map((one) => new TestLine(one))
+  for (const line of lines) line.start()
+  await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
+  for (const line of lines) {
+    line.stop()
+    line.call.detach(1006, { reason: 'socket-lost', detail: 'no close frame' })
+  }
+  told.carrierState('stream-stopped')
+  asked.carrierState('stream-stopped')
+  await pass(ASKS_WITHIN_MS)
+  t.equal(told.state, 'cut')
+  test.host.afterStream(asked.callSid, 'asked')
+  await pass(100)
+  t.match(test.host.record(told.callSid), { endReason: 'socket-lost' })
+  await pass(10_000 - ASKS_WITHIN_MS - 100)
+  t.equal(unheard.state, 'cut', 'its balancer may be away')
+  await pass(100)
+  t.match(test.host.record(unheard.callSid), { endReason: 'socket-lost' })
+  t.equal(asked.state, 'cut', 'its caller was asked to wait')
+})
 
-t.test('a carrier that is known to hold callers in silence is given no more time for its not saying so', async (t) => {
+t.test('a carrier known to hold callers gets no extra time', async (t) => {
   const test = await startHost({ afterStream: 'holds' })
   t.teardown(() => test.close())
   const held = test.host.prepare(inbound('HD_breaks000003'))
@@ -216,7 +264,7 @@ t.test('a carrier that is known to hold callers in silence is given no more time
   t.match(test.host.record(held.callSid), { endReason: 'socket-lost' })
 })
 
-t.test('a drain lets calls finish, says goodbye at its limit and takes none meanwhile', async (t) => {
+t.test('a drain waits for calls up to its limit [7]', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
   const live = test.host.prepare(inbound('HD_drain0000001'))
@@ -233,69 +281,61 @@ t.test('a drain lets calls finish, says goodbye at its limit and takes none mean
   t.equal(line.closedWith, 1001)
 })
 
-t.test(
-  'at the limit of a drain calls move to another node, if the carrier is seen to ask after the first',
-  async (t) => {
-    const gone: string[] = []
-    const test = await startHost({
-      elsewhere: () => 'now',
-      onGoneElsewhere: (callSid) => void gone.push(callSid),
-    })
-    t.teardown(() => test.close())
-    const calls = ['HD_moves0000001', 'HD_moves0000002', 'HD_moves0000003'].map((sid) =>
-      test.host.prepare(inbound(sid)),
-    )
-    const lines = calls.map((one) => new TestLine(one))
-    for (const line of lines) line.start()
-    await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
-    const drained = test.host.drain(200)
-    await until(() => calls[0]?.state === 'cut', 5000, 'the first call to be closed')
-    t.same(
-      lines.map(({ closedWith }) => closedWith),
-      [1001, null, null],
-      'one call shows what the carrier does',
-    )
-    test.host.afterStream(calls[0]?.callSid ?? '', 'asked')
-    await until(() => calls.every(({ state }) => state === 'cut'), 5000, 'the others to be closed')
-    t.equal(
-      codeOf(() => test.host.prepare(inbound('HD_moves0000001'), calls[0]?.lostStream ?? null)),
-      'DRAINING',
-      'this node goes on with none of them',
-    )
-    for (const { callSid } of calls) test.host.giveUp(callSid, 'lost')
-    await settled(drained)
-    t.equal(test.records.length, 0, 'their records are made elsewhere')
-    t.equal(gone.length, 3)
-  },
-)
+t.test('at the drain limit calls move to another node [8]', async (t) => {
+  const gone: string[] = []
+  const test = await startHost({
+    elsewhere: () => 'now',
+    onGoneElsewhere: (callSid) => void gone.push(callSid),
+  })
+  t.teardown(() => test.close())
+  const calls = ['HD_moves0000001', 'HD_moves0000002', 'HD_moves0000003'].map((sid) => test.host.prepare(inbound(sid)))
+  const lines = calls.map((one) => new TestLine(one))
+  for (const line of lines) line.start()
+  await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
+  const drained = test.host.drain(200)
+  await until(() => calls[0]?.state === 'cut', 5000, 'the first call to be closed')
+  t.same(
+    lines.map(({ closedWith }) => closedWith),
+    [1001, null, null],
+    'one call shows what the carrier does',
+  )
+  test.host.afterStream(calls[0]?.callSid ?? '', 'asked')
+  await until(() => calls.every(({ state }) => state === 'cut'), 5000, 'the others to be closed')
+  t.equal(
+    codeOf(() => test.host.prepare(inbound('HD_moves0000001'), calls[0]?.lostStream ?? null)),
+    'DRAINING',
+    'this node goes on with none of them',
+  )
+  for (const { callSid } of calls) test.host.giveUp(callSid, 'lost')
+  await settled(drained)
+  t.equal(test.records.length, 0, 'their records are made elsewhere')
+  t.equal(gone.length, 3)
+})
 
-t.test(
-  'at the limit of a drain calls wait for another node that restarts, or that the store does not show',
-  async (t) => {
-    let elsewhere: 'now' | 'soon' | 'never' = 'soon'
-    const test = await startHost({ elsewhere: () => elsewhere, afterStream: 'continues' })
-    t.teardown(() => test.close())
-    const calls = ['HD_later0000001', 'HD_later0000002'].map((sid) => test.host.prepare(inbound(sid)))
-    const lines = calls.map((one) => new TestLine(one))
-    for (const line of lines) line.start()
-    await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
-    const drained = test.host.drain(200)
-    await pass(10_000)
-    const states = (): unknown => calls.map(({ state }) => state)
-    t.same(states(), ['streaming', 'streaming'], 'their callers still talk')
-    elsewhere = 'now'
-    await until(() => calls.every(({ state }) => state === 'cut'), 5000, 'the calls to be closed')
-    for (const { callSid } of calls) test.host.giveUp(callSid, 'lost')
-    await settled(drained)
-    t.same(
-      lines.map(({ closedWith }) => closedWith),
-      [1001, 1001],
-    )
-    t.equal(test.records.length, 0, 'their records are made elsewhere')
-  },
-)
+t.test('calls at the drain limit await a restarting node [9]', async (t) => {
+  let elsewhere: 'now' | 'soon' | 'never' = 'soon'
+  const test = await startHost({ elsewhere: () => elsewhere, afterStream: 'continues' })
+  t.teardown(() => test.close())
+  const calls = ['HD_later0000001', 'HD_later0000002'].map((sid) => test.host.prepare(inbound(sid)))
+  const lines = calls.map((one) => new TestLine(one))
+  for (const line of lines) line.start()
+  await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
+  const drained = test.host.drain(200)
+  await pass(10_000)
+  const states = (): unknown => calls.map(({ state }) => state)
+  t.same(states(), ['streaming', 'streaming'], 'their callers still talk')
+  elsewhere = 'now'
+  await until(() => calls.every(({ state }) => state === 'cut'), 5000, 'the calls to be closed')
+  for (const { callSid } of calls) test.host.giveUp(callSid, 'lost')
+  await settled(drained)
+  t.same(
+    lines.map(({ closedWith }) => closedWith),
+    [1001, 1001],
+  )
+  t.equal(test.records.length, 0, 'their records are made elsewhere')
+})
 
-t.test('at the limit of a drain calls move one after the other, so that none waits for all the others', async (t) => {
+t.test('calls move one after another at the drain limit [10]', async (t) => {
   const test = await startHost({ elsewhere: () => 'now', afterStream: 'continues' })
   t.teardown(() => test.close())
   const closedMs: number[] = []
@@ -317,7 +357,7 @@ t.test('at the limit of a drain calls move one after the other, so that none wai
   await settled(drained)
 })
 
-t.test('at the limit of a drain calls hear the goodbye where no other node comes back', async (t) => {
+t.test('callers hear the goodbye if no other node returns [11]', async (t) => {
   const test = await startHost({ elsewhere: () => 'soon', afterStream: 'continues' })
   t.teardown(() => test.close())
   const live = test.host.prepare(inbound('HD_later0000003'))
@@ -328,27 +368,24 @@ t.test('at the limit of a drain calls hear the goodbye where no other node comes
   t.equal((await test.recordOf(live.callSid)).endReason, 'drain-limit')
 })
 
-t.test(
-  'at the limit of a drain, and the carrier is seen to ask nothing: the other calls hear the goodbye',
-  async (t) => {
-    const test = await startHost({ elsewhere: () => 'now' })
-    t.teardown(() => test.close())
-    const calls = ['HD_stays0000001', 'HD_stays0000002'].map((sid) => test.host.prepare(inbound(sid)))
-    const lines = calls.map((one) => new TestLine(one))
-    for (const line of lines) line.start()
-    await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
-    const drained = test.host.drain(200)
-    await pass(300)
-    t.same(
-      calls.map(({ state }) => state),
-      ['cut', 'streaming'],
-    )
-    await settled(drained)
-    t.same(test.records.map(({ endReason }) => endReason).sort(), ['drain-limit', 'socket-lost'])
-  },
-)
+t.test('callers hear the goodbye if the carrier never asks [12]', async (t) => {
+  const test = await startHost({ elsewhere: () => 'now' })
+  t.teardown(() => test.close())
+  const calls = ['HD_stays0000001', 'HD_stays0000002'].map((sid) => test.host.prepare(inbound(sid)))
+  const lines = calls.map((one) => new TestLine(one))
+  for (const line of lines) line.start()
+  await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
+  const drained = test.host.drain(200)
+  await pass(300)
+  t.same(
+    calls.map(({ state }) => state),
+    ['cut', 'streaming'],
+  )
+  await settled(drained)
+  t.same(test.records.map(({ endReason }) => endReason).sort(), ['drain-limit', 'socket-lost'])
+})
 
-t.test('twenty calls come and go without leaving a slot, a task or a ring behind', async (t) => {
+t.test('twenty calls leave no slot, task or ring behind', async (t) => {
   const test = await startHost({ maxCalls: 20 })
   t.teardown(() => test.close())
   const lines = Array.from(
@@ -372,7 +409,7 @@ function handle(gate: LoadGate, samples: number, sample: Partial<LoadSample>): v
   for (let i = 0; i < samples; i++) gate.handle({ ...IDLE, ...sample })
 }
 
-t.test('each kind of load refuses calls under its own name, after seconds of it', async (t) => {
+t.test('each kind of overload refuses calls under its own name', async (t) => {
   for (const [sample, overload] of [
     [{ tickSlack: 0.05 }, 'tick-slack'],
     [{ ticksLate: 0.5 }, 'tick-slack'],
@@ -387,7 +424,7 @@ t.test('each kind of load refuses calls under its own name, after seconds of it'
   }
 })
 
-t.test('a burst that ends in time refuses nobody', async (t) => {
+t.test('a short burst of load refuses no call', async (t) => {
   const gate = new LoadGate()
   for (let i = 0; i < 10; i++) {
     handle(gate, LOAD_REFUSE_SAMPLES - 1, { tickSlack: 0 })
@@ -396,7 +433,7 @@ t.test('a burst that ends in time refuses nobody', async (t) => {
   t.equal(gate.overload, null)
 })
 
-t.test('calls are accepted again only well within the bound, and not after a short relief', async (t) => {
+t.test('calls are accepted again only well below the bound', async (t) => {
   const gate = new LoadGate()
   handle(gate, LOAD_REFUSE_SAMPLES, { memoryUsed: 0.91 })
   handle(gate, 100, { memoryUsed: 0.88 })
@@ -408,7 +445,7 @@ t.test('calls are accepted again only well within the bound, and not after a sho
   t.equal(gate.overload, null)
 })
 
-t.test('what is not measured is no load: a process without calls takes calls again', async (t) => {
+t.test('an unmeasured value does not count as load', async (t) => {
   const gate = new LoadGate()
   handle(gate, LOAD_REFUSE_SAMPLES, { tickSlack: 0, ticksLate: 1 })
   t.equal(gate.overload, 'tick-slack')
@@ -416,57 +453,54 @@ t.test('what is not measured is no load: a process without calls takes calls aga
   t.equal(gate.overload, null)
 })
 
-t.test(
-  'the watch measures the busiest thread, the memory and the throttled periods since its last sample',
-  async (t) => {
-    let nowMs = 0
-    const threads = [0, 1].map(() => ({ lateness: new FrameHistogram(), busy: new FrameHistogram() }))
-    const cgroup = {
-      cpu: { periods: 0, throttledPeriods: 0, throttledSeconds: 0 },
-      memory: { usedBytes: 0, limitBytes: 2 ** 40 },
-      look: async () => undefined,
+t.test('the watch measures threads, memory and throttling between samples', async (t) => {
+  let nowMs = 0
+  const threads = [0, 1].map(() => ({ lateness: new FrameHistogram(), busy: new FrameHistogram() }))
+  const cgroup = {
+    cpu: { periods: 0, throttledPeriods: 0, throttledSeconds: 0 },
+    memory: { usedBytes: 0, limitBytes: 2 ** 40 },
+    look: async () => undefined,
+  }
+  const lines: Record<string, unknown>[] = []
+  const watch = new LoadWatch({
+    ticks: threads,
+    clock: () => nowMs,
+    log: createLog({
+      destination: { write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
+    }),
+    cgroup,
+  })
+  t.teardown(() => watch.close())
+  const second = async (busyMs: readonly [number, number], throttled: number): Promise<void> => {
+    nowMs += 1000
+    cgroup.cpu = {
+      ...cgroup.cpu,
+      periods: cgroup.cpu.periods + 10,
+      throttledPeriods: cgroup.cpu.throttledPeriods + throttled,
     }
-    const lines: Record<string, unknown>[] = []
-    const watch = new LoadWatch({
-      ticks: threads,
-      clock: () => nowMs,
-      log: createLog({
-        destination: { write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
-      }),
-      cgroup,
-    })
-    t.teardown(() => watch.close())
-    const second = async (busyMs: readonly [number, number], throttled: number): Promise<void> => {
-      nowMs += 1000
-      cgroup.cpu = {
-        ...cgroup.cpu,
-        periods: cgroup.cpu.periods + 10,
-        throttledPeriods: cgroup.cpu.throttledPeriods + throttled,
+    for (const [index, thread] of threads.entries()) {
+      for (let tick = 0; tick < 200; tick++) {
+        thread.lateness.observeMs(0.1)
+        thread.busy.observeMs((busyMs[index] as number) / 200)
       }
-      for (const [index, thread] of threads.entries()) {
-        for (let tick = 0; tick < 200; tick++) {
-          thread.lateness.observeMs(0.1)
-          thread.busy.observeMs((busyMs[index] as number) / 200)
-        }
-      }
-      await watch.sample()
     }
-    for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 800], 2)
-    t.equal(watch.overload, null)
-    for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 950], 2)
-    t.equal(watch.overload, 'tick-slack', 'one thread without slack is enough')
-    t.match(lines, [{ level: 'warn', overload: 'tick-slack', throttled: 0.2 }])
-    for (let i = 0; i < LOAD_ADMIT_SAMPLES; i++) await second([100, 100], 8)
-    t.equal(watch.overload, 'cpu-throttling', 'one reason after the other')
-    for (let i = 0; i < LOAD_ADMIT_SAMPLES; i++) await second([100, 100], 0)
-    t.equal(watch.overload, null)
-    cgroup.memory = { usedBytes: 1, limitBytes: process.memoryUsage.rss() }
-    for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 100], 0)
-    t.equal(watch.overload, 'memory', 'the memory of the process counts where the figure of its group is smaller')
-  },
-)
+    await watch.sample()
+  }
+  for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 800], 2)
+  t.equal(watch.overload, null)
+  for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 950], 2)
+  t.equal(watch.overload, 'tick-slack', 'one thread without slack is enough')
+  t.match(lines, [{ level: 'warn', overload: 'tick-slack', throttled: 0.2 }])
+  for (let i = 0; i < LOAD_ADMIT_SAMPLES; i++) await second([100, 100], 8)
+  t.equal(watch.overload, 'cpu-throttling', 'one reason after the other')
+  for (let i = 0; i < LOAD_ADMIT_SAMPLES; i++) await second([100, 100], 0)
+  t.equal(watch.overload, null)
+  cgroup.memory = { usedBytes: 1, limitBytes: process.memoryUsage.rss() }
+  for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 100], 0)
+  t.equal(watch.overload, 'memory', 'the memory of the process counts where the figure of its group is smaller')
+})
 
-t.test('a full disk refuses calls where another node has room', async (t) => {
+t.test('a full disk refuses calls another node can take [1]', async (t) => {
   const disk = { full: true, elsewhere: false }
   const test = await startHost({ disk: { isFull: () => disk.full, isElsewhere: () => disk.elsewhere } })
   t.teardown(() => test.close())
@@ -507,7 +541,7 @@ async function registry(t: Test, changes: Partial<CallRegistryOptions> = {}) {
   return { host, kept, records, later, metric }
 }
 
-t.test('a refused call leaves one record with its reason, and the whole number for whoever calls back', async (t) => {
+t.test('a refused call leaves one record with its reason [13]', async (t) => {
   const { host, kept, records, metric } = await registry(t)
   for (const [index, reason] of CALL_REFUSALS.entries()) {
     const call = refusal({ reason, from: from(index), why: `because of ${reason}` })
@@ -516,7 +550,13 @@ t.test('a refused call leaves one record with its reason, and the whole number f
     const record = host.record(call.callSid)
     t.match(
       callRecordSchema.parse(record),
-      { outcome: 'refused', endReason: reason, endDetail: `because of ${reason}`, direction: 'inbound', durationMs: 0 },
+      {
+        outcome: 'refused',
+        endReason: reason,
+        endDetail: `because of ${reason}`,
+        direction: 'inbound',
+        durationMs: 0,
+      },
       reason,
     )
     t.match(record?.from, /^\+2547…\d\d$/, 'masked as in every record')
@@ -540,7 +580,7 @@ t.test('a refused call leaves one record with its reason, and the whole number f
   t.equal(host.handoff(String(kept[0]?.[0].callSid)), undefined)
 })
 
-t.test('a call that is live or has ended is not refused too; whole numbers where records have them', async (t) => {
+t.test('a live or ended call is not recorded as refused', async (t) => {
   const { host, kept } = await registry(t, { privacy: { maskNumbers: false, transcript: 'full' } })
   const { callSid } = host.prepare({ ...refusal(), agent: 'order-status', direction: 'inbound' })
   host.refused(refusal({ callSid }))
@@ -549,7 +589,7 @@ t.test('a call that is live or has ended is not refused too; whole numbers where
   t.match(kept, [[{ from: from(2) }]])
 })
 
-t.test('neither one caller nor all of them fill the disk with records, and what has none is counted', async (t) => {
+t.test('the number of records of refused calls is limited [14]', async (t) => {
   const { host, kept, later, metric } = await registry(t)
   for (let index = 0; index < 1000; index++)
     host.refused(refusal({ from: index % 2 === 0 ? '+254700000001' : '00254700000001' }))
@@ -563,7 +603,7 @@ t.test('neither one caller nor all of them fill the disk with records, and what 
   t.ok(kept.length >= 120 && kept.length < 300, `${kept.length}: those of a minute, and what came back meanwhile`)
 })
 
-t.test('refused calls do not drive the records of others out of memory', async (t) => {
+t.test('refused calls do not displace other records in memory [15]', async (t) => {
   const { host, later } = await registry(t)
   host.addRecoveredCall(endedCall({ callSid: 'HD_ended00000001' }))
   const first = refusal({ from: '+254700999999' })

@@ -70,12 +70,13 @@ function rig(
       mark: () => undefined,
       changed: () => undefined,
       send: (message) => {
+        if (message.type === 'tool-intent') return void toSession.push(message.answer)
         const { callId, status, value } = message as Extract<ToCall, { type: 'tool-outcome' }>
         toSession.push({ callId, status, value })
       },
     },
     {
-      call: { callSid: 'HD_000000000001' },
+      call: { callSid: 'HD_000000000001', continueUrl: (id: string) => id },
       origin: { call: {}, number: '+254700000001', ours: '+254700000002', before: { kept: { waits: kept } } },
       agent: {
         ...{ definition: agent, business: null },
@@ -85,13 +86,16 @@ function rig(
         toolOf: (name: string, place = had.length - 1) => had[place]?.tools.find((one) => one.name === name),
       },
       session: { language: 'sw', identity: null },
-      effects: { settle: (key: string, outcome: unknown) => settled.push({ key, outcome }) },
+      effects: {
+        intend: () => Promise.resolve({ type: 'run' }),
+        settle: (key: string, outcome: unknown) => settled.push({ key, outcome }),
+      },
       context: { waits: shared, wallClock: () => clock.ms, keeper: { saved } },
     } as unknown as MainThings,
   )
   const open = (): string => {
     waits.begun(null)
-    return waits.open(INTENT, (id) => id).continueUrl ?? ''
+    return waits.open(INTENT, (id) => id)?.continueUrl ?? ''
   }
   return {
     ...{ waits, shared, clock, toSession, settled, unheard },
@@ -107,7 +111,7 @@ function rig(
 
 const PAID = { status: 'succeeded', result: { receipt: 'QX1' } } as const
 
-t.test('an outcome is taken once: the same is answered as before, another is refused', async (t) => {
+t.test('an outcome is taken once, a different one refused [2]', async (t) => {
   const { waits, shared, clock, toSession, settled, pending, id } = rig(t)
   pending()
   t.ok(waits.active)
@@ -125,19 +129,16 @@ t.test('an outcome is taken once: the same is answered as before, another is ref
   t.match(waits.inRecord().waits, [{ tool: 'pay', status: 'succeeded', ms: 18_000, late: false, told: true }])
 })
 
-t.test(
-  'an outcome is read as the agent has it whose tool waits, also after a handover to one with such a tool',
-  async (t) => {
-    const one = rig(t, { result: { fields: { receipt: 'receipt' } } })
-    one.pending()
-    one.handOver({ result: { fields: { amount: 'amount' } } })
-    t.equal(await one.waits.news(one.id(), { status: 'succeeded', result: { receipt: 'QX1', amount: 5 } }), 'taken')
-    t.match(one.toSession, [{ value: { receipt: 'QX1' } }])
-    t.equal(one.waits.kept()[0]?.askedBy, 0, 'and at the next node')
-  },
-)
+t.test('an outcome is filtered by the agent whose tool waits', async (t) => {
+  const one = rig(t, { result: { fields: { receipt: 'receipt' } } })
+  one.pending()
+  one.handOver({ result: { fields: { amount: 'amount' } } })
+  t.equal(await one.waits.news(one.id(), { status: 'succeeded', result: { receipt: 'QX1', amount: 5 } }), 'taken')
+  t.match(one.toSession, [{ value: { receipt: 'QX1' } }])
+  t.equal(one.waits.kept()[0]?.askedBy, 0, 'and at the next node')
+})
 
-t.test("an outcome that comes before the API's own answer waits for it", async (t) => {
+t.test('an outcome that arrives early waits for the response [1]', async (t) => {
   const { waits, toSession, open } = rig(t)
   const continueUrl = open()
   t.equal(await waits.news(continueUrl, PAID), 'taken')
@@ -146,7 +147,7 @@ t.test("an outcome that comes before the API's own answer waits for it", async (
   t.match(toSession, [{ status: 'succeeded' }])
 })
 
-t.test('a tool that answers at once waits for nothing', async (t) => {
+t.test('a tool that answers immediately does not wait', async (t) => {
   const { waits, open } = rig(t)
   const continueUrl = open()
   waits.answered('k')
@@ -154,12 +155,26 @@ t.test('a tool that answers at once waits for nothing', async (t) => {
   t.same(waits.inRecord().waits, [])
   t.same(
     waits.open({ ...INTENT, tool: 'look_up' }, (id) => id),
-    {},
+    null,
     'and another tool gets no URL',
   )
 })
 
-t.test('after a hang-up the outcome goes out as a message, with the number to text', async (t) => {
+t.test('a wait is stored before its request is sent [6]', async (t) => {
+  const kept: unknown[] = []
+  const { waits, toSession } = rig(t, {}, () => {
+    kept.push({ phases: waits.kept().map(({ phase }) => phase), sent: toSession.length })
+    return Promise.resolve(false)
+  })
+  waits.begun(null)
+  await waits.intended({ ...INTENT, tool: 'look_up' })
+  t.same(kept, [], 'a tool that does not wait needs no write')
+  await waits.intended(INTENT)
+  t.same(kept, [{ phases: ['asked'], sent: 1 }])
+  t.match(toSession, [{ type: 'run' }, { type: 'run', continueUrl: /./ }], 'also where it could not be kept')
+})
+
+t.test('after a hang-up the outcome becomes a message [3]', async (t) => {
   const { waits, clock, toSession, unheard, pending, id } = rig(t)
   pending()
   clock.ms += 5000
@@ -175,25 +190,22 @@ t.test('after a hang-up the outcome goes out as a message, with the number to te
   t.match(waits.inRecord().waits, [{ status: 'succeeded', told: false }])
 })
 
-t.test(
-  'an outcome that the session could not tell before the end goes out too, one that was heard does not',
-  async (t) => {
-    const one = rig(t)
-    one.pending()
-    await one.waits.news(one.id(), PAID)
-    one.waits.ended()
-    one.waits.ended()
-    t.equal(one.unheard.length, 1)
-    const other = rig(t)
-    other.pending()
-    await other.waits.news(other.id(), PAID)
-    other.waits.session({ type: 'wait', callId: 't1', state: 'told' })
-    other.waits.ended()
-    t.same(other.unheard, [])
-  },
-)
+t.test('an outcome not spoken before the end is sent', async (t) => {
+  const one = rig(t)
+  one.pending()
+  await one.waits.news(one.id(), PAID)
+  one.waits.ended()
+  one.waits.ended()
+  t.equal(one.unheard.length, 1)
+  const other = rig(t)
+  other.pending()
+  await other.waits.news(other.id(), PAID)
+  other.waits.session({ type: 'wait', callId: 't1', state: 'told' })
+  other.waits.ended()
+  t.same(other.unheard, [])
+})
 
-t.test('nothing for as long as it is worth waiting is an outcome of its own; what comes then is late', async (t) => {
+t.test('an expired wait has its own outcome', async (t) => {
   const { waits, clock, unheard, pending, id } = rig(t)
   pending()
   clock.ms += 90_000
@@ -207,7 +219,7 @@ t.test('nothing for as long as it is worth waiting is an outcome of its own; wha
   t.match(unheard, [{ status: 'expired', result: null }])
 })
 
-t.test('an outcome is answered for when it is kept; its caller does not wait for that', async (t) => {
+t.test('an outcome is acknowledged only when stored [7]', async (t) => {
   const asked: ((kept: boolean) => void)[] = []
   const { waits, clock, toSession, unheard, pending, id } = rig(t, {}, () => new Promise((tell) => asked.push(tell)))
   pending()
@@ -229,22 +241,19 @@ t.test('an outcome is answered for when it is kept; its caller does not wait for
   t.same(asked, [], 'and nothing more is to be kept')
 })
 
-t.test(
-  'an outcome is kept and its answer lost, and its node dies: the same post gets 200 of another, and one message goes',
-  async (t) => {
-    const first = rig(t, {}, () => Promise.resolve(false))
-    first.pending()
-    t.equal(await first.waits.news(first.id(), PAID), 'unkept', 'the store has it all the same')
-    const second = rig(t, {}, () => Promise.resolve(true), first.waits.kept())
-    t.equal(await second.waits.news(first.id(), PAID), 'repeated')
-    second.waits.ended()
-    t.equal(await second.waits.news(first.id(), PAID), 'repeated')
-    t.equal(second.unheard.length, 1)
-    t.same(first.unheard, [])
-  },
-)
+t.test('a repeated post at the next node sends one message', async (t) => {
+  const first = rig(t, {}, () => Promise.resolve(false))
+  first.pending()
+  t.equal(await first.waits.news(first.id(), PAID), 'unkept', 'the store has it all the same')
+  const second = rig(t, {}, () => Promise.resolve(true), first.waits.kept())
+  t.equal(await second.waits.news(first.id(), PAID), 'repeated')
+  second.waits.ended()
+  t.equal(await second.waits.news(first.id(), PAID), 'repeated')
+  t.equal(second.unheard.length, 1)
+  t.same(first.unheard, [])
+})
 
-t.test('an outcome that nobody posts again is kept when the store is back, or goes out at the last', async (t) => {
+t.test('an unstored outcome is stored later or sent [8]', async (t) => {
   let down = true
   let asked = 0
   const saved = (): Promise<boolean> => Promise.resolve((asked++, !down))
@@ -269,7 +278,7 @@ t.test('an outcome that nobody posts again is kept when the store is back, or go
   t.notOk(other.waits.active)
 })
 
-t.test('an API that asks again after the end of the call gets the same answer', async (t) => {
+t.test('a repeated post after the call gets the same answer', async (t) => {
   const { waits, shared, pending, id } = rig(t, { result: { fields: { receipt: 'receipt' } } })
   pending()
   const waitId = id()
@@ -280,7 +289,7 @@ t.test('an API that asks again after the end of the call gets the same answer', 
   t.equal(shared.late('another', PAID), 'late')
 })
 
-t.test('a worker dies before the API has answered: something may have begun, and its outcome is told', async (t) => {
+t.test("a dead worker's pending request becomes a wait [4]", async (t) => {
   const { waits, toSession, clock, open } = rig(t)
   const continueUrl = open()
   t.notOk(waits.active)
@@ -296,7 +305,7 @@ t.test('a worker dies before the API has answered: something may have begun, and
   t.match(toSession, [{ callId: 't1', status: 'succeeded' }])
 })
 
-t.test('a caller hangs up before the API has answered: the outcome goes out all the same', async (t) => {
+t.test('an outcome is sent after an early hang-up [5]', async (t) => {
   const { waits, unheard, open } = rig(t)
   const continueUrl = open()
   waits.ended()
@@ -305,7 +314,7 @@ t.test('a caller hangs up before the API has answered: the outcome goes out all 
   t.match(unheard, [{ tool: 'pay', status: 'succeeded' }])
 })
 
-t.test('progress does not use the URL up, and only so much of it reaches the conversation', async (t) => {
+t.test('progress posts are limited and keep the URL valid', async (t) => {
   const { waits, toSession, pending, id } = rig(t)
   pending()
   for (let post = 0; post < 30; post++) t.equal(await waits.news(id(), { status: 'progress', result: post }), 'taken')
@@ -313,7 +322,7 @@ t.test('progress does not use the URL up, and only so much of it reaches the con
   t.equal(await waits.news(id(), PAID), 'taken')
 })
 
-t.test('an API that cannot reach the gateway is polled until it knows, with the language of the call', async (t) => {
+t.test('an API that cannot post outcomes is polled', async (t) => {
   const answers: readonly (readonly [unknown, number])[] = [
     [{ error: 'not yet' }, 404],
     [{ status: 'progress' }, 200],
@@ -351,7 +360,7 @@ t.test('an API that cannot reach the gateway is polled until it knows, with the 
   t.equal(asked, 3, 'and no more')
 })
 
-t.test('a call that is ended by force says that nobody knows', async (t) => {
+t.test('a call ended by force reports its waits as expired', async (t) => {
   const { waits, shared, unheard, pending } = rig(t)
   pending()
   waits.abandon(true)

@@ -25,7 +25,7 @@ async function bandOf(pcm: Int16Array): Promise<boolean | null> {
   return narrowBand
 }
 
-t.test('a call at the rate of the telephone: only for a number whose line is known to be narrow', async (t) => {
+t.test('only calls on known narrow lines use 8 kHz', async (t) => {
   let nowMs = 1000
   const metrics = new Metrics({ version: 'test', processMetrics: false })
   const lines = new CallerProfiles(() => nowMs, metrics)
@@ -62,7 +62,7 @@ t.test('a call at the rate of the telephone: only for a number whose line is kno
   t.notMatch(text, /mkondo_lines_forgotten_total 0\n/)
 })
 
-t.test('what a look-up found is remembered for an hour, by number and agent, and the oldest go first', async (t) => {
+t.test('a look-up is remembered for an hour', async (t) => {
   let nowMs = 1000
   const metrics = new Metrics({ version: 'test', processMetrics: false })
   const callers = new CallerProfiles(() => nowMs, metrics)
@@ -88,21 +88,18 @@ t.test('what a look-up found is remembered for an hour, by number and agent, and
   t.same(callers.foundOf('2547000000012', 'orders 1'), {})
 })
 
-t.test(
-  'the backends of OpenAI work at the rate of a narrow leg, unless the agent asks for something else, and so does a cascade',
-  (t) => {
-    t.equal(usesLegRate('openai', {}), true)
-    t.equal(usesLegRate('openai', { openai: { audio: 'pcmu' } }), true)
-    t.equal(usesLegRate('openai', { openai: { audio: 'pcm' } }), false)
-    t.equal(usesLegRate('openai-live', {}), true)
-    t.equal(usesLegRate('openai-live', { 'openai-live': { audio: 'pcm16k' } }), false)
-    t.equal(usesLegRate('cascade', {}), true)
-    for (const name of ['gemini', 'embedded', 'module:./own.js']) t.equal(usesLegRate(name, {}), false)
-    t.end()
-  },
-)
+t.test('OpenAI and cascade backends use the rate of the leg', (t) => {
+  t.equal(usesLegRate('openai', {}), true)
+  t.equal(usesLegRate('openai', { openai: { audio: 'pcmu' } }), true)
+  t.equal(usesLegRate('openai', { openai: { audio: 'pcm' } }), false)
+  t.equal(usesLegRate('openai-live', {}), true)
+  t.equal(usesLegRate('openai-live', { 'openai-live': { audio: 'pcm16k' } }), false)
+  t.equal(usesLegRate('cascade', {}), true)
+  for (const name of ['gemini', 'embedded', 'module:./own.js']) t.equal(usesLegRate(name, {}), false)
+  t.end()
+})
 
-t.test('the band of a line is known from the first words', async (t) => {
+t.test('the first words show whether a line is narrowband', async (t) => {
   const words = says(
     'Hello, I would like to know where my order is, please. It should have been here on Sunday.',
     16_000,

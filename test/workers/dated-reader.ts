@@ -20,7 +20,7 @@ let stale = 0
 parentPort?.postMessage('reading')
 for (let over = false; !over;) {
   over = Atomics.load(words, Word.hangup) !== 0
-  const sent = outbound.dated
+  const sent = outbound.behind(Atomics.load(words, Word.dated))
   const lastSentAtMs = times[Time.lastSentAtMs] as number
   const playoutEndMs = times[Time.playoutEndMs] as number
   if (sent === seen) continue

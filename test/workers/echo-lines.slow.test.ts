@@ -8,7 +8,7 @@ import { simulateOneCall } from '../support/simulated.js'
 t.setTimeout(300_000)
 t.jobs = 2
 
-/** The echo that comes soonest. Louder, softer and later ones, and callers who stay silent: test/media/echo.test.ts. */
+/** The echo that comes soonest. Louder, softer and later ones, and callers who stay silent: test/media/echo.slow.test.ts. */
 const DELAY_MS = 80
 
 interface Leg {
@@ -29,29 +29,25 @@ const LEGS: readonly Leg[] = [
 ]
 
 for (const { legRateHz, lines } of LEGS) {
-  t.test(
-    `a leg of ${legRateHz} Hz: a caller who talks over the echo of the agent interrupts, and the echo never does`,
-    { buffered: true },
-    async (t) => {
-      const { at, close } = await whole({}, (yaml) =>
-        yaml.replace(/outputSamplingRate: \d+/, `outputSamplingRate: ${legRateHz}`),
-      )
-      t.teardown(close)
-      const runs = await Promise.all(
-        lines.map(({ rateHz, softerDb }) => {
-          const echo = ['--rate', `${rateHz}`, '--echo', `${softerDb}`, '--echo-delay', `${DELAY_MS}`]
-          return simulateOneCall({
-            ...at,
-            args: ['--from', '+254700000009', '--order', '4127', ...echo, '--interrupt'],
-          })
-        }),
-      )
-      for (const [i, { code, calls, output }] of runs.entries()) {
-        const [call] = calls
-        const name = `${lines[i]?.rateHz} Hz, -${lines[i]?.softerDb} dB`
-        t.equal(code, 0, `${name}: ${call?.goal.why ?? output}`)
-        t.equal(call?.bargeIns.filter(({ committed }) => committed !== false).length, 1, `${name}: one, the caller's`)
-      }
-    },
-  )
+  t.test(`only callers interrupt the agent, never echo, at ${legRateHz} Hz`, { buffered: true }, async (t) => {
+    const { at, close } = await whole({}, (yaml) =>
+      yaml.replace(/outputSamplingRate: \d+/, `outputSamplingRate: ${legRateHz}`),
+    )
+    t.teardown(close)
+    const runs = await Promise.all(
+      lines.map(({ rateHz, softerDb }) => {
+        const echo = ['--rate', `${rateHz}`, '--echo', `${softerDb}`, '--echo-delay', `${DELAY_MS}`]
+        return simulateOneCall({
+          ...at,
+          args: ['--from', '+254700000009', '--order', '4127', ...echo, '--interrupt'],
+        })
+      }),
+    )
+    for (const [i, { code, calls, output }] of runs.entries()) {
+      const [call] = calls
+      const name = `${lines[i]?.rateHz} Hz, -${lines[i]?.softerDb} dB`
+      t.equal(code, 0, `${name}: ${call?.goal.why ?? output}`)
+      t.equal(call?.bargeIns.filter(({ committed }) => committed !== false).length, 1, `${name}: one, the caller's`)
+    }
+  })
 }

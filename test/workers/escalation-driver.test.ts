@@ -125,7 +125,7 @@ function rig(
   return { escalation, did, news, steps, orders, clock, marks, metrics }
 }
 
-t.test('the handoff packet is stored and posted before the stream is touched', async (t) => {
+t.test('the handoff packet is posted before the stream closes', async (t) => {
   const { escalation, did, news } = rig(['after-stream-dial'])
   escalation.escalate(packet)
   t.same(did, ['handoff.requested', 'step close-stream'])
@@ -137,7 +137,7 @@ t.test('the handoff packet is stored and posted before the stream is touched', a
   t.same(did.slice(2), ['step close-stream'], 'a session that was re-homed asks again, and nothing is posted twice')
 })
 
-t.test('a human who takes a promised call back is put through, and nobody is told of an escalation', (t) => {
+t.test('a promised call back with a human posts no escalation', (t) => {
   const { escalation, did, news } = rig(['after-stream-dial'], null, {}, { joinsCallBack: true })
   escalation.escalate(packet)
   t.same(did, ['step close-stream'])
@@ -148,7 +148,7 @@ t.test('a human who takes a promised call back is put through, and nobody is tol
   t.end()
 })
 
-t.test('a human in a conference hears who comes, then the room; the caller hears nothing of it', async (t) => {
+t.test('only the human in a conference hears the announcement', async (t) => {
   const { escalation, did } = rig(['conference'], 'https://gw.example/human?t=h.1')
   escalation.escalate(packet)
   t.same(did.slice(1), ['step hold', 'call +254700000002 from +254709000000 with https://gw.example/human?t=h.1'])
@@ -166,7 +166,7 @@ t.test('a human in a conference hears who comes, then the room; the caller hears
   t.notOk(escalation.active)
 })
 
-t.test('what the carrier says is in the language in which a human was asked for', async (t) => {
+t.test('the carrier speaks the language of the escalation', async (t) => {
   const bilingual = {
     failed: { en: 'Nobody is free.', sw: 'Hakuna aliye huru saa 18:00.' },
     offer: { en: 'Press 1.', sw: 'Bonyeza 1.' },
@@ -201,7 +201,7 @@ t.test('what the carrier says is in the language in which a human was asked for'
   }
 })
 
-t.test('so are the words after a call, and the last words of one that cannot go on', (t) => {
+t.test("fallback and after-call words use the call's language", (t) => {
   const { afterCall, fallback } = agentFacts({
     ...agent,
     languages: ['en', 'sw'],
@@ -213,28 +213,25 @@ t.test('so are the words after a call, and the last words of one that cannot go 
   t.end()
 })
 
-t.test(
-  "an API that refuses is the outcome in the carrier's words, and the caller is offered a call back",
-  async (t) => {
-    const refused = { supervise: () => Promise.reject(new Error('api_key.scope_denied: calls.supervise')) }
-    const { escalation, did, news, steps } = rig(['supervision', 'callback'], null, refused)
-    escalation.escalate(packet)
-    await new Promise((resolve) => setImmediate(resolve))
-    t.match(steps.at(-1), { type: 'offer', detail: /scope_denied/ })
-    await escalation.callback({ asked: 'key', number: null, note: '', packet })
-    t.same(did.slice(-2), ['callback.requested', 'handoff.settled'])
-    t.match(escalation.history, {
-      strategy: 'callback',
-      outcome: 'answered',
-      callback: { asked: 'key', number: '+254700000001' },
-    })
-    t.match(
-      escalation.history?.attempts.map(({ strategy, outcome }) => `${strategy} ${outcome}`),
-      ['supervision failed', 'callback answered'],
-    )
-    t.equal(new Set(news.map(({ id }) => id)).size, 3, 'each piece of news has an id of its own')
-  },
-)
+t.test('a refused transfer offers the caller a call back', async (t) => {
+  const refused = { supervise: () => Promise.reject(new Error('api_key.scope_denied: calls.supervise')) }
+  const { escalation, did, news, steps } = rig(['supervision', 'callback'], null, refused)
+  escalation.escalate(packet)
+  await new Promise((resolve) => setImmediate(resolve))
+  t.match(steps.at(-1), { type: 'offer', detail: /scope_denied/ })
+  await escalation.callback({ asked: 'key', number: null, note: '', packet })
+  t.same(did.slice(-2), ['callback.requested', 'handoff.settled'])
+  t.match(escalation.history, {
+    strategy: 'callback',
+    outcome: 'answered',
+    callback: { asked: 'key', number: '+254700000001' },
+  })
+  t.match(
+    escalation.history?.attempts.map(({ strategy, outcome }) => `${strategy} ${outcome}`),
+    ['supervision failed', 'callback answered'],
+  )
+  t.equal(new Set(news.map(({ id }) => id)).size, 3, 'each piece of news has an id of its own')
+})
 
 t.test('a call back may be requested without an escalation', async (t) => {
   const { escalation, news } = rig(['callback'])
@@ -248,7 +245,7 @@ t.test('a call back may be requested without an escalation', async (t) => {
   )
 })
 
-t.test('a call back that is refused is neither in the history nor told', async (t) => {
+t.test('a refused call back leaves no message or history', async (t) => {
   const why = { why: 'caller-limit', text: 'too many' } as const
   const { escalation, news, marks } = rig(['callback'], null, {}, { refused: why })
   t.same(await escalation.callback({ asked: 'words', number: null, note: '', packet }), why)
@@ -257,7 +254,7 @@ t.test('a call back that is refused is neither in the history nor told', async (
   t.same(marks, ['callback-refused caller-limit'])
 })
 
-t.test('a time that does not exist or is over is a fault with today in it', async (t) => {
+t.test("a past or nonexistent time is refused with today's date", async (t) => {
   const { escalation, orders, clock } = rig(['callback'])
   clock.nowMs = Date.parse('2026-11-28T23:31:20+03:00')
   const asked = (wantedAt: string) => escalation.callback({ asked: 'words', number: null, note: '', wantedAt, packet })
@@ -281,7 +278,7 @@ t.test('a time that does not exist or is over is a fault with today in it', asyn
   }
 })
 
-t.test('the voice of the carrier offers no call back that would be refused', async (t) => {
+t.test("the carrier's voice offers only permitted call backs", async (t) => {
   for (const refused of [null, { why: 'caller-limit', text: '' } as const]) {
     const { escalation, clock } = rig(['after-stream-dial', 'callback'], null, {}, { refused })
     escalation.escalate(packet)
@@ -302,7 +299,7 @@ const gate = (mayAct: EffectGate['mayAct']): EffectGate => ({
   settle: () => undefined,
 })
 
-t.test('who calls from a number that cannot be called is offered no call back to it, but asked for one', (t) => {
+t.test('a caller without a callable number is asked for one', (t) => {
   const offered = (caller: string): unknown[] => {
     const { escalation, steps } = rig(['callback'], null, {}, { caller })
     escalation.escalate(packet)
@@ -325,7 +322,7 @@ t.test('who calls from a number that cannot be called is offered no call back to
   t.end()
 })
 
-t.test('requests and posts have keys from the root call, which another node would give them too', async (t) => {
+t.test('requests and posts have keys derived from the root call', async (t) => {
   const keys: string[] = []
   const carrier: Partial<CarrierControl> = {
     hangup: (_, key) => Promise.resolve(void keys.push(key)),
@@ -350,7 +347,7 @@ t.test('requests and posts have keys from the root call, which another node woul
   t.same(keys, [`HD_root:${SID}:hangup:0`], 'a call that rings a caller back: of the same root, and not the same key')
 })
 
-t.test('a call that another node has sends no request and no post, and says so', async (t) => {
+t.test('a call owned by another node sends no requests [2]', async (t) => {
   const asked: boolean[] = []
   const lost = gate((_, confirm) => Promise.resolve(asked.push(confirm) < 0))
   const { escalation, did, news, marks, metrics } = rig(
@@ -382,7 +379,7 @@ t.test('a call that another node has sends no request and no post, and says so',
   t.match(await metrics.render(), /mkondo_effects_refused_total\{kind="handoff"\} 2\b/)
 })
 
-t.test('posts wait for a store that is away, and keep their order; requests do not', async (t) => {
+t.test('posts wait for the store in order, requests do not', async (t) => {
   const waiting: (() => void)[] = []
   const slow = gate((_, __, patient) =>
     patient === true ? new Promise((resolve) => waiting.push(() => resolve(true))) : Promise.resolve(false),
@@ -406,7 +403,7 @@ t.test('posts wait for a store that is away, and keep their order; requests do n
   )
 })
 
-t.test('what the carrier does after a stream is learnt from the calls that end', async (t) => {
+t.test('after-stream behaviour is learnt from ended calls [1]', async (t) => {
   const behaviour = new AfterStreamBehaviour(null)
   t.equal(behaviour.known(0), 'unknown')
   behaviour.closed('a', 1000)
@@ -433,7 +430,7 @@ t.test('what the carrier does after a stream is learnt from the calls that end',
   t.equal(many.known(100_000), 'holds', 'within bounds')
 })
 
-t.test('what another node has seen counts as if it had been seen here; the newest counts', async (t) => {
+t.test('the newest after-stream behaviour of any node counts', async (t) => {
   const here = new AfterStreamBehaviour(null)
   const there = new AfterStreamBehaviour(null)
   t.equal(there.observed(0), null)

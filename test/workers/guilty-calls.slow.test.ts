@@ -25,9 +25,7 @@ for (const [does, mistake, ...causes] of [
   ['fills the memory beside the heap in one go', 'flood', 'silent'],
   ['fills the memory beside the heap bit by bit', 'buffers', 'buffers'],
 ] as const)
-  t.test(`a call whose backend ${does} ends alone, and the others are moved once`, (t) =>
-    endsAlone(t, mistake, ...causes),
-  )
+  t.test(`only the call whose backend ${does} ends [3]`, (t) => endsAlone(t, mistake, ...causes))
 
 /** One row: a call of that agent, whose service sends without an end, beside three others on one worker. */
 function row(title: string, agent: string, series: string): void {
@@ -87,17 +85,17 @@ function row(title: string, agent: string, series: string): void {
 }
 
 row(
-  'a model sends without an end and fails alone: the others of its worker hear their agents on',
+  'a model that sends endlessly fails alone [1]',
   'wordy',
   'mkondo_backend_errors_total{backend="openai",code="overrun"}',
 )
 row(
-  'an MCP server sends without an end and is left out: all calls of the worker hear their agents on',
+  'an MCP server that sends endlessly is left out [7]',
   'served',
   'mkondo_mcp_server_events_total{agent="served",server="x",event="overrun"}',
 )
 
-t.test('where it is not known whose code it was, all go on alone, and the second death is its own', async (t) => {
+t.test('after an unexplained death suspects get separate workers [2]', async (t) => {
   const test = await poisonHost()
   t.teardown(() => test.close())
   const lines = ['HD_fine1', 'HD_fine2', 'HD_fine3'].map((callSid) => lineOf(test, callSid))
@@ -132,27 +130,24 @@ t.test('where it is not known whose code it was, all go on alone, and the second
   }
 })
 
-t.test(
-  'more suspects than there are workers for them: the rest goes among the others, and nobody is dropped',
-  async (t) => {
-    const test = await poisonHost()
-    t.teardown(() => test.close())
-    const lines = Array.from({ length: 7 }, (_, i) => lineOf(test, `HD_fine${i}`))
-    await until(() => lines.every((line) => line.frames.length > 5), 10_000, 'the calls to begin')
-    // A worker cannot read this message: a fault of no call's code, where `terminate` would meet a call's by chance.
-    test.host.threads[0]?.postMessage(null)
-    await until(() => lines.every((line) => line.call.view().rehomes === 1), 20_000, 'all to be moved')
-    const movedAtMs = performance.now()
-    await until(() => lines.every((line) => line.soundSince(movedAtMs)), 20_000, 'all to be heard again')
-    t.equal(await counted(test, 'mkondo_calls_alone'), 4)
-    for (const line of lines) {
-      line.call.hangup('operator-hangup', 'the test is over', false)
-      t.equal((await test.recordOf(line.call.callSid)).endReason, 'operator-hangup')
-    }
-  },
-)
+t.test('suspects without a free worker join the others [4]', async (t) => {
+  const test = await poisonHost()
+  t.teardown(() => test.close())
+  const lines = Array.from({ length: 7 }, (_, i) => lineOf(test, `HD_fine${i}`))
+  await until(() => lines.every((line) => line.frames.length > 5), 10_000, 'the calls to begin')
+  // A worker cannot read this message: a fault of no call's code, where `terminate` would meet a call's by chance.
+  test.host.threads[0]?.postMessage(null)
+  await until(() => lines.every((line) => line.call.view().rehomes === 1), 20_000, 'all to be moved')
+  const movedAtMs = performance.now()
+  await until(() => lines.every((line) => line.soundSince(movedAtMs)), 20_000, 'all to be heard again')
+  t.equal(await counted(test, 'mkondo_calls_alone'), 4)
+  for (const line of lines) {
+    line.call.hangup('operator-hangup', 'the test is over', false)
+    t.equal((await test.recordOf(line.call.callSid)).endReason, 'operator-hangup')
+  }
+})
 
-t.test('an idle worker that spins is replaced before a call is given to it for long', async (t) => {
+t.test('a spinning idle worker is replaced [6]', async (t) => {
   const test = await poisonHost()
   t.teardown(() => test.close())
   const line = lineOf(test, 'HD_late')
@@ -172,7 +167,7 @@ t.test('an idle worker that spins is replaced before a call is given to it for l
 const terminateAll = (test: TestHost): Promise<unknown> =>
   Promise.all(test.host.threads.map((thread) => thread.terminate()))
 
-t.test('a call that loses its worker twice ends with words and a human, not with silence', async (t) => {
+t.test('a call that loses two workers reaches a human [5]', async (t) => {
   const test = await startThreads()
   t.teardown(() => test.close())
   const call = test.host.prepare(inbound('HD_death0000002'))

@@ -59,43 +59,40 @@ const LOUD = 250
 const onsetMs = (samples: Int16Array, fromMs = 0) =>
   samples.findIndex((sample, i) => i >= fromMs * 16 && Math.abs(sample) > LOUD) / 16
 
-t.test(
-  'a recorded call is a WAV with both voices where they were heard, and begins with the line about it',
-  async (t) => {
-    const folder = t.testdir()
-    const archive = await archiveIn(folder)
-    const test = await startHost({ record: (callSid, rateHz) => archive.record(callSid, rateHz) }, (agent) => ({
-      ...agent,
-      greeting: 'Hello.',
-      recording: { ...agent.recording, enabled: true, consent: 'This call is recorded.' },
-    }))
-    t.teardown(() => test.close())
-    const live = test.host.prepare(inbound('HD_recorded0001'))
-    const openedMs = time.nowMs()
-    const line = new TestLine(live)
-    line.start()
-    await line.agentQuiet(700)
-    const saidMs = time.nowMs() - openedMs
-    await test.say(line, 'Where is my order?')
-    await pass(4000)
-    const loud = line.frames.find(({ samples }) => samples.some((sample) => Math.abs(sample) > LOUD))
-    live.detach(1000)
-    const record = await test.recordOf(live.callSid)
-    await archive.close()
-    t.match(record, { recording: 'recordings/HD_recorded0001.wav', recordingState: 'ready' })
-    t.match(record.transcript[0], { role: 'agent', text: 'This call is recorded.' })
-    t.match(record.transcript[1], { role: 'agent' }, 'then the greeting')
+t.test('a recording has both voices in time, after its notice', async (t) => {
+  const folder = t.testdir()
+  const archive = await archiveIn(folder)
+  const test = await startHost({ record: (callSid, rateHz) => archive.record(callSid, rateHz) }, (agent) => ({
+    ...agent,
+    greeting: 'Hello.',
+    recording: { ...agent.recording, enabled: true, consent: 'This call is recorded.' },
+  }))
+  t.teardown(() => test.close())
+  const live = test.host.prepare(inbound('HD_recorded0001'))
+  const openedMs = time.nowMs()
+  const line = new TestLine(live)
+  line.start()
+  await line.agentQuiet(700)
+  const saidMs = time.nowMs() - openedMs
+  await test.say(line, 'Where is my order?')
+  await pass(4000)
+  const loud = line.frames.find(({ samples }) => samples.some((sample) => Math.abs(sample) > LOUD))
+  live.detach(1000)
+  const record = await test.recordOf(live.callSid)
+  await archive.close()
+  t.match(record, { recording: 'recordings/HD_recorded0001.wav', recordingState: 'ready' })
+  t.match(record.transcript[0], { role: 'agent', text: 'This call is recorded.' })
+  t.match(record.transcript[1], { role: 'agent' }, 'then the greeting')
 
-    const wav = parseWav(bytesOf(await archive.recording(live.callSid)))
-    t.equal(wav.channels, 2)
-    const [left, right] = [channelOf(wav, 0), channelOf(wav, 1)]
-    t.equal(left.length / 16, record.durationMs)
-    t.equal(onsetMs(right), (loud?.atMs ?? 0) - openedMs, 'the agent begins when it was sent')
-    t.ok(Math.abs(onsetMs(left) - saidMs) < 20, 'and the caller in the frame in which they spoke')
-  },
-)
+  const wav = parseWav(bytesOf(await archive.recording(live.callSid)))
+  t.equal(wav.channels, 2)
+  const [left, right] = [channelOf(wav, 0), channelOf(wav, 1)]
+  t.equal(left.length / 16, record.durationMs)
+  t.equal(onsetMs(right), (loud?.atMs ?? 0) - openedMs, 'the agent begins when it was sent')
+  t.ok(Math.abs(onsetMs(left) - saidMs) < 20, 'and the caller in the frame in which they spoke')
+})
 
-t.test('an agent that records nothing leaves nothing behind', async (t) => {
+t.test('an agent without recording leaves no file', async (t) => {
   const folder = t.testdir()
   const archive = await archiveIn(folder)
   const test = await startHost({ record: (callSid, rateHz) => archive.record(callSid, rateHz) })
@@ -111,7 +108,7 @@ t.test('an agent that records nothing leaves nothing behind', async (t) => {
   t.notOk(readdirSync(folder).includes('recordings') && readdirSync(join(folder, 'recordings')).length > 0)
 })
 
-t.test('a call whose caller left before the line about the recording was over has none, and says so', async (t) => {
+t.test('a call that ends during the notice has no recording', async (t) => {
   const folder = t.testdir()
   const archive = await archiveIn(folder)
   const test = await startHost({ record: (...asked) => archive.record(...asked) }, (agent) => ({
@@ -130,7 +127,7 @@ t.test('a call whose caller left before the line about the recording was over ha
   t.same(readdirSync(join(folder, 'recordings')), [])
 })
 
-t.test('a carrier that stops reading is the reason of the end, not a caller who hung up', async (t) => {
+t.test('a carrier that stops reading is the end reason [2]', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
   const live = test.host.prepare(inbound('HD_stuck000001'))
@@ -149,7 +146,7 @@ t.test('a carrier that stops reading is the reason of the end, not a caller who 
   t.match(record, { endReason: 'carrier-not-reading', outcome: 'failed' })
 })
 
-t.test('calls of an earlier run are shown, and are not opened again by a late webhook', async (t) => {
+t.test('calls of an earlier run are shown, not reopened', async (t) => {
   const earlier = endedCall({ callSid: 'HD_earlier0001' })
   const test = await startHost({ ended: [earlier] })
   t.teardown(() => test.close())
@@ -158,7 +155,7 @@ t.test('calls of an earlier run are shown, and are not opened again by a late we
   t.throws(() => test.host.prepare(inbound('HD_earlier0001')), GatewayError)
 })
 
-t.test('a record keeps of words and numbers what its owner wants', async (t) => {
+t.test('a record keeps only permitted words and numbers', async (t) => {
   const test = await startHost({ privacy: { maskNumbers: false, transcript: 'none' } })
   t.teardown(() => test.close())
   const live = test.host.prepare(inbound('HD_private0001'))
@@ -211,7 +208,7 @@ const inState = (state: typeof session.state, ending: typeof session.ending = nu
   keptCall({ session: { ...session, state, ending } })
 const RESULT = { type: 'result' } as NonNullable<KeptCall['result']>
 
-t.test('who goes on with a call follows from its escalation, and from whether it was ending', async (t) => {
+t.test("escalation and end state decide a call's continuation", async (t) => {
   t.equal(continuationOf(keptCall()), 'agent')
   t.equal(continuationOf(keptCall({ session: null })), 'agent', 'it was only prepared')
   t.equal(continuationOf(inState('waiting')), 'agent')
@@ -235,7 +232,7 @@ t.test('who goes on with a call follows from its escalation, and from whether it
   t.equal(continuationOf(escalated({ state: 'failed', owesFarewell: true, terminal: true })), 'nobody', 'hung up')
 })
 
-t.test('a kept call is read as it was written, and nothing else is', async (t) => {
+t.test('a kept call is read as written and validated', async (t) => {
   const whole = escalated({
     state: 'dialing',
     dial: { number: '+254720000010', asker: 'voice', sure: true, servedMs: 5 },
@@ -317,7 +314,12 @@ const hosted = (definition: AgentDefinition): HostedAgent => ({
 /** A node; its carrier is the test. */
 async function nodeOf(node: string, goodbye: string, more: Parameters<typeof startHost>[0] = {}) {
   const tokens = new Map<string, OwnerToken>()
-  const effects = new StoredEffects({ store, secrets: ['secret'], log: createLog({ level: 'silent' }) })
+  const effects = new StoredEffects({
+    store,
+    secrets: ['secret'],
+    clock: time.nowMs,
+    log: createLog({ level: 'silent' }),
+  })
   const journals = new Map<string, string[]>()
   const recordings: { readonly callSid: string; readonly part: number }[] = []
   const unheard: WaitUnheard[] = []
@@ -348,7 +350,7 @@ async function nodeOf(node: string, goodbye: string, more: Parameters<typeof sta
     },
     onWaitUnheard: (news) => unheard.push(news),
     onStarted: ({ callSid }) => started.push(callSid),
-    leaveWaits: async (callSid) => {
+    leaveResting: async (callSid) => {
       await keeper.flush()
       return callSid === 'HD_drained00001' ? 'kept' : 'nowhere'
     },
@@ -432,7 +434,7 @@ const press = (call: LiveCall, digit: string): void => call.text([{ type: 'dtmf'
 const hears = (line: TestLine, text: string, what: string) => until(() => saidBy(line).includes(text), 20_000, what)
 const silent = (line: TestLine) => until(() => !line.soundSince(time.nowMs() - 300), 20_000, 'the agent to fall silent')
 
-t.test('a call whose node died goes on at another: told so once, asked nothing twice, with one record', async (t) => {
+t.test('a call of a dead node continues at another [3]', async (t) => {
   const call = inbound('HD_resumed00001')
   const first = await greeted(call)
   press(first.call, '1')
@@ -508,7 +510,7 @@ async function waitingCall(callSid: string, node = a) {
   return { line, waitId, charged: () => shop.charged() - charged }
 }
 
-t.test('of a call that is taken over its first stream is told, by the node where it opens', async (t) => {
+t.test('the node that opens the first stream reports it [6]', async (t) => {
   const [first, next] = await Promise.all([nodeOf('node-r1', 'Goodbye.'), nodeOf('node-r2', 'Goodbye.')])
   const rings = inbound('HD_rings00000001')
   await first.own(rings.callSid, 0)
@@ -530,7 +532,7 @@ t.test('of a call that is taken over its first stream is told, by the node where
   t.same([first.started, next.started], [[talks.callSid], [rings.callSid]])
 })
 
-t.test('a node dies while a tool waits: the next one tells the outcome, and the tool is not asked again', async (t) => {
+t.test("the next node delivers a waiting tool's outcome [10]", async (t) => {
   const { line, waitId, charged } = await waitingCall('HD_waiting00002')
   const { callSid } = line.call
   line.stop()
@@ -550,7 +552,7 @@ t.test('a node dies while a tool waits: the next one tells the outcome, and the 
   t.same(b.unheard, [])
 })
 
-t.test('a node dies right after it has answered for an outcome: the next one tells it', async (t) => {
+t.test('the next node delivers an outcome already acknowledged', async (t) => {
   const { line, waitId, charged } = await waitingCall('HD_waiting00004')
   const { callSid } = line.call
   t.equal(await line.call.takeWaitStatus(waitId, PAID), 'taken')
@@ -568,25 +570,22 @@ t.test('a node dies right after it has answered for an outcome: the next one tel
   t.equal(charged(), 1)
 })
 
-t.test(
-  'a node dies while a tool waits, and its caller leaves: the outcome is in the record and goes out',
-  async (t) => {
-    const { line, waitId } = await waitingCall('HD_waiting00003')
-    const { callSid } = line.call
-    line.stop()
-    await a.lose(callSid)
-    await b.own(callSid, 1)
-    const left = withoutAgent(await stateOf(callSid))
-    if (left === null) throw new Error('nothing waits')
-    const live = b.test.host.prepare(callOf(left.kept, 0), left)
-    t.equal(await live.takeWaitStatus(waitId, PAID), 'taken')
-    const record = await b.test.recordOf(callSid)
-    t.match(record, { endReason: 'process-died', waits: [{ tool: 'charge', status: 'succeeded', told: false }] })
-    t.match(b.unheard, [{ callSid, tool: 'charge', status: 'succeeded', result: PAID.result, from: '+254700000001' }])
-  },
-)
+t.test('an outcome is sent after the caller left [11]', async (t) => {
+  const { line, waitId } = await waitingCall('HD_waiting00003')
+  const { callSid } = line.call
+  line.stop()
+  await a.lose(callSid)
+  await b.own(callSid, 1)
+  const left = withoutAgent(await stateOf(callSid))
+  if (left === null) throw new Error('nothing waits')
+  const live = b.test.host.prepare(callOf(left.kept, 0), left)
+  t.equal(await live.takeWaitStatus(waitId, PAID), 'taken')
+  const record = await b.test.recordOf(callSid)
+  t.match(record, { endReason: 'process-died', waits: [{ tool: 'charge', status: 'succeeded', told: false }] })
+  t.match(b.unheard, [{ callSid, tool: 'charge', status: 'succeeded', result: PAID.result, from: '+254700000001' }])
+})
 
-t.test('a call goes on that lay in the store as the first version of the format wrote it', async (t) => {
+t.test('a call stored in the first format version is resumed', async (t) => {
   // Bytes of a real call of version 1. They stay as they are: a later version reads them as long as it reads version 1.
   const file = join(packageRoot(), 'test', 'workers', 'kept-call-1.json')
   const { state, log } = JSON.parse(readFileSync(file, 'utf8')) as { state: string; log: string[] }
@@ -603,69 +602,62 @@ t.test('a call goes on that lay in the store as the first version of the format 
   t.match(await b.test.recordOf(call.callSid), { resumed: [{ node: 'node-a' }], toolCalls: [{ name: 'lookup_order' }] })
 })
 
-t.test(
-  'a call stays with its version of the agent at the next node, whatever share a new version has by then',
-  async (t) => {
-    const greets = (greeting: string, of = AGENT) =>
-      hosted({ ...of, greeting, handoverTo: { desk: 'they want a room' } })
-    const [main, canary] = [greets('Welcome.'), greets('Karibu.')]
-    const recovery = { ...AGENT.recovery, text: 'It broke off.' }
-    const share = (node: typeof a, percent: number) => {
-      const before = [...node.agents]
-      node.agents.set('order-status', { ...main, canary: { percent, version: canary } })
-      node.agents.set('desk', { ...hosted(DESK), canary: { percent, version: hosted({ ...DESK, recovery }) } })
-      t.teardown(() => before.forEach(([name, agent]) => node.agents.set(name, agent)))
-    }
-    share(a, 100)
-    share(b, 0)
-    const call = inbound('HD_canary000001')
-    const first = await greeted(call)
-    press(first.call, '5')
-    await until(() => saidBy(first).some((text) => text.startsWith('Here is desk.')), 20_000, 'the other agent')
-    await silent(first)
-    first.stop()
-    await a.lose(call.callSid)
-    const second = await goesOn(call)
-    await hears(second, 'It broke off.', 'the words of the version that the handover gave the call to')
-    second.stop()
-    second.call.detach(1000)
-    t.equal((await b.test.recordOf(call.callSid)).agentVersion, versionOf(canary))
-    t.not(versionOf(canary), versionOf(main))
+t.test('a call keeps its agent version when moving [1]', async (t) => {
+  const greets = (greeting: string, of = AGENT) => hosted({ ...of, greeting, handoverTo: { desk: 'they want a room' } })
+  const [main, canary] = [greets('Welcome.'), greets('Karibu.')]
+  const recovery = { ...AGENT.recovery, text: 'It broke off.' }
+  const share = (node: typeof a, percent: number) => {
+    const before = [...node.agents]
+    node.agents.set('order-status', { ...main, canary: { percent, version: canary } })
+    node.agents.set('desk', { ...hosted(DESK), canary: { percent, version: hosted({ ...DESK, recovery }) } })
+    t.teardown(() => before.forEach(([name, agent]) => node.agents.set(name, agent)))
+  }
+  share(a, 100)
+  share(b, 0)
+  const call = inbound('HD_canary000001')
+  const first = await greeted(call)
+  press(first.call, '5')
+  await until(() => saidBy(first).some((text) => text.startsWith('Here is desk.')), 20_000, 'the other agent')
+  await silent(first)
+  first.stop()
+  await a.lose(call.callSid)
+  const second = await goesOn(call)
+  await hears(second, 'It broke off.', 'the words of the version that the handover gave the call to')
+  second.stop()
+  second.call.detach(1000)
+  t.equal((await b.test.recordOf(call.callSid)).agentVersion, versionOf(canary))
+  t.not(versionOf(canary), versionOf(main))
 
-    const next = new TestLine(b.test.host.prepare(inbound('HD_canary000002')))
-    next.start()
-    await hears(next, 'Welcome.', 'the greeting')
-    next.stop()
-    next.call.detach(1000)
-    t.equal((await b.test.recordOf('HD_canary000002')).agentVersion, versionOf(main))
-  },
-)
+  const next = new TestLine(b.test.host.prepare(inbound('HD_canary000002')))
+  next.start()
+  await hears(next, 'Welcome.', 'the greeting')
+  next.stop()
+  next.call.detach(1000)
+  t.equal((await b.test.recordOf('HD_canary000002')).agentVersion, versionOf(main))
+})
 
-t.test(
-  'a canary gets its share of the calls, the same ones at every node, whatever share of them its models have',
-  (t) => {
-    const [main, version] = [hosted(AGENT), hosted({ ...AGENT, greeting: 'Karibu.' })]
-    const at = (percent: number, rootSid: string) =>
-      versionFor({ ...main, canary: { percent, version } }, { rootSid, had: null })
-    const sids = Array.from({ length: 2000 }, (_, index) => `HD_share${index}`)
-    const chosen = sids.filter((rootSid) => at(10, rootSid) === version)
-    t.ok(chosen.length > 160 && chosen.length < 240, `${chosen.length} of 2000`)
-    t.ok(
-      chosen.every((rootSid) => at(20, rootSid) === version),
-      'a larger share adds calls, and moves none',
-    )
-    t.ok(sids.every((rootSid) => at(0, rootSid) !== version && at(100, rootSid) === version))
-    const shares = [
-      { percent: 50, auto: false, names: ['a'] },
-      { percent: 50, auto: false, names: ['b'] },
-    ]
-    const first = chosen.filter((rootSid) => shareOf(shares, rootSid).names[0] === 'a').length
-    t.ok(first > 0.3 * chosen.length && first < 0.7 * chosen.length, `${first} of ${chosen.length} on the first model`)
-    t.end()
-  },
-)
+t.test('every node chooses the same calls for a canary', (t) => {
+  const [main, version] = [hosted(AGENT), hosted({ ...AGENT, greeting: 'Karibu.' })]
+  const at = (percent: number, rootSid: string) =>
+    versionFor({ ...main, canary: { percent, version } }, { rootSid, had: null })
+  const sids = Array.from({ length: 2000 }, (_, index) => `HD_share${index}`)
+  const chosen = sids.filter((rootSid) => at(10, rootSid) === version)
+  t.ok(chosen.length > 160 && chosen.length < 240, `${chosen.length} of 2000`)
+  t.ok(
+    chosen.every((rootSid) => at(20, rootSid) === version),
+    'a larger share adds calls, and moves none',
+  )
+  t.ok(sids.every((rootSid) => at(0, rootSid) !== version && at(100, rootSid) === version))
+  const shares = [
+    { percent: 50, auto: false, names: ['a'] },
+    { percent: 50, auto: false, names: ['b'] },
+  ]
+  const first = chosen.filter((rootSid) => shareOf(shares, rootSid).names[0] === 'a').length
+  t.ok(first > 0.3 * chosen.length && first < 0.7 * chosen.length, `${first} of ${chosen.length} on the first model`)
+  t.end()
+})
 
-t.test('a draft is served to the call that was placed to try it, by no share, and to no other agent', (t) => {
+t.test('a draft serves only the call placed to try it', (t) => {
   const [main, version, draft] = ['Hello.', 'Karibu.', 'Draft.'].map((greeting) => hosted({ ...AGENT, greeting }))
   if (main === undefined || version === undefined || draft === undefined) throw new Error('three versions')
   const agent = { ...main, canary: { percent: 100, version } }
@@ -677,7 +669,7 @@ t.test('a draft is served to the call that was placed to try it, by no share, an
   t.end()
 })
 
-t.test('a caller who asked for slower speech has it on the next node too, and can have it slower still', async (t) => {
+t.test('slower speech continues at the next node', async (t) => {
   const call = inbound('HD_resumed00033')
   const first = await greeted(call)
   press(first.call, '3')
@@ -700,83 +692,77 @@ t.test('a caller who asked for slower speech has it on the next node too, and ca
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'its journal is replayed to the same outputs')
 })
 
-t.test(
-  'another agent goes on with a call, tools that wait and all, also at the next node; one record has both',
-  async (t) => {
-    const call = inbound('HD_handed000001')
-    await a.own(call.callSid, 0)
-    const live = a.test.host.prepare(call)
-    let waitId = ''
-    live.continueUrl = (id) => `https://gateway.example/${(waitId = id)}`
-    const first = new TestLine(live)
-    first.start()
-    await first.agentQuiet(150)
-    press(live, '4')
-    await hears(first, 'Enter your PIN.', 'a tool of the first agent to wait')
-    const chargeId = waitId
-    press(live, '5')
-    await until(() => saidBy(first).some((text) => text.startsWith('Here is desk.')), 20_000, 'the other agent')
-    t.match(saidBy(first).at(-1), 'Here is desk. 2 lines, 2 tools', 'with the words and tools of the first')
-    await silent(first)
-    press(live, '4')
-    await until(() => waitId !== chargeId, 20_000, 'a tool of the second agent to wait')
-    await until(() => saidBy(first).filter((text) => text === 'Enter your PIN.').length === 2, 20_000, 'its words')
-    t.equal(
-      await live.takeWaitStatus(chargeId, { status: 'succeeded', result: { receipt: 'QX1' } }),
-      'taken',
-      'of the first agent',
-    )
-    await hears(first, 'It is paid.', 'the outcome, from the second')
-    first.stop()
-    await a.lose(call.callSid)
+t.test('a handed-over call and its waits continue at another node', async (t) => {
+  const call = inbound('HD_handed000001')
+  await a.own(call.callSid, 0)
+  const live = a.test.host.prepare(call)
+  let waitId = ''
+  live.continueUrl = (id) => `https://gateway.example/${(waitId = id)}`
+  const first = new TestLine(live)
+  first.start()
+  await first.agentQuiet(150)
+  press(live, '4')
+  await hears(first, 'Enter your PIN.', 'a tool of the first agent to wait')
+  const chargeId = waitId
+  press(live, '5')
+  await until(() => saidBy(first).some((text) => text.startsWith('Here is desk.')), 20_000, 'the other agent')
+  t.match(saidBy(first).at(-1), 'Here is desk. 2 lines, 2 tools', 'with the words and tools of the first')
+  await silent(first)
+  press(live, '4')
+  await until(() => waitId !== chargeId, 20_000, 'a tool of the second agent to wait')
+  await until(() => saidBy(first).filter((text) => text === 'Enter your PIN.').length === 2, 20_000, 'its words')
+  t.equal(
+    await live.takeWaitStatus(chargeId, { status: 'succeeded', result: { receipt: 'QX1' } }),
+    'taken',
+    'of the first agent',
+  )
+  await hears(first, 'It is paid.', 'the outcome, from the second')
+  first.stop()
+  await a.lose(call.callSid)
 
-    const second = await goesOn(call)
-    await hears(second, 'We were cut off.', 'the words')
-    t.equal(await second.call.takeWaitStatus(waitId, { status: 'failed', result: {} }), 'taken')
-    await hears(second, 'It is not paid.', 'the outcome')
-    await silent(second)
-    second.call.hangup('operator-hangup', 'the test is over', false)
-    const record = await b.test.recordOf(call.callSid)
-    second.stop()
-    t.match(record, {
-      agent: 'order-status',
-      handovers: [{ from: 'order-status', to: 'desk', summary: 'Wants a room.' }],
-      rehomes: 0,
-      waits: [
-        { tool: 'charge', status: 'succeeded', told: true },
-        { tool: 'book', status: 'failed', told: true },
-      ],
-    })
-    for (const { journals } of [a, b]) {
-      const { outputs, recorded } = replayJournal(journals.get(call.callSid) ?? [])
-      t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'its journal is replayed to the same outputs')
-    }
-  },
-)
-
-t.test(
-  'a node is lost while a caller hears who is to have the call: the next has the promised agent go on',
-  async (t) => {
-    const call = inbound('HD_promised0001')
-    const first = await greeted(call)
-    press(first.call, '6')
-    await until(() => first.call.view().toolCalls.length > 0, 20_000, 'the promise')
-    first.stop()
-    await a.lose(call.callSid)
-    const second = await goesOn(call)
-    a.test.host.giveUp(call.callSid, 'lost')
-    await until(() => saidBy(second).some((text) => text.startsWith('Here is desk.')), 20_000, 'the promised agent')
-    second.stop()
-    second.call.detach(1000)
-    const record = await b.test.recordOf(call.callSid)
-    t.match(record.handovers, [{ from: 'order-status', to: 'desk', summary: 'Wants a room.' }])
-    t.equal(record.handovers.length, 1)
-    const { outputs, recorded } = replayJournal(b.journals.get(call.callSid) ?? [])
+  const second = await goesOn(call)
+  await hears(second, 'We were cut off.', 'the words')
+  t.equal(await second.call.takeWaitStatus(waitId, { status: 'failed', result: {} }), 'taken')
+  await hears(second, 'It is not paid.', 'the outcome')
+  await silent(second)
+  second.call.hangup('operator-hangup', 'the test is over', false)
+  const record = await b.test.recordOf(call.callSid)
+  second.stop()
+  t.match(record, {
+    agent: 'order-status',
+    handovers: [{ from: 'order-status', to: 'desk', summary: 'Wants a room.' }],
+    rehomes: 0,
+    waits: [
+      { tool: 'charge', status: 'succeeded', told: true },
+      { tool: 'book', status: 'failed', told: true },
+    ],
+  })
+  for (const { journals } of [a, b]) {
+    const { outputs, recorded } = replayJournal(journals.get(call.callSid) ?? [])
     t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'its journal is replayed to the same outputs')
-  },
-)
+  }
+})
 
-t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
+t.test('a promised handover continues at the next node', async (t) => {
+  const call = inbound('HD_promised0001')
+  const first = await greeted(call)
+  press(first.call, '6')
+  await until(() => first.call.view().toolCalls.length > 0, 20_000, 'the promise')
+  first.stop()
+  await a.lose(call.callSid)
+  const second = await goesOn(call)
+  a.test.host.giveUp(call.callSid, 'lost')
+  await until(() => saidBy(second).some((text) => text.startsWith('Here is desk.')), 20_000, 'the promised agent')
+  second.stop()
+  second.call.detach(1000)
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record.handovers, [{ from: 'order-status', to: 'desk', summary: 'Wants a room.' }])
+  t.equal(record.handovers.length, 1)
+  const { outputs, recorded } = replayJournal(b.journals.get(call.callSid) ?? [])
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'its journal is replayed to the same outputs')
+})
+
+t.test("an answer cut off by a node's death is finished", async (t) => {
   const call = inbound('HD_resumed00002')
   const first = await greeted(call)
   press(first.call, '2')
@@ -804,10 +790,9 @@ t.test('an answer that was cut off with the node is given, by a backend that kno
   )
 })
 
-t.test('a caller who was promised a human gets one from the next node, and no agent', async (t) => {
-  const call = { ...inbound('HD_resumed00003'), agent: 'desk' }
-  await a.own(call.callSid, 0)
-  const live = a.test.host.prepare(call)
+/** A call whose stream has ended after its promise of a human, and whose carrier may ask how it goes on. */
+async function promised({ test }: typeof a, call: NewCall): Promise<LiveCall> {
+  const live = test.host.prepare(call)
   live.afterStreamUrl = 'https://gw.example/after-stream?t=1'
   const line = new TestLine(live)
   line.start()
@@ -815,6 +800,13 @@ t.test('a caller who was promised a human gets one from the next node, and no ag
   live.escalate('the operator wants it')
   await until(() => line.closedWith !== null, 20_000, 'the stream to close')
   line.stop()
+  return live
+}
+
+t.test('the next node connects a promised human [4]', async (t) => {
+  const call = { ...inbound('HD_resumed00003'), agent: 'desk' }
+  await a.own(call.callSid, 0)
+  const live = await promised(a, call)
   const [dial] = live.continuation('after-stream')
   t.match(dial, { verb: 'dial', numbers: numbers.slice(0, 1) })
   live.carrierState('ringing')
@@ -856,7 +848,7 @@ t.test('a caller who was promised a human gets one from the next node, and no ag
   t.notOk(b.journals.has(call.callSid), 'no session ran')
 })
 
-t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
+t.test('a call that cannot continue is refused without traces [5]', async (t) => {
   const { host } = b.test
   const call = inbound('HD_kept00000001')
   const { free } = host
@@ -880,7 +872,7 @@ t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
   t.equal(host.find(call.callSid), undefined)
 })
 
-t.test('the store knows that a call moves before its stream closes, whoever asks for the call then', async (t) => {
+t.test('a moving call is stored before its stream closes [8]', async (t) => {
   const d = await nodeOf('node-d', 'Goodbye.', { elsewhere: () => 'now' })
   const calls = ['HD_planned00001', 'HD_planned00002', 'HD_planned00003'].map((callSid) => inbound(callSid))
   const entries = new Map<string, Promise<StoredCall | null>>()
@@ -912,7 +904,7 @@ t.test('the store knows that a call moves before its stream closes, whoever asks
   await settled(drained)
 })
 
-t.test('a call that was moved often by restarts may still lose its node as often as any other', (t) => {
+t.test('planned moves do not count as lost nodes [9]', (t) => {
   const after = (...whys: readonly ResumedRecord['why'][]): boolean =>
     mayGoOn(whys.map((why, i) => ({ node: 'n', why, streamMs: (i + 1) * 10_000, recording: null })))
   t.ok(after('moved', 'moved', 'moved', 'moved', 'moved'))
@@ -922,7 +914,7 @@ t.test('a call that was moved often by restarts may still lose its node as often
   t.end()
 })
 
-t.test('a call that had ended goes on with the agent who calls back, and asks first who answers', (t) => {
+t.test('a call back first asks who answers', (t) => {
   const ended = { ...inState('closing', { reason: 'caller-hung-up', detail: '' }) }
   const kept = { ...ended, result: lostResult(ended, 'human') }
   t.equal(continuationOf(kept), 'nobody')
@@ -945,7 +937,7 @@ t.test('a call that had ended goes on with the agent who calls back, and asks fi
   t.end()
 })
 
-t.test('a call back to another number than the caller had knows and counts nothing of that number', (t) => {
+t.test('a call back to another number has no caller data', (t) => {
   const caller = { source: 'file', of: 'x', state: 'found', from: 'file', ms: 1, values: { name: 'Amina' } } as const
   const ours = '+254709000000'
   const at = (from: string, to: string) => {
@@ -966,7 +958,7 @@ t.test('a call back to another number than the caller had knows and counts nothi
   t.end()
 })
 
-t.test('what a call that was cut off has used of its budget is used in the call back too', (t) => {
+t.test('a call back continues the budget of its first call', (t) => {
   const used = { models: [], usedMs: 61_000, cost: { currency: 'USD', known: 2 } }
   const serving = { member: 'openai', serial: 3, generation: 9, state: { words: 'a secret' } }
   const before = keptCall({ backendState: { version: 2, used, serving } })
@@ -995,7 +987,7 @@ t.test('what a call that was cut off has used of its budget is used in the call 
   t.end()
 })
 
-t.test('a placed call that moves while it is not known who took it has its detection again', (t) => {
+t.test('answering-machine detection restarts in a moved call without a result', (t) => {
   const amd = { message: 'We will call again.' }
   const at = (session: object | null, newStream?: object): unknown =>
     amdOf({
@@ -1012,7 +1004,7 @@ t.test('a placed call that moves while it is not known who took it has its detec
   t.end()
 })
 
-t.test('a call that was ending while a tool waits goes on for the outcome alone', async (t) => {
+t.test("an ending call continues only for its tool's outcome", async (t) => {
   const wait: KeptWait = {
     ...{ id: 'w', key: 'k', tool: 'pay', callId: 't1', args: {}, pendingId: '' },
     ...{ phase: 'pending' as const, status: null },
@@ -1035,42 +1027,77 @@ t.test('a call that was ending while a tool waits goes on for the outcome alone'
   t.same(parseKeptCall(JSON.parse(JSON.stringify(live))).waits, [wait], 'and is read as it was written')
 })
 
-t.test(
-  'a node is stopped while tools wait: where something goes on with them they do, else nobody knows',
-  async (t) => {
-    const [goesOn, ends] = ['HD_drained00001', 'HD_drained00002'] as const
-    const waits: { readonly waitId: string }[] = []
-    const c = await nodeOf('node-c', 'Goodbye.')
-    for (const callSid of [goesOn, ends]) {
-      const { line, waitId } = await waitingCall(callSid, c)
-      waits.push({ waitId })
-      line.stop()
-      line.call.detach(1000)
-    }
-    await until(
-      () => [...c.test.host.live()].every(({ state }) => state !== 'streaming'),
-      20_000,
-      'the callers to leave',
-    )
-    await settled(c.test.host.drain(100))
-    t.match((await c.test.recordOf(ends)).waits, [{ tool: 'charge', status: 'expired', told: false }])
-    t.match(
-      c.unheard.filter(({ status }) => status === 'expired').map(({ callSid }) => callSid),
-      [ends],
-    )
-    t.notOk(c.test.records.some(({ callSid }) => callSid === goesOn))
+t.test('waiting tools of a stopping node move or expire [12]', async (t) => {
+  const [goesOn, ends] = ['HD_drained00001', 'HD_drained00002'] as const
+  const waits: { readonly waitId: string }[] = []
+  const c = await nodeOf('node-c', 'Goodbye.')
+  for (const callSid of [goesOn, ends]) {
+    const { line, waitId } = await waitingCall(callSid, c)
+    waits.push({ waitId })
+    line.stop()
+    line.call.detach(1000)
+  }
+  await until(() => [...c.test.host.live()].every(({ state }) => state !== 'streaming'), 20_000, 'the callers to leave')
+  await settled(c.test.host.drain(100))
+  t.match((await c.test.recordOf(ends)).waits, [{ tool: 'charge', status: 'expired', told: false }])
+  t.match(
+    c.unheard.filter(({ status }) => status === 'expired').map(({ callSid }) => callSid),
+    [ends],
+  )
+  t.notOk(c.test.records.some(({ callSid }) => callSid === goesOn))
 
-    await b.own(goesOn, 1)
-    const state = await stateOf(goesOn)
-    const live = b.test.host.prepare(callOf(state.kept, 0), state)
-    t.equal(await live.takeWaitStatus(waits[0]?.waitId ?? '', PAID), 'taken')
-    t.match(await b.test.recordOf(goesOn), {
-      endReason: 'caller-hung-up',
-      waits: [{ tool: 'charge', status: 'succeeded', told: false }],
-    })
-    t.match(b.unheard.at(-1), { callSid: goesOn, status: 'succeeded' })
-  },
-)
+  await b.own(goesOn, 1)
+  const state = await stateOf(goesOn)
+  const live = b.test.host.prepare(callOf(state.kept, 0), state)
+  t.equal(await live.takeWaitStatus(waits[0]?.waitId ?? '', PAID), 'taken')
+  t.match(await b.test.recordOf(goesOn), {
+    endReason: 'caller-hung-up',
+    waits: [{ tool: 'charge', status: 'succeeded', told: false }],
+  })
+  t.match(b.unheard.at(-1), { callSid: goesOn, status: 'succeeded' })
+})
+
+t.test('a stopping node hangs up no transferred call [7]', async (t) => {
+  const hungUp: string[] = []
+  const carrier = {
+    hangup: (callSid: string) => Promise.resolve(void hungUp.push(callSid)),
+    supervise: () => Promise.reject(new Error('not allowed')),
+    callHuman: () => Promise.reject(new Error('not allowed')),
+  }
+  const left: string[] = []
+  const leaveResting = async (callSid: string): Promise<'kept' | 'nowhere'> => {
+    left.push(callSid)
+    await until(() => left.length === 2, 5000, 'both calls to be left at once')
+    await e.keeper.flush()
+    return callSid === goesOn.callSid ? 'kept' : 'nowhere'
+  }
+  const e = await nodeOf('node-e', 'Goodbye.', { carrier, leaveResting })
+  const [goesOn, alone] = [inbound('HD_drained00005'), inbound('HD_drained00003')].map((call) => ({
+    ...call,
+    agent: 'desk',
+  })) as [NewCall, NewCall]
+  for (const call of [goesOn, alone]) {
+    await e.own(call.callSid, 0)
+    const live = await promised(e, call)
+    t.match(live.continuation('after-stream')[0], { verb: 'dial' })
+  }
+  await settled(e.test.host.drain(100))
+  t.same(hungUp, [])
+  t.same(e.test.records, [], 'neither is over')
+  for (const { callSid } of [goesOn, alone])
+    t.notOk(
+      e.test.host
+        .find(callSid)
+        ?.timeline()
+        .timeline.some(({ name }) => ['forced', 'hang-up'].includes(name)),
+    )
+
+  await b.own(goesOn.callSid, 1)
+  const resumed = b.test.host.prepare(goesOn, await stateOf(goesOn.callSid))
+  t.ok(resumed.escalating, 'another node goes on')
+  resumed.carrierState('answered')
+  t.match(await b.test.recordOf(goesOn.callSid), { outcome: 'escalated', escalation: { outcome: 'answered' } })
+})
 
 /** A call of which every text of the caller, or of a model about them, says "4127". */
 const worded = (refused: boolean): KeptState => {
@@ -1114,7 +1141,7 @@ const worded = (refused: boolean): KeptState => {
   return { kept, log, marks: [{ name: 'whisper', atMs: 1, detail: words }] }
 }
 
-t.test('the state of a promised call back has no words where their caller wants none kept', async (t) => {
+t.test('a promised call back keeps no words after a refusal', async (t) => {
   const definition = await orderStatusAgent()
   const promised = (state: KeptState, transcript: TranscriptPolicy = 'full'): KeptState =>
     new CallContinuity(
@@ -1149,7 +1176,7 @@ t.test('the state of a promised call back has no words where their caller wants 
   )
 })
 
-t.test('nor has the state of one whose node was lost, nor what is kept of the call back itself', async (t) => {
+t.test('a recovered call keeps no words after a refusal', async (t) => {
   const promises: KeptState[] = []
   const remembered: unknown[] = []
   const test = await startHost(

@@ -102,119 +102,107 @@ async function bankCall(t: Test, callSid: string, stages: AgentDefinition['stage
   return { test, call, line, said, rows, journal, bodies }
 }
 
-t.test(
-  'a PIN that the agent asks for in words, beside its keypad, is nowhere: each tone of it is silence',
-  async (t) => {
-    const { test, call, line, said, rows, journal, bodies } = await bankCall(t, 'HD_keypad000003', STAGES)
-    line.call.text([{ type: 'dtmf', digit: '7' }])
-    await until(() => said().some((text) => text.includes('your PIN')), 20_000, 'the question')
-    // The gateway's own words about the silence do not take the model's question back.
-    await until(
-      () => said().some((text) => text.startsWith('Are you still there')),
-      20_000,
-      'a caller who looks for it',
-    )
-    const listened: number[] = []
-    line.call.listen(
-      (part) => {
-        for (let i = 0; i < part.length; i += 2) listened.push(Math.abs(part[i] as number))
-      },
-      () => undefined,
-    )
-    line.say(dtmfTones(PIN, 16_000))
-    await until(() => said().some((text) => text.startsWith('Keys: ')), 20_000, 'the model to be told')
-    t.equal(said().at(-1), 'Keys: 0 loud samples, 0 digits', 'the model has neither tones nor digits')
-    await pass(500)
-    line.stop()
-    line.call.detach(1000)
-    const record = await test.recordOf(call.callSid)
-    const loud = rows.flatMap(({ rows: part }) =>
-      [...part].filter((sample, i) => i % 2 === 0 && Math.abs(sample) > 200),
-    )
-    t.equal(loud.length, 0, 'the recording is silent')
-    t.ok(listened.length > 0 && Math.max(...listened) <= 200, 'and so is a supervisor who listens')
-    t.notMatch(JSON.stringify(record), AS_TEXT)
-    t.notMatch(journal.join(' '), AS_TEXT)
-    const keys = journal.flatMap((text) => /"type":"dtmf","digit":"(.)"/.exec(text)?.[1] ?? [])
-    t.same(keys, ['7', 'x', 'x', 'x', 'x'])
-    t.same(bodies, [])
-    const { outputs, recorded } = replayJournal(journal)
-    t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'and the call is replayed to the same outputs')
-  },
-)
+t.test('a PIN requested in words is kept nowhere [1]', async (t) => {
+  const { test, call, line, said, rows, journal, bodies } = await bankCall(t, 'HD_keypad000003', STAGES)
+  line.call.text([{ type: 'dtmf', digit: '7' }])
+  await until(() => said().some((text) => text.includes('your PIN')), 20_000, 'the question')
+  // The gateway's own words about the silence do not take the model's question back.
+  await until(() => said().some((text) => text.startsWith('Are you still there')), 20_000, 'a caller who looks for it')
+  const listened: number[] = []
+  line.call.listen(
+    (part) => {
+      for (let i = 0; i < part.length; i += 2) listened.push(Math.abs(part[i] as number))
+    },
+    () => undefined,
+  )
+  line.say(dtmfTones(PIN, 16_000))
+  await until(() => said().some((text) => text.startsWith('Keys: ')), 20_000, 'the model to be told')
+  t.equal(said().at(-1), 'Keys: 0 loud samples, 0 digits', 'the model has neither tones nor digits')
+  await pass(500)
+  line.stop()
+  line.call.detach(1000)
+  const record = await test.recordOf(call.callSid)
+  const loud = rows.flatMap(({ rows: part }) => [...part].filter((sample, i) => i % 2 === 0 && Math.abs(sample) > 200))
+  t.equal(loud.length, 0, 'the recording is silent')
+  t.ok(listened.length > 0 && Math.max(...listened) <= 200, 'and so is a supervisor who listens')
+  t.notMatch(JSON.stringify(record), AS_TEXT)
+  t.notMatch(journal.join(' '), AS_TEXT)
+  const keys = journal.flatMap((text) => /"type":"dtmf","digit":"(.)"/.exec(text)?.[1] ?? [])
+  t.same(keys, ['7', 'x', 'x', 'x', 'x'])
+  t.same(bodies, [])
+  const { outputs, recorded } = replayJournal(journal)
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'and the call is replayed to the same outputs')
+})
 
-t.test(
-  'a PIN that is keyed as sound reaches its tool, in a stage that has it, and nothing else of the call has it',
-  async (t) => {
-    const { test, call, line, said, rows, journal, bodies } = await bankCall(t, 'HD_keypad000001', STAGES)
-    line.call.text([{ type: 'dtmf', digit: '9' }])
-    await until(
-      () =>
-        test.host
-          .find(call.callSid)
-          ?.timeline()
-          .timeline.some(({ name }) => name === 'private') === true,
-      10_000,
-      'a private line',
-    )
-    await line.agentQuiet(150)
-    const listened: number[] = []
-    const listening = line.call.listen(
-      (part) => {
-        for (let i = 0; i < part.length; i += 2) listened.push(Math.abs(part[i] as number))
-      },
-      () => undefined,
-    )
-    t.equal(listening?.rateHz, 16_000)
-    const fromMs = rows.reduce((sum, { rows: part }) => sum + part.length, 0) / 32
-    line.say(dtmfTones(PIN, 16_000))
-    await until(() => said().some((text) => text.includes('loud samples')), 20_000, 'the result')
-    t.same(bodies, [JSON.stringify({ pin: PIN })], 'the tool has it')
-    t.equal(said().at(-1), '{"ok":true,"for":"PIN ••••"}; 0 loud samples, 0 digits', 'the model does not')
-    await until(() => said().length >= 3, 5000, 'the words')
-    await pass(500) // a listener hears later
-    line.stop()
-    line.call.detach(1000)
-    const record = await test.recordOf(call.callSid)
+t.test('a PIN keyed as sound reaches only its tool', async (t) => {
+  const { test, call, line, said, rows, journal, bodies } = await bankCall(t, 'HD_keypad000001', STAGES)
+  line.call.text([{ type: 'dtmf', digit: '9' }])
+  await until(
+    () =>
+      test.host
+        .find(call.callSid)
+        ?.timeline()
+        .timeline.some(({ name }) => name === 'private') === true,
+    10_000,
+    'a private line',
+  )
+  await line.agentQuiet(150)
+  const listened: number[] = []
+  const listening = line.call.listen(
+    (part) => {
+      for (let i = 0; i < part.length; i += 2) listened.push(Math.abs(part[i] as number))
+    },
+    () => undefined,
+  )
+  t.equal(listening?.rateHz, 16_000)
+  const fromMs = rows.reduce((sum, { rows: part }) => sum + part.length, 0) / 32
+  line.say(dtmfTones(PIN, 16_000))
+  await until(() => said().some((text) => text.includes('loud samples')), 20_000, 'the result')
+  t.same(bodies, [JSON.stringify({ pin: PIN })], 'the tool has it')
+  t.equal(said().at(-1), '{"ok":true,"for":"PIN ••••"}; 0 loud samples, 0 digits', 'the model does not')
+  await until(() => said().length >= 3, 5000, 'the words')
+  await pass(500) // a listener hears later
+  line.stop()
+  line.call.detach(1000)
+  const record = await test.recordOf(call.callSid)
 
-    t.ok(listened.length / 16 >= 1000 && Math.max(...listened) <= 200, 'a supervisor hears silence')
-    t.notMatch(JSON.stringify(record), AS_TEXT, 'nor does the record')
-    t.match(record.toolCalls, [
-      { name: 'check_pin', args: { pin: '••••' }, ok: true },
-      { name: 'collect_digits', args: { name: 'pin' }, ok: true },
-    ])
-    const left = rows.flatMap(({ rows: part }) => [...part].filter((_, index) => index % 2 === 0))
-    t.ok(left.length / 16 > fromMs + 500, 'the recording covers that time')
-    t.notOk(
-      left.some((sample) => Math.abs(sample) > 200),
-      'and is silent in it',
-    )
+  t.ok(listened.length / 16 >= 1000 && Math.max(...listened) <= 200, 'a supervisor hears silence')
+  t.notMatch(JSON.stringify(record), AS_TEXT, 'nor does the record')
+  t.match(record.toolCalls, [
+    { name: 'check_pin', args: { pin: '••••' }, ok: true },
+    { name: 'collect_digits', args: { name: 'pin' }, ok: true },
+  ])
+  const left = rows.flatMap(({ rows: part }) => [...part].filter((_, index) => index % 2 === 0))
+  t.ok(left.length / 16 > fromMs + 500, 'the recording covers that time')
+  t.notOk(
+    left.some((sample) => Math.abs(sample) > 200),
+    'and is silent in it',
+  )
 
-    t.notMatch(journal.join(' '), AS_TEXT, 'nor does the journal')
-    const keys = journal.flatMap((text) => /"type":"dtmf","digit":"(.)"/.exec(text)?.[1] ?? [])
-    t.same(keys, ['9', 'x', 'x', 'x', 'x'])
-    const vadBank = await loadVoiceDetectors()
-    const heard: string[] = []
-    const { outputs, recorded, frameDifferences } = replayJournal(journal, {
-      decode: (text) => new Uint8Array(Buffer.from(text, 'base64')),
-      openPath: (media) => {
-        const path = new CallerPath({ ...media, vadBank })
-        const pull = path.pull.bind(path)
-        path.pull = (nowMs) => {
-          const due = pull(nowMs)
-          if (due && path.digit !== null) heard.push(path.digit)
-          return due
-        }
-        return path
-      },
-    })
-    t.same(heard, [], 'its audio has no key in it')
-    t.same(frameDifferences, [])
-    t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'and the call is replayed to the same outputs')
-  },
-)
+  t.notMatch(journal.join(' '), AS_TEXT, 'nor does the journal')
+  const keys = journal.flatMap((text) => /"type":"dtmf","digit":"(.)"/.exec(text)?.[1] ?? [])
+  t.same(keys, ['9', 'x', 'x', 'x', 'x'])
+  const vadBank = await loadVoiceDetectors()
+  const heard: string[] = []
+  const { outputs, recorded, frameDifferences } = replayJournal(journal, {
+    decode: (text) => new Uint8Array(Buffer.from(text, 'base64')),
+    openPath: (media) => {
+      const path = new CallerPath({ ...media, vadBank })
+      const pull = path.pull.bind(path)
+      path.pull = (nowMs) => {
+        const due = pull(nowMs)
+        if (due && path.digit !== null) heard.push(path.digit)
+        return due
+      }
+      return path
+    },
+  })
+  t.same(heard, [], 'its audio has no key in it')
+  t.same(frameDifferences, [])
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'and the call is replayed to the same outputs')
+})
 
-t.test('a caller of the support line keys an answer in, and is verified: nothing that is kept has it', async (t) => {
+t.test('a keyed verification answer is not kept', async (t) => {
   const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
   const shipped = agents.get('support')
   if (shipped?.verification == null) throw new Error('agents/support.yaml verifies nobody')

@@ -12,76 +12,73 @@ import { keptCall, keptState } from '../support/kept-call.js'
 import { portOf } from '../support/port-of.js'
 import { TestLine, inbound, sid, startHost, time, until } from '../support/host.js'
 
-t.test(
-  'a caller is looked up once an hour on each line, whichever worker has the call, and forgotten when erased',
-  async (t) => {
-    let asked = 0
-    const api = createServer((_request, response) => {
-      asked++
-      response.end(JSON.stringify({ name: 'Amina' }))
-    })
-    const port = await portOf(t, api)
-    // The API is a service behind a socket.
-    const test = await startHost({ paced: true }, (order) => ({
-      ...order,
-      greeting: 'Hi {{caller.name}}.',
-      tools: [
-        ...order.tools,
-        ...agentSchema.parse({
-          version: 1,
-          name: 'a',
-          instructions: 'Be brief.',
-          tools: [
-            {
-              name: 'lookup_customer',
-              description: 'The customer.',
-              http: {
-                url: `http://127.0.0.1:${port}/customers`,
-                query: { phone: '{{call.from}}' },
-                allowPrivate: true,
-              },
+t.test('each line looks a caller up once an hour', async (t) => {
+  let asked = 0
+  const api = createServer((_request, response) => {
+    asked++
+    response.end(JSON.stringify({ name: 'Amina' }))
+  })
+  const port = await portOf(t, api)
+  // The API is a service behind a socket.
+  const test = await startHost({ paced: true }, (order) => ({
+    ...order,
+    greeting: 'Hi {{caller.name}}.',
+    tools: [
+      ...order.tools,
+      ...agentSchema.parse({
+        version: 1,
+        name: 'a',
+        instructions: 'Be brief.',
+        tools: [
+          {
+            name: 'lookup_customer',
+            description: 'The customer.',
+            http: {
+              url: `http://127.0.0.1:${port}/customers`,
+              query: { phone: '{{call.from}}' },
+              allowPrivate: true,
             },
-          ],
-        }).tools,
-      ],
-      caller: { tool: 'lookup_customer', key: 'phone', withinMs: 2000, personal: [], memory: false },
-    }))
-    t.teardown(() => test.close())
-    const call = async (callSid: string, changes: Parameters<typeof inbound>[1] = {}) => {
-      const live = test.host.prepare(inbound(callSid, changes))
-      const line = new TestLine(live)
-      line.start()
-      const said = (): string => live.view().transcript[0]?.text ?? ''
-      await until(() => said() !== '', 20_000, 'the greeting')
-      line.stop()
-      live.detach(1000)
-      const record = await test.recordOf(callSid)
-      return { record, said: record.transcript[0]?.text ?? '' }
-    }
-    const first = await call('HD_known00001')
-    t.match(first.said, /^Hi Amina/)
-    t.match(first.record.caller, { source: 'lookup_customer', from: 'tool', state: 'found', fields: ['name'] })
-    t.notMatch(JSON.stringify(first.record.caller), /Amina/, 'the values are not kept')
-    const second = await call('HD_known00002')
-    t.match(second.said, /^Hi Amina/)
-    t.match(second.record.caller, { from: 'cache', state: 'found' })
-    t.equal(asked, 1)
-    test.host.forgetLine('+254700000001')
-    t.match((await call('HD_known00003')).record.caller, { from: 'tool' })
-    t.equal(asked, 2)
-    t.match((await call('HD_known00005', { to: '+254709000009' })).record.caller, { from: 'tool' }, 'another business')
-    t.match((await call('HD_known00006', { to: '+254709000009' })).record.caller, { from: 'cache' })
-    t.equal(asked, 3)
-    const withheld = await call('HD_known00004', { from: '' })
-    t.match(withheld.said, /^Hi\./)
-    t.match(withheld.record.caller, { state: 'withheld', fields: [] })
-    t.equal(asked, 3, 'no number, no request')
-  },
-)
+          },
+        ],
+      }).tools,
+    ],
+    caller: { tool: 'lookup_customer', key: 'phone', withinMs: 2000, personal: [], memory: false },
+  }))
+  t.teardown(() => test.close())
+  const call = async (callSid: string, changes: Parameters<typeof inbound>[1] = {}) => {
+    const live = test.host.prepare(inbound(callSid, changes))
+    const line = new TestLine(live)
+    line.start()
+    const said = (): string => live.view().transcript[0]?.text ?? ''
+    await until(() => said() !== '', 20_000, 'the greeting')
+    line.stop()
+    live.detach(1000)
+    const record = await test.recordOf(callSid)
+    return { record, said: record.transcript[0]?.text ?? '' }
+  }
+  const first = await call('HD_known00001')
+  t.match(first.said, /^Hi Amina/)
+  t.match(first.record.caller, { source: 'lookup_customer', from: 'tool', state: 'found', fields: ['name'] })
+  t.notMatch(JSON.stringify(first.record.caller), /Amina/, 'the values are not kept')
+  const second = await call('HD_known00002')
+  t.match(second.said, /^Hi Amina/)
+  t.match(second.record.caller, { from: 'cache', state: 'found' })
+  t.equal(asked, 1)
+  test.host.forgetLine('+254700000001')
+  t.match((await call('HD_known00003')).record.caller, { from: 'tool' })
+  t.equal(asked, 2)
+  t.match((await call('HD_known00005', { to: '+254709000009' })).record.caller, { from: 'tool' }, 'another business')
+  t.match((await call('HD_known00006', { to: '+254709000009' })).record.caller, { from: 'cache' })
+  t.equal(asked, 3)
+  const withheld = await call('HD_known00004', { from: '' })
+  t.match(withheld.said, /^Hi\./)
+  t.match(withheld.record.caller, { state: 'withheld', fields: [] })
+  t.equal(asked, 3, 'no number, no request')
+})
 
 const GREETINGS = { en: 'Hi {{caller.name}}.', sw: 'Habari {{caller.name}}.' }
 
-t.test('a caller whose language is known is greeted in it, whether that is looked up or still known', async (t) => {
+t.test('a caller is greeted in the known language', async (t) => {
   const api = createServer((_request, response) => response.end(JSON.stringify({ name: 'Amina', language: 'sw' })))
   const env = { API: `http://127.0.0.1:${await portOf(t, api)}` }
   const test = await startHost({ paced: true, env }, (order) => ({
@@ -107,7 +104,7 @@ t.test('a caller whose language is known is greeted in it, whether that is looke
   }
 })
 
-t.test('an agent that does not speak the language of the call it gets begins in its own', async (t) => {
+t.test("an agent without the call's language begins in its own", async (t) => {
   const test = await startHost({}, (order) => ({ ...order, languages: ['en'], greeting: GREETINGS }))
   t.teardown(() => test.close())
   const call = inbound('HD_language003')
@@ -126,92 +123,89 @@ t.test('an agent that does not speak the language of the call it gets begins in 
   await test.recordOf(call.callSid)
 })
 
-t.test(
-  'what the last call left is there at the next, and nothing of a call that its caller wants nobody to keep',
-  async (t) => {
-    const log = createLog({ level: 'silent' })
-    const store = new MemoryStore(time.wallClock)
-    const callerMemory = new CallerMemory({
-      store,
-      secrets: ['a secret of more than 32 characters'],
-      wallClock: time.wallClock,
-      log,
+t.test('the last call is remembered unless its caller refused', async (t) => {
+  const log = createLog({ level: 'silent' })
+  const store = new MemoryStore(time.wallClock)
+  const callerMemory = new CallerMemory({
+    store,
+    secrets: ['a secret of more than 32 characters'],
+    wallClock: time.wallClock,
+    log,
+  })
+  const test = await startHost({ callerMemory, recordsKeepMs: () => 86_400_000 }, (order) => ({
+    ...order,
+    greeting: 'Hi.',
+    caller: { key: 'phone', withinMs: 800, personal: [], memory: true },
+    outbound: { ...order.outbound, amd: { ...amdSchema.parse({}), onSilence: 'hang-up' } },
+    recording: {
+      enabled: false,
+      consent: null,
+      notice: 'This is written down. Press 2 if you do not want that.',
+      refusal: { waitMs: 1000, text: 'Nothing is kept.' },
+    },
+  }))
+  t.teardown(() => test.close())
+  const call = async (callSid: string, from: string, refuses = false) => {
+    const live = test.host.prepare(inbound(callSid, { from }))
+    const line = new TestLine(live)
+    line.start()
+    const heard = (text: string) => () => live.view().transcript.some((entry) => entry.text.startsWith(text))
+    await until(heard('This is written'), 20_000, 'the notice')
+    if (refuses) live.text([{ type: 'dtmf', digit: '2' }])
+    await until(heard('Hi.'), 20_000, 'the greeting')
+    line.stop()
+    live.detach(1000)
+    return test.recordOf(callSid)
+  }
+  const [keeps, refuses] = ['+254700000001', '+254700000002']
+  const verified = async (callSid: string, from: string, refused = false) => {
+    const { session, recording } = keptCall()
+    const kept = keptCall({
+      ...{ callSid: sid(callSid), from, recording: { ...recording, refused } },
+      session: session === null ? null : { ...session, callSid: sid(callSid), identity: { account: 'A-1' } },
     })
-    const test = await startHost({ callerMemory, recordsKeepMs: () => 86_400_000 }, (order) => ({
-      ...order,
-      greeting: 'Hi.',
-      caller: { key: 'phone', withinMs: 800, personal: [], memory: true },
-      outbound: { ...order.outbound, amd: { ...amdSchema.parse({}), onSilence: 'hang-up' } },
-      recording: {
-        enabled: false,
-        consent: null,
-        notice: 'This is written down. Press 2 if you do not want that.',
-        refusal: { waitMs: 1000, text: 'Nothing is kept.' },
-      },
-    }))
-    t.teardown(() => test.close())
-    const call = async (callSid: string, from: string, refuses = false) => {
-      const live = test.host.prepare(inbound(callSid, { from }))
-      const line = new TestLine(live)
-      line.start()
-      const heard = (text: string) => () => live.view().transcript.some((entry) => entry.text.startsWith(text))
-      await until(heard('This is written'), 20_000, 'the notice')
-      if (refuses) live.text([{ type: 'dtmf', digit: '2' }])
-      await until(heard('Hi.'), 20_000, 'the greeting')
-      line.stop()
-      live.detach(1000)
-      return test.recordOf(callSid)
-    }
-    const [keeps, refuses] = ['+254700000001', '+254700000002']
-    const verified = async (callSid: string, from: string, refused = false) => {
-      const { session, recording } = keptCall()
-      const kept = keptCall({
-        ...{ callSid: sid(callSid), from, recording: { ...recording, refused } },
-        session: session === null ? null : { ...session, callSid: sid(callSid), identity: { account: 'A-1' } },
-      })
-      const live = test.host.prepare(inbound(callSid, { from }), keptState(kept))
-      const line = new TestLine(live)
-      line.start()
-      await until(() => line.frames.length > 3, 20_000, 'the conversation')
-      line.stop()
-      live.detach(1000)
-      return test.recordOf(callSid)
-    }
-    const remembered = () => callerMemory.recall(keeps, '+254709000000 order-status')
-    t.match((await call('HD_earlier0000', keeps)).caller, { source: 'memory', state: 'unknown', fields: [] })
-    t.equal(await remembered(), null, 'a caller who proves nothing leaves nothing')
-    await verified('HD_earlier0001', keeps)
-    t.match((await call('HD_earlier0002', keeps)).caller, {
-      from: 'memory',
-      state: 'found',
-      fields: ['last_outcome', 'last_days'],
-    })
-    t.match(await remembered(), { callSid: 'HD_earlier0001' }, 'and does not overwrite what the owner left')
-    t.equal((await call('HD_earlier0003', refuses, true)).consent, 'refused')
-    await verified('HD_earlier0007', refuses, true)
-    t.match((await call('HD_earlier0004', refuses)).caller, { state: 'unknown' })
-    const placed = { agent: 'order-status', from: '+254709000000', to: keeps }
-    const ringing = test.host.prepare({
-      ...{ ...placed, callSid: sid('HD_earlier0006'), direction: 'outbound' },
-      placed: {
-        ...{ ...placed, clientRequestId: 'p1', orderedAtMs: time.nowMs(), ringMs: 0, variables: {}, externalId: null },
-        ...{ leaveMessage: true, promised: false, joins: null },
-      },
-    })
-    new TestLine(ringing).start()
-    t.match((await test.recordOf('HD_earlier0006')).outbound, { result: 'silence' })
-    t.match(await remembered(), { callSid: 'HD_earlier0001' }, 'nobody was there: the last conversation stays')
-    await callerMemory.forget(keeps)
-    t.match((await call('HD_earlier0005', keeps)).caller, { state: 'unknown' }, 'its owner was erased')
-  },
-)
+    const live = test.host.prepare(inbound(callSid, { from }), keptState(kept))
+    const line = new TestLine(live)
+    line.start()
+    await until(() => line.frames.length > 3, 20_000, 'the conversation')
+    line.stop()
+    live.detach(1000)
+    return test.recordOf(callSid)
+  }
+  const remembered = () => callerMemory.recall(keeps, '+254709000000 order-status')
+  t.match((await call('HD_earlier0000', keeps)).caller, { source: 'memory', state: 'unknown', fields: [] })
+  t.equal(await remembered(), null, 'a caller who proves nothing leaves nothing')
+  await verified('HD_earlier0001', keeps)
+  t.match((await call('HD_earlier0002', keeps)).caller, {
+    from: 'memory',
+    state: 'found',
+    fields: ['last_outcome', 'last_days'],
+  })
+  t.match(await remembered(), { callSid: 'HD_earlier0001' }, 'and does not overwrite what the owner left')
+  t.equal((await call('HD_earlier0003', refuses, true)).consent, 'refused')
+  await verified('HD_earlier0007', refuses, true)
+  t.match((await call('HD_earlier0004', refuses)).caller, { state: 'unknown' })
+  const placed = { agent: 'order-status', from: '+254709000000', to: keeps }
+  const ringing = test.host.prepare({
+    ...{ ...placed, callSid: sid('HD_earlier0006'), direction: 'outbound' },
+    placed: {
+      ...{ ...placed, clientRequestId: 'p1', orderedAtMs: time.nowMs(), ringMs: 0, variables: {}, externalId: null },
+      ...{ leaveMessage: true, promised: false, joins: null },
+    },
+  })
+  new TestLine(ringing).start()
+  t.match((await test.recordOf('HD_earlier0006')).outbound, { result: 'silence' })
+  t.match(await remembered(), { callSid: 'HD_earlier0001' }, 'nobody was there: the last conversation stays')
+  await callerMemory.forget(keeps)
+  t.match((await call('HD_earlier0005', keeps)).caller, { state: 'unknown' }, 'its owner was erased')
+})
 
 for (const { transcript, left } of [
   { transcript: 'full', left: { order: 'order 4127', paid: true } },
   { transcript: 'masked', left: { order: 'order ####', paid: true } },
   { transcript: 'none', left: {} },
 ] as const)
-  t.test(`no more is remembered of a caller than a record keeps of the call: ${transcript}`, async (t) => {
+  t.test(`caller memory keeps no more than records keep: ${transcript}`, async (t) => {
     const kept: EarlierCall[] = []
     const callerMemory = {
       recall: () => Promise.resolve(null),
@@ -244,7 +238,7 @@ for (const { transcript, left } of [
     t.same(kept[0]?.facts, left)
   })
 
-t.test('instructions have an earlier call only for a verified caller', (t) => {
+t.test('instructions mention an earlier call only for a verified caller', (t) => {
   const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.' })
   const learns = (earlier: Readonly<Record<string, string>>): string =>
     callerNews({ agent }, { values: {}, earlier }, '').news ?? ''

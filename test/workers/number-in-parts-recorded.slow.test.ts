@@ -24,7 +24,7 @@ async function spoken(number: string, gapMs: number): Promise<Int16Array> {
   return concatenate(...digits.flatMap((digit) => [digit, new Int16Array((RATE_HZ * gapMs) / 1000)]))
 }
 
-t.test('who reads an order number from a card, one digit after the other, gets its status', async (t) => {
+t.test('an order number read digit by digit is understood', async (t) => {
   if (!hasMaterial(t, 'allison')) return
   // Two for each call: a lone digit has its own decoder.
   const speech = new SpeechPool({ decodersPerThread: 4 })

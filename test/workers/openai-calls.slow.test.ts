@@ -8,7 +8,7 @@ import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { agentFacts, backendSettings } from '../../src/gateway/agents/hosted-agents.js'
 import { Script } from '../../src/simulator/vendors/double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { callerSays } from '../support/caller-says.js'
 import { inbound, TestLine, orderStatusAgent, sid } from '../support/host.js'
 import { REAL_TIME, startThreads } from '../support/threads.js'
@@ -79,7 +79,7 @@ const slowly = { audioMs: 5000, paceMs: 100 }
 
 const committed = ({ bargeIns }: CallRecord): boolean[] => bargeIns.map(({ committed }) => committed)
 
-t.test('"okay" over an answer of OpenAI is listening: it goes on to its end, and nothing answers it', async (t) => {
+t.test('"okay" does not interrupt an answer of OpenAI', async (t) => {
   const call = await openAiCall(t, 'HD_okay0000000001', [{ say: STATUS, ...slowly }])
   await call.say('Where is my order?')
   await call.answers()
@@ -93,7 +93,7 @@ t.test('"okay" over an answer of OpenAI is listening: it goes on to its end, and
   t.equal(record.turns.length, 1, 'where the order is was the only question')
 })
 
-t.test('a caller who speaks on over an answer of OpenAI interrupts it', async (t) => {
+t.test('a caller who keeps speaking interrupts an answer of OpenAI', async (t) => {
   const call = await openAiCall(t, 'HD_speakson00001', [{ say: STATUS, ...slowly }, { say: 'It is cancelled.' }])
   await call.say('Where is my order?')
   await call.answers()
@@ -107,7 +107,7 @@ t.test('a caller who speaks on over an answer of OpenAI interrupts it', async (t
   t.equal(record.turns.filter(({ answerMs }) => answerMs === null).length, 0, 'both were answered')
 })
 
-t.test('"stop" over an answer of OpenAI stops it by its words, and nothing answers it', async (t) => {
+t.test('"stop" interrupts an answer of OpenAI and gets no answer', async (t) => {
   const call = await openAiCall(
     t,
     'HD_stop0000000001',
@@ -122,6 +122,6 @@ t.test('"stop" over an answer of OpenAI stops it by its words, and nothing answe
   await until(() => !call.line.soundSince(performance.now() - 1500), 20_000, 'the agent to be quiet')
   const record = await call.record()
   t.same(committed(record), [true])
-  t.equal(record.bargeIns[0]?.why, 'asked to wait')
+  t.match(record.bargeIns[0]?.why, /^words in /)
   t.notMatch(JSON.stringify(record.transcript), /I have stopped/)
 })

@@ -74,7 +74,7 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
   }
 }
 
-t.test('a call is placed with our webhook, and its first webhook is known by label or by SID', async (t) => {
+t.test('a placed call is recognised by its label or SID', async (t) => {
   const { outbound, created } = desk()
   const placed = await outbound.place(ORDER, 'order')
   t.match(created, [{ from: ORDER.from, to: ORDER.to, voiceCallbackUrl: 'https://gw.example/voice/order-status' }])
@@ -87,7 +87,7 @@ t.test('a call is placed with our webhook, and its first webhook is known by lab
   t.equal(outbound.waiting, 0)
 })
 
-t.test("the first webhook may be here before the carrier's answer", async (t) => {
+t.test("the first webhook may arrive before the carrier's response", async (t) => {
   let seen: unknown = null
   const { outbound } = desk({
     carrier: {
@@ -113,7 +113,7 @@ for (const [state, result] of [
   ['refused', 'refused'],
   ['completed', 'no-answer'],
 ] as const) {
-  t.test(`a call that ends ${state} leaves a record that says ${result}`, async (t) => {
+  t.test(`a call that ends ${state} is recorded as ${result} [1]`, async (t) => {
     const { outbound, records, logged, pass } = desk()
     await outbound.place(ORDER, 'order')
     pass(4000)
@@ -135,7 +135,7 @@ for (const [state, result] of [
   })
 }
 
-t.test('a call that rings too long is hung up', async (t) => {
+t.test('a call that rings too long is hung up [2]', async (t) => {
   const { outbound, records, hungUp, pass } = desk()
   await outbound.place(ORDER, 'order')
   pass(34_000)
@@ -146,34 +146,31 @@ t.test('a call that rings too long is hung up', async (t) => {
   t.match(records, [{ outbound: { result: 'no-answer' }, endDetail: 'it rang long enough' }])
 })
 
-t.test(
-  'a call that rings too long is not hung up where another node has it; the key of a hang-up is its own',
-  async (t) => {
-    const keys: unknown[] = []
-    const carrier = {
-      createCall: () => Promise.resolve({ callSid: SID, callId: null, status: 'ringing' }),
-      hangup: (_: string, options?: { readonly idempotencyKey: string }) => Promise.resolve(void keys.push(options)),
-      getCall: notTaken,
-    }
-    for (const told of ['lost', 'in-doubt'] as const) {
-      const lost = desk({ carrier, onUnreached: () => Promise.resolve(told) })
-      await lost.outbound.place(ORDER, 'order')
-      lost.pass(35_000)
-      await soon()
-      t.same(keys, [], told)
-      t.equal(lost.outbound.counters.elsewhere, 1)
-      t.match(lost.logged.at(-1), /no longer owns it/)
-    }
-
-    const ours = desk({ carrier, onUnreached: () => Promise.resolve('unknown') })
-    const placed = await ours.outbound.place(ORDER, 'order')
-    ours.pass(35_000)
+t.test("another node's ringing call is not hung up [3]", async (t) => {
+  const keys: unknown[] = []
+  const carrier = {
+    createCall: () => Promise.resolve({ callSid: SID, callId: null, status: 'ringing' }),
+    hangup: (_: string, options?: { readonly idempotencyKey: string }) => Promise.resolve(void keys.push(options)),
+    getCall: notTaken,
+  }
+  for (const told of ['lost', 'in-doubt'] as const) {
+    const lost = desk({ carrier, onUnreached: () => Promise.resolve(told) })
+    await lost.outbound.place(ORDER, 'order')
+    lost.pass(35_000)
     await soon()
-    t.same(keys, [{ idempotencyKey: `${placed.clientRequestId}:hangup` }])
-  },
-)
+    t.same(keys, [], told)
+    t.equal(lost.outbound.counters.elsewhere, 1)
+    t.match(lost.logged.at(-1), /no longer owns it/)
+  }
 
-t.test('a call that was taken by another process behind the same address is left alone', async (t) => {
+  const ours = desk({ carrier, onUnreached: () => Promise.resolve('unknown') })
+  const placed = await ours.outbound.place(ORDER, 'order')
+  ours.pass(35_000)
+  await soon()
+  t.same(keys, [{ idempotencyKey: `${placed.clientRequestId}:hangup` }])
+})
+
+t.test('a call taken by another process is left alone', async (t) => {
   const { outbound, records, pass } = desk({
     carrier: {
       createCall: () => Promise.resolve({ callSid: SID, callId: null, status: 'ringing' }),
@@ -188,7 +185,7 @@ t.test('a call that was taken by another process behind the same address is left
   t.match([outbound.waiting, outbound.counters.elsewhere], [0, 1])
 })
 
-t.test('what may not be called is refused before the carrier is asked', async (t) => {
+t.test('a forbidden call is refused before the carrier is asked', async (t) => {
   const { outbound, created } = desk({ prefixes: ['+254'] })
   const refused: [object, object][] = [
     [{ to: '0700000001' }, { code: 'CALL_REFUSED' }],
@@ -207,12 +204,12 @@ t.test('what may not be called is refused before the carrier is asked', async (t
   const desks = desk({ agent: (_, from) => (from === ORDER.from ? undefined : { from: null, ringMs: 1 }) })
   await t.rejects(desks.outbound.place(ORDER, 'order'), {
     code: 'CALL_REFUSED',
-    message: /has not the facts that the agent reads/,
+    message: /lacks facts that the agent reads/,
   })
   t.same(desks.created, [], 'nobody is rung who would hear that there is no agent')
 })
 
-t.test('calls are bounded: at once by the slots, in a minute by the setting', async (t) => {
+t.test('calls are limited by slots and per minute', async (t) => {
   const full = desk({ free: () => 2 })
   await full.outbound.place(ORDER, 'order')
   await full.outbound.place(ORDER, 'order')
@@ -233,7 +230,7 @@ t.test('calls are bounded: at once by the slots, in a minute by the setting', as
   })
 })
 
-t.test("the carrier's refusal comes back as it is, and nothing waits", async (t) => {
+t.test("the carrier's refusal is returned and leaves no order", async (t) => {
   const { outbound, records } = desk({
     carrier: {
       createCall: () =>
@@ -250,7 +247,7 @@ t.test("the carrier's refusal comes back as it is, and nothing waits", async (t)
   t.same(records, [])
 })
 
-t.test('calls that ring when the gateway stops are hung up', async (t) => {
+t.test('ringing calls are hung up when the gateway stops [4]', async (t) => {
   const { outbound, hungUp, records } = desk()
   await outbound.place(ORDER, 'order')
   outbound.close()
@@ -259,7 +256,7 @@ t.test('calls that ring when the gateway stops are hung up', async (t) => {
   t.match(records, [{ outbound: { result: 'failed' } }])
 })
 
-t.test('the same order with the same key rings once, and another order with it is refused', async (t) => {
+t.test('an order repeated with its key rings once', async (t) => {
   const { outbound, created, time } = desk()
   time.nowMs = 1000
   const order = { ...ORDER, idempotencyKey: 'reminder 7', variables: { name: 'Wanjiru' } }
@@ -268,7 +265,7 @@ t.test('the same order with the same key rings once, and another order with it i
   t.equal(created.length, 1)
   await t.rejects(outbound.place({ ...order, variables: { name: 'Otieno' } }, 'order'), {
     code: 'CALL_REFUSED',
-    message: /idempotencyKey; allowed: a key of its own/,
+    message: /idempotencyKey; allowed: a different key/,
   })
   await outbound.place(ORDER, 'order')
   t.equal(created.length, 2, 'without a key each order rings')
@@ -279,7 +276,7 @@ t.test('the same order with the same key rings once, and another order with it i
   t.equal(created[2]?.clientRequestId, label, 'where the key is forgotten, the carrier knows the label')
 })
 
-t.test('an order that was refused may be given again with its key', async (t) => {
+t.test('a refused order may be repeated with its key', async (t) => {
   let down = true
   const { outbound } = desk({
     carrier: {
@@ -297,7 +294,7 @@ t.test('an order that was refused may be given again with its key', async (t) =>
   t.match(await outbound.place(order, 'order'), { callSid: SID })
 })
 
-t.test('an agent that reads variables is not placed without them, and the call has them', async (t) => {
+t.test('a call without required variables is not placed', async (t) => {
   const { outbound, records } = desk({
     agent: () => ({ from: null, ringMs: 30_000, variables: new Set(['name', 'time']) }),
     isOurs: (number) => number === ORDER.from,
@@ -316,7 +313,7 @@ t.test('an agent that reads variables is not placed without them, and the call h
   t.notMatch(JSON.stringify(records), /Wanjiru/, 'a record has no variables')
 })
 
-t.test('a wish that a mailbox had said is taken back once it is written, and none where nobody said so', async (t) => {
+t.test('a do-not-call wish spoken by a mailbox is withdrawn', async (t) => {
   const asked: (readonly [number, boolean])[] = []
   let nowMs = 1000
   let written = (_kept: boolean): void => undefined

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
+import fc from 'fast-check'
 import t from 'tap'
 import { PlayoutLedger } from '../../src/call/turns/playout-ledger.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
@@ -9,6 +10,7 @@ import { CallSpeech, RECORDINGS_WAITING_MAX, SPEECH_WAITING_SAMPLES_MAX } from '
 import type { MediaSink } from '../../src/workers/main/live-call.js'
 import { CallerIntake } from '../../src/workers/worker/caller-intake.js'
 import { PlayoutClock } from '../../src/workers/main/call/playout-clock.js'
+import { TickView } from '../../src/workers/worker/tick-view.js'
 import { PLAYOUT_BACKLOG_MS_MAX, PlayoutFeed } from '../../src/workers/worker/playout-feed.js'
 import { allocateSharedCall, SharedCall } from '../../src/workers/shared/shared-call.js'
 import { OUTBOUND_RING_SAMPLES, RECALLED_SAMPLES, Time, Word } from '../../src/workers/shared/shared-call-layout.js'
@@ -28,7 +30,7 @@ function sinkThat(sends: () => void): MediaSink {
   }
 }
 
-t.test('what the caller hears of the waiting sound, alone and under speech, is what its echo is compared with', (t) => {
+t.test('echo is compared with the waiting sound as sent', (t) => {
   const shared = new SharedCall(allocateSharedCall())
   const loop = Int16Array.from({ length: 5000 }, (_, at) => 1000 + at)
   const playout = new PlayoutClock(shared, 16_000, () => loop)
@@ -65,7 +67,7 @@ t.test('what the caller hears of the waiting sound, alone and under speech, is w
   t.end()
 })
 
-t.test('a worker that was held up compares the echo with none of the waiting sound that is overwritten', async (t) => {
+t.test('a delayed worker ignores overwritten waiting sound', async (t) => {
   const shared = new SharedCall(allocateSharedCall())
   const loop = Int16Array.from({ length: 30_000 }, (_, at) => 1 + at)
   const playout = new PlayoutClock(shared, 16_000, () => loop)
@@ -90,7 +92,9 @@ t.test('a worker that was held up compares the echo with none of the waiting sou
   }
   Atomics.store(shared.words, Word.waiting, 1)
   for (let nowMs = 1000; nowMs < 2500; nowMs += 10) playout.pump(nowMs, sink, null)
-  intake.receive(2500)
+  const view = new TickView(shared)
+  view.look()
+  intake.receive(2500, view)
   const zeroMs = shared.times[Time.waitingZeroMs] as number
   t.ok(played.length > 5 && played.length * 320 <= shared.waitingSent.length / 2, `${played.length} frames`)
   for (const { frame, atMs } of played) {
@@ -100,57 +104,54 @@ t.test('a worker that was held up compares the echo with none of the waiting sou
   t.equal(played.at(-1)?.frame.at(-1), sent.at(-1), 'up to the newest')
 })
 
-t.test(
-  'an answer that begins while main is at its send is dated by its own first frame, not by the sentence before',
-  (t) => {
-    const shared = new SharedCall(allocateSharedCall())
-    const playout = new PlayoutClock(shared, 16_000)
-    const ledger = new PlayoutLedger({ sampleRateHz: 16_000 })
-    const speak = (item: string): void => {
-      shared.outbound.write(FRAME)
-      ledger.appended(item, FRAME.length)
-    }
-    // Reads the shared memory as the worker's tick does, at the worst of times: in the middle of main's.
-    const look = (nowMs: number) => {
-      ledger.report(
-        {
-          sentSamples: shared.outbound.dated,
-          playoutEndMs: shared.times[Time.playoutEndMs] as number,
-          lastSentAtMs: shared.times[Time.lastSentAtMs] as number,
-        },
-        nowMs,
-      )
-      return ledger.poll(nowMs)
-    }
-    speak('greeting')
-    playout.pump(
-      1000,
-      sinkThat(() => undefined),
-      null,
+t.test('an answer is dated by its own first frame', (t) => {
+  const shared = new SharedCall(allocateSharedCall())
+  const playout = new PlayoutClock(shared, 16_000)
+  const ledger = new PlayoutLedger({ sampleRateHz: 16_000 })
+  const speak = (item: string): void => {
+    shared.outbound.write(FRAME)
+    ledger.appended(item, FRAME.length)
+  }
+  // Reads the shared memory as the worker's tick does, at the worst of times: in the middle of main's.
+  const look = (nowMs: number) => {
+    ledger.report(
+      {
+        sentSamples: shared.outbound.behind(Atomics.load(shared.words, Word.dated)),
+        playoutEndMs: shared.times[Time.playoutEndMs] as number,
+        lastSentAtMs: shared.times[Time.lastSentAtMs] as number,
+      },
+      nowMs,
     )
-    t.same(look(1000), [{ type: 'item-started', itemId: 'greeting', sentAtMs: 1000 }])
-    ledger.finished('greeting')
-    look(3000)
+    return ledger.poll(nowMs)
+  }
+  speak('greeting')
+  playout.pump(
+    1000,
+    sinkThat(() => undefined),
+    null,
+  )
+  t.same(look(1000), [{ type: 'item-started', itemId: 'greeting', sentAtMs: 1000 }])
+  ledger.finished('greeting')
+  look(3000)
 
-    let during: unknown = null
-    speak('answer')
-    playout.pump(
-      9000,
-      sinkThat(() => {
-        during = look(9001)
-        t.equal(ledger.playedMs('answer', 9001), 0, 'nor is it heard already')
-      }),
-      null,
-    )
-    t.same(during, [{ type: 'item-started', itemId: 'answer', sentAtMs: 9000 }])
-    t.end()
-  },
-)
+  let during: unknown = null
+  speak('answer')
+  playout.pump(
+    9000,
+    sinkThat(() => {
+      during = look(9001)
+      t.equal(ledger.playedMs('answer', 9001), 0, 'nor is it heard already')
+    }),
+    null,
+  )
+  t.same(during, [{ type: 'item-started', itemId: 'answer', sentAtMs: 9000 }])
+  t.end()
+})
 
 /** Frames of 320 samples: the ring counts fewer than 2^31 of these. */
 const FRAMES_MAX = 1_000_000
 
-t.test('whoever sees from another thread that samples were sent sees when', async (t) => {
+t.test('another thread sees sent samples together with their time', async (t) => {
   const memory = allocateSharedCall()
   const shared = new SharedCall(memory)
   const playout = new PlayoutClock(shared, 16_000)
@@ -175,7 +176,7 @@ t.test('whoever sees from another thread that samples were sent sees when', asyn
   const result = once(worker, 'message')
   Atomics.store(shared.words, Word.hangup, 1)
   const [{ stale, seen }] = (await result) as [{ readonly stale: number; readonly seen: number }]
-  t.equal(seen, shared.outbound.dated)
+  t.equal(seen, shared.outbound.behind(Atomics.load(shared.words, Word.dated)))
   t.ok((looks[0] as number) > 1000, `${looks[0]} looks at ${frames} frames`)
   t.equal(stale, 0)
 })
@@ -209,7 +210,7 @@ function line(rateHz: LegRateHz) {
   return { feed, clock, sent, texts, play }
 }
 
-t.test('an answer longer than the ring waits and follows without a gap', (t) => {
+t.test('an answer longer than the ring is played without gaps', (t) => {
   const { feed, clock, sent, play } = line(16000)
   const total = OUTBOUND_RING_SAMPLES * 3 + 123
   feed.begin('a')
@@ -224,7 +225,57 @@ t.test('an answer longer than the ring waits and follows without a gap', (t) => 
   t.end()
 })
 
-t.test('a source that runs dry within an item is an underrun, at its end it is none', (t) => {
+t.test('a long answer reuses existing blocks', (t) => {
+  const { feed, play } = line(16000)
+  const piece = ramp(1600)
+  const answer = (): void => {
+    feed.begin('a')
+    for (let at = 0; at < 160_000; at += piece.length) feed.append(piece)
+    feed.finish('a')
+    play(11_000)
+  }
+  answer()
+  const beforeBytes = process.memoryUsage().arrayBuffers
+  for (let i = 0; i < 5; i++) answer()
+  const madeBytes = process.memoryUsage().arrayBuffers - beforeBytes
+  t.ok(madeBytes < 160_000, `${madeBytes} bytes for five answers of 320,000`)
+  t.end()
+})
+
+t.test('pieces of any length leave in order', (t) => {
+  const other = new PlayoutFeed(new SharedCall(allocateSharedCall()), 16000)
+  const out = new Int16Array(OUTBOUND_RING_SAMPLES)
+  const pieces = fc.array(fc.tuple(fc.integer({ min: 1, max: 20_000 }), fc.nat({ max: 12_000 })), { maxLength: 30 })
+  fc.assert(
+    fc.property(pieces, (steps) => {
+      const shared = new SharedCall(allocateSharedCall())
+      const feed = new PlayoutFeed(shared, 16000)
+      let [written, taken] = [0, 0]
+      const take = (samples: number): boolean => {
+        const count = shared.outbound.peek(out, samples)
+        const isTrue = out.subarray(0, count).every((sample, i) => sample === ((taken + i) & 0x7fff))
+        shared.outbound.consume(count)
+        taken += count
+        feed.refill()
+        return isTrue
+      }
+      for (const [length, samples] of steps) {
+        // Another call's blocks are full of its audio when it gives them back.
+        other.append(new Int16Array(OUTBOUND_RING_SAMPLES + length).fill(-1))
+        other.clear()
+        feed.append(ramp(length, written))
+        written += length
+        if (!take(samples)) return false
+      }
+      while (feed.pendingMs > 0) if (!take(out.length)) return false
+      return taken === written
+    }),
+    { numRuns: 30 },
+  )
+  t.end()
+})
+
+t.test('an underrun is counted only within an item', (t) => {
   for (const ended of [false, true]) {
     const { feed, clock, play } = line(16000)
     feed.begin('a')
@@ -236,7 +287,7 @@ t.test('a source that runs dry within an item is an underrun, at its end it is n
   t.end()
 })
 
-t.test('a clear leaves nothing to play, flushes the carrier and ends a pause', (t) => {
+t.test('a clear drops the audio, flushes the carrier, ends pauses', (t) => {
   const { feed, sent, texts, play } = line(8000)
   feed.begin('a')
   feed.append(ramp(OUTBOUND_RING_SAMPLES + 500))
@@ -285,7 +336,7 @@ function speech(rateHz: 8000 | 16000 = 16000) {
 
 const constant = (value: number, length = 320): Int16Array => new Int16Array(length).fill(value)
 
-t.test('a filler that comes in the middle of an answer waits for its end', (t) => {
+t.test('a filler during an answer waits for its end', (t) => {
   const { out, heard } = speech()
   out.append('backend', 'answer', constant(100), 16000, 0)
   out.append('gateway', 'filler', constant(900), 16000, 1)
@@ -297,7 +348,7 @@ t.test('a filler that comes in the middle of an answer waits for its end', (t) =
   t.end()
 })
 
-t.test('the next item of a backend ends the one before, which never said that it was over', (t) => {
+t.test('the next item of a backend ends the previous one', (t) => {
   const { out, heard, ledger } = speech()
   out.append('backend', 'one', constant(1), 16000, 0)
   out.append('backend', 'two', constant(2), 16000, 1)
@@ -314,14 +365,14 @@ t.test('the next item of a backend ends the one before, which never said that it
   t.end()
 })
 
-t.test('an item without a single sample is over at once for whoever waits for its end', (t) => {
+t.test('an item without samples is finished immediately', (t) => {
   const { out, ledger } = speech()
   out.finish('gateway', 'empty')
   t.match(ledger.poll(1), [{ type: 'item-heard', itemId: 'empty' }])
   t.end()
 })
 
-t.test('after a clear nothing old is heard, neither from the ring nor from the filters', (t) => {
+t.test('a clear removes old sound from ring and filters', (t) => {
   const { out, heard } = speech()
   out.append('backend', 'old', constant(12_000, 4800), 24000, 0)
   out.append('gateway', 'waits', constant(9000), 16000, 0)
@@ -332,7 +383,7 @@ t.test('after a clear nothing old is heard, neither from the ring nor from the f
   t.end()
 })
 
-t.test('speech at 24 kHz leaves at the rate of the leg with its last word whole', (t) => {
+t.test('24 kHz speech is resampled up to its end', (t) => {
   for (const rateHz of [8000, 16000] as const) {
     const { out, heard } = speech(rateHz)
     const tone = Int16Array.from({ length: 24_000 }, (_, i) => 8000 * Math.sin((2 * Math.PI * 440 * i) / 24_000))
@@ -348,7 +399,7 @@ t.test('speech at 24 kHz leaves at the rate of the leg with its last word whole'
   t.end()
 })
 
-t.test('what waits for another item is bounded, and the rest counted', (t) => {
+t.test('audio waiting for another item is bounded and counted', (t) => {
   const { out } = speech()
   out.append('backend', 'talks', constant(1), 16000, 0)
   for (let i = 0; i < 1000; i++) out.append('gateway', 'waits', constant(2, 1000), 16000, i)
@@ -356,7 +407,7 @@ t.test('what waits for another item is bounded, and the rest counted', (t) => {
   t.end()
 })
 
-t.test('recordings that wait for another item are heard whole, however long they are together', (t) => {
+t.test('recordings waiting for another item are played completely', (t) => {
   const { out } = speech()
   const recording = new Int16Array(new SharedArrayBuffer(2 * SPEECH_WAITING_SAMPLES_MAX)).fill(7)
   out.append('backend', 'talks', constant(1), 16000, 0)
@@ -370,7 +421,7 @@ t.test('recordings that wait for another item are heard whole, however long they
   t.end()
 })
 
-t.test('recordings beyond those that may wait are dropped and counted', (t) => {
+t.test('recordings beyond the waiting limit are dropped and counted', (t) => {
   const { out, heard } = speech()
   const recording = new Int16Array(new SharedArrayBuffer(2 * 320)).fill(7)
   out.append('backend', 'talks', constant(1), 16000, 0)
@@ -384,7 +435,7 @@ t.test('recordings beyond those that may wait are dropped and counted', (t) => {
   t.end()
 })
 
-t.test('speech beyond the playout backlog is counted too', (t) => {
+t.test('speech beyond the playout backlog is dropped and counted', (t) => {
   const { out, shared } = speech()
   const ms = PLAYOUT_BACKLOG_MS_MAX + 10_000
   for (let i = 0; i < ms; i += 1000) out.append('backend', 'long', constant(1, 16_000), 16000, i)

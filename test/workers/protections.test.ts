@@ -22,7 +22,7 @@ t.setTimeout(200_000)
 // - stage, budget and own number: they change neither the list of humans nor who the caller is;
 // - stage, offline and consent: the consent text is said before the first stage and the first step;
 // - stage, handover, offline and do-not-call: do_not_call is the gateway's own tool, by no stage or agent left out (call-setup.ts);
-// - takeover and do-not-call: fleet/recovery.test.ts, "a caller who is on the do-not-call list …";
+// - takeover and do-not-call: fleet/recovery.test.ts, "a caller on the do-not-call list is not called back";
 // - budget and do-not-call: whose budget is used up places no campaign call (outbound-calls.ts, `budgetSpent`);
 // - budget and consent: the definition that a budget's step changes keeps `recording`;
 // - budget, offline and verification: answers are compared by the same `verify_caller`, whatever asks;
@@ -112,7 +112,7 @@ async function open(
 const keysIn = (journal: readonly string[]): string =>
   journal.flatMap((text) => /"type":"dtmf","digit":"(.)"/.exec(text)?.[1] ?? []).join('')
 
-t.test('handover, masked digits: a PIN that the first agent asked for is not heard by the next', async (t) => {
+t.test("a handover hides the first agent's PIN", async (t) => {
   const { hears, press, over, said, journal } = await open(t, 'HD_protect00001', FIRST)
   await hears(/Welcome/)
   press('2')
@@ -125,7 +125,7 @@ t.test('handover, masked digits: a PIN that the first agent asked for is not hea
   t.equal(keysIn(journal), '2xxxx')
 })
 
-t.test('takeover by a supervisor, masked digits: who is taken over while keying has keyed for nobody', async (t) => {
+t.test('a takeover by a supervisor discards keyed digits', async (t) => {
   const { live, hears, press, over, journal } = await open(t, 'HD_protect00002', FIRST)
   await hears(/Welcome/)
   press('7')
@@ -140,7 +140,7 @@ t.test('takeover by a supervisor, masked digits: who is taken over while keying 
   t.equal(keysIn(journal), '7xxxx')
 })
 
-t.test('budget, masked digits: a goodbye over a PIN that is keyed in leaves it private', async (t) => {
+t.test("a goodbye at the budget's end keeps a PIN private", async (t) => {
   const { hears, press, over, journal } = await open(t, 'HD_protect00003', FIRST)
   await hears(/Welcome/)
   press('3')
@@ -151,80 +151,71 @@ t.test('budget, masked digits: a goodbye over a PIN that is keyed in leaves it p
   t.equal(keysIn(journal), '3xxxx')
 })
 
-t.test(
-  'offline dialogue, masked digits: its secret slot is verified, and nothing that is kept has the digits',
-  async (t) => {
-    const embedded = { ...SUPPORT, name: 'first', fillers: { ...SUPPORT.fillers, phrases: [] } }
-    const { test, line, hears, press, over, journal } = await open(t, 'HD_protect00004', embedded, {
-      backend: 'embedded',
-    })
-    await line.agentQuiet(500)
-    await test.say(line, 'what is my balance')
-    await hears(/ID number/)
-    await pass(500)
-    press(PIN)
-    await hears(/customer number/)
-    await pass(2000)
-    const record = await over()
-    t.match(
-      record.toolCalls.find(({ name }) => name === 'verify_caller'),
-      { ok: true },
-    )
-    t.equal(keysIn(journal), 'xxxx')
-    t.notMatch(journal.join(''), new RegExp(`"${PIN}"`))
-    t.notMatch(JSON.stringify(record), new RegExp(`"${PIN}"`))
-  },
-)
+t.test('an offline dialogue verifies a secret slot without keeping it', async (t) => {
+  const embedded = { ...SUPPORT, name: 'first', fillers: { ...SUPPORT.fillers, phrases: [] } }
+  const { test, line, hears, press, over, journal } = await open(t, 'HD_protect00004', embedded, {
+    backend: 'embedded',
+  })
+  await line.agentQuiet(500)
+  await test.say(line, 'what is my balance')
+  await hears(/ID number/)
+  await pass(500)
+  press(PIN)
+  await hears(/customer number/)
+  await pass(2000)
+  const record = await over()
+  t.match(
+    record.toolCalls.find(({ name }) => name === 'verify_caller'),
+    { ok: true },
+  )
+  t.equal(keysIn(journal), 'xxxx')
+  t.notMatch(journal.join(''), new RegExp(`"${PIN}"`))
+  t.notMatch(JSON.stringify(record), new RegExp(`"${PIN}"`))
+})
 
-t.test(
-  'handover, verification: a right answer to one agent is none to another, who verifies in another way',
-  async (t) => {
-    const verification = FIRST.verification as NonNullable<AgentDefinition['verification']>
-    const first = { ...FIRST, verification: { ...verification, required: 2 } }
-    const next = { ...FIRST, name: 'next', handoverTo: {}, verification: { ...verification, required: 2, attempts: 2 } }
-    const { hears, press, over, said } = await open(t, 'HD_protect00005', first, { next })
-    await hears(/Welcome/)
-    press('8')
-    await hears(/last four digits of your ID number/)
-    press(PIN)
-    await hears(/"answered":\["id-number"\]/)
-    await pass(2500)
-    press('6')
-    await until(() => said().filter((text) => text.includes('Welcome')).length === 2, 20_000, 'the next agent')
-    await pass(500)
-    press('1')
-    await hears(/last four digits of your customer number/)
-    press('5291')
-    await hears(/"answered":\["customer-number"\]/)
-    t.match(said().at(-1), /"verified":false/)
-    const record = await over()
-    t.equal(record.toolCalls.filter(({ name }) => name === 'verify_caller').length, 2)
-  },
-)
+t.test('verification does not carry over to a different agent', async (t) => {
+  const verification = FIRST.verification as NonNullable<AgentDefinition['verification']>
+  const first = { ...FIRST, verification: { ...verification, required: 2 } }
+  const next = { ...FIRST, name: 'next', handoverTo: {}, verification: { ...verification, required: 2, attempts: 2 } }
+  const { hears, press, over, said } = await open(t, 'HD_protect00005', first, { next })
+  await hears(/Welcome/)
+  press('8')
+  await hears(/last four digits of your ID number/)
+  press(PIN)
+  await hears(/"answered":\["id-number"\]/)
+  await pass(2500)
+  press('6')
+  await until(() => said().filter((text) => text.includes('Welcome')).length === 2, 20_000, 'the next agent')
+  await pass(500)
+  press('1')
+  await hears(/last four digits of your customer number/)
+  press('5291')
+  await hears(/"answered":\["customer-number"\]/)
+  t.match(said().at(-1), /"verified":false/)
+  const record = await over()
+  t.equal(record.toolCalls.filter(({ name }) => name === 'verify_caller').length, 2)
+})
 
-t.test(
-  'edit of the first agent, verification: what its callers must answer from now on proves no earlier one',
-  async (t) => {
-    const verification = { ...(FIRST.verification as NonNullable<AgentDefinition['verification']>), required: 2 }
-    const next = { ...FIRST, name: 'next', handoverTo: {}, verification }
-    const { hears, press, over, said, edit } = await open(t, 'HD_protect00012', FIRST, { next })
-    await hears(/Welcome/)
-    press('8')
-    await hears(/last four digits of your ID number/)
-    press(PIN)
-    await hears(/"verified":true/)
-    await pass(2500)
-    edit({ ...FIRST, verification })
-    press('6')
-    await until(() => said().filter((text) => text.includes('Welcome')).length === 2, 20_000, 'the next agent')
-    await pass(500)
-    press('4')
-    await hears(/not verified/)
-    t.match((await over()).toolCalls.at(-1), { name: 'account', ok: false })
-  },
-)
+t.test('an edited verification invalidates earlier proof', async (t) => {
+  const verification = { ...(FIRST.verification as NonNullable<AgentDefinition['verification']>), required: 2 }
+  const next = { ...FIRST, name: 'next', handoverTo: {}, verification }
+  const { hears, press, over, said, edit } = await open(t, 'HD_protect00012', FIRST, { next })
+  await hears(/Welcome/)
+  press('8')
+  await hears(/last four digits of your ID number/)
+  press(PIN)
+  await hears(/"verified":true/)
+  await pass(2500)
+  edit({ ...FIRST, verification })
+  press('6')
+  await until(() => said().filter((text) => text.includes('Welcome')).length === 2, 20_000, 'the next agent')
+  await pass(500)
+  press('4')
+  await hears(/not verified/)
+  t.match((await over()).toolCalls.at(-1), { name: 'account', ok: false })
+})
 
-t.test('takeover of the node in a handover, verification: the next agent has no proof of the first', async (t) => {
+t.test('a handover at another node transfers no proof', async (t) => {
   const kept = keptCall({ callSid: 'HD_protect00006', agent: 'first', streamOpenedMs: 400 })
   const session = { ...(kept.session as NonNullable<typeof kept.session>), identity: { accountId: 'ACC-1' } }
   const resume = keptState(
@@ -239,7 +230,7 @@ t.test('takeover of the node in a handover, verification: the next agent has no 
   t.match((await over()).toolCalls.at(-1), { name: 'account', ok: false })
 })
 
-t.test('handover, what is known of a caller: the next agent has nothing of what the first one keeps', async (t) => {
+t.test('a handover does not transfer known caller data', async (t) => {
   const folder = t.testdir({
     'customers.csv': 'phone,name,balance\n0700000001,Amina,120\n',
     'guests.csv': 'phone,plan\n0700000001,gold\n',
@@ -262,7 +253,7 @@ t.test('handover, what is known of a caller: the next agent has nothing of what 
   t.same(known?.fields, ['plan'], 'not the balance, which only a verified caller of the first may hear')
 })
 
-t.test('handover, consent: the next agent says that it records before it says anything else', async (t) => {
+t.test('the next agent announces its recording first', async (t) => {
   const next = { ...NEXT, recording: { enabled: true, consent: 'This call is recorded.', notice: null, refusal: null } }
   const { hears, press, over, said } = await open(t, 'HD_protect00007', FIRST, { next })
   await hears(/Welcome/)
@@ -275,45 +266,42 @@ t.test('handover, consent: the next agent says that it records before it says an
   t.match(record, { consent: 'told', recording: null })
 })
 
-t.test(
-  'handover, refusal of a recording: a no to the first agent is a no to the next, who does not ask again',
-  async (t) => {
-    const recording = {
-      ...{ enabled: true, consent: 'This call is recorded.', notice: null },
-      refusal: { text: 'Nothing is kept.', waitMs: 1500 },
+t.test('a refused recording stays refused after a handover', async (t) => {
+  const recording = {
+    ...{ enabled: true, consent: 'This call is recorded.', notice: null },
+    refusal: { text: 'Nothing is kept.', waitMs: 1500 },
+  }
+  let discarded = 0
+  let opened = 0
+  const record = () => {
+    opened++
+    return {
+      ...{ path: 'recordings/x.wav', failed: false, announced: () => undefined, end: () => t.fail('it is kept') },
+      discard: () => discarded++,
+      write: () => true,
     }
-    let discarded = 0
-    let opened = 0
-    const record = () => {
-      opened++
-      return {
-        ...{ path: 'recordings/x.wav', failed: false, announced: () => undefined, end: () => t.fail('it is kept') },
-        discard: () => discarded++,
-        write: () => true,
-      }
-    }
-    const next = { ...NEXT, recording }
-    const { hears, press, over, said, live } = await open(
-      t,
-      'HD_protect00011',
-      { ...FIRST, recording },
-      { next, host: { record } },
-    )
-    await hears(/This call is recorded/)
-    press('2')
-    await hears(/Nothing is kept/)
-    await hears(/Welcome/)
-    await pass(500)
-    press('6')
-    await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
-    t.equal(said().filter((text) => text.includes('recorded')).length, 1)
-    t.equal(live.view().transcript.length > 0, true, 'who listens live still sees the call')
-    t.match(await over(), { consent: 'refused', recording: null, recordingState: 'off' })
-    t.same([opened, discarded], [1, 1])
-  },
-)
+  }
+  const next = { ...NEXT, recording }
+  const { hears, press, over, said, live } = await open(
+    t,
+    'HD_protect00011',
+    { ...FIRST, recording },
+    { next, host: { record } },
+  )
+  await hears(/This call is recorded/)
+  press('2')
+  await hears(/Nothing is kept/)
+  await hears(/Welcome/)
+  await pass(500)
+  press('6')
+  await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
+  t.equal(said().filter((text) => text.includes('recorded')).length, 1)
+  t.equal(live.view().transcript.length > 0, true, 'who listens live still sees the call')
+  t.match(await over(), { consent: 'refused', recording: null, recordingState: 'off' })
+  t.same([opened, discarded], [1, 1])
+})
 
-t.test('handover, variables of a call that we placed: the next agent has them in its words too', async (t) => {
+t.test('variables of a placed call reach the next agent', async (t) => {
   const notice = 'Hello {{call.variables.name}}, this is written down.'
   const next = { ...NEXT, recording: { enabled: false, consent: null, notice, refusal: null } }
   const first = { ...FIRST, outbound: { ...FIRST.outbound, amd: null } }
@@ -336,24 +324,21 @@ t.test('handover, variables of a call that we placed: the next agent has them in
   t.equal(record.handovers.length, 1)
 })
 
-t.test(
-  'handover, facts of a business: a number without them keeps its agent, and nobody hears their names',
-  async (t) => {
-    const notice = 'Here is {{business.name}}.'
-    const next = { ...NEXT, recording: { enabled: false, consent: null, notice, refusal: null } }
-    const { hears, press, over, said } = await open(t, 'HD_protect00014', FIRST, { next })
-    await hears(/Welcome/)
-    await pass(500)
-    press('6')
-    await pass(3000)
-    press('4')
-    await hears(/not verified/)
-    t.notMatch(said().join(), /business/)
-    t.match((await over()).toolCalls.at(-1), { name: 'account' })
-  },
-)
+t.test('a number without business facts keeps its agent', async (t) => {
+  const notice = 'Here is {{business.name}}.'
+  const next = { ...NEXT, recording: { enabled: false, consent: null, notice, refusal: null } }
+  const { hears, press, over, said } = await open(t, 'HD_protect00014', FIRST, { next })
+  await hears(/Welcome/)
+  await pass(500)
+  press('6')
+  await pass(3000)
+  press('4')
+  await hears(/not verified/)
+  t.notMatch(said().join(), /business/)
+  t.match((await over()).toolCalls.at(-1), { name: 'account' })
+})
 
-t.test('handover, the end of the call: who hangs up between the two agents has hung up', async (t) => {
+t.test('a hang-up during a handover ends the call', async (t) => {
   const { test } = await open(t, 'HD_protect00015', FIRST)
   for (const ends of ['caller', 'operator'])
     for (const ms of [60, 80, 100, 120, 140, 160]) {
@@ -374,31 +359,28 @@ t.test('handover, the end of the call: who hangs up between the two agents has h
     }
 })
 
-t.test(
-  'handover and back, language: an agent that does not speak it begins in its own, and the first has it again',
-  async (t) => {
-    const first = { ...FIRST, languages: ['en', 'sw'] }
-    const next = { ...NEXT, languages: ['en'], handoverTo: { first: 'they want the first desk' } }
-    const { hears, press, over, said } = await open(t, 'HD_protect00016', first, { next })
-    const welcomed = (times: number) =>
-      until(() => said().filter((text) => text === 'Welcome.').length === times, 20_000, `agent ${times}`)
-    await welcomed(1)
+t.test("an agent without the call's language uses its own", async (t) => {
+  const first = { ...FIRST, languages: ['en', 'sw'] }
+  const next = { ...NEXT, languages: ['en'], handoverTo: { first: 'they want the first desk' } }
+  const { hears, press, over, said } = await open(t, 'HD_protect00016', first, { next })
+  const welcomed = (times: number) =>
+    until(() => said().filter((text) => text === 'Welcome.').length === times, 20_000, `agent ${times}`)
+  await welcomed(1)
+  await pass(500)
+  press('0')
+  await hears(/"language":"sw"/)
+  for (const times of [2, 3]) {
+    await pass(1000)
+    press('6')
+    await welcomed(times)
     await pass(500)
-    press('0')
-    await hears(/"language":"sw"/)
-    for (const times of [2, 3]) {
-      await pass(1000)
-      press('6')
-      await welcomed(times)
-      await pass(500)
-      press('*')
-      await hears(times === 2 ? /Begun in en/ : /Begun in sw/)
-    }
-    t.match(await over(), { language: 'sw', handovers: [{ to: 'next' }, { to: 'first' }] })
-  },
-)
+    press('*')
+    await hears(times === 2 ? /Begun in en/ : /Begun in sw/)
+  }
+  t.match(await over(), { language: 'sw', handovers: [{ to: 'next' }, { to: 'first' }] })
+})
 
-t.test('handover, an agent that is edited away: the one that has promised it is told, and goes on', async (t) => {
+t.test('a handover to a removed agent is refused', async (t) => {
   const { hears, press, over, remove } = await open(t, 'HD_protect00017', FIRST)
   await hears(/Welcome/)
   await pass(500)
@@ -410,7 +392,7 @@ t.test('handover, an agent that is edited away: the one that has promised it is 
   t.same((await over()).handovers, [])
 })
 
-t.test('handover, a backend that is down: the caller hears so at once', async (t) => {
+t.test('a handover to a failed backend tells the caller', async (t) => {
   const next = { ...NEXT, instructions: 'DOWN', escalation: null }
   const { hears, press, live, test } = await open(t, 'HD_protect00018', FIRST, { next })
   await hears(/Welcome/)
@@ -420,7 +402,7 @@ t.test('handover, a backend that is down: the caller hears so at once', async (t
   t.match(await test.recordOf(live.callSid), { endReason: 'backend-failed', handovers: [{ to: 'next' }] })
 })
 
-t.test('handover, consent: a recording ends with the agent whose caller has agreed to it', async (t) => {
+t.test('a handover ends the recording the caller agreed to', async (t) => {
   const first = {
     ...FIRST,
     recording: { enabled: true, consent: 'This call is recorded.', notice: null, refusal: null },
@@ -442,30 +424,27 @@ t.test('handover, consent: a recording ends with the agent whose caller has agre
   t.equal(ended, 1)
 })
 
-t.test(
-  'handover, own number: a caller who is a colleague of the next agent is not connected to themselves',
-  async (t) => {
-    const escalation = {
-      ...(SUPPORT.escalation as NonNullable<typeof SUPPORT.escalation>),
-      numbers: ['+254700000001', '+254720000011'],
-      strategies: ['after-stream-dial' as const],
-      hours: null,
-    }
-    const { live, hears, press, over, said } = await open(t, 'HD_protect00009', FIRST, {
-      next: { ...NEXT, escalation },
-    })
-    await hears(/Welcome/)
-    await pass(500)
-    press('6')
-    await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
-    await pass(500)
-    press('5')
-    await until(() => live.escalating, 20_000, 'the escalation')
-    await pass(4000)
-    const document = JSON.stringify(live.continuation('after-stream'))
-    t.match(document, /254720000011/)
-    t.notMatch(document, /254700000001/)
-    live.carrierState('completed')
-    await over()
-  },
-)
+t.test('a caller who is also a colleague is not dialled', async (t) => {
+  const escalation = {
+    ...(SUPPORT.escalation as NonNullable<typeof SUPPORT.escalation>),
+    numbers: ['+254700000001', '+254720000011'],
+    strategies: ['after-stream-dial' as const],
+    hours: null,
+  }
+  const { live, hears, press, over, said } = await open(t, 'HD_protect00009', FIRST, {
+    next: { ...NEXT, escalation },
+  })
+  await hears(/Welcome/)
+  await pass(500)
+  press('6')
+  await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
+  await pass(500)
+  press('5')
+  await until(() => live.escalating, 20_000, 'the escalation')
+  await pass(4000)
+  const document = JSON.stringify(live.continuation('after-stream'))
+  t.match(document, /254720000011/)
+  t.notMatch(document, /254700000001/)
+  live.carrierState('completed')
+  await over()
+})

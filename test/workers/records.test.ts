@@ -52,7 +52,7 @@ function open(folder: string, changes: object = {}, nowMs = NOW): LineLog {
   return log
 }
 
-t.test('a record is found again after a restart, and its newest form when it was written twice', async (t) => {
+t.test('the newest form of a record is found after restarts', async (t) => {
   const folder = t.testdir()
   const first = open(folder)
   for (let n = 0; n < 20; n++) first.append(callSid(n), call(n), NOW)
@@ -76,7 +76,7 @@ t.test('a record is found again after a restart, and its newest form when it was
   t.equal(readdirSync(folder).length, 2, 'each run writes a file of its own')
 })
 
-t.test('what a crash left of a line is cut off, and every line before it is there', async (t) => {
+t.test('an incomplete last line is removed after crashes [3]', async (t) => {
   const folder = t.testdir()
   const log = open(folder)
   for (let n = 0; n < 5; n++) log.append(callSid(n), call(n), NOW)
@@ -97,7 +97,7 @@ t.test('what a crash left of a line is cut off, and every line before it is ther
   t.equal(open(folder).unreadable, 2, 'lines of somebody else are passed over')
 })
 
-t.test('a line that another process is writing just now is left alone', async (t) => {
+t.test('a line another process is writing is left alone', async (t) => {
   const folder = t.testdir()
   const path = join(folder, 'calls-2026-11-20-0001.jsonl')
   writeFileSync(path, '{"callSid":"HD_other"}\n{"callSid":"HD_half')
@@ -109,7 +109,7 @@ t.test('a line that another process is writing just now is left alone', async (t
   t.equal(readdirSync(folder).length, 2)
 })
 
-t.test('a full disk leaves no half line behind, and writing goes on when there is room', async (t) => {
+t.test('a full disk leaves no half line [1]', async (t) => {
   const folder = t.testdir()
   let room = Infinity
   const real = new LineLog({ ...options(folder) })
@@ -133,7 +133,7 @@ t.test('a full disk leaves no half line behind, and writing goes on when there i
   t.equal(again.unreadable + again.torn, 0)
 })
 
-t.test('files change with the day and with their size, and one that was deleted is not missed', async (t) => {
+t.test('files rotate by day and size and may be deleted', async (t) => {
   const folder = t.testdir()
   const log = open(folder)
   const fat = 'x'.repeat(900)
@@ -153,7 +153,7 @@ t.test('files change with the day and with their size, and one that was deleted 
   ])
 })
 
-t.test('any sequence of writes, failures and crashes keeps every line that was acknowledged', async (t) => {
+t.test('every acknowledged line survives failures and crashes', async (t) => {
   const step = fc.oneof(
     { weight: 6, arbitrary: fc.record({ do: fc.constant('write' as const), n: fc.nat(20), size: fc.nat(3000) }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('fail' as const), n: fc.nat(20), size: fc.nat(300) }) },
@@ -202,7 +202,7 @@ t.test('any sequence of writes, failures and crashes keeps every line that was a
   )
 })
 
-t.test("what was said is kept as the line's owner wants it", async (t) => {
+t.test('words are masked or dropped as the policy requires', async (t) => {
   t.equal(maskDigits('My card is 4111 1111 1111 1111, order 4127.'), 'My card is ################, order ####.')
   t.equal(maskDigits('it is four one two seven, thank you'), 'it is ###, thank you')
   t.equal(maskDigits('one moment, one or two things'), 'one moment, one or two things')
@@ -278,7 +278,7 @@ function placesOf(value: unknown, words: string, place = ''): string[] {
   )
 }
 
-t.test('no text of a record has words of the call where they are not to be kept, whatever the text is', async (t) => {
+t.test("no field of a redacted record has the call's words", async (t) => {
   const words = 'I lost order 4127'
   const schema = JSON.parse(
     readFileSync(join(packageRoot(), 'schema', 'call-record.schema.json'), 'utf8'),
@@ -313,7 +313,7 @@ t.test('no text of a record has words of the call where they are not to be kept,
       'handovers.to',
       'language',
     ],
-    ...['number', 'recording', 'recoveredFrom', 'rootSid', 'stages.from', 'stages.stage'],
+    ...['number', 'recording', 'recoveredFrom', 'rootSid', 'speech.by', 'stages.from', 'stages.stage'],
     ...['to', 'toolCalls.error', 'toolCalls.name', 'waits.tool'],
   ]
   const left = (policy: 'masked' | 'none'): string[] =>
@@ -325,35 +325,32 @@ t.test('no text of a record has words of the call where they are not to be kept,
   )
 })
 
-t.test(
-  'the reason for which a call ended, and what had no source, stand nowhere else in its record either',
-  async (t) => {
-    const reason = 'lost order 4127, call 0712 345 678'
-    const phrase = '4,127 shillings'
-    const figures = '1200 ms of stream, 2 of 3 turns answered'
-    const record = endedCall({
-      toolCalls: [{ name: 'end_call', args: { reason }, startMs: 0, ms: 1, ok: true }],
-      claims: [{ atMs: 1, tool: null, language: 'und', phrase, verdict: 'no-source' }],
-      endDetail: reason,
-      timeline: [
-        { name: 'claim-unsupported', atMs: 1, detail: `fact: no-source; ${phrase}` },
-        { name: 'whisper', atMs: 2, detail: 'Her order is 4127.' },
-        { name: 'ended', atMs: 3, detail: `agent-goodbye: ${maskNumbersIn(reason)}; ${figures}` },
-      ],
-      stops: [{ kind: 'hang-up', atMs: 3, mark: 'ended', why: `agent-goodbye: ${maskNumbersIn(reason)}; ${figures}` }],
-    })
-    const masked = redactRecord(record, 'masked')
-    t.notMatch(JSON.stringify(masked), /4127|4,127/)
-    t.match(masked.endDetail, /^lost order ####, call #/)
-    t.match(masked.timeline.at(-1)?.detail, new RegExp(`; ${figures}$`), 'figures stay')
-    t.notMatch(JSON.stringify(redactRecord(record, 'none')), /4127|4,127|lost|shillings|Her order/)
-    // Numbers in arguments are masked before.
-    const elsewhere = redactRecord({ ...record, toolCalls: [] }, 'none')
-    t.notMatch(JSON.stringify(elsewhere), /lost/, 'also where no tool has the same words')
-  },
-)
+t.test('an end reason is masked everywhere in its record', async (t) => {
+  const reason = 'lost order 4127, call 0712 345 678'
+  const phrase = '4,127 shillings'
+  const figures = '1200 ms of stream, 2 of 3 turns answered'
+  const record = endedCall({
+    toolCalls: [{ name: 'end_call', args: { reason }, startMs: 0, ms: 1, ok: true }],
+    claims: [{ atMs: 1, tool: null, language: 'und', phrase, verdict: 'no-source' }],
+    endDetail: reason,
+    timeline: [
+      { name: 'claim-unsupported', atMs: 1, detail: `fact: no-source; ${phrase}` },
+      { name: 'whisper', atMs: 2, detail: 'Her order is 4127.' },
+      { name: 'ended', atMs: 3, detail: `agent-goodbye: ${maskNumbersIn(reason)}; ${figures}` },
+    ],
+    stops: [{ kind: 'hang-up', atMs: 3, mark: 'ended', why: `agent-goodbye: ${maskNumbersIn(reason)}; ${figures}` }],
+  })
+  const masked = redactRecord(record, 'masked')
+  t.notMatch(JSON.stringify(masked), /4127|4,127/)
+  t.match(masked.endDetail, /^lost order ####, call #/)
+  t.match(masked.timeline.at(-1)?.detail, new RegExp(`; ${figures}$`), 'figures stay')
+  t.notMatch(JSON.stringify(redactRecord(record, 'none')), /4127|4,127|lost|shillings|Her order/)
+  // Numbers in arguments are masked before.
+  const elsewhere = redactRecord({ ...record, toolCalls: [] }, 'none')
+  t.notMatch(JSON.stringify(elsewhere), /lost/, 'also where no tool has the same words')
+})
 
-t.test('what a tool was given as a reason changes no figures of the record', async (t) => {
+t.test("masking a tool's reason does not change figures", async (t) => {
   const why = 'no sound in 1200 ms, 2 of 3 frames'
   const record = endedCall({
     endReason: 'caller-hung-up',
@@ -384,7 +381,7 @@ function logLines(): { readonly lines: string[]; readonly log: ReturnType<typeof
   return { lines, log: createLog({ level: 'info', destination: { write: (line: string) => lines.push(line) } }) }
 }
 
-t.test('a thread of its own writes records, and the next process reads them', async (t) => {
+t.test('a separate thread writes records for the next process', async (t) => {
   const folder = t.testdir()
   const { log, lines } = logLines()
   const archive = await Archive.start(limits(folder), log)
@@ -405,7 +402,7 @@ t.test('a thread of its own writes records, and the next process reads them', as
   t.same(lines, [])
 })
 
-t.test('a folder that cannot be written costs records, one log line, and no call', async (t) => {
+t.test('an unwritable folder loses records but no call [2]', async (t) => {
   const folder = t.testdir({ records: 'a file where a folder should be' })
   const { log, lines } = logLines()
   const archive = await Archive.start(limits(folder), log)
@@ -434,7 +431,7 @@ function published(file: string): z.ZodType {
   )
 }
 
-t.test('of a caller who says no neither recording, journal nor words are kept', async (t) => {
+t.test('a refusing caller leaves no recording, journal or words [4]', async (t) => {
   const dataFolder = t.testdir({})
   const log = createLog({ level: 'silent' })
   const archive = await Archive.start(limits(dataFolder), log)
@@ -492,7 +489,7 @@ t.test('of a caller who says no neither recording, journal nor words are kept', 
   )
 })
 
-t.test("a call's record, handoff and journal are what their schemas say, key for key", async (t) => {
+t.test('record, handoff and journal match their schemas exactly', async (t) => {
   const journal: string[] = []
   const test = await startHost({ keepJournal: (_callSid, lines) => journal.push(...lines) })
   t.teardown(() => test.close())
@@ -544,7 +541,7 @@ t.test("a call's record, handoff and journal are what their schemas say, key for
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'the journal gives the same call, to its end')
 })
 
-t.test('a record of an earlier build keeps how much caller audio was replayed', async (t) => {
+t.test('a record of an earlier build keeps the replayed duration', async (t) => {
   const { failover } = callRecordSchema.shape.backends.shape
   const counts = {
     ...{ failovers: 1, rotations: 0, stalls: 0, gapMsLast: 40, gapMsMax: 40, soundMsLast: 900, lostMs: 0 },
@@ -555,7 +552,7 @@ t.test('a record of an earlier build keeps how much caller audio was replayed', 
   t.equal(failover.parse(null), null)
 })
 
-t.test('what is not a record, a handoff or a journal line is refused by the published schemas', async (t) => {
+t.test('the published schemas refuse other documents', async (t) => {
   const record = published('call-record.schema.json')
   t.notOk(record.safeParse({ version: 1 }).success)
   t.notOk(published('handoff.schema.json').safeParse({ version: 2 }).success)

@@ -9,7 +9,7 @@ for (const [transcript, facts] of [
   ['masked', { order: 'order ####', paid: true }],
   ['none', {}],
 ] as const)
-  t.test(`a call recalls no more than records keep now (${transcript})`, async (t) => {
+  t.test(`a call recalls only what records may keep (${transcript})`, async (t) => {
     const earlier = { endedWallMs: 1, outcome: 'contained', facts: { order: 'order 4127', paid: true } }
     const context = { transcript, callerMemory: { recall: () => Promise.resolve(earlier) } }
     const call = { direction: 'inbound', from: '+254700000001', to: '+254709000000' }

@@ -5,7 +5,7 @@ import { CallTools } from '../../src/workers/worker/call-tools.js'
 import { Rig } from '../call/rig.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 
-t.test('a model gets null, the session the raw value', async (t) => {
+t.test('the model gets null in place of placeholder values', async (t) => {
   const value = { status: 'N/A', eta: '#REF!', plan: 'Home' }
   const start = { rootSid: 'HD_1', callSid: 'HD_1', from: '+254700000001', agent: { tools: [] }, resume: null }
   const runner = { run: () => Promise.resolve({ ok: true, value }) }
@@ -38,14 +38,14 @@ t.test('a model gets null, the session the raw value', async (t) => {
 const FAULTY = { status: 'N/A', eta: '#REF!', plan: 'Home' }
 const READ = { status: null, eta: null, plan: 'Home' }
 
-t.test('the next model gets null for no value too', (t) => {
+t.test('the next model gets null for placeholder values too', (t) => {
   const entry = { callId: 'c1', name: 'find', args: {}, ok: true, result: FAULTY }
   t.match(recentTools([entry]), [{ callId: 'c1', result: READ }])
   t.notMatch(recapText([], [entry]), /REF|N\/A/)
   t.end()
 })
 
-t.test('a call that is repeated gets null for no value', (t) => {
+t.test('a repeated tool call gets null for placeholder values', (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order', { order: 5 })
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: FAULTY })
@@ -56,7 +56,7 @@ t.test('a call that is repeated gets null for no value', (t) => {
   t.end()
 })
 
-t.test('who is rung back gets no value that is none', (t) => {
+t.test('the recap of a call back omits placeholder values', (t) => {
   const before = Rig.talking()
   before.toolCall('t1', 'find_order', { order: 5 })
   before.in({ type: 'tool-result', callId: 't1', ok: true, value: FAULTY })

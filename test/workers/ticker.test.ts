@@ -46,7 +46,7 @@ class MovedTime {
   }
 }
 
-t.test('a tick that takes too long is counted, and those after it are on time again', async (t) => {
+t.test('a slow tick is counted and later ticks are punctual', async (t) => {
   const time = new MovedTime(1003)
   const ticks: number[] = []
   const lateness: number[] = []
@@ -90,7 +90,7 @@ t.test('a callback that throws does not stop the clock', async (t) => {
   t.equal(runs, 2)
 })
 
-t.test('a shorter period counts at once, also for the tick that is waited for; a longer one after it', async (t) => {
+t.test('a shorter period applies immediately, a longer one later', async (t) => {
   const time = new MovedTime(1000)
   const ticks: number[] = []
   const ticker = new Ticker(
@@ -113,7 +113,7 @@ t.test('a shorter period counts at once, also for the tick that is waited for; a
   ticker.stop()
 })
 
-t.test('two tickers of one clock keep the distance of their phases, whenever each was started', async (t) => {
+t.test('two tickers of one clock keep their phase distance', async (t) => {
   for (const [phaseMs, startAfterMs] of [
     [0, 0],
     [0, 3],
@@ -133,7 +133,7 @@ t.test('two tickers of one clock keep the distance of their phases, whenever eac
   }
 })
 
-t.test('on the timers of the thread no tick comes early', async (t) => {
+t.test('no tick on thread timers comes early', async (t) => {
   let firstDueMs = 0
   const alive = setInterval(() => undefined, 1000) // the ticker keeps no process alive
   const lastMs = await new Promise<number>((resolve) => {
@@ -178,7 +178,7 @@ function packetOf(length: number, seed: number): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => (seed * 31 + i * 7) & 0xff)
 }
 
-t.test('packets come out whole, in order and with their time of arrival', (t) => {
+t.test('packets are read whole, in order, with arrival times', (t) => {
   const step = fc.oneof(
     fc.record({ write: fc.integer({ min: 0, max: 5000 }), seed: fc.integer({ min: 0, max: 255 }) }),
     fc.record({ reads: fc.integer({ min: 1, max: 6 }) }),
@@ -215,7 +215,7 @@ t.test('packets come out whole, in order and with their time of arrival', (t) =>
   t.end()
 })
 
-t.test('the counts of a ring run through 2^32', (t) => {
+t.test('ring counters wrap around at 2^32', (t) => {
   const call = new SharedCall(allocateSharedCall())
   // A multiple of 16, as packets begin at such.
   const nearWrap = 2 ** 32 - 704
@@ -238,7 +238,7 @@ t.test('the counts of a ring run through 2^32', (t) => {
   t.end()
 })
 
-t.test('a caller on a steady line touches the first page of the ring only', (t) => {
+t.test("a steady caller touches only the ring's first page", (t) => {
   const memory = allocateSharedCall()
   const call = new SharedCall(memory)
   for (let i = 0; i < 1000; i++) {
@@ -250,7 +250,7 @@ t.test('a caller on a steady line touches the first page of the ring only', (t) 
   t.end()
 })
 
-t.test('a full inbound ring drops the packet, counts it and goes on', (t) => {
+t.test('a full inbound ring drops and counts the packet', (t) => {
   const call = new SharedCall(allocateSharedCall())
   const big = packetOf(100_000, 3)
   t.ok(call.inbound.write(big, 1))
@@ -266,7 +266,7 @@ t.test('a full inbound ring drops the packet, counts it and goes on', (t) => {
   t.end()
 })
 
-t.test('a packet larger than the ring is dropped, wherever the ring stands, and those after it come through', (t) => {
+t.test('a packet larger than the ring is dropped', (t) => {
   const call = new SharedCall(allocateSharedCall())
   call.inbound.write(packetOf(640, 1), 1)
   read(call.inbound)
@@ -277,7 +277,7 @@ t.test('a packet larger than the ring is dropped, wherever the ring stands, and 
   t.end()
 })
 
-t.test('discarded speech is never played, and what comes after it is', (t) => {
+t.test('discarded speech is never played', (t) => {
   const { outbound } = new SharedCall(allocateSharedCall())
   const samples = Int16Array.from({ length: 1000 }, (_, i) => i)
   const out = new Int16Array(1000)
@@ -294,7 +294,7 @@ t.test('discarded speech is never played, and what comes after it is', (t) => {
   t.end()
 })
 
-t.test('what was played can be recalled until it is written over', (t) => {
+t.test('played audio can be recalled until it is overwritten', (t) => {
   const { outbound } = new SharedCall(allocateSharedCall())
   const samples = Int16Array.from({ length: 320 }, (_, i) => i + 1)
   const out = new Int16Array(320)
@@ -310,33 +310,30 @@ t.test('what was played can be recalled until it is written over', (t) => {
   t.end()
 })
 
-t.test(
-  'a ring whose samples are recalled touches no more of itself, and keeps those that are not yet recalled',
-  (t) => {
-    const memory = allocateSharedCall()
-    const { outbound } = new SharedCall(memory)
-    const answer = Int16Array.from({ length: 960 }, (_, i) => i + 1)
-    const out = new Int16Array(960)
-    outbound.recallFrom = 0
-    for (let i = 0; i < 100; i++) {
-      take(outbound, answer)
-      t.ok(outbound.recall(i * 960, out, 960))
-      outbound.recallFrom = outbound.written
-    }
-    const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
-    t.equal(
-      ring.findLastIndex((sample) => sample !== 0),
-      959,
-    )
+t.test('a ring with recalled samples reuses its memory', (t) => {
+  const memory = allocateSharedCall()
+  const { outbound } = new SharedCall(memory)
+  const answer = Int16Array.from({ length: 960 }, (_, i) => i + 1)
+  const out = new Int16Array(960)
+  outbound.recallFrom = 0
+  for (let i = 0; i < 100; i++) {
     take(outbound, answer)
-    take(outbound, new Int16Array(960).fill(-1))
-    t.ok(outbound.recall(100 * 960, out, 960))
-    t.same(out, answer)
-    t.end()
-  },
-)
+    t.ok(outbound.recall(i * 960, out, 960))
+    outbound.recallFrom = outbound.written
+  }
+  const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
+  t.equal(
+    ring.findLastIndex((sample) => sample !== 0),
+    959,
+  )
+  take(outbound, answer)
+  take(outbound, new Int16Array(960).fill(-1))
+  t.ok(outbound.recall(100 * 960, out, 960))
+  t.same(out, answer)
+  t.end()
+})
 
-t.test('a ring whose samples are recalled only after the next have come touches little of itself', (t) => {
+t.test('a ring with late recalls touches little memory', (t) => {
   const memory = allocateSharedCall()
   const { outbound } = new SharedCall(memory)
   const answerOf = (i: number): Int16Array => Int16Array.from({ length: 960 }, (_, at) => 1000 * (i % 30) + at + 1)
@@ -354,7 +351,7 @@ t.test('a ring whose samples are recalled only after the next have come touches 
   t.end()
 })
 
-t.test('a ring that plays short answers touches as much of itself as they are long', (t) => {
+t.test('a ring touches only the memory short answers need', (t) => {
   const memory = allocateSharedCall()
   const { outbound } = new SharedCall(memory)
   const answer = Int16Array.from({ length: 960 }, (_, i) => i + 1)
@@ -377,7 +374,7 @@ t.test('a ring that plays short answers touches as much of itself as they are lo
   t.end()
 })
 
-t.test('speech that is discarded while it is being taken counts once', (t) => {
+t.test('speech discarded while being read is counted once', (t) => {
   const { outbound } = new SharedCall(allocateSharedCall())
   const samples = new Int16Array(1000).fill(1)
   const out = new Int16Array(1000)
@@ -393,7 +390,7 @@ t.test('speech that is discarded while it is being taken counts once', (t) => {
   t.end()
 })
 
-t.test('two threads that share a ring lose no sample and see none twice', async (t) => {
+t.test('two threads sharing a ring neither lose nor repeat samples', async (t) => {
   const memory = allocateSharedCall()
   const call = new SharedCall(memory)
   const source = new URL('./ring-producer.js', import.meta.url)
@@ -423,7 +420,7 @@ t.test('two threads that share a ring lose no sample and see none twice', async 
   t.equal(expected, 2_000_000)
 })
 
-t.test('calls that live at once do not touch each other, nor the ones after them', (t) => {
+t.test('calls in one slab do not affect each other', (t) => {
   const pool = new CallMemoryPool()
   const lent = Array.from({ length: CALL_SLAB_CALLS + 3 }, () => pool.take())
   const calls = lent.map(({ buffer, at }) => new SharedCall(buffer, at))

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import t from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
+import { whyOf } from '../../src/call/why/why.js'
 import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import { effectKey } from '../../src/workers/shared/effects.js'
 import { TestLine, codedSpeech, orderStatusAgent, sid } from '../support/host.js'
@@ -70,43 +71,45 @@ async function ended(line: TestLine): ReturnType<typeof test.recordOf> {
   return test.recordOf(line.call.callSid)
 }
 
-t.test(
-  'a worker dies between the request of a tool and its answer: the key runs once, and the model hears that nobody knows',
-  async (t) => {
-    const line = lineOf('tool', 'HD_look_book_pay_1')
-    await until(() => requests.some(({ path }) => path === '/held'), 20_000, 'the payment to be asked for')
-    await test.host.threads[0]?.terminate()
-    const repeated = (): boolean => line.call.view().toolCalls.some(({ error }) => error === 'TOOL_UNCERTAIN')
-    await until(repeated, 20_000, 'the model to try the payment again')
+t.test("a payment interrupted by a worker's death is uncertain [1]", async (t) => {
+  const line = lineOf('tool', 'HD_look_book_pay_1')
+  await until(() => requests.some(({ path }) => path === '/held'), 20_000, 'the payment to be asked for')
+  await test.host.threads[0]?.terminate()
+  const repeated = (): boolean => line.call.view().toolCalls.some(({ error }) => error === 'TOOL_UNCERTAIN')
+  await until(repeated, 20_000, 'the model to try the payment again')
 
-    const rootSid = line.call.callSid
-    t.same(
-      requests.map(({ method, path, key }) => [method, path, key]),
-      [
-        ['GET', '/look', null],
-        ['POST', '/book', effectKey(rootSid, 'book', { order: 5 }, 0)],
-        ['POST', '/held', effectKey(rootSid, 'pay', { order: 5 }, 0)],
-        ['GET', '/look', null],
-        ['POST', '/book', effectKey(rootSid, 'book', { order: 5 }, 1)],
-      ],
-      'each key once, and what only looks something up is asked for again',
-    )
-    t.same(
-      (await ended(line)).toolCalls.map(({ name, ok, error }) => [name, ok, error ?? null]),
-      [
-        ['look', true, null],
-        ['book', true, null],
-        ['pay', false, 'lost with its worker'],
-        ['look', true, null],
-        ['book', true, null],
-        ['pay', false, 'TOOL_UNCERTAIN'],
-      ],
-    )
-    t.match(await test.metrics.render(), /mkondo_effect_intents_total\{answer="uncertain"\} 1\b/)
-  },
-)
+  const rootSid = line.call.callSid
+  t.same(
+    requests.map(({ method, path, key }) => [method, path, key]),
+    [
+      ['GET', '/look', null],
+      ['POST', '/book', effectKey(rootSid, 'book', { order: 5 }, 0)],
+      ['POST', '/held', effectKey(rootSid, 'pay', { order: 5 }, 0)],
+      ['GET', '/look', null],
+      ['POST', '/book', effectKey(rootSid, 'book', { order: 5 }, 1)],
+    ],
+    'each key once, and what only looks something up is asked for again',
+  )
+  const record = await ended(line)
+  t.match(whyOf(record, null).cause, {
+    code: 'worker-dead',
+    text: /^The media worker of the call died at \d+\.\d\d s, and another worker continued it\.$/,
+  })
+  t.same(
+    record.toolCalls.map(({ name, ok, error }) => [name, ok, error ?? null]),
+    [
+      ['look', true, null],
+      ['book', true, null],
+      ['pay', false, 'lost with its worker'],
+      ['look', true, null],
+      ['book', true, null],
+      ['pay', false, 'TOOL_UNCERTAIN'],
+    ],
+  )
+  t.match(await test.metrics.render(), /mkondo_effect_intents_total\{answer="uncertain"\} 1\b/)
+})
 
-t.test('a worker dies while a tool waits, and the outcome comes before the next has the call: told once', async (t) => {
+t.test("an outcome during a worker's replacement is delivered once [2]", async (t) => {
   const line = lineOf('resumable', 'HD_waiting00001')
   const { call } = line
   let waitId = ''
@@ -128,7 +131,7 @@ t.test('a worker dies while a tool waits, and the outcome comes before the next 
   t.equal(requests.filter(({ path }) => path === '/charge').length, 1)
 })
 
-t.test('a worker dies while a caller hears who is to have the call: the promised agent goes on with it', async (t) => {
+t.test("a promised handover survives the worker's death", async (t) => {
   const line = lineOf('resumable', 'HD_promised0001')
   const { call } = line
   const said = (text: string): boolean => call.view().transcript.some((entry) => entry.text.startsWith(text))
@@ -144,7 +147,7 @@ t.test('a worker dies while a caller hears who is to have the call: the promised
   })
 })
 
-t.test('a worker dies while its caller hangs up: the call is over', async (t) => {
+t.test("a hang-up during a worker's death ends the call", async (t) => {
   const line = lineOf('resumable', 'HD_hangs_up0001')
   await line.agentQuiet(150)
   const dies = test.host.threads[0]?.terminate()

@@ -10,6 +10,7 @@ import {
   type WorkerVerdict,
   WorkerWatchdog,
 } from '../../src/workers/main/worker-watchdog.js'
+import { ownSystemThread, processorWaitMs } from '../../src/workers/shared/processor-wait.js'
 import { inbound, orderStatusAgent, TestLine } from '../support/host.js'
 import { REAL_TIME, startThreads } from '../support/threads.js'
 import { until } from '../support/until.js'
@@ -19,10 +20,21 @@ const MEMORY = 100 * MIB
 
 /** Two workers and a clock. Worker 1 beats at each look unless it is stuck. */
 function machine() {
-  const state = { nowMs: 1000, rss: 500 * MIB, rssReads: 0, stuck: new Set<number>(), buffers: 0, running: 0 }
-  const watchdog = new WorkerWatchdog(MEMORY, () => {
-    state.rssReads++
-    return state.rss
+  const state = {
+    nowMs: 1000,
+    rss: 500 * MIB,
+    rssReads: 0,
+    stuck: new Set<number>(),
+    buffers: 0,
+    running: 0,
+    waitedMs: 0,
+  }
+  const watchdog = new WorkerWatchdog(MEMORY, {
+    rssBytes: () => {
+      state.rssReads++
+      return state.rss
+    },
+    waitedMs: () => state.waitedMs,
   })
   const beats = new Map([
     [1, 1000],
@@ -32,7 +44,7 @@ function machine() {
     state.nowMs += aheadMs
     const workers = [...beats].map(([thread, beatAtMs]) => ({
       thread,
-      pulse: { beatAtMs, bufferBytes: state.buffers, running: state.running },
+      pulse: { beatAtMs, bufferBytes: state.buffers, running: state.running, systemThread: thread },
     }))
     // After the look: a worker that was paused with the main thread beats only once that has looked.
     for (const thread of beats.keys()) if (!state.stuck.has(thread)) beats.set(thread, state.nowMs)
@@ -46,7 +58,7 @@ function machine() {
   return { ...state, state, look, looks }
 }
 
-t.test('a worker that is silent for 2 s is named once, and the other one is not', (t) => {
+t.test('a worker silent for 2 s is reported once', (t) => {
   const { state, looks } = machine()
   t.same(looks(5000), [])
   state.stuck.add(1)
@@ -56,7 +68,7 @@ t.test('a worker that is silent for 2 s is named once, and the other one is not'
   t.end()
 })
 
-t.test('the call whose code ran in a silence is the one at most looks at which any call ran', (t) => {
+t.test('the call seen running most often is suspected', (t) => {
   const { state, look, looks } = machine()
   state.running = 5
   looks(1000)
@@ -71,7 +83,28 @@ t.test('the call whose code ran in a silence is the one at most looks at which a
   t.end()
 })
 
-t.test('a process that was paused ends no worker, however long the pause', (t) => {
+t.test('a worker waiting for a processor is not silent', (t) => {
+  const { state, look, looks } = machine()
+  looks(1000)
+  state.stuck.add(1)
+  for (let passed = 0; passed < 30_000; passed += WORKER_WATCH_MS) {
+    t.same(look(WORKER_WATCH_MS), [])
+    state.waitedMs += 0.95 * WORKER_WATCH_MS
+  }
+  t.match(looks(WORKER_SILENT_MS), [{ thread: 1, cause: 'silent' }], 'it has the processor and says nothing')
+  t.end()
+})
+
+t.test("Linux reports a thread's wait for a processor", { skip: process.platform !== 'linux' }, async (t) => {
+  const thread = ownSystemThread()
+  t.ok(thread > 0)
+  const beforeMs = processorWaitMs(thread)
+  await until(() => processorWaitMs(thread) > beforeMs, 10_000, 'the thread to wait')
+  t.equal(processorWaitMs(0), 0)
+  t.equal(processorWaitMs(2 ** 30), 0, 'a thread that does not exist')
+})
+
+t.test('a pause of the process ends no worker [1]', (t) => {
   const { look, looks } = machine()
   looks(1000)
   for (const pauseMs of [3000, 60_000, 3_600_000]) {
@@ -81,33 +114,29 @@ t.test('a process that was paused ends no worker, however long the pause', (t) =
   t.end()
 })
 
-t.test(
-  'a machine on which the main thread itself is late at every look ends only what is silent all the while',
-  (t) => {
-    const { state, looks } = machine()
-    t.same(looks(60_000, 1500), [], 'late, and late beats')
-    state.stuck.add(2)
-    t.same(looks(9000, 1500), [], 'seven late looks are not yet two seconds of evidence')
-    t.match(looks(6000, 1500), [{ thread: 2, cause: 'silent' }])
-    t.end()
-  },
-)
+t.test('a slow machine ends only a constantly silent worker [2]', (t) => {
+  const { state, looks } = machine()
+  t.same(looks(60_000, 1500), [], 'late, and late beats')
+  state.stuck.add(2)
+  t.same(looks(9000, 1500), [], 'seven late looks are not yet two seconds of evidence')
+  t.match(looks(6000, 1500), [{ thread: 2, cause: 'silent' }])
+  t.end()
+})
 
-t.test('a worker that has not started, or is gone, is not watched', (t) => {
-  const watchdog = new WorkerWatchdog(MEMORY, () => {
-    t.fail('the memory of the process was read for no worker')
+t.test('a worker that is not running is not watched', (t) => {
+  const unread = (): number => {
+    t.fail('the process was read for no worker')
     return 0
-  })
+  }
+  const watchdog = new WorkerWatchdog(MEMORY, { rssBytes: unread, waitedMs: unread })
+  const notStarted = { thread: 7, pulse: { beatAtMs: 0, bufferBytes: 0, running: 0, systemThread: 0 } }
   for (let nowMs = 0; nowMs < 10_000; nowMs += WORKER_WATCH_MS) {
-    t.same(
-      watchdog.look(nowMs, nowMs < 5000 ? [{ thread: 7, pulse: { beatAtMs: 0, bufferBytes: 0, running: 0 } }] : []),
-      [],
-    )
+    t.same(watchdog.look(nowMs, nowMs < 5000 ? [notStarted] : []), [])
   }
   t.end()
 })
 
-t.test('memory: buffers beyond the bound, and a process that grows while a worker is silent', (t) => {
+t.test('large buffers or growth during silence end a worker', (t) => {
   const buffers = machine()
   buffers.looks(1000)
   buffers.state.buffers = MEMORY
@@ -130,7 +159,7 @@ t.test('memory: buffers beyond the bound, and a process that grows while a worke
   t.end()
 })
 
-t.test('the memory of the process is read once a second, and at each look only while a worker is silent', (t) => {
+t.test('process memory is read once a second while workers answer', (t) => {
   const { state, looks } = machine()
   looks(60_000)
   t.ok(state.rssReads <= 60, `${state.rssReads} readings in a minute`)
@@ -143,7 +172,7 @@ t.test('the memory of the process is read once a second, and at each look only w
   t.end()
 })
 
-t.test('suspected is the call whose code ran, else the calls that were suspected before, else all', (t) => {
+t.test('the running call is suspected, else earlier suspects, else all', (t) => {
   const call = (ordinal: number, suspicions = 0) => ({ ordinal, callSid: `HD_${ordinal}`, suspicions })
   const parts = (calls: ReturnType<typeof call>[], running: number) => [...partsOf(calls, running).values()]
   t.same(parts([call(1), call(2), call(3)], 2), ['bystander', 'suspect', 'bystander'])
@@ -167,7 +196,7 @@ t.test('suspected is the call whose code ran, else the calls that were suspected
 
 t.setTimeout(150_000)
 
-t.test('a call that throws in the tick, in a timer or in a promise fails alone', async (t) => {
+t.test('a call whose code throws fails alone', async (t) => {
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   const test = await startThreads({
@@ -217,7 +246,7 @@ t.test('a call that throws in the tick, in a timer or in a promise fails alone',
   )
 })
 
-t.test('piscina, which tries `require` first, loads no module of a worker with it', (t) => {
+t.test('require() of a worker entry throws before loading modules', (t) => {
   const require = createRequire(import.meta.url)
   for (const entry of ['workers/worker/start-call-worker.js', 'speech/start-speech-worker.js'])
     t.throws(() => void require(`../../src/${entry}`), { code: /ERR_REQUIRE_(ASYNC_MODULE|ESM)/ })

@@ -48,7 +48,14 @@ export default defineConfig({
   lang: 'en',
   base,
   srcDir: repository,
-  srcExclude: [...otherFolders, 'docs/site/*.md', 'bench/**/results/**', 'examples/**/node_modules/**'],
+  srcExclude: [
+    ...otherFolders,
+    'docs/site/*.md',
+    'bench/**/results/**',
+    'examples/**/node_modules/**',
+    'examples/vendors/*/**',
+    'src/!(vendors)/**',
+  ],
   rewrites: Object.fromEntries(addresses),
   markdown: {
     // The documents hold no HTML: `<name>` in one is a text.
@@ -66,7 +73,7 @@ export default defineConfig({
     ],
     sidebar: groups().map(([text, files]) => ({
       text,
-      collapsed: ['Runbooks', 'Decisions', 'Reference'].includes(text),
+      collapsed: ['Vendors', 'Runbooks', 'Decisions', 'Reference'].includes(text),
       items: files.map((file) => ({
         text: titleOf(file),
         link: `/${addresses.get(file).replace(/(index)?\.md$/, '')}`,

@@ -7,34 +7,40 @@ import { GatewayError, systemCodeOf } from '../../core/errors.js'
 import { AGENT_FILE_BYTES_MAX } from '../../core/limits.js'
 import { agentFiles, isModule } from './loader.js'
 
-/** Texts that are kept of one file; the one that was used last longest ago goes first. */
+/** Maximum number of stored texts of one file. The least recently used text is removed first. */
 const VERSIONS_KEPT = 20
-/** Texts that were tried without being published, of one file: what the audit log names by their hash. The oldest goes first. */
+/**
+ * Maximum number of stored texts of one file that were tried in a call but not published. The audit log contains the
+ * hashes of these texts. The oldest text is removed first.
+ */
 const TRIED_KEPT = 100
-/** After this a file that was begun beside another belongs to no publication any more. */
+/** Age in milliseconds after which an unfinished new file cannot belong to a publication that still runs. */
 const NEW_KEPT_MS = 60_000
-/** In the agents folder, so that all who share it have one history. Neither the loader nor the watch looks into it. */
+/**
+ * Folder of stored texts. It is inside the agents folder, so that all gateways that use this folder share one history.
+ * The loader and the watch ignore this folder.
+ */
 export const VERSIONS = '.versions'
-/** Begins the name of a kept text that was tried. */
+/** Prefix of the file name of a text that was stored for a trial call. */
 const TRIED = 'tried-'
 
-/** A text of a file that can be published again. */
+/** Stored text of a file, which can be published again. */
 interface KeptText {
   readonly hash: string
-  /** When it was last published or replaced; milliseconds since 1970. */
+  /** Time of the last publication or replacement, in milliseconds since 1970. */
   readonly atMs: number
 }
 
-/** A file of the agents folder as an editor lists it. */
+/** A file of the agents folder, in the list of an editor. */
 interface EditedFile {
   readonly file: string
-  /** Hash of its text; null where it is not edited here. */
+  /** Hash of the file's text; null if the editor cannot edit the file. */
   readonly hash: string | null
-  /** The reason why it is not; null: it is. */
+  /** Reason why the editor cannot edit the file; null if the file can be edited. */
   readonly refusal: string | null
 }
 
-/** The texts of the agents folder: read, and replaced as a whole with the one before kept. */
+/** Reads the texts of the files in the agents folder, and replaces whole texts. The replaced text is stored. */
 export class AgentTexts {
   readonly #dir: string
   readonly #wallClock: () => number
@@ -44,7 +50,7 @@ export class AgentTexts {
     this.#wallClock = wallClock
   }
 
-  /** @throws GatewayError AGENT_INVALID when the folder cannot be read */
+  /** Returns the files. @throws GatewayError AGENT_INVALID if the folder cannot be read */
   async list(): Promise<readonly EditedFile[]> {
     return Promise.all(
       (await agentFiles(this.#dir)).map(async (file): Promise<EditedFile> => {
@@ -59,27 +65,28 @@ export class AgentTexts {
   }
 
   /**
-   * @param version  hash of a kept text; null: the file as it is
-   * @throws GatewayError AGENT_UNKNOWN for no file of the folder and no kept text, AGENT_INVALID for a file that is not edited here
+   * @param version  hash of a stored text; null for the current text
+   * @throws GatewayError AGENT_UNKNOWN if the file or the stored text does not exist; AGENT_INVALID if the editor
+   * cannot edit the file
    */
   async read(file: string, version: string | null): Promise<{ readonly text: string; readonly hash: string }> {
     await this.#check(file)
     const bytes = version === null ? await this.#bytes(file) : await this.#kept(file, version)
     try {
-      // A byte order mark is part of the text: it is published again with it.
+      // A byte order mark is kept as a part of the text, so that the edited text contains the mark too.
       return { text: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes), hash: hashOf(bytes) }
     } catch {
       throw refused('is not UTF-8 text')
     }
   }
 
-  /** Hash of a file's text. @throws as `read` */
+  /** Returns the hash of a file's text. @throws the same errors as `read` */
   async hashOf(file: string): Promise<string> {
     await this.#check(file)
     return hashOf(await this.#bytes(file))
   }
 
-  /** Kept texts of a file, the newest first. */
+  /** Returns the stored texts of a file, the newest first. */
   async versions(file: string): Promise<readonly KeptText[]> {
     const names = await readdir(this.#folder(file)).catch(() => [])
     return names
@@ -92,12 +99,14 @@ export class AgentTexts {
   }
 
   /**
-   * Puts a text in the place of a file, whole or not at all, with the file's owner and mode; keeps both texts.
-   * @param bases  hashes of the texts that it may replace. Those after the first are for a file that missed the first, so
-   *   they do not count where that was kept: somebody has rolled it back
-   * @returns false where the file has this text already
-   * @throws GatewayError AGENT_UNKNOWN, AGENT_INVALID, AGENT_CHANGED when the file has another text than those,
-   *   AGENTS_DIR_UNWRITABLE
+   * Replaces the text of a file, completely or not at all. The file's owner and mode do not change, and both texts are
+   * stored.
+   * @param bases  hashes of the texts that may be replaced. The first hash is the expected text. The other hashes are
+   * for a file that never had the first text. They are ignored if the first text is stored, because the file then had
+   * this text and was rolled back
+   * @returns false if the file already has this text
+   * @throws GatewayError AGENT_UNKNOWN, AGENT_INVALID, AGENTS_DIR_UNWRITABLE; AGENT_CHANGED if the file's text is not
+   * in `bases`
    */
   async publish(file: string, text: string, bases: readonly string[]): Promise<boolean> {
     await this.#check(file)
@@ -110,7 +119,7 @@ export class AgentTexts {
     const missed = (await this.versions(file)).every((kept) => kept.hash !== bases[0])
     if (!bases.slice(0, missed ? undefined : 1).includes(replaces)) throw changed(replaces)
     const atMs = this.#wallClock()
-    /** Removed where this fails. */
+    /** Files to remove if the publication fails. */
     const made: string[] = []
     try {
       const owner = await lstat(path)
@@ -126,7 +135,7 @@ export class AgentTexts {
       made.push(kept)
       await rename(await write(bytes), kept)
       const next = await write(bytes)
-      // No other work of this process comes between the look and the change.
+      // No other code of this process runs between the check and the change of the file.
       const now = hashOf(readFileSync(path))
       if (now !== replaces) throw changed(now)
       renameSync(next, path)
@@ -140,7 +149,8 @@ export class AgentTexts {
   }
 
   /**
-   * Keeps a text that is about to be tried, and so answers a call, for whoever reads its hash in the audit log.
+   * Stores the text of an agent that will answer a trial call. The audit log contains the hash, by which a reader can
+   * find the text.
    * @returns its hash
    * @throws GatewayError AGENT_UNKNOWN, AGENT_INVALID, AGENTS_DIR_UNWRITABLE
    */
@@ -174,13 +184,14 @@ export class AgentTexts {
         }),
     )
     const old = tried.sort((a, b) => b.atMs - a.atMs).slice(TRIED_KEPT)
-    for (const { path } of old) await rm(path, { force: true }).catch(() => undefined) // the next one does it
+    for (const { path } of old) await rm(path, { force: true }).catch(() => undefined) // the next call of this method removes this file
     return hash
   }
 
   async #makeFolder(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    // Also those of an earlier build: a kept text has numbers and addresses that its file has lost since.
+    // Folders from an earlier version get this mode too, because a stored text may contain numbers and addresses that
+    // the file no longer contains.
     for (const kept of [dirname(folder), folder]) await chmod(kept, 0o700)
   }
 
@@ -191,13 +202,13 @@ export class AgentTexts {
     throw new GatewayError('AGENT_UNKNOWN', 'this text of the file is not kept')
   }
 
-  /** Removes all but the newest texts, and what a publication left that was cut off. */
+  /** Removes old stored texts, and files that remained after an interrupted publication. */
   async #prune(file: string, nowMs: number): Promise<void> {
     const kept = new Set((await this.versions(file)).slice(0, VERSIONS_KEPT).map(nameOf))
     for (const name of await readdir(this.#folder(file)).catch(() => [])) {
       const isLeft = name.endsWith('.new') && nowMs - Number.parseInt(name) > NEW_KEPT_MS
       if (isLeft || (name.endsWith('.yaml') && !name.startsWith(TRIED) && !kept.has(name)))
-        await rm(join(this.#folder(file), name), { force: true }).catch(() => undefined) // the next one does it
+        await rm(join(this.#folder(file), name), { force: true }).catch(() => undefined) // the next call of this method removes this file
     }
   }
 
@@ -205,18 +216,19 @@ export class AgentTexts {
     return join(this.#dir, VERSIONS, file)
   }
 
-  /** A name that is not that of a file of the folder, letter for letter, leads nowhere. */
+  /** Checks that a name is exactly the name of a file in the folder. */
   async #check(file: string): Promise<void> {
     if ((await agentFiles(this.#dir)).includes(file)) return
     throw new GatewayError('AGENT_UNKNOWN', 'there is no such file in the agents folder; GET /api/editor lists them')
   }
 
   async #bytes(file: string): Promise<Buffer> {
-    if (isModule(file)) throw refused('is a module: code is edited where it is tested; allowed: .yaml and .yml files')
+    if (isModule(file)) throw refused('is a module, which cannot be edited here; allowed: .yaml and .yml files')
     const path = join(this.#dir, file)
     try {
       const stats = await lstat(path)
-      if (stats.isSymbolicLink()) throw refused('is a link: edit what it leads to where that is made')
+      if (stats.isSymbolicLink())
+        throw refused('is a link, which cannot be edited here; edit the file to which it leads')
       if (!stats.isFile()) throw refused('is no file')
       if (stats.size > AGENT_FILE_BYTES_MAX)
         throw refused(`has ${stats.size} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
@@ -228,7 +240,7 @@ export class AgentTexts {
   }
 }
 
-/** Writes a new file for somebody; it is on disk when this resolves. */
+/** Writes a new file with the given owner and mode. When the promise resolves, the file is on disk. */
 async function writeWhole(path: string, content: Uint8Array, { mode, uid, gid }: Stats): Promise<void> {
   const handle = await open(path, 'wx', mode & 0o777)
   try {
@@ -241,7 +253,7 @@ async function writeWhole(path: string, content: Uint8Array, { mode, uid, gid }:
   }
 }
 
-/** Names a text. */
+/** Returns the hash that identifies a text. */
 export function hashOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex').slice(0, 16)
 }
@@ -254,15 +266,18 @@ function refused(what: string): GatewayError {
   return new GatewayError('AGENT_INVALID', what)
 }
 
-/** @param hash  of the text that the file has */
+/** @param hash  hash of the file's current text */
 export function changed(hash: string): GatewayError {
-  return new GatewayError('AGENT_CHANGED', `the file has another text by now, ${hash}: open it again`)
+  return new GatewayError(
+    'AGENT_CHANGED',
+    `the file was changed in the meantime, and its hash is now ${hash}: open it again`,
+  )
 }
 
 function unwritable(file: string, thrown: unknown): GatewayError {
   return new GatewayError(
     'AGENTS_DIR_UNWRITABLE',
-    `${file} cannot be replaced (${systemCodeOf(thrown)}): the agents folder must be writable for this process, with room, and the file its own`,
+    `${file} cannot be replaced (${systemCodeOf(thrown)}): this process must own the file and be able to write to the agents folder, and the disk needs free space`,
     { cause: thrown },
   )
 }

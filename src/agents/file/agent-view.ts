@@ -11,10 +11,10 @@ import { addedTools, getsDigits } from '../tools/offered-tools.js'
 import { SEARCH_TOOL } from '../../call/tools/gateway-tools.js'
 import type { GatewayTool } from '../../call/tools/gateway-tools.js'
 
-/** An argument as a form asks for it. */
+/** An argument of a tool, with the data that an input form needs. */
 interface ArgumentView {
   readonly description: string
-  /** Its JSON type, null left out; null for one of several types. */
+  /** JSON type of the argument, apart from `null`; null if several types are allowed. */
   readonly type: string | null
   readonly enum: readonly unknown[] | null
   readonly pattern: string | null
@@ -27,45 +27,54 @@ interface ToolView {
   /** JSON Schema of the arguments. */
   readonly parameters: Readonly<Record<string, unknown>>
   readonly arguments: Readonly<Record<string, ArgumentView>>
-  /** Arguments that the gateway sets. */
+  /** Names of arguments that the gateway sets. */
   readonly bound: readonly string[]
   readonly verifiedOnly: boolean
-  /** It may change something, so it is sent only where an operator says so. */
+  /** True if the tool may change data. Its request is then sent only after an operator has confirmed. */
   readonly changes: boolean
-  /** Method and redacted address; null for a tool that is no request. */
+  /** Method and redacted address of the tool's request; null if the tool does not send a request. */
   readonly request: string | null
-  /** Arguments for a first try. */
+  /** Proposed arguments for a first test. */
   readonly sample: Readonly<Record<string, unknown>>
 }
 
-/** An agent as an operator may see it. */
+/** Data of an agent that an operator may see. */
 interface AgentView {
   readonly name: string
-  /** `agentVersion` in the records of its calls. */
+  /** Version of the agent; `agentVersion` in the records of its calls. */
   readonly version: string
-  /** Its second version, and the share of the calls that gets it; null: there is none. */
-  readonly canary: { readonly version: string; readonly percent: number } | null
+  /**
+   * The canary and its share of the calls in percent; null if there is no canary. `stopped`: reason why the canary does
+   * not get its share; null if it gets its share.
+   */
+  readonly canary: { readonly version: string; readonly percent: number; readonly stopped: string | null } | null
   readonly description: string
   readonly languages: readonly string[]
-  /** With defaults; numbers masked, secrets and literals of requests left out. */
+  /**
+   * Definition of the agent, including default values. Phone numbers are masked; secrets and literal values of requests
+   * are left out.
+   */
   readonly definition: unknown
   readonly tools: readonly ToolView[]
   readonly knowledgePassages: number
-  /** It has a `sample.identity`, as which a tool for verified callers can be tried. */
+  /** True if the agent has a `sample.identity`, with which a tool for verified callers can be tested. */
   readonly hasSampleIdentity: boolean
 }
 
-/** A version of an agent, with the files that it names. */
+/** A version of an agent, with the contents of the files that the agent names. */
 export interface FolderVersion {
   readonly agent: AgentDefinition
   readonly assets: AgentAssets
 }
 
-/** A file of the agents folder as it is now. */
+/** A file of the agents folder in its current state. */
 export interface AgentFileView {
   readonly file: string
   readonly agent: string | null
-  /** `unused`: it is valid, and new calls get another version of it, or none. A valid one has faults where it lacks a sound. */
+  /**
+   * State of the file. `unused`: the file is valid, but new calls do not use this version or this agent. A valid file
+   * may still have faults, such as a missing sound.
+   */
   readonly state: 'used' | 'unused' | 'faulty'
   readonly faults: readonly { readonly line: number; readonly col: number; readonly what: string }[]
 }
@@ -74,16 +83,19 @@ export interface AgentFileView {
 export interface AgentsView {
   readonly watched: boolean
   readonly files: readonly AgentFileView[]
-  /** Why the folder cannot be read; null when it can. */
+  /** Reason why the folder cannot be read; null if it can be read. */
   readonly folderFault: string | null
-  /** `modelEnds`: sentences about models that its vendors switch off soon, or have switched off. */
+  /**
+   * Result of reading the folder. `modelEnds` contains sentences about models that the vendors have switched off or
+   * will switch off soon.
+   */
   readonly agents: readonly (AgentView & {
     readonly backends: readonly string[]
     readonly modelEnds: readonly string[]
   })[]
 }
 
-/** @param fromServers  tools of its MCP servers that are up */
+/** @param fromServers tools of the agent's MCP servers that are connected */
 export function agentView(
   agent: AgentDefinition,
   assets: AgentAssets,
@@ -96,7 +108,11 @@ export function agentView(
     canary:
       canary === undefined
         ? null
-        : { version: agentVersion(canary.agent, canary.assets), percent: canary.agent.canary?.percent ?? 0 },
+        : {
+            version: agentVersion(canary.agent, canary.assets),
+            percent: canary.agent.canary?.percent ?? 0,
+            stopped: null,
+          },
     description: masked(agent.description),
     languages: agent.languages,
     definition: redacted(agent, ''),
@@ -106,7 +122,7 @@ export function agentView(
   }
 }
 
-/** Equal for two agents that do the same. */
+/** Returns a text about the agent. Two agents with equal behaviour have equal texts. */
 export function contentOf(agent: Omit<AgentDefinition, 'canary'>, { version }: AgentAssets): string {
   return JSON.stringify([agent, version])
 }
@@ -114,14 +130,15 @@ export function contentOf(agent: Omit<AgentDefinition, 'canary'>, { version }: A
 const versions = new WeakMap<AgentDefinition, string>()
 
 /**
- * A hash that names this version of an agent: another one if the author's files differ, and never by an upgrade.
- * @param agent  as its file defines it
- * @param assets  those that were read with it
+ * Returns a hash that names this version of an agent. It changes only if the author's files change, not with an
+ * upgrade.
+ * @param agent  the agent as defined in its file
+ * @param assets  the assets that were read together with the agent
  */
 export function agentVersion(agent: AgentDefinition, assets: AgentAssets): string {
   let version = versions.get(agent)
   if (version === undefined) {
-    // An agent without a file is only what this build makes of it.
+    // An agent without a file has no text, so the hash is made from its definition in this version of the gateway.
     version = assets.written ?? createHash('sha256').update(contentOf(agent, assets)).digest('hex').slice(0, 16)
     versions.set(agent, version)
   }
@@ -165,15 +182,16 @@ function argumentView(schema: JsonSchema, root: JsonSchema): ArgumentView {
 }
 
 /**
- * Own tools, that which looks callers up too, those in code, and the search; the other tools of the gateway do nothing outside of a
- * call, and what a caller keys in is for nobody to type.
+ * Returns the tools that can be tested outside of a call: HTTP and code tools, the look-up of callers, and the search
+ * of knowledge. The gateway's other tools act only within a call. Tools that need a caller's secret digits are left
+ * out, because only the caller may enter these digits.
  */
 export function triable(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
   const own = [...agent.tools, ...assets.codeTools].filter(({ name }) => !getsDigits(agent, name))
   return [...own, ...addedTools(agent, assets).filter(({ name }) => name === SEARCH_TOOL)]
 }
 
-/** True if a tool may change something. Nobody can know it of one in code, or of one of an MCP server. */
+/** True if a tool may change data. For code tools and tools of MCP servers this is not known, so the result is true. */
 export function mayChange(agent: AgentDefinition, assets: AgentAssets, name: string): boolean {
   const http = agent.tools.find((tool) => tool.name === name)
   if (http !== undefined) return http.http.method !== 'GET'
@@ -181,7 +199,9 @@ export function mayChange(agent: AgentDefinition, assets: AgentAssets, name: str
 }
 
 const HIDDEN = '…'
-/** Texts of these keys, and everything below: what an author wrote out there may be a key or a person's data. */
+/**
+ * Keys whose texts are not shown, at any depth below the key, because a literal text may be a secret or personal data.
+ */
 export const REQUEST_PARTS: readonly PropertyKey[] = [
   'headers',
   'query',
@@ -192,12 +212,12 @@ export const REQUEST_PARTS: readonly PropertyKey[] = [
   'env',
   'command',
 ]
-/** Addresses whose path may be a key. */
+/** Keys whose values are addresses; the path of such an address may be a secret. */
 const HOOKS: readonly string[] = ['webhook', 'statusCallback']
-/** Ends of words: `keyword` and `author` name no secrets. */
+/** Matches the name of a secret. The name must end a word, because `keyword` and `author` do not name secrets. */
 const SECRET_NAME = /(?:(?:key|secret|cookie|credential|signature)s?|token|auth)(?![a-z])|passw|authenti|authori[sz]/i
 
-/** True for the name of a value that is a secret: `apiKey`, `access_token`, `X-Auth`. */
+/** True for the name of a secret value, such as `apiKey`, `access_token` or `X-Auth`. */
 export function isSecretName(name: string): boolean {
   return SECRET_NAME.test(name.replaceAll(/([a-z\d])([A-Z])/g, '$1-$2'))
 }
@@ -215,14 +235,17 @@ function redacted(value: unknown, name: string, hides = false): unknown {
   )
 }
 
-/** `Bearer {{env.KEY}}` becomes `…{{env.KEY}}`. */
+/** Removes all of a text except its placeholders. For example, `Bearer {{env.KEY}}` becomes `…{{env.KEY}}`. */
 function placeholdersOf(text: string): string {
   return text.replaceAll(/(\{\{[^{}]*\}\}|\$\{\w+\})|(?:(?!\{\{|\$\{)[^])+/g, (_, placeholder?: string) =>
     placeholder === undefined ? HIDDEN : placeholder,
   )
 }
 
-/** Line by line, because `maskText` cuts a text at the length of a log line, and a prompt may be longer. */
+/**
+ * Masks a text line by line, because `maskText` shortens a text to the length of a log line, and a prompt may be
+ * longer.
+ */
 export function masked(text: string): string {
   return text
     .split('\n')

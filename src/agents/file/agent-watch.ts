@@ -6,39 +6,39 @@ import { canariesOf, canaryFault, faultsText, readAgents } from './loader.js'
 import type { Environment } from './template.js'
 import type { SpeechSource } from './loader.js'
 
-/** The form in which new calls get an agent of the folder. */
+/** An agent of the folder that new calls use. */
 export interface FolderAgent extends FolderVersion {
-  /** Its second version. */
+  /** Canary of the agent; undefined if there is no canary. */
   readonly canary?: FolderVersion | undefined
 }
 
 interface AgentWatchOptions {
   readonly dir: string
   readonly env: Environment
-  /** The same as at the start; null: words of offline dialogues are not checked. */
+  /** Returns the vocabulary, as at the start of the gateway; null if words of offline dialogues are not checked. */
   readonly speech: SpeechSource | null
   /**
-   * Gets every agent that new calls use; called only after a change.
-   * @returns by name, why an agent cannot be used; such an agent stays as it was
+   * Receives every agent that new calls use. Called only after a change.
+   * @returns the reasons, by agent name, why agents cannot be used; these agents stay unchanged
    */
   readonly apply: (agents: ReadonlyMap<string, FolderAgent>) => ReadonlyMap<string, string>
-  /** False: no call gets the agent of this name, because it could not be used at the start. */
+  /** Returns false if the agent with this name could not be used at the start, so that calls do not use this agent. */
   readonly isUsed: (name: string) => boolean
-  /** Gets one line for each change and one for each fault. */
+  /** Receives one line for each change, and one line for each fault. */
   readonly onChange: (names: readonly string[]) => void
   readonly onFault: (what: string) => void
-  /** Gets how many errors the folder has, after each reading. */
+  /** Receives the number of errors in the folder each time the folder was read. */
   readonly onCount?: ((faults: number) => void) | undefined
 }
 
 /**
- * Watches the agents folder. An edit applies to new calls only. A broken file keeps the last valid version of its
- * agent; edits of other files are applied. An agent without one of its sounds is valid.
+ * Watches the agents folder. An edit applies only to new calls. If a file is broken, calls continue to use the last
+ * valid version of its agent. An agent is valid even if a sound file is missing.
  */
 export class AgentWatch {
   readonly #options: AgentWatchOptions
   readonly #watch: EditWatch
-  /** The last valid content by file, kept while an edit is broken. */
+  /** Last valid content of each file. It is used as long as the edited file has a fault. */
   readonly #files = new Map<string, FolderVersion & { readonly text: string }>()
   #lastFault = ''
 
@@ -64,7 +64,9 @@ export class AgentWatch {
     return this.#watch.close()
   }
 
-  /** Drops canaries, also in their version before, whose agent was edited in what holds for all of its calls. */
+  /**
+   * Drops a canary and its stored version if the main version was edited in a part that must be equal in both versions.
+   */
   #dropStrayCanaries(): void {
     const agents = [...this.#files.values()].flatMap(({ agent }) => (agent.canary === undefined ? [agent] : []))
     for (const [file, { agent }] of this.#files)
@@ -113,14 +115,14 @@ export class AgentWatch {
       }
       for (const { agent } of this.#files.values())
         if (agent.canary === undefined && !isUsed(agent.name) && !refused.has(agent.name))
-          faults.push(`${agent.name}: cannot be used since the start, for what the log says there`)
+          faults.push(`${agent.name}: could not be used at the start; the log has the reason`)
     } catch (error) {
       faults.push(messageOf(error))
     }
     if (changed.size > 0) onChange([...changed])
     this.#options.onCount?.(faults.length)
     const fault = faults.join('\n')
-    // A fault is reported once, also when another file causes a second read.
+    // Each fault is reported only once, even if the folder is read again because of another file.
     if (fault !== '' && fault !== this.#lastFault) this.#options.onFault(fault)
     this.#lastFault = fault
   }

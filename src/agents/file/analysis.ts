@@ -1,10 +1,11 @@
 import { z } from 'zod'
 
-/** Fields of one agent, and values of one of them. */
+/** Maximum number of fields of one agent. */
 const FIELDS_MAX = 20
+/** Maximum number of allowed values of one field. */
 const VALUES_MAX = 40
 
-/** Results that the gateway knows of a call without asking a model. */
+/** Results of a call that the gateway knows without a model. */
 const KNOWN = ['outcome', 'escalated', 'callback', 'tools'] as const
 
 const description = z
@@ -17,26 +18,38 @@ const description = z
 const fieldSchema = z
   .union([
     z.strictObject({
-      type: z.enum(['string', 'number', 'integer', 'boolean']).describe('Type of its value.'),
+      type: z.enum(['string', 'number', 'integer', 'boolean']).describe('Type of the value.'),
       description,
       enum: z
         .array(z.union([z.string().min(1).max(100), z.number()]))
         .min(1)
         .max(VALUES_MAX)
         .optional()
-        .describe('The values that it may have. Default: any.'),
-      format: z.enum(['date', 'time', 'date-time', 'email', 'uri']).optional().describe('Form of a text.'),
-      pattern: z.string().max(200).optional().describe('Regular expression that a text matches.'),
-      minimum: z.number().optional().describe('Smallest number.'),
-      maximum: z.number().optional().describe('Largest number.'),
-      maxLength: z.int().min(1).max(2000).optional().describe('Most characters of a text.'),
+        .describe('Values that are allowed. Default: any.'),
+      format: z
+        .enum(['date', 'time', 'date-time', 'email', 'uri'])
+        .optional()
+        .describe('Form of a text. Default: any.'),
+      pattern: z.string().max(200).optional().describe('Regular expression that a text must match. Default: none.'),
+      minimum: z.number().optional().describe('Minimum of a number. Default: no limit.'),
+      maximum: z.number().optional().describe('Maximum of a number. Default: no limit.'),
+      maxLength: z
+        .int()
+        .min(1)
+        .max(2000)
+        .optional()
+        .describe('Maximum number of characters of a text. Default: no limit.'),
     }),
     z.strictObject({
-      known: z.enum(KNOWN).describe('The gateway fills it, and no model is asked.'),
+      known: z
+        .enum(KNOWN)
+        .describe(
+          'Fact of the call: outcome, escalated, callback, or the successful tools. The gateway fills the field from the fact, without a model.',
+        ),
       description,
     }),
   ])
-  .describe('JSON Schema of one value, or what of the call it is.')
+  .describe('JSON Schema of one value, or { known } for a fact of the call.')
 
 /** `analysis` of the agent's file. */
 export const analysisSchema = z.strictObject({
@@ -49,13 +62,15 @@ export const analysisSchema = z.strictObject({
     )
     .refine((fields) => Object.keys(fields).length <= FIELDS_MAX, { error: `has more than ${FIELDS_MAX} fields` })
     .default({})
-    .describe('Fields to fill for each call, by name.'),
+    .describe('Up to 20 fields to fill for each call, by name.'),
   summary: z
     .union([z.enum(['caller', 'none']), z.string().regex(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/)], {
       error: 'must be caller, none, or a tag of a language such as sw',
     })
     .default('caller')
-    .describe("Language of the summary: the caller's, or a tag such as sw; none: no summary."),
+    .describe(
+      'Language of the summary, which has at most two sentences. caller: the language of the call. none: no summary. Any other value is a language tag, such as sw.',
+    ),
 })
 
 export type Analysis = z.output<typeof analysisSchema>

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { isAbsolute, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { messageOf } from '../../core/errors.js'
+import { readLearnedTurns } from '../../call/documents/learned-turns.js'
+import type { LearnedTurns } from '../../call/documents/learned-turns.js'
 import { AGENT_FILE_BYTES_MAX, KNOWLEDGE_PASSAGES_MAX } from '../../core/limits.js'
 import { readCallers } from '../identity/caller.js'
 import type { CallerRows } from '../identity/caller.js'
@@ -21,31 +23,38 @@ import { readSound, readWaitingLoop, recordingsOf } from './sounds.js'
 import type { RecordedPhrase, WaitingLoop } from './sounds.js'
 import { parseYaml } from './yaml-source.js'
 
-/** All bytes of an agent's knowledge files. */
+/** Maximum size of all knowledge files of an agent, in bytes. */
 const KNOWLEDGE_BYTES_MAX = 1024 * 1024
-/** All samples of an agent's sound files: about nine minutes at 16 kHz. */
+/** Maximum size of all sounds of an agent, in bytes of samples. It is enough for about nine minutes at 16 kHz. */
 const SOUND_BYTES_MAX = 16 * 1024 * 1024
 
 /**
- * Data that an agent needs besides its definition. It is plain; the knowledge is in shared memory, so that the start of
+ * Plain data that an agent needs in addition to its definition. The knowledge is in shared memory, so that the start of
  * a call does not copy it.
  */
 export interface AgentAssets {
-  /** A hash of the content: workers cache what they build from it under this key. */
+  /**
+   * Hash of the content. Workers cache data that they compute from the content; the hash is the key in these caches.
+   */
   readonly version: string
-  /** A hash of the author's files as they are, whatever this build makes of them; null for an agent without a file. */
+  /** Hash of the author's files. It does not depend on the gateway's version. Null if the agent has no file. */
   readonly written: string | null
   /** JSON of the passages, UTF-8. */
   readonly knowledge: SharedArrayBuffer | null
-  /** Modules with code tools, as URLs with a hash of their content, so that an edited module is imported again. */
+  /**
+   * Modules with code tools, as URLs. A URL contains a hash of the module's content, so that an edited module is
+   * imported again.
+   */
   readonly modules: readonly string[]
   readonly codeTools: readonly CodeToolSpec[]
-  /** The file of `caller`; null: none. */
+  /** Rows of the file in `caller`; null if the file is missing. */
   readonly callers: CallerRows | null
   /** The phrases of `recordedPhrases`. */
   readonly recorded: readonly RecordedPhrase[]
-  /** The sound of `waitingSound`; null: none. */
+  /** The sound in `waitingSound`; null if there is no waiting sound. */
   readonly waiting: WaitingLoop | null
+  /** The model in `turn.learned`; null if there is no such model or if its file cannot be used. */
+  readonly learned: LearnedTurns['model'] | null
 }
 
 export const NO_ASSETS: AgentAssets = {
@@ -58,6 +67,7 @@ export const NO_ASSETS: AgentAssets = {
     callers: null,
     recorded: [],
     waiting: null,
+    learned: null,
   },
 }
 
@@ -66,18 +76,23 @@ type LoadedAssets =
       readonly ok: true
       readonly assets: AgentAssets
       readonly files: readonly string[]
-      /** All of them `spared`. */
+      /** Faults; each of them is `spared`. */
       readonly faults: readonly Fault[]
     }
   | { readonly ok: false; readonly faults: readonly Fault[]; readonly files: readonly string[] }
 
 /**
- * Reads the files that an agent names. One that is missing or broken costs what is in it, and no call: without a sound, callers
- * hear the agent's voice or nothing in its place; without a file of knowledge its passages are not found; without a file of
- * callers, or a row of it, they are not known. Without its code it is another agent, and not used: it would promise what it cannot do.
- * @param dir the agents folder; paths are relative to it and may not leave it
- * @param own the agent's own module, when it is one
- * @param value content of the agent's file, before defaults
+ * Reads the files that an agent names. If a file is missing or broken, only its own content is missing, and calls do
+ * not fail:
+ * - Without a sound, callers hear the agent's voice or silence.
+ * - Without a knowledge file, its passages are not found.
+ * - Without a file of callers, or without a row of that file, these callers are unknown.
+ * - Without a learned end of turn, the rules decide.
+ *
+ * If its code is missing, an agent is not used, because it would promise things that it cannot do.
+ * @param dir  the agents folder; paths are relative to it and must not lead out of it
+ * @param own  module that defines the agent, if the agent is written in code; otherwise null
+ * @param value  content of the agent's file, before defaults
  */
 export async function loadAssets(
   agent: AgentDefinition,
@@ -127,7 +142,11 @@ export async function loadAssets(
       faults.push(...read.faults.map((what) => ({ path: at, what: `${name}: ${what}`, spared: true })))
       digest.update(new Uint8Array(callers.lines))
     } catch (error) {
-      faults.push({ path: ['caller', 'file'], what: `${name}: ${reasonOf(error)}; no caller is known`, spared: true })
+      faults.push({
+        path: ['caller', 'file'],
+        what: `${name}: ${reasonOf(error)}; no caller is recognised`,
+        spared: true,
+      })
     }
   }
   const recorded: RecordedPhrase[] = []
@@ -170,6 +189,24 @@ export async function loadAssets(
       })
     }
   }
+  let learned: AgentAssets['learned'] = null
+  if (agent.turn.learned !== null) {
+    const name = agent.turn.learned
+    try {
+      if (!agent.turn.adaptive) throw new SyntaxError('has no effect, because turn.adaptive is false')
+      const path = inside(dir, name)
+      files.push(path)
+      const text = await textOf(path)
+      learned = readLearnedTurns(text, agent.languages).model
+      digest.update(text)
+    } catch (error) {
+      faults.push({
+        path: ['turn', 'learned'],
+        what: `${name}: ${reasonOf(error)}; turns end by the rules`,
+        spared: true,
+      })
+    }
+  }
   const modules: string[] = []
   const codeTools: CodeToolSpec[] = []
   for (const [index, name] of [...agent.modules, ...(own === null ? [] : [own])].entries()) {
@@ -182,7 +219,7 @@ export async function loadAssets(
       if (found.length === 0 && !ownModule) throw new SyntaxError('exports no tool (defineTool)')
       codeTools.push(...found.map(({ spec }) => spec))
       if (found.length > 0) modules.push(url)
-      // Without the folder of this machine: the same agent has one version at all nodes.
+      // The hash does not contain the path of the folder, so that an agent has one version on all nodes.
       digest.update(new URL(url).search)
     } catch (error) {
       faults.push({ path: ownModule ? ['tools'] : ['modules', index], what: `${name}: ${reasonOf(error)}` })
@@ -193,7 +230,8 @@ export async function loadAssets(
     if (names.indexOf(name) !== index) faults.push({ path: ['modules'], what: `${name} is the name of two tools` })
   }
   if (!faults.every(isSpared)) return { ok: false, faults, files }
-  // Also without a passage that can be read: stages and dialogues name the tool that searches it.
+  // This is set even if passages cannot be read, because stages and dialogues may name the tool that searches the
+  // passages.
   const knowledge = agent.knowledge.length === 0 ? null : sharedText(JSON.stringify(passages))
   return {
     ok: true,
@@ -201,17 +239,20 @@ export async function loadAssets(
     assets: {
       version: digest.digest('hex').slice(0, 16),
       written: await writtenHash(value, files),
-      ...{ knowledge, modules, codeTools, callers, recorded, waiting },
+      ...{ knowledge, modules, codeTools, callers, recorded, waiting, learned },
     },
   }
 }
 
-/** Neither comments nor the order of keys count, and no folder: all nodes and builds get the same. */
+/**
+ * Computes the hash of the files. Comments, the order of keys and the folder do not change the hash. So all nodes and
+ * all versions of the gateway compute equal hashes.
+ */
 async function writtenHash(value: unknown, files: readonly string[]): Promise<string> {
-  // A canary that becomes the agent, or that gets more of the calls, is the same version.
+  // The version of a canary stays the same when it becomes the main version, or when its share changes.
   const { canary: _, ...rest } = value as Readonly<Record<string, unknown>>
   const digest = createHash('sha256').update(JSON.stringify(rest, sortedKeys))
-  // A sound that is not there is spared.
+  // The fault of a missing sound is `spared`.
   for (const file of files)
     digest.update(
       createHash('sha256')
@@ -226,15 +267,15 @@ function sortedKeys(_key: string, value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
-/** The passages of an agent, on any thread. */
+/** Returns the passages of an agent; works on any thread. */
 export function passagesOf(assets: AgentAssets): Passage[] {
   if (assets.knowledge === null) return []
-  // TextDecoder refuses shared memory.
+  // A copy is made, because TextDecoder does not accept shared memory.
   const bytes = new Uint8Array(new Uint8Array(assets.knowledge))
   return JSON.parse(new TextDecoder().decode(bytes)) as Passage[] // written above
 }
 
-/** The code tools of an agent with their code, imported on this thread; Node keeps each version of a module once. */
+/** Imports the code tools of an agent on this thread. Node loads each version of a module only once. */
 export async function openCodeTools(assets: AgentAssets): Promise<FoundCodeTool[]> {
   const found: FoundCodeTool[] = []
   for (const url of assets.modules) found.push(...codeToolsOf((await import(url)) as Record<string, unknown>))
@@ -243,7 +284,7 @@ export async function openCodeTools(assets: AgentAssets): Promise<FoundCodeTool[
 
 /**
  * Imports a module of the agents folder by a URL with a hash of its content.
- * @throws what the module throws, or a SyntaxError, also for a link that leads out of the folder
+ * @throws SyntaxError for a link to a file outside the folder; also errors that the module itself throws
  */
 export async function importFile(
   file: string,
@@ -255,6 +296,14 @@ export async function importFile(
     throw new SyntaxError(`has ${bytes.length} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
   const url = `${pathToFileURL(file).href}?v=${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}`
   return { url, exports: (await import(url)) as Record<string, unknown> }
+}
+
+/** Reads a text. @throws SyntaxError for a file that is too large; also errors of the file system */
+async function textOf(path: string): Promise<string> {
+  const { size } = await stat(path)
+  if (size > AGENT_FILE_BYTES_MAX)
+    throw new SyntaxError(`has ${size} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
+  return readFile(path, 'utf8')
 }
 
 const OUTSIDE = 'lies outside of the agents folder'
@@ -270,6 +319,6 @@ function reasonOf(error: unknown): string {
   if (error instanceof SyntaxError) return error.message
   if (error instanceof TypeError && 'code' in error && error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA')
     return 'is not UTF-8 text'
-  // The console shows it: Node's own words name a path of this machine.
+  // Node's message is not used, because it contains a path of this machine and the console would show it.
   return `cannot be read: ${(messageOf(error).split('\n')[0] ?? '').replace(/, \w+ '.*$/, '')}`
 }

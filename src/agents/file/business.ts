@@ -14,13 +14,14 @@ import type { BusinessValues } from './template.js'
 import { templatesOf } from '../tools/tool-definition.js'
 import { faultIn } from './faults.js'
 
-/** Facts of one business beside those that this file names, and entries of a list of them. */
+/** Maximum number of facts that one business may define. */
 const FACTS_MAX = 60
+/** Maximum number of entries in a fact that is a list. */
 const LIST_MAX = 50
-/** Names that recognisers get. */
+/** Maximum number of names that a recogniser gets from a business. */
 const VOCABULARY_MAX = 40
 const VOCABULARY_CHARS_MAX = 40
-/** Services of one business with hours of their own. */
+/** Maximum number of services with opening hours of their own in one business. */
 const SERVICES_MAX = 12
 const FACT_CHARS_MAX = 2000
 
@@ -30,8 +31,10 @@ const list = z.array(z.string().trim().min(1).max(200)).min(1).max(LIST_MAX)
 /** Facts of a business, for the agents that answer its numbers. */
 const factsSchema = z
   .object({
-    name: fact.describe('Name of the business, as it is said.'),
-    hours: hoursSchema.optional().describe('When the business is open; also the default of escalation.hours.'),
+    name: fact.describe('Name of the business, as the agent says it.'),
+    hours: hoursSchema
+      .optional()
+      .describe('Opening hours of the business. They are also the default of escalation.hours.'),
     serviceHours: z
       .record(
         z.string().regex(/^[A-Za-z][A-Za-z0-9_]{0,29}$/, {
@@ -43,22 +46,24 @@ const factsSchema = z
         error: `has more than ${SERVICES_MAX} services`,
       })
       .optional()
-      .describe('Services with hours of their own: restaurant, reception. Read as openNow_NAME and nextOpening_NAME.'),
+      .describe(
+        'Services with hours of their own, such as restaurant or reception. Agents read the hours as openNow_NAME and nextOpening_NAME.',
+      ),
     location: fact.optional(),
     services: list.optional(),
     team: list.optional(),
     languages: list
       .optional()
       .describe(
-        "By name or code, the first one first: of the agent's languages a call begins in the one that comes first here.",
+        'Languages by name or code, in order of preference. A call begins in the first of them that the agent speaks.',
       ),
     humans: z
       .array(calledNumber)
       .min(1)
       .max(ESCALATION_NUMBERS_MAX)
       .optional()
-      .describe('Numbers of humans, in their order.'),
-    voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for say.voice."),
+      .describe('Numbers of humans, in the order of the attempts.'),
+    voice: z.string().min(1).max(60).optional().describe('Voice of the carrier, for say.voice.'),
   })
   .catchall(
     z.union([fact, z.number(), z.boolean()], {
@@ -76,38 +81,48 @@ const factsSchema = z
     }
   })
 
-/** Made from `hours`, or those of a service, each time that they are read. */
+/**
+ * Matches the names of computed facts. Such a fact is computed from the `hours` of the business or of a service, each
+ * time it is read.
+ */
 const COMPUTED = /^(?:openNow|nextOpening)(?:_(\w+))?$/
 
-/** Cost limit of a number's calls on one day, and the service that they get when little or nothing of it is left. */
+/**
+ * Maximum cost of a number's calls in one day, and handling of callers when this budget is nearly or completely used.
+ */
 const dayBudgetSchema = z.strictObject({
   perDay: z
     .number()
     .positive()
     .max(1_000_000_000)
     .describe(
-      'Limit for all ended calls of one day in the zone of facts.hours, in CURRENCY. Beyond it callers leave messages.',
+      'Limit for the cost of all ended calls of one day, in CURRENCY. The day is in the zone of facts.hours. Above the limit callers can leave messages.',
     ),
   cheaper: z
     .strictObject({
-      fromPercent: z.int().min(1).max(99).default(80).describe('Share of perDay.'),
-      backend: z.string().min(1).describe('Backend of new calls from then on, in place of that of the agent.'),
+      fromPercent: z
+        .int()
+        .min(1)
+        .max(99)
+        .default(80)
+        .describe('Share of perDay, in percent, from which new calls get another backend.'),
+      backend: z.string().min(1).describe("Backend of new calls above that share, in place of the agent's backend."),
     })
     .exactOptional(),
 })
 
-/** The entry of one number: `numbers` of a numbers file, by the number. */
+/** Entry of one phone number in the map `numbers` of a numbers file. */
 export const businessSchema = z.strictObject({
   agent: z
     .string()
     .refine(isAgentName, { error: 'must be the name of an agent' })
-    .describe('The agent that answers this number, whatever agent the URL names.'),
-  facts: factsSchema.describe('Read as {{business.NAME}}.'),
+    .describe('Agent that answers this number, even if the URL names another agent.'),
+  facts: factsSchema.describe('Facts of the business. Agents read them as {{business.NAME}}.'),
   opsToken: z
     .string()
     .regex(/^\{\{env\.[A-Za-z_][A-Za-z0-9_]*\}\}$/, { error: 'must be {{env.NAME}}, a variable that holds the token' })
     .optional()
-    .describe('A bearer token of the ops port that sees and commands the calls of this number.'),
+    .describe('Bearer token of the ops port that can see and command the calls of this number.'),
   budget: dayBudgetSchema.exactOptional(),
   messages: numberReceiversSchema
     .optional()
@@ -116,13 +131,13 @@ export const businessSchema = z.strictObject({
 
 type Entry = z.output<typeof businessSchema>
 
-/** A number with its business. Plain data: it crosses threads by structured clone. */
+/** A phone number with its business, as plain data that can be sent between threads. */
 export interface Business extends Pick<Entry, 'agent' | 'facts' | 'budget'> {
-  /** Our own number, E.164. */
+  /** The gateway's phone number, in E.164 form. */
   readonly number: string
 }
 
-/** Which facts an agent reads: {{business.NAME}} in its words, its tools and its escalation. */
+/** Returns the names of the facts that an agent reads as {{business.NAME}}, in its words, tools and escalation. */
 export function factsReadBy(agent: AgentDefinition): ReadonlySet<string> {
   const { tools, verification, ...words } = agent
   const requests = [...tools, ...(verification === null ? [] : [verification.account])]
@@ -134,7 +149,10 @@ export function factsReadBy(agent: AgentDefinition): ReadonlySet<string> {
   ])
 }
 
-/** Facts that an agent reads and a business lacks. Where it reads a computed one, the hours of the business. */
+/**
+ * Returns the facts that an agent reads but the business does not define. A computed fact needs the opening hours of
+ * the business.
+ */
 export function missingFacts(reads: ReadonlySet<string>, { facts }: Business): string[] {
   const missing = [...reads].flatMap((name) => {
     const computed = COMPUTED.exec(name)
@@ -147,9 +165,9 @@ export function missingFacts(reads: ReadonlySet<string>, { facts }: Business): s
 }
 
 /**
- * Values of a business for templates: texts, with lists joined by commas.
- * @param language  language of the computed values: Swahili, or English for any other
- * @param wallMs calendar time
+ * Returns the values of a business for templates, as texts; a list is joined with commas.
+ * @param language  language of the texts: Swahili, or English for all other languages
+ * @param wallMs  calendar time
  */
 export function businessValues(business: Business, language: string, wallMs: number): BusinessValues {
   const values: Record<string, string | number | boolean> = { number: business.number }
@@ -176,7 +194,10 @@ export function businessValues(business: Business, language: string, wallMs: num
   return values
 }
 
-/** Opening state now, one sentence each, for a model: `Hoteli Baraka is open now, until 22:00.` */
+/**
+ * Returns one sentence for each service about its opening hours now, for a model: `Hoteli Baraka is open now, until
+ * 22:00.`
+ */
 export function openingSentences(business: Business, wallMs: number): string[] {
   const values = businessValues(business, 'en', wallMs)
   const { name, hours, serviceHours = {} } = business.facts
@@ -189,8 +210,9 @@ export function openingSentences(business: Business, wallMs: number): string[] {
 }
 
 /**
- * Names that callers are likely to say: those whose pronunciation is known, and those of the business, its team, services
- * and places. The first ones, because recognisers take few.
+ * Returns names that callers are likely to say. Names with a known pronunciation are first. Then follow the names of
+ * the business, its team, its services and its places. There are at most VOCABULARY_MAX names, because recognisers
+ * accept only a few.
  */
 export function vocabularyOf(
   { pronunciations }: Pick<AgentDefinition, 'pronunciations'>,
@@ -226,20 +248,25 @@ const SWAHILI: typeof ENGLISH = {
   at: '',
 }
 
-/** `at 08:00`, `tomorrow at 08:00`, `on Thursday, 26 November at 08:00`: figures, which each voice reads in its way. */
+/**
+ * Returns `at 08:00`, `tomorrow at 08:00` or `on Thursday, 26 November at 08:00`. The voice later converts the figures
+ * to words.
+ */
 function momentText(timeZone: string, atMs: number, wallMs: number, words: typeof ENGLISH): string {
   const { date: day, minute } = localTime(timeZone, atMs)
   const today = localTime(timeZone, wallMs).date
   const at = `${words.at}${dateFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit' }).format(atMs)}`
   if (day === today) return at
-  // The hour before its midnight is on the day before, also where clocks change.
+  // Half a day before midnight is always on the previous day, even when clocks change.
   const isTomorrow = localTime(timeZone, atMs - minute * 60_000 - 12 * 3_600_000).date === today
   const named = { timeZone, weekday: 'long', day: 'numeric', month: 'long' } as const
   const date = isTomorrow ? words.tomorrow : `${words.on}${dateFormat(words.locale, named).format(atMs)}`
   return `${date} ${at}`
 }
 
-/** `mon-fri 08:00-17:00; sat 09:00-13:00; 12-24 08:00-12:00; closed on 12-25`. */
+/**
+ * Returns opening hours as a text, such as `mon-fri 08:00-17:00; sat 09:00-13:00; 12-24 08:00-12:00; closed on 12-25`.
+ */
 function hoursText({ week, holidays, exceptions = {} }: OpeningHours): string {
   const days = Object.entries(week).filter(([, spans]) => (spans?.length ?? 0) > 0)
   const closed = holidays.filter((day) => exceptions[day] === undefined)
@@ -251,10 +278,10 @@ function hoursText({ week, holidays, exceptions = {} }: OpeningHours): string {
 }
 
 /**
- * An agent as it answers for one business: its facts are in every word, and its hours and humans in the escalation. Only
- * `instructions` are left: `withBusiness` fills them whenever they are sent. Tools keep their templates, and read the facts
- * when they run.
- * @param wallMs calendar time of the call
+ * Returns the agent for one business. Its texts contain the business's facts, and its escalation has the business's
+ * hours and humans. `instructions` remain templates, because `withBusiness` fills them each time they are sent. Tools
+ * also remain templates, and read the facts when they run.
+ * @param wallMs  calendar time of the call
  */
 export function agentFor(agent: AgentDefinition, business: Business, wallMs: number): AgentDefinition {
   const { facts } = business
@@ -264,7 +291,7 @@ export function agentFor(agent: AgentDefinition, business: Business, wallMs: num
   const { tools, instructions, verification, escalation, ...words } = agent
   const first = codeOf(agent.languages[0] ?? '')
   const said = filled(words, values, first)
-  // `say.language` gives the carrier the first language of the file.
+  // `say.language` is the first language of the file, which would be wrong for this business, so it is left out.
   const { language: _ofFile, ...say } = said.say
   return {
     ...said,
@@ -288,7 +315,10 @@ export function agentFor(agent: AgentDefinition, business: Business, wallMs: num
   }
 }
 
-/** The languages of an agent, those that are named first, in that order. @param named  by name or code */
+/**
+ * Returns the languages of an agent. The languages in `named` are first, in their order.
+ * @param named  languages by name or code
+ */
 export function orderedLanguages(languages: readonly string[], named: readonly string[]): string[] {
   const order = named.map((name) => name.toLowerCase())
   const placeOf = (language: string): number => {
@@ -298,19 +328,25 @@ export function orderedLanguages(languages: readonly string[], named: readonly s
   return [...languages].sort((a, b) => placeOf(a) - placeOf(b))
 }
 
-/** How a language may be named, in small letters: its code, its name in English and its own. */
+/**
+ * Returns the names of a language in small letters: its code, its English name, and its name in the language itself.
+ */
 function namesOf(code: string): readonly string[] {
   const names = ['en', code].map((locale) => new Intl.DisplayNames([locale], { type: 'language' }).of(code) ?? code)
   return [code, ...names.map((name) => name.toLowerCase())]
 }
 
-/** A copy of plain data with the facts in its texts. @param values  by language @param language  of a text that names none */
+/**
+ * Returns a copy of plain data with the facts inserted into its texts.
+ * @param values  facts by language
+ * @param language  language of a text without a language code
+ */
 function filled<T>(value: T, values: ReadonlyMap<string, BusinessValues>, language: string): T {
   if (typeof value === 'string') return withBusiness(value, values.get(language) ?? {}) as T
   if (Array.isArray(value)) return value.map((entry: unknown) => filled(entry, values, language)) as T
   if (typeof value !== 'object' || value === null) return value
   return Object.fromEntries(
-    // A phrase may have one text a language.
+    // The value is a phrase with one text for each language.
     Object.entries(value).map(([key, entry]) => [
       key,
       filled(entry as unknown, values, values.has(key) ? key : language),

@@ -1,7 +1,7 @@
 import type { AgentInput } from './definition.js'
 import type { McpServerInput } from '../tools/mcp-definition.js'
 
-/** A place of an agent's file that names code, and what it names, in a form that can be compared. */
+/** Position in an agent's file at which code is named, and the name in a form that can be compared. */
 interface NamedCode {
   readonly path: readonly PropertyKey[]
   readonly code: string
@@ -12,7 +12,7 @@ type Finder = (value: unknown, path: readonly PropertyKey[]) => readonly NamedCo
 const MODULE_PREFIX = 'module:'
 const none: Finder = () => []
 
-/** Modules among the texts and the keys of a value, at any depth. */
+/** Finds names of modules in the texts and keys of a value, at any depth. */
 const modulesIn: Finder = (value, path) => {
   if (typeof value === 'string') return value.startsWith(MODULE_PREFIX) ? [{ path, code: value }] : []
   if (Array.isArray(value)) return value.flatMap((entry, index) => modulesIn(entry, [...path, index]))
@@ -29,7 +29,7 @@ const fileNames: Finder = (value, path) =>
     code: JSON.stringify(['modules', file]),
   }))
 
-/** The keys of a server that say what is started, and with which environment. */
+/** Keys of an MCP server's definition that name the server's program and its environment. */
 const SERVER_KEYS: Readonly<Record<keyof McpServerInput, boolean>> = {
   ...{ command: true, env: true },
   ...{ name: false, url: false, headers: false, allowPrivate: false, tools: false },
@@ -44,7 +44,7 @@ const commands: Finder = (value, path) =>
     return [{ path: [...at, code[0]?.[0] ?? ''], code: JSON.stringify(sorted(Object.fromEntries(code))) }]
   })
 
-/** Each key of an agent, and what of it names code; a key that is not here does not compile. */
+/** Functions that find code, one for each key of an agent. If a key is missing here, the compiler reports it. */
 const CODE_KEYS: Readonly<Record<keyof AgentInput, Finder>> = {
   ...{ backend: modulesIn, backends: modulesIn, voice: modulesIn, modules: fileNames, mcp: commands },
   ...{
@@ -86,7 +86,16 @@ const CODE_KEYS: Readonly<Record<keyof AgentInput, Finder>> = {
     recovery: none,
     tools: none,
   },
-  ...{ digits: none, knowledge: none, caller: none, verification: none, rules: none, claims: none, facts: none },
+  ...{
+    digits: none,
+    knowledge: none,
+    knowledgeMaxDays: none,
+    caller: none,
+    verification: none,
+    rules: none,
+    claims: none,
+    facts: none,
+  },
   ...{
     stages: none,
     handoverTo: none,
@@ -99,26 +108,28 @@ const CODE_KEYS: Readonly<Record<keyof AgentInput, Finder>> = {
   ...{ retention: none, outbound: none, afterCall: none, offline: none },
 }
 
-/** Finds the code that an agent's file names. @param agent  the parsed file, checked or not */
+/** Finds the code that an agent's file names. @param agent  the parsed file, before or after its check */
 function codeIn(agent: unknown): readonly NamedCode[] {
   if (typeof agent !== 'object' || agent === null) return []
   return Object.entries(agent).flatMap(([key, value]) => {
-    // A key that no agent has is a fault anyway.
+    // An unknown key is skipped, because other code reports it as a fault.
     const find = Object.hasOwn(CODE_KEYS, key) ? CODE_KEYS[key as keyof AgentInput] : none
     return value === null || value === undefined ? [] : find(value, [key])
   })
 }
 
 /**
- * Places where an edited agent names code that the file on the disk does not name: an edit may leave code out, and neither add
- * nor change it. Both as they are parsed, checked or not; `onDisk` undefined: nothing can be read there.
+ * Returns the positions at which an edited agent names code, if the file on disk does not name this code there. An edit
+ * may remove code, but must not add or change code.
+ * @param edited  the parsed text, before or after its check
+ * @param onDisk  the parsed file; undefined if it cannot be read
  */
 export function addedCode(edited: unknown, onDisk: unknown): readonly (readonly PropertyKey[])[] {
   const known = new Set(codeIn(onDisk).map(({ code }) => code))
   return codeIn(edited).flatMap(({ path, code }) => (known.has(code) ? [] : [path]))
 }
 
-/** With the keys of all maps in order. */
+/** Returns the value with the keys of all maps sorted. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (typeof value !== 'object' || value === null) return value

@@ -1,25 +1,28 @@
 import { relative, sep } from 'node:path'
 import { watch } from 'chokidar'
 
-/** Edits that come closer together than this are one. */
+/** Time within which several edits are read together, in milliseconds. */
 const SETTLE_MS = 300
-/** An edit is read after this time at the latest: a file that is written continuously must not delay edits of others. */
+/**
+ * Maximum delay of an edit, in milliseconds. The limit is needed if one file is written continuously, so that edits of
+ * other files are read.
+ */
 const UNREAD_MS_MAX = 3000
 
 interface EditWatchOptions {
-  /** A file or a folder. */
+  /** Path of a file or a folder. */
   readonly path: string
-  /** Levels of folders below it. */
+  /** Number of folder levels below the path that are watched. */
   readonly depth: number
-  /** Reads what was edited; one at a time. Does not reject. */
+  /** Reads the edited files. Only one run is active at a time. The promise never rejects. */
   readonly read: () => Promise<void>
-  /** It cannot be watched. */
+  /** Called if the path cannot be watched. */
   readonly onError: (error: unknown) => void
 }
 
-/** Follows edits of files, and has those read together that come within a short time. */
+/** Watches files. Several edits within a short time cause one reading. */
 export class EditWatch {
-  /** Resolves when edits are seen. */
+  /** Resolves when the watch is ready to detect edits. */
   readonly ready: Promise<void>
   readonly #read: () => Promise<void>
   readonly #watcher: ReturnType<typeof watch>
@@ -33,7 +36,7 @@ export class EditWatch {
     this.#watcher = watch(root, {
       ignoreInitial: true,
       depth,
-      // Names that begin with two dots are watched: a mounted ConfigMap changes by replacing its link `..data`.
+      // Names that begin with two dots are watched too. If a mounted ConfigMap changes, its link `..data` is replaced.
       ignored: (path) =>
         relative(root, path)
           .split(sep)
@@ -47,7 +50,8 @@ export class EditWatch {
   async close(): Promise<void> {
     this.#closed = true
     if (this.#timer !== null) clearTimeout(this.#timer)
-    // chokidar 5 opens itself again, and watches the folder above, where it learns after its end that files are gone.
+    // Without this line, chokidar 5 would notice missing files even after `close`, start again, and watch the parent
+    // folder.
     this.#watcher.add = () => this.#watcher
     await this.#watcher.close()
     await this.#reading

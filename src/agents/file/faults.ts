@@ -1,33 +1,36 @@
 import type { z } from 'zod'
 import { valueAt } from '../../core/json.js'
 
-/** A part of a JSON Schema, as far as faults need to read it. */
+/** The keywords of a JSON Schema that this file uses. */
 type SchemaNode = Readonly<Record<string, unknown>>
 
-/** A fault at its place in a file. */
+/** A fault at a position in a file. */
 export interface Fault {
   readonly path: readonly PropertyKey[]
-  /** True when the key itself is at fault, not its value. Absent: false. */
+  /** True if the key is wrong; false if its value is wrong. If absent: false. */
   readonly key?: boolean
   readonly what: string
-  /** True where the agent is used without what is at fault, such as a sound. Absent: false. */
+  /** True if the agent is used without the faulty part, such as a sound. If absent: false. */
   readonly spared?: boolean
 }
 
-/** True for a fault with which the agent is used all the same. */
+/** True for a fault with which the agent can still be used. */
 export const isSpared = ({ spared = false }: Pick<Fault, 'spared'>): boolean => spared
 
-/** For a schema's own check, of what it cannot say by itself: reports what is wrong at a place below the value. */
+/**
+ * Returns a function that reports a fault at a position below the value. Schemas use this function for checks that zod
+ * cannot express.
+ */
 export function faultIn(context: z.core.$RefinementCtx): (path: readonly PropertyKey[], message: string) => void {
   return (path, message) => context.addIssue({ code: 'custom', path: [...path], message })
 }
 
 /**
- * Explains zod issues to the author of a file: one fault per key, the nearest allowed key for a misspelt one, and
- * always the allowed values.
- * @param schema the JSON Schema of the whole document, for the keys that are allowed at a place
- * @param value the document, to tell a missing value from a wrong one
- * @param noun what the document is
+ * Explains zod issues to the author of a file. The result has one fault for each key. The fault contains the allowed
+ * values. If a key is misspelt, the fault also contains the most similar allowed key.
+ * @param schema  JSON Schema of the whole document, from which the allowed keys at each position are read
+ * @param value  the document; it shows if a value is missing or wrong
+ * @param noun  name of the document's kind
  */
 export function faultsOf(
   issues: readonly z.core.$ZodIssue[],
@@ -77,7 +80,7 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
         },
       ]
     case 'invalid_union': {
-      // The author most likely meant the branch that fails deepest.
+      // The author most likely meant the branch of the union with the deepest fault.
       const branch = furthest(issue.errors)
       if (branch === null || issue.message !== 'Invalid input') {
         return [{ path, key: false, what: `${name} ${issue.message}` }]
@@ -95,7 +98,8 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
 }
 
 function furthest(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] | null {
-  // At the same depth, one whose kind of value fits: a misspelt key says more than "expected a string".
+  // If depths are equal, a branch that accepts this kind of value is used, because "misspelt key" explains more than
+  // "expected a string".
   const depth = (branch: readonly z.core.$ZodIssue[]): number =>
     Math.max(0, ...branch.map((issue) => issue.path.length)) +
     (branch.some(({ path, code }) => path.length === 0 && (code === 'invalid_type' || code === 'invalid_value'))
@@ -144,7 +148,7 @@ function kindOf(value: unknown): string {
   return `${typeof value === 'number' ? 'the number' : 'the value'} ${shown(value)}`
 }
 
-/** Scalars are shown, cut short; texts only where a fixed set of words is allowed. */
+/** Returns a scalar in short form. A text is returned only if the schema allows only words of a fixed list. */
 function shown(value: unknown): string {
   const text = typeof value === 'object' && value !== null ? kindOf(value) : String(value)
   return text.length > 40 ? `${text.slice(0, 40)}…` : text
@@ -165,16 +169,16 @@ export function pathText(path: readonly PropertyKey[]): string {
   return text
 }
 
-/** The keys that a JSON Schema allows for the object at `path`. */
+/** Returns the keys that a JSON Schema allows for the object at `path`. */
 function keysAt(root: SchemaNode, path: readonly PropertyKey[]): readonly string[] {
   return [...new Set(nodesAt(root, path).flatMap((node) => Object.keys(node['properties'] ?? {})))]
 }
 
-/** Words of a schema that leave no free text. */
+/** Keywords of a schema with which a value is not free text. */
 const BOUND = ['enum', 'const', 'pattern', 'format']
 
 /**
- * The texts of a file that YAML has cut and that may hold a #.
+ * Finds texts that YAML has cut at a `#`. Only texts that may contain a `#` are reported.
  * @param schemaOf  makes the JSON Schema of the whole file
  */
 export function cutFaults<Cut extends Pick<Fault, 'path'>>(
@@ -186,7 +190,7 @@ export function cutFaults<Cut extends Pick<Fault, 'path'>>(
   return cuts.filter(({ path }) => takesAnyText(schema, path))
 }
 
-/** True if a JSON Schema allows any text at `path`: not only a name, a number or one of some words. */
+/** True if a JSON Schema allows free text at `path`. False for a name, a number, or a word of a fixed list. */
 function takesAnyText(root: SchemaNode, path: readonly PropertyKey[]): boolean {
   return nodesAt(root, path).some(
     (node) =>
@@ -194,7 +198,7 @@ function takesAnyText(root: SchemaNode, path: readonly PropertyKey[]): boolean {
   )
 }
 
-/** Every form that a JSON Schema allows for what is at `path`. */
+/** Returns every form that a JSON Schema allows at `path`. */
 function nodesAt(root: SchemaNode, path: readonly PropertyKey[]): SchemaNode[] {
   let nodes = expand([root], root)
   for (const step of path) {
@@ -236,10 +240,10 @@ function didYouMean(given: unknown, allowed: readonly unknown[]): string {
   return near === null ? '' : `; did you mean ${near}?`
 }
 
-/** Longer lists of names are truncated. */
+/** Maximum number of names that are shown; a longer list is cut. */
 const NAMES_SHOWN_MAX = 40
 
-/** The nearest name, and all allowed ones. */
+/** Returns the most similar allowed name, and all allowed names. */
 export function allowedNames(given: string, names: readonly string[]): string {
   const all = [...new Set(names)]
   const near = given === '' ? null : nearest(given, all)
@@ -247,7 +251,10 @@ export function allowedNames(given: string, names: readonly string[]): string {
   return `${near === null ? '' : `did you mean ${near}? `}allowed: ${shownNames}${all.length > NAMES_SHOWN_MAX ? ', …' : ''}`
 }
 
-/** The allowed word that starts with `given`, or the one at the smallest edit distance if that is close enough. */
+/**
+ * Returns the allowed word that starts with `given`. If there is no such word, returns the word with the smallest edit
+ * distance, if the distance is small enough.
+ */
 export function nearest(given: string, allowed: readonly string[]): string | null {
   const word = given.slice(0, 60)
   const longer = word.length < 3 ? undefined : allowed.find((candidate) => candidate.startsWith(word))
@@ -264,7 +271,7 @@ export function nearest(given: string, allowed: readonly string[]): string | nul
   return best
 }
 
-/** Levenshtein distance, two rows at a time. */
+/** Computes the Levenshtein distance of two words. Only two rows of the table are stored. */
 function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, column) => column)
   for (let row = 1; row <= a.length; row++) {

@@ -1,7 +1,7 @@
 import { agentSchema } from './definition.js'
 import type { AgentDefinition, AgentInput } from './definition.js'
 
-/** Needs no model: the recogniser and the keys are enough for a yes. */
+/** A dialogue without a model, because the recogniser and the DTMF digits are enough to detect a yes. */
 const DIALOGUE: AgentInput['offline'] = {
   version: 1,
   start: 'ask',
@@ -33,10 +33,10 @@ const DIALOGUE: AgentInput['offline'] = {
 }
 
 /**
- * Who talks to a human that is rung before a promised call back is made: asks whether they take it, and puts them through to
- * the caller. Runs on the embedded backend.
- * @param agent  that promised it, with the variables of the call
- * @param caller  whom the human is put through to, E.164
+ * Returns the agent that talks to a human before a promised call back to a caller. The agent asks if the human takes
+ * the call, and then connects the human to the caller. The agent runs on the embedded backend.
+ * @param agent  the agent that promised the call back; the variables of the call are filled in
+ * @param caller  number of the caller, E.164
  */
 export function humanFirst(agent: AgentDefinition, caller: string): AgentDefinition {
   const { callbacks, escalation, languages, say, stream, voice, outbound } = agent
@@ -60,7 +60,7 @@ export function humanFirst(agent: AgentDefinition, caller: string): AgentDefinit
   return {
     ...made,
     ...{ say, stream, voice },
-    // An answering machine gets no message about a caller.
+    // No message is left on an answering machine, because the message would be about a caller.
     outbound: { ...outbound, amd: outbound.amd === null ? made.outbound.amd : { ...outbound.amd, message: null } },
     greeting: callbacks?.humanGreeting ?? null,
   }

@@ -5,16 +5,43 @@ import type { LocalizedText } from '../../call/spoken/localized-text.js'
 import { WORDS } from '../../call/words/languages.js'
 import { KNOWLEDGE_PASSAGES_MAX } from '../../core/limits.js'
 
-/** Characters of one passage in one language, and passages that a search gives back. */
+/** Maximum number of characters in one passage in one language. */
 export const KNOWLEDGE_PASSAGE_CHARS_MAX = 1200
 
-/** One passage of knowledge: a question and its answer. */
+/** One passage of knowledge, which is a question and its answer. */
 export interface Passage {
   readonly title: string
-  /** Other words that callers use for it. */
+  /** Other words with which callers ask for this passage. */
   readonly also: readonly string[]
-  /** One text, or one for each language. */
+  /** One text for all languages, or one text for each language. */
   readonly text: LocalizedText
+  /** Origin of an imported passage; absent if a person wrote it. */
+  readonly source?: PassageSource
+}
+
+/** Origin of a passage that `mkondo knowledge import` created. Callers and models do not receive it. */
+export interface PassageSource {
+  /** Path of the source file, relative to the folder of the knowledge file. */
+  readonly file: string
+  /** Position in the source, such as `page 2` or `row 7`; null if the source does not have positions. */
+  readonly place: string | null
+  /** Day of the import, in the form YYYY-MM-DD. */
+  readonly date: string
+  /** First 16 hexadecimal digits of the source's SHA-256 hash; null if unknown. */
+  readonly sha256: string | null
+}
+
+const SOURCE_LINE = /^source: (.+?)(?:, ((?:page|row) \d+))?, (\d{4}-\d{2}-\d{2})(?:, sha256 ([0-9a-f]{16}))?$/
+
+/** Returns the line with a passage's source, as a Markdown file contains it before the passage's text. */
+export function sourceLine({ file, place, date, sha256 }: PassageSource): string {
+  const parts = [file, ...(place === null ? [] : [place]), date, ...(sha256 === null ? [] : [`sha256 ${sha256}`])]
+  return `source: ${parts.join(', ')}`
+}
+
+function sourceIn(line: string): PassageSource | null {
+  const [, file, place = null, date, sha256 = null] = SOURCE_LINE.exec(line) ?? []
+  return file === undefined || date === undefined ? null : { file, place, date, sha256 }
 }
 
 const passageText = z.string().trim().min(1).max(KNOWLEDGE_PASSAGE_CHARS_MAX)
@@ -27,10 +54,12 @@ const passageSchema = z.strictObject({
 })
 
 /**
- * Reads a knowledge file: Markdown, where each `## heading` begins a passage and a first line `also: …, …` holds other
- * words for it, and a line `sw: …` begins the text in another language; or YAML, a list of `{ title, also, text }`.
- * @param languages  of the agent: the first is that of a text without a language
- * @throws SyntaxError that says what is wrong and where
+ * Reads a knowledge file.
+ * - Markdown: each `## heading` begins a passage. A first line `also: …, …` contains other words for the passage. A
+ * first line `source: …, YYYY-MM-DD` contains the passage's origin. A line `sw: …` begins the text in another language.
+ * - YAML: a list of `{ title, also, text }`.
+ * @param languages  languages of the agent; a text without a language is in the first language
+ * @throws SyntaxError with the fault and its position
  */
 export function parseKnowledge(
   text: string,
@@ -62,10 +91,10 @@ function yamlPassages(text: string): Passage[] {
 
 function markdownPassages(text: string, languages: readonly string[]): Passage[] {
   const passages: Passage[] = []
-  let open: { title: string; line: number; also: string[]; lines: string[] } | null = null
+  let open: { title: string; line: number; also: string[]; source: PassageSource | null; lines: string[] } | null = null
   const close = (): void => {
     if (open === null) return
-    const { title, line, also } = open
+    const { title, line, also, source } = open
     const texts = [...byLanguage(open.lines, languages)].map(([language, lines]) => {
       const body = lines
         .join('\n')
@@ -81,19 +110,22 @@ function markdownPassages(text: string, languages: readonly string[]): Passage[]
       return [language, body] as const
     })
     const [[, only = ''] = []] = texts
-    passages.push({ title, also, text: texts.length === 1 ? only : Object.fromEntries(texts) })
+    const body = texts.length === 1 ? only : Object.fromEntries(texts)
+    passages.push({ title, also, text: body, ...(source === null ? {} : { source }) })
   }
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     const heading = /^##\s+(.+?)\s*#*\s*$/.exec(line)?.[1]
     if (heading !== undefined) {
       close()
-      open = { title: heading.slice(0, 200), line: index + 1, also: [], lines: [] }
+      open = { title: heading.slice(0, 200), line: index + 1, also: [], source: null, lines: [] }
     } else if (/^#\s/.test(line)) {
       close()
       open = null
     } else if (open !== null) {
       const also = open.lines.length === 0 ? /^also:\s*(.+)$/i.exec(line)?.[1] : undefined
-      if (also === undefined) open.lines.push(line)
+      const source = open.lines.length === 0 ? sourceIn(line) : null
+      if (source !== null) open.source = source
+      else if (also === undefined) open.lines.push(line)
       else
         open.also.push(
           ...also
@@ -108,7 +140,10 @@ function markdownPassages(text: string, languages: readonly string[]): Passage[]
   return passages
 }
 
-/** The lines of a passage by language: one that begins with the code of the agent's, or of one of the gateway's, begins its text. */
+/**
+ * Groups the lines of a passage by language. A new language begins with a line that starts with its code. The code must
+ * be a language of the agent or of the gateway.
+ */
 function byLanguage(lines: readonly string[], languages: readonly string[]): ReadonlyMap<string, readonly string[]> {
   const first: string[] = []
   const found = new Map([[languages[0] ?? '', first]])

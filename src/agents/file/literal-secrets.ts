@@ -5,19 +5,23 @@ import { pathText } from './faults.js'
 import { parseYaml } from './yaml-source.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
 
-/** Headers whose values are no secrets. */
+/** Headers whose values are not secrets. */
 const PLAIN_HEADER = /^(accept|content)(-|$)|^(user-agent|cache-control|prefer)$|(^|-)version$/i
-/** A parameter of a query that has a value. */
+/** Matches a query parameter with a value. */
 const PARAMETER = /[?&]([\w.-]+)=(?=[^&])/g
-/** The last word of an option of a command whose value is the next argument: `--token-file` names a file. */
+/**
+ * Matches an option such as `--api-token`, and captures the last word of its name. If this word names a file, as in
+ * `--token-file`, the option's value is not a secret.
+ */
 const OPTION = /^--?(?:[\w-]*-)?(\w+)$/
 const PLACEHOLDER = /\{\{[^{}]*\}\}|\$\{\w+\}/g
-/** The schemes that stand before a credential. */
+/** Matches the names of schemes that precede a credential, such as `Bearer`. */
 const SCHEME = /^\s*(bearer|basic|token|apikey)\b/i
 
 /**
- * Values of an agent file that look like secrets. A text with one is not shown to whoever edits it, and not published.
- * @returns where they are, never what they are
+ * Finds values in an agent file that look like secrets. A text with such a value is neither shown to editors nor
+ * published.
+ * @returns their positions, never the values
  */
 export function literalSecrets(
   text: string,
@@ -35,7 +39,7 @@ export function literalSecrets(
     }
   }
   visit(source.value, [])
-  // Comments too, and texts of any key.
+  // All text is searched, including comments and the texts of all keys.
   for (const [index, line] of text.split('\n').entries())
     if (!found.has(index + 1) && keyShapeIn(line))
       found.set(index + 1, {
@@ -48,14 +52,15 @@ export function literalSecrets(
 
 const REMEDY = 'move it to a variable, {{env.NAME}}, or edit the file on disk'
 
-/** @param before  the entry before it, in a list */
+/** @param before  previous entry of the list, if the value is in a list */
 function isSecret(value: unknown, path: readonly PropertyKey[], before: unknown): boolean {
   if (typeof value !== 'string' && typeof value !== 'number') return false
   const text = String(value)
   if (path.at(-1) === 'url' && hasSecretParameter(text)) return true
   const at = path.findIndex((step) => REQUEST_PARTS.includes(step))
   const part = path[at]
-  // A schema describes values and has none. An identity is that of the sample, or the paths of its fields.
+  // `parameters` is skipped, because it is a schema without values. `identity` is skipped, because it is the sample's
+  // identity or contains paths of fields.
   if (part === undefined || part === 'identity' || path.slice(0, at).includes('parameters')) return false
   const names = path.slice(at + 1).filter((step) => typeof step === 'string')
   if (names.length > 0) return names.some((name) => isNamedSecret(part, name, value)) && isWrittenOut(text)
@@ -65,7 +70,7 @@ function isSecret(value: unknown, path: readonly PropertyKey[], before: unknown)
 
 function isNamedSecret(part: PropertyKey, name: string, value: string | number): boolean {
   if (part === 'headers') return !PLAIN_HEADER.test(name)
-  // Other numbers are limits and counts.
+  // A number is a limit or a count, not a secret, unless the key names a password.
   return isSecretName(name) && (typeof value === 'string' || /passw/i.test(name))
 }
 
@@ -73,21 +78,22 @@ function hasSecretParameter(url: string): boolean {
   return [...url.replaceAll(PLACEHOLDER, '').matchAll(PARAMETER)].some(([, name = '']) => isSecretName(name))
 }
 
-/** True if a value has more than placeholders and the name of a scheme. */
+/** True if a value contains other text than placeholders and the name of a scheme. */
 function isWrittenOut(text: string): boolean {
   return text.replaceAll(PLACEHOLDER, '').replace(SCHEME, '').trim() !== ''
 }
 
 /**
- * The agent in a text, and why the text is not shown to who edits it. Takes hundredths of a second of CPU.
- * @returns `agent`: its name; null where none can be read. `refusal`: null: it is shown
+ * Finds the agent in a text, and checks if the text may be shown. This needs some hundredths of a second of CPU time.
+ * @returns `agent`: name of the agent; null if it cannot be read. `refusal`: reason why the text must not be shown;
+ * null if it may be shown
  */
 export function shownText(text: string): { readonly agent: string | null; readonly refusal: string | null } {
   const source = parseYaml(text)
   if (!('value' in source)) {
-    // The places of its values are then not known, and one of them may be a secret.
+    // If the syntax is wrong, the positions of values are unknown, and any value may be a secret.
     const line = source[0]?.line ?? 1
-    return { agent: null, refusal: `line ${line}: the file is not YAML: mend it on disk, or publish a kept text` }
+    return { agent: null, refusal: `line ${line}: the file is not YAML: correct it on disk, or publish a stored text` }
   }
   const { name } = (source.value ?? {}) as { readonly name?: unknown }
   const secrets = literalSecrets(text, source)

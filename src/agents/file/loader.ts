@@ -29,36 +29,36 @@ import { sourcesOf } from './template.js'
 import { templatesOf } from '../tools/tool-definition.js'
 import { parseYaml } from './yaml-source.js'
 
-/** Agent files that are read. */
+/** Maximum number of agent files. */
 const AGENTS_MAX = 200
-/** Mistakes that are reported of one folder before the rest is only counted. */
+/** Maximum number of reported faults in one folder; further faults are only counted. */
 const AGENT_ERRORS_MAX = 100
 
-/** One fault in an agent file. */
+/** A fault in an agent file. */
 export interface AgentFault extends SourcePosition {
   readonly file: string
-  /** The fault, and the allowed values. */
+  /** Description of the fault, including the allowed values. */
   readonly what: string
-  /** As in `Fault`. */
+  /** Value of `spared` in `Fault`. */
   readonly spared?: boolean
 }
 
 /** All agents of a folder. */
 interface AgentSet {
   readonly agents: ReadonlyMap<string, AgentDefinition>
-  /** The assets of each agent. */
+  /** Assets by agent name. */
   readonly assets: ReadonlyMap<string, AgentAssets>
-  /** The file of each agent. */
+  /** File by agent name. */
   readonly files: ReadonlyMap<string, string>
-  /** Second versions, by the names of their agents. */
+  /** Canaries by agent name. */
   readonly canaries: ReadonlyMap<string, FolderVersion>
-  /** The agent of a path without a name: the only one; null when there are several. */
+  /** Agent for a request path without an agent's name: the only agent; null if there are several agents. */
   readonly defaultAgent: string | null
 }
 
 /**
- * Vocabulary for the check of offline dialogues, loaded when an agent has one. Without it, or where it is not installed
- * (null), their words are not checked.
+ * Loads the vocabulary with which offline dialogues are checked. Called only if an agent has such a dialogue. The
+ * result is null if the vocabulary is not installed; words are then not checked.
  */
 export type SpeechSource = () => Promise<OfflineSpeech | null>
 
@@ -73,14 +73,14 @@ function checkValue(
   return { ok: false, faults: faultsOf(parsed.error.issues, schema, value) }
 }
 
-/** In the order of the file. */
+/** Adds the positions in the file to faults, and sorts them by position. */
 function placed(faults: readonly Fault[], source: YamlSource, file: string): AgentFault[] {
   return faults
     .map(({ path, key, what, spared }) => ({ file, ...source.locate(path, key), what, ...omitNullish({ spared }) }))
     .sort((a, b) => a.line - b.line || a.col - b.col)
 }
 
-/** Checks an agent and the files that it names; reports all faults together. */
+/** Checks an agent and the files that it names, and reports all faults together. */
 async function examine(
   value: unknown,
   dir: string,
@@ -92,14 +92,14 @@ async function examine(
       readonly ok: true
       readonly agent: AgentDefinition
       readonly assets: AgentAssets
-      /** All of them `spared`. */
+      /** Faults, each of which is `spared`. */
       readonly faults: readonly Fault[]
     }
   | { readonly ok: false; readonly faults: readonly Fault[] }
 > {
   const checked = checkValue(value)
   if (!checked.ok) {
-    // Faults of the dialogue are reported together with those of the rest of the file.
+    // The dialogue is checked too, so that its faults are reported together with all other faults of the file.
     const offline = typeof value === 'object' && value !== null && 'offline' in value ? value.offline : null
     return { ok: false, faults: [...checked.faults, ...(await dialogueFaults(offline, null, speech))] }
   }
@@ -123,17 +123,23 @@ async function examine(
     : { ok: false, faults }
 }
 
-/** Fields that a dialogue may read; null: any. What a file lacks is no fault of the dialogue: it is left out. */
+/**
+ * Returns the fields of a caller that a dialogue may read; null if the dialogue may read any field. A field that is
+ * missing in the file of callers is not a fault, because the dialogue's text is then spoken without the value.
+ */
 function ofCallerIn(agent: AgentDefinition, assets: AgentAssets): readonly string[] | null {
   return agent.caller?.file === undefined ? callerFields(agent, assets) : null
 }
 
-/** A fault whose sentence begins with its place. @param what  with what stands behind the place */
+/**
+ * Returns a fault whose text begins with the fault's position.
+ * @param what  text after the position
+ */
 function faultAt(path: readonly PropertyKey[], what: string): Fault {
   return { path, what: `${pathText(path)}${what}` }
 }
 
-/** Tools that a claim names and that the agent does not have. */
+/** Returns a fault for each tool in a claim that the agent does not have. */
 function claimFaults({ claims }: AgentDefinition, tools: ReadonlyMap<string, unknown>): Fault[] {
   return (claims?.rules ?? []).flatMap((rule, index) =>
     rule.tools.flatMap((tool, at) => {
@@ -151,14 +157,14 @@ async function dialogueFaults(
   ofCaller: readonly string[] | null = null,
 ): Promise<Fault[]> {
   const parsed = offlineShape.safeParse(block)
-  if (!parsed.success) return [] // none, or its shape was reported by the agent's schema
+  if (!parsed.success) return [] // the section is missing, or the agent's schema reports its fault
   const faults = offlineFaults(parsed.data, tools, speech === null ? null : await speech(), ofCaller)
   return faults.map(({ path, key, what }) => ({ ...faultAt(path, ` ${what}`), key }))
 }
 
 /**
- * Every unset `{{env.NAME}}` of a tool, and every base URL that is not a valid URL. The values are not
- * kept: they are read again when a tool runs.
+ * Returns a fault for each variable in `{{env.NAME}}` that is not set, and for each invalid base URL. The values are
+ * not stored, because each run of a tool reads them again.
  */
 function environmentFaults(agent: AgentDefinition, env: Environment): Fault[] {
   const requests: { path: PropertyKey[]; tool: Parameters<typeof templatesOf>[0] }[] = agent.tools.map(
@@ -180,7 +186,7 @@ function environmentFaults(agent: AgentDefinition, env: Environment): Fault[] {
           return [
             faultAt(
               at,
-              ` reads {{env.${source.name}}}, a secret of the gateway itself, of a cloud, or of NUMBERS_FILE or MESSAGES_FILE, which no agent is given`,
+              ` reads {{env.${source.name}}}, which agents cannot read: it is a secret of the gateway itself, of a cloud, of NUMBERS_FILE or of MESSAGES_FILE`,
             ),
           ]
         const value = env[source.name] ?? ''
@@ -198,7 +204,7 @@ function isBaseUrl(text: string): boolean {
   return url.search === '' && url.hash === '' && url.username === '' && url.password === ''
 }
 
-/** One agent with its assets, or its faults. */
+/** Result of reading an agent's file: the agent with its assets, or the faults. */
 type AgentFile =
   | {
       readonly ok: true
@@ -206,14 +212,14 @@ type AgentFile =
       readonly assets: AgentAssets
       readonly file: string
       readonly line: number
-      /** All of them `spared`. */
+      /** Faults, each of which is `spared`. */
       readonly faults: readonly AgentFault[]
     }
   | { readonly ok: false; readonly faults: readonly AgentFault[]; readonly file: string }
 
 /**
  * Reads every agent of `dir`: `*.yaml` and `*.yml` files, and `*.js` and `*.mjs` modules.
- * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
+ * @throws GatewayError AGENT_INVALID if the folder cannot be read, or has too many agents
  */
 export async function readAgents(
   dir: string,
@@ -223,17 +229,17 @@ export async function readAgents(
   return together(await readEach(dir, env, speech))
 }
 
-/** A text that is to take the place of a file. */
+/** Text that replaces a file in a check. */
 export interface AgentDraft {
-  /** Name of a file of the folder that holds an agent as YAML. */
+  /** Name of the replaced file in the folder; it contains an agent in YAML. */
   readonly file: string
   readonly text: string
 }
 
 /**
- * Checks a text as the folder would be checked with it in the place of a file; writes nothing.
- * @returns `read`: the text as an agent, or its faults. `broken`: faults that other files would have by it
- * @throws GatewayError AGENT_INVALID when the folder cannot be read
+ * Checks the folder as if a file had another text. The folder does not change.
+ * @returns `read`: the agent in the text, or its faults. `broken`: faults that the text causes in other files
+ * @throws GatewayError AGENT_INVALID if the folder cannot be read
  */
 export async function examineDraft(
   { file: name, text }: AgentDraft,
@@ -255,15 +261,18 @@ export async function examineDraft(
   }
 }
 
-/** Numbers, paths and other agents lead to a name, so an edit keeps it. @param now  the file as it is */
+/**
+ * Refuses a draft that changes the agent's name, because phone numbers, paths and other agents refer to this name.
+ * @param now  the current file
+ */
 function withItsName(draft: ReadFile, now: ReadFile | undefined): ReadFile {
   if (!draft.ok || now?.ok !== true || draft.agent.name === now.agent.name) return draft
   const { file, line, col } = draft
-  const what = `name is ${draft.agent.name}; allowed: ${now.agent.name}, by which calls reach the agent of this file`
+  const what = `name is ${draft.agent.name}; allowed: ${now.agent.name}, because calls reach the agent of this file by this name`
   return { ok: false, file, faults: [{ file, line, col, what }] }
 }
 
-/** Each file by itself. */
+/** Reads each file independently of the others. */
 async function readEach(dir: string, env: Environment, speech: SpeechSource | null): Promise<readonly ReadFile[]> {
   const read: ReadFile[] = []
   for (const name of await agentFiles(dir)) {
@@ -273,7 +282,7 @@ async function readEach(dir: string, env: Environment, speech: SpeechSource | nu
   return read
 }
 
-/** Refuses files that cannot be beside each other in one folder. */
+/** Refuses files that must not be together in one folder. */
 function together(each: readonly ReadFile[]): readonly AgentFile[] {
   const read: AgentFile[] = []
   const places = new Map<string, string>()
@@ -289,33 +298,39 @@ function together(each: readonly ReadFile[]): readonly AgentFile[] {
     const what =
       one.agent.canary === undefined
         ? `name ${one.agent.name} is already used by ${earlier}; names must be unique`
-        : `${earlier} is a canary of ${one.agent.name} already; an agent has one at most`
+        : `${earlier} is already a canary of ${one.agent.name}; an agent has at most one canary`
     read.push({ ok: false, file, faults: [{ file, line: one.line, col: one.col, what }] })
   }
   return withoutStrayCanaries(withoutStrangers(read))
 }
 
-/** Keys of an agent that the gateway reads before it knows which version has a call, or after the call. */
+/**
+ * Keys of an agent that the gateway reads before it chooses a version for a call, or after the call. These keys must
+ * have equal values in a canary and in the main version.
+ */
 const SAME_IN_CANARIES: readonly (keyof AgentDefinition)[] = [
   ...(['stream', 'say', 'outbound', 'maxCalls', 'afterCall', 'escalation', 'verification'] as const),
   ...(['analysis', 'callbacks', 'recovery', 'retention'] as const),
 ]
 
-/** The reason why this cannot be a canary of `of`; null: it can. @param of  undefined: none can be used */
+/**
+ * Returns the reason why a version cannot be a canary of `of`; null if it can be a canary.
+ * @param of  the main version; undefined if it cannot be used
+ */
 export function canaryFault(agent: AgentDefinition, of: AgentDefinition | undefined): string | null {
   if (of === undefined)
-    return `canary: this folder has no agent ${agent.name} that can be used, of which this is a second version`
+    return `canary: this file is a second version of ${agent.name}, but this folder has no agent ${agent.name} that can be used`
   const other = SAME_IN_CANARIES.filter((key) => !isDeepStrictEqual(agent[key], of[key]))
   if (other.length > 0)
-    return `canary: ${other.join(', ')} must be as in the agent itself: they hold for all of its calls`
+    return `canary: ${other.join(', ')} must be the same as in the agent itself, because they apply to all of its calls`
   const known = factsReadBy(of)
   const facts = [...factsReadBy(agent)].flatMap((name) => (known.has(name) ? [] : [`{{business.${name}}}`]))
   return facts.length === 0
     ? null
-    : `canary: reads ${facts.join(', ')}, which the agent itself does not: its numbers are checked for what that one reads`
+    : `canary: reads ${facts.join(', ')}, which the agent itself does not read; numbers are checked only for the facts that the agent itself reads`
 }
 
-/** A canary whose agent cannot be used, or that differs in what must be the same, cannot be used. */
+/** Removes a canary if its main version cannot be used, or if the two versions differ in a key that must be equal. */
 function withoutStrayCanaries(read: readonly AgentFile[]): readonly AgentFile[] {
   const agents = new Map(
     read.flatMap((one) => (one.ok && one.agent.canary === undefined ? [[one.agent.name, one.agent]] : [])),
@@ -328,7 +343,7 @@ function withoutStrayCanaries(read: readonly AgentFile[]): readonly AgentFile[] 
   })
 }
 
-/** An agent that hands over to one that cannot be used cannot be used either. */
+/** Removes agents that hand over to an agent that cannot be used. */
 function withoutStrangers(read: readonly AgentFile[]): readonly AgentFile[] {
   const known = read.flatMap((one) => (one.ok && one.agent.canary === undefined ? [one.agent.name] : []))
   const left = read.map((one): AgentFile => {
@@ -339,7 +354,7 @@ function withoutStrangers(read: readonly AgentFile[]): readonly AgentFile[] {
       file,
       line: 1,
       col: 1,
-      what: `hands over to ${agent}, which is no agent of this folder; ${allowedNames(agent, known)}`,
+      what: `hands over to ${agent}, which is not an agent of this folder; ${allowedNames(agent, known)}`,
     }))
     return { ok: false, file, faults }
   })
@@ -347,8 +362,8 @@ function withoutStrangers(read: readonly AgentFile[]): readonly AgentFile[] {
 }
 
 /**
- * Loads the agents of `dir` that can be used, and names the faults of all.
- * @throws GatewayError AGENT_INVALID where no agent can be used, with every fault
+ * Loads the usable agents of `dir`, and reports the faults of all agents.
+ * @throws GatewayError AGENT_INVALID with every fault if no agent can be used
  */
 export async function loadUsableAgents(
   dir: string,
@@ -377,7 +392,7 @@ export async function loadUsableAgents(
 
 /**
  * Loads every agent of `dir`.
- * @throws GatewayError AGENT_INVALID with every fault of every file, one a line, as `file:line:col: what`
+ * @throws GatewayError AGENT_INVALID with every fault of every file, one per line, as `file:line:col: what`
  */
 export async function loadAgents(dir: string, env: Environment, speech: SpeechSource | null = null): Promise<AgentSet> {
   const { faults, ...set } = await loadUsableAgents(dir, env, speech)
@@ -386,9 +401,9 @@ export async function loadAgents(dir: string, env: Environment, speech: SpeechSo
 }
 
 /**
- * Names of the agents of `dir`, including those that cannot be loaded here, because only the gateway that runs them has
- * their files and variables.
- * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
+ * Returns the names of all agents of `dir`. The agents are not loaded, because their files and variables may exist only
+ * at the gateway that runs them.
+ * @throws GatewayError AGENT_INVALID if the folder cannot be read, or has too many agents
  */
 export async function agentNames(dir: string): Promise<readonly string[]> {
   const names = await Promise.all(
@@ -401,33 +416,33 @@ export async function agentNames(dir: string): Promise<readonly string[]> {
         const source = parseYaml(await readFile(file, 'utf8'))
         return 'value' in source ? (source.value as { readonly name?: unknown } | null)?.name : null
       } catch {
-        return null // no name can be read from it
+        return null // the agent's name cannot be read
       }
     }),
   )
   return [...new Set(names.filter(isAgentName))]
 }
 
-/** The name of an agent's version in faults and in `AgentSet.files`. */
+/** Returns the name of an agent's version, as used in faults and in `AgentSet.files`. */
 export function versionName({ name, canary }: Pick<AgentDefinition, 'name' | 'canary'>): string {
   return canary === undefined ? name : `${name} (canary)`
 }
 
-/** Second versions, by the names of their agents. */
+/** Returns the canaries, by the names of their agents. */
 export function canariesOf(versions: Iterable<FolderVersion>): ReadonlyMap<string, FolderVersion> {
   return new Map(
     [...versions].flatMap(({ agent, assets }) => (agent.canary === undefined ? [] : [[agent.name, { agent, assets }]])),
   )
 }
 
-/** True for an agent in code. */
+/** True for an agent that is written in code. */
 export function isModule(file: string): boolean {
   return /\.m?js$/.test(file)
 }
 
 /**
- * Names of the files of `dir` that may hold an agent, in order.
- * @throws GatewayError AGENT_INVALID when the folder cannot be read, or has too many of them
+ * Returns the sorted names of the files of `dir` that may contain an agent.
+ * @throws GatewayError AGENT_INVALID if the folder cannot be read, or has too many such files
  */
 export async function agentFiles(dir: string): Promise<readonly string[]> {
   let entries: readonly string[]
@@ -488,8 +503,9 @@ async function readText(
 }
 
 /**
- * An agent in code: the default export of a module. Its tools in code are its own.
- * @returns null for a module with a backend or a service of the cascade, which lies beside the agents that name it
+ * Loads an agent that is written in code: the default export of a module, with the tools of the same module.
+ * @returns null if the module is a backend or a service of the cascade. Such modules may be in the same folder as the
+ * agents that name them
  */
 async function loadModule(
   dir: string,
@@ -520,7 +536,7 @@ async function loadModule(
   }
 }
 
-/** One fault a line, as compilers print them. */
+/** Returns the faults as a compiler prints errors, one line for each fault. */
 export function faultsText(faults: readonly AgentFault[]): string {
   const lines = faults
     .slice(0, AGENT_ERRORS_MAX)

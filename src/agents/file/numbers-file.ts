@@ -14,17 +14,17 @@ import type { AgentFault } from './loader.js'
 import type { Environment } from './template.js'
 import { parseYaml } from './yaml-source.js'
 
-/** Files of a folder of numbers, bytes of each, and numbers in all of them. */
+/** Limits: number of files in a folder, number of bytes in a file, and number of phone numbers in all files. */
 const NUMBER_FILES_MAX = 2000
 const NUMBERS_FILE_BYTES_MAX = 4 * 1024 * 1024
 const NUMBERS_MAX = 5000
 
 const numbersSchema = z.strictObject({
   version: z.literal(1, { error: 'must be 1, the only version of numbers files that this gateway reads' }),
-  numbers: z.record(e164, businessSchema).describe('The business that answers each of our numbers, in E.164 form.'),
+  numbers: z.record(e164, businessSchema).describe('Business of each of our numbers, in E.164 form.'),
 })
 
-/** The published JSON Schema (`schema/numbers.schema.json`). */
+/** Returns the published JSON Schema (`schema/numbers.schema.json`). */
 export function numbersJsonSchema(): Record<string, unknown> {
   return {
     ...z.toJSONSchema(numbersSchema, { io: 'input', unrepresentable: 'any' }),
@@ -33,12 +33,12 @@ export function numbersJsonSchema(): Record<string, unknown> {
   }
 }
 
-/** One number of a file. */
+/** Entry of one phone number in a file. */
 interface NumberEntry {
   readonly business: Business
-  /** A bearer token of the ops port that is limited to this number; null: none. */
+  /** Bearer token for the ops port that gives access only to this phone number; null if there is no such token. */
   readonly opsToken: string | null
-  /** Receivers of the messages about its calls. */
+  /** Receivers of messages about calls of this phone number. */
   readonly receivers: readonly Receiver[]
   readonly fault: (what: string) => AgentFault
 }
@@ -47,23 +47,23 @@ interface ReadNumbersFile {
   readonly stamp: string
   readonly entries: ReadonlyMap<string, NumberEntry>
   readonly faults: readonly AgentFault[]
-  /** Numbers whose entry cannot be used; null: the whole file. */
+  /** Phone numbers whose entries cannot be used; null if the whole file cannot be used. */
   readonly faulty: ReadonlySet<string> | null
 }
 
 /**
- * The numbers of a file, or of all `.yaml` files of a folder. `read` reads those files again that have changed: what is
- * in the others stays the same objects. What was edited and has a fault stays as it was before.
+ * Reads the numbers in a file, or in all `.yaml` files of a folder. A later `read` reads only changed files; the
+ * objects for unchanged files stay the same. If an edited entry has a fault, its last valid version stays in use.
  */
 export class NumbersFile {
   readonly path: string
   readonly #env: Environment
   readonly #faultOf: (business: Business, agent: AgentDefinition) => string | null
   #files = new Map<string, ReadNumbersFile>()
-  /** Last result of `read`, and its file. */
+  /** Entries from the last `read`, with their files. */
   #used = new Map<string, NumberEntry & { readonly file: string }>()
 
-  /** @param faultOf  why a business cannot be served with the gateway's settings; null: it can */
+  /** @param faultOf returns the reason why the gateway cannot serve a business with its settings; null if it can */
   constructor(
     path: string,
     env: Environment,
@@ -75,9 +75,10 @@ export class NumbersFile {
   }
 
   /**
-   * @param agents  by name
-   * @returns the numbers that can be used, and every fault of the others, which have their version before where there
-   *   was one. Never rejects
+   * Reads the files; never rejects.
+   * @param agents  agents by name
+   * @returns the numbers that can be used, and the faults of all other numbers. If a faulty number has an earlier valid
+   * version, that version is used
    */
   async read(agents: ReadonlyMap<string, AgentDefinition>): Promise<{
     readonly entries: ReadonlyMap<string, NumberEntry>
@@ -101,7 +102,7 @@ export class NumbersFile {
         const agent = agents.get(business.agent)
         const what =
           agent === undefined
-            ? `agent is ${business.agent}, which is none; ${allowedNames(business.agent, [...agents.keys()])}`
+            ? `agent is ${business.agent}, but there is no such agent; ${allowedNames(business.agent, [...agents.keys()])}`
             : missing.length > 0
               ? `facts lacks ${missing.join(', ')}, which the agent ${business.agent} reads`
               : entries.has(number)
@@ -125,7 +126,7 @@ export class NumbersFile {
     return { entries, faults }
   }
 
-  /** The files, or why there are none. */
+  /** Returns the files, or the reason why the files cannot be listed. */
   async #names(): Promise<readonly string[] | string> {
     try {
       if (!(await stat(this.path)).isDirectory()) return [this.path]
@@ -172,7 +173,7 @@ export class NumbersFile {
     const found = parsed.success ? [] : faultsOf(parsed.error.issues, numbersJsonSchema(), value, 'a numbers file')
     for (const { path, key, what } of found) {
       const [, number] = path
-      // A number is found by its line: faults go into logs.
+      // Faults are logged, so the phone number is masked. The line in the file shows which number has the fault.
       const shown = number === undefined ? what : what.replaceAll(String(number), maskNumber(String(number)))
       faults.push({ file, ...source.locate(path, key), what: shown })
       if (number !== undefined) faulty.add(String(number))
@@ -208,7 +209,9 @@ export class NumbersFile {
     }
     return { entries, faults, faulty }
   }
-  /** Those of one number, or what the environment lacks for them. */
+  /**
+   * Returns the receivers for one phone number, or the names of missing environment variables that the receivers need.
+   */
   #receivers(messages: Parameters<typeof receiverOf>[0][]): readonly Receiver[] | string {
     try {
       return messages.map((each) => receiverOf(each, this.#env))

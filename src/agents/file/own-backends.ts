@@ -6,22 +6,28 @@ import type { Fault } from './faults.js'
 
 const MODULE_PREFIX = 'module:'
 const IS_FILE = /^(?:\.\.?\/|file:)/
-/** A package that is installed beside the gateway, or a part of one. No other specifier: a URL such as `data:` is code in a text. */
+/**
+ * Matches a package that is installed next to the gateway, or a part of such a package. Other specifiers are refused,
+ * because, for example, a `data:` URL would be code.
+ */
 const IS_PACKAGE = /^(?:@[\w-][\w.-]*\/)?[\w-][\w.-]*(?:\/[\w@-][\w.@-]*)*$/
 
-/** Name of the export of a module for each part of the cascade. */
+/** Names of the exports of a module, by part of the cascade. */
 export const SERVICE_EXPORTS = {
   stt: 'createSpeechToText',
   llm: 'createLanguageModel',
   tts: 'createTextToSpeech',
 } as const
 
-/** True if a module is a backend or a service of the cascade, which may lie beside the agents that name it. */
+/**
+ * True if a module is a backend or a service of the cascade. Such a module may be in the folder of the agents that name
+ * it.
+ */
 export function isOwnModule(exports: Readonly<Record<string, unknown>>): boolean {
   return ['createBackend', ...Object.values(SERVICE_EXPORTS)].some((name) => typeof exports[name] === 'function')
 }
 
-/** Backends for a share of the calls: `use` as `backend` without a split, `percent` 0 to 100. */
+/** Backends for a share of the calls. The value of `use` is like `backend` without a split. `percent` is 0 to 100. */
 interface Share {
   readonly use: string | readonly string[]
   readonly percent: number
@@ -34,38 +40,41 @@ function isSplit(choice: BackendChoice): choice is readonly Share[] {
   return typeof choice !== 'string' && typeof choice[0] === 'object'
 }
 
-/** One share of all calls where the agent has no split. */
+/** Returns the shares of the calls. If there is no split, the result is one share of 100 %. */
 export function sharesOf(choice: BackendChoice): readonly Share[] {
   return isSplit(choice) ? choice : [{ use: choice, percent: 100 }]
 }
 
-/** Names of an agent's backends, before and after its modules are found. */
+/** Names of an agent's backends, before or after `module:` names became URLs. */
 interface Backends {
   readonly backend: BackendChoice
   readonly backends: Readonly<Record<string, unknown>>
   readonly voice: Readonly<Record<string, unknown>>
 }
 
-/** The modules among an agent's backends, as its file names them. */
+/** Returns the modules among an agent's backends, with their names in the agent's file. */
 function modulesOf({ backend }: Pick<Backends, 'backend'>): readonly string[] {
   const names = new Set(sharesOf(backend).flatMap(({ use }) => use))
   return [...names].filter((name) => name.startsWith(MODULE_PREFIX))
 }
 
-/** The name of a module's options and voice: that of its file or package, `mine` for `module:./backends/mine.mjs`. */
+/**
+ * Returns the short name for a module's options and voice: its file or package, such as `mine` for
+ * `module:./backends/mine.mjs`.
+ */
 function shortName(module: string): string {
   return /([^/:]+?)(?:\.[cm]?[jt]s)?(?:\?[^/]*)?$/.exec(module)?.[1] ?? module
 }
 
-/** True if `name`, a key of the `backends:` block, is one of the agent's modules, by its whole or its short name. */
+/** True if `name`, a key of the `backends:` block, is the full or short name of a module of the agent. */
 export function isOwnBackend(name: string, agent: Pick<Backends, 'backend'>): boolean {
   return name.startsWith(MODULE_PREFIX) || modulesOf(agent).some((module) => shortName(module) === name)
 }
 
 /**
- * Finds an agent's modules beside its file: `module:./mine.mjs` becomes a `file:` URL, and options and voices under a
- * short name are put under the whole one.
- * @param dir  the folder of the agent's file
+ * Finds an agent's modules, relative to its file. `module:./mine.mjs` becomes a `file:` URL. Options and voices move
+ * from short names to full names.
+ * @param dir  folder of the agent's file
  */
 export async function findOwnBackends<Agent extends Backends>(
   agent: Agent,
@@ -86,7 +95,7 @@ export async function findOwnBackends<Agent extends Backends>(
     whole.set(name, url).set(module, url)
   }
   const found = (name: string): string => whole.get(name) ?? name
-  // In the list a short name is that of a built-in backend.
+  // In this list, a name without `module:` is a built-in backend.
   const listed = (name: string): string => (name.startsWith(MODULE_PREFIX) ? found(name) : name)
   const used = (use: Share['use']): Share['use'] => (typeof use === 'string' ? listed(use) : use.map(listed))
   const renamed = (entries: Readonly<Record<string, unknown>>): Record<string, unknown> =>
@@ -103,7 +112,10 @@ export async function findOwnBackends<Agent extends Backends>(
   }
 }
 
-/** A module's URL, if it is a file of the agents folder, and what is wrong with it. */
+/**
+ * Returns the URL of a module that is a file of the agents folder, and the file's fault. The fault is null if the file
+ * can be used.
+ */
 async function urlOf(module: string, dir: string): Promise<{ readonly url: string; readonly missing: string | null }> {
   const specifier = module.slice(MODULE_PREFIX.length)
   if (!IS_FILE.test(specifier)) {
@@ -115,7 +127,7 @@ async function urlOf(module: string, dir: string): Promise<{ readonly url: strin
   try {
     file = specifier.startsWith('file:') ? fileURLToPath(specifier) : resolve(dir, specifier)
   } catch {
-    return { url: module, missing: `${module} is no URL of a file` }
+    return { url: module, missing: `${module} is not the URL of a file` }
   }
   const url = MODULE_PREFIX + pathToFileURL(file).href
   try {
@@ -125,13 +137,16 @@ async function urlOf(module: string, dir: string): Promise<{ readonly url: strin
   }
 }
 
-/** True if a file lies in a folder, whatever links lead to it. @throws where there is no such file */
+/**
+ * True if a file is in a folder; symbolic links are followed.
+ * @throws an error of the file system if the file does not exist
+ */
 export async function isBelow(dir: string, file: string): Promise<boolean> {
   const way = relative(await realpath(dir), await realpath(file))
   return way !== '..' && !way.startsWith(`..${sep}`)
 }
 
-/** The same for the services of the cascade that are modules. */
+/** Finds the modules among the services of a cascade, relative to the agent's file. */
 async function findOwnServices(options: unknown, dir: string, faults: Fault[]): Promise<unknown> {
   if (typeof options !== 'object' || options === null) return undefined
   const found: Record<string, unknown> = { ...options }

@@ -6,10 +6,13 @@ import { offlineShape } from '../offline/offline.js'
 
 type PathOfPhrase = readonly [path: string, phrase: LocalizedText]
 
-/** Beginning of the paths of phrases that are said only where the agent's voice works. */
+/** Prefix of the paths of phrases that are spoken only if the agent's own voice works. */
 export const LIVE = 'escalation.message.'
 
-/** Phrases that the agent itself says word for word during a call, with their place in the file. None of it is about a caller. */
+/**
+ * Returns the phrases that the agent speaks word for word during a call, with their positions in the file. The phrases
+ * do not contain data of a caller.
+ */
 export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
   const { escalation, silence, fillers, recording, recovery, limits, callbacks } = agent
   return present([
@@ -21,6 +24,7 @@ export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
     ['afterEffect.uncertain', agent.afterEffect.uncertain],
     ...fillers.phrases.map((phrase, index) => [`fillers.phrases.${index}`, phrase] as const),
     ['silence.firstPrompt', silence.firstPrompt],
+    ['silence.otherVoice', silence.otherVoice],
     ...silence.prompts.map((phrase, index) => [`silence.prompts.${index}`, phrase] as const),
     ...agent.digits.flatMap(({ say, again }, index) => [
       [`digits.${index}.say`, say] as const,
@@ -52,8 +56,9 @@ export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
 }
 
 /**
- * Phrases that others say: the carrier's voice to a caller whose language is known from this call or one before, and to
- * a human; and the model, which asks who the caller is. Also phrases with the caller's own digits.
+ * Returns phrases that the agent itself does not speak, and phrases with the caller's digits. The carrier's voice
+ * speaks some of these phrases, to a human or to a caller whose language is known. The model asks the questions about
+ * the caller's identity.
  */
 function otherPhrases(agent: AgentDefinition): PathOfPhrase[] {
   const { say, afterCall, escalation, recovery, verification, digits } = agent
@@ -75,7 +80,9 @@ function present(
   return phrases.flatMap(([path, phrase]) => (phrase == null ? [] : [[path, phrase] as const]))
 }
 
-/** The same of its scripted dialogue. Texts that are nothing but values are in no language. */
+/**
+ * Returns the phrases of the scripted dialogue. A text with only placeholders is left out, because it has no language.
+ */
 function dialoguePhrases(agent: AgentDefinition): PathOfPhrase[] {
   const { data: dialogue } = offlineShape.safeParse(agent.offline)
   if (dialogue === undefined) return []
@@ -97,8 +104,9 @@ function dialoguePhrases(agent: AgentDefinition): PathOfPhrase[] {
 }
 
 /**
- * Phrases that open a call. They are in the first language, which a number's business may choose; one text for all
- * greets in all of them.
+ * Returns the phrases that open a call and have texts by language. A call opens in its first language, which the
+ * business of the number may choose. A single text for all languages is not in the result, because it opens calls in
+ * every language.
  */
 function openingPhrases({ greeting, say, outbound }: AgentDefinition): PathOfPhrase[] {
   const opening = [
@@ -111,9 +119,10 @@ function openingPhrases({ greeting, say, outbound }: AgentDefinition): PathOfPhr
 }
 
 /**
- * Phrases without a text in a language of the agent, by that language: by then a caller may speak any of the languages.
- * One text for all is in the first; a phrase that opens a call may be one for all.
- * @param passages  of its knowledge
+ * Returns, for each language of the agent, the phrases without a text in that language. After the opening a caller may
+ * speak any of the agent's languages. So a single text for all languages counts as a text in the first language only.
+ * Exception: a phrase that opens a call may have a single text for all languages.
+ * @param passages  passages of the agent's knowledge
  */
 export function untranslated(
   agent: AgentDefinition,

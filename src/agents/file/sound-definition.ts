@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { languageCode } from '../../call/spoken/localized-text.js'
 
-/** Recorded phrases of one agent. */
+/** Maximum number of recorded phrases of one agent. */
 const RECORDED_MAX = 100
 
 const file = z
@@ -20,7 +20,12 @@ export const recordedPhrasesSchema = z
   .refine((phrases) => Object.keys(phrases).length <= RECORDED_MAX, { error: `has more than ${RECORDED_MAX} phrases` })
 
 export const waitingSoundSchema = z.strictObject({
-  file: file.describe('WAV file of this folder, at most 60 s; it is repeated.'),
-  afterMs: z.int().min(500).max(20_000).default(2000).describe('How long a caller waits before it begins.'),
-  gainDb: z.int().min(-40).max(0).default(-12).describe('How much softer than the file it is played.'),
+  file: file.describe('WAV file of the agents folder, 0.2 to 60 s long. It is repeated.'),
+  afterMs: z
+    .int()
+    .min(500)
+    .max(20_000)
+    .default(2000)
+    .describe('Time in ms that a caller waits before the sound begins.'),
+  gainDb: z.int().min(-40).max(0).default(-12).describe('Gain of the sound: -12 plays the file 12 dB softer.'),
 })

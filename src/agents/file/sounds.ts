@@ -8,15 +8,18 @@ import type { AgentDefinition } from './definition.js'
 import { pathText } from './faults.js'
 import { LIVE, phrasesOf } from './phrases.js'
 
-/** Bytes of one sound file, before its rate and channels are converted: a minute of stereo at 48 kHz. */
+/** Maximum size in bytes of a sound file before its conversion. A minute of stereo at 48 kHz has this size. */
 const SOUND_FILE_BYTES_MAX = 12 * 1024 * 1024
-/** Length of a recorded phrase: one that waits for other speech to end fits whole into SPEECH_WAITING_SAMPLES_MAX. */
+/**
+ * Maximum duration of a recorded phrase, in milliseconds. A phrase of this duration fits into
+ * SPEECH_WAITING_SAMPLES_MAX.
+ */
 const RECORDED_MS_MAX = 20_000
 const WAITING_MS_MAX = 60_000
-/** A shorter loop is a buzz. */
+/** Minimum duration of a waiting sound, in milliseconds. A shorter sound, played in a loop, sounds like a buzz. */
 const WAITING_MS_MIN = 200
 
-/** Mono sound of an agent's, s16, in memory that all threads have in common. */
+/** Mono sound of an agent: signed 16-bit samples, in memory that all threads share. */
 interface AgentSound {
   readonly sampleRateHz: SampleRateHz
   readonly samples: SharedArrayBuffer
@@ -25,11 +28,11 @@ interface AgentSound {
 /** A phrase of the agent's file that a person has recorded. */
 export interface RecordedPhrase extends AgentSound {
   readonly text: string
-  /** Null: of a phrase that has one text for all languages. */
+  /** Language of the text; null if the phrase has one text for all languages. */
   readonly language: string | null
 }
 
-/** One file that `recordedPhrases` names: its place there, and the text that it says. */
+/** A file in `recordedPhrases`, with its position there and the text that it contains. */
 interface NamedRecording {
   readonly path: readonly PropertyKey[]
   readonly file: string
@@ -37,11 +40,11 @@ interface NamedRecording {
   readonly language: string | null
 }
 
-/** The files of `recordedPhrases` with their texts; a fault for each that has none. */
+/** Returns the files of `recordedPhrases` with their texts, and a fault for each file without a text. */
 export function recordingsOf(
   agent: AgentDefinition,
 ): readonly (NamedRecording | { readonly path: readonly PropertyKey[]; readonly what: string })[] {
-  // Where a message is taken, the backend speaks.
+  // The phrases for taking a message are left out, because the backend itself speaks them.
   const phrases = new Map(phrasesOf(agent).filter(([path]) => !path.startsWith(LIVE)))
   const files = new Map<string, NamedRecording>()
   const entries = Object.entries(agent.recordedPhrases).flatMap(([name, files]) => {
@@ -49,7 +52,10 @@ export function recordingsOf(
     const phrase = phrases.get(name)
     if (phrase === undefined)
       return [
-        { path, what: `is no phrase that the gateway says for this agent; allowed: ${[...phrases.keys()].join(', ')}` },
+        {
+          path,
+          what: `is not a phrase that the gateway says for this agent; allowed: ${[...phrases.keys()].join(', ')}`,
+        },
       ]
     if (typeof files === 'string')
       return [
@@ -57,7 +63,7 @@ export function recordingsOf(
           ? named(path, files, phrase)
           : {
               path,
-              what: `is in several languages; allowed: a file for each, such as { ${Object.keys(phrase).join(': …, ')}: … }`,
+              what: `is in several languages; allowed: one file for each language, such as { ${Object.keys(phrase).join(': …, ')}: … }`,
             },
       ]
     return Object.entries(files).map(([language, own]) => {
@@ -76,7 +82,7 @@ export function recordingsOf(
       ? one
       : {
           path,
-          what: `has the text of ${pathText(before.path)}, whose file is ${before.file}; allowed: one recording of a text`,
+          what: `has the text of ${pathText(before.path)}, whose file is ${before.file}; allowed: one recording for each text`,
         }
   })
 }
@@ -88,14 +94,11 @@ function named(
   language: string | null = null,
 ): ReturnType<typeof recordingsOf>[number] {
   return text.includes('{{')
-    ? { path, what: 'has values of the call in its text, which no recording has' }
+    ? { path, what: 'has values of the call in its text, which a recording cannot contain' }
     : { path, file, text: text.trim(), language }
 }
 
-/**
- * Reads a sound.
- * @throws SyntaxError  what is wrong with it, and what is allowed
- */
+/** Reads a sound file. @throws SyntaxError with the fault and the allowed values */
 export async function readSound(path: string, msMax = RECORDED_MS_MAX): Promise<AgentSound> {
   const { size } = await stat(path)
   if (size > SOUND_FILE_BYTES_MAX)
@@ -107,10 +110,10 @@ export async function readSound(path: string, msMax = RECORDED_MS_MAX): Promise<
   return { sampleRateHz, samples: sharedSamples(samples) }
 }
 
-/** The waiting sound of an agent at the rate of each leg, in memory that all threads have in common. */
+/** Waiting sound of an agent, once for each sample rate of a leg, in memory that all threads share. */
 export type WaitingLoop = Readonly<Record<LegRateHz, SharedArrayBuffer>>
 
-/** @throws SyntaxError  what is wrong with the file, and what is allowed */
+/** @throws SyntaxError that names the fault and the allowed values */
 export async function readWaitingLoop(path: string, gainDb: number): Promise<WaitingLoop> {
   const { sampleRateHz, samples } = await readSound(path, WAITING_MS_MAX)
   const gain = 10 ** (gainDb / 20)
@@ -126,7 +129,7 @@ export async function readWaitingLoop(path: string, gainDb: number): Promise<Wai
   return { 8000: at(8000), 16_000: at(16_000) }
 }
 
-/** On any thread; null where the agent has no such sound. */
+/** Returns the samples, on any thread; null if the agent does not have a waiting sound. */
 export function waitingSamples(
   { waiting }: { readonly waiting: WaitingLoop | null },
   rateHz: LegRateHz,

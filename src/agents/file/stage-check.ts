@@ -11,9 +11,11 @@ import { getsDigits } from '../tools/offered-tools.js'
 import { sharesOf } from './own-backends.js'
 
 /**
- * Faults of stages that the schema cannot find: names of tools, facts and stages that do not exist, stages that no call
- * reaches or leaves, and needs that nothing in this stage, or in one before it, gives.
- * @param offered  the tools that the agent's model may be offered
+ * Finds faults of stages that the schema cannot detect:
+ * - names of tools, facts and stages that do not exist
+ * - stages that no call can enter or leave
+ * - needs that cannot be fulfilled in this stage or in an earlier stage
+ * @param offered  tools that may be offered to the agent's model
  */
 export function stageFaults(agent: AgentDefinition, offered: readonly GatewayTool[]): Fault[] {
   const { facts, stages } = agent
@@ -22,9 +24,12 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     faults.push({ path, key, what: `${pathText(path)} ${what}` })
   }
   const tools = [...offered.map(({ name }) => name), ...mcpToolNames(agent.mcp)]
-  /** Facts that the gateway itself knows of the caller are known in every stage. */
+  /** Facts from the look-up of the caller are available in every stage. */
   const isCaller = (name: string): boolean => name === CALLER_SOURCE && agent.caller !== null
-  /** A tool that gets secret digits is called by way of another; `verify_caller` by itself too. */
+  /**
+   * Returns the tools through which a tool can be called. `collect_digits` calls a tool that receives secret digits;
+   * `verify_caller` may be called by `collect_digits` and also directly.
+   */
   const calledBy = (tool: string): string[] => [
     ...(agent.digits.some((one) => one.tool === tool) ? [COLLECT_TOOL] : []),
     ...(getsDigits(agent, tool) ? [] : [tool]),
@@ -36,7 +41,7 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
   }
   const isFact = (path: readonly PropertyKey[], name: string): void => {
     if (known.includes(name)) return
-    const none = name === VERIFIED_FACT ? 'which needs a verification section' : 'which is no fact of this agent'
+    const none = name === VERIFIED_FACT ? 'which needs a verification section' : 'which is not a fact of this agent'
     fault(path, `is ${name}, ${none}; ${allowedNames(name, known)}`)
   }
 
@@ -50,7 +55,7 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     if (stage !== undefined && !names.includes(stage))
       fault(
         ['offline', 'states', state, 'stage'],
-        `is ${stage}, which is no stage of this agent; ${allowedNames(stage, names)}`,
+        `is ${stage}, which is not a stage of this agent; ${allowedNames(stage, names)}`,
       )
   if (stages === null) {
     if (Object.keys(facts).length > 0) fault(['facts'], 'are for stages, and this agent has none')
@@ -58,7 +63,10 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
   }
 
   const backends = [...new Set(sharesOf(agent.backend).flatMap(({ use }) => use))]
-  /** Those of `auto` follow from the settings. */
+  /**
+   * True if the agent may use this backend. `auto` counts as every backend, because the gateway's settings decide its
+   * meaning.
+   */
   const hasBackend = (name: string): boolean => backends.includes(name) || backends.includes('auto')
   for (const [name, stage] of Object.entries(stages)) {
     const at = ['stages', name]
@@ -69,13 +77,14 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     if (stage.voice !== undefined && !Object.keys(stage.voice).some(hasBackend))
       fault(
         [...at, 'voice'],
-        `changes nothing: of the backends of this agent (${backends.join(', ')}) none is in it; allowed: cascade, embedded`,
+        `has no effect: it names none of the backends of this agent (${backends.join(', ')}); allowed: cascade, embedded`,
       )
     if (stage.escalate !== undefined && agent.escalation === null)
       fault([...at, 'escalate'], 'needs a human, but the agent has no escalation section')
     for (const [to, next] of Object.entries(stage.next)) {
       const way = [...at, 'next', to]
-      if (!names.includes(to)) fault(way, `leads to no stage of this agent; ${allowedNames(to, names)}`, true)
+      if (!names.includes(to))
+        fault(way, `leads to a stage that this agent does not have; ${allowedNames(to, names)}`, true)
       if (to === name) fault(way, 'leads to its own stage', true)
       if (next.when === undefined && next.on === undefined)
         fault(way, 'needs when, for the model, or on, for the gateway')
@@ -103,20 +112,20 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     steps.forEach((step, i) => {
       const kind = 'call' in step ? 'call' : 'start'
       const tool = 'call' in step ? step.call.tool : 'start' in step ? step.start.tool : null
-      // Those of the gateway are offered everywhere; names that are no tool's are the dialogue's own fault.
+      // The gateway's tools are offered in every stage. Unknown tools are reported by the dialogue's check.
       if (tool === null || !tools.includes(tool) || offersTool(stage, tool, digitTools)) return
       const what = `is ${tool}, which the stage ${name} of this state does not offer; ${allowedNames(tool, stage.tools ?? [])}`
       fault(['offline', 'states', state, 'steps', i, kind, 'tool'], what)
     })
   }
 
-  /** Each stage with those from which it is reached, itself included. */
+  /** Stages from which a stage can be reached, including the stage itself, by the reached stage. */
   const before = new Map(names.map((name) => [name, new Set(reaching(stages, name))]))
   const [first = ''] = names
   for (const [name, stage] of Object.entries(stages)) {
     const earlier = before.get(name) ?? new Set()
     if (!earlier.has(first)) fault(['stages', name], 'is reached from no stage before it', true)
-    /** The model asks for it in any stage; a tool gives it where it is offered. */
+    /** True if the model can ask the caller for the fact in any stage, or if a tool that sets the fact is offered. */
     const given = (fact: string): boolean => {
       const { from = [], ask } = facts[fact] ?? {}
       const sources = fact === VERIFIED_FACT ? [VERIFY_TOOL] : from.map((source) => source.split('.')[0] ?? '')
@@ -141,7 +150,8 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     }
     const check = (path: readonly PropertyKey[], needs: readonly string[] | undefined): void =>
       needs?.forEach((need, i) => {
-        if (!given(need)) fault([...path, i], `is ${need}, which no tool of this stage, or of one before it, gives`)
+        if (!given(need))
+          fault([...path, i], `is ${need}, which is not a result of a tool of this stage or an earlier stage`)
       })
     check(['stages', name, 'needs'], stage.needs)
     for (const [to, next] of Object.entries(stage.next)) {
@@ -152,7 +162,7 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
   return faults
 }
 
-/** The stages from which `name` is reached, itself included. */
+/** Returns the stages from which `name` can be reached, including `name`. */
 function reaching(stages: NonNullable<AgentDefinition['stages']>, name: string): readonly string[] {
   const found = [name]
   for (const one of found)

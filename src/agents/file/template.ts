@@ -3,14 +3,15 @@ import { GatewayError } from '../../core/errors.js'
 import { jsonText } from '../../core/json.js'
 
 /**
- * The variables that templates may read. A name with the value undefined is withheld: it is a secret of the gateway.
+ * Environment variables that templates may read. If a value is undefined, the variable is a secret of the gateway and
+ * templates must not read it.
  */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /**
- * Templates of HTTP tools: text with `{{args.name}}` (an argument of the model), `{{call.from}}` (a fact of the call)
- * and `{{env.NAME}}` or `${NAME}` (a variable of the operator). A template is parsed once, when the agent is loaded. It
- * has no expression language, so nothing can be injected.
+ * A source in a template of an HTTP tool: `{{args.name}}` is an argument of the model, `{{call.from}}` a fact of the
+ * call. `{{env.NAME}}` or `${NAME}` is a variable of the operator. A template is parsed once, when the agent is loaded.
+ * Templates cannot contain expressions, so code cannot be injected.
  */
 export type TemplateSource =
   | { readonly scope: 'args'; readonly name: string }
@@ -22,48 +23,48 @@ export type TemplateSource =
   | { readonly scope: 'identity'; readonly name: string }
   /** A fact of the business whose number was called (docs/NUMBERS.md). */
   | { readonly scope: 'business'; readonly name: string }
-  /** Where the outcome of a tool that waits is to be sent (docs/WAITING.md). */
+  /** Address that receives the outcome of a pending tool (docs/WAITING.md). */
   | { readonly scope: 'continue'; readonly name: 'url' }
-  /** The id of what such a tool waits for, as its API gave it. */
+  /** Id that a pending tool's API gave to the pending result. */
   | { readonly scope: 'pending'; readonly name: 'id' }
 
 type TemplatePart = { readonly literal: string } | TemplateSource
 export type Template = readonly TemplatePart[]
 
-/** The call's facts that a template may read. */
+/** Names of facts of the call that a template may read. */
 const CALL_FACTS = ['from', 'to', 'sid', 'agent', 'language'] as const
 type CallFact = (typeof CALL_FACTS)[number]
 
-/** Where the values of a template come from at run time. */
+/** Values for the sources of a template when it is filled. */
 export interface TemplateValues {
   readonly args: Readonly<Record<string, unknown>>
   readonly call: Readonly<Record<CallFact, string>>
-  /** Absent: the call has none. */
+  /** Variables of the call; absent if the call has no variables. */
   readonly variables?: CallVariables | undefined
   readonly env: Readonly<Record<string, string | undefined>>
-  /** Null: the caller is not verified. */
+  /** Verified identity; null if the caller is not verified. */
   readonly identity: Readonly<Record<string, unknown>> | null
-  /** Absent: no business has the called number. */
+  /** Facts of the business; absent if the called number does not belong to a business. */
   readonly business?: BusinessValues | undefined
-  /** Absent: nothing waits. */
+  /** Address for the outcome; absent if the tool does not wait. */
   readonly continueUrl?: string | undefined
   readonly pendingId?: string | undefined
 }
 
-/** Values that an order for an outbound call passes on, by name. */
+/** Values by name, from the order for an outbound call. */
 export type CallVariables = Readonly<Record<string, string>>
 
-/** The facts of one business as templates read them. */
+/** The facts of one business, as values for templates. */
 export type BusinessValues = Readonly<Record<string, string | number | boolean>>
 
 const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
-/** More values that a tool that waits may read: `continue.url` in its request, `pending.id` in its polls. */
+/** Matches the values of a pending tool: `continue.url` in its request, `pending.id` in its polling requests. */
 const WAITING = /^\s*(?:(continue)\.url|(pending)\.id)\s*$/
-/** An argument may have any name without spaces and braces (`ARGUMENT_NAME`). */
+/** Matches any reference. An argument may have any name without spaces and braces (`ARGUMENT_NAME`). */
 const REFERENCE =
   /^\s*(?:(args)\.([^\s{}]+)|(call\.variables|call|env|identity|business)\.([A-Za-z_][A-Za-z0-9_]*))\s*$/
 
-/** @throws SyntaxError naming the placeholder that is not understood, and what is allowed. */
+/** Parses a template. @throws SyntaxError with the unknown placeholder and the allowed placeholders */
 export function parseTemplate(text: string): Template {
   const parts: TemplatePart[] = []
   let end = 0
@@ -75,7 +76,7 @@ export function parseTemplate(text: string): Template {
   if (end < text.length) parts.push({ literal: text.slice(end) })
   for (const part of parts) {
     if ('literal' in part && (part.literal.includes('{{') || part.literal.includes('}}'))) {
-      throw new SyntaxError('has {{ or }} without its partner')
+      throw new SyntaxError('has {{ without }}, or }} without {{')
     }
   }
   return parts
@@ -111,33 +112,35 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
   )
 }
 
-/** The sources that a template reads, in order; literals left out. */
+/** Returns the sources that a template reads, in order, without literals. */
 export function sourcesOf(template: Template): readonly TemplateSource[] {
   return template.filter((part): part is TemplateSource => 'scope' in part)
 }
 
 /**
- * The value of one source; undefined when it is missing. An empty or blank text counts as missing: a withheld caller
- * number must not become `?phone=`.
+ * Returns the value of one source; undefined if it is missing. An empty or blank text counts as missing. Otherwise a
+ * withheld number would be sent as `?phone=`.
  */
 export function valueOf(source: TemplateSource, values: TemplateValues): unknown {
   const value = lookUp(source, values)
   return value === null || (typeof value === 'string' && value.trim() === '') ? undefined : value
 }
 
-/** The sources of a template that have no value. */
+/** Returns the sources of a template that do not have a value. */
 export function missingSources(template: Template, values: TemplateValues): readonly TemplateSource[] {
   return sourcesOf(template).filter((source) => valueOf(source, values) === undefined)
 }
 
-/** Advice for a caller who withholds the number. The number that a caller says limits no request to their own data. */
+/**
+ * Advice for the model if the caller's number is withheld. A number that the caller says is no proof, so it cannot
+ * limit a request to the caller's own data.
+ */
 const ASK_NUMBER = ', ask for a number by which they can be reached or for a reference that another tool takes'
 
 /**
- * The refusal of a tool that would run without a value that limits it to the caller's own data: no request may be sent
- * without its limit. Null when the gateway has every one of these values.
- * @param sources those that have no value; the ones that the model fills in (`args`) and the operator's (`env`) are
- *   skipped
+ * Refuses a tool call if a value is missing, because the value limits the tool to the caller's own data. Without this
+ * value the request must not be sent. Returns null if no such value is missing.
+ * @param sources  sources whose value is missing; values of the model (`args`) and of the operator (`env`) are ignored
  */
 export function unbound(sources: readonly TemplateSource[], values: TemplateValues): GatewayError | null {
   const why = unboundReason(sources, values)
@@ -149,7 +152,7 @@ export function unbound(sources: readonly TemplateSource[], values: TemplateValu
   )
 }
 
-/** Why sources that the gateway itself provides have no value: `The number of this call is withheld`. */
+/** Returns the reason why values of the gateway are missing, such as `The number of this call is withheld`. */
 export function unboundReason(sources: readonly TemplateSource[], values: TemplateValues): string | null {
   const reasons = sources.flatMap((source) => {
     if (source.scope === 'call')
@@ -192,28 +195,28 @@ function lookUp(source: TemplateSource, values: TemplateValues): unknown {
   }
 }
 
-/** `{{business.NAME}}` in words that are no template: whatever else they have in braces stays as it is. */
+/** Matches `{{business.NAME}}` in plain words. Other text in braces does not change. */
 const BUSINESS = /\{\{\s*business\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
 
-/** The facts of a business that a text reads. */
+/** Returns the facts of a business that a text reads. */
 export function businessFactsIn(text: string): string[] {
   return [...text.matchAll(BUSINESS)].map(([, name = '']) => name)
 }
 
-/** A text with the facts of a business in it; a fact that it does not have is left out. */
+/** Inserts the facts of a business into a text. A missing fact is left out. */
 export function withBusiness(text: string, values: BusinessValues): string {
   return text.replace(BUSINESS, (_, name: string) => (Object.hasOwn(values, name) ? String(values[name]) : ''))
 }
 
-/** `{{call.variables.NAME}}` in words, with the space before it. */
+/** Matches `{{call.variables.NAME}}` in words, with the space before it. */
 const VARIABLE = /[ \t]*\{\{\s*call\.variables\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
 
-/** The variables of an outbound call that a text reads. */
+/** Returns the variables of an outbound call that a text reads. */
 export function variablesIn(text: string): string[] {
   return [...text.matchAll(VARIABLE)].map(([, name = '']) => name)
 }
 
-/** A text with the variables of a call in it; one that the call does not have is left out, with the space before it. */
+/** Inserts the variables of a call into a text. A placeholder without a value is removed, with the space before it. */
 export function withVariables(text: string, values: CallVariables): string {
   return text.replace(VARIABLE, (whole: string, name: string) =>
     Object.hasOwn(values, name) ? `${/^[ \t]*/.exec(whole)?.[0] ?? ''}${values[name] ?? ''}` : '',
@@ -221,8 +224,8 @@ export function withVariables(text: string, values: CallVariables): string {
 }
 
 /**
- * The text of a template, or undefined when one of its sources is missing.
- * @param escape applied to every value, never to the author's own words
+ * Returns the filled text of a template; undefined if a source is missing.
+ * @param escape  function that is applied to each inserted value, but not to the author's text
  */
 export function fillTemplate(
   template: Template,

@@ -3,17 +3,18 @@ import { LineCounter, Parser, Scalar, visit } from 'yaml'
 import type { Document } from 'yaml'
 import { pathText } from './faults.js'
 
-/** Deepest nesting of an agent file, and how many aliases (`*name`) it may resolve: no file grows in memory. */
+/** Maximum nesting of an agent file. */
 const AGENT_DEPTH_MAX = 24
+/** Maximum number of aliases (`*name`). Without a limit a small file could become very large in memory. */
 const AGENT_ALIASES_MAX = 64
 
-/** A place in a file, counted from 1 as editors do. */
+/** A position in a file. Lines and columns count from 1, as in editors. */
 export interface SourcePosition {
   readonly line: number
   readonly col: number
 }
 
-/** A fault in a file; `what` also says what is allowed. */
+/** A fault in a file; `what` describes the fault and the allowed values. */
 interface SourceFault extends SourcePosition {
   readonly what: string
 }
@@ -22,15 +23,20 @@ interface SourceFault extends SourcePosition {
 export interface YamlSource {
   readonly value: unknown
   /**
-   * Where the value at `path` begins. When the file lacks the path, the place of its nearest existing parent. With
-   * `key` true, the place of the key instead of the value.
+   * Returns the position of the value at `path`, or of its key if `key` is true. If the path is missing, returns the
+   * position of the nearest existing parent.
    */
   locate(path: readonly PropertyKey[], key?: boolean): SourcePosition
-  /** Texts without quotes that one space and `#` end; a comment has two spaces before it. */
+  /**
+   * Texts without quotes that YAML has cut at ` #`. A comment with two spaces before it is intended, so such texts are
+   * not included.
+   */
   readonly cuts: readonly CutText[]
 }
 
-/** A text that YAML ends at ` #`: `Press # to begin` is `Press`, and the rest is a comment. */
+/**
+ * A text that YAML has cut at ` #`. For example, `Press # to begin` becomes `Press`, and the other words are a comment.
+ */
 interface CutText extends SourcePosition {
   readonly path: readonly PropertyKey[]
   readonly what: string
@@ -40,16 +46,16 @@ const START: SourcePosition = { line: 1, col: 1 }
 const TOO_DEEP = `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are allowed`
 
 /**
- * Parses one YAML document. Text that would grow in memory (alias bombs, deep nesting) is refused before it is
- * turned into values.
- * @param kind what the file is, and where that is explained; for the faults
- * @returns the document, or every syntax fault in it
+ * Parses one YAML document. A text that would become very large in memory is refused before it is converted to values.
+ * Such texts have many aliases or deep nesting.
+ * @param kind  noun for the kind of file, and the manual of this kind; faults contain both
+ * @returns the document, or all of its syntax faults
  */
 export function parseYaml(
   whole: string,
   kind = { noun: 'an agent', manual: 'docs/AGENTS.md' },
 ): YamlSource | readonly SourceFault[] {
-  const text = whole.replace(/^\uFEFF/, '') // no column of an editor
+  const text = whole.replace(/^\uFEFF/, '') // a byte order mark is skipped, because editors do not count it as a column
   const lines = new LineCounter()
   const at = (offset: number): SourcePosition => {
     const { line, col } = lines.linePos(offset)
@@ -60,12 +66,12 @@ export function parseYaml(
     const composer = new Composer({ version: '1.2', uniqueKeys: true, strict: true, prettyErrors: false })
     documents = [...composer.compose(new Parser(lines.addNewLine).parse(text))]
   } catch {
-    return [{ ...START, what: TOO_DEEP }] // some versions of the composer throw
+    return [{ ...START, what: TOO_DEEP }] // in some versions of the library, the composer throws for such a text
   }
   const [document, second] = documents
   if (document === undefined) return [{ ...START, what: `is empty; ${kind.noun} is a map of keys (${kind.manual})` }]
   if (document.errors.length > 0) {
-    // The composer recurses: an exhausted stack is a fault of the file.
+    // The parser is recursive, so a stack overflow means that the file is nested too deeply.
     return document.errors.map((error) => ({
       ...at(error.pos[0]),
       what: error.message.includes('call stack') ? TOO_DEEP : `is not YAML: ${error.message}`,
@@ -101,14 +107,14 @@ function cutTexts(document: Document.Parsed, text: string, at: (offset: number) 
       found.push({
         ...at(end + 1),
         path,
-        what: `${pathText(path)} ends before the #: YAML takes the rest of the line for a comment; put the text in quotes, or two spaces before a comment`,
+        what: `${pathText(path)} ends before the #: YAML reads the rest of the line as a comment; put the text in quotes, or put two spaces before a comment`,
       })
     },
   })
   return found
 }
 
-/** @param key  of a node below the last of its `ancestors`, as `visit` tells it */
+/** @param key key of a node in its parent, as `visit` passes it. The parent is the last of `ancestors` */
 function pathOf(key: number | 'key' | 'value' | null, ancestors: readonly unknown[]): PropertyKey[] {
   return ancestors.flatMap((one, index): PropertyKey[] => {
     if (isPair(one)) return [isScalar(one.key) ? String(one.key.value) : '']
@@ -118,7 +124,10 @@ function pathOf(key: number | 'key' | 'value' | null, ancestors: readonly unknow
   })
 }
 
-/** Finds what makes a document larger in memory than on disk: deep nesting, and aliases to more than a scalar. */
+/**
+ * Finds a part that makes a document larger in memory than on disk. Such a part is deep nesting, or an alias to a list
+ * or a map.
+ */
 function growthOf(document: Document.Parsed): { readonly offset: number; readonly what: string } | null {
   let aliases = 0
   let found: { offset: number; what: string } | null = null
@@ -126,7 +135,7 @@ function growthOf(document: Document.Parsed): { readonly offset: number; readonl
     if (!isNode(node)) return undefined
     const offset = node.range?.[0] ?? 0
     if (path.length > AGENT_DEPTH_MAX * 2) {
-      // there is a pair between two collections
+      // `path` also contains the pair between two collections, so its length is twice the depth
       found = { offset, what: TOO_DEEP }
       return visit.BREAK
     }

@@ -6,7 +6,7 @@ import { allowedNames, pathText } from '../file/faults.js'
 import type { Fault } from '../file/faults.js'
 import { getsDigits, hasEffect } from '../tools/offered-tools.js'
 
-/** Keys whose texts are said or written with `{{caller.NAME}}` filled in. */
+/** Keys whose texts may contain `{{caller.NAME}}`, which is replaced by a value. */
 const READ_IN: readonly string[] = [
   'greeting',
   'instructions',
@@ -20,7 +20,7 @@ const READ_IN: readonly string[] = [
   'offline',
 ]
 
-/** The fields of a caller that the agent's words can read; null: any, because nothing says which there are. */
+/** Returns the fields of a caller that the agent's words can read; null if the fields are not limited by a list. */
 export function callerFields({ caller, facts, tools }: AgentDefinition, assets: AgentAssets): readonly string[] | null {
   if (caller === null) return []
   const earlier = caller.memory ? earlierFields(Object.keys(facts)) : []
@@ -31,24 +31,25 @@ export function callerFields({ caller, facts, tools }: AgentDefinition, assets: 
   return known === null ? null : [...known, ...earlier]
 }
 
-/** Faults in how an agent knows its callers: its tool, the fields, and the texts that read them. */
+/** Finds faults in the `caller` section: its tool, its fields, and the texts that read these fields. */
 export function callerFaults(agent: AgentDefinition, assets: AgentAssets): Fault[] {
   const { caller } = agent
   const fields = callerFields(agent, assets)
   const fault = (path: readonly PropertyKey[], what: string): Fault => ({ path, what: `${pathText(path)} ${what}` })
-  // A file that has lost a column, or that nobody can read, costs what is known of callers, and no call.
+  // The fault is `spared`: without this file, callers are unknown to the agent, but calls work.
   const spared = caller?.file === undefined ? {} : { spared: true }
   const known = (path: readonly PropertyKey[], name: string, verb = `is ${name}`): Fault[] => {
     if (fields === null || fields.includes(name) || (caller?.file !== undefined && assets.callers === null)) return []
     const allowed = allowedNames(name, fields)
-    return [{ ...fault(path, `${verb}, which is no field of the caller; ${allowed}`), ...spared }]
+    return [{ ...fault(path, `${verb}, which is not a field of the caller; ${allowed}`), ...spared }]
   }
   const read = textsIn(agent, []).flatMap(({ path, text }) =>
     callerFieldsIn(text).flatMap((name) => {
       const place = pathText(path)
       if (!READ_IN.some((one) => place === one || place.startsWith(`${one}.`) || place.startsWith(`${one}[`)))
-        return [fault(path, `reads {{caller.${name}}}; it is filled in in ${READ_IN.join(', ')} only`)]
-      // Checked with the dialogue, which reads more of a caller.
+        return [fault(path, `reads {{caller.${name}}}, which has a value only in ${READ_IN.join(', ')}`)]
+      // The dialogue's texts are not checked here. The check of the dialogue examines them, because a dialogue can read
+      // more fields of a caller.
       if (place.startsWith('offline')) return []
       if (caller === null) return [fault(path, `reads {{caller.${name}}}, but the agent has no caller section`)]
       return known(path, name, `reads {{caller.${name}}}`)
@@ -63,16 +64,16 @@ export function callerFaults(agent: AgentDefinition, assets: AgentAssets): Fault
     ...caller.personal.flatMap((name, i) => known(['caller', 'personal', i], name)),
     ...(caller.language === undefined ? [] : known(['caller', 'language'], caller.language)),
     ...(caller.personal.length > 0 && agent.verification === null
-      ? [fault(['caller', 'personal'], 'needs a verification section, or nobody ever hears them')]
+      ? [fault(['caller', 'personal'], 'needs a verification section; without it no caller hears these fields')]
       : []),
   ]
 }
 
-/** Why a tool cannot be called by the gateway, for every caller, before anybody has spoken. */
+/** Returns the reasons why the gateway cannot call a tool before the conversation with every caller. */
 function toolFaults(agent: AgentDefinition, assets: AgentAssets): string[] {
   const name = agent.caller?.tool
   if (name === undefined) return []
-  if (name === CALLER_SOURCE) return [`is ${CALLER_SOURCE}, a name that stages use; give the tool another`]
+  if (name === CALLER_SOURCE) return [`is ${CALLER_SOURCE}, a name that stages use; give the tool another name`]
   const http = agent.tools.find((tool) => tool.name === name)
   const tool = http ?? assets.codeTools.find((one) => one.name === name)
   if (tool === undefined) {
@@ -82,12 +83,14 @@ function toolFaults(agent: AgentDefinition, assets: AgentAssets): string[] {
   const missing = tool.parameters.required.filter((one) => !Object.hasOwn(tool.bind, one))
   const effect = http === undefined ? 'idempotent' in tool && !tool.idempotent : hasEffect(http)
   return [
-    ...(effect ? [`is ${name}, which changes something; a look-up only reads`] : []),
+    ...(effect ? [`is ${name}, which may change data; a look-up must only read`] : []),
     ...(tool.requires === 'verified'
       ? [`is ${name}, which requires a verified caller; list its fields in personal`]
       : []),
-    ...(getsDigits(agent, name) ? [`is ${name}, which gets what a caller keys in`] : []),
-    ...(missing.length > 0 ? [`is ${name}, which needs ${missing.join(', ')}: bind it, as to {{call.from}}`] : []),
+    ...(getsDigits(agent, name) ? [`is ${name}, which gets digits that a caller enters`] : []),
+    ...(missing.length > 0
+      ? [`is ${name}, which needs ${missing.join(', ')}: bind it, for example to {{call.from}}`]
+      : []),
   ]
 }
 

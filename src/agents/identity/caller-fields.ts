@@ -1,7 +1,7 @@
 import { CALLER_SOURCE } from '../../call/caller-data.js'
 import type { AgentDefinition } from '../file/definition.js'
 
-/** The fields of its caller that an agent reads anywhere: in words, its dialogue, facts and stages. */
+/** Returns the caller's fields that an agent reads in its words, its dialogue, its facts and its stages. */
 export function fieldsReadOfCaller(agent: AgentDefinition): readonly string[] {
   const { caller, stages } = agent
   const named = pathsOfCaller(agent)
@@ -17,7 +17,7 @@ export function fieldsReadOfCaller(agent: AgentDefinition): readonly string[] {
   ]
 }
 
-/** The fields in all paths of a part of an agent that begin with `caller.`. */
+/** Returns the fields of all paths that begin with `caller.`, in one part of an agent. */
 export function pathsOfCaller(part: unknown): string[] {
   return [...JSON.stringify(part).matchAll(/\bcaller\.([A-Za-z_][A-Za-z0-9_]*)/g)].map(([, name = '']) => name)
 }

@@ -9,12 +9,13 @@ import type { ValueFault } from '../../call/tools/value-fault.js'
 import { sharedText } from './shared-text.js'
 import { columnName, numberColumnOf, readAs, readTable, sheetText } from './spreadsheet.js'
 
-/** Fields of one caller, and characters of a value: they stand in a prompt, or in a sentence. */
+/** Maximum number of fields of one caller. Values are inserted into prompts and sentences. */
 const FIELDS_MAX = 40
+/** Maximum number of characters in a value. */
 const VALUE_CHARS_MAX = 200
-/** Bytes of a file with callers: about 40,000 rows. */
+/** Maximum size of a file of callers in bytes: about 40,000 rows. */
 const CALLERS_FILE_BYTES_MAX = 4 * 1024 * 1024
-/** Its faults that are named; more are counted. */
+/** Maximum number of listed faults in a file; further faults are counted. */
 const ROW_FAULTS_MAX = 20
 
 const field = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,39}$/, {
@@ -29,39 +30,49 @@ export const callerSchema = z
       .max(64)
       .exactOptional()
       .describe(
-        'One of tools that only reads, and whose required arguments are all bound: the gateway calls it by itself, the model does not get it.',
+        'Tool of the agent, by HTTP or in code, that only reads (a GET, or idempotent: true) and whose required arguments are all bound. The gateway itself calls this tool; models and dialogues cannot call it.',
       ),
     file: z
       .string()
       .regex(/\.(csv|json)$/, { error: 'must be a .csv or .json file' })
       .max(200)
       .exactOptional()
-      .describe('A file of this folder in place of a tool: CSV with a line of names, or a JSON list of objects.'),
-    key: field.default('phone').describe('Field of the file with the number of the caller.'),
+      .describe(
+        'File of the agents folder in place of a tool, at most 4 MiB: CSV with a line of names, or a JSON list of objects. An edit applies to new calls.',
+      ),
+    key: field
+      .default('phone')
+      .describe("Field of the file with the caller's number, in any common form, such as 0712 345 678."),
     withinMs: z
       .int()
       .min(50)
       .max(2000)
       .default(800)
-      .describe('How long after the webhook the greeting may wait for the answer.'),
+      .describe(
+        'Maximum time in ms from the webhook that the greeting waits for the answer. If the stream opens later than this, the greeting does not wait.',
+      ),
     fields: z
       .array(field)
       .max(FIELDS_MAX)
       .exactOptional()
-      .describe('The fields that the tool gives. Default: those of its result.fields, else any.'),
+      .describe('Fields in the answer of the tool. Default: the fields of its result.fields, else any field.'),
     personal: z
       .array(field)
       .max(FIELDS_MAX)
       .default([])
-      .describe('Fields that only a verified caller hears; the model has them only then.'),
+      .describe(
+        'Fields that only a verified caller may hear. Before verify_caller has succeeded, texts, model, stages and dialogue do not get these fields.',
+      ),
     language: field
       .exactOptional()
-      .describe("Field with the caller's language, such as sw. Default: the call begins as it does without."),
+      .describe(
+        "Field with the caller's language, such as sw or sw-KE. If the agent speaks this language, the call begins in it. Default: none.",
+      ),
     memory: z
       .boolean()
       .default(false)
       .describe(
-        "Keeps the facts and the outcome of a verified caller's last call for their next: last_NAME, of which nobody and no model has anything before the caller is verified again. Needs verification.",
+        "Stores the facts and the outcome of a verified caller's call for the caller's next call to the same number, as last_NAME. They are used only after the caller is verified again. This option needs verification, and works without tool and file.",
       ),
   })
   .refine(({ tool, file }) => tool === undefined || file === undefined, {
@@ -72,9 +83,10 @@ export const callerSchema = z
   })
 
 /**
- * Part of a result that is kept of a caller: the scalars of its top level that say something.
- * @param own  number of the caller; empty: withheld
- * @param left  gets each field that is left out, and why
+ * Returns the fields of a result that are stored for a caller: only scalars with a meaning, from the top level of the
+ * result.
+ * @param own  phone number of the caller; empty if withheld
+ * @param left  receives each field that is left out, and its fault
  */
 function valuesOf(
   result: unknown,
@@ -90,7 +102,7 @@ function valuesOf(
       if (fault !== null) left(name, fault)
       if (fault !== null) return []
       if (typeof value === 'number' || typeof value === 'boolean') return [[name, value]]
-      // Control characters would break a prompt into lines of their own.
+      // Refused, because a control character could begin a new line in a prompt.
       const text = typeof value === 'string' ? value.replace(/[\p{Cc}\s]+/gu, ' ').trim() : ''
       return text === '' ? [] : [[name, text.slice(0, VALUE_CHARS_MAX)]]
     },
@@ -98,30 +110,39 @@ function valuesOf(
   return Object.fromEntries(kept.slice(0, FIELDS_MAX))
 }
 
-/** Caller values in a tool's answer. @param from  number of the caller; empty: withheld */
+/**
+ * Returns the caller's values in the result of a tool.
+ * @param from  number of the caller; empty if withheld
+ */
 export function callerAnswer(outcome: { readonly ok: boolean; readonly value: unknown }, from: string): CallerAnswer {
   const values = outcome.ok ? valuesOf(outcome.value, from) : {}
   const known = Object.keys(values).length > 0
   return { state: known ? 'found' : outcome.ok ? 'unknown' : 'failed', from: 'tool', values }
 }
 
-/** A look-up's answer with what the caller's last call left. @param wallMs calendar time */
+/**
+ * Returns the answer of a look-up, and the values that were stored in the caller's last call.
+ * @param wallMs  calendar time
+ */
 export function withEarlier(answer: CallerAnswer, earlier: EarlierCall, wallMs: number): CallerAnswer {
   return { ...answer, state: answer.state === 'failed' ? 'failed' : 'found', earlier: earlierValues(earlier, wallMs) }
 }
 
-/** Rows of a file by the number of the caller, as lines of `KEY TAB JSON` in the order of their keys. */
+/** Rows of a file by the caller's number: lines of `KEY TAB JSON`, sorted by key. */
 export interface CallerRows {
   readonly lines: SharedArrayBuffer
   readonly fields: readonly string[]
 }
 
 /**
- * Reads a file of callers. A row that cannot be used is left out, and so are those of several callers with one number: who calls
- * from there is not known. A value that says nothing is left out. No fault has a number, a name or a value of the file.
- * @param key  column of the number; another one that is named as such columns are, where it is the only one
- * @param reads  fields that the agent reads: a column has their spelling where it differs in case, spaces and signs alone
- * @throws SyntaxError where the whole file cannot be used
+ * Reads a file of callers. Rows that cannot be used are left out. If several rows have one phone number, all of them
+ * are left out, because the caller is then ambiguous. Values without a meaning are left out. Faults do not contain a
+ * number, a name or a value of the file.
+ * @param key  name of the column with the phone number. If there is no such column, a column with a usual name for
+ * phone numbers is used, if only one column has such a name
+ * @param reads  fields that the agent reads. If a column's name differs from a field only in case, spaces and signs,
+ * the field's spelling is used
+ * @throws SyntaxError if the whole file cannot be used
  */
 export async function readCallers(
   file: string,
@@ -135,15 +156,16 @@ export async function readCallers(
   const { columns, at: headAt, rows } = file.endsWith('.csv') ? csvRows(text) : jsonRows(text)
   const keyAt = numberColumnOf(columns, key)
   const keyColumn = columns[keyAt]
-  // The names of columns are not in the message: without a line of names they are those of a caller.
+  // The message does not contain the names of the columns. If the file has no header, these "names" are a caller's
+  // values.
   if (keyColumn === undefined && rows.length + columns.length > 0)
     throw new SyntaxError(
-      `${headAt}: has no column ${key} (caller.key), and not one other for the number alone; allowed: ${key}, or caller.key with its name`,
+      `${headAt}: has no column ${key} (caller.key), and no other column is certainly the number; allowed: a column ${key}, or caller.key with the name of the column`,
     )
   const names = fieldNames(columns, reads, keyAt)
   const faults: string[] = []
   const twice = columns.filter((name, index) => name !== '' && columns.indexOf(name) !== index)
-  if (twice.length > 0) faults.push(`${headAt}: has a column twice; the first of them is read`)
+  if (twice.length > 0) faults.push(`${headAt}: has two columns with one name; only the first one is read`)
   const dates = new Set(
     columns.flatMap((name, place) =>
       holdsDates(rows.map(({ values }) => (typeof values[name] === 'string' ? values[name] : '')))
@@ -174,7 +196,7 @@ export async function readCallers(
       const values = valuesOf(Object.fromEntries(named), called.number, leftOut, dates)
       const before = known.get(party)
       if (before !== undefined)
-        faults.push(`${at}: has in ${key} the number of ${before.at}; callers from there are not known`)
+        faults.push(`${at}: has in ${key} the same number as ${before.at}; callers with this number are not recognised`)
       known.set(party, before === undefined ? { at, values } : { at: before.at, values: null })
     }
   }
@@ -194,7 +216,10 @@ export async function readCallers(
   }
 }
 
-/** The field of each column, by its place: as the agent reads it, else as it is written; without columns that are no fields. */
+/**
+ * Returns the field of each column, by index. If the agent reads the field, it has the agent's spelling. A column whose
+ * name cannot be a field is left out.
+ */
 function fieldNames(columns: readonly string[], reads: readonly string[], keyAt: number): ReadonlyMap<number, string> {
   const names = new Map<number, string>()
   const taken = new Set(columns)
@@ -209,36 +234,39 @@ function fieldNames(columns: readonly string[], reads: readonly string[], keyAt:
   return names
 }
 
-/** A row with its place in the file, and why it cannot be read. */
+/** A row and its position in the file, or the fault of a row that cannot be read. */
 interface Row {
   readonly at: string
-  /** By column. */
+  /** Values by column. */
   readonly values: Readonly<Record<string, unknown>>
   readonly fault?: string
 }
 
 interface Rows {
   readonly columns: readonly string[]
-  /** Place of the names of the columns. */
+  /** Position of the header line. */
   readonly at: string
   readonly rows: readonly Row[]
 }
 
 function jsonRows(text: string): Rows {
   const list = z.array(z.record(z.string(), z.unknown())).safeParse(jsonOrNull(text.replace(/^\ufeff/, '')))
-  if (!list.success) throw new SyntaxError('is no JSON list of objects')
+  if (!list.success) throw new SyntaxError('is not a JSON list of objects')
   const rows = list.data.map((values, index) => ({ at: `row ${index + 1}`, values }))
   return { columns: [...new Set(rows.flatMap(({ values }) => Object.keys(values)))], at: 'the list', rows }
 }
 
-/** A spreadsheet leaves out empty cells at the end of a row. */
+/**
+ * Reads the rows of a CSV file. A row may have fewer cells than the header, because spreadsheets leave out empty cells
+ * at the end of a row.
+ */
 function csvRows(text: string): Rows {
   const table = readTable(text)
   if ('fault' in table) throw new SyntaxError(table.fault)
   const { columns } = table
   const rows = table.records.map(({ line, cells }) => ({
     at: `line ${line}`,
-    // The first of two columns with one name counts.
+    // If two columns have the same name, the first is used.
     values: Object.fromEntries(columns.map((name, place) => [name, cells[place] ?? ''] as const).reverse()),
     ...(cells.slice(columns.length).some((cell) => cell !== '')
       ? { fault: `has more than ${columns.length} cells, as many as there are names` }
@@ -250,7 +278,10 @@ function csvRows(text: string): Rows {
 const NEW_LINE = 10
 const TAB = 9
 
-/** The row of a caller, found without reading the others. @param from  E.164; empty: withheld */
+/**
+ * Finds the row of a caller without parsing the other rows.
+ * @param from  number in E.164 form; empty if withheld
+ */
 export function findCaller({ lines }: CallerRows, from: string): CallerAnswer {
   const wanted = partyKey(from)
   if (wanted === '') return { state: 'withheld', from: 'file', values: {} }

@@ -1,4 +1,4 @@
-/** A text as UTF-8, in memory that all threads have in common: no call copies it to its worker. */
+/** Copies a text as UTF-8 into memory that all threads share, so that a call need not copy it to its worker. */
 export function sharedText(text: string): SharedArrayBuffer {
   const bytes = new TextEncoder().encode(text)
   const memory = new SharedArrayBuffer(bytes.length)

@@ -1,19 +1,19 @@
 import { parse } from 'csv-parse/sync'
 
-/** Lines above the header in which a table may begin: `sep=;` of Excel, and blank ones. */
+/** Matches the line `sep=;`, which Excel writes above the header. */
 const SEPARATOR_LINE = /^sep=(.)$/i
-/** Bytes at the beginning of a file that decide its encoding. */
+/** Number of bytes at the beginning of a file that are used to detect its encoding. */
 const ENCODING_BYTES = 4096
-/** Delimiters between the columns of a file. */
+/** Possible delimiters between columns. */
 const DELIMITERS = [',', ';', '\t', '|'] as const
 
-/** A table of a file, or what is wrong with it. */
+/** A table from a file, or the file's fault. */
 interface Table {
-  /** As they are written, by place; empty for one without a name. */
+  /** Column names as written, by index; empty for a column without a name. */
   readonly columns: readonly string[]
-  /** The line of the header in the file. */
+  /** Line number of the header in the file. */
   readonly line: number
-  /** The rows that have anything, each with the line at which it begins. */
+  /** Rows that are not empty, each with the line number at which the row begins. */
   readonly records: readonly Line[]
 }
 
@@ -23,15 +23,16 @@ interface Line {
 }
 
 /**
- * The text of a file as a spreadsheet or an editor has saved it: UTF-8 or UTF-16, with a mark at its begin or without one, else the
- * letters of Windows for Western Europe, which Excel writes as "CSV".
- * @returns also what only an encoding that is not known could tell apart, as U+FFFD or control characters
+ * Decodes a file that a spreadsheet or an editor has saved. It reads UTF-8 and UTF-16, with or without a byte order
+ * mark. Any other text is read as windows-1252, which Excel writes as "CSV".
+ * @returns the text. In an unknown encoding some characters become U+FFFD or control characters
  */
 export function sheetText(bytes: Uint8Array): string {
   const [first = 0, second = 0] = bytes
   if (first === 0xff && second === 0xfe) return decoded(bytes, 'utf-16le')
   if (first === 0xfe && second === 0xff) return decoded(bytes, 'utf-16be')
-  // Without a mark: half of the bytes of letters, digits and delimiters are 0, and those of UTF-8 never.
+  // Detects UTF-16 without a byte order mark. In UTF-16, half of the bytes of letters, digits and delimiters are 0, but
+  // UTF-8 text does not contain 0 bytes.
   const zeros = [0, 0]
   const looked = bytes.subarray(0, ENCODING_BYTES)
   for (const [at, byte] of looked.entries()) if (byte === 0) zeros[at % 2] = (zeros[at % 2] ?? 0) + 1
@@ -41,21 +42,21 @@ export function sheetText(bytes: Uint8Array): string {
   try {
     return decoded(bytes, 'utf-8', true)
   } catch {
-    // TextDecoder of some versions of Node reads it as Latin-1.
+    // The letters are converted here, because TextDecoder reads windows-1252 as Latin-1 in some versions of Node.
     return Buffer.from(bytes)
       .toString('latin1')
       .replace(/[\x80-\x9f]/g, (control) => WINDOWS_LETTERS[control.charCodeAt(0) - 0x80] ?? control)
   }
 }
 
-/** Letters of windows-1252 from 0x80 on; a control character: none has that byte. */
+/** Letters of windows-1252 from 0x80. Bytes without a letter are given as control characters. */
 const WINDOWS_LETTERS = '€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ'
 
 function decoded(bytes: Uint8Array, encoding: string, fatal = false): string {
   return new TextDecoder(encoding, { fatal }).decode(bytes)
 }
 
-/** The name of a column as it is compared: `First name` and `FIRST_NAME` are `first_name`. */
+/** Returns a column's name for comparison: `First name` and `FIRST_NAME` become `first_name`. */
 export function columnName(header: string): string {
   return header
     .replace(/\p{Cf}/gu, '')
@@ -65,11 +66,11 @@ export function columnName(header: string): string {
 }
 
 /**
- * The name that a reader of a file has for a column: its own if case, spaces and signs alone differ and no other column is named
- * exactly so.
+ * Returns the name that the agent reads and that matches a column. Names match if they differ only in case, spaces and
+ * signs. If another column has exactly this name, the result is undefined.
  * @param reads  names that are read
- * @param columns  all columns, as they are written
- * @returns undefined: nothing reads it
+ * @param columns  all columns, as written
+ * @returns the name; undefined if the column is not read
  */
 export function readAs(column: string, reads: readonly string[], columns: readonly string[]): string | undefined {
   if (reads.includes(column)) return column
@@ -77,16 +78,20 @@ export function readAs(column: string, reads: readonly string[], columns: readon
   return reads.find((name) => plain(name) === plain(column) && plain(name) !== '' && !columns.includes(name))
 }
 
-/** How the column of a person's number is named, in lists that nobody made for this gateway. */
+/** Usual names of the column with a person's phone number, in lists from other systems. */
 export const NUMBER_COLUMNS: readonly string[] = [
   ...['number', 'phone', 'to', 'mobile', 'msisdn', 'phone_number', 'simu', 'nambari'],
   ...['telephone', 'tel', 'cell', 'mobile_number', 'phone_no', 'mobile_no', 'telephone_number', 'contact_number'],
   ...['whatsapp', 'namba', 'namba_ya_simu', 'nambari_ya_simu'],
 ]
 
-/** The column of a person's number. @param columns  by place @returns its place; -1: none, or several may be it */
+/**
+ * Finds the column with a person's phone number.
+ * @param columns  column names by index
+ * @returns index of the column; -1 if there is no such column or if several columns are possible
+ */
 export function numberColumnOf(columns: readonly string[], wanted: string | null = null): number {
-  // `Phone No.` ends in a sign.
+  // The sign at the end is removed, as in `Phone No.`.
   const names = columns.map((name) => columnName(name).replace(/_+$/, ''))
   const exact = wanted === null ? -1 : columns.indexOf(wanted)
   if (exact >= 0) return exact
@@ -97,12 +102,12 @@ export function numberColumnOf(columns: readonly string[], wanted: string | null
 }
 
 /**
- * The cells of a file. One delimiter holds for all of it: that of `sep=`, else the one by which the header has most columns,
- * so that a comma in a file with semicolons is part of a value.
+ * Reads the cells of a file. One delimiter is used for the whole file: the delimiter in `sep=`, or the delimiter that
+ * gives the header the most columns. So a comma in a file with semicolons is part of a value.
  */
 export function readTable(csv: string): Table | { readonly fault: string } {
-  if (csv.includes('\0')) return { fault: 'line 1: is no text; allowed: CSV, such as "CSV UTF-8" of a spreadsheet' }
-  // The parser counts a \r\n within quotes as two lines.
+  if (csv.includes('\0')) return { fault: 'line 1: is not text; allowed: CSV, such as "CSV UTF-8" of a spreadsheet' }
+  // Line ends are converted, because the parser counts \r\n within quotes as two lines.
   const text = csv.replace(/^\ufeff/, '').replace(/\r\n?/g, '\n')
   const first = text.slice(0, text.indexOf('\n')).trim()
   const separator = SEPARATOR_LINE.exec(first)?.[1]
@@ -113,11 +118,11 @@ export function readTable(csv: string): Table | { readonly fault: string } {
     return { columns: header.cells, line: header.line, records }
   } catch (thrown) {
     const { code = 'CSV', lines = 1 } = thrown as { readonly code?: string; readonly lines?: number }
-    return { fault: `line ${lines}: is no CSV (${code}); allowed: columns as in its first line` }
+    return { fault: `line ${lines}: is not CSV (${code}); allowed: columns as in its first line` }
   }
 }
 
-/** By which the header has most columns. */
+/** Returns the delimiter that gives the header the most columns. */
 function delimiterOf(text: string): string {
   const [header = ''] = /(?:"[^"]*"|[^"\n])+/.exec(text.trimStart()) ?? []
   const columns = (delimiter: string): number => {
@@ -131,7 +136,7 @@ function delimiterOf(text: string): string {
   return best
 }
 
-/** The lines that are not empty, each with its first line of the text. */
+/** Returns the rows that are not empty, each with the line number at which the row begins. */
 function linesOf(text: string, delimiter: string): readonly Line[] {
   const found: Line[] = []
   let line = 1

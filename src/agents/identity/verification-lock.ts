@@ -2,41 +2,50 @@ import { LRUCache } from 'lru-cache'
 import { atMost } from '../../core/at-most.js'
 import type { Clock } from '../../core/clock.js'
 
-/** Numbers whose wrong answers to verification questions are remembered: about 10 MB when full. */
+/** Maximum number of phone numbers whose wrong answers are stored: about 10 MB when full. */
 const VERIFICATION_NUMBERS_MAX = 50_000
 
-/** How many wrong answers a number may give over all its calls, and how long after the last one they are forgotten. */
+/**
+ * Maximum number of wrong answers of a phone number in all its calls; and time in minutes after which wrong answers no
+ * longer count.
+ */
 export interface LockRule {
   readonly failures: number
   readonly minutes: number
 }
 
-/** The verdict on one attempt. `unjudged`: nothing could be compared, so it does not count. */
+/** Result of one attempt. `unjudged` means that the answer could not be compared; the attempt then does not count. */
 export type Verdict = 'right' | 'wrong' | 'unjudged' | 'verified'
 
-/** No limit across calls: for `mkondo check` and text scenarios, which have only one call. */
+/**
+ * Gate without a limit for several calls of a phone number. `mkondo check` and text scenarios use this gate, because
+ * they have only one call.
+ */
 export const OPEN_GATE: AttemptGate = { take: () => Promise.resolve(Infinity), judged: () => undefined }
 
-/** One attempt that was reserved, or refused. */
+/** An attempt that was reserved or refused. */
 export interface Attempt {
-  /** Attempts that the number has, this one included; 0: it is locked, and nothing is reserved. */
+  /** Number of attempts left, including this one. 0 if the phone number is locked, so that no attempt was reserved. */
   readonly left: number
   /**
-   * The verdict, once.
-   * @returns true when this wrong answer used up the number's attempts: the number is now locked
+   * Reports the result of the attempt; called once.
+   * @returns true if this wrong answer was the last attempt, so that the phone number is locked now
    */
   judged(verdict: Verdict): boolean
 }
 
-/** Attempts of a number that all nodes of a fleet share. */
+/** Attempts of a phone number, shared by all nodes of a fleet. */
 export interface SharedAttempts {
-  /** Reserves one attempt. @returns null when they cannot be asked now */
+  /**
+   * Reserves one attempt.
+   * @returns the attempt; null if the store cannot answer now
+   */
   take(number: string, rule: LockRule): Promise<SharedAttempt | null>
-  /** Counts a wrong answer for which nothing was reserved. */
+  /** Counts a wrong answer for which no attempt was reserved. */
   wrong(number: string, rule: LockRule): void
 }
 
-/** `left` as in `Attempt`. */
+/** A reserved attempt; `left` has the same meaning as in `Attempt`. */
 export interface SharedAttempt {
   readonly left: number
   judged(verdict: Verdict): void
@@ -45,13 +54,13 @@ export interface SharedAttempt {
 const REFUSED: Attempt = { left: 0, judged: () => false }
 
 /**
- * Wrong answers by the number that calls, over all its calls, so that hanging up and calling again gives no new
- * attempts. The main thread owns it, because calls of one number run on different media workers. Each answer is reserved
- * before it is compared, so that many simultaneous calls have no more attempts than one.
+ * Counts wrong answers by phone number, over all calls of the number. So a second call does not bring new attempts. The
+ * main thread owns the counts, because calls of one number run on different media workers. Each attempt is reserved
+ * before its answer is compared. So several calls at one time have together as many attempts as one call.
  *
- * An answer is compared only if this process and the fleet's store (`shared`) both have an attempt left. When the store
- * does not answer, the memory of this process decides. That memory is bounded to `VERIFICATION_NUMBERS_MAX` numbers;
- * beyond that the least recently used number is dropped. A restart clears it.
+ * An answer is compared only if both this process and the fleet's store (`shared`) have an attempt left. If the store
+ * does not answer, this process decides alone. At most `VERIFICATION_NUMBERS_MAX` numbers are stored; above this limit
+ * the least recently used number is dropped. A restart deletes all counts.
  */
 export class VerificationLocks {
   readonly #clock: Clock
@@ -59,8 +68,8 @@ export class VerificationLocks {
   readonly #numbers: LRUCache<string, Attempts>
 
   /**
-   * @param evicted  called for each number that is forgotten early, because too many are kept
-   * @param shared  null: there are no other nodes
+   * @param evicted  called for each number that is dropped early because the limit of stored numbers is reached
+   * @param shared  attempts in the fleet's store; null if there are no other nodes
    */
   constructor(
     clock: Clock,
@@ -100,7 +109,7 @@ export class VerificationLocks {
     }
   }
 
-  /** @returns the wrong answers that the number has now */
+  /** @returns number of wrong answers that now count for the phone number */
   #judged(number: string, verdict: Verdict, { minutes }: LockRule): number {
     const attempts = this.#of(number)
     attempts.pending = Math.max(0, attempts.pending - 1)
@@ -113,12 +122,15 @@ export class VerificationLocks {
     return attempts.wrong
   }
 
-  /** Wrong answers of a number that still count. */
+  /** Returns the number of wrong answers that still count for a phone number. */
   wrong(number: string): number {
     return this.#numbers.has(number) ? this.#of(number).wrong : 0
   }
 
-  /** Wrong answers that another node counted during a call that goes on here; the higher count holds. */
+  /**
+   * Adopts the count of wrong answers from another node, for a call that continues at this node. The higher count of
+   * the two nodes is used.
+   */
   restore(number: string, wrong: number, { minutes }: LockRule): void {
     if (wrong === 0) return
     const attempts = this.#of(number)
@@ -137,21 +149,22 @@ export class VerificationLocks {
   }
 }
 
-/** Decides for `verify_caller` whether an answer may be compared, given the other calls of the number. */
+/** Decides if `verify_caller` may compare an answer. Answers in other calls of the phone number count too. */
 export interface AttemptGate {
   /**
-   * Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is
+   * Reserves one attempt.
+   * @returns number of attempts left, including this one; 0 if the phone number is locked, so that no attempt was
    * reserved
    */
   take(): Promise<number>
-  /** The verdict on the attempt that was reserved last. */
+  /** Reports the result of the attempt that was reserved last. */
   judged(verdict: Verdict): void
 }
 
 interface Attempts {
   wrong: number
-  /** Attempts without a verdict; each counts as wrong until its verdict comes. */
+  /** Number of attempts whose result is not known yet. Until then, each of them counts as wrong. */
   pending: number
-  /** When the wrong answers are forgotten, on the clock. */
+  /** Time after which the wrong answers no longer count, in milliseconds on the monotonic clock. */
   forgottenAtMs: number
 }

@@ -17,7 +17,10 @@ import { countDistinct, sameField } from '../file/definition.js'
 import type { Verification } from '../file/definition.js'
 import type { Verdict } from './verification-lock.js'
 
-/** `"What is your name?"`, or `en "What is your name?", sw "Jina lako ni nani?"`. */
+/**
+ * Returns a question in quotes: `"What is your name?"`, or, with several languages, `en "What is your name?", sw "Jina
+ * lako ni nani?"`.
+ */
 function quoted(question: LocalizedText): string {
   if (typeof question === 'string') return `"${question}"`
   return Object.entries(question)
@@ -25,7 +28,7 @@ function quoted(question: LocalizedText): string {
     .join(', ')
 }
 
-/** The tool that a model is offered where an agent has a `verification:` section. */
+/** Returns the tool with which a model verifies a caller, for an agent that has a `verification:` section. */
 export function verifyToolSpec(verification: Verification): {
   readonly description: string
   readonly parameters: ToolParameters
@@ -53,8 +56,8 @@ export function verifyToolSpec(verification: Verification): {
 }
 
 /**
- * Compares a caller's answers with the account. The expected answers never leave this class: a model learns whether an
- * answer was correct, and how many attempts are left.
+ * Compares a caller's answers with the account. The expected answers never leave this class. A model learns only if an
+ * answer was right and how many attempts are left.
  */
 export class VerifyTool implements Tool {
   readonly name = VERIFY_TOOL
@@ -72,11 +75,13 @@ export class VerifyTool implements Tool {
     this.#account = accountTool(verification, env, client)
   }
 
-  /** @throws VerificationRefused TOOL_UNVERIFIED for a wrong answer, with the answer for the model */
+  /**
+   * Compares an answer. @throws VerificationRefused TOOL_UNVERIFIED for a wrong answer, with the result for the model
+   */
   async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
     const { caller } = context
     const turn = caller.turn.then(() => this.#judge(args, context, caller))
-    caller.turn = turn.catch(() => undefined) // this request's caller gets the error; the next request only waits for its end
+    caller.turn = turn.catch(() => undefined) // other requests do not fail because of this error
     return turn
   }
 
@@ -91,7 +96,7 @@ export class VerifyTool implements Tool {
       throw this.#refusal(caller, 'Too many wrong answers. Connect the caller to a colleague.')
     const question = questions.find(({ id }) => id === args['question'])
     if (question === undefined) throw new GatewayError('TOOL_ARGUMENTS', 'there is no such question')
-    // Wrong answers are counted by number, so a withheld number cannot be verified.
+    // Wrong answers are counted by phone number, so a caller with a withheld number cannot be verified.
     if (context.from.trim() === '') {
       throw this.#refusal(
         caller,
@@ -147,7 +152,10 @@ export class VerifyTool implements Tool {
     return caller.account
   }
 
-  /** Counts a wrong answer. @param left  attempts that the number has left, over all its calls */
+  /**
+   * Counts a wrong answer.
+   * @param left  number of attempts that the phone number has left, over all its calls
+   */
   #wrong(caller: CallerIdentity, left: number): VerificationRefused {
     caller.wrong++
     if (caller.wrong < this.#verification.attempts && left > 0) {
@@ -168,24 +176,27 @@ export class VerifyTool implements Tool {
     return { kind, last, dateOrder: this.#verification.dateOrder }
   }
 
-  /** True if the answer to one question of this account reveals the other's, by its field or by its value. */
+  /**
+   * True if, in this account, the answer to one question reveals the answer to another question, because their fields
+   * or their values are the same.
+   */
   #oneFact(account: unknown, a: Question, b: Question): boolean {
     if (sameField(a.field, b.field)) return true
     const [textA, textB] = [textAt(account, a.field), textAt(account, b.field)]
     return textA !== null && textB !== null && givesAway(textA, this.#rule(a), textB, this.#rule(b))
   }
 
-  /** The questions answered correctly. */
+  /** Returns the questions whose answers were correct. */
   #answered(caller: CallerIdentity): Question[] {
     return this.#verification.questions.filter(({ id }) => caller.right.has(id))
   }
 
-  /** Correct answers so far; those that reveal each other count once. */
+  /** Returns the number of proven facts. Answers that reveal each other count once. */
   #proven(account: unknown, caller: CallerIdentity): number {
     return countDistinct(this.#answered(caller), (a, b) => this.#oneFact(account, a, b))
   }
 
-  /** Questions whose correct answer would still count. */
+  /** Returns the questions for which a correct answer would be a further proof. */
   #questionsLeft(account: unknown, caller: CallerIdentity): string[] {
     const answered = this.#answered(caller)
     return this.#verification.questions
@@ -208,8 +219,8 @@ export class VerifyTool implements Tool {
   }
 
   /**
-   * @param account  null when no further question is asked. @param left  wrong answers that the number has left, over
-   * all its calls
+   * @param account  the account; null if no further questions will be asked
+   * @param left  number of attempts that the phone number has left, over all its calls
    */
   #answer(caller: CallerIdentity, account: unknown, left = Infinity): VerificationAnswer {
     return {
@@ -220,7 +231,7 @@ export class VerifyTool implements Tool {
     }
   }
 
-  /** The refusal of an answer that was not compared. */
+  /** Returns the refusal of an answer that was not compared. */
   #refusal(caller: CallerIdentity, error: string, code: ErrorCode = 'TOOL_UNVERIFIED'): VerificationRefused {
     const answer = this.#answer(caller, caller.account)
     return new VerificationRefused({ ...answer, error, ...(code === 'TOOL_LOCKED' ? { attemptsLeft: 0 } : {}) }, code)
@@ -229,24 +240,26 @@ export class VerifyTool implements Tool {
 
 type Question = Verification['questions'][number]
 
-/** For the call record and the log. */
+/** Reasons that are written to the call record and the log. */
 const REFUSED: Partial<Record<ErrorCode, string>> = {
   TOOL_UNBOUND: 'a caller whose number is withheld cannot be verified',
   TOOL_LOCKED: 'too many wrong answers were given from this number',
 }
 
-/** An answer of the caller that was refused; the model gets `answer`. */
+/** Error for a refused answer of a caller. The model receives `answer`. */
 export class VerificationRefused extends GatewayError {
   readonly answer: VerificationAnswer
 
-  /** @param code  TOOL_UNBOUND and TOOL_LOCKED: no answer is compared in this call */
+  /**
+   * @param code  code of the refusal; after TOOL_UNBOUND or TOOL_LOCKED, no further answers are compared in this call
+   */
   constructor(answer: VerificationAnswer, code: ErrorCode = 'TOOL_UNVERIFIED') {
     super(code, REFUSED[code] ?? 'the caller did not prove who they are')
     this.answer = answer
   }
 }
 
-/** The request for the account; `run` resolves with null when there is none. */
+/** Returns the tool that requests the account. `run` resolves with null if the account is missing. */
 export function accountTool(verification: Verification, env: Environment, client: HttpClient): HttpTool {
   return new HttpTool(
     {
@@ -254,7 +267,7 @@ export function accountTool(verification: Verification, env: Environment, client
       description: VERIFY_TOOL,
       parameters: { type: 'object', properties: {}, required: [] },
       bind: {},
-      // The absence of an account is an answer, not an error.
+      // A missing account is a valid answer of the tool, not an error.
       http: verification.account.http,
       result: { notFound: null },
       idempotent: undefined,
@@ -266,7 +279,7 @@ export function accountTool(verification: Verification, env: Environment, client
   )
 }
 
-/** Names of questions and of identity fields that an account has no value for. */
+/** Returns the names of questions and identity fields for which an account does not have a value. */
 export function missingIn(account: unknown, verification: Verification): string[] {
   return [
     ...verification.questions
@@ -281,6 +294,6 @@ export function missingIn(account: unknown, verification: Verification): string[
 function textAt(value: unknown, path: string): string | null {
   const found = valueAt(value, path.split('.'))
   const text = typeof found === 'string' || typeof found === 'number' ? String(found).trim() : ''
-  // "N/A" in an account is not what a caller proves themselves with.
+  // A value such as "N/A" in an account cannot prove an identity.
   return text === '' || valueFault(text, { field: path.split('.').at(-1) ?? '' }) !== null ? null : text
 }

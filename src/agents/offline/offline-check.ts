@@ -19,32 +19,38 @@ import {
   wordsOf,
 } from './offline.js'
 
-/** Abilities of the recogniser and the synthesiser. They are a layer below, so the composition root passes this in. */
+/**
+ * Abilities of the recogniser and the synthesiser. Both belong to a lower layer, so the code that starts the gateway
+ * passes these abilities to the check.
+ */
 export interface OfflineSpeech {
-  /** True if the recogniser's dictionary has a word in small letters. */
+  /** Returns true if the recogniser's dictionary contains a word. The word is given in small letters. */
   readonly knowsWord: (word: string) => boolean
-  /** The phones that the dialogue may use for its own words. */
+  /** Phones (ARPAbet) that the dialogue may use for its own words. */
   readonly phones: readonly string[]
-  /** Characters of the dialogue's grammar for these intents and slots. */
+  /** Returns the size of the dialogue's grammar for these intents and slots, in characters. */
   readonly grammarChars: (dialogue: OfflineDialogue) => (intents: readonly string[], slots: readonly string[]) => number
-  /** The first part of a text that the synthesiser cannot speak; null when it can speak all of it. */
+  /** Returns the first part of a text that the synthesiser cannot speak; null if it can speak the whole text. */
   readonly unspoken: (text: string) => string | null
 }
 
-/** A tool as a dialogue may call it. */
+/** A tool with the properties that a dialogue needs to call it. */
 export interface CallableTool {
-  /** Null: only its server knows. */
+  /** Names of the tool's arguments; null if only the tool's server knows them. */
   readonly arguments: readonly string[] | null
-  /** Arguments that the dialogue has to give. */
+  /** Arguments that the dialogue must supply. */
   readonly required: readonly string[]
-  /** Fields that an answer may have; null: any. */
+  /** Fields that a result may have; null if every field is possible. */
   readonly fields: readonly string[] | null
-  /** It gets sensitive digits: `collect_digits` alone calls it. */
+  /** True if the tool receives secret digits, so that only `collect_digits` calls it. */
   readonly getsDigits?: boolean
 }
 type Scalar = string | number | boolean | null
 
-/** Values that every dialogue has, and their fields; null: any. `slots` and `visits` have those of the dialogue. */
+/**
+ * Names of values that every dialogue has, with the fields of each value; null if every field is possible. The fields
+ * of `slots` and `visits` come from the dialogue.
+ */
 const GIVEN: Readonly<Record<string, readonly string[] | null>> = {
   greeting: [],
   humans: ['there'],
@@ -52,7 +58,7 @@ const GIVEN: Readonly<Record<string, readonly string[] | null>> = {
   heard: ['by', 'text', 'sure'],
   failure: null,
 }
-/** Names that the engine writes itself: a value saved under one of them is lost. */
+/** Names under which the engine itself stores values. A dialogue's value with such a name would be lost. */
 const TAKEN = ['heard', 'part', 'failure', 'slots', 'visits']
 /** Tools that end the dialogue. */
 const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL, HANDOVER_TOOL]
@@ -63,7 +69,10 @@ class Check {
   readonly #tools: ReadonlyMap<string, CallableTool> | null
   readonly #speech: OfflineSpeech | null
   readonly #given: typeof GIVEN
-  /** The names under which values are saved, and their possible fields; null: any. */
+  /**
+   * Names under which the dialogue stores values, with the possible fields of each value; null if every field is
+   * possible.
+   */
   readonly #kept = new Map<string, { readonly path: Path; fields: readonly string[] | null }>()
   /** Names of values that the dialogue reads or waits for. */
   readonly #read = new Set<string>()
@@ -115,7 +124,7 @@ class Check {
     this.#stops()
     this.#heard()
     this.#words()
-    // There is no grammar for phrases that do not parse.
+    // The grammar is checked only if all phrases can be parsed.
     if (this.faults.length === 0) this.#grammars()
   }
 
@@ -123,7 +132,7 @@ class Check {
     this.faults.push({ path: ['offline', ...path], key, what })
   }
 
-  /** Each step with its place, in the order of the file. */
+  /** Returns each step with its path, in the order of the file. */
   *#steps(): Iterable<readonly [Path, OfflineStep]> {
     for (const [name, { steps }] of Object.entries(this.#dialogue.states)) {
       for (const [i, step] of steps.entries()) yield [['states', name, 'steps', i], step]
@@ -152,7 +161,7 @@ class Check {
     else before.fields = before.fields === null || fields === null ? null : [...before.fields, ...fields]
   }
 
-  /** A path of a condition, a `set`, a `pick`, a slot or a text. */
+  /** Checks a path in a condition, a `set`, a `pick`, a slot or a text. */
   #path(at: Path, source: string): void {
     const [first = '', ...rest] = source.split('.')
     const head = first.replace(/\[\]$/, '')
@@ -201,11 +210,11 @@ class Check {
 
   // --- texts ------------------------------------------------------------------------------------------------------
 
-  /** Words that are spoken, with placeholders. */
+  /** Checks spoken words that may contain placeholders. */
   #text(at: Path, phrase: LocalizedText): void {
     for (const text of textsOf(phrase)) {
       this.#template(at, text)
-      // A spoken value counts as text.
+      // Each placeholder is replaced by a number, so that the text can be checked as spoken text.
       this.#spoken(at, text.replace(PLACEHOLDER, ' 0 '))
     }
   }
@@ -222,10 +231,10 @@ class Check {
   #template(at: Path, text: string): void {
     for (const [whole, path = '', filters = ''] of text.matchAll(PLACEHOLDER)) {
       if (path.startsWith('call.variables.')) {
-        // Filled in before the dialogue begins.
+        // A placeholder of this kind is filled before the dialogue begins.
         if (variablesIn(whole).length === 0) this.#fault(at, `has ${whole}; {{call.variables.NAME}} takes no filter`)
       } else if (path.startsWith('business.')) {
-        // Filled in before the dialogue begins.
+        // A placeholder of this kind is filled before the dialogue begins.
         if (businessFactsIn(whole).length === 0) this.#fault(at, `has ${whole}; {{business.NAME}} takes no filter`)
       } else if (PATH.test(path)) this.#path(at, path)
       else
@@ -315,7 +324,7 @@ class Check {
 
   // --- paths through the dialogue ----------------------------------------------------------------------------------
 
-  /** The targets of a state, without those of the dialogue's own `on`. */
+  /** Returns the targets of a state, without the targets in the `on` of the whole dialogue. */
   #targets(steps: readonly OfflineStep[]): string[] {
     return steps.flatMap((step) => {
       if ('goto' in step) return [step.goto]
@@ -333,19 +342,16 @@ class Check {
       if ('listen' in step) this.#listen([...at, 'steps', i, 'listen'], step.listen)
     const { on } = steps.flatMap((step) => ('listen' in step ? [step.listen] : []))[0] ?? { on: null }
     if (on === null) return
-    // The dialogue's own `on`, without what this state handles itself.
+    // The targets in the `on` of the whole dialogue are added, except for the names that this state itself handles.
     const targets = [...this.#targets(steps), ...Object.values({ ...this.#dialogue.on, ...on })]
     if (targets.every((target) => target === name || target === '@repeat' || target === '@listen')) {
-      this.#fault(at, 'is never left: all that is heard in it, and missed, leads back to it', true)
+      this.#fault(at, 'is never left: every event in it, and missed, leads back to it', true)
     }
   }
 
   #listen(at: Path, { on, slots }: OfflineListen): void {
     if (Object.keys(on).length + Object.keys(this.#dialogue.on).length === 0) {
-      this.#fault(
-        at,
-        "listens for nothing: on names what is heard, and neither this one nor the dialogue's own names anything",
-      )
+      this.#fault(at, "listens for nothing: neither its own on nor the dialogue's on names an event")
     }
     for (const event of Object.keys(on)) {
       if (Object.hasOwn(this.#dialogue.slots, event) && !slots.includes(event)) {
@@ -369,7 +375,7 @@ class Check {
       if (!reached.has(name)) this.#fault(['states', name], 'is never reached: nothing leads to it', true)
   }
 
-  /** Cycles of states that lead to one another without waiting for the caller. */
+  /** Finds cycles of states that never wait for the caller. */
   #circles(): void {
     const { states } = this.#dialogue
     const next = new Map<string, string>()
@@ -389,12 +395,12 @@ class Check {
       const steps = states[name]?.steps.length ?? 1
       this.#fault(
         ['states', name, 'steps', steps - 1, 'goto'],
-        `leads round in a circle without ever waiting: ${[...way, name].join(', ')}`,
+        `runs in a circle without waiting: ${[...way, name].join(', ')}`,
       )
     }
   }
 
-  /** After a `stop` the dialogue is silent, so the call must end or escalate before it. */
+  /** Checks that the call ends or escalates before a `stop`, because the dialogue is silent after a `stop`. */
   #stops(): void {
     const { states } = this.#dialogue
     const ends = (steps: readonly OfflineStep[]): boolean =>
@@ -414,9 +420,9 @@ class Check {
     }
   }
 
-  // --- what is heard ----------------------------------------------------------------------------------------------
+  // --- words of the caller ----------------------------------------------------------------------------------------
 
-  /** Intents and slots that no `on` and no `listen` names. */
+  /** Finds intents and slots that are not named in an `on` or a `listen`. */
   #heard(): void {
     const { intents, slots, on } = this.#dialogue
     const listens = [...this.#steps()].flatMap(([, step]) => ('listen' in step ? [step.listen] : []))
@@ -436,7 +442,10 @@ class Check {
     }
   }
 
-  /** The recogniser's grammar takes words that the dictionary has, and those of the dialogue itself. */
+  /**
+   * Checks words for the recogniser. Its grammar accepts only words in the dictionary, and words that the dialogue
+   * itself defines.
+   */
   #words(): void {
     const { words, digits, around, intents, slots, callBack } = this.#dialogue
     const twice = digits.findIndex((word, i) => digits.indexOf(word) !== i)
@@ -505,9 +514,9 @@ class Check {
 }
 
 interface OfflineFault {
-  /** Below the agent: `offline`, `states`, … */
+  /** Path in the agent's file: `offline`, `states`, … */
   readonly path: readonly (string | number)[]
-  /** True when the key itself is at fault, not its value. */
+  /** True if the key is wrong, not its value. */
   readonly key: boolean
   readonly what: string
 }
@@ -515,12 +524,16 @@ interface OfflineFault {
 type Path = readonly (string | number)[]
 
 /**
- * Finds the faults of a dialogue that its schema cannot express and that a caller would hear as silence or as a
- * technical problem: names of states, tools, slots and values that do not exist, words that cannot be recognised or
- * spoken, unused parts, and dead ends. Reports all faults at once.
- * @param tools  by name; null when they are not known, because another part of the agent is broken
- * @param speech  null without recogniser and synthesiser: words are not checked
- * @param callerFields  what a look-up may say of the caller; null: anything
+ * Finds the faults of a dialogue that its schema cannot express. With such a fault a caller would hear silence, or
+ * words about a technical problem:
+ * - names of states, tools, slots and values that do not exist
+ * - words that cannot be recognised or spoken
+ * - unused parts and dead ends
+ *
+ * All faults are reported together.
+ * @param tools  tools by name; null if they are unknown, because another part of the agent is broken
+ * @param speech  abilities for speech; null if there is no recogniser and no synthesiser; words are then not checked
+ * @param callerFields  fields of the caller that a look-up may supply; null if every field is possible
  */
 export function offlineFaults(
   dialogue: OfflineDialogue,
@@ -537,7 +550,7 @@ function parsed(phrase: string): ReturnType<typeof parsePhrase> {
   try {
     return parsePhrase(phrase)
   } catch {
-    // The schema reports it at the place of the phrase.
+    // The schema reports this fault at the phrase's position.
     return { type: 'all', parts: [] }
   }
 }

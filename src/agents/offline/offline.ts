@@ -3,22 +3,27 @@ import { CALLER_EXPECTATIONS } from '../../call/backend-events.js'
 import { spokenSchema as spoken } from '../../call/spoken/localized-text.js'
 import { allowedNames } from '../file/faults.js'
 
-/** States, steps of a state, and phrases of an `offline:` block. */
+/** Maximum number of states in an `offline:` block. */
 const DIALOGUE_STATES_MAX = 200
+/** Maximum number of steps in one state. */
 const DIALOGUE_STEPS_MAX = 40
+/** Maximum number of phrases in one list of an `offline:` block. */
 const DIALOGUE_PHRASES_MAX = 100
 
 /**
- * The `offline:` block of an agent: a whole dialogue as data, for the embedded backend. docs/OFFLINE-AGENT.md is its
- * manual. Its shape and its names are checked here; `offline-check.ts` has the loader's further checks.
+ * The `offline:` block of an agent: a complete dialogue as data, for the embedded backend (docs/OFFLINE-AGENT.md). This
+ * file checks shape and names; `offline-check.ts` has further checks for the loader.
  */
 
 const NAME = /^[a-z][a-z0-9-]{0,39}$/
 const name = z.string().regex(NAME, 'a name is lower-case letters, digits and hyphens, and begins with a letter')
-/** Where values are kept: a name, fields, indices, and `[]` for every element: `mine.orders[].orderNumber`. */
+/** Path of a value: a name, then fields, indices, or `[]` for every element, such as `mine.orders[].orderNumber`. */
 export const PATH = /^[A-Za-z_][A-Za-z0-9_-]*(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*$/
 const path = z.string().regex(PATH, 'a path is names separated by dots, for example mine.orders[].orderNumber')
-/** A state, or `@repeat` (say it again), `@listen` (only listen again), `@return` (back from an aside). */
+/**
+ * A target: a state, `@repeat` (repeat the question), `@listen` (only listen again), or `@return` (return from an
+ * interjection).
+ */
 const target = z
   .string()
   .regex(/^(@repeat|@listen|@return|[a-z][a-z0-9-]{0,39})$/, 'a state, @repeat, @listen or @return')
@@ -44,7 +49,7 @@ const condition: z.ZodType<OfflineCondition> = z.lazy(() =>
     z.strictObject({ exists: path }),
     z.strictObject({ equals: z.tuple([path, scalar]) }),
     z.strictObject({ oneOf: z.tuple([path, z.array(scalar).max(50)]) }),
-    // The count of a list is its length; that of a number is the number.
+    // The count of a list is its length. The count of a number is the number itself.
     z.strictObject({ count: z.tuple([path, z.number().int()]) }),
     z.strictObject({ atLeast: z.tuple([path, z.number().int()]) }),
     z.strictObject({ not: condition }),
@@ -57,62 +62,74 @@ const when = condition.optional()
 const toolCall = {
   tool: z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/),
   args: z.record(z.string(), scalar).default({}),
-  /** The tool only reads, so it may run again when its answer was lost with a worker. */
+  /** True if the tool only reads. It may then run again if its result was lost because a worker died. */
   repeatable: z.boolean().default(false),
 }
 
 const listen = z.strictObject({
-  /** Slots whose value the caller may say or enter on the keypad here. */
+  /** Slots whose value the caller may say here or enter on the keypad. */
   slots: z.array(name).max(8).default([]),
-  /** The target of each intent or slot; those of the dialogue's own `on` apply here too. */
+  /** Target for each intent or slot. The targets in the `on` of the whole dialogue also apply here. */
   on: z.record(name, target).default({}),
-  /** `digits`: every DTMF digit is part of the expected number, even one with a meaning elsewhere in the dialogue. */
+  /**
+   * With `digits`, every DTMF digit belongs to the expected number, even if the digit has another meaning elsewhere in
+   * the dialogue.
+   */
   keys: z.enum(['any', 'digits']).default('any'),
-  /** How long the caller is waited for: docs/VAD.md. Found from `on` and `slots` where it is not given. */
+  /**
+   * Kind of answer that is expected. It determines how long the agent waits for the caller (docs/VAD.md). Default: a
+   * kind that follows from `on` and `slots`.
+   */
   expects: z.enum(CALLER_EXPECTATIONS).exclude(['more-digits']).optional(),
-  /** Said when the caller was not understood. */
+  /** Text that is spoken if the caller was not understood. */
   retry: spoken.optional(),
-  /** The target after too many misses. */
+  /** Target after too many answers that were not understood. */
   missed: target.optional(),
 })
 
 const step = z.union([
   z.strictObject({ say: spoken, when }),
-  /** Runs a tool and goes on at once; its answer is kept under `save`. */
+  /** Starts a tool and continues without its result. Its result is stored under the name in `save`. */
   z.strictObject({ start: z.strictObject({ ...toolCall, save: name }), when }),
-  /** Runs a tool and waits for its answer. */
+  /** Runs a tool and waits for its result. */
   z.strictObject({ call: z.strictObject({ ...toolCall, save: name.optional(), failed: target.optional() }), when }),
-  /** Waits for the answer of a started tool, if it has not come yet. */
+  /** Waits for the result of a started tool, if it has not arrived yet. */
   z.strictObject({ await: name, when }),
-  /** A text of one language or of several, another value, or what a path holds. */
+  /** Stores a value: a text in one or several languages, another value, or the value at a path. */
   z.strictObject({ set: z.record(name, z.union([scalar, z.strictObject({ path }), spoken])), when }),
-  /** Filters a list by the values of its elements' fields. */
+  /** Stores the elements of a list whose fields have one of the given values. */
   z.strictObject({
     pick: z.strictObject({ from: path, where: z.record(z.string(), z.array(scalar).max(50)), save: name }),
     when,
   }),
-  /** Forgets values, so that they are asked for again. */
+  /** Deletes values, so that the caller is asked for these values again. */
   z.strictObject({ forget: z.array(path).min(1).max(20), when }),
-  /** From now on a slot takes any value of its type, not only known ones. */
+  /** Allows, from now on, every value of a slot's type, not only known values. */
   z.strictObject({ widen: name, when }),
-  /** Takes the days and times for these slots from what the caller said last, so far as they are in it. */
+  /** Reads days and times for these slots from the caller's last words, if the words contain any. */
   z.strictObject({ take: z.array(name).min(1).max(8), when }),
   z.strictObject({ goto: target, when }),
   z.strictObject({ listen }),
-  /** The dialogue is over; only its own `on` still applies. */
+  /** Ends the dialogue. After this step, only the `on` of the whole dialogue applies. */
   z.strictObject({ stop: z.literal(true) }),
 ])
 
 const state = z.strictObject({
-  /** An interjection: `@return` leads back to where the caller was. */
+  /** True for an interjection. `@return` then returns to the state before the interjection. */
   aside: z.boolean().default(false),
-  /** The stage of the agent that this state belongs to: the call goes there with it (docs/STAGES.md). */
+  /**
+   * Stage of the agent to which this state belongs. If the dialogue enters the state, the call enters the stage
+   * (docs/STAGES.md).
+   */
   stage: name.optional(),
   steps: z.array(step).min(1).max(DIALOGUE_STEPS_MAX),
 })
 
 const phrases = z.array(phrase).min(1).max(DIALOGUE_PHRASES_MAX)
-/** Phrases in other languages: for typed words, and recognisers of all languages. The offline recogniser has none of them. */
+/**
+ * Phrases in other languages, for typed words and for recognisers of all languages. The offline recogniser does not use
+ * these phrases.
+ */
 const typed = phrases.exactOptional()
 
 const clockTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$|^24:00$/, 'a time is HH:MM, for example 08:00')
@@ -122,11 +139,14 @@ const slot = z.discriminatedUnion('type', [
     type: z.literal('digits'),
     min: z.number().int().min(1).max(20),
     max: z.number().int().min(1).max(20),
-    /** The value proves the caller's identity: transcripts show dots in place of its digits. */
+    /** True if the value proves the caller's identity. Transcripts then show dots instead of its digits. */
     secret: z.boolean().default(false),
-    /** The path of the values that the caller most likely means; at first the grammar accepts only these. */
+    /**
+     * Paths of known values, such as the caller's orders, that the caller most likely means. At first the grammar
+     * accepts only these values.
+     */
     known: z.array(path).max(4).default([]),
-    /** Phrases around the value; `<…>` is the slot itself. The bare value is always accepted. */
+    /** Phrases around the value; `<…>` is the slot itself. The value alone is always accepted. */
     phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
   }),
   z.strictObject({
@@ -134,9 +154,15 @@ const slot = z.discriminatedUnion('type', [
     options: z.record(name, z.strictObject({ phrases, typed, key: key.optional() })),
     phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
   }),
-  /** A day, as `2026-11-27`: "tomorrow", "on Friday", "tarehe tano Desemba". What may be two days is not understood. */
+  /**
+   * A day, as `2026-11-27`: "tomorrow", "on Friday", "tarehe tano Desemba". Words that may mean two days are not
+   * understood.
+   */
   z.strictObject({ type: z.literal('date'), phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]) }),
-  /** A time of day, as `10:00`. Of what may be two ("at four", "saa kumi") the one between `from` and `to` is meant. */
+  /**
+   * A time of day, as `10:00`. If words may mean two times ("at four", "saa kumi"), the time that is between `from` and
+   * `to` is used.
+   */
   z.strictObject({
     type: z.literal('time'),
     from: clockTime.default('00:00'),
@@ -144,28 +170,31 @@ const slot = z.discriminatedUnion('type', [
     phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
   }),
   /**
-   * Any words, where nothing else that is listened for was said: a name, a message. Typed, or heard by a recogniser of all
-   * words; the offline recogniser hears none.
+   * Any words (a name, a message) that do not match another expected answer. They are typed, or come from a recogniser
+   * that knows all words. The offline recogniser does not know all words.
    */
   z.strictObject({ type: z.literal('text'), phrases: z.array(z.never()).max(0).default([]) }),
 ])
 
-/** Words that mean one answer: phrases, or the phrases of an intent. */
+/** Words for one answer: a list of phrases, or the phrases of an intent. */
 const answer = z.union([phrases, z.strictObject({ phrases, typed })], {
   error: 'must be a list of phrases, or { phrases, typed }',
 })
 
-/** The same in the long form. */
+/** Converts an answer to its long form. */
 export function answerOf(given: z.infer<typeof answer>): { phrases: string[]; typed?: string[] } {
   return Array.isArray(given) ? { phrases: given } : given
 }
 
-/** Where the phrases of an answer are. */
+/** Returns the path of an answer's phrases. */
 export function pathOfAnswer({ callBack }: OfflineDialogue, said: 'yes' | 'no'): readonly string[] {
   return ['callBack', said, ...(Array.isArray(callBack[said]) ? [] : ['phrases'])]
 }
 
-/** Dialogue of the embedded backend when it rings a caller back whose call was cut off, and asks them first. */
+/**
+ * Dialogue of the embedded backend in a call back to a caller whose call was interrupted. The dialogue first asks if
+ * the caller wants to continue.
+ */
 const callBack = z.strictObject({
   yes: answer.default({
     phrases: ['yes', 'yeah', 'yep', 'sure', 'okay', 'yes please', 'go on', 'yes [let us] go on'],
@@ -175,13 +204,13 @@ const callBack = z.strictObject({
     phrases: ['no', 'nope', 'no thanks', 'no thank you', 'not now', 'wrong number', 'it was not me'],
     typed: ['si sasa', 'sio sasa', 'umekosea namba', 'namba si yangu', 'sio mimi', 'si mimi'],
   }),
-  /** Said after the yes, in the place of the greeting, where the dialogue has no `takeover`. */
+  /** Text that is spoken after a yes, instead of the greeting, if the dialogue does not define `takeover`. */
   goOn: spoken.default({ en: 'All right. How can I help you?', sw: 'Sawa. Nikusaidie nini?' }),
-  /** Said after the no; then the call ends. */
+  /** Text that is spoken after a no, before the call ends. */
   goodbye: spoken.default({ en: 'All right. Goodbye.', sw: 'Sawa. Kwaheri.' }),
 })
 
-/** Phrases about a number that is too short or too long, unless the dialogue defines its own. */
+/** Default phrases about a number that is too short or too long. */
 export const NUMBER_TEXTS = {
   more: {
     en: '{{part | spell | default:Yes}}, and then?',
@@ -193,48 +222,55 @@ export const NUMBER_TEXTS = {
   },
 } as const
 
-/** Checks only the shape; the loader checks the rest when it has the whole agent. */
+/** Checks only the shape. The loader checks all other rules after it has read the whole agent. */
 export const offlineShape = z.strictObject({
   version: z.literal(1),
-  /** A voice of the embedded synthesiser, unless the agent's `voice.embedded` names one. */
+  /** Voice of the embedded synthesiser. The agent's `voice.embedded` has precedence. */
   voice: z.enum(['slt', 'rms', 'awb', 'kal']).optional(),
-  /** Words of the phrases that the CMU dictionary lacks, with their ARPAbet phones: `pikipiki: P IH K IH P IH K IH`. */
+  /**
+   * Pronunciations, in ARPAbet phones, of words that are not in the CMU dictionary: `pikipiki: P IH K IH P IH K IH`.
+   */
   words: z
     .record(
       z.string().regex(/^[a-z][a-z'-]*$/),
       z.string().regex(/^[A-Z]{1,2}( [A-Z]{1,2})*$/, 'ARPAbet phones without stress digits'),
     )
     .default({}),
-  /** How the digits 0 to 9 are said. */
+  /** Words for the digits 0 to 9. */
   digits: z.array(phraseWord).length(10, 'the ten words for the digits 0 to 9').default(ENGLISH_DIGITS),
   /** Words that are ignored before and after a phrase. */
   around: z
     .strictObject({
       before: z.array(phraseWord).max(20),
       after: z.array(phraseWord).max(20),
-      /** Words before digits that take back the digits said last. */
+      /** Words that announce a correction. The digits after such a word replace the digits before it. */
       correction: z.array(phraseWord).max(20).default(CORRECTION_WORDS),
     })
     .default({ before: ['hello', 'hi', 'um'], after: ['please'], correction: CORRECTION_WORDS }),
-  /** Tables from a value to the words for it, used as `{{order.status | map:status}}`. */
+  /** Tables that map a value to its words, for `{{order.status | map:status}}`. */
   maps: z.record(name, z.record(z.string(), spoken)).default({}),
   intents: z.record(name, z.strictObject({ phrases, typed, keys: z.array(key).max(10).default([]) })),
   slots: z.record(name, slot).default({}),
   /** Intents and slots that apply in every state. */
   on: z.record(name, target).default({}),
-  /** Said when the caller was not understood, unless the `listen` has its own words. */
+  /** Text that is spoken if the caller was not understood. `retry` of a `listen` has precedence. */
   retry: spoken.default({ en: 'Sorry, I did not catch that.', sw: 'Samahani, sikusikia vizuri.' }),
-  /** Said when a number is short and nothing more comes; `part` are its digits so far, nothing if they are secret. */
+  /**
+   * Text that is spoken if a number is too short and no further digits come. `part` contains the digits so far; it is
+   * empty for secret digits.
+   */
   more: spoken.default(NUMBER_TEXTS.more),
-  /** Said, before `retry`, when a number has more digits than its slot takes; `part` are the digits. */
+  /**
+   * Text that is spoken before `retry` if a number has more digits than its slot accepts. `part` contains the digits.
+   */
   tooMany: spoken.default(NUMBER_TEXTS.tooMany),
-  /** Misses in a row that lead to `missed`. */
+  /** Number of answers in a row that are not understood, after which the dialogue continues with `missed`. */
   misses: z.number().int().min(1).max(5).default(2),
   missed: target,
   start: name,
-  /** The first state after a failover from another backend; `start` when not given. */
+  /** First state after a failover from another backend. Default: `start`. */
   takeover: name.optional(),
-  /** The first state of a call that the agent places; `start` when not given. */
+  /** First state of a call that the agent places. Default: `start`. */
   outbound: name.optional(),
   callBack: callBack.prefault({}),
   states: z.record(name, state),
@@ -245,20 +281,22 @@ export type OfflineStep = z.infer<typeof step>
 export type OfflineListen = z.infer<typeof listen>
 export type OfflineSlot = z.infer<typeof slot>
 
-/** Value that a step `set` gives to a name. */
+/** Value that a `set` step stores under a name. */
 export type SetValue = Extract<OfflineStep, { set: unknown }>['set'][string]
 
-/** True if a value is the one at a path, and no text in several languages. */
+/** True if a value has a path; false for a text in several languages. */
 export function isPathValue(value: object): value is { readonly path: string } {
   return 'path' in value
 }
 
-/** Ends a state: later steps of the list never run. */
+/** True if a step ends a state. Later steps of the list then never run. */
 function isLast(one: OfflineStep): boolean {
   return 'listen' in one || 'stop' in one || ('goto' in one && one.when === undefined)
 }
 
-/** Names of states, intents and slots that do not exist, phrases that cannot be read, steps that never run. */
+/**
+ * Finds names of states, intents and slots that do not exist, phrases that cannot be parsed, and steps that never run.
+ */
 export function looseEnds(
   dialogue: OfflineDialogue,
   report: (at: readonly (string | number)[], message: string) => void,
@@ -353,7 +391,7 @@ export function looseEnds(
   }
 }
 
-/** The schema of a block by itself. */
+/** Schema of one `offline:` block. */
 export const offlineSchema = offlineShape.superRefine((dialogue, context) => {
   looseEnds(dialogue, (at, message) => {
     context.addIssue({ code: 'custom', path: [...at], message })
@@ -361,8 +399,8 @@ export const offlineSchema = offlineShape.superRefine((dialogue, context) => {
 })
 
 /**
- * The phrase language, in which an agent file describes what callers may say: words, `[optional]`, `(one | other)` and
- * `<slot>`. The recogniser's grammar is built from it, and recognised or typed text is matched against it.
+ * A phrase that callers may say: words, `[optional]`, `(one | other)` and `<slot>`. The recogniser's grammar is built
+ * from phrases. Recognised or typed text is compared with the phrases.
  */
 export type Phrase =
   | { readonly type: 'word'; readonly word: string }
@@ -374,7 +412,10 @@ export type Phrase =
 const TOKEN = /\s*(\[|\]|\(|\)|\||<([a-z][a-z0-9-]*)>|([a-z][a-z'-]*))/iy
 const DEPTH_MAX = 8
 
-/** @throws SyntaxError that says what is wrong and where; words are letters, apostrophes and hyphens only. */
+/**
+ * Parses a phrase. Words may have only letters, apostrophes and hyphens. @throws SyntaxError with the fault and its
+ * position
+ */
 export function parsePhrase(source: string): Phrase {
   const tokens = tokensOf(source)
   let at = 0
@@ -457,7 +498,7 @@ function canBeEmpty(phrase: Phrase): boolean {
   }
 }
 
-/** The words and slots of a phrase, in their order. */
+/** Returns the words and slots of a phrase, in order. */
 function leavesOf(phrase: Phrase): Extract<Phrase, { readonly type: 'word' | 'slot' }>[] {
   switch (phrase.type) {
     case 'maybe':
@@ -471,36 +512,36 @@ function leavesOf(phrase: Phrase): Extract<Phrase, { readonly type: 'word' | 'sl
   }
 }
 
-/** The slots that a phrase names. */
+/** Returns the slots that a phrase names. */
 export function slotsOf(phrase: Phrase): string[] {
   return leavesOf(phrase).flatMap((leaf) => (leaf.type === 'slot' ? [leaf.slot] : []))
 }
 
-/** The words of a phrase, without its slots. */
+/** Returns the words of a phrase, without its slots. */
 export function wordsOf(phrase: Phrase): string[] {
   return leavesOf(phrase).flatMap((leaf) => (leaf.type === 'word' ? [leaf.word] : []))
 }
 
 /**
- * Texts of an offline dialogue: words with `{{path | filter | …}}` in them. Only this code parses a placeholder;
- * the engine fills it, and the loader checks the same parts.
+ * Matches `{{path | filter | …}}` in a text of an offline dialogue. Only this module parses placeholders; the engine
+ * fills the placeholders, and the loader checks them.
  */
 export const PLACEHOLDER = /\{\{\s*([^{}|]*?)\s*((?:\|[^{}]*)?)\}\}/g
 
 /**
- * Filters that may follow a path. `map` names one of the dialogue's maps, `list` takes a word, `default` takes words.
- * `day` says a date with its weekday, `clocks` a time in the Swahili and the English way.
+ * Filters that may follow a path. `map` needs the name of a map of the dialogue, `list` a word, `default` words. `day`
+ * says a date with its weekday. `clocks` says a time in the Swahili and the English way.
  */
 export const FILTERS = ['map', 'list', 'count', 'spell', 'default', 'day', 'clocks'] as const
 
 export interface Filter {
-  /** One of `FILTERS` in a text that was checked. */
+  /** Name of the filter, one of `FILTERS`. */
   readonly name: string
-  /** The text after the colon; empty when there is none. */
+  /** Text after the colon; empty if there is no colon. */
   readonly argument: string
 }
 
-/** @param source  the text after the path: `| map:status | default:unknown` */
+/** Parses filters. @param source  text after the path: `| map:status | default:unknown` */
 export function filtersOf(source: string): Filter[] {
   return source
     .split('|')

@@ -2,15 +2,15 @@ import { isDeepStrictEqual } from 'node:util'
 import { isJsonObject } from '../../sautikit/call-fields.js'
 import type { ToolDefinition } from './tool-definition.js'
 
-/** Parts of a tool's definition that its answers are read with. */
+/** Parts of a tool's definition that are needed to read its results. */
 export type AnsweredTool = Pick<ToolDefinition, 'parameters' | 'result'>
 
 interface Form {
   readonly status: 'no_results' | 'invalid_argument'
-  /** True if the same tool may succeed with other values. */
+  /** True if another call of this tool, with other values, may succeed. */
   readonly retryable: boolean
   readonly hint: string
-  /** Allowed values of arguments that have a list of them, by name. */
+  /** Allowed values by argument, for arguments that have a list of values. */
   readonly validValues?: Readonly<Record<string, readonly unknown[]>>
 }
 
@@ -24,12 +24,13 @@ const NOT_FOUND = 404
 const INVALID: readonly unknown[] = [400, 422]
 
 /**
- * A tool's answer in the form that models understand where it has nothing, or refuses a value. Some models repeat a call with
- * varied values until an answer says that this is of no use (Gemini 3.8, its guide to migration).
- * @param value  as the tool gave it, JSON
- * @param tool  its definition; null: a tool of a server, or in code
- * @returns the same value where it says something; else its members, after `status`, `retryable` and `hint`. A list that is
- *   empty becomes `results`
+ * Returns a tool's result in a form that models understand, if the result is empty or refuses a value. Some models
+ * repeat a tool call with other values until a result says that this is useless (according to a vendor's migration
+ * guide).
+ * @param value  result of the tool, JSON
+ * @param tool  definition of the tool; null for a tool of a server, or for a code tool
+ * @returns the result itself if it has content. Otherwise an object with `status`, `retryable` and `hint`, and then the
+ * result's members. An empty list becomes the member `results`
  */
 export function answerForm(value: unknown, tool: AnsweredTool | null): unknown {
   if (tool?.result.notFound !== undefined && isDeepStrictEqual(value, tool.result.notFound))
@@ -55,13 +56,16 @@ function invalid(tool: AnsweredTool | null): Form {
   }
 }
 
-/** The tool's own words go before ours. */
+/** Returns the object for the model. The tool's own members have precedence over the gateway's members. */
 function formed(form: Form, value: unknown): Readonly<Record<string, unknown>> {
   if (Array.isArray(value)) return { ...form, results: value }
   return isJsonObject(value) ? { ...form, ...value } : { ...form }
 }
 
-/** True for no value, and for lists and objects with nothing in them but a count of 0. */
+/**
+ * True for a missing value, an empty list, or an object without content. A count of 0 beside an empty list does not
+ * count as content.
+ */
 function isEmpty(value: unknown): boolean {
   if (value === null || value === undefined) return true
   if (Array.isArray(value)) return value.length === 0

@@ -7,23 +7,29 @@ import { openingSentences } from '../file/business.js'
 import type { Business } from '../file/business.js'
 import type { AgentDefinition } from '../file/definition.js'
 
-/** The call about which a context is written. */
+/** The call for which the context is written. */
 interface ContextCall {
   readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'languages'> &
     Partial<Pick<AgentDefinition, 'pronunciations'>>
-  /** Backends of the call, in their order; absent: only backends for which the gateway puts figures into words. */
+  /** Backends of the call, in order. If absent: the gateway writes figures in words for all backends. */
   readonly backends?: readonly string[]
-  /** The business of our number; absent or null: none is known. */
+  /** Business of the gateway's number; absent or null if the number does not have a business. */
   readonly business?: Business | null
-  /** The person on the line; empty when withheld. */
+  /** Phone number of the caller or the called person; empty if withheld. */
   readonly from: string
 }
 
 /**
- * Facts that a model cannot know by itself, for the end of its instructions: day and time where the callers are, the
- * language, whether the human colleagues are there, what is known of the caller, and the agent's own facts. It names no
- * number.
- * @param wallMs calendar time
+ * Returns a text with facts that a model cannot know. The text is added at the end of the model's instructions. The
+ * text contains:
+ * - local day and time of the callers
+ * - the language
+ * - the presence of human colleagues
+ * - known facts of the caller
+ * - the agent's own facts
+ *
+ * The text does not contain a phone number.
+ * @param wallMs  calendar time
  */
 export function callContext({ agent, business, from, backends = [] }: ContextCall, wallMs: number): string {
   const zone = contextZone(agent)
@@ -31,7 +37,7 @@ export function callContext({ agent, business, from, backends = [] }: ContextCal
     dateFormat('en-GB', { timeZone: zone, ...options }).format(atMs)
   const day = { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' } as const
   const hours = agent.escalation?.hours
-  // Noon of today, so that a day more is the next date also where clocks change.
+  // The time 24 hours after today's noon is always on the next day, even when clocks change.
   const { minute } = localTime(zone, wallMs)
   const noonMs = wallMs - minute * 60_000 + 12 * 3_600_000
   return [
@@ -58,12 +64,12 @@ export function callContext({ agent, business, from, backends = [] }: ContextCal
 
 const LANGUAGES = new Intl.DisplayNames('en', { type: 'language' })
 
-/** `Swahili` of `sw`. */
+/** Returns a language's English name: `Swahili` for `sw`. */
 function nameOf(language: string): string {
   return LANGUAGES.of(language) ?? language
 }
 
-/** Where callers mix Swahili with other languages, and its clock with the other. */
+/** Time zones whose callers mix Swahili with other languages, and mix the Swahili clock with the usual clock. */
 const SWAHILI_ZONES = ['Africa/Nairobi', 'Africa/Dar_es_Salaam', 'Africa/Kampala']
 const SHENG = '- Sheng is Swahili here: understand it, and answer in plain Swahili without slang.'
 const SWAHILI_CLOCK =
@@ -71,11 +77,14 @@ const SWAHILI_CLOCK =
   'clocks before you use it ("saa nne asubuhi, ten in the morning?"), and where the half of the day is open, ask. A tool takes ' +
   "times, dates and numbers in the caller's own words too."
 
-/** Backends whose texts the gateway puts into words before a voice gets them. */
+/** Names of backends for which the gateway converts a text to spoken words before the voice receives the text. */
 const SPOKEN_FOR: readonly string[] = ['cascade', 'embedded']
-/** Names whose pronunciation a model gets: the first ones, because instructions are sent with each turn. */
+/**
+ * Maximum number of names whose pronunciation a model receives. Instructions are sent with each turn, so only the first
+ * names are included.
+ */
 const NAMES_TOLD_MAX = 50
-/** How figures are spoken (`speech/spoken`), for a model that speaks by itself. */
+/** Rules for spoken figures, as in `speech/spoken`, for a model that itself produces the speech. */
 const SPOKEN =
   '- How you say figures: order, account, paybill and till numbers, codes and plates one digit or letter at a time; phone numbers too, ' +
   'in groups of four, three and three, beginning with zero (+254 712 345 678 is zero seven one two, three four five, six seven eight); ' +
@@ -85,7 +94,7 @@ const SPOKEN_SWAHILI =
   '- In Swahili the noun comes first: shilingi elfu moja, mia nne na hamsini, na senti hamsini; asilimia kumi na tano; tarehe ishirini na ' +
   'tano Novemba; the first of a month is tarehe mosi. 18:00 is saa kumi na mbili jioni, 09:45 saa nne kasoro robo asubuhi. 10,005 is elfu kumi, na tano.'
 
-/** `Moo-in-dee (English)`. */
+/** Returns `Moo-in-dee (English)`. */
 function sayings(say: Readonly<Record<string, string>>): string {
   return Object.entries(say)
     .map(([code, said]) => `${said} (${nameOf(code)})`)
@@ -111,12 +120,15 @@ function isSwahili(language: string): boolean {
   return codeOf(language) === 'sw'
 }
 
-/** The callers' time zone: the agent's, that of its opening hours, or that of this machine. */
+/** Returns the callers' time zone: the agent's zone, or the zone of its opening hours, or the zone of this machine. */
 export function contextZone({ context, escalation }: Pick<AgentDefinition, 'context' | 'escalation'>): string {
   return context.timeZone ?? escalation?.hours?.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone
 }
 
-/** How long until the next day begins in that zone; an hour more or less on a day on which clocks change. */
+/**
+ * Returns the time until the next day begins in a time zone, in milliseconds. On a day on which clocks change, the
+ * result is wrong by an hour.
+ */
 export function untilMidnightMs(zone: string, wallMs: number): number {
   return 24 * 3_600_000 - localTime(zone, wallMs).minute * 60_000 - (wallMs % 60_000)
 }

@@ -5,14 +5,15 @@ import { sourcesOf, variablesIn, withVariables } from '../file/template.js'
 import type { CallVariables } from '../file/template.js'
 import { templatesOf } from './tool-definition.js'
 
-/** Variables of one call, and characters of each. */
+/** Maximum number of variables of one call. */
 const VARIABLES_MAX = 50
+/** Maximum number of characters in each variable. */
 const VARIABLE_CHARS_MAX = 1000
 
-/** Name of a variable: what `{{call.variables.NAME}}` can read. */
+/** Matches a name that `{{call.variables.NAME}}` can read. */
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,39}$/
 
-/** The variables of an outbound call, as `POST /api/calls` and the rows of a campaign have them. */
+/** Variables of an outbound call, as in `POST /api/calls` and in the rows of a campaign. */
 export const callVariablesSchema = z
   .record(
     z.string().regex(VARIABLE_NAME, { error: 'a name is a letter or _, then letters, digits or _, 40 at most' }),
@@ -22,11 +23,11 @@ export const callVariablesSchema = z
 
 const readBy = new WeakMap<AgentDefinition, ReadonlySet<string>>()
 
-/** Which variables an agent reads, in its words and in its tools. */
+/** Returns the names of the variables that an agent reads in its words and its tools. */
 export function variablesReadBy(agent: AgentDefinition): ReadonlySet<string> {
   const known = readBy.get(agent)
   if (known !== undefined) return known
-  // The texts of a call back are always present.
+  // The texts in `callbacks` are left out, because a call back always has their variables.
   const { tools, verification, callbacks: _, ...words } = agent
   const requests = [...tools, ...(verification === null ? [] : [verification.account])]
   const names = new Set([
@@ -40,10 +41,10 @@ export function variablesReadBy(agent: AgentDefinition): ReadonlySet<string> {
 }
 
 /**
- * An agent as it is in one call: with its variables in all its words. Tools keep their templates, and read the variables when
- * they run.
- * @param begins  it calls somebody who does not wait for it: its `outbound` says what it begins with, and the variable
- *   `language` in which language
+ * Returns the agent for one call, with the call's variables inserted into all words. Tools remain templates, and read
+ * the variables when they run.
+ * @param begins  true if the called person does not expect the call. The first words are then taken from `outbound`, in
+ * the language that the variable `language` names
  */
 export function agentWith(agent: AgentDefinition, variables: CallVariables, begins = false): AgentDefinition {
   const own = begins ? beginning(agent, variables['language'] ?? null) : agent
@@ -71,7 +72,7 @@ function beginning(agent: AgentDefinition, language: string | null): AgentDefini
   }
 }
 
-/** A copy of plain data with the variables in its texts. */
+/** Returns a copy of plain data with the variables inserted into its texts. */
 function filled<T>(value: T, variables: CallVariables): T {
   if (typeof value === 'string') return withVariables(value, variables) as T
   if (Array.isArray(value)) return value.map((entry: unknown) => filled(entry, variables)) as T

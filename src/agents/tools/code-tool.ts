@@ -14,17 +14,17 @@ import { toolParametersSchema } from './json-schema.js'
 /** The call for which a code tool runs. */
 export interface CodeToolContext {
   readonly callSid: string
-  /** The caller's number, or empty when withheld. */
+  /** Phone number of the caller; empty if withheld. */
   readonly from: string
   readonly to: string
   readonly agent: string
-  /** Tag of the language that the call is in, as in the agent's file: `sw`. */
+  /** Tag of the call's current language, as in the agent's file: `sw`. */
   readonly language: string
-  /** The verified identity (`verification.identity`); null until the caller has proved it. */
+  /** Verified identity (`verification.identity`); null until the caller has proved their identity. */
   readonly identity: Readonly<Record<string, unknown>> | null
-  /** The same for every attempt of one tool call, also on another worker or node. */
+  /** Idempotency key of the tool call. All attempts of one tool call have this key, on every worker and node. */
   readonly idempotencyKey: string
-  /** Aborts at the deadline, and when the caller hangs up. */
+  /** Signal that is aborted at the deadline or if the caller hangs up. */
   readonly signal: AbortSignal
 }
 
@@ -36,7 +36,10 @@ const codeToolSchema = z
     bind: bindSchema,
     requires: requiresSchema,
     timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS),
-    /** True: it may run twice for one call of the model; it has no effect, or recognises `idempotencyKey`. */
+    /**
+     * True if the tool may run twice for one tool call of the model, because it does not change anything or because it
+     * recognises a repeated `idempotencyKey`.
+     */
     idempotent: z.boolean().default(false),
     blocking: blockingSchema,
     scheduling: schedulingSchema,
@@ -46,31 +49,34 @@ const codeToolSchema = z
     for (const [name, message] of bindFaults(tool)) context.addIssue({ code: 'custom', path: ['bind', name], message })
   })
 
-/** A code tool without its code: plain data, so that it crosses threads. */
+/** A code tool without its code, as plain data that can be sent between threads. */
 export type CodeToolSpec = z.output<typeof codeToolSchema>
 
 type Run = (args: Readonly<Record<string, unknown>>, context: CodeToolContext) => unknown
 
-/** A tool written in code, as `defineTool` takes it. */
+/** A code tool, as an argument of `defineTool`. */
 export type CodeToolInput = z.input<typeof codeToolSchema> & {
   /**
-   * Runs on a media worker, so it must not block. The model gets its return value as JSON.
-   * When it throws, the model gets "the tool failed" without the message.
+   * Runs the tool on a media worker, so this function must not block. The model receives the return value as JSON. If
+   * the function throws, the model receives only "the tool failed".
    */
   readonly run: Run
 }
 
-/** An agent in code: what a YAML file says, and tools of both kinds. */
+/** An agent that is written in code: the content of a YAML file, with HTTP tools and code tools. */
 export type AgentModuleInput = Omit<AgentInput, 'tools'> & {
   readonly tools?: readonly (NonNullable<AgentInput['tools']>[number] | CodeToolInput)[]
 }
 
-/** A tool in code, for the default export or a named one of a module. Checked when the agent is loaded. */
+/** Declares a code tool, as a default or named export of a module. The tool is checked when the agent is loaded. */
 export function defineTool(tool: CodeToolInput): CodeToolInput {
   return tool
 }
 
-/** An agent in code: the default export of a `.js` or `.mjs` file in the agents folder. Checked when it is loaded. */
+/**
+ * Declares an agent that is written in code, as the default export of a `.js` or `.mjs` file in the agents folder. The
+ * agent is checked when it is loaded.
+ */
 export function defineAgent(agent: AgentModuleInput): AgentModuleInput {
   return agent
 }
@@ -86,8 +92,8 @@ export function isCodeTool(value: unknown): value is CodeToolInput {
 }
 
 /**
- * The code tools of a module: its default export if it is one, those of the agent that it exports, and named exports.
- * @throws SyntaxError that says which tool is wrong, and how
+ * Returns a module's code tools: the default export, an exported agent's tools, and the named exports.
+ * @throws SyntaxError that names the faulty tool and its fault
  */
 export function codeToolsOf(exports: Readonly<Record<string, unknown>>): FoundCodeTool[] {
   const agent = exports['default']

@@ -8,7 +8,7 @@ interface DigitFault {
   readonly what: string
 }
 
-/** @returns what is wrong with the tools that get sensitive digits, by the entry's index and key */
+/** Checks the tools that receive secret digits. @returns faults, by index and key of the entry in `digits` */
 export function digitFaults(
   entries: readonly DigitEntry[],
   tools: ReadonlyMap<string, { readonly arguments: readonly string[] | null }>,
@@ -26,14 +26,17 @@ export function digitFaults(
   })
 }
 
-/** A tool that may get digits. */
+/** A tool that may receive digits. */
 interface DigitTool {
   readonly name: string
   readonly parameters: ToolParameters
   readonly bind: Readonly<Record<string, string>>
 }
 
-/** `collect_digits` as a model is offered it. @param tools  those that get sensitive digits */
+/**
+ * Returns the tool `collect_digits` for a model.
+ * @param tools  tools that receive secret digits
+ */
 export function collectToolSpec(entries: readonly DigitEntry[], tools: readonly DigitTool[]): GatewayTool {
   const others = entries.flatMap(({ tool: name, argument }) => {
     const tool = tools.find((one) => one.name === name)
@@ -69,7 +72,8 @@ export function collectToolSpec(entries: readonly DigitEntry[], tools: readonly 
             }),
       },
     },
-    // Else a model that waits for its calls would drop this one at any sound of the caller.
+    // The model does not wait for this tool call, because it would then cancel the tool call at the first sound of the
+    // caller.
     once: true,
   }
 }

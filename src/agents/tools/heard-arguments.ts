@@ -9,17 +9,20 @@ import { typesOf } from './json-schema.js'
 import { patternOf } from './patterns.js'
 import type { Pattern } from './patterns.js'
 
-/** A caller's words as the value of a tool: the value, or the candidates with the question for each. */
+/**
+ * Meaning of a caller's words as an argument of a tool: the value, or texts of several possible values for a question
+ * to the caller.
+ */
 type HeardValue = { readonly value: unknown } | { readonly choices: readonly string[] }
 
-/** Longer texts are nothing that was said for one value. */
+/** Maximum number of characters of a text. A longer text contains more than one value. */
 const HEARD_CHARS_MAX = 200
 
 /**
- * The value that a model passed on in the caller's words, where its schema wants another form: "saa nne asubuhi" for
- * `^\d\d:\d\d$`, "kesho" for `format: date`, "nne moja mbili saba" for `^\d{4}$`, "kumi na tano" for a whole number.
- * @param today  where the caller is, as `2026-11-25`
- * @returns null where the text fits already, or is none of these
+ * Converts an argument in the caller's words to the form of its schema. Examples: "saa nne asubuhi" for `^\d\d:\d\d$`,
+ * "kesho" for `format: date`, "nne moja mbili saba" for `^\d{4}$`.
+ * @param today  date in the caller's time zone, as `2026-11-25`
+ * @returns the meaning; null if the text already fits, or if the schema does not have such a form
  */
 export function heardValue(schema: JsonSchema, text: string, today: string): HeardValue | null {
   if (text.length > HEARD_CHARS_MAX) return null
@@ -35,7 +38,10 @@ export function heardValue(schema: JsonSchema, text: string, today: string): Hea
   return amount === null || (whole && !Number.isInteger(amount)) ? null : { value: amount }
 }
 
-/** Digits that a pattern asks for: of `^\d{4}$` 4; 0 where it does not say. */
+/**
+ * Returns the number of digits that a pattern requires, such as 4 for `^\d{4}$`; 0 if the pattern has no fixed number
+ * of digits.
+ */
 function digitsOf({ source }: Pick<Pattern, 'source'>): number {
   return Number(/^\^(?:\\d|\[0-9\])\{(\d+)\}\$$/.exec(source)?.[1] ?? 0)
 }
@@ -52,12 +58,12 @@ function heardText(text: string, form: Pick<Pattern, 'source' | 'test'>, today: 
   return choices.length === 1 ? { value: first[0] } : { choices: choices.map(([, asked]) => asked) }
 }
 
-/** `10:00`. */
+/** Returns a time in the form `10:00`. */
 export function clockText(minutes: number): string {
   return [Math.floor(minutes / 60), minutes % 60].map((part) => String(part).padStart(2, '0')).join(':')
 }
 
-/** As it is read back: saa nne asubuhi, ten A M. */
+/** Returns the time as it is read back to the caller, such as "saa nne asubuhi" or "ten A M". */
 export function bothClocks(minutes: number): string {
   const hour = Math.floor(minutes / 60)
   const time = { hour: hour % 12 === 0 ? 12 : hour % 12, minute: minutes % 60, half: hour < 12 ? 'a' : 'p' } as const
@@ -68,7 +74,7 @@ function weekdayOf(date: string): string {
   return dateFormat('en', { weekday: 'long', timeZone: 'UTC' }).format(Date.parse(date))
 }
 
-/** True if a text is nothing but number words and money: figures with marks in them are of no certain value. */
+/** True if a text has only number words and money. Text with figures and other signs is ambiguous. */
 function isAmountInWords(text: string): boolean {
   const { money, parts, and } = SPOKEN
   return plainWords(text).every((word) => isNumberWord(word) || money.has(word) || parts.has(word) || and.has(word))

@@ -17,18 +17,20 @@ import { jsonDepth } from './tool-definition.js'
 import { PendingAnswer, callFacts } from './tool.js'
 import type { Tool, ToolContext } from './tool.js'
 
-/** How deep the JSON of an API's answer may be. */
+/** Maximum depth of JSON in an API's answer. */
 const TOOL_RESPONSE_DEPTH_MAX = 32
-/** Redirects that a tool follows, and how often an idempotent one is tried. */
+/** Maximum number of redirects of a tool. */
 const TOOL_REDIRECTS_MAX = 2
+/** Maximum number of attempts of an idempotent tool. */
 const TOOL_ATTEMPTS_MAX = 2
 
-/** Pause before the second try, and its random part, so that the retries of many calls do not coincide. */
+/** Pause before the second attempt, in milliseconds. */
 const RETRY_AFTER_MS = 100
+/** Random addition to this pause, in milliseconds, so that many calls do not retry at one time. */
 const RETRY_JITTER_MS = 100
 const RETRY_STATUSES: readonly number[] = [429, 502, 503, 504]
 const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308]
-/** Characters of the API's own error message that the model gets. */
+/** Maximum number of characters of the API's error message that the model receives. */
 const DETAIL_CHARS_MAX = 200
 
 const PENDING_BODY = {
@@ -48,8 +50,8 @@ interface Answer extends RawAnswer {
 }
 
 /**
- * An HTTP tool of an agent file. Its templates are parsed once; environment variables are read when it runs and
- * are not kept.
+ * Runs an HTTP tool of an agent file. Its templates are parsed once. Environment variables are read in each run and are
+ * not stored.
  */
 export class HttpTool implements Tool {
   readonly name: string
@@ -61,8 +63,8 @@ export class HttpTool implements Tool {
   /** Templates of bound arguments, by name. */
   readonly #bind: ReadonlyMap<string, Template>
   /**
-   * Alternatives, the first that has all its values is sent; a single map (`lenient`) leaves out what the model left
-   * out.
+   * Alternative queries. The first query whose values are all present is sent. If there is only one query, its
+   * parameters are optional: a parameter is left out if the model left out its argument.
    */
   readonly #queries: readonly Query[]
   readonly #lenientQuery: boolean
@@ -86,9 +88,9 @@ export class HttpTool implements Tool {
   }
 
   /**
-   * The request that `run` would send.
-   * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit; TOOL_UNBOUND where
-   *   one that limits the request to the caller's own data is missing
+   * Returns the request that `run` would send.
+   * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID if a value is missing or does not fit
+   * @throws GatewayError TOOL_UNBOUND if a value is missing that limits the request to the caller's own data
    */
   request(args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest {
     const { http } = this.#definition
@@ -139,7 +141,7 @@ export class HttpTool implements Tool {
   #address(values: TemplateValues): URL {
     const [first] = this.#url
     const filled = fillTemplate(this.#url, values, (text, source) => {
-      if (source === first) return text.replace(/\/+$/, '') // the operator's base URL, not a part of a path
+      if (source === first) return text.replace(/\/+$/, '') // the value is the operator's base URL, not a part of a path
       return encode(text, source)
     })
     if (filled === undefined) throw this.#missing(this.#url, values)
@@ -169,8 +171,8 @@ export class HttpTool implements Tool {
   }
 
   /**
-   * A part of the request. Undefined when the model left out its argument: the part is then not sent.
-   * @throws GatewayError when the missing value is not one that the model may leave out
+   * Fills a part of the request. The result is undefined if the model left out the argument; the part is then not sent.
+   * @throws GatewayError if a required value is missing
    */
   #fillOptional(template: Template, values: TemplateValues): string | undefined {
     const filled = fillTemplate(template, values)
@@ -180,12 +182,17 @@ export class HttpTool implements Tool {
     return filled
   }
 
-  /** Only arguments of the model may be missing; a bound value limits the request to the caller's own data. */
+  /**
+   * True if the value of a source may be missing. Only arguments of the model may be missing, because a bound value
+   * limits the request to the caller's own data.
+   */
   #isOptional(source: TemplateSource): boolean {
     return source.scope === 'args' && !this.#bind.has(source.name)
   }
 
-  /** Why a template cannot be filled; for a bound argument, which source of its binding is missing. */
+  /**
+   * Returns the error for a template that cannot be filled. For a bound argument the error names the missing source.
+   */
   #missing(template: Template, values: TemplateValues): GatewayError {
     const absent = missingSources(template, values)
     const variable = absent.find((source) => source.scope === 'env')
@@ -228,7 +235,7 @@ export class HttpTool implements Tool {
     return headers
   }
 
-  /** `undefined` for a value that the model left out: its member or entry is left out. */
+  /** Fills the body. If the model left out a value, its member or entry is left out. */
   #body(body: BodyTemplate, values: TemplateValues): unknown {
     if (typeof body === 'string') {
       const template = parseTemplate(body)
@@ -267,7 +274,8 @@ export class HttpTool implements Tool {
   }
 
   /**
-   * @throws GatewayError TOOL_HTTP (network, retryable), TOOL_FORBIDDEN_HOST, TOOL_RESPONSE; the reason of the signal
+   * @throws GatewayError TOOL_HTTP (network, retryable), TOOL_FORBIDDEN_HOST, TOOL_RESPONSE
+   * @throws the signal's reason if the signal is aborted
    */
   async #send(request: HttpRequest): Promise<Answer> {
     const { maxResponseBytes } = this.#definition.http
@@ -287,7 +295,7 @@ export class HttpTool implements Tool {
     } catch (error) {
       if (request.signal.aborted) throw request.signal.reason
       if (error instanceof GatewayError) throw error
-      // Names only the host: path and query hold the caller's words.
+      // The message names only the host, because path and query contain the caller's words.
       throw new GatewayError('TOOL_HTTP', `${request.url.host} could not be reached: ${networkReason(error)}`, {
         retryable: true,
         cause: error,
@@ -295,7 +303,10 @@ export class HttpTool implements Tool {
     }
   }
 
-  /** Follows redirects of a GET to the tool's own host or one of `allowHosts`; any other host is never connected to. */
+  /**
+   * Follows redirects of a GET request to the tool's own host or a host of `allowHosts`. The gateway never connects to
+   * another host.
+   */
   async #follow(request: HttpRequest): Promise<Answer> {
     const { allowHosts } = this.#definition.http
     let current = request
@@ -326,7 +337,7 @@ export class HttpTool implements Tool {
         )
       }
       const policy: AddressPolicy = sameHost ? request.policy : policyFor(url.hostname, false)
-      // API keys in the headers are for the first host only.
+      // The headers may contain API keys, so they are sent only to the first host.
       const headers = sameHost ? request.headers : { accept: 'application/json', 'user-agent': 'mkondo' }
       current = { ...current, url, policy, headers }
     }
@@ -348,7 +359,10 @@ function parseBase(text: string): URL {
   return url
 }
 
-/** One path segment or query value. @throws GatewayError TOOL_ARGUMENTS for lone surrogates, which cannot be encoded */
+/**
+ * Encodes one path segment or query value.
+ * @throws GatewayError TOOL_ARGUMENTS for lone surrogates, which cannot be encoded
+ */
 function encode(text: string, source: TemplateSource): string {
   try {
     return encodeURIComponent(text)
@@ -357,7 +371,10 @@ function encode(text: string, source: TemplateSource): string {
   }
 }
 
-/** A key that fits a header: itself, or its hash when it has other characters. */
+/**
+ * Returns a key that can be used in a header: the key itself, or its hash if it has characters that headers do not
+ * allow.
+ */
 function headerSafe(key: string): string {
   return /^[\x21-\x7e]{1,200}$/.test(key) ? key : createHash('sha256').update(key).digest('hex')
 }
@@ -371,12 +388,12 @@ async function valueIn(response: Answer, bytesMax: number): Promise<unknown> {
   return value ?? { status: response.status }
 }
 
-/** The part of an answer that the model gets. */
+/** Returns the parts of a result that the model receives. */
 export function fieldsOf(value: unknown, { fields }: ToolDefinition['result']): unknown {
   return fields === undefined ? value : pick(value, fields)
 }
 
-/** Reads `{ "pending": id, "expiresInS": 90 }`; an API may leave out either. */
+/** Reads `{ "pending": id, "expiresInS": 90 }`; both members are optional. */
 function pendingOf(value: unknown): PendingAnswer {
   const { pending, expiresInS } = z.looseObject(PENDING_BODY).catch({}).parse(value)
   return new PendingAnswer(String(pending ?? ''), expiresInS === undefined ? null : expiresInS * 1000)
@@ -393,10 +410,13 @@ function pick(value: unknown, fields: Readonly<Record<string, string>>): Record<
 
 function memberOf(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
-  return (value as Readonly<Record<string, unknown>>)[name] // an object with that own member
+  return (value as Readonly<Record<string, unknown>>)[name] // an object that itself has this member
 }
 
-/** An HTTP error as the runner turns it into an answer; `status` and the API's own words go to the model. */
+/**
+ * An HTTP error of an API. The runner makes a result from this error, so that the model receives `status` and the API's
+ * message.
+ */
 export class ToolStatusError extends GatewayError {
   readonly status: number
   readonly detail: string | null
@@ -415,7 +435,7 @@ async function statusError(host: string, response: Answer, bytesMax: number): Pr
     const detail = reasonIn(await contentOf(response, bytesMax), DETAIL_CHARS_MAX)
     return new ToolStatusError(said, status, detail)
   } catch (error) {
-    // An error page is of no use to the model; its title is for the log.
+    // The text of an error page does not help the model, so only its title is logged.
     return new ToolStatusError(`${said}: ${messageOf(error)}`, status, null)
   }
 }

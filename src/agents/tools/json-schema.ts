@@ -8,27 +8,34 @@ import { patternOf } from './patterns.js'
 import { spendSteps, TooManySteps, withinSteps } from './steps.js'
 
 /**
- * The schemas of tools' arguments: JSON Schema 2020-12, as people, pydantic, zod, OpenAPI and MCP servers write it. Where
- * OpenAPI 3.0 and the drafts before 2020-12 differ, the schema is rewritten (`readSchema`); everything below reads 2020-12.
+ * Schema of a tool's arguments in JSON Schema 2020-12. `readSchema` converts OpenAPI 3.0 and earlier drafts, so all
+ * other code needs to read only 2020-12.
  */
 export type JsonSchema = Readonly<Record<string, unknown>>
 
-/** The schema of a tool's `parameters`: always an object. */
+/** Schema of a tool's `parameters`, which is always an object. */
 export interface ToolParameters extends JsonSchema {
   readonly type: 'object'
   readonly properties: Readonly<Record<string, JsonSchema>>
   readonly required: readonly string[]
 }
 
-/** Arguments of one tool, and how deep their schema may be, `$defs` included. */
+/** Maximum number of arguments of one tool. */
 const TOOL_PARAMETERS_MAX = 100
+/** Maximum depth of the arguments' schema, including `$defs`. */
 const SCHEMA_DEPTH_MAX = 32
-/** Schemas in the schema of one tool: the validator needs a tenth of a millisecond to compile each. */
+/**
+ * Maximum number of schemas within the schema of one tool. The validator needs a tenth of a millisecond to compile one
+ * schema.
+ */
 const SCHEMAS_MAX = 1000
-/** `$ref` to `$ref`, followed in one place. */
+/** Maximum number of consecutive `$ref` steps at one position. */
 const REF_HOPS_MAX = 16
 
-/** Names that a template can use: no space, no brace. MCP servers and OpenAPI have names such as `order-id` and `$filter`. */
+/**
+ * Matches a name that a template can use, which has no spaces and no braces. MCP servers and OpenAPI use names such as
+ * `order-id` and `$filter`.
+ */
 const ARGUMENT_NAME = /^[^\s{}\p{Cc}]{1,64}$/u
 
 /** Keywords whose value is a map of schemas, a list of schemas, or one schema. */
@@ -51,7 +58,7 @@ export function isSchema(value: unknown): value is JsonSchema {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** The same schema with each schema inside it changed by `change`, from the inside out. */
+/** Applies `change` to the schema and to each schema inside it, beginning with the innermost schemas. */
 function mapSchema(
   schema: JsonSchema,
   change: (schema: JsonSchema, keyword: string) => JsonSchema,
@@ -70,7 +77,10 @@ function mapSchema(
   return change(copy, at)
 }
 
-/** OpenAPI 3.0, Gemini and older drafts, in the words of 2020-12. What only names a schema is left out. */
+/**
+ * Converts OpenAPI 3.0, dialects of vendors and earlier drafts to 2020-12. Members with only the name of a schema or
+ * dialect are left out.
+ */
 function modern(schema: JsonSchema): JsonSchema {
   const { $schema: _dialect, $id: _name, nullable, items, additionalItems, ...rest } = schema
   const copy: Record<string, unknown> = { ...rest }
@@ -96,24 +106,27 @@ function modern(schema: JsonSchema): JsonSchema {
   return copy
 }
 
-/** Objects are closed: what no property is named for was invented by the model. */
+/**
+ * Forbids properties that the schema does not name (`additionalProperties: false`), because a model may invent
+ * properties.
+ */
 function closed(schema: JsonSchema, keyword: string): JsonSchema {
   const open = schema['additionalProperties'] !== undefined || schema['patternProperties'] !== undefined
   const inherited = keyword === 'allOf' || schema['allOf'] !== undefined || schema['$ref'] !== undefined
   return open || inherited || schema['properties'] === undefined ? schema : { ...schema, additionalProperties: false }
 }
 
-/** The resolved schema of each schema of a root: a `$ref` that many places share is followed once. */
+/** Resolved form of each schema, by root. So a `$ref` that occurs at many positions is followed only once. */
 const stoodFor = new WeakMap<JsonSchema, WeakMap<JsonSchema, JsonSchema>>()
 
-/** The schema that a schema stands for: `$ref` is followed, and what `allOf` adds is joined. */
+/** Returns the schema with its `$ref` followed and its `allOf` joined. */
 export function resolved(schema: unknown, root: JsonSchema): JsonSchema {
   if (!isSchema(schema)) return {}
   let found = stoodFor.get(root)
   if (found === undefined) stoodFor.set(root, (found = new WeakMap()))
   const before = found.get(schema)
   if (before !== undefined) return before
-  // A schema in its own `allOf` adds nothing.
+  // This entry stops the recursion if a schema contains itself in `allOf`. The inner schema then has no effect.
   found.set(schema, {})
   const joined = withJoined(schema, root)
   found.set(schema, joined)
@@ -156,7 +169,7 @@ function percentDecoded(text: string): string {
   try {
     return decodeURIComponent(text)
   } catch {
-    return text // it leads nowhere, which the validator says
+    return text // the reference has no target, which the validator reports
   }
 }
 
@@ -168,7 +181,7 @@ export function propertiesOf({ properties }: JsonSchema): Readonly<Record<string
   return isSchema(properties) ? (properties as Readonly<Record<string, JsonSchema>>) : null
 }
 
-/** The types that a resolved schema allows; null where it does not say. */
+/** Returns the types that a resolved schema allows; null if the schema has no `type`. */
 export function typesOf(schema: JsonSchema): readonly string[] | null {
   const { type } = schema
   if (typeof type === 'string') return [type]
@@ -179,7 +192,7 @@ export function typesOf(schema: JsonSchema): readonly string[] | null {
   return schema['items'] !== undefined || schema['prefixItems'] !== undefined ? ['array'] : null
 }
 
-/** The type of a JSON value; `integer` for a whole number. */
+/** Returns the type of a JSON value; `integer` for a whole number. */
 export function typeOf(value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return 'array'
@@ -187,16 +200,19 @@ export function typeOf(value: unknown): string {
   return typeof value
 }
 
-/** In each schema of a compiled check: how many steps a visit of it is. */
+/**
+ * Keyword that is added to each schema of a compiled check. Its value contains the number of steps for one visit of the
+ * schema.
+ */
 const STEPS = 'x-mkondo-steps'
 
-/** Pairs of a list's items that are compared in the time of one step. */
+/** Number of pairs of list items whose comparison counts as one step. */
 const PAIRS_PER_STEP = 10
 
 interface Visit {
-  /** Steps for the schema itself, and for the values that it compares with. */
+  /** Number of steps for the schema itself and for its listed values. */
   readonly steps: number
-  /** Each item of a list is compared with the others. */
+  /** True if each item of a list is compared with all other items. */
   readonly pairs: boolean
 }
 
@@ -209,8 +225,8 @@ function counted(schema: JsonSchema): JsonSchema {
 }
 
 /**
- * The compiled check of a schema; a few milliseconds. It spends steps (`withinSteps`).
- * @throws Error for a reference that leads nowhere, or a pattern that cannot be used
+ * Compiles the check of a schema in a few milliseconds. The check counts its steps (`withinSteps`).
+ * @throws Error for a reference without a target, or a pattern that cannot be used
  */
 export function compiled(schema: JsonSchema): ValidateFunction {
   const ajv = new Ajv2020({
@@ -219,7 +235,7 @@ export function compiled(schema: JsonSchema): ValidateFunction {
     logger: false,
     meta: false,
     validateSchema: false,
-    // Inlining would repeat a shared schema at each place that refers to it.
+    // If schemas were inlined, a shared schema would be repeated at each position that refers to it.
     inlineRefs: false,
     code: { regExp },
   })
@@ -249,11 +265,11 @@ let metaSchema: Ajv2020 | null = null
 interface SchemaFault {
   readonly path: readonly string[]
   readonly message: string
-  /** Values that are allowed there. */
+  /** Values that are allowed at this position. */
   readonly allowed?: readonly string[]
 }
 
-/** Faults of a schema, by place. */
+/** Returns the faults of a schema, with their positions. */
 function faultsOf(schema: JsonSchema): readonly SchemaFault[] {
   const patterns = wrongPatterns(schema, [])
   if (patterns.length > 0) return patterns
@@ -265,7 +281,7 @@ function faultsOf(schema: JsonSchema): readonly SchemaFault[] {
     } catch (thrown) {
       if (thrown instanceof TooManySteps || thrown instanceof RangeError) throw thrown
       return [
-        { path: [], message: `is no usable JSON Schema: ${thrown instanceof Error ? thrown.message : 'unknown'}` },
+        { path: [], message: `is not a usable JSON Schema: ${thrown instanceof Error ? thrown.message : 'unknown'}` },
       ]
     }
   }
@@ -291,7 +307,7 @@ function wrongPatterns(value: unknown, path: readonly string[]): SchemaFault[] {
   })
 }
 
-/** Keywords of 2020-12 that limit nothing, or that no walk above has to know. */
+/** Keywords of 2020-12 that do not limit a value, or that the functions above need not examine. */
 const OTHER_KEYWORDS: readonly string[] = [
   ...['type', 'enum', 'const', 'required', 'format', 'pattern', 'minLength', 'maxLength', 'uniqueItems', 'multipleOf'],
   ...[
@@ -318,7 +334,7 @@ const OTHER_KEYWORDS: readonly string[] = [
   ...['contentEncoding', 'contentMediaType', 'contentSchema', 'xml', 'externalDocs', 'propertyOrdering'],
 ]
 
-/** Keywords that JSON Schema does not have, such as `minLenght`, and that therefore limit nothing. */
+/** Returns keywords that JSON Schema does not define, such as `minLenght`. Such keywords do not have an effect. */
 export function unknownKeywords(schema: JsonSchema): readonly string[] {
   const found = new Set<string>()
   const known = new Set([...MAPS, ...LISTS, ...SINGLE, ...OTHER_KEYWORDS])
@@ -334,7 +350,7 @@ function isDeeper(value: unknown, levels: number): boolean {
   return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1))
 }
 
-/** Without the patterns that have no certain bound on their time. */
+/** Returns the schema without patterns whose run time may be unlimited. */
 function withoutOpenPatterns(schema: JsonSchema): JsonSchema {
   const { pattern: source, ...rest } = schema
   if (typeof source !== 'string') return schema
@@ -342,10 +358,13 @@ function withoutOpenPatterns(schema: JsonSchema): JsonSchema {
   return 'fault' in pattern && pattern.open ? rest : schema
 }
 
-/** The `parameters` of a tool, read into 2020-12 with closed objects. */
+/** Schema of a tool's `parameters`, converted to 2020-12. Unknown properties are forbidden. */
 export const toolParametersSchema = parametersSchema((schema) => schema)
 
-/** The same of a server that checks arguments itself: a `pattern` that we cannot run within a bound is left to it. */
+/**
+ * Schema for tools of a server that checks arguments itself. If the run time of a `pattern` may be unlimited, only the
+ * server checks this pattern.
+ */
 export const foreignParametersSchema = parametersSchema(withoutOpenPatterns)
 
 function parametersSchema(change: (schema: JsonSchema) => JsonSchema) {

@@ -6,20 +6,23 @@ import type { Passage } from '../file/knowledge-file.js'
 
 export const KNOWLEDGE_RESULTS_MAX = 3
 
-/** A passage that a search found; results are ordered best first. */
+/** A passage that a search has found. The best passage is first. */
 interface FoundPassage {
   readonly title: string
   readonly text: string
 }
 
-/** A word in more than this share of the passages is common: it alone does not count as a match. */
+/** If a word occurs in more than this share of the passages, it is common. A common word alone is not a match. */
 const COMMON_SHARE = 0.4
-/** With fewer passages nothing is common. */
+/** Minimum number of passages for the search of common words. With fewer passages, no word counts as common. */
 const COMMON_FROM = 6
-/** Passages that score below this share of the best score are left out. */
+/** Passages whose score is below this share of the best score are left out. */
 const RELATIVE_SCORE_MIN = 0.35
 
-/** Passages that are indexed in one turn of the event loop: about a millisecond, so that the calls of the thread go on. */
+/**
+ * Number of passages that are indexed in one turn of the event loop. This takes about a millisecond, so that calls on
+ * the thread are not disturbed.
+ */
 const INDEXED_AT_ONCE = 8
 
 interface Indexed {
@@ -29,7 +32,9 @@ interface Indexed {
   readonly text: string
 }
 
-/** Finds passages by BM25 over titles, other words and texts. Built once; searched in about 0.1 ms. */
+/**
+ * Finds passages by BM25 in their titles, other words and texts. The index is built once; a search takes about 0.1 ms.
+ */
 export class KnowledgeIndex {
   readonly #index: MiniSearch<Indexed>
   readonly #passages: readonly Passage[]
@@ -41,7 +46,7 @@ export class KnowledgeIndex {
     this.#common = common
   }
 
-  /** Indexes a few passages in each turn of the event loop, with everything else of the thread between them. */
+  /** Indexes a few passages in each turn of the event loop, so that the thread can do other work in between. */
   static async of(passages: readonly Passage[]): Promise<KnowledgeIndex> {
     const index = new MiniSearch<Indexed>({
       fields: ['title', 'other', 'text'],
@@ -72,16 +77,19 @@ export class KnowledgeIndex {
   }
 
   /**
-   * @param query     in any language that the passages have
-   * @param language  of the returned texts, where a passage is written in this language
-   * @returns at most KNOWLEDGE_RESULTS_MAX passages; none when only common words of the query occur
+   * Searches the passages.
+   * @param query  words in any language of the passages
+   * @param language  language of the returned texts; if a passage does not have this language, it is returned in another
+   * language
+   * @returns at most KNOWLEDGE_RESULTS_MAX passages; an empty list if the passages contain only the query's common
+   * words
    */
   search(query: string, language = ''): FoundPassage[] {
     const words = plainTerms(query.slice(0, KNOWLEDGE_QUERY_CHARS_MAX)).filter((word) => !this.#common.has(word))
     if (words.length === 0) return []
     const found = this.#index.search(words.join(' '), {
       boost: { title: 3, other: 3 },
-      // Endings differ (bill, bills), and recognisers get single letters wrong.
+      // Similar words match too, because endings vary (bill, bills) and recognisers confuse single letters.
       prefix: (term) => term.length > 3,
       fuzzy: (term) => (term.length > 4 ? 0.2 : false),
     })
@@ -97,10 +105,13 @@ export class KnowledgeIndex {
 }
 
 const SPACES = /[\n\r\p{Z}\p{P}`´]+/u
-/** Within a word, as typists, phones and word processors write it: ng'ombe. Modifier letters are letters of their own. */
+/**
+ * Matches an apostrophe inside a word (ng'ombe), in all forms that typists, phones and word processors write. Unicode
+ * modifier letters count as letters.
+ */
 const APOSTROPHE = /(?<=[\p{L}\p{M}])['’‘‛`´′＇ʼʻʹˈ](?=\p{L})/gu
 
-/** The words of a text as they are compared: ng'ombe, ng’ombe and ngombe are one. */
+/** Returns the words of a text in a form for comparison. In this form, ng'ombe, ng’ombe and ngombe are equal. */
 function plainTerms(text: string): string[] {
   return text
     .replace(APOSTROPHE, '')
@@ -109,7 +120,7 @@ function plainTerms(text: string): string[] {
     .filter((term) => term !== '')
 }
 
-/** Adds in how many of the passages each word occurs. */
+/** Adds, for each word, the number of passages in which the word occurs. */
 function countWords(passages: readonly Passage[], counts: Map<string, number>): void {
   for (const { title, also, text } of passages) {
     for (const word of new Set(plainTerms([title, ...also, ...textsOf(text)].join(' '))))

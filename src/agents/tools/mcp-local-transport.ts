@@ -1,48 +1,43 @@
 import { spawn } from 'node:child_process'
-import type { ChildProcess, ChildProcessByStdio } from 'node:child_process'
+import type { ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import type { JSONRPCMessage, Transport } from '@modelcontextprotocol/client'
 import { ReadBuffer, serializeMessage } from '@modelcontextprotocol/client'
 import { getDefaultEnvironment } from '@modelcontextprotocol/client/stdio'
 import { GatewayError } from '../../core/errors.js'
+import { ended, guardGroup, killGroup, type Guard } from '../../system/process-guard.js'
 
-/** Time that a server may still run after SIGTERM, in tenths of a second. */
+/** Time for which a server may still run after SIGTERM, in tenths of a second. */
 const ENDS_WITHIN_TENTHS = 20
-/** Longest wait of `close` for that, with the guard's own time. */
+/** Maximum time in milliseconds that `close` waits for the end of the server and of its guard process. */
 const CLOSED_WITHIN_MS = 4000
-/**
- * Ends a process group, $1, when its standard input ends: the gateway has closed it, or its worker or itself has died,
- * also by SIGKILL.
- */
-const GUARD = `read -r end
-kill -s TERM -- "-$1" 2>/dev/null || exit 0
-tenths=0
-while [ "$tenths" -lt ${ENDS_WITHIN_TENTHS} ] && kill -s 0 -- "-$1" 2>/dev/null; do sleep 0.1; tenths=$((tenths + 1)); done
-kill -s KILL -- "-$1" 2>/dev/null`
-
 interface LocalServer {
-  /** Program and arguments; no shell reads them. */
+  /** Program and its arguments. They are not interpreted by a shell. */
   readonly command: readonly string[]
-  /** Besides HOME, LOGNAME, PATH, SHELL, TERM and USER. */
+  /** Environment variables in addition to HOME, LOGNAME, PATH, SHELL, TERM and USER. */
   readonly env: Readonly<Record<string, string>>
-  /** Bytes of one message from it. */
+  /** Maximum size of a message from the server, in bytes. */
   readonly messageBytesMax: number
 }
 
 /**
- * A connection to a local MCP server over its standard input and output. The server runs in a process group of its own, so that
- * what it has started ends with it. The SDK's transport signals only the program itself, and reads on for two seconds.
+ * Connects to a local MCP server over its standard input and output. The server has its own process group, so that
+ * processes which the server has started end together with it. The SDK's transport would signal only the program, and
+ * would read for two more seconds.
  */
 export class LocalTransport implements Transport {
   onmessage?: (message: JSONRPCMessage) => void
   onerror?: (error: Error) => void
   onclose?: () => void
-  /** With `pid`, how the client knows a local server: one that is silent or ends when it is asked for its versions is an older one. */
+  /**
+   * Always null. This field and `pid` show the SDK's client that the server is local. If a local server does not answer
+   * the request for versions, the client treats it as an older server.
+   */
   readonly stderr = null
   readonly #server: LocalServer
   readonly #buffer: ReadBuffer
   #process: ChildProcessByStdio<Writable, Readable, null> | null = null
-  #guard: ChildProcess | null = null
+  #guard: Guard | null = null
   #ended: Promise<void> = Promise.resolve()
 
   constructor(server: LocalServer) {
@@ -50,7 +45,7 @@ export class LocalTransport implements Transport {
     this.#buffer = new ReadBuffer({ maxBufferSize: server.messageBytesMax })
   }
 
-  /** Process of the server; null: it does not run. */
+  /** Process id of the server; null if the server does not run. */
   get pid(): number | null {
     return this.#process?.pid ?? null
   }
@@ -63,21 +58,22 @@ export class LocalTransport implements Transport {
     for (const stream of [started, started.stdin, started.stdout])
       stream.on('error', (error: Error) => this.onerror?.(error))
     await new Promise<void>((resolve, reject) => started.once('spawn', resolve).once('error', reject))
-    this.#guardGroup(started)
+    if (started.pid !== undefined)
+      this.#guard = guardGroup(started.pid, ENDS_WITHIN_TENTHS, { onError: (error) => this.onerror?.(error) })
     started.stdout.on('data', (chunk: Buffer) => this.#received(chunk))
-    // Processes that it has started may live on, and hold the pipe.
+    // The transport is closed now, because processes that the server has started may still run and keep the pipe open.
     started.once('exit', () => void this.close())
   }
 
-  /** @throws GatewayError TOOL_HTTP when the server is closed */
+  /** @throws GatewayError TOOL_HTTP if the server is closed */
   send(message: JSONRPCMessage): Promise<void> {
     const input = this.#process?.stdin
     if (input?.writable !== true) return Promise.reject(new GatewayError('TOOL_HTTP', 'the local server has ended'))
-    // A message that cannot be written is reported by `error`, and its request by its deadline.
+    // A fault is ignored here, because the event `error` reports it, and the request ends at its deadline.
     return new Promise((resolve) => input.write(serializeMessage(message), () => resolve()))
   }
 
-  /** Reads nothing more from now on. Resolves when the whole group has ended, or is ended without being waited for. */
+  /** Stops reading, and ends the process group. Resolves when the group has ended, or earlier if it ends too slowly. */
   async close(): Promise<void> {
     const ending = this.#process
     this.#process = null
@@ -85,38 +81,22 @@ export class LocalTransport implements Transport {
     ending.stdout.destroy()
     ending.stdin.destroy()
     this.#buffer.clear()
-    this.#guard?.stdin?.end()
-    this.#ended = within(CLOSED_WITHIN_MS, [ended(ending), ...(this.#guard === null ? [] : [ended(this.#guard)])])
+    this.#guard?.close()
+    this.#ended = within(CLOSED_WITHIN_MS, [ended(ending), this.#guard?.ended ?? Promise.resolve()])
     this.onclose?.()
     return this.#ended
   }
 
-  /** Ends the group at once: for a server that floods. */
+  /** Ends the process group at once, because the server sends too much. */
   kill(): void {
     if (this.#process?.pid !== undefined) killGroup(this.#process.pid)
     void this.close()
   }
 
-  #guardGroup({ pid }: ChildProcess): void {
-    const guard = spawn('/bin/sh', ['-c', GUARD, 'mkondo-mcp-guard', String(pid)], {
-      detached: true,
-      env: { PATH: getDefaultEnvironment()['PATH'] },
-      stdio: ['pipe', 'ignore', 'ignore'],
-    })
-    guard.stdin.on('error', () => undefined) // it has ended
-    guard.once('error', (error) => {
-      // Without a guard the server would outlive a gateway that is killed.
-      if (pid !== undefined) killGroup(pid)
-      this.onerror?.(error)
-    })
-    guard.unref()
-    this.#guard = guard
-  }
-
   #received(chunk: Buffer): void {
     try {
       this.#buffer.append(chunk)
-      // The owner may close it while it reads.
+      // The owner may close the transport while this message is handled.
       while (this.#process !== null) {
         const message = this.#buffer.readMessage()
         if (message === null) return
@@ -127,19 +107,6 @@ export class LocalTransport implements Transport {
       void this.close()
     }
   }
-}
-
-function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, 'SIGKILL')
-  } catch {
-    // All of it has ended.
-  }
-}
-
-function ended(child: ChildProcess): Promise<unknown> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return Promise.resolve()
-  return new Promise((resolve) => child.once('exit', resolve))
 }
 
 async function within(ms: number, all: readonly Promise<unknown>[]): Promise<void> {

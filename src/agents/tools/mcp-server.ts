@@ -16,31 +16,49 @@ import { fillTemplate, parseTemplate } from '../file/template.js'
 import type { Environment } from '../file/template.js'
 import type { Tool, ToolContext } from './tool.js'
 
-/** How long one connection, one handshake and one list may take. */
+/** Time limit for one connection, one handshake and one list, in milliseconds. */
 const CONNECT_MS = 5000
-/** A first call waits this long for the list; the tools of a later one are put into the session when they come. */
+/**
+ * Maximum time in milliseconds that the first call waits for the list of tools. If the list arrives later, its tools
+ * are added to the running session.
+ */
 const MCP_FIRST_LIST_MS = 1500
-/** How long a server may take to say which versions it speaks; a local one that is silent for so long is taken for an older one. */
+/**
+ * Maximum wait for a server's answer about its versions, in milliseconds. If a local server does not answer in this
+ * time, it counts as an older server.
+ */
 const VERSIONS_MS = 2500
-/** The list is asked for again: it says that the server is still there, and what has changed without a notice. */
+/**
+ * Time after which the list is requested again, in milliseconds. This shows that the server still answers, and finds
+ * changes that the server did not announce.
+ */
 const REFRESH_MS = 60_000
-/** The bounds of the time that a server itself names for that (`ttlMs`). */
+/** Minimum and maximum of this time if the server itself sets the time (`ttlMs`), in milliseconds. */
 const REFRESH_MS_MIN = 5000
 const REFRESH_MS_MAX = 5 * 60_000
-/** Waits between attempts to connect: doubled each time, with a random part so that workers do not come together. */
+/**
+ * Minimum and maximum pause between attempts to connect, in milliseconds. The pause doubles after each attempt. It has
+ * a random part, so that workers do not connect all at once.
+ */
 const RETRY_MS_MIN = 1000
 const RETRY_MS_MAX = 60_000
-/** Without a call for so long the connection is closed, and a local server with it. */
+/** Time without a call after which the connection is closed, in milliseconds. A local server is also ended. */
 const IDLE_MS = 10 * 60_000
-/** A call that has asked for its servers begins within this, or not at all. */
+/** Maximum time in milliseconds from the preparation of servers for a call to the start of the call. */
 const BEGINS_WITHIN_MS = 10_000
-/** Bytes of one message from a server. */
+/** Maximum size of a message from a server, in bytes. */
 const MESSAGE_BYTES_MAX = 1024 * 1024
-/** Pages of a list. */
+/** Maximum number of pages in a list. */
 const LIST_PAGES_MAX = 8
-/** Characters that a model gets of a server's tools: names, descriptions and schemas. Forty tools of the largest servers have 60,000. */
+/**
+ * Maximum number of characters in the names, descriptions and schemas of a server's tools, as a model gets them. Forty
+ * tools of the largest servers have 60,000 characters.
+ */
 const OFFERED_CHARS_MAX = 64 * 1024
-/** Limits for one connection: a whole list comes at once, and answers of tools are small; a server that sends more would occupy the worker. */
+/**
+ * Limits of one connection. They allow a whole list of tools at once; results of tools are small. If a server could
+ * send more, it could use all the worker's time.
+ */
 const SERVER_RATES = {
   bytesPerS: MESSAGE_BYTES_MAX,
   bytesAtOnce: 2 * LIST_PAGES_MAX * MESSAGE_BYTES_MAX,
@@ -49,15 +67,16 @@ const SERVER_RATES = {
 }
 
 /**
- * One server of one agent, with its connection, its tools and its deadlines. Its owner is the agent's `ToolRunner`: one for each media
- * worker, shared by all calls of the agent there, so that JSON and child processes of servers stay off the main thread, and a
- * worker that dies takes only its own connections with it.
+ * One server of one agent, with its connection, its tools and its deadlines. It belongs to the agent's `ToolRunner`.
+ * Each media worker has its own object for the server, and all calls of the agent on this worker share the object. So
+ * the main thread does not handle JSON and child processes of servers. If a worker dies, only its own connections are
+ * lost.
  *
  *     idle --a call--> connecting --list--> up --list_changed, REFRESH_MS or the list's ttlMs--> up, with the new list
  *     connecting, up --failure, closed--> down, without tools --RETRY_MS_MIN, doubled up to RETRY_MS_MAX--> connecting
  *     up --a request is answered with 404: the session is lost--> up, with a new session, in which the request is sent again
  *     up, down --IDLE_MS without a call; no call, once the agent's file was edited--> idle
- *     connecting, up --it sent more than SERVER_RATES allow--> out, for as long as the worker lives and the agent's file stays as it is
+ *     connecting, up --the server sent more than SERVER_RATES allow--> out, until the worker ends or the agent's file changes
  */
 export class McpServer {
   readonly name: string
@@ -65,26 +84,29 @@ export class McpServer {
   readonly #env: Environment
   readonly #http: HttpClient
   readonly #listeners = new Set<(news: McpStatus, first: boolean) => void>()
-  /** Work between calls belongs to no call. */
+  /** Asynchronous scope (AsyncResource) for work that does not belong to a call. */
   #scope: AsyncResource | null = null
   #tools: ReadonlyMap<string, McpTool> = new Map()
-  /** Result of reading each tool, usable or not; valid while the server's description stays the same. */
+  /**
+   * Result of reading each tool; `tool` is null if the tool cannot be used. The result is valid until the server's
+   * description of the tool changes.
+   */
   readonly #read = new Map<string, { readonly described: string; readonly tool: McpTool | null }>()
   #missing: readonly string[] = []
   #state: 'idle' | 'connecting' | 'up' | 'down' | 'out' = 'idle'
   #client: Client | null = null
-  /** It speaks the versions with sessions only, so the next connection does not ask it for others. */
+  /** True if the server supports only versions with sessions. The next connection then offers only these versions. */
   #isOlder = false
   #firstList: Promise<void> = Promise.resolve()
-  /** A new session in place of a lost one, while it is being opened. */
+  /** Promise of the session that replaces a lost session; null if no session is being replaced. */
   #renewal: Promise<Client | null> | null = null
   #timer: NodeJS.Timeout | null = null
   #retryMs = RETRY_MS_MIN
   #failures = 0
   #usedAtMs = -Infinity
-  /** When a call has asked for it that has not begun. */
+  /** Time at which the server was last prepared for a call that had not started yet. */
   #askedAtMs = -Infinity
-  /** The agent's file was edited since a call has asked for it. */
+  /** True if the agent's file was edited after the server was last prepared for a call. */
   #retired = false
   #reason = ''
   #untold: McpStatus | null = null
@@ -96,23 +118,26 @@ export class McpServer {
     this.#http = http
   }
 
-  /** The tools that can be called now, by the names that models use. */
+  /** Tools that can be called now, by the names that models use. */
   get tools(): ReadonlyMap<string, McpTool> {
     return this.#tools
   }
 
-  /** It may have that tool when it is up. */
+  /** True if the server may offer the tool with this name when it is connected. */
   offers(name: string): boolean {
     return this.#definition.tools.some((tool) => mcpToolName(this.name, tool.name) === name)
   }
 
-  /** Its present fault; null: none. */
+  /** Current fault of the server; null if there is no fault. */
   get fault(): string | null {
     if (this.#state !== 'up') return this.#reason === '' ? 'is not connected' : this.#reason
     return this.#missing.length === 0 ? null : `has no usable ${this.#missing.join(', ')}`
   }
 
-  /** A call needs it. Resolves when its list is there or cannot be had now, at the latest after `waitMs`. */
+  /**
+   * Prepares the server for a call. Resolves when the server's list has arrived or cannot be fetched now, but at the
+   * latest after `waitMs`.
+   */
   async use(waitMs = MCP_FIRST_LIST_MS): Promise<void> {
     this.#usedAtMs = this.#askedAtMs = performance.now()
     this.#retired = false
@@ -125,7 +150,11 @@ export class McpServer {
     clearTimeout(timer)
   }
 
-  /** Calls `listener` when its tools change; `first` for one of all listeners, which reports it. @returns stops it */
+  /**
+   * Calls `listener` when the tools change. `first` is true for exactly one listener; this listener must report the
+   * change.
+   * @returns function that removes the listener
+   */
   watch(listener: (news: McpStatus, first: boolean) => void): () => void {
     this.#listeners.add(listener)
     this.#askedAtMs = -Infinity
@@ -139,7 +168,10 @@ export class McpServer {
     }
   }
 
-  /** The agent's file was edited: it is closed with the last call that has begun before. A new call opens it again. */
+  /**
+   * Called if the agent's file was edited. The connection closes when the last call that began before the edit ends. A
+   * new call opens a connection again.
+   */
   retire(): void {
     this.#retired = true
     this.#closeUnused()
@@ -155,14 +187,14 @@ export class McpServer {
     return this.#retired ? nowMs - this.#askedAtMs > BEGINS_WITHIN_MS : nowMs - this.#usedAtMs > IDLE_MS
   }
 
-  /** Ends the connection; the next call opens it again. */
+  /** Closes the connection. The next call opens a connection again. */
   async close(): Promise<void> {
     const client = this.#client
     this.#client = null
     this.#state = 'idle'
     this.#tools = new Map()
     this.#after(null, () => undefined)
-    await client?.close().catch(() => undefined) // it may be broken already
+    await client?.close().catch(() => undefined) // the connection may already be broken
   }
 
   #after(ms: number | null, work: () => void): void {
@@ -186,8 +218,8 @@ export class McpServer {
   }
 
   /**
-   * A connection after its handshake, in the newest version that both speak.
-   * @throws what the client throws
+   * Opens a connection and performs the handshake, in the newest version that both client and server support.
+   * @throws the error of the client
    */
   async #opened(): Promise<Client> {
     const asked = this.#isOlder
@@ -196,9 +228,9 @@ export class McpServer {
       this.#isOlder = client.getProtocolEra() === 'legacy'
       return client
     } catch (thrown) {
-      // It may have been replaced by a newer one.
+      // The next attempt uses all versions again, because a newer server may have replaced the older server.
       this.#isOlder = false
-      // Some older local servers end when anything comes before their handshake.
+      // Some older local servers end if they receive a message before their handshake.
       const ended = thrown instanceof Error && codeOf(thrown) === 'ERA_NEGOTIATION_FAILED'
       if (asked || !ended || this.#definition.command === undefined || this.#state === 'out') throw thrown
       const client = await this.#openedAs(true)
@@ -216,9 +248,10 @@ export class McpServer {
         {
           listMaxPages: LIST_PAGES_MAX,
           versionNegotiation: { mode: isOlder ? 'legacy' : 'auto', probe: { timeoutMs: VERSIONS_MS } },
-          // Nobody answers a server's questions in the middle of a call.
+          // Questions of a server cannot be answered during a phone call.
           inputRequired: { autoFulfill: false },
-          // Only the model reads what a tool answers. A check of it would run the server's patterns on the server's texts.
+          // Results are not checked, because only the model reads them, and the check would run the server's own
+          // patterns.
           jsonSchemaValidator: {
             getValidator: () => (data) => ({ valid: true, data: data as never, errorMessage: undefined }),
           },
@@ -239,8 +272,9 @@ export class McpServer {
   }
 
   /**
-   * A new session in place of one that the server has forgotten, once for all who have noticed.
-   * @returns null where none can be had: the server is down then
+   * Opens a new session to replace a session that the server no longer knows. All failed requests use this one new
+   * session.
+   * @returns null if the server is down
    */
   #renewed(lost: Client): Promise<Client | null> {
     if (this.#client !== lost) return this.#renewal ?? Promise.resolve(this.#client)
@@ -262,7 +296,7 @@ export class McpServer {
       })
       .finally(() => {
         this.#renewal = null
-        // Not before: others are about to learn that their requests were refused too.
+        // The lost session is closed last, because some of its requests may not have been refused yet.
         void lost.close().catch(() => undefined)
       })
     return this.#renewal
@@ -295,8 +329,8 @@ export class McpServer {
   }
 
   /**
-   * Counts what comes over one connection, and ends it where that is too much.
-   * @returns whether it may be read
+   * Counts the messages of one connection, and closes the connection after too many messages. @returns true if the
+   * message may be read
    */
   #arrivals(end: () => void): (bytes: number, messages: number) => boolean {
     const budget = new StreamBudget(SERVER_RATES)
@@ -310,7 +344,7 @@ export class McpServer {
     }
   }
 
-  /** @throws GatewayError CONFIG_INVALID where a variable is not set */
+  /** @throws GatewayError CONFIG_INVALID if a variable is not set */
   #filled(text: string): string {
     const value = fillTemplate(parseTemplate(text), { args: {}, env: this.#env, identity: null, call: NO_CALL })
     if (typeof value === 'string' && value !== '') return value
@@ -329,7 +363,7 @@ export class McpServer {
       chars += tool === null ? 0 : describe([tool]).length
       if (tool === null || chars > OFFERED_CHARS_MAX) missing.push(definition.name)
       else tools.set(tool.tool.name, tool)
-      // To read a schema may take tenths of a second, and calls wait.
+      // Reading one schema may take tenths of a second. A pause after each schema lets the calls of this worker run.
       await setImmediate()
       if (this.#client !== client) return
     }
@@ -344,7 +378,7 @@ export class McpServer {
     if (describe(tools.values()) !== before) this.#tell(event)
   }
 
-  /** The tool as models get it; null where it cannot be used. */
+  /** Returns a server's tool in the form for models; null if the tool cannot be used. */
   #usable(definition: McpToolDefinition, found: ListedTool): McpTool | null {
     const description = definition.description ?? found.description ?? found.title ?? definition.name
     const described = JSON.stringify([description, found.inputSchema])
@@ -407,7 +441,7 @@ export class McpServer {
     })
   }
 
-  /** Without another attempt, which would end as this one did. */
+  /** Excludes the server. Another attempt would fail in the same way. */
   #leaveOut(): void {
     const client = this.#client
     this.#client = null
@@ -430,12 +464,13 @@ export class McpServer {
     }
     if (event === 'up' || event === 'changed') this.#failures = 0
     const [first] = this.#listeners
-    // The call that waits for its first list has no listener yet, and nobody connects to this server again.
+    // The news is stored if no listener exists yet, because a call that waits for its first list adds its listener
+    // later.
     if (event === 'overrun' && first === undefined) this.#untold = news
     for (const listener of this.#listeners) listener(news, listener === first)
   }
 
-  /** @throws GatewayError TOOL_HTTP, TOOL_RESPONSE; McpToolError for what the tool itself says */
+  /** Calls a tool. @throws GatewayError TOOL_HTTP, TOOL_RESPONSE; McpToolError for an error of the tool itself */
   async #call(
     { name, timeoutMs }: McpToolDefinition,
     args: Readonly<Record<string, unknown>>,
@@ -448,7 +483,8 @@ export class McpServer {
     const options = { signal, timeout: 2 * timeoutMs }
     let asked = client
     const answered = client.callTool(request, options).catch(async (thrown: unknown) => {
-      // The server did not look at the request, so it is sent again, once.
+      // If the session was lost, the server has refused the request without reading it. So the request is sent once
+      // more.
       const renewed = isSessionLost(thrown, client) ? await this.#renewed(client) : null
       if (renewed === null) throw thrown
       signal.throwIfAborted()
@@ -458,7 +494,7 @@ export class McpServer {
     const answer = await answered.catch((thrown: unknown) => {
       signal.throwIfAborted()
       const code = thrown instanceof Error ? codeOf(thrown) : undefined
-      // A number is the server's own answer; anything else leaves open whether the tool ran.
+      // A numeric code is an answer of the server. If there is another code, the tool may have run.
       if (typeof code === 'number') throw new McpToolError(this.name, messageOf(thrown))
       if (code === 'UNSUPPORTED_RESULT_TYPE')
         throw new McpToolError(this.name, 'it wants an answer of a person first, which cannot be given here')
@@ -484,15 +520,15 @@ const OVERRUN = `it sent more than ${SERVER_RATES.messagesPerS} messages or ${SE
 
 type ListedTool = Awaited<ReturnType<Client['listTools']>>['tools'][number]
 
-/** One connection serves all calls. */
+/** The facts of a call are empty, because one connection serves all calls. */
 const NO_CALL = { from: '', to: '', sid: '', agent: '', language: '' }
 
-/** A tool of a server that is up. */
+/** A tool of a connected server. */
 export interface McpTool {
   readonly tool: Tool
   readonly definition: McpToolDefinition
   readonly description: string
-  /** All arguments, with the bound ones. */
+  /** Schema of all arguments, including bound arguments. */
   readonly parameters: ToolParameters
 }
 
@@ -500,19 +536,19 @@ export interface McpTool {
 export interface McpStatus {
   readonly server: string
   /**
-   * `session-lost`: the server has forgotten the session, and a new one is opened; its tools stay. `overrun`: it sent without
-   * an end, and is left out for good.
+   * `session-lost`: the server no longer has the session, so a new session is opened and the tools stay. `overrun`: the
+   * server has sent too much and is excluded from now on.
    */
   readonly event: 'up' | 'down' | 'changed' | 'session-lost' | 'overrun'
-  /** Attempts to connect that failed since the last news. */
+  /** Number of failed attempts to connect since the last report. */
   readonly failures: number
-  /** Tools of the agent's list that the server does not have, or not in a form that can be used. */
+  /** Tools in the agent's list that the server does not have, or that cannot be used. */
   readonly missing: readonly string[]
-  /** Why it is down, without address and secrets; empty otherwise. */
+  /** Reason why the server is down, without address and secrets; empty otherwise. */
   readonly reason: string
 }
 
-/** The tool ran, or was refused, and says why: words for the model. */
+/** Error of a tool that has run or has refused to run. The message is for the model. */
 export class McpToolError extends GatewayError {
   readonly detail: string
 
@@ -522,7 +558,10 @@ export class McpToolError extends GatewayError {
   }
 }
 
-/** How long a list counts. @param ttlMs  what the server says of it; absent or 0: nothing that could be relied on */
+/**
+ * Returns the time for which a list is valid, in milliseconds.
+ * @param ttlMs  the server's own value; it is ignored if it is absent or 0
+ */
 export function listedForMs(ttlMs: unknown): number {
   if (typeof ttlMs !== 'number' || !(ttlMs > 0)) return REFRESH_MS
   return Math.min(REFRESH_MS_MAX, Math.max(REFRESH_MS_MIN, ttlMs))
@@ -532,21 +571,24 @@ function codeOf(thrown: Error): unknown {
   return 'code' in thrown ? thrown.code : undefined
 }
 
-/** 404 to a request of a session: the server has no such session, and has done nothing (MCP, Streamable HTTP, "Session Management"). */
+/**
+ * True if the request was answered with 404. The session is unknown to the server, so the request was not run (MCP,
+ * Streamable HTTP, "Session Management").
+ */
 function isSessionLost(thrown: unknown, { transport }: Client): boolean {
   return transport?.sessionId !== undefined && thrown instanceof Error && 'status' in thrown && thrown.status === 404
 }
 
-/** Without addresses, paths and bodies, which may hold secrets. */
+/** Returns the reason. Addresses, paths and bodies are left out, because they may contain secrets. */
 function reasonOf(thrown: unknown): string {
   if (thrown instanceof GatewayError) return thrown.message
   for (let cause: unknown = thrown; cause instanceof Error; cause = cause.cause) {
     if (cause instanceof GatewayError) return cause.message
     const code = codeOf(cause)
-    // Only its cause says why.
+    // The `cause` is read, because only the error's `cause` contains the reason.
     if (code === 'ERA_NEGOTIATION_FAILED' && cause.cause !== undefined) continue
     if (code === 'ERA_NEGOTIATION_FAILED' && !('status' in cause))
-      return 'it speaks no version of MCP that the gateway speaks'
+      return 'it does not support a version of MCP that the gateway supports'
     if (typeof code === 'string' && code !== 'ERA_NEGOTIATION_FAILED' && /^[A-Z][A-Z0-9_]+$/.test(code))
       return networkReason(cause)
     if ('status' in cause && typeof cause.status === 'number') return `it answered with ${cause.status}`

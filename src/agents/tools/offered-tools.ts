@@ -61,7 +61,7 @@ const NOTE_FIX: RunnableSpec = {
   },
 }
 
-/** The tools that the gateway adds to an agent and runs like the agent's own. */
+/** Returns the gateway's tools for an agent that run like the agent's own tools. */
 export function addedTools(agent: AgentDefinition, assets: AgentAssets): RunnableSpec[] {
   return [
     ...(assets.knowledge === null ? [] : [SEARCH]),
@@ -71,8 +71,8 @@ export function addedTools(agent: AgentDefinition, assets: AgentAssets): Runnabl
 }
 
 /**
- * The tools that a model is offered, without those for escalation, the end and the language. A tool that gets sensitive digits, or
- * looks the caller up, is called by the gateway alone.
+ * Returns the tools for a model, without the tools for escalation, the end of the call and the language. Tools that
+ * receive secret digits, and tools that look up the caller, are left out, because only the gateway calls these tools.
  */
 export function offeredTools(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
   const own = [
@@ -99,7 +99,7 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
   ]
 }
 
-/** True if an HTTP tool changes something, and may run only once for one call of the model. */
+/** True if an HTTP tool may change data. The tool may then run only once for one tool call of the model. */
 export function hasEffect({
   http,
   waits,
@@ -108,7 +108,7 @@ export function hasEffect({
   return waits !== undefined || (http.method !== 'GET' && !idempotent)
 }
 
-/** Names of the agent's tools that have an effect, those that get sensitive digits among them. */
+/** Returns the names of the agent's tools that may change data, including tools that receive secret digits. */
 export function toolsWithEffect(agent: AgentDefinition, assets: AgentAssets): string[] {
   return [
     ...agent.tools.filter(hasEffect).map(({ name }) => name),
@@ -118,7 +118,8 @@ export function toolsWithEffect(agent: AgentDefinition, assets: AgentAssets): st
 }
 
 /**
- * Every tool that an offline dialogue of this agent may call, by name, with those that the session itself carries out.
+ * Returns every tool that an offline dialogue of this agent may call, by name. The result includes tools that the call
+ * session itself performs.
  */
 export function callableTools(agent: AgentDefinition, assets: AgentAssets): ReadonlyMap<string, CallableTool> {
   const tools = new Map<string, CallableTool>()
@@ -158,18 +159,21 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
   return tools
 }
 
-/** The fields that an answer of an HTTP tool may have; null where the file does not say. */
+/** Returns the fields that the result of an HTTP tool may have; null if the agent's file does not list these fields. */
 function fieldsOf({ fields, notFound }: AgentDefinition['tools'][number]['result']): readonly string[] | null {
   if (fields === undefined) return null
   return [...Object.keys(fields), ...(typeof notFound === 'object' && notFound !== null ? Object.keys(notFound) : [])]
 }
 
-/** True if a tool gets sensitive digits, and therefore is called by the gateway alone. `verify_caller` has other questions too. */
+/**
+ * True if a tool receives secret digits, so that only the gateway calls it. Exception: models also call
+ * `verify_caller`, for questions without secret digits.
+ */
 export function getsDigits({ digits }: Pick<AgentDefinition, 'digits'>, name: string): boolean {
   return name !== VERIFY_TOOL && digits.some(({ tool }) => tool === name)
 }
 
-/** The tools of servers that are up, without the arguments that the gateway sets. */
+/** Returns the tools of connected servers, without the arguments that the gateway sets. */
 export function offeredMcpTools(tools: Iterable<McpTool>): GatewayTool[] {
   return [...tools].map(({ tool, definition, description, parameters }) => {
     const { bind, blocking, scheduling, idempotent } = definition

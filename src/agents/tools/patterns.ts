@@ -2,17 +2,20 @@ import { RE2JS } from 're2js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { spendSteps } from './steps.js'
 
-/** Patterns of all schemas that a thread keeps compiled; the oldest goes. */
+/** Maximum number of compiled patterns that a thread stores. If there are more, the oldest pattern is dropped. */
 const PATTERNS_KEPT = 256
-/** Characters of one pattern. */
+/** Maximum length of a pattern, in characters. */
 const PATTERN_CHARS_MAX = 1000
-/** Instructions of one compiled pattern: `\p{L}{1,400}` has 800. */
+/** Maximum size of a compiled pattern, in instructions. For example, `\p{L}{1,400}` has 800 instructions. */
 const PATTERN_INSTRUCTIONS_MAX = 2000
-/** Steps that one instruction costs: when it is compiled, and each time it looks at a character. */
+/**
+ * Number of steps for one instruction. The steps count once when the pattern is compiled, and each time the instruction
+ * examines a character.
+ */
 const STEPS_TO_COMPILE = 3
 const INSTRUCTIONS_PER_STEP = 10
 
-/** `\s` of ECMAScript, and what its `.` does not match, in a class. */
+/** Character class of ECMAScript's `\s`, and of the characters that ECMAScript's `.` does not match. */
 const SPACE = '\\t\\n\\v\\f\\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff'
 const LINE_END = '\\n\\r\u2028\u2029'
 const ANYTHING = '(?s:.)'
@@ -21,7 +24,10 @@ const NOTHING = '[^\\x00-\\x{10FFFF}]'
 /** A pattern of a schema. */
 export interface Pattern {
   readonly source: string
-  /** True if a text has a match; ajv calls it by this name. @throws TooManySteps within `withinSteps` */
+  /**
+   * True if a text contains a match. The name is required by ajv.
+   * @throws TooManySteps within `withinSteps`
+   */
   readonly test: (text: string) => boolean
   readonly toString: () => string
 }
@@ -30,14 +36,14 @@ const kept = new Map<string, Pattern | PatternFault>()
 
 interface PatternFault {
   readonly fault: string
-  /** It is a regular expression, for which no bound on its time is certain. */
+  /** True for a regular expression whose run time may be unlimited. */
   readonly open: boolean
 }
 
 /**
- * A pattern as ECMAScript reads it, in a time that grows with the text and no faster: `(a+)+$` holds a thread of V8's own
- * engine for hours at 40 characters, and the texts are callers' words. Such an engine has no look-around (`(?=`, `(?!`, `(?<=`)
- * and no back-references (`\1`).
+ * Compiles a pattern. It matches like an ECMAScript pattern, but its run time grows linearly with the text. This
+ * matters because the texts are callers' words: V8's own engine would need hours for `(a+)+$` and 40 characters. This
+ * engine does not support look-around (`(?=`, `(?!`, `(?<=`) and back-references (`\1`).
  * @throws TooManySteps within `withinSteps`
  */
 export function patternOf(source: string): Pattern | PatternFault {
@@ -73,7 +79,10 @@ function compiledPattern(source: string): Pattern | PatternFault {
   }
 }
 
-/** As unicode mode reads it, or as the older mode does, which allows needless backslashes. */
+/**
+ * True if the text is a valid expression, in unicode mode or in the older mode. The older mode allows unnecessary
+ * backslashes.
+ */
 function isExpression(source: string): boolean {
   return ['u', ''].some((flags) => {
     try {
@@ -87,7 +96,7 @@ function isExpression(source: string): boolean {
 const DIFFERENT =
   /\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\p\{(?:Script|sc)=|\\[^]|\[\^?\]|\[\^?|[\].]/g
 
-/** The same pattern for RE2, where the two read it differently. */
+/** Translates the parts of a pattern that would have another meaning in RE2. */
 function translated(source: string): string {
   let inClass = false
   return source.replace(DIFFERENT, (part) => {
@@ -117,7 +126,7 @@ function translated(source: string): string {
         return inClass ? part : `[^${SPACE}]`
       case '\\b':
         return inClass ? '\\x08' : part
-      // Letters to ECMAScript's older mode, and commands to RE2.
+      // In ECMAScript's older mode these escapes mean letters, but in RE2 they mean commands.
       case '\\A':
       case '\\C':
       case '\\E':

@@ -17,20 +17,21 @@ import { ToolRunner } from './tool-runner.js'
 import type { ToolContext } from './tool.js'
 import { accountTool, missingIn } from '../identity/verification.js'
 
-/** Longest wait for the MCP servers of an agent. */
+/** Maximum wait for the MCP servers of an agent, in milliseconds. */
 const SERVERS_MS = 6000
 
-/** The result of trying one part of an agent. */
+/** Result of the test of one part of an agent. */
 interface Rehearsed {
-  /** Null: it could not be tried, and why. */
+  /** True for success; null if the part could not be tested. `what` then contains the reason. */
   readonly ok: boolean | null
   readonly what: string
 }
 
 /**
- * Tries each tool of an agent with its `sample` arguments and the agent's own `sample` call: requests that only read
- * are sent, all others are built and shown, but not sent. The results hold nothing of the answers.
- * @param business  whose number is called; null: nobody's
+ * Tests each tool of an agent with its `sample` arguments and the agent's own `sample` call. Requests that only read
+ * are sent. All other requests are built and shown, but not sent. The results do not contain data from the APIs'
+ * answers.
+ * @param business  business whose number is called; null if there is no business
  */
 export async function rehearse(
   agent: AgentDefinition,
@@ -72,10 +73,13 @@ export async function rehearse(
     )
   }
   for (const { name } of assets.codeTools)
-    rehearsed.push({ ok: null, what: `${name}: in code, loads; it is not run here` })
+    rehearsed.push({ ok: null, what: `${name}: a tool in code, which loads; it is not run here` })
   for (const { name, parameters } of runner.serverTools()) {
     const args = requiredOf(parameters).join(', ')
-    rehearsed.push({ ok: null, what: `${name}: of an MCP server, with ${args || 'no arguments'}; it is not run here` })
+    rehearsed.push({
+      ok: null,
+      what: `${name}: a tool of an MCP server, with ${args || 'no arguments'}; it is not run here`,
+    })
   }
   await runner.close()
   const passages = passagesOf(assets).length
@@ -83,37 +87,40 @@ export async function rehearse(
   return rehearsed
 }
 
-/** An operator's order to try a tool. */
+/** An operator's request to test one tool. */
 export interface TrialOrder {
   readonly tool: string
-  /** As a model would give them; checked like those. */
+  /** Arguments as a model would send them. They are checked like a model's arguments. */
   readonly args: Readonly<Record<string, unknown>>
-  /** The caller's number; empty when withheld, null for the one of `sample`. */
+  /** Phone number of the caller; empty if withheld, null for the number in `sample`. */
   readonly from: string | null
-  /** As the caller of `sample.identity`, verified. */
+  /** True if the tool is tested as the verified caller in `sample.identity`. */
   readonly verified: boolean
-  /** A tool that may change something is carried out, and not only built. */
+  /** True if a tool that may change data is really run. If false, the request of such a tool is only built. */
   readonly send: boolean
 }
 
-/** Result of the trial. */
+/** Result of the test. */
 export interface TrialResult {
-  /** Nothing was sent: the request was only built. */
+  /** True if the request was only built, and not sent. */
   readonly dry: boolean
-  /** Null: it was not tried, and nothing speaks against it. */
+  /** True for success; null if the tool was not run and no fault was found. */
   readonly ok: boolean | null
-  /** The request that was sent, or would be; null for a tool that is no request, or where it could not be built. */
+  /**
+   * Request that was sent or would be sent; null if the tool does not send a request, or if the request could not be
+   * built.
+   */
   readonly request: { readonly method: string; readonly host: string; readonly bodyChars: number } | null
   readonly ms: number
-  /** Value that a model would get. */
+  /** Result as a model receives it. */
   readonly value: unknown
   readonly code: ErrorCode | null
   readonly error: string | null
 }
 
 /**
- * Runs one tool as in a call, with the same checks, bindings, deadline and addresses, for a call that is pretended. One
- * that may change something is built and not sent, unless the order says so; then its key is a new one each time.
+ * Runs one tool as in a call, with the checks, bindings, deadline and addresses of a call. If the tool may change data,
+ * its request is only built, unless the operator asked to send it. Each sent request has a new idempotency key.
  */
 export async function tryTool(
   agent: AgentDefinition,
@@ -146,7 +153,7 @@ async function trial(
     if (built !== null) request = { method: built.method, host: built.url.host, bodyChars: built.body?.length ?? 0 }
   } catch (thrown) {
     if (!(thrown instanceof GatewayError)) throw thrown
-    // The runner says it in the words that a model gets.
+    // For the result, the runner returns this message in words for a model.
     if (dry) return { dry, ok: false, request, ms: 0, value: null, code: thrown.code, error: thrown.message }
   }
   if (dry) return { dry, ok: request === null ? null : true, request, ms: 0, value: null, code: null, error: null }
@@ -203,12 +210,12 @@ function fieldsOf(value: unknown): string {
   return names.length === 0 ? ' with none of its fields' : ` with ${names.join(', ')}`
 }
 
-/** The simplest value for each argument that has to be there. */
+/** Returns the simplest value for each required argument. */
 function sampleArguments(parameters: ToolParameters): Record<string, unknown> {
   return sampleObject(parameters, parameters, 0)
 }
 
-/** Examples of formats that an API may check. */
+/** Example values by format. They are needed because an API may check the format. */
 const SAMPLES: Readonly<Record<string, string>> = {
   date: '2026-01-01',
   time: '12:00:00Z',
@@ -217,9 +224,9 @@ const SAMPLES: Readonly<Record<string, string>> = {
   uri: 'https://example.com/',
   uuid: '00000000-0000-4000-8000-000000000000',
 }
-/** How deep a sample of a recursive schema is. */
+/** Maximum depth of the sample for a recursive schema. */
 const SAMPLE_DEPTH_MAX = 8
-/** Items of a list in a sample, and characters of a text, whatever the schema wants. */
+/** Maximum number of items of a list, and of characters of a text, in a sample. */
 const SAMPLE_ITEMS_MAX = 10
 const SAMPLE_CHARS_MAX = 1000
 

@@ -2,28 +2,28 @@ import { digitsIn, numbersIn, plainWords } from '../../call/spoken/spoken-number
 import { saidDate } from '../../call/spoken/spoken-time.js'
 
 /**
- * Spoken answers as comparable values: digits in any grouping, dates in any spoken order, texts without accents and
- * punctuation. English and Swahili words are built in; those of another language come from the agent's file.
+ * Words for the comparison of spoken answers. Digits may be grouped in any way, and dates may be spoken in any order.
+ * Texts are compared without accents and punctuation. Only English and Swahili words are built in.
  */
 export interface SpokenWords {
-  /** Word to number: `moja: 1`, `kumi: 10`. */
+  /** Number of each word: `moja: 1`, `kumi: 10`. */
   readonly numbers: Readonly<Record<string, number>>
-  /** Word to month, 1 to 12: `januari: 1`. */
+  /** Month of each word, 1 to 12: `januari: 1`. */
   readonly months: Readonly<Record<string, number>>
 }
 
-/** How an answer is compared. */
+/** Rule for the comparison of an answer. */
 export interface AnswerRule {
   readonly kind: 'digits' | 'date' | 'year' | 'name' | 'text'
-  /** `digits`: how many of the last digits are compared; null: all. */
+  /** Number of digits at the end that are compared, for the rule `digits`; null for all digits. */
   readonly last: number | null
-  /** `date` in figures: day or month first. */
+  /** Order of day and month in figures, for the rule `date`. */
   readonly dateOrder: 'dmy' | 'mdy'
 }
 
 const NO_WORDS: SpokenWords = { numbers: {}, months: {} }
 
-/** True if a caller's answer is the expected value, as `rule` compares them. */
+/** True if a caller's answer equals the expected value according to the rule. */
 export function sameAnswer(
   answer: string,
   expected: string,
@@ -51,8 +51,8 @@ export function sameAnswer(
 }
 
 /**
- * True if one expected answer reveals another one: the year of a date, the last digits of a number, a name that is
- * part of a longer one.
+ * True if one expected answer is a part of another expected answer. Examples: the year of a date, the last digits of a
+ * number, a name inside a longer name.
  */
 export function givesAway(a: string, aRule: AnswerRule, b: string, bRule: AnswerRule): boolean {
   const [short = '', long = ''] = [comparable(a, aRule), comparable(b, bRule)].sort(
@@ -62,7 +62,7 @@ export function givesAway(a: string, aRule: AnswerRule, b: string, bRule: Answer
   return /^\d+$/.test(short + long) ? long.includes(short) : ` ${long} `.includes(` ${short} `)
 }
 
-/** The compared part of an expected answer: digits without their grouping, else words. */
+/** Returns the part of an expected answer that is compared: digits without grouping, or words. */
 function comparable(expected: string, rule: AnswerRule): string {
   switch (rule.kind) {
     case 'digits': {
@@ -79,12 +79,12 @@ function comparable(expected: string, rule: AnswerRule): string {
   }
 }
 
-/** @param expected `1984-03-12`, with or without a time behind it */
+/** Compares a date. @param expected  `1984-03-12`, with or without a time after it */
 function sameDate(answer: string, expected: string, order: 'dmy' | 'mdy', spoken: SpokenWords): boolean {
   const [, year = '', month = '', day = ''] = /^(\d{4})-(\d{2})-(\d{2})/.exec(expected) ?? []
   if (year === '') return false
   const isYear = (text: string): boolean => text === year || (text.length === 2 && text === year.slice(2))
-  // "The twelfth of March nineteen eighty-four", "March 12th, 1984", "tarehe kumi na mbili mwezi wa tatu".
+  // Examples: "the twelfth of March nineteen eighty-four", "March 12th, 1984", "tarehe kumi na mbili mwezi wa tatu".
   const said = saidDate(answer, spoken.numbers, spoken.months)
   if (said !== null) return said.month === Number(month) && said.day === Number(day) && isYear(said.year)
   const numbers = numbersIn(plainWords(answer), spoken.numbers)
@@ -97,7 +97,7 @@ function sameDate(answer: string, expected: string, order: 'dmy' | 'mdy', spoken
     if (Number(first) === Number(wantedFirst) && Number(second) === Number(wantedSecond) && isYear(years.join('')))
       return true
   }
-  // Entered on the keypad, or said digit by digit.
+  // In this form the caller entered the digits on the keypad, or said them one by one.
   const digits = numbers.join('')
   return (
     digits === `${wantedFirst}${wantedSecond}${year}` ||

@@ -1,18 +1,19 @@
 /**
- * Steps of one check of a tool's arguments: a visit of a schema, a look at one of its lists' entries, ten instructions of a
- * pattern. A step is about half a microsecond, and the checks of real tools take some thousand; a schema of 1 KB can ask for
- * any number (`anyOf` of two references to an `anyOf` of two references …).
+ * Maximum number of steps in one check of a tool's arguments. A step is a visit of a schema, a list entry that is
+ * examined, or ten instructions of a pattern. A step takes about half a microsecond. Checks of real tools need some
+ * thousand steps. Without this limit a schema of 1 KB could need any number of steps (`anyOf` of two references to an
+ * `anyOf` of two references …).
  */
 const CHECK_STEPS_MAX = 100_000
 
 export class TooManySteps extends Error {}
 
-// A check is one piece of work without a pause, so that checks of one thread can share a counter.
+// All checks of a thread can share one counter, because a check is never interrupted.
 let left = Infinity
 
 /**
- * Does work that spends steps; within other such work, those of that.
- * @throws TooManySteps once it has spent more than CHECK_STEPS_MAX, or calls itself deeper than the stack allows
+ * Runs work that counts steps. Nested work counts the steps of the outer work.
+ * @throws TooManySteps above CHECK_STEPS_MAX steps, or if the recursion is too deep for the stack
  */
 export function withinSteps<T>(work: () => T): T {
   if (left !== Infinity) return work()

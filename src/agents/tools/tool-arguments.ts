@@ -7,37 +7,43 @@ import { spendSteps, TooManySteps, withinSteps } from './steps.js'
 
 type Arguments = Readonly<Record<string, unknown>>
 
-/** The arguments as the tool gets them, or a sentence that the model can act on. */
+/** Arguments for the tool, or a sentence for the model if the arguments cannot be used. */
 export type CheckedArguments =
   | {
       readonly ok: true
-      /** Whole numbers that a double cannot hold are bigints. */
+      /** Checked arguments. Whole numbers that a double cannot represent are bigints. */
       readonly args: Arguments
-      /** They had to be changed to fit; nothing was lost. */
+      /** True if the arguments were converted to fit the schema, without loss. */
       readonly coerced: boolean
     }
   | { readonly ok: false; readonly why: string }
 
-/** How deep values are changed; schemas may be recursive. */
+/** Maximum depth of a value that is converted; schemas may be recursive. */
 const DEPTH_MAX = 32
-/** Maximum number of faults that one answer lists for the model. */
+/** Maximum number of faults in one answer for the model. */
 const FAULTS_MAX = 5
-/** Values that a sentence names. */
+/** Maximum number of values that a sentence lists. */
 const NAMED_MAX = 20
 
 const WHOLE = /^-?(?:0|[1-9]\d{0,39})(?:\.0{1,20})?$/
 const DECIMAL = /^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?(?:[eE][+-]?\d{1,2})?$/
 const NO_VALUE = /^(?:null|none|undefined)$/i
-/** Members in which some models put the arguments once more. */
+/** Names of members in which some models wrap the arguments. */
 const WRAPPERS: readonly string[] = ['arguments', 'args', 'parameters', 'params', 'input']
 
 /**
- * Creates the check of a tool's arguments: JSON Schema 2020-12, after what models often get wrong is put right, because
- * asking again costs the caller a turn. Only what has one meaning is changed: `"4"` for a number, an object or a list as
- * JSON text (fenced or not), a list around one value and a value without its list, `null` and `""` for an optional argument,
- * an argument or a value of an enum in other capitals, arguments that do not exist (dropped, never sent on), numbers, times
- * and dates in the caller's words. Words with several meanings are refused, with what the caller is to be asked.
- * @param today  where the caller is, as `2026-11-25`
+ * Creates the check of a tool's arguments by JSON Schema 2020-12. The check first corrects frequent mistakes of models,
+ * because a second request to the model would need the time of another turn. A value is changed only if its meaning is
+ * certain:
+ * - `"4"` for a number, and an object or a list as JSON text, with or without a code fence
+ * - a list around one value, and a value without its list
+ * - `null` and `""` for an optional argument
+ * - an argument, or a value of an enum, in other capitals
+ * - arguments that the schema does not name, which are dropped and never sent
+ * - numbers, times and dates in the caller's words
+ *
+ * Words with several meanings are refused, with a question for the caller.
+ * @param today  date in the caller's time zone, as `2026-11-25`
  */
 export function argumentChecker(
   parameters: ToolParameters,
@@ -83,8 +89,9 @@ export function argumentChecker(
 }
 
 /**
- * The object that a model filled in, as its schema wants it, with the tolerance of tools' arguments and no verdict on it: what
- * is still wrong stays as it is, so that its reader drops that part alone. A number that a double cannot hold is its text.
+ * Converts an object from a model to its schema, with the corrections for tools' arguments. The object is never
+ * refused. Wrong values are not changed, so that the reader can drop only these values. A number that a double cannot
+ * represent becomes text.
  */
 export function fitted(schema: ToolParameters, given: Arguments): Arguments {
   try {
@@ -96,7 +103,7 @@ export function fitted(schema: ToolParameters, given: Arguments): Arguments {
   }
 }
 
-/** The arguments of a tool itself, with what is in the caller's words in its form. */
+/** Converts those arguments of a tool that contain the caller's words. */
 function heard(
   parameters: ToolParameters,
   args: Arguments,
@@ -122,7 +129,7 @@ function plain(value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value
 }
 
-/** Bigints as doubles, which the validator can compare with limits. */
+/** Returns a value with doubles instead of bigints, because the validator can compare only doubles with limits. */
 function withDoubles(value: unknown): unknown {
   if (typeof value === 'bigint') return Number(value)
   if (Array.isArray(value)) return value.map(withDoubles)
@@ -141,11 +148,14 @@ function parsedJson(text: string): unknown {
   try {
     return exactJson(withoutFence(text))
   } catch {
-    return undefined // it is no JSON: a plain text
+    return undefined // the value is a plain text, not JSON
   }
 }
 
-/** The value as the schema wants it where that is certain; otherwise as it is, for the validator to refuse. */
+/**
+ * Converts a value to its schema if the meaning is certain. Otherwise the value stays unchanged, and the validator
+ * refuses it.
+ */
 function coerced(schema: unknown, value: unknown, root: JsonSchema, depth: number): unknown {
   if (depth > DEPTH_MAX) return value
   spendSteps(1)
@@ -170,7 +180,7 @@ function coerced(schema: unknown, value: unknown, root: JsonSchema, depth: numbe
   return isSchema(fitted) ? members(wanted, fitted, root, depth) : fitted
 }
 
-/** The alternatives of a schema that is nothing else; null for others. */
+/** Returns the alternatives of a schema, if the schema consists only of alternatives; otherwise null. */
 function variantsOf(schema: JsonSchema, root: JsonSchema): readonly JsonSchema[] | null {
   const list = schema['anyOf'] ?? schema['oneOf']
   if (!Array.isArray(list) || propertiesOf(schema) !== null) return null
@@ -182,7 +192,10 @@ function isType(type: string, value: unknown): boolean {
   return is === type || (type === 'number' && is === 'integer')
 }
 
-/** True if a value is plainly meant for a schema: its type, its listed values, and an object's required members. */
+/**
+ * True if a value is clearly meant for a schema. The value's type, the listed values, and the required members of an
+ * object decide this.
+ */
 function fits(schema: JsonSchema, value: unknown, root: JsonSchema): boolean {
   spendSteps(1)
   const variants = variantsOf(schema, root)
@@ -221,7 +234,7 @@ function toType(
   return found.length === 1 ? found[0] : value
 }
 
-/** The value as this type; undefined where it is none, or could be several. */
+/** Converts the value to a type; undefined if the value does not fit or may have several meanings. */
 function converted(type: string, schema: JsonSchema, value: unknown, root: JsonSchema, depth: number): unknown {
   if (type === 'array') return toArray(schema, value, root, depth)
   const [only] = Array.isArray(value) && value.length === 1 ? (value as readonly unknown[]) : [value]
@@ -252,7 +265,10 @@ function converted(type: string, schema: JsonSchema, value: unknown, root: JsonS
   }
 }
 
-/** A list that came as JSON text, or one value of it without the list. A text with separators could be several. */
+/**
+ * Returns the list that a JSON text contains, or a list with one value. A text with separators may be several values,
+ * so it is not converted.
+ */
 function toArray(schema: JsonSchema, value: unknown, root: JsonSchema, depth: number): unknown {
   if (typeof value === 'string') {
     const parsed = parsedJson(value)
@@ -264,7 +280,10 @@ function toArray(schema: JsonSchema, value: unknown, root: JsonSchema, depth: nu
   return fits(item, coerced(item, value, root, depth + 1), root) ? [value] : undefined
 }
 
-/** The listed value that differs in capitals, spaces or quotes only, if it is one. */
+/**
+ * Returns the listed value that is equal except for capitals, spaces or quotes, if there is exactly one such listed
+ * value.
+ */
 function toListed(schema: JsonSchema, value: unknown): unknown {
   const listed = listedIn(schema)
   if (listed === null || listed.includes(value) || typeof value === 'object') return value
@@ -275,7 +294,7 @@ function toListed(schema: JsonSchema, value: unknown): unknown {
   return alike.length === 1 ? alike[0] : value
 }
 
-/** A name without what models change in it. */
+/** Returns a name in a form without the characters that models often change. */
 function bare(name: string): string {
   return name.toLowerCase().replace(/[\s"_-]+/g, '')
 }
@@ -301,7 +320,7 @@ function members(schema: JsonSchema, given: Arguments, root: JsonSchema, depth: 
   return result
 }
 
-/** True if the value of an optional argument says that there is none. */
+/** True if the value of an optional argument means "no value". */
 function isAbsent(schema: JsonSchema, value: unknown, root: JsonSchema): boolean {
   if (value === '') return true
   const takes = (type: string): boolean =>
@@ -312,7 +331,10 @@ function isAbsent(schema: JsonSchema, value: unknown, root: JsonSchema): boolean
   return typeof value === 'string' && NO_VALUE.test(value.trim()) && !takes('string') && !takes('null')
 }
 
-/** The property that a misspelt name means, if it is one and was not given itself. */
+/**
+ * Returns the property that a misspelt name means. Exactly one property must match, and the model must not have sent
+ * this property as well.
+ */
 function alias(written: string, properties: Readonly<Record<string, unknown>>, given: Arguments): string | null {
   const names = Object.keys(properties)
   spendSteps(names.length)
@@ -321,7 +343,7 @@ function alias(written: string, properties: Readonly<Record<string, unknown>>, g
   return alike.length === 1 && name !== undefined && !Object.hasOwn(given, name) ? name : null
 }
 
-/** Description of the value to send at a place. */
+/** Describes, for the model, the value that it should send at a path. */
 function wantedAt(root: ToolParameters, path: readonly string[]): string {
   let schema: JsonSchema = root
   for (const part of path) {

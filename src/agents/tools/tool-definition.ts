@@ -8,10 +8,10 @@ import { parseTemplate, sourcesOf } from '../file/template.js'
 import type { Template } from '../file/template.js'
 import { faultIn } from '../file/faults.js'
 
-/** Largest answer of a tool's API that is read. */
+/** Maximum size of an API's answer to a tool, in bytes. */
 const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
 
-/** Headers that belong to the HTTP client. */
+/** Names of headers that only the HTTP client may set. */
 const CLIENT_HEADERS: readonly string[] = [
   'host',
   'connection',
@@ -27,7 +27,8 @@ const CLIENT_HEADERS: readonly string[] = [
   'content-type',
 ]
 
-// Literal http(s) origin or one environment variable: an argument of the model must never choose the host.
+// Matches a literal http(s) origin, or one environment variable. Nothing else is allowed, because a model's argument
+// must never choose the host.
 export const ORIGIN = /^(?:https?:\/\/[^/?#{}$@\s]+|\{\{\s*env\.[A-Za-z_]\w*\s*\}\}|\$\{[A-Za-z_]\w*\})(?=[/?]|$)/
 const HOST = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?$/
 
@@ -64,22 +65,25 @@ export const httpSchema = z
     method: z
       .enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
       .default('GET')
-      .describe('HTTP method. Anything but GET carries an Idempotency-Key header made from the tool call.'),
+      .describe(
+        'HTTP method. Every method except GET gets an Idempotency-Key header, with the same key for each attempt of one tool call (docs/AGENTS.md#once).',
+      ),
     url: template
       .refine((text) => ORIGIN.test(text), {
         error:
           'must begin with http://HOST, https://HOST or {{env.NAME}}, then a path: arguments may not choose the host',
       })
       .refine((text) => !text.includes('#'), { error: 'must not have a fragment (#)' })
-      .describe('Address; values put into its path or query are URL-encoded.'),
+      .describe(
+        'URL, which begins with `http(s)://HOST` or {{env.NAME}}. Values in its path and query are URL-encoded.',
+      ),
     query: z
       .union([queryMap, z.array(queryMap).min(1).max(5)], {
         error: 'must be a map of names to templates, or a list of such maps',
       })
       .optional()
       .describe(
-        'Query parameters; one whose argument the model left out is left out. A list is tried from the top: the first map with no ' +
-          'missing value is sent. Where a bound value is missing, nothing is sent.',
+        'Query parameters, as a map or a list of maps. In a map, a parameter is left out if the model left out its argument. From a list, the first map without a missing value is sent. If a bound value is missing, the request is not sent. Default: none.',
       ),
     headers: z
       .record(
@@ -87,36 +91,34 @@ export const httpSchema = z
         template,
       )
       .default({})
-      .describe('Request headers.'),
+      .describe('Request headers. A header is left out if the model left out its argument.'),
     body: bodyTemplate
       .optional()
       .describe(
-        'JSON body; a text that is exactly one placeholder keeps the type of its value, and a member whose argument the model ' +
-          'left out is left out.',
+        'JSON body, not for GET. A text that is exactly one placeholder keeps the type of its value. A member is left out if the model left out its argument. Default: none.',
       ),
     timeoutMs: z
       .int()
       .min(100)
       .max(15_000)
       .default(TOOL_TIMEOUT_MS)
-      .describe('Deadline for the whole tool call, redirects and the second try included.'),
+      .describe('Deadline of the whole tool call in ms, with redirects and the second attempt.'),
     maxResponseBytes: z
       .int()
       .min(1024)
       .max(TOOL_RESPONSE_BYTES_MAX)
       .default(TOOL_RESPONSE_BYTES_MAX)
-      .describe('Largest response body that is read.'),
+      .describe('Maximum size of the response body, in bytes.'),
     allowHosts: z
       .array(z.string().regex(HOST, { error: 'must be HOST or HOST:PORT in lower case, without scheme and path' }))
       .max(10)
       .default([])
-      .describe('Other hosts to which a redirect may lead. The host of url itself is always allowed.'),
+      .describe('Further hosts that a redirect may use besides the host of url, as HOST or HOST:PORT.'),
     allowPrivate: z
       .boolean()
       .default(false)
       .describe(
-        'Lets a host name of url resolve to a private or loopback address. An address written out in url needs ' +
-          'no permission.',
+        'Lets a host name of url resolve to a private or loopback address (docs/AGENTS.md#where-a-tool-may-connect). An address that is written in url needs no permission.',
       ),
   })
   .superRefine((http, context) => {
@@ -138,56 +140,55 @@ const resultSchema = z.strictObject({
     )
     .optional()
     .describe(
-      'Result for the model: new name to path in the response (order.status). Paths that the response lacks are left ' +
-        'out. Without it the model gets the whole response.',
+      'Fields of the answer that the model gets, as new name: path, such as { eta: delivery.eta }. If the answer has no value at a path, the field is left out. Default: the whole answer.',
     ),
   notFound: z
     .unknown()
     .optional()
-    .describe('The answer that the model gets when the API answers 404. Without it a 404 is an error.'),
+    .describe('JSON that the model gets if the API answers 404. Default: a 404 is an error.'),
 })
 
-/** Name of a tool, in the form that OpenAI and Gemini both accept. */
+/** Name of a tool; all services accept names of this form. */
 export const toolName = z
   .string()
-  .regex(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, { error: 'must be 1 to 64 of a-z A-Z 0-9 _, beginning with a letter' })
+  .regex(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, {
+    error: 'must be 1 to 64 characters of a-z A-Z 0-9 _, beginning with a letter',
+  })
   .refine((name) => !GATEWAY_TOOL_NAMES.includes(name), {
     error: `is a tool of the gateway itself; ${GATEWAY_TOOL_NAMES.join(', ')} are taken`,
   })
 
-/** An argument that the gateway sets. */
+/** Schema of `bind:`. */
 export const bindSchema = z
   .record(z.string(), template)
   .default({})
   .describe(
-    'Arguments that the gateway sets by itself and the model cannot change, from {{call.…}}, {{business.…}} and {{identity.…}}. The tool is refused if one has no value.',
+    'Arguments that the gateway sets, from {{call.…}}, {{business.…}} and {{identity.…}}. The model does not see these arguments, and the gateway ignores a value that the model sends for them. The tool is refused if a bound argument has no value.',
   )
 
 export const requiresSchema = z
   .literal('verified', { error: 'must be verified, or be left out' })
   .optional()
-  .describe('verified: refused until the caller is verified (verification).')
+  .describe('verified: the tool is refused, without a request, until the caller is verified. Default: no condition.')
 
-/** How a model that can do both handles the tool's calls. */
+/** Schemas of `blocking:` and `scheduling:`, for models that can speak before a tool's result arrives. */
 export const blockingSchema = z
   .boolean()
   .exactOptional()
   .describe(
-    'Has the model wait for the answer before it goes on (Gemini). Default: true; on Gemini 3.8 and later false for ' +
-      'a tool that is not idempotent, because there any sound of the caller cancels a call that the model waits for.',
+    'Makes the model wait for the answer before it continues; only some services can continue without the answer (docs/VENDORS.md). Default: true. For a tool that is not idempotent the default is false if the service cancels a blocking call at any sound of the caller.',
   )
 export const schedulingSchema = z
   .enum(['when-idle', 'interrupt', 'silent'])
   .exactOptional()
   .describe(
-    'When the model speaks about the answer of a call that it did not wait for: when it is silent, at once, or not at ' +
-      'all. Default: when-idle.',
+    'Time at which the model speaks about the answer of a non-blocking call. when-idle: as soon as the model is silent. interrupt: at once. silent: never. Default: when-idle.',
   )
 
 const WAIT_MS_MIN = 5000
 const UNIT_MS = { s: 1000, m: 60_000 }
 
-/** Milliseconds from `90s` or `2m`. */
+/** Converts a duration such as `90s` or `2m` to milliseconds. */
 const duration = z
   .string()
   .regex(/^\d{1,4}[sm]$/, { error: 'must be a time such as 90s or 2m' })
@@ -196,64 +197,73 @@ const duration = z
     error: `must be ${WAIT_MS_MIN / 1000}s to ${WAIT_MS_MAX / 60_000}m`,
   })
 
-/** How a tool waits whose answer comes from outside, later (docs/WAITING.md). */
+/** Schema of `waits:`, for a tool whose outcome arrives later from another system (docs/WAITING.md). */
 const waitsSchema = z.strictObject({
-  for: duration.describe('How long the conversation waits, such as 90s. A shorter expiresInS of the API counts.'),
-  say: spoken.optional().describe('Said when the wait begins. Without it the model says so itself.'),
+  for: duration.describe(
+    'Maximum wait for the outcome, 5s to 10m. If expiresInS of the API is shorter, that time is the maximum. A late outcome is accepted for two more minutes, because a payment may have succeeded.',
+  ),
+  say: spoken.optional().describe('Spoken when the wait begins. Default: the model tells the caller.'),
   still: spoken
     .default({ en: 'I am still waiting for it.', sw: 'Bado ninasubiri.' })
-    .describe('Said again and again while it waits and nobody speaks.'),
-  every: duration.prefault('20s').describe('Quiet after which that is said, such as 20s.'),
-  onTimeout: spoken
-    .optional()
-    .describe('Said when nothing has come in that time. Without it the model says so itself.'),
+    .describe('Spoken repeatedly during the wait, while neither side speaks.'),
+  every: duration.prefault('20s').describe('Silence before still is spoken, such as 20s.'),
+  onTimeout: spoken.optional().describe('Spoken if no outcome came in time. Default: the model tells the caller.'),
   poll: z
     .strictObject({
       url: template
         .refine((text) => ORIGIN.test(text), {
           error: 'must begin with http://HOST, https://HOST or {{env.NAME}}, then a path',
         })
-        .describe('GET; answers as the continuation is posted. May read {{pending.id}}.'),
-      everyS: z.int().min(2).max(60).default(10).describe('Seconds between two of them.'),
+        .describe(
+          'URL of a GET request. Its answer has the form of a posted continuation. The URL may have {{pending.id}}.',
+        ),
+      everyS: z.int().min(2).max(60).default(10).describe('Time between two requests, in seconds.'),
     })
     .optional()
-    .describe('Asked for the outcome, with the headers of http: for an API that cannot reach the gateway.'),
+    .describe(
+      'Request for the outcome, with the headers of http, for an API that cannot reach the gateway. Default: none.',
+    ),
 })
 
 /** One HTTP tool of an agent. */
 export const toolSchema = z
   .strictObject({
-    name: toolName.describe('Name of the tool, for the model and in metrics.'),
+    name: toolName.describe(
+      'Name of the tool, for the model and in metrics: 1 to 64 characters of a-z A-Z 0-9 _, beginning with a letter.',
+    ),
     description: z
       .string()
       .min(1)
       .max(4000)
-      .describe('When to use the tool and what it answers; the model decides by this text.'),
+      .describe('Text for the model: when to call the tool, and the content of its answer.'),
     parameters: toolParametersSchema
       .prefault({})
-      .describe('JSON Schema (2020-12) of the arguments, as pydantic, zod, OpenAPI or an MCP server writes it.'),
+      .describe(
+        'JSON Schema (2020-12) of the arguments, as pydantic, zod, OpenAPI or an MCP server writes it (docs/AGENT-FILE.md#arguments). {}: no arguments.',
+      ),
     bind: bindSchema,
     requires: requiresSchema,
-    http: httpSchema,
-    result: resultSchema.prefault({}),
+    http: httpSchema.describe('Request of the tool to your API.'),
+    result: resultSchema.prefault({}).describe('Part of the answer that the model gets.'),
     idempotent: z
       .boolean()
       .optional()
       .describe(
-        'Lets it be sent twice for one tool call: after a network failure or 429, 502, 503, 504, and after the ' +
-          'gateway lost the call in the middle of it. Default: true for GET, else false.',
+        'Lets the gateway send the request a second time for one tool call: after a network failure, after status 429, 502, 503 or 504, or after the call moved to another node. Set it for a POST that changes no data, or if the API supports the Idempotency-Key. Default: true for GET, else false.',
       ),
     blocking: blockingSchema,
     scheduling: schedulingSchema,
     waits: waitsSchema
       .optional()
       .describe(
-        'The API may answer 202 `{ "pending": id, "expiresInS": 90 }`: the outcome comes later (docs/WAITING.md).',
+        'For an API that may answer 202 `{ "pending": id, "expiresInS": 90 }` and send the outcome later (docs/WAITING.md). Default: the answer is the outcome.',
       ),
     sample: z
       .record(z.string(), z.unknown())
       .default({})
-      .describe('Arguments for `mkondo check --tools`, which sends a GET and only shows any other request.'),
+      .describe(
+        'Arguments for `mkondo check --tools`. The check sends a GET request, and only shows any other request. A missing argument gets the simplest valid value.',
+      ),
   })
   .superRefine((tool, context) => {
     const names = Object.keys(tool.parameters.properties)
@@ -291,7 +301,7 @@ export const toolSchema = z
     )
     for (const name of Object.keys(tool.bind)) {
       if (names.includes(name) && !read.has(name))
-        fault(['bind', name], 'is read by nothing in http, so it limits no request; use {{args.NAME}} there')
+        fault(['bind', name], 'is not used in http, so it does not limit the request; use {{args.NAME}} there')
     }
     for (const index of openQueries(tool.http, Object.keys(tool.bind))) fault(['http', 'query', index], OPEN_QUERY)
     const { notFound } = tool.result
@@ -300,7 +310,7 @@ export const toolSchema = z
     }
   })
 
-/** Faults in how a tool waits, or in values that only a tool that waits may read. */
+/** Finds faults in `waits`, and in values that only a tool with `waits` may read. */
 function* waitFaults(tool: Pick<ToolDefinition, 'http' | 'bind' | 'waits'>): Generator<{
   readonly path: (string | number)[]
   readonly what: string
@@ -320,21 +330,24 @@ function* waitFaults(tool: Pick<ToolDefinition, 'http' | 'bind' | 'waits'>): Gen
   if (tool.http.method === 'GET')
     yield {
       path: ['http', 'method'],
-      what: 'GET begins nothing that could be waited for; use POST, or leave out waits',
+      what: 'a GET request starts nothing that has a later outcome; use POST, or leave out waits',
     }
   if (!continues && waits.poll === undefined)
-    yield { path: ['waits'], what: 'nothing can tell the outcome: put {{continue.url}} into http, or set waits.poll' }
+    yield {
+      path: ['waits'],
+      what: 'the gateway cannot learn the outcome: put {{continue.url}} into http, or set waits.poll',
+    }
   if (waits.every > waits.for) yield { path: ['waits', 'every'], what: 'is longer than waits.for' }
 }
 
-/** Why a map of a list of queries is refused by `openQueries`. */
+/** Text of the fault for an alternative query that `openQueries` returns. */
 export const OPEN_QUERY =
-  "limits the request to nobody: another map of the list reads a bound value, and without it everybody's data would be " +
-  'asked for; let each map read an argument, {{call.…}} or {{identity.…}}'
+  'does not limit the request to the caller: another map of the list reads a bound value, but this map would request ' +
+  'the data of all callers; let each map read an argument, {{call.…}} or {{identity.…}}'
 
 /**
- * The maps in a list of queries that read no value, where another map reads a value that the gateway binds. When the
- * bound value is missing, such a map would be sent without any limit.
+ * Returns alternative queries that contain no value, although another alternative contains a bound value. If the bound
+ * value is missing, such a query would be sent, and it is not limited to the caller's data.
  */
 export function openQueries({ query }: ToolDefinition['http'], bound: readonly string[]): number[] {
   if (!Array.isArray(query)) return []
@@ -347,7 +360,7 @@ export function openQueries({ query }: ToolDefinition['http'], bound: readonly s
   return anyBound ? maps.flatMap((sources, index) => (sources.length === 0 ? [index] : [])) : []
 }
 
-/** Faults of bound arguments, by name. */
+/** Finds faults of bound arguments, by name. */
 export function bindFaults(tool: {
   readonly bind: Readonly<Record<string, string>>
   readonly parameters: ToolParameters
@@ -363,13 +376,13 @@ export function bindFaults(tool: {
 
 export type ToolDefinition = z.output<typeof toolSchema>
 
-/** A template and its path in a tool or a server. */
+/** A template, and its path in the definition of a tool or a server. */
 interface PlacedTemplate {
   readonly path: (string | number)[]
   readonly template: Template
 }
 
-/** Every template of a tool. */
+/** Returns every template of a tool. */
 export function templatesOf({
   http: { url, query, headers, body },
   bind = {},
@@ -383,7 +396,10 @@ export function templatesOf({
   return templatesIn({ http: { url, query, headers, body }, bind, ...polled })
 }
 
-/** Every text of plain data as a template; one that does not parse was reported by its own schema. */
+/**
+ * Returns all texts of plain data as templates. A text that cannot be parsed is left out, because its schema reports
+ * the fault.
+ */
 export function templatesIn(value: unknown, path: readonly (string | number)[] = []): PlacedTemplate[] {
   if (typeof value === 'string') {
     const template = parseOrNull(value)
@@ -398,11 +414,11 @@ function parseOrNull(text: string): Template | null {
   try {
     return parseTemplate(text)
   } catch {
-    return null // reported at its own place
+    return null // the text's schema reports the fault
   }
 }
 
-/** How deep a JSON value is nested: 0 for a scalar. */
+/** Returns the depth of a JSON value: 0 for a scalar. */
 export function jsonDepth(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0
   let deepest = 0

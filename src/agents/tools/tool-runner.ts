@@ -28,9 +28,9 @@ import type { Tool, ToolContext, ToolGate, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from '../identity/verification.js'
 import type { GatewayTool } from '../../call/tools/gateway-tools.js'
 
-/** Codes of calls that are refused before anything is sent. */
+/** Codes of errors with which a tool call is refused before any request is sent. */
 const REFUSALS: readonly ErrorCode[] = ['TOOL_ARGUMENTS', 'TOOL_UNBOUND', 'TOOL_FORBIDDEN_HOST']
-/** Codes of failures that leave open whether the tool had its effect; TOOL_HTTP too, when no status came. */
+/** Codes of failures after which the tool may have had its effect. TOOL_HTTP without a status is such a failure too. */
 const OPEN_ENDS: readonly ErrorCode[] = ['TOOL_TIMEOUT', 'TOOL_CANCELLED']
 
 const UNCERTAIN: ToolOutcome = {
@@ -49,16 +49,29 @@ const NOT_OWNER: ToolOutcome = {
   error: 'another node has this call',
   value: { error: 'This was not done: the call is handled elsewhere now.' },
 }
+const STORE_DOWN: ToolOutcome = {
+  ok: false,
+  code: 'STORE_DOWN',
+  error: 'the store did not take the intent of the tool',
+  value: {
+    error:
+      'This was not done: a system that it needs does not answer at the moment. Nothing has happened, and you may say so. ' +
+      'It may be tried once more; then offer a human if it matters.',
+  },
+}
+
+/** Outcomes for a tool that must not run, by the gate's answer. */
+const NOT_RUN = { uncertain: UNCERTAIN, 'not-owner': NOT_OWNER, 'store-down': STORE_DOWN } as const
 
 /**
- * Runs the tools of one agent, off the audio path. One runner serves all calls of that agent in one worker.
- * It logs nothing, because arguments and answers hold the caller's words.
+ * Runs the tools of one agent for all its calls on a worker, separately from the audio. It writes no log, because
+ * arguments and results contain the caller's words.
  */
 export class ToolRunner {
-  /** Counts since the start; read by telemetry. */
+  /** Counts since the start of the runner, for telemetry. */
   readonly counters = {
     runs: 0,
-    /** Runs whose arguments were changed to fit their schema, without loss. */
+    /** Number of runs whose arguments were converted to fit the schema, without loss. */
     coerced: 0,
     failed: 0,
     timedOut: 0,
@@ -69,12 +82,15 @@ export class ToolRunner {
   readonly #agent: Pick<AgentDefinition, 'digits'>
   readonly #zone: string
   readonly #servers: readonly McpServer[]
-  /** Entry of a server's tool; valid while the server keeps the tool unchanged. */
+  /** Entry for each tool of a server. An entry is valid until the server changes the tool. */
   readonly #serverEntries = new WeakMap<McpTool, Entry>()
 
   readonly #questions: readonly { readonly question: string; readonly ask: LocalizedText }[]
 
-  /** A runner with the agent's assets: modules are imported now, and knowledge begins to be indexed. */
+  /**
+   * Creates a runner with the agent's assets. The runner imports the modules at once, and begins to index the
+   * knowledge.
+   */
   static async open(
     agent: AgentDefinition,
     assets: AgentAssets,
@@ -84,7 +100,7 @@ export class ToolRunner {
     return new ToolRunner(agent, env, client, assets, await openCodeTools(assets))
   }
 
-  /** @param client shared by all runners of a worker; its owner closes it */
+  /** @param client  client that all runners of a worker share; its owner closes it */
   constructor(
     agent: AgentDefinition,
     env: Environment,
@@ -152,31 +168,35 @@ export class ToolRunner {
   }
 
   /**
-   * A call begins: its MCP servers are connected, where they are not. Resolves when their tools are known, or after
-   * MCP_FIRST_LIST_MS.
+   * Connects the MCP servers for a call that starts. Resolves when their tools are known, or after MCP_FIRST_LIST_MS.
    */
   async useServers(waitMs?: number): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.use(waitMs)))
   }
 
-  /** Tools of the connected MCP servers that models are offered. */
+  /** Returns the tools of the connected MCP servers, as models see them. */
   serverTools(): GatewayTool[] {
     const tools = this.#servers.flatMap((server) => [...server.tools.values()])
     return offeredMcpTools(tools.filter(({ tool }) => !getsDigits(this.#agent, tool.name)))
   }
 
-  /** Calls `listener` when that changes. @returns stops it */
+  /**
+   * Calls `listener` when these tools change.
+   * @returns function that removes the listener
+   */
   watchServers(listener: (news: McpStatus, first: boolean) => void): () => void {
     const stops = this.#servers.map((server) => server.watch(listener))
     return () => stops.forEach((stop) => stop())
   }
 
-  /** The MCP servers and what is wrong with each; null: nothing. */
+  /** MCP servers, each with its fault; the fault is null for a server without a fault. */
   get serverFaults(): readonly { readonly server: string; readonly fault: string | null }[] {
     return this.#servers.map(({ name, fault }) => ({ server: name, fault }))
   }
 
-  /** The agent's file was edited: connections to MCP servers end with its last call. */
+  /**
+   * Called if the agent's file was edited. Connections to MCP servers end together with the last call of this version.
+   */
   retire(): void {
     for (const server of this.#servers) server.retire()
   }
@@ -187,8 +207,8 @@ export class ToolRunner {
   }
 
   /**
-   * Runs a tool within its deadline. Never rejects.
-   * @param args as the model gave them; checked here
+   * Runs a tool within its deadline. The promise never rejects. @param args  arguments as the model sent them; this
+   * method checks them
    */
   async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {
     this.counters.runs += 1
@@ -215,7 +235,7 @@ export class ToolRunner {
     }
   }
 
-  /** Runs a tool that has an effect, if its key has not run before. */
+  /** Runs a tool that has an effect, unless the tool has already run with this idempotency key. */
   async #runOnce(
     { tool, waits }: Entry,
     args: Readonly<Record<string, unknown>>,
@@ -229,8 +249,9 @@ export class ToolRunner {
         return answer.outcome
       case 'uncertain':
       case 'not-owner':
+      case 'store-down':
         this.counters.refused += 1
-        return answer.type === 'uncertain' ? UNCERTAIN : NOT_OWNER
+        return NOT_RUN[answer.type]
       case 'run':
         break
       default:
@@ -242,7 +263,7 @@ export class ToolRunner {
     const outcome = await withDeadline(tool, args, { ...context, continueUrl }).then(answered, (thrown: unknown) => {
       open = started && leavesOpen(thrown)
       const failed = this.#failure(thrown)
-      // Its API may have begun all the same, and tells the outcome.
+      // The API may have only started the work; the outcome then arrives later.
       return waits && open && failed.code === 'TOOL_TIMEOUT'
         ? { ...failed, pending: new PendingAnswer('', null) }
         : failed
@@ -252,7 +273,7 @@ export class ToolRunner {
   }
 
   /**
-   * The request that `run` would send to an API; null for a tool that sends nothing.
+   * Returns the request that `run` would send to an API; null if the tool does not send a request.
    * @throws GatewayError TOOL_ARGUMENTS, TOOL_UNBOUND, TOOL_UNVERIFIED, CONFIG_INVALID
    */
   request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest | null {
@@ -270,7 +291,10 @@ export class ToolRunner {
     return { ok: false, code, error: what, value: { error: `${what}: ${why}` } }
   }
 
-  /** Refuses before any request, so that an unverified caller learns nothing about an account. */
+  /**
+   * Refuses the tool call before a request is sent, so that an unverified caller does not get information about an
+   * account.
+   */
   #unverified(): ToolOutcome {
     this.counters.refused += 1
     const error = `The caller is not verified. Ask one of these questions and pass the answer to ${VERIFY_TOOL}, then try again.`
@@ -310,15 +334,15 @@ interface Entry {
   readonly verifiedOnly: boolean
   readonly check: (args: Readonly<Record<string, unknown>>, wallMs: number) => CheckedArguments
   readonly bind: readonly (readonly [name: string, template: Template])[]
-  /** Bound arguments that must have a value. For the others an HTTP tool decides itself. */
+  /** Names of bound arguments that must have a value. For all other arguments, the HTTP tool itself decides. */
   readonly needs: readonly string[]
-  /** It may run once only for one key: `ToolContext.gate` is asked first. */
+  /** True if the tool may run only once for an idempotency key. `ToolContext.gate` is then asked before the run. */
   readonly once: boolean
-  /** Its answer may come later. */
+  /** True if the result may arrive later. */
   readonly waits: boolean
 }
 
-/** Checks of the gateway before a tool runs. */
+/** Checks that the gateway makes before a tool runs. */
 interface Restrictions {
   readonly parameters: ToolParameters
   readonly bind: Readonly<Record<string, string>>
@@ -327,8 +351,9 @@ interface Restrictions {
 }
 
 /**
- * The arguments with the bound ones set by the gateway; the model's own values for these are dropped.
- * @throws GatewayError TOOL_UNBOUND when one that the tool needs has no value
+ * Returns the arguments, with the gateway's values for bound arguments. If the model sent values for bound arguments,
+ * they are dropped.
+ * @throws GatewayError TOOL_UNBOUND if a value that the tool needs is missing
  */
 function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: ToolContext): Record<string, unknown> {
   const given: Record<string, unknown> = { ...args }
@@ -356,14 +381,14 @@ function answered(value: unknown): ToolOutcome {
   return value instanceof PendingAnswer ? { ok: true, value: null, pending: value } : { ok: true, value }
 }
 
-/** True when nobody can know whether the tool had its effect. */
+/** True if the tool may have had its effect. */
 function leavesOpen(thrown: unknown): boolean {
   if (!(thrown instanceof GatewayError) || thrown instanceof ToolStatusError || thrown instanceof McpToolError)
     return false
   return OPEN_ENDS.includes(thrown.code) || (thrown.code === 'TOOL_HTTP' && thrown.retryable)
 }
 
-/** Ends at the deadline or when the call ends, also if the tool ignores its signal. */
+/** Ends the run at the deadline or at the end of the call, even if the tool ignores its abort signal. */
 async function withDeadline(
   tool: Tool,
   args: Readonly<Record<string, unknown>>,
@@ -387,7 +412,7 @@ async function withDeadline(
           reject(own.signal.reason as Error)
         },
         { once: true },
-      ) // only the reasons given above
+      ) // the value can only be a reason that was passed above
     })
     const run = tool.run(args, { ...context, signal: own.signal })
     return await Promise.race([run, aborted])
@@ -397,7 +422,7 @@ async function withDeadline(
   }
 }
 
-/** The error in words for the model, so that it can tell the caller the truth. */
+/** Returns the error in words for the model, so that the model can inform the caller correctly. */
 function answerFor(error: GatewayError): Record<string, unknown> {
   if (error instanceof ToolStatusError) {
     return {
@@ -422,7 +447,7 @@ function answerFor(error: GatewayError): Record<string, unknown> {
   }
 }
 
-/** Runs a code tool. Its result has the same limits as the answer of an API. */
+/** Creates a tool from a code tool. Its result has the limits of an API's answer. */
 function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): Tool {
   return {
     name,
@@ -442,13 +467,13 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
   }
 }
 
-/** Deadline of the gateway's own tools, far above their run time. */
+/** Deadline of the gateway's own tools, in milliseconds. Their run time is much shorter. */
 const SEARCH_MS = 2000
 
 function searchTool(assets: AgentAssets): Tool {
-  // Begun when the agent is loaded; the first search finds it ready, or waits for the rest.
+  // Indexing begins when the agent is loaded. The first search waits until the index is complete.
   const indexed = KnowledgeIndex.of(passagesOf(assets))
-  indexed.catch(() => undefined) // each search reports it
+  indexed.catch(() => undefined) // each search reports the error itself
   return {
     name: SEARCH_TOOL,
     timeoutMs: SEARCH_MS,
@@ -472,13 +497,16 @@ const NOTE_FIX: Tool = {
 
 const RUNNERS_MAX = 64
 
-/** The runners of one thread, one for each agent: each call brings a copy of its agent's definition, so they are compared by value. */
+/**
+ * Runners of one thread, one for each agent. Definitions are compared by value, because each call has its own copy of
+ * its agent's definition.
+ */
 export class ToolRunners {
   readonly #env: Environment
   readonly #client: HttpClient
   readonly #runners = new Map<string, { readonly name: string; readonly runner: Promise<ToolRunner> }>()
 
-  /** @param client its owner closes it */
+  /** @param client  client of the runners; its owner closes it */
   constructor(env: Environment, client: HttpClient) {
     this.#env = env
     this.#client = client
@@ -488,16 +516,20 @@ export class ToolRunners {
     const key = `${agent.name} ${assets.version} ${JSON.stringify([agent.tools, agent.mcp, agent.verification])}`
     const known = this.#runners.get(key)
     const runner = known?.runner ?? ToolRunner.open(agent, assets, this.#env, this.#client)
-    // Who is used again is the last to be forgotten. Connections of a forgotten one end a while after its last call.
+    // The runner that was not used for the longest time is dropped first. Its connections end some time after its last
+    // call.
     this.#runners.delete(key)
     this.#runners.set(key, { name: agent.name, runner })
     forgetOldest(this.#runners, RUNNERS_MAX)
-    // A failed load is forgotten, so that the next call tries again.
+    // A runner that failed to load is removed, so that the next call tries again.
     if (known === undefined) runner.catch(() => this.#runners.delete(key))
     return runner
   }
 
-  /** The files of these agents were edited, or are gone: what only earlier calls need of their connections ends with these. */
+  /**
+   * Called if the files of these agents were edited or removed. A connection that only earlier calls need ends together
+   * with these calls.
+   */
   edited(names: readonly string[]): void {
     for (const { name, runner } of this.#runners.values())
       if (names.includes(name))
@@ -507,7 +539,7 @@ export class ToolRunners {
         )
   }
 
-  /** Closes the connections to MCP servers, and ends the local ones. */
+  /** Closes the connections to MCP servers, and ends local servers. */
   async close(): Promise<void> {
     for (const opened of await Promise.allSettled([...this.#runners.values()].map(({ runner }) => runner)))
       if (opened.status === 'fulfilled') await opened.value.close()

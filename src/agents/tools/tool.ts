@@ -5,38 +5,47 @@ import type { BusinessValues, CallVariables, TemplateValues } from '../file/temp
 import { OPEN_GATE } from '../identity/verification-lock.js'
 import type { AttemptGate } from '../identity/verification-lock.js'
 
-/** The answer of `verify_caller`; a call that moved to another worker is restored from it. */
+/**
+ * Result of `verify_caller`. After a call has moved to another worker, the caller's verification is restored from these
+ * results.
+ */
 export interface VerificationAnswer {
   readonly verified: boolean
-  /** Questions answered correctly so far. */
+  /** Questions whose answers were correct so far. */
   readonly answered: readonly string[]
-  /** Wrong answers that the caller may still give. */
+  /** Number of wrong answers that the caller may still give. */
   readonly attemptsLeft: number
-  /** Questions whose correct answer would still count; empty when none is left or the caller is verified. */
+  /**
+   * Questions for which a correct answer would be a further proof; empty if there are no such questions or if the
+   * caller is verified.
+   */
   readonly questionsLeft: readonly string[]
   readonly error?: string
   readonly hint?: string
-  /** True after a wrong answer. */
+  /** True if the newest answer was wrong. */
   readonly wrong?: boolean
 }
 
 /**
- * The verification of one call's caller. Templates and records see only the fields of `verified`;
- * the expected answers stay in `account`, on the call's worker, and are dropped as soon as they are not needed.
+ * Verification of one call's caller. Templates and records get only the fields of `verified`. The expected answers are
+ * stored only in `account`, on the call's worker, and are deleted when they are no longer needed.
  *
  *     unverified --enough right answers--> verified
  *     unverified --too many wrong answers--> locked, for the rest of the call
  *
- * `gate` counts the wrong answers of the same number over all its calls.
+ * `gate` counts the wrong answers of the phone number over all its calls.
  */
 export class CallerIdentity {
   verified: Readonly<Record<string, unknown>> | null
   readonly right: Set<string>
   wrong: number
   readonly gate: AttemptGate
-  /** The account that answers are compared with: undefined before it is fetched, null when there is none. */
+  /** Account with the expected answers: undefined before it is fetched, null if the account is missing. */
   account: unknown = undefined
-  /** Answers are compared one after the other: two at once would count as one attempt. */
+  /**
+   * Queue of answers. Answers are compared one after another, because two answers at one time would count as one
+   * attempt.
+   */
   turn: Promise<unknown> = Promise.resolve()
 
   constructor(
@@ -52,8 +61,8 @@ export class CallerIdentity {
   }
 
   /**
-   * Restores the state after the death of the call's worker, so that the caller gets no new attempts.
-   * @param handedAtMs  when another agent handed the call over: what was answered before is no answer to this one's questions
+   * Restores the state after the death of the call's worker, so that the caller does not get new attempts.
+   * @param handedAtMs  time of the handover to this agent. Earlier answers do not count
    */
   static restored(
     identity: Readonly<Record<string, unknown>> | null,
@@ -68,7 +77,7 @@ export class CallerIdentity {
       result,
     } of tools) {
       if (name !== VERIFY_TOOL || typeof result !== 'object' || result === null) continue
-      const { answered } = result as Partial<VerificationAnswer> // an answer of `verify_caller`, or an error without `answered`
+      const { answered } = result as Partial<VerificationAnswer> // the result is an answer of `verify_caller`, or an error without `answered`
       if (Array.isArray(answered) && startMs > handedAtMs) right = answered.filter((id) => typeof id === 'string')
       if (!ok && 'wrong' in result) wrong++
     }
@@ -76,68 +85,76 @@ export class CallerIdentity {
   }
 }
 
-/** Says whether a tool with an effect may run. */
+/** Answer of the gate about a tool with an effect: the tool may run, or it must not run for this reason. */
 export type EffectAnswer =
-  /** `continueUrl`: where the outcome of a tool that waits is to be sent; absent for any other tool. */
+  /** `continueUrl`: address for the outcome of a tool that waits; absent for other tools. */
   | { readonly type: 'run'; readonly continueUrl?: string }
-  /** It ran before under this key, with this outcome. */
+  /** The tool has already run with this key, with this outcome. */
   | { readonly type: 'done'; readonly outcome: ToolOutcome }
-  /** It may have run before: nobody knows its outcome. */
+  /** The tool may have run before with this key, and its outcome is unknown. */
   | { readonly type: 'uncertain' }
-  /** Another node has the call. */
+  /** The tool must not run, because another node owns the call. */
   | { readonly type: 'not-owner' }
+  /**
+   * The tool must not run, because the intent to run it could not be stored. Without a stored intent, another node
+   * might run the tool again.
+   */
+  | { readonly type: 'store-down' }
 
-/** Asked before a tool with an effect runs, so that no key of an effect runs twice. */
+/** Gate that is asked before a tool with an effect runs, so that the tool does not run twice with one key. */
 export interface ToolGate {
-  /** Stores the intent. Never rejects; settles once the call is over. */
+  /** Stores the intent to run a tool. The promise never rejects, and settles before the phone call ends. */
   readonly intend: (key: string, tool: string) => Promise<EffectAnswer>
-  /** Stores the outcome. Not called where the outcome is not known: the intent then stands, and is uncertain. */
+  /**
+   * Stores the outcome. If the outcome is not known, this method is not called. The intent then remains stored, and the
+   * effect is uncertain.
+   */
   readonly settle: (key: string, outcome: ToolOutcome) => void
 }
 
 /** The call for which a tool runs. */
 export interface ToolContext {
   readonly callSid: string
-  /** The caller's number in E.164, or empty when withheld. Never logged. */
+  /** Phone number of the caller in E.164; empty if withheld. It is never logged. */
   readonly from: string
   readonly to: string
   readonly agent: string
-  /** Tag of the language that the call is in, as in the agent's file. */
+  /** Tag of the call's current language, as in the agent's file. */
   readonly language: string
-  /** Calendar time of the run. @defaultValue that of the machine */
+  /** Calendar time of the run, in ms since 1970. @defaultValue the machine's time */
   readonly wallMs?: number
-  /** Variables of an outbound call; absent: none. */
+  /** Variables of an outbound call; absent for all other calls. */
   readonly variables?: CallVariables | undefined
-  /** Facts of the business whose number this is; absent where it has none. */
+  /** Facts of the number's business; absent for a number without a business. */
   readonly business?: BusinessValues | undefined
-  /** The key of the effect: the same for every attempt of one tool call, also on another worker or node. */
+  /** Idempotency key of the effect. All attempts of one tool call have this key, on every worker and node. */
   readonly idempotencyKey: string
-  /** Called when the arguments had to be changed to fit the tool's schema. */
+  /** Called if the arguments had to be converted to fit the tool's schema. */
   readonly coerced?: () => void
-  /** Absent: nothing is asked. For a rehearsal. */
+  /** Gate for tools with an effect; absent in a rehearsal, because a rehearsal does not need permission. */
   readonly gate?: ToolGate
-  /** The verification of the caller; only `verify_caller` changes it. */
+  /** Verification of the caller; only `verify_caller` changes it. */
   readonly caller: CallerIdentity
-  /** Address that continues a tool that waits. */
+  /** Address that receives the outcome of a pending tool. */
   readonly continueUrl?: string | undefined
-  /** Identifier in a poll: the pending answer at the API. */
+  /** Id of the pending result at the API, for a polling request. */
   readonly pendingId?: string | undefined
-  /** The W3C trace context of the tool call; absent where no trace is exported. */
+  /** W3C trace context of the tool call; absent if traces are not exported. */
   readonly traceparent?: string | undefined
-  /** Aborts when the caller hangs up or the backend takes the tool call back. */
+  /** Signal that is aborted if the caller hangs up or the backend withdraws the tool call. */
   readonly signal: AbortSignal
 }
 
-/** Facts of the call for templates. */
+/** Facts of the call, as values for templates. */
 export function callFacts({ from, to, callSid, agent, language }: ToolContext): TemplateValues['call'] {
   return { from, to, sid: callSid, agent, language }
 }
 
-/** Result of a tool whose answer comes later. */
+/** Result of a tool whose outcome arrives later. */
 export class PendingAnswer {
-  /** As the API gave it; empty where it gave none. */
+  /** Id from the API; empty if the API sent none. */
   readonly id: string
-  /** How long its API waits itself; null where it does not say. */
+  /** Maximum time to wait according to the API, in milliseconds; null if the API does not state a maximum. */
   readonly expiresInMs: number | null
 
   constructor(id: string, expiresInMs: number | null) {
@@ -147,28 +164,28 @@ export class PendingAnswer {
 }
 
 /**
- * The result of a tool run; never an exception, because a failed tool is an answer for the model. It is a `ToolReply`
- * of the backends with two more fields for the record.
+ * Result of a tool run. A failure is a result too, not an exception, because the model must react to it. This is a
+ * `ToolReply` of the backends, with further fields for the record.
  */
 export interface ToolOutcome {
   readonly ok: boolean
-  /** The tool's answer, or `{ error }` in words that the model can use. JSON-safe. */
+  /** Result of the tool, or `{ error }` in words for the model. It can be written as JSON. */
   readonly value: unknown
-  /** For the call record and the log: without arguments and answers. Only when not `ok`. */
+  /** Error for the call record and the log, without arguments and results. Set only if `ok` is false. */
   readonly error?: string
   readonly code?: ErrorCode
-  /** Set where the answer comes later: the other fields say nothing yet. */
+  /** Set if the result arrives later. The other fields are then not valid yet. */
   readonly pending?: PendingAnswer
 }
 
-/** Something that a model can call. Arguments were checked and bound before `run`. */
+/** A tool that a model can call. The arguments are checked and bound before `run`. */
 export interface Tool {
   readonly name: string
-  /** Deadline of one run; `ToolContext.signal` aborts then. */
+  /** Deadline of one run, in milliseconds. `ToolContext.signal` is aborted at the deadline. */
   readonly timeoutMs: number
   /**
-   * @returns the answer, JSON-safe; or a `PendingAnswer`
-   * @throws GatewayError TOOL_* for errors that the model gets; anything else counts as a fault of the tool
+   * @returns a result that can be written as JSON, or a `PendingAnswer`
+   * @throws GatewayError TOOL_* for errors for the model; other errors are faults of the tool
    */
   run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown>
 }

@@ -1,6 +1,7 @@
 import type { ChatMessage } from './service.js'
 
-// Services whose conversations are turns of two speakers, the user's first and last, with tool results among the user's.
+// Requests for services whose conversations alternate between two speakers. The user has the first and the last turn;
+// tool results are in the user's turns.
 
 interface Turn<Part> {
   readonly role: 'user' | 'agent'
@@ -11,10 +12,10 @@ const BEGINS = '[The call begins.]'
 const GOES_ON = '[Go on.]'
 
 /**
- * The instructions, which are the first message, and the conversation after them. A later note of the gateway's is a text of
- * the user's in brackets.
- * @param partsOf  what a message contains; nothing for one that is left out
- * @param textPart  a text of the user's
+ * Splits messages into the instructions (the first message) and the conversation after them. A later note of the
+ * gateway becomes a text of the user in brackets.
+ * @param partsOf returns the content of a message; an empty result omits the message
+ * @param textPart makes a text of the user
  */
 export function alternatingTurns<Part>(
   messages: readonly ChatMessage[],
@@ -40,7 +41,7 @@ export function alternatingTurns<Part>(
 }
 
 /**
- * Calls of one conversation for which something is kept that the service wants back with them, and the conversation has no
- * place for. The conversation itself has fewer calls; without it the service gets the call alone.
+ * Maximum number of tool calls for which the service's data is stored. The conversation itself has fewer tool calls. If
+ * a tool call's data is no longer stored, the tool call is sent without data.
  */
 export const KEPT_WITH_CALLS_MAX = 1000

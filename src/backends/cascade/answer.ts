@@ -14,7 +14,7 @@ import type { LanguageModel, ModelDelta, ModelRequest, SpeechManner, TextToSpeec
 import { WrittenCalls } from './written-calls.js'
 export type CascadeStats = ReturnType<typeof noCascadeStats>
 
-/** A model's answer that was asked for before it was due. */
+/** An answer of the model that was requested before the caller's turn was over. */
 export interface Draft {
   readonly deltas: AsyncGenerator<ModelDelta>
   /** Ends the request. */
@@ -28,30 +28,28 @@ interface AnswerContext {
   readonly conversation: Conversation
   readonly stats: CascadeStats
   readonly manner: SpeechManner
-  /** The voice has refused what is only wished: later answers wish nothing. */
-  readonly refusesWishes: () => void
-  /** A fixed text that was spoken before, in the agent's own voice. */
+  /** @returns stored speech of a fixed text in the agent's own voice; null if no speech of this text is stored */
   readonly kept: (text: string) => PhraseAudio | null
   readonly nowMs: Clock
-  /** Caller audio since the last answer; called once, at the end. */
+  /** @returns the duration of caller audio since the last answer, in ms. Called once, at the end of the answer */
   readonly takeAudioInMs: () => number
 }
 
-/** Samples of one delivery, of a phrase that is there as a whole. */
+/** Number of samples that are delivered at once, if the sound of a text is complete. */
 const PIECE_SAMPLES = 12_000
 
-/** For a model that goes on where another one broke off. */
+/** Instruction for a model that continues an answer of another model. */
 const GO_ON = 'Your answer was cut off after these words. Go on right after them, and repeat nothing.'
 
 /**
- * One answer of the model. Its text goes to the voice while it is being written. All requests of an answer share one
+ * One answer of the model. Its text is sent to the voice while the model writes it. All requests share one
  * AbortController, so that an interruption ends them together.
  */
 export class Answer {
   readonly generation: number
   readonly itemId: string
   readonly entry: AgentEntry
-  /** Why the service ended it early; null: it did not. */
+  /** Reason why the service ended the answer early; null if the service did not end the answer early. */
   cut: 'length' | 'filter' | null = null
   readonly #context: AnswerContext
   readonly #abort = new AbortController()
@@ -75,13 +73,12 @@ export class Answer {
         if (!sentences.includes(sentence)) sentences.push(sentence)
         this.#emitTranscript(false)
       },
-      refusesWishes: () => context.refusesWishes(),
     })
   }
 
   /**
-   * Ends all requests and the voice; no event of this answer follows.
-   * @param playedMs  how much of its sound the caller heard; null where that is not known
+   * Ends all requests and the voice's speech; no event of this answer follows.
+   * @param playedMs milliseconds of the answer's sound that the caller heard; null if not known
    */
   interrupt(playedMs: number | null): void {
     this.#abort.abort()
@@ -92,9 +89,9 @@ export class Answer {
 
   /**
    * Delivers the answer.
-   * @param fixed  text that is spoken as it is; null asks the model
-   * @param draft  the model's answer, if it was asked for already
-   * @throws ServiceFault; after `interrupt` any error
+   * @param fixed  text to speak word for word; null if the model writes the answer
+   * @param draft  an answer that was requested earlier, or null
+   * @throws ServiceFault, or any error after `interrupt`
    */
   async deliver(fixed: string | null, draft: Draft | null): Promise<void> {
     const { sink } = this.#context
@@ -105,7 +102,7 @@ export class Answer {
     try {
       await Promise.all([writing.then(() => this.#speaking.end(this.cut !== null)), this.#speaking.done])
     } catch (error) {
-      // One of the two has failed. The other one is stopped, and its own error does not matter.
+      // The model or the voice has failed. All other requests of the answer are stopped, and their errors are ignored.
       this.interrupt(null)
       await Promise.allSettled([writing])
       throw error
@@ -120,7 +117,7 @@ export class Answer {
     if (this.#abort.signal.aborted) return
     sink.event({
       type: 'usage',
-      // The services' own units come with their requests.
+      // Each service reports the units of its requests by itself.
       usage: {
         ...noUsage(),
         model: this.#context.voices.model,
@@ -130,7 +127,7 @@ export class Answer {
     })
   }
 
-  /** Delivers a text whose sound is there. */
+  /** Delivers a text whose sound is complete. */
   #play(text: string, { pcm, sampleRateHz }: PhraseAudio): void {
     const { sink, nowMs } = this.#context
     const { generation, itemId, entry } = this
@@ -171,7 +168,7 @@ export class Answer {
         signal.throwIfAborted()
         if (empty) throw error
         this.#speaking.goOn()
-        // A draft that died while nobody needed it is no fault of the answer.
+        // If the draft failed before it was needed, the answer does not fail.
         if (deltas !== null && written === '' && this.#calls.all.length === 0) {
           deltas = null
           failures--
@@ -183,7 +180,8 @@ export class Answer {
         request = goingOn(conversation.request(), written)
         continue
       }
-      // Nothing but reasoning, a filter's silence: dead air, unless it is asked for again.
+      // The answer has no words, because the model wrote only reasoning or a filter removed all words. The caller would
+      // hear silence, so the request is sent once more.
       empty = true
       this.#context.stats.emptyAnswers++
       this.#speaking.reset()
@@ -193,7 +191,7 @@ export class Answer {
       failures--
     }
     if (this.cut !== null) this.#context.stats.answersCut++
-    // The caller hears the end of the text while the calls run.
+    // The rest of the text is spoken while the tools run.
     this.#speaking.end(this.cut !== null)
     if (this.#calls.all.length === 0) return
     conversation.called(this.#calls.entries())
@@ -241,27 +239,36 @@ function goingOn(request: ModelRequest, written: string): ModelRequest {
 /** Counters of one call; plain fields. */
 export function noCascadeStats() {
   return {
-    /** Utterances that were too short, or whose text is one that the recogniser returns for noise. */
+    /**
+     * Number of utterances that were ignored as noise, because they were too short or because their text is typical for
+     * noise.
+     */
     noises: 0,
     sttFaults: 0,
     answersFailed: 0,
-    /** Answers without a word that were asked for once more. */
+    /** Number of answers that had no words and were requested once more. */
     emptyAnswers: 0,
-    /** Answers that the service ended early. */
+    /** Number of answers that the service ended early. */
     answersCut: 0,
     invalidToolArguments: 0,
-    /** Arguments that were not a plain JSON object, but certainly meant one. */
+    /** Number of tool arguments that were not a plain JSON object, but could be read as an object. */
     mendedToolArguments: 0,
     malformedChunks: 0,
-    /** Times that the oldest half of the conversation was left out, because it was too long for the model. */
+    /**
+     * Number of times that the oldest half of the conversation was left out because the conversation was too long for
+     * the model.
+     */
     conversationsShortened: 0,
     wishesRefused: 0,
-    /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
+    /**
+     * Number of answers that were requested before the caller's turn was over and then spoken, and number of such
+     * answers that were dropped unheard.
+     */
     draftsUsed: 0,
     draftsDropped: 0,
-    /** Questions of the agent that the caller had not heard, and that were said again without the model. */
+    /** Number of the agent's questions that were repeated without the model, because the caller had not heard them. */
     questionsRepeated: 0,
-    /** Turns of callers who only asked for a moment: the model is not asked. */
+    /** Number of turns in which the caller only asked the agent to wait. The model gets no request for such a turn. */
     waitsUnanswered: 0,
   }
 }

@@ -15,10 +15,10 @@ import type {
 import type { BackendEvent } from '../../call/backend-events.js'
 import { isBackchannel } from '../../call/turns/backchannel.js'
 import { codeOf, type LocalizedText } from '../../call/spoken/localized-text.js'
-import { asksToRepeat, asksToWait, endsUnfinished } from '../../call/turns/turn-words.js'
+import { askedIn, asksToRepeat, asksToWait, endsUnfinished } from '../../call/turns/turn-words.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
-import { keysText, openingText } from '../prompts.js'
+import { SPEED_REFUSED, keysText, openingText } from '../prompts.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import { replyText } from '../tool-text.js'
 import { faultError, faultEvent, type VendorFault } from '../transport/vendor-fault.js'
@@ -47,12 +47,15 @@ import type {
 /**
  * Three services in a row: a recogniser, a language model and a voice. The gateway's VAD marks the caller's speech.
  *
- *     end of turn --transcript--> due --caller silent, no answer under way--> answering --delivered--> (idle)
- *     answering --interrupt--> (idle), and the history keeps what was heard
- *     answering --tool calls--> (idle) --last tool result--> due
+ *     (idle)    --end of turn, transcript--> due
+ *     due       --the caller is silent, and no answer is running--> answering
+ *     answering --delivered--> (idle)
+ *     answering --interrupt--> (idle): the history keeps the heard part
+ *     answering --tool calls--> (idle)
+ *     (idle)    --last tool result--> due
  *
- * An answer starts when the caller is silent and the text of no turn is awaited, so that a pause within a sentence,
- * or a tool result that arrives while the caller speaks, makes one answer and not two.
+ * An answer starts when the caller is silent and the text of every turn has arrived. So there is only one answer, even
+ * if the caller paused within a sentence or a tool result arrived during speech.
  */
 export class CascadeBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -66,37 +69,43 @@ export class CascadeBackend implements Backend {
   readonly #stable: Alarm
   readonly #keys: KeyEntry
   readonly #artefacts: ReadonlySet<string>
-  /** Why the backend is closed, where a service was the reason. */
+  /** Fault of the service that closed this backend; null if none did. */
   #fatal: VendorFault | null = null
   readonly #abort = new AbortController()
   readonly #waiting: (() => void)[] = []
   #state: 'idle' | 'connecting' | 'ready' | 'closed' = 'idle'
-  /** Its services are closed too, after the last of what they have used. */
+  /** True when the backend is closed and its services are closed too. */
   #over = false
   #connected: Connected | null = null
   #answer: Answer | null = null
-  /** The voice has refused what is only wished, on this call. */
-  #refusesWishes = false
-  /** The one that was delivered last: its sound may still be played. */
+  /** The last delivered answer. Its sound may still be playing. */
   #spoken: Answer | null = null
-  /** The caller's turn has cut an answer off. */
+  /** True if the caller's turn has interrupted an answer. */
   #interrupted = false
-  /** The caller's turn began while the agent was heard. */
+  /** True if the caller's turn began while the caller heard the agent. */
   #overAgent = false
-  /** A turn without words was answered with the agent's question; the next one with words ends that. */
+  /**
+   * True if the agent has repeated its question because a turn had no words. The next turn with words resets this
+   * field.
+   */
   #askedAgain = false
   #generation = 0
-  /** An answer is due: a fixed text is spoken as it is, null asks the model. */
+  /**
+   * The next answer; null if no answer is due. `fixed`: text to speak word for word; null if the model writes the
+   * answer.
+   */
   #due: { readonly fixed: string | null } | null = null
-  /** An answer to what the caller has probably said, which nobody hears yet. */
+  /** An answer to the caller's probable words. It is not spoken yet. */
   #draft: (Draft & { readonly words: string; readonly changes: number; readonly madeAtMs: number }) | null = null
   #drafts = 0
-  /** Stable words that are asked about as soon as the caller is quiet. */
+  /** Words of the caller that no longer change. They are sent to the model as soon as the caller is quiet. */
   #ripe: string | null = null
-  /** Audio since the last frame that certainly had voice. */
+  /** Duration of audio since the last frame that certainly had voice, in milliseconds. */
   #quietMs = Infinity
   #callerItems = 0
-  /** The item of the turn whose words were reported before it is over, and its last text. */
+  /**
+   * Item and last text of the turn that the caller is speaking, if words of this turn were reported; null otherwise.
+   */
   #partial: { readonly itemId: string; text: string } | null = null
   #audioInSamples = 0
 
@@ -119,7 +128,7 @@ export class CascadeBackend implements Backend {
       failed: (fault) => this.#whenReady(() => this.#notUnderstood(fault)),
       gone: (fault) => this.#fail({ ...fault, fatal: true }),
     })
-    const refusesWishes = (): boolean => this.#refusesWishes
+    const speedRefused = (): boolean => this.#connected?.tts.lacks('speed') === true
     this.capabilities = {
       name: options.name ?? 'cascade',
       inputRateHz: this.#rateHz,
@@ -128,7 +137,7 @@ export class CascadeBackend implements Backend {
       truncate: true,
       weighsSpeech: true,
       get changesSpeed() {
-        return !refusesWishes()
+        return !speedRefused()
       },
       countsRequests: true,
       maxSessionMs: null,
@@ -136,7 +145,7 @@ export class CascadeBackend implements Backend {
   }
 
   async connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    // A service may refuse its key while another one is still being connected.
+    // A service may refuse its API key while another service is still connecting.
     const gone = (): Error =>
       this.#fatal !== null
         ? faultError(this.#fatal)
@@ -176,7 +185,10 @@ export class CascadeBackend implements Backend {
     )
   }
 
-  /** A voice that is out of order for now is no reason not to begin, where the greeting is there in it: it is tried again. */
+  /**
+   * Opens the voice service. If the service is temporarily out of order but the greeting's sound is stored, the call
+   * begins anyway. The service is tried again later.
+   */
   async #openVoice(tts: ServiceList<TextToSpeech>, { greeting, history }: BackendSession): Promise<void> {
     try {
       await tts.open(true)
@@ -203,7 +215,7 @@ export class CascadeBackend implements Backend {
     this.#overAgent = this.#answer !== null || (entry !== null && atMs < entry.firstAtMs + soundMs(entry))
     this.#drafts = 0
     if (this.#state !== 'ready') return
-    // While the caller speaks nobody waits for a connection.
+    // Connections are opened while the caller speaks, because this causes no delay.
     for (const list of this.#connected?.lists ?? []) list.warm()
   }
 
@@ -252,7 +264,7 @@ export class CascadeBackend implements Backend {
     this.#answer = null
     answer.interrupt(answer.itemId === itemId ? playedMs : 0)
     const { entry } = answer
-    // If the answer was not being played, it was either played to its end or had not started.
+    // The caller was hearing another item. So this answer was played to its end, or its playout has not started.
     if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs(entry)))
       conversation.truncate(answer.itemId, 0)
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
@@ -269,7 +281,7 @@ export class CascadeBackend implements Backend {
     if (instructions !== undefined || tools !== undefined) this.#dropDraft()
   }
 
-  /** The services keep no session: only the numbering of answers goes on. */
+  /** The services do not store a session, so only the numbering of answers continues. */
   snapshot(): unknown {
     return { version: 1, generation: this.#generation }
   }
@@ -322,9 +334,15 @@ export class CascadeBackend implements Backend {
       malformed: () => {
         this.stats.malformedChunks++
       },
-      wishRefused: () => {
+      wishRefused: (field) => {
         this.stats.wishesRefused++
+        // The model has probably announced the new speed, so it must learn that the speed does not change.
+        if (field !== 'speed' || (this.#connected?.conversation.session.speed ?? 1) === 1) return
+        this.#connected?.conversation.note(SPEED_REFUSED)
+        this.#due ??= { fixed: null }
+        this.#startAnswer()
       },
+      asks: () => this.#sink.asks?.() !== false,
       shortened: () => {
         this.stats.conversationsShortened++
       },
@@ -332,7 +350,7 @@ export class CascadeBackend implements Backend {
     const replaced = (fault: VendorFault): void => this.#replaced(fault)
     const tts: ServiceList<TextToSpeech> = new ServiceList(options.tts, context, signal, replaced, (voice) =>
       voice.lost?.((fault) => {
-        if (!tts.failed(voice, fault, true)) this.#fail({ ...fault, fatal: true })
+        if (!tts.refused(voice, fault, true) && !tts.failed(voice, fault, true)) this.#fail({ ...fault, fatal: true })
       }),
     )
     const stt = new ServiceList(options.stt, context, signal, replaced, (one) => this.#recognition.made(one))
@@ -340,31 +358,31 @@ export class CascadeBackend implements Backend {
     return { conversation: new Conversation(session), context, stt, llm, tts, lists: [stt, llm, tts] }
   }
 
-  /** A service has failed, and another one or a new connection takes its place: for the log. */
+  /** Emits the fault of a service that was replaced by another service or by a new connection. */
   #replaced(fault: VendorFault): void {
-    // This limit is no reason to leave the cascade.
+    // With the code `rate_limit`, the call would use another backend. Here another service of the cascade is enough.
     const code = fault.code === 'rate_limit' ? 'internal' : fault.code
     if (this.#state !== 'closed') this.#sink.event(faultEvent({ ...fault, code, fatal: false }))
   }
 
-  /** @param voicedMs  of a turn that is over */
+  /** @param voicedMs  duration of voice in the turn, once the turn is over */
   #isNoise(words: string, voicedMs = Infinity, evidence?: Evidence): boolean {
     return this.#artefacts.has(plain(words)) || isNoiseText(words, voicedMs, evidence)
   }
 
-  /** The words of the turn that the caller is speaking. */
+  /** Handles words of the turn that the caller is speaking. */
   #words({ text }: Heard): void {
     if (this.#state !== 'ready' || this.#isNoise(text) || text === this.#partial?.text) return
     const partial = (this.#partial ??= { itemId: `caller-${++this.#callerItems}`, text })
     partial.text = text
     this.#callerSaid(text, partial.itemId, false)
     this.#unripe()
-    // The answer to half a sentence would be thrown away.
+    // No answer is requested for half a sentence, because it would be discarded.
     if (this.#options.speculate !== false && !endsUnfinished(text) && !this.#asksToWait(text, true))
       this.#stable.set(STABLE_MS, () => this.#speculate(text))
   }
 
-  /** These words are not part of the conversation. */
+  /** Clears words that are not part of the conversation. */
   #forgetWords(): void {
     this.#unripe()
     this.#dropDraft()
@@ -375,18 +393,19 @@ export class CascadeBackend implements Backend {
 
   #understood(heard: Heard, unless: readonly string[], voicedMs: number): void {
     this.#unripe()
-    // A caller who only hums has understood the question, and thinks.
+    // A caller who only hums has heard the question and is thinking, so the agent waits.
     if (isBackchannel(heard.text, unless)) return this.#wordless(false)
     const words = heard.text
     if (this.#isNoise(words, voicedMs, heard.evidence)) return this.#wordless(!this.#overAgent)
     this.#askedAgain = false
     this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true, heard.words)
-    // The call may have cut the answer off just now, by these words.
-    const waits = this.#asksToWait(words, this.#interrupted)
+    // The conversation is read only now, because the report of these words may have interrupted an answer.
+    const conversation = this.#connected?.conversation
+    const isAnswer = conversation?.unanswered === true || askedIn(conversation?.openQuestion ?? '').what === 'yes-no'
+    const waits = this.#asksToWait(words, this.#interrupted, isAnswer)
     this.#interrupted = false
     this.#partial = null
     if (this.#draft !== null && this.#draft.words !== plain(words)) this.#dropDraft()
-    const conversation = this.#connected?.conversation
     const question = asksToRepeat(words) ? (conversation?.openQuestion ?? null) : null
     conversation?.caller(words)
     if (question !== null) {
@@ -399,14 +418,20 @@ export class CascadeBackend implements Backend {
     this.#startAnswer()
   }
 
-  #asksToWait(words: string, overAgent: boolean): boolean {
-    return this.#options.waitWords === true && asksToWait(words, overAgent)
+  /**
+   * @param isAnswer  true if earlier words have no answer yet, or if "hmm" may mean yes. A hesitation then gets an
+   * answer
+   */
+  #asksToWait(words: string, overAgent: boolean, isAnswer = false): boolean {
+    const wait = this.#options.waitWords === true ? asksToWait(words, overAgent) : null
+    return wait === 'moment' || (wait === 'thought' && !isAnswer)
   }
 
   /**
-   * The caller's turn had no words. One that has cut an answer off, or that was the answer to a question, is followed by silence,
-   * unless the agent asks again.
-   * @param isAnswer  it was long enough to be one, and the agent was silent: its open question is asked once more
+   * Handles a turn without words. If the turn interrupted an answer or was a reply to a question, the agent repeats its
+   * question, because otherwise silence would follow.
+   * @param isAnswer  true if the turn was long enough for an answer and the agent was silent. The open question is then
+   * repeated once
    */
   #wordless(isAnswer: boolean): void {
     this.stats.noises++
@@ -434,7 +459,7 @@ export class CascadeBackend implements Backend {
     this.stats.sttFaults++
     this.#forgetWords()
     if (this.#connected?.stt.exhausted === true) return this.#fail({ ...fault, fatal: true })
-    // A failed answer makes the session ask the caller again.
+    // After a failed answer the session asks the caller to repeat.
     const generation = ++this.#generation
     this.#sink.event({ type: 'turn-start', generation })
     this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: 'not understood' })
@@ -442,7 +467,9 @@ export class CascadeBackend implements Backend {
     this.#startAnswer()
   }
 
-  /** The caller has probably finished: asks the model now, and nobody hears the answer before that is sure. */
+  /**
+   * Requests an answer when the caller has probably finished. The answer is spoken only when the caller's turn is over.
+   */
   #speculate(text: string): void {
     this.#ripe = this.#quietMs < QUIET_MS ? text : null
     if (this.#ripe !== null) return
@@ -477,7 +504,7 @@ export class CascadeBackend implements Backend {
     this.stats.draftsDropped++
   }
 
-  /** The draft, if it answers exactly what there is to answer. */
+  /** @returns the draft if it is an answer to exactly these words of the caller; otherwise null */
   #takeDraft(): Draft | null {
     const draft = this.#draft
     if (draft === null) return null
@@ -497,7 +524,7 @@ export class CascadeBackend implements Backend {
   }
 
   #callerSaid(text: string, itemId: string, final: boolean, words: readonly Word[] = []): void {
-    // The transcript belongs to the answer that it causes, which cannot have been interrupted yet.
+    // The transcript belongs to the answer that follows it. This answer cannot have been interrupted yet.
     this.#sink.event({
       type: 'transcript',
       role: 'caller',
@@ -531,13 +558,7 @@ export class CascadeBackend implements Backend {
       voices: tts,
       conversation,
       stats: this.stats,
-      manner: {
-        ...mannerIn(codeOf(session.language), voice, session.pronunciations, session.speed),
-        plain: this.#refusesWishes,
-      },
-      refusesWishes: () => {
-        this.#refusesWishes = true
-      },
+      manner: mannerIn(codeOf(session.language), voice, session.pronunciations, session.speed),
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
       takeAudioInMs: () => {
@@ -567,7 +588,7 @@ export class CascadeBackend implements Backend {
       const fault = faultOf(error)
       this.stats.answersFailed++
       const { llm, tts } = this.#connected ?? {}
-      // The caller is not asked again where that is of no use.
+      // If no model or no voice is left, the fault is fatal: a repetition by the caller would not help.
       if (llm?.exhausted === true || tts?.exhausted === true) return this.#fail({ ...fault, fatal: true })
       this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: fault.code })
       this.#fail(fault)
@@ -586,7 +607,7 @@ export class CascadeBackend implements Backend {
   }
 
   #end(): void {
-    // Nothing was used before that.
+    // If the backend was never ready, it has not used its services.
     this.#over = this.#state !== 'ready'
     this.#state = 'closed'
     this.#abort.abort()
@@ -604,32 +625,40 @@ export class CascadeBackend implements Backend {
   }
 }
 
-/** Each part is a list: the first service is used, the others take its place when it fails. */
+/**
+ * Options of a cascade. Each part is a list: the first service is used, and the next service replaces it if it fails.
+ */
 export interface CascadeOptions {
   readonly stt: readonly ServiceFactory<SpeechToText>[]
   readonly llm: readonly ServiceFactory<LanguageModel>[]
   readonly tts: readonly ServiceFactory<TextToSpeech>[]
-  /** In metrics and records; `cascade` when not given. */
+  /** Name in metrics and records. Default: `cascade`. */
   readonly name?: string
-  /** Rate of the carrier's leg; 16 kHz when not given. */
+  /** Sample rate of the carrier's audio. Default: 16 kHz. */
   readonly legRateHz?: LegRateHz
-  /** Languages that callers speak, the most likely first; that of the session when not given. */
+  /** Languages that callers speak; the most likely language is first. Default: the session's language. */
   readonly languages?: readonly string[]
-  /** The agent's voice, which may be one a language; that of the session when not given. */
+  /** The agent's voice: one voice name, or one per language. Default: the session's voice. */
   readonly voices?: LocalizedText
-  /** Ask the model before the caller's turn is over, when the words have not changed for a while; true when not given. */
+  /**
+   * True if the model gets a request before the caller's turn is over, as soon as the recognised words have stopped
+   * changing. Default: true.
+   */
   readonly speculate?: boolean
-  /** A caller who asks for a moment, and says nothing else, is not answered: the agent's `turn.waitWords`; false when not given. */
+  /**
+   * True if the agent gives no answer when the caller only asks the agent to wait (`turn.waitWords` in the agent's
+   * file). Default: false.
+   */
   readonly waitWords?: boolean
-  /** More transcripts that the recogniser returns for noise, compared in lower case without punctuation. */
+  /** Further texts that the recogniser returns for noise. The comparison ignores case and punctuation. */
   readonly artefacts?: readonly string[]
-  /** The agent's fixed phrases in its own voice; none are kept when not given. */
+  /** The agent's fixed phrases in its own voice. Absent: no phrases are stored. */
   readonly ownVoice?: OwnVoice
-  /** Real ones when not given. */
+  /** Timers. Default: real timers. */
   readonly timers?: BackendTimers
 }
 
-/** State that exists from `connect` on. */
+/** Parts of the cascade that exist after `connect`. */
 interface Connected {
   readonly conversation: Conversation
   readonly context: ServiceContext
@@ -641,20 +670,25 @@ interface Connected {
 
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
-/** Words that have not changed for this long are likely to be all of the turn. */
+/** Time in ms after which unchanged words are probably the whole turn. */
 const STABLE_MS = 200
-/** And once no voice was heard for this long. Somebody who is still speaking is not done. */
+/**
+ * Additional condition for the request: time in ms without voice, because a caller who still speaks has not finished.
+ */
 const QUIET_MS = 100
-/** Requests of one turn that are made before it is over. */
+/** Maximum number of early requests for one turn, which are made before the turn is over. */
 const DRAFTS_MAX = 2
-/** An older one may have been given up by its service in the meantime. */
+/** Maximum age of a draft in ms. A draft has a limit, because the service may have ended an older request. */
 const DRAFT_MS_MAX = 3000
-/** The longest silence at the end of a turn that a recogniser gets as a value. */
+/**
+ * Maximum silence at the end of a turn that is reported to a recogniser, in milliseconds. A longer silence is reported
+ * as this value.
+ */
 const SILENCE_MS_MAX = 3000
-/** For the model, where the agent has no question that it could repeat. */
+/** Instruction for the model if the agent has no question to repeat. */
 const SAY_AGAIN = 'The caller spoke over you, and was not understood. In a few words, ask them to say it again.'
 
-/** The words in parts, each in one language, of recognisers that tell it of each word. */
+/** Splits words into parts with one language each, if the recogniser reports the language of each word. */
 function languagesOf(
   words: readonly Word[],
 ): Pick<Extract<BackendEvent, { readonly type: 'transcript' }>, 'languages'> {
@@ -668,7 +702,7 @@ function languagesOf(
   return parts.length === 0 ? {} : { languages: parts }
 }
 
-/** How long the sound of an answer is. */
+/** Duration of the sound of an answer. */
 function soundMs({ sentences }: Answer['entry']): number {
   return sentences.reduce((sum, { ms }) => sum + ms, 0)
 }

@@ -18,7 +18,7 @@ export interface ChatOptions extends HttpServiceOptions {
 
 const TIMEOUT_MS = 8000
 
-/** Data that came with a call. */
+/** Data that the service sent with a tool call. */
 interface Kept {
   readonly extra_content?: Readonly<Record<string, unknown>>
   readonly reasoning?: { readonly [field in ReasoningField]?: string }
@@ -26,7 +26,7 @@ interface Kept {
 
 const CUT: Readonly<Record<string, 'length' | 'filter'>> = { length: 'length', content_filter: 'filter' }
 
-/** The words of a piece; a model's reasoning is in fields or parts of its own. */
+/** @returns the spoken words of a piece; the model's reasoning is in other fields or parts */
 function textOf({ content, refusal }: ChatDelta): string {
   if (typeof content === 'string') return content
   const parts = Array.isArray(content) ? (content as readonly unknown[]) : []
@@ -38,13 +38,13 @@ function textOf({ content, refusal }: ChatDelta): string {
   return texts.join('') || (refusal ?? '')
 }
 
-/** A language model on `/chat/completions`. */
+/** A language model with the endpoint `/chat/completions`. */
 export function chat(options: ChatOptions): ServiceFactory<LanguageModel> {
   return overHttp('llm', 'chat', TIMEOUT_MS, options, ChatRequests)
 }
 
 class ChatRequests extends ModelRequests<ChatOptions> {
-  /** By the id of the call. */
+  /** Data of the service by the id of its tool call. */
   readonly #kept = new Map<string, Kept>()
 
   protected async *deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
@@ -53,7 +53,8 @@ class ChatRequests extends ModelRequests<ChatOptions> {
     const texts = body.header('content-type')?.includes('application/json')
       ? [await body.text()]
       : eventData(body.pieces(), this.context.malformed)
-    // Some servers tell the figures so far in each event, and an answer that is broken off has cost what came so far.
+    // Some servers report the usage so far in each event. If an answer is interrupted, its last reported usage is
+    // charged.
     let used: ChatChunk['usage'] = null
     const reasoning: { [field in ReasoningField]?: string } = {}
     try {
@@ -85,7 +86,10 @@ class ChatRequests extends ModelRequests<ChatOptions> {
     }
   }
 
-  /** The reasoning so far belongs to the first call after it. @returns the piece; one that begins a call has an id */
+  /**
+   * Stores the reasoning so far with the first tool call that follows.
+   * @returns the piece; if the piece begins a tool call, it has an id
+   */
   #keptWith(piece: CallPiece, reasoning: { [field in ReasoningField]?: string }): CallPiece {
     const { id: own = '', function: call, extra_content: extra } = piece
     const begins = own !== '' || (typeof call?.name === 'string' && call.name !== '')
@@ -103,7 +107,7 @@ class ChatRequests extends ModelRequests<ChatOptions> {
     return { ...piece, id }
   }
 
-  /** The message with what the service gave with its calls. */
+  /** @returns the message; its tool calls get the data that the service sent with them */
   #sent(message: ChatMessage): SentMessage {
     if (message.role !== 'assistant' || message.tool_calls === undefined) return message
     const kept = message.tool_calls.map(({ id }) => this.#kept.get(id))
@@ -127,9 +131,15 @@ class ChatRequests extends ModelRequests<ChatOptions> {
       model,
       messages: messages.map((message) => this.#sent(message)),
       stream: true,
-      stream_options: { include_usage: true },
-      ...(functions.length === 0 ? {} : { tools: functions, tool_choice: 'auto' }),
-      ...omitNullish(this.wished({ temperature, max_tokens: maxTokens, seed })),
+      ...(functions.length === 0 ? {} : { tools: functions }),
+      // If this field is missing, the service reports no tokens.
+      ...this.context.wishes.of({ stream_options: { include_usage: true as const } }, true),
+      ...this.context.wishes.of({
+        tool_choice: functions.length === 0 ? undefined : ('auto' as const),
+        temperature,
+        max_tokens: maxTokens,
+        seed,
+      }),
     }
   }
 }

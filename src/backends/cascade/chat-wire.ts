@@ -1,13 +1,13 @@
 import type { CallPiece, ChatMessage } from './service.js'
 
-// The parts of `/chat/completions` that are used. Field names are the vendor's. Checked against the vendor's published
-// types by test/backends/cascade-wire.test.ts.
+// Types for the used part of `/chat/completions`, with the vendor's field names. test/backends/cascade-wire.test.ts
+// compares these types with the vendor's published types.
 
 export interface ChatRequest {
   readonly model: string
   readonly messages: SentMessage[]
   readonly stream: true
-  readonly stream_options: { readonly include_usage: true }
+  readonly stream_options?: { readonly include_usage: true }
   readonly tools?: {
     readonly type: 'function'
     readonly function: {
@@ -22,13 +22,16 @@ export interface ChatRequest {
   readonly seed?: number
 }
 
-/** A message of the conversation, with what the service wants back with its calls. */
+/** A message of the conversation. Its tool calls contain the data that the service requires back. */
 export type SentMessage = ChatMessage & { readonly [field in ReasoningField]?: string }
 
-/** Reasoning before a call. DeepSeek and Kimi refuse every later request without it; Groq, Ollama and vLLM have the second name. */
+/**
+ * Fields with the model's reasoning before a tool call. DeepSeek and Kimi refuse every later request without this
+ * reasoning. Groq, Ollama and vLLM use the second field.
+ */
 export type ReasoningField = 'reasoning_content' | 'reasoning'
 
-/** A piece of a streamed answer; a whole one has `message` in place of `delta`. */
+/** A piece of a streamed answer; a complete answer has `message` instead of `delta`. */
 export interface ChatChunk {
   readonly choices?: readonly {
     readonly delta?: ChatDelta
@@ -44,9 +47,9 @@ export interface ChatChunk {
 }
 
 export interface ChatDelta {
-  /** Some servers stream parts, as requests have them. */
+  /** Text, or a list of parts, as some servers stream it. */
   readonly content?: string | readonly (string | { readonly type?: string; readonly text?: unknown })[] | null
-  /** In place of an answer; words for the caller like any other. */
+  /** Words of a refusal instead of an answer; they are spoken like all other words. */
   readonly refusal?: string | null
   readonly tool_calls?: readonly CallPiece[]
   readonly reasoning_content?: string | null

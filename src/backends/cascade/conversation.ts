@@ -4,13 +4,16 @@ import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import type { ChatMessage, Mark, ModelRequest } from './service.js'
 
-/** One sentence of an answer, or all of one that is spoken in one flow, and the duration of its audio that was delivered. */
+/**
+ * One sentence of an answer, or a whole answer that is spoken without a break, with the duration of its delivered
+ * audio.
+ */
 export interface SpokenSentence {
   text: string
   ms: number
-  /** Times of the words, from voices that report them; as spoken, which may differ from the text. */
+  /** Times of the words, if the voice reports times. These are the spoken words, which may differ from the text. */
   marks?: Mark[]
-  /** More of it will be delivered. */
+  /** True if more of the sentence will be delivered. */
   open?: boolean
 }
 
@@ -19,9 +22,9 @@ export interface AgentEntry {
   readonly kind: 'agent'
   readonly itemId: string
   readonly sentences: SpokenSentence[]
-  /** Time of the first sample; NaN before. */
+  /** Time of the first sample; NaN before the first sample. */
   firstAtMs: number
-  /** The part that the caller heard; null unless it was interrupted. */
+  /** The part of the text that the caller heard; null if the answer was not interrupted. */
   heard: string | null
 }
 
@@ -36,20 +39,20 @@ export interface CallEntry {
 interface CallsEntry {
   readonly kind: 'calls'
   readonly calls: readonly CallEntry[]
-  /** A request went out while some of them were still running. */
+  /** True if a request was sent to the model while some of these tool calls were still running. */
   sentOpen: boolean
 }
 
 type Entry = AgentEntry | CallsEntry | { readonly kind: 'caller' | 'note'; readonly text: string }
 
-/** Beyond this the oldest entries are dropped, so that a long call does not outgrow the model's context. */
+/** Maximum number of entries. Older entries are dropped, so that a long call does not exceed the model's context. */
 const ENTRIES_MAX = 400
 const STILL_RUNNING = '{"status":"still running; its answer will follow"}'
 
-/** The conversation as each request to the model contains it, without the words that the caller did not hear. */
+/** The conversation as sent with each request to the model, without words that the caller did not hear. */
 export class Conversation {
   session: BackendSession
-  /** Grows with each change of what was said or done. */
+  /** Number of changes of the conversation so far. */
   changes = 0
   readonly #entries: Entry[] = []
 
@@ -76,7 +79,7 @@ export class Conversation {
     this.#add({ kind: 'note', text })
   }
 
-  /** Words of the agent that are no answer of this session, all heard. */
+  /** Adds words of the agent that are not an answer of this session. The caller has heard all these words. */
   said(text: string): void {
     this.agent('').sentences.push({ text, ms: 0 })
   }
@@ -91,7 +94,7 @@ export class Conversation {
     this.#add({ kind: 'calls', calls, sentOpen: false })
   }
 
-  /** @returns true for the last call of an answer; unknown and answered calls are ignored */
+  /** @returns true if all tool calls of the answer now have results. Unknown and answered tool calls are ignored */
   answered(callId: string, answer: string): boolean {
     for (const entry of this.#entries.toReversed()) {
       if (entry.kind !== 'calls') continue
@@ -100,14 +103,14 @@ export class Conversation {
       if (call.answer !== null) return false
       call.answer = answer
       this.changes++
-      // The model has continued without this result, so it is repeated at the end of the conversation.
+      // The model has spoken again without this result, so the result is added at the end of the conversation.
       if (entry.sentOpen) this.note(`${toolNote(call.name)}${answer}`)
       return entry.calls.every((one) => one.answer !== null)
     }
     return false
   }
 
-  /** Truncates an answer to what the caller heard, and drops the answers after it. */
+  /** Shortens an answer to the part that the caller heard. Later answers count as unheard. */
   truncate(itemId: string, playedMs: number): void {
     const at = this.#entries.findLastIndex((entry) => entry.kind === 'agent' && entry.itemId === itemId)
     if (at < 0) return
@@ -118,7 +121,10 @@ export class Conversation {
     }
   }
 
-  /** A voice knows which words of an interrupted answer's only sentence were heard. */
+  /**
+   * Replaces the estimated heard part of an interrupted answer by the part that the voice reports, if the answer has
+   * only one sentence.
+   */
   heardOf(entry: AgentEntry, sentence: SpokenSentence, words: string): void {
     if (entry.heard === null || entry.sentences.length !== 1 || entry.sentences[0] !== sentence) return
     const heard = words.trim() === '' ? '' : `${words.trim()}…`
@@ -127,7 +133,7 @@ export class Conversation {
     this.changes++
   }
 
-  /** Leaves the caller's last words, what follows them, and calls that still run. */
+  /** Keeps only the caller's last words, all later entries, and running tool calls. */
   forget(): void {
     const at = this.#entries.findLastIndex(({ kind }) => kind === 'caller')
     if (at <= 0) return
@@ -136,7 +142,7 @@ export class Conversation {
     this.changes++
   }
 
-  /** @param words  what the caller has probably said, and is not part of the conversation yet */
+  /** @param words the caller's probable words; the conversation does not contain them yet */
   request(words?: string): ModelRequest {
     const { instructions, tools, language } = this.session
     const messages: ChatMessage[] = [{ role: 'system', content: instructions }]
@@ -145,12 +151,21 @@ export class Conversation {
     return { messages, tools, language }
   }
 
-  /** The last question of the agent's last answer, whole, also where the caller has cut it off; null where it has none. */
+  /**
+   * The last question in the agent's last answer; null if there is no question. It is complete even if the caller
+   * interrupted it.
+   */
   get openQuestion(): string | null {
     const said = this.#entries.findLast(
       (entry): entry is AgentEntry => entry.kind === 'agent' && entry.itemId !== '' && entry.sentences.length > 0,
     )
     return said === undefined ? null : lastQuestion(said.sentences.map(({ text }) => text.trim()).join(' '))
+  }
+
+  /** True if the caller has not heard any part of an answer to the caller's last words. */
+  get unanswered(): boolean {
+    const last = this.#entries.findLast(({ kind }) => kind !== 'note')
+    return last !== undefined && (last.kind === 'agent' ? last.heard === '' : true)
   }
 
   #add(entry: Entry): void {
@@ -160,12 +175,12 @@ export class Conversation {
   }
 }
 
-/** Begins the note with the answer of a tool that came after the model had gone on. */
+/** First words of the note with a tool's result, if the result arrived after the model had spoken again. */
 export function toolNote(name: string): string {
   return `The tool ${name} has answered: `
 }
 
-/** Parts of the caller's speech without a heard answer in between become one message. */
+/** Adds a message. Consecutive parts of the caller's speech become one message if no heard answer is between them. */
 function addMessage(messages: ChatMessage[], message: ChatMessage): void {
   const last = messages.at(-1)
   if (message.role === 'user' && last?.role === 'user')
@@ -211,12 +226,12 @@ function messagesOf(entry: Entry): ChatMessage[] {
   }
 }
 
-/** The text that sounds before `playedMs`, in whole words. */
+/** @returns the whole words that were spoken before `playedMs` */
 export function markedText(marks: readonly Mark[], playedMs: number): string {
   const until = marks.findIndex(({ toMs }) => toMs > playedMs)
   if (until < 0) return joinedMarks(marks)
   const text = joinedMarks(marks.slice(0, until))
-  // Characters: a word that has begun was not heard.
+  // A mark may be a single character. If only the beginning of a word was played, the word counts as not heard.
   return /^\s/.test(marks[until]?.text ?? ' ') || /\s$/.test(text) ? text.trim() : text.replace(/\S*$/, '').trim()
 }
 
@@ -225,8 +240,8 @@ function joinedMarks(marks: readonly Mark[]): string {
 }
 
 /**
- * The words up to `playedMs`: complete sentences, and of the interrupted one the words whose sound was played, or, of a
- * voice that does not tell, that share of its words.
+ * @returns the words up to `playedMs`: complete sentences, and the heard words of the interrupted sentence. If the
+ * voice reports no times, the number of heard words is estimated from the played share of the sentence
  */
 export function heardOf(sentences: readonly SpokenSentence[], playedMs: number): string {
   const heard: string[] = []

@@ -1,16 +1,16 @@
 import type { ChatMessage, ModelRequest } from './service.js'
 
-/** In place of what a tool had answered long ago. */
+/** Text that replaces an old result of a tool. */
 const LEFT_OUT = '{"status":"left out here, because the conversation is long"}'
 
-/** Characters of a conversation, as it is sent. */
+/** @returns the number of characters that a conversation has when it is sent */
 export function charsOf(messages: readonly ChatMessage[]): number {
   return messages.reduce((sum, message) => sum + JSON.stringify(message).length, 0)
 }
 
 /**
- * The request with half of its conversation: the oldest results of tools are left out first, then the oldest messages. The
- * instructions stay, and so does what followed the caller's last words.
+ * @returns the request without the oldest half of its conversation. First old tool results are removed, then old
+ * messages. The instructions, the caller's last words and all later messages stay
  */
 export function withoutOldestHalf(request: ModelRequest): ModelRequest {
   const [first] = request.messages
@@ -27,7 +27,7 @@ export function withoutOldestHalf(request: ModelRequest): ModelRequest {
   const last = rest.findLastIndex(({ role }) => role === 'user')
   let gone = 0
   while (gone < last && chars > charsMax) {
-    // A call and its results go together: the service refuses one without the other.
+    // A tool call and its result are removed together, because the service refuses one of them without the other.
     do chars -= charsOf(rest.slice(gone, gone + 1))
     while (rest[++gone]?.role === 'tool' && gone < last)
   }

@@ -1,21 +1,27 @@
 import { request } from 'undici'
 import type { Clock } from '../../core/clock.js'
 
-/** A request that only opens or finds out something is given up after this. */
+/** Time limit in ms of a request that only opens or tests a connection. */
 export const PROBE_TIMEOUT_MS = 2000
-/** Node's HTTP client closes a connection that was idle for 4 s. */
+/**
+ * Time in ms without a request after which a connection may be closed. Node's HTTP client closes a connection after 4
+ * s.
+ */
 const COLD_AFTER_MS = 3000
 
-/** Headers of every request: some hosts refuse one without a name, and answers are read as they come. */
+/**
+ * Headers of every request. Some hosts refuse a request without a `user-agent`. With `identity`, answers are not
+ * compressed, so that the gateway can read each piece when it arrives.
+ */
 export const COMMON_HEADERS = { 'user-agent': 'mkondo', 'accept-encoding': 'identity' }
 
-/** The HTTP services of one call: two services on one host are asked once whether they are there, and opened once. */
+/** The HTTP hosts of one call. If two services use one host, the host is tested once, and one connection is opened. */
 export class HttpHosts {
   readonly #nowMs: Clock
   readonly #signal: AbortSignal
-  /** By address and key. */
+  /** Running and successful tests, by address and API key. */
   readonly #probes = new Map<string, Promise<void>>()
-  /** When the last request to each host began. */
+  /** Start time of the last request to each host. */
   readonly #askedAtMs = new Map<string, number>()
 
   /** @param signal  aborted when the call ends */
@@ -24,7 +30,7 @@ export class HttpHosts {
     this.#signal = signal
   }
 
-  /** Does `ask` once for each address and key, and again only after it failed. */
+  /** Runs `ask` once for each address and API key, and again only after a failure. */
   probe(baseUrl: string, apiKey: string | null, ask: () => Promise<void>): Promise<void> {
     const key = `${baseUrl} ${apiKey ?? ''}`
     const known = this.#probes.get(key)
@@ -40,14 +46,14 @@ export class HttpHosts {
   }
 
   /**
-   * Opens the connection to a service if it was closed in the meantime: while the caller speaks nobody waits for that.
-   * What comes of it does not matter.
+   * Opens the connection to a service again if it may be closed. Called while the caller speaks, so that this causes no
+   * delay. The result is ignored.
    */
   warm(baseUrl: string): void {
     const askedAtMs = this.#askedAtMs.get(new URL(baseUrl).host) ?? -Infinity
     if (this.#nowMs() - askedAtMs < COLD_AFTER_MS) return
     this.asked(baseUrl)
-    // Not HEAD, after which Node's client closes the connection.
+    // The method is OPTIONS, because Node's client closes the connection after HEAD.
     request(baseUrl, {
       method: 'OPTIONS',
       headers: COMMON_HEADERS,

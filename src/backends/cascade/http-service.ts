@@ -12,15 +12,17 @@ import {
 } from '../../core/limits.js'
 import { StreamBudget } from '../../core/stream-budget.js'
 import { pricedModel } from '../prices.js'
+import { keyHeaders } from '../../vendors/self-hosted/key-headers.js'
 import { httpFault, overrunFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
 import { COMMON_HEADERS, PROBE_TIMEOUT_MS } from './http-hosts.js'
 import { ServiceFault } from './service-fault.js'
 import type { ServiceContext, ServiceFactory } from './service.js'
 
 /**
- * How services refuse a conversation that is longer than the model's context: OpenAI, DeepSeek, vLLM, Mistral and OpenRouter
- * (`maximum context length`, `context_length_exceeded`), llama.cpp (`exceed_context_size_error`), Anthropic (`prompt is too
- * long`, `exceed context limit`), Gemini (`input token count … exceeds`), LM Studio and LiteLLM (`context window`).
+ * Words in a service's message when it refuses a conversation that is too long for the model. DeepSeek, vLLM, Mistral,
+ * OpenRouter and others: `maximum context length`, `context_length_exceeded`. llama.cpp: `exceed_context_size_error`.
+ * LM Studio and LiteLLM: `context window`. Other services: `prompt is too long`, `exceed context limit`, `input token
+ * count … exceeds`.
  */
 const CONTEXT_FULL =
   /context[ _-]?(?:length|size|window|limit)|maximum (?:model|context) length|prompt is too long|token count\b.{0,40}\bexceeds|request_too_large/i
@@ -28,16 +30,19 @@ const CONTEXT_FULL_STATUS: readonly number[] = [400, 413, 422]
 
 /** One service over HTTP. */
 export interface HttpServiceOptions {
-  /** Up to and including the version: `http://10.0.0.5:8000/v1`. */
+  /** Address up to and including the version, such as `http://10.0.0.5:8000/v1`. */
   readonly baseUrl: string
-  /** Null or missing: requests go without a key. Never logged. */
+  /** API key. Null or absent: requests have no key. Never logged. */
   readonly apiKey?: string | null
   readonly model: string
-  /** Longest time without data, in milliseconds: until the first byte, and between two pieces of an answer. */
+  /**
+   * Maximum time without data, in milliseconds. The time is measured until the first byte, and then between two pieces
+   * of an answer.
+   */
   readonly timeoutMs?: number
 }
 
-/** A service of the list that is used over HTTP. @param timeoutMs  unless the options have one */
+/** Makes a list entry for a service over HTTP. @param timeoutMs  default, if the options have no time limit */
 export function overHttp<Options extends HttpServiceOptions, Service>(
   part: 'stt' | 'llm' | 'tts',
   service: string,
@@ -54,12 +59,15 @@ export function overHttp<Options extends HttpServiceOptions, Service>(
 
 type Timed<Options> = Options & { readonly timeoutMs: number }
 
-/** A service over HTTP, which is ready when it answers; its faults are ServiceFaults in the gateway's own terms. */
+/**
+ * A service over HTTP. The service is ready as soon as it has answered a request. Faults are ServiceFaults with the
+ * gateway's own codes.
+ */
 export abstract class HttpService<Options extends HttpServiceOptions = HttpServiceOptions> {
   protected readonly context: ServiceContext
-  /** Begins messages. */
+  /** First words of fault messages. */
   readonly #what: string
-  /** Not in sight of whoever prints a service: the key is in it. */
+  /** Private, so that the API key does not appear when the service object is printed. */
   readonly #options: Timed<Options>
 
   constructor(what: string, options: Timed<Options>, context: ServiceContext) {
@@ -72,7 +80,11 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
     return this.#options
   }
 
-  /** Asks the service for its models. One that lacks this endpoint has answered, which is enough. @throws ServiceFault */
+  /**
+   * Requests the service's list of models. If the service does not have this endpoint, its answer is enough, because
+   * the service can be reached.
+   * @throws ServiceFault
+   */
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     if (!probe) return
     const { baseUrl, apiKey = null, timeoutMs } = this.options
@@ -81,7 +93,7 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
         alsoGood: [404, 405, 501],
         timeoutMs: Math.min(timeoutMs, PROBE_TIMEOUT_MS),
       })
-      // Read to its end, so that the connection stays open for the greeting.
+      // The body is read to the end, so that the connection stays open for the greeting.
       await body.text()
     })
   }
@@ -91,18 +103,18 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
   }
 
   close(): void {
-    // Each request has a signal of its own.
+    // Each request is ended by its own signal, so there is nothing to close here.
   }
 
-  /** Asked to find out whether the key is good. */
+  /** Path of the request that tests the API key. */
   protected get probePath(): string {
     return '/models'
   }
 
-  /** Headers of each request: the key, and what else the service wants. */
+  /** Headers of each request: the API key, and other headers that the service needs. */
   protected headers(): Readonly<Record<string, string>> {
-    const { apiKey = null } = this.options
-    return apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }
+    const { apiKey = null, baseUrl } = this.options
+    return keyHeaders(apiKey, baseUrl)
   }
 
   protected used(units: Partial<BackendUsage>): void {
@@ -110,7 +122,7 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
     this.context.used({ ...noUsage(), model: pricedModel(model, baseUrl), ...units })
   }
 
-  /** The JSON objects of these texts; others are counted, and left out. */
+  /** Parses texts with JSON objects. Other texts are counted and skipped. */
   protected async *objects(texts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<object> {
     const budget = new StreamBudget(BACKEND_RATES)
     for await (const text of texts) {
@@ -119,7 +131,7 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
       try {
         value = exactJson(text)
       } catch {
-        // Counted below.
+        // The unreadable text is counted below.
       }
       if (typeof value === 'object' && value !== null) yield value
       else this.context.malformed()
@@ -131,8 +143,8 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
   }
 
   /**
-   * The fault for an error in the body of an answer with status 200.
-   * @param status  that this error would have had before the answer began
+   * Makes the fault for an error in the body of an answer with status 200.
+   * @param status status that corresponds to this error
    */
   protected faultInBody(error: unknown, status = 500): ServiceFault {
     const body = JSON.stringify({ error })
@@ -149,8 +161,8 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
   }
 
   /**
-   * Follows no redirect. `undici.request`, because `fetch` costs twice as much for each piece of an answer.
-   * @throws ServiceFault; where `signal` was aborted, its reason
+   * Sends a request; does not follow redirects. For each piece, `fetch` needs twice the CPU time of `undici.request`.
+   * @throws ServiceFault; if `signal` was aborted, the signal's reason
    */
   protected async request(
     path: string,
@@ -185,7 +197,7 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
     const words = await body.text(BACKEND_FAULT_BYTES_MAX).catch(() => '')
     const retryAfterMs = retryAfterOf((name) => body.header(name), Date.now())
     const fault = httpFault(this.#what, { status, body: words, retryAfterMs }, [apiKey])
-    // A wrong key, an empty account or a wrong address does not change within the call.
+    // A wrong key, an empty account or a wrong address stays wrong during the call, so the fault is fatal.
     throw new ServiceFault(
       { ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || status === 404 },
       CONTEXT_FULL_STATUS.includes(status) && CONTEXT_FULL.test(words),
@@ -193,10 +205,10 @@ export abstract class HttpService<Options extends HttpServiceOptions = HttpServi
   }
 }
 
-/** Starts a request now, although its first piece is consumed later. */
+/** Starts a request now, and not only when its first piece is read. */
 export function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
   const first = source.next()
-  // An error is thrown when the first piece is consumed.
+  // The error is not lost: it is thrown when the first piece is read.
   first.catch(() => undefined)
   return (async function* () {
     for (let next = await first; next.done !== true; next = await source.next()) yield next.value
@@ -204,10 +216,10 @@ export function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
 }
 
 /**
- * The data of each server-sent event, without the `[DONE]` that closes a stream. The last event needs no blank line
- * after it.
- * @param oversize  called when an event or a line is longer than BACKEND_MESSAGE_BYTES_MAX characters; its beginning is
- * dropped
+ * Reads the data of each server-sent event, except the final `[DONE]`. The blank line after the last event may be
+ * missing.
+ * @param oversize called if an event or a line is longer than BACKEND_MESSAGE_BYTES_MAX characters; the beginning of
+ * such a text is dropped
  */
 export async function* eventData(stream: AsyncIterable<Uint8Array>, oversize: () => void): AsyncGenerator<string> {
   const decoder = new TextDecoder()
@@ -235,7 +247,7 @@ export async function* eventData(stream: AsyncIterable<Uint8Array>, oversize: ()
 class Body {
   readonly #what: string
   readonly #response: Dispatcher.ResponseData
-  /** Aborts the request when the server sends nothing for too long. */
+  /** Aborts a request if the server sends no data within the time limit. */
   readonly #silence: NodeJS.Timeout
   readonly #faultOf: (error: unknown) => unknown
 
@@ -255,7 +267,9 @@ class Body {
     return [this.#response.headers[name] ?? []].flat()[0]
   }
 
-  /** @throws ServiceFault where more comes than BACKEND_RATES and BACKEND_ANSWER_BYTES_MAX allow; the connection is closed then */
+  /**
+   * @throws ServiceFault if the answer exceeds BACKEND_RATES or BACKEND_ANSWER_BYTES_MAX; the connection is then closed
+   */
   async *pieces(): AsyncGenerator<Uint8Array> {
     const budget = new StreamBudget(BACKEND_RATES)
     let bytes = 0
@@ -286,7 +300,7 @@ class Body {
   }
 }
 
-/** `ECONNREFUSED` and the like; never a URL. */
+/** @returns an error code such as `ECONNREFUSED`, never a URL */
 function networkCode(error: unknown): string {
   const { code } = Object(error) as { readonly code?: unknown }
   if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET') return 'connection lost'

@@ -10,55 +10,56 @@ import { toolNote } from './conversation.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, ServiceFactory } from './service.js'
 
 const NO = wordsOf('no')
-/** Times that a number is asked for. */
+/** Maximum number of times that the agent asks the caller for a phone number. */
 const NUMBER_ASKED_MAX = 2
-/** The least of a question that shows that it was this one. */
+/** Minimum number of characters by which the beginning of a question is recognised in the agent's text. */
 const HEARD_CHARS_MIN = 8
 
 /** Phrases of the message taker. */
 export interface MessagePhrases {
-  /** Says why, and asks for the name. */
+  /** Text that gives the reason and asks for the caller's name. */
   readonly name: LocalizedText
-  /** Asks what it is about. */
+  /** Asks for the subject. */
   readonly about: LocalizedText
-  /** Asks a caller whose number is withheld for one. */
+  /** Text that asks a caller with a withheld number for a phone number. */
   readonly number: LocalizedText
-  /** The message is saved: promises a call back, and says goodbye. */
+  /** Text that is spoken after the message is saved. It promises a call back and says goodbye. */
   readonly noted: LocalizedText
-  /** It could not be saved. */
+  /** Text that is spoken if the message could not be saved. */
   readonly failed: LocalizedText
-  /** To a caller who wants to leave none. */
+  /** Text for a caller who does not want to leave a message. */
   readonly goodbye: LocalizedText
 }
 
-/** Nobody came, and the caller had spoken meanwhile. */
+/** First words of the note that no human was reached, if the caller spoke before the note arrived. */
 const LATE = toolNote(ESCALATE_TOOL)
 
 const QUESTIONS = ['name', 'about', 'number'] as const
 type Question = (typeof QUESTIONS)[number]
 
-/** How far the conversation is. */
+/** Progress of the conversation. */
 interface Progress {
-  /** The last question; null: none. */
+  /** The last question; null if no question was asked. */
   asked: Question | null
-  /** The caller's answer to each question since it was last asked. */
+  /** The caller's words after each question, since the question was last asked. */
   readonly said: Record<Question, string>
   numberAsked: number
-  /** A human was asked for; null: not yet. Else what to say because nobody can come. */
+  /** Words for the caller if no human can be reached; null if no human was called yet. */
   unreached: string | null
-  /** Result of a call back that was requested after the last question; null: none was. */
+  /** True if a call back was saved after the last question; null if no call back was requested. */
   noted: boolean | null
 }
 
 /**
- * Takes the place of a language model when no other is left, and needs none: it asks for a human, and where nobody
- * can come, for the caller's name and what it is about, has a call back noted, and ends the call.
+ * Replaces the language model when no model is left. The message taker requests a human. If no human can come, the
+ * message taker asks for the caller's name and subject, requests a call back, and ends the phone call.
  *
- *     (begin) --a human may come--> escalate_to_human --nobody--> name --> about --> request_callback --noted--> goodbye
+ *     (begin) --a human may come--> escalate_to_human --not reached--> name --> about --> request_callback
+ *     request_callback --the message is saved--> goodbye
  *     request_callback --the number is withheld--> number --> request_callback
  *
- * It keeps nothing: each answer follows from the conversation, so that it goes on after an interruption, a change of the
- * language, and on another worker.
+ * The message taker does not keep state: each answer follows from the conversation. So the message taker continues
+ * after an interruption, after a change of language, and on another worker.
  */
 export function messageTaker(phrases: MessagePhrases): ServiceFactory<LanguageModel> {
   return {
@@ -67,7 +68,7 @@ export function messageTaker(phrases: MessagePhrases): ServiceFactory<LanguageMo
     make: () => ({
       open: () => Promise.resolve(),
       close: () => undefined,
-      // eslint-disable-next-line @typescript-eslint/require-await -- the contract of a model
+      // eslint-disable-next-line @typescript-eslint/require-await -- a model's `answer` is asynchronous
       async *answer(request) {
         yield next(request, phrases)
       },
@@ -120,7 +121,7 @@ function progressIn(messages: readonly ChatMessage[], phrases: MessagePhrases): 
       if (name === CALLBACK_TOOL) progress.noted = error === undefined
       else if (name === ESCALATE_TOOL && typeof say === 'string') progress.unreached = say
     } else if (message.role === 'system' && message.content.startsWith(LATE)) {
-      // Nobody heard the questions that were asked while the human was being rung.
+      // Questions that were asked while the human's phone rang do not count, because the caller did not hear them.
       const { say } = resultIn(message.content.slice(LATE.length))
       if (typeof say === 'string') progress.unreached = say
       progress.asked = null
@@ -140,7 +141,9 @@ function progressIn(messages: readonly ChatMessage[], phrases: MessagePhrases): 
   return progress
 }
 
-/** Which question a text of the agent is, or the heard part of. */
+/**
+ * @returns the question that a text of the agent, or the heard part of the text, contains; null if there is no question
+ */
 function questionIn(content: string, phrases: MessagePhrases): Question | null {
   const heard = plainText(content.replace('[the caller interrupted]', ''))
   if (heard.length < HEARD_CHARS_MIN) return null
@@ -148,7 +151,7 @@ function questionIn(content: string, phrases: MessagePhrases): Question | null {
   return QUESTIONS.find((one) => textsOf(phrases[one]).map(plainText).some(is)) ?? null
 }
 
-/** The result of one of the gateway's own tools. */
+/** Result of one of the gateway's tools. */
 function resultIn(content: string): { readonly error?: unknown; readonly say?: unknown } {
   try {
     return Object(JSON.parse(content)) as { readonly error?: unknown; readonly say?: unknown }

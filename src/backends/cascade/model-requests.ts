@@ -4,78 +4,65 @@ import type { HttpServiceOptions } from './http-service.js'
 import { ServiceFault } from './service-fault.js'
 import type { LanguageModel, ModelDelta, ModelRequest } from './service.js'
 
-/** Halves of a conversation that are left out before a request; a model for less than this is no model for a call. */
+/**
+ * Maximum number of times that half of a conversation is left out of one request. If the rest is still too long, the
+ * model's context is too small for a phone call.
+ */
 const HALVES_MAX = 6
 
-/** How services name an optional field when they refuse it, where they have other names for it besides its own. */
-const ALSO_NAMED: Readonly<Record<string, readonly string[]>> = {
-  maxOutputTokens: ['max_output_tokens'],
-  thinkingConfig: ['thinking_?config', 'thinking_?level', 'thinking_?budget'],
-}
+const FILTERED = /content[ _](?:filter|policy|management)|responsible ?ai|safety/i
 
-/** A language model over HTTP, whose context may be smaller than a long call. */
+/** A language model over HTTP. Its context may be too small for a long call. */
 export abstract class ModelRequests<Options extends HttpServiceOptions>
   extends HttpService<Options>
   implements LanguageModel
 {
-  /** Length in characters of a conversation that was refused as too long. */
+  /** Length in characters of a conversation that the model refused as too long. */
   #refusedChars = Infinity
-  /** Optional fields that the service takes, as far as is known, and those that it has refused on this call. */
-  readonly #wishes = new Set<string>()
-  readonly #refused = new Set<string>()
 
-  /** The answer to exactly this request. @throws ServiceFault */
+  /** Sends exactly this request and returns the model's answer. @throws ServiceFault */
   protected abstract deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta>
 
-  /** These optional fields of a request, without those that the service has refused. */
-  protected wished<Fields extends object>(fields: Fields): Partial<Fields> {
-    const kept = Object.entries(fields).filter(([name, value]) => value !== undefined && !this.#refused.has(name))
-    for (const [name] of kept) this.#wishes.add(name)
-    return Object.fromEntries(kept) as Partial<Fields>
-  }
-
   /**
-   * A conversation that is too long for the model is sent once more without its oldest half, and so are later ones. An
-   * optional field that the service refuses by its name is left out then, and in all later requests.
+   * Requests an answer. If the conversation is too long for the model, it is sent once more without its oldest half.
+   * Later requests leave out this half too.
    */
   async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
     let fitting = request
     if (this.#refusedChars < Infinity)
       for (let i = 0; i < HALVES_MAX && charsOf(fitting.messages) >= this.#refusedChars; i++)
         fitting = this.#half(fitting)
+    const { wishes } = this.context
     let begun = false
+    let asked = 0
+    const deltas = this.deltas(fitting, signal)
     try {
-      for await (const delta of this.deltas(fitting, signal)) {
+      const first = deltas.next()
+      // `asked` is read now, because the request now contains its optional fields.
+      asked = wishes.asked
+      for (let next = await first; next.done !== true; next = await deltas.next()) {
+        if (!begun) wishes.worked(asked)
         begun = true
-        yield delta
+        yield next.value
       }
     } catch (error) {
-      // Each further try has at least one field less.
-      if (!begun && this.#refuses(error)) {
+      if (!(error instanceof ServiceFault) || begun) throw error
+      if (!error.contextFull) {
+        // A wrong address or the refusal of a filter is not caused by an optional field.
+        const { fault } = error
+        if (!wishes.refuses(fault, !fault.fatal && !FILTERED.test(fault.message), asked) || !this.context.asks())
+          throw error
+        // The number of attempts is limited, because each further attempt has fewer optional fields.
         yield* this.answer(request, signal)
         return
       }
-      if (!(error instanceof ServiceFault) || !error.contextFull || begun) throw error
       this.#refusedChars = charsOf(fitting.messages)
       const half = this.#half(fitting)
-      if (charsOf(half.messages) >= this.#refusedChars) throw error
+      if (charsOf(half.messages) >= this.#refusedChars || !this.context.asks()) throw error
       yield* this.deltas(half, signal)
+    } finally {
+      await deltas.return(undefined)
     }
-  }
-
-  /** The fault names fields that are only wished: they are left out from now on. */
-  #refuses(error: unknown): boolean {
-    if (!(error instanceof ServiceFault) || error.contextFull || error.fault.code !== 'bad_request') return false
-    const named = [...this.#wishes].filter((name) => {
-      const names = [name, ...(ALSO_NAMED[name] ?? [])].join('|')
-      return new RegExp(`(?<![a-z])(?:${names})(?![a-z])`, 'i').test(error.message)
-    })
-    for (const name of named) {
-      this.#wishes.delete(name)
-      this.#refused.add(name)
-      this.context.wishRefused()
-    }
-    return named.length > 0
   }
 
   #half(request: ModelRequest): ModelRequest {

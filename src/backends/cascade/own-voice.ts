@@ -12,29 +12,32 @@ import { ServiceList } from './service-list.js'
 import { Speaking } from './speaking.js'
 import type { SpeechManner, ServiceContext, ServiceFactory, TextToSpeech } from './service.js'
 
-/** Phrases of one agent; the rest is spoken by the gateway's own voice. */
+/** Maximum number of phrases of one agent. All further phrases are spoken by the gateway's own voice. */
 const TEXTS_MAX = 60
 const TEXT_CHARS_MAX = 400
-/** A voice that could not speak the phrases is asked again after this. */
+/** Pause in ms before phrases are requested again from a voice that has failed. */
 const REST_MS = 60_000
-/** Interval at which the call that pays for the phrases is checked for speech. */
+/** Interval in ms of the check if a caller needs the voice service now. */
 const BUSY_MS = 200
 
 interface OwnVoiceOptions {
   readonly store: PhraseStore
-  /** The first voice of the agent's list; its module, if it is one, is loaded when this is called. */
+  /** Returns the first voice of the agent's list. If the voice is a module, the function loads the module. */
   readonly factory: () => ServiceFactory<TextToSpeech>
-  /** How that voice is set: another setting is another voice. */
+  /** Settings of the voice. Each combination of settings counts as a different voice. */
   readonly settings: Readonly<Record<string, unknown>>
-  /** One for all languages, or one a language; null: the service's. */
+  /** One voice for all languages, or one per language; null: the service's default voice. */
   readonly voice: Words | null
   readonly legRateHz: LegRateHz
   readonly pronunciations: readonly Pronunciation[]
-  /** Phrases of the agent's file, word for word, with their language: `sw`. Nothing else is ever kept, no text about a caller. */
+  /**
+   * Phrases of the agent's file, word for word, with their language, such as `sw`. No other text is ever stored, in
+   * particular no text about a caller.
+   */
   readonly texts: readonly { readonly text: string; readonly language: string }[]
 }
 
-/** How a voice of the agent's speaks that language. */
+/** @returns the voice, speed and language with which the agent speaks in this language */
 export function mannerIn(
   language: string,
   voice: Words | null,
@@ -44,14 +47,20 @@ export function mannerIn(
   return { language, speed, pronunciations, ...(voice === null ? {} : { voice: textIn(voice, language) }) }
 }
 
-/** Threads have one rendering at a time, so that a hundred calls of a new agent make its phrases once. */
+/**
+ * True while phrases are spoken on this thread. Only one job runs at a time. So a hundred calls of a new agent cause
+ * only one recording of its phrases.
+ */
 let rendering = false
-/** By voice: until then nobody tries again. The keys are as many as the agents' voices. */
+/**
+ * Time until which no phrases are requested from a voice, because it failed; by voice. There is at most one entry for
+ * each voice of the agents.
+ */
 const restsUntilMs = new Map<string, number>()
 
 /**
- * The fixed phrases of an agent in its own voice: greeting, fillers, apology, goodbye. They are spoken once, between the
- * answers of the first call, and kept; after that they need no service.
+ * An agent's fixed phrases in its own voice: greeting, fillers, apology, goodbye. During the first call, the voice
+ * service speaks each phrase once between answers. Later calls play the stored sound.
  */
 export class OwnVoice {
   hits = 0
@@ -75,7 +84,10 @@ export class OwnVoice {
     return this.#options.store
   }
 
-  /** At once; null for a text that was not spoken before, or is not one of the agent's fixed ones. */
+  /**
+   * @returns the stored sound of a text, without a delay; null if no sound is stored or the text is not a fixed phrase
+   * of the agent
+   */
   find(text: string): PhraseAudio | null {
     const language = this.#texts.get(text.trim())
     if (language === undefined) return null
@@ -85,15 +97,15 @@ export class OwnVoice {
     return phrase
   }
 
-  /** True if `find` gives it. */
+  /** True if `find` returns the text's sound. */
   async has(text: string): Promise<boolean> {
     const language = this.#texts.get(text.trim())
     return language !== undefined && (await this.store.has(this.#key(text, language)))
   }
 
   /**
-   * Speaks what was not kept yet. Never rejects.
-   * @param busy  somebody needs the service now
+   * Speaks the phrases that are not stored yet. Never rejects.
+   * @param busy returns true while a caller needs the service
    */
   async render(context: ServiceContext, signal: AbortSignal, busy: () => boolean): Promise<void> {
     const { store } = this
@@ -115,7 +127,7 @@ export class OwnVoice {
         this.rendered++
       }
     } catch {
-      // The call itself reports what is wrong with the service.
+      // The fault is not reported here, because the call uses this service too and reports its faults.
       restsUntilMs.set(voiceKey, Date.now() + REST_MS)
     } finally {
       rendering = false
@@ -124,8 +136,8 @@ export class OwnVoice {
   }
 
   /**
-   * Speaks any text, and keeps nothing.
-   * @returns null for speech that is too long @throws ServiceFault, or the reason of the signal
+   * Speaks any text. The sound is not stored.
+   * @returns null if the speech is too long @throws ServiceFault, or the reason of the signal
    */
   async say(text: string, language: string, context: ServiceContext, signal: AbortSignal): Promise<PhraseAudio | null> {
     const voices = new ServiceList([this.#options.factory()], context, signal)
@@ -144,7 +156,7 @@ export class OwnVoice {
     return PhraseStore.key({ ...settings, agentVoice, language, legRateHz }, spoken)
   }
 
-  /** @returns null for speech that is too long to keep @throws ServiceFault, or the reason of the signal */
+  /** @returns null if the speech is too long to store @throws ServiceFault, or the reason of the signal */
   async #speak(
     text: string,
     language: string,

@@ -2,54 +2,61 @@ import { omitNullish } from '../../core/omit-nullish.js'
 import type { Heard } from './service.js'
 import type { TurnSound } from './turn-sound.js'
 
-/** Turns of one connection that are remembered, so that their late words are known as such. */
+/**
+ * Maximum number of stored turns of one connection. Turns are stored so that late words can be assigned to their turn.
+ */
 const TURNS_MAX = 16
-/** And those that the service has not answered. */
+/** Maximum number of stored turns if the service has not answered the oldest turn. */
 const UNANSWERED_MAX = 64
 
-/** Recognised text with its own leading space; a word, or a piece of one. */
+/** A recognised word, or a part of a word; a new word begins with a space. */
 export interface Piece {
   readonly text: string
-  /** When it sounds, since the beginning of the connection's audio; undefined: the service does not tell. */
+  /**
+   * Start time in milliseconds from the beginning of the connection's audio; undefined if the service does not report
+   * it.
+   */
   readonly fromMs?: number | undefined
-  /** `sw` */
+  /** Language, such as `sw`. */
   readonly language?: string | undefined
 }
 
-/** A turn of the caller as one connection knows it. */
+/** A turn of the caller on one connection. */
 export interface SessionTurn {
   readonly ordinal: number
   readonly sound: TurnSound
   sentSamples: number
-  /** Where its audio begins in that of the connection; NaN before any was sent. */
+  /**
+   * Start of the turn's audio within the connection's audio, in milliseconds; NaN if no audio of the turn was sent yet.
+   */
   fromMs: number
-  /** Message for the service after its audio; null while the caller speaks. */
+  /** Message that is sent after the turn's audio; null while the caller speaks. */
   ending: { readonly silenceMs: number } | 'abandon' | null
-  /** Time at which that message is sent, which may be to come; NaN: it was not given yet. */
+  /** Time at which the message `ending` was sent or will be sent; NaN if this time is not known yet. */
   askedAtMs: number
-  /** The service has said all of it, or will not any more. */
+  /** True if no more words of the turn are expected from the service. */
   answered: boolean
-  /** It has its text, or needs none: what still comes for it is dropped. */
+  /** True if the turn has its text, or needs no text. Later words of the turn are dropped. */
   over: boolean
   readonly stable: Piece[]
   tentative: readonly Piece[]
-  /** The newest words that were not empty. */
+  /** The turn's newest pieces that contain words. */
   best: readonly Piece[]
   timer: NodeJS.Timeout | undefined
 }
 
 interface TurnsListener {
-  /** The words of a turn have changed. */
+  /** Reports that the words of a turn have changed. */
   words(turn: SessionTurn): void
-  /** The service has said all of a turn. */
+  /** Reports that the service has sent all words of a turn. */
   answered(turn: SessionTurn): void
-  /** The service cannot understand a turn. */
+  /** Reports that the service cannot recognise a turn. */
   failed(turn: SessionTurn, reason: string): void
 }
 
 /**
- * The turns of one connection, and which of them a recognised word belongs to. The audio of all turns is one stream to the
- * service, without what is between them: so a word that comes late is known by its time.
+ * The turns of one connection. The service gets the audio of all turns as one stream, without pauses between turns. So
+ * the time of a recognised word shows the word's turn.
  */
 export class RecogniserTurns {
   readonly all: SessionTurn[] = []
@@ -79,22 +86,25 @@ export class RecogniserTurns {
     if (this.all.length > (answered ? TURNS_MAX : UNANSWERED_MAX)) this.all.shift()
   }
 
-  /** The caller speaks. */
+  /** True while the caller speaks. */
   get open(): boolean {
     return this.all.some(({ ending }) => ending === null)
   }
 
-  /** Somebody waits for the text of a turn. */
+  /** True if the text of at least one turn is still expected. */
   get awaited(): boolean {
     return this.all.some(({ over }) => !over)
   }
 
-  /** The oldest turn that was sent, and of which the service has not said all. */
+  /** The oldest sent turn for which the service has not sent all words. */
   get oldest(): SessionTurn | null {
     return this.all.find(({ answered, fromMs }) => !answered && !Number.isNaN(fromMs)) ?? null
   }
 
-  /** The turn whose audio is at this time; null where there was none yet. */
+  /**
+   * @returns the turn whose audio contains this time, or the first turn for an earlier time; null if no turn has audio
+   * yet
+   */
   at(ms: number): SessionTurn | null {
     return (
       this.all.findLast(({ fromMs }) => fromMs <= ms) ?? this.all.find(({ fromMs }) => !Number.isNaN(fromMs)) ?? null
@@ -102,9 +112,9 @@ export class RecogniserTurns {
   }
 
   /**
-   * Words that the service tells with their times: `stable` ones come once, the tentative ones of all turns are replaced.
-   * @param settles  what was tentative is decided now: where it has no other words for a turn, the
-   * tentative ones stay, because an empty text is more often a fault than the truth
+   * Records words with their times. Each `stable` word comes only once. The tentative words of all turns are replaced.
+   * @param settles  true if the turns' text is final now. If there are no `stable` words, the earlier tentative words
+   * become final, because an empty text is usually a fault
    */
   heard(stable: readonly Piece[], tentative: readonly Piece[], settles = false): void {
     const untimed = this.at(Infinity)
@@ -117,7 +127,7 @@ export class RecogniserTurns {
     for (const turn of changed) this.#changed(turn)
   }
 
-  /** The pieces of each turn. @param untimed  the turn that pieces without a time belong to */
+  /** @returns the pieces of each turn @param untimed  turn for pieces without a time */
   byTurn(pieces: readonly Piece[], untimed: SessionTurn | null): Map<SessionTurn, Piece[]> {
     const found = new Map<SessionTurn, Piece[]>()
     for (const piece of pieces) {
@@ -127,14 +137,14 @@ export class RecogniserTurns {
     return found
   }
 
-  /** All words of a turn, of services that say which turn they are of. */
+  /** Records all words of a turn. Called for services that name the turn. */
   told(turn: SessionTurn, stable: readonly Piece[], tentative: readonly Piece[] = []): void {
     turn.stable.splice(0, Infinity, ...stable)
     turn.tentative = tentative
     this.#changed(turn)
   }
 
-  /** The service has said all of a turn, and so of all before it. */
+  /** Records that the service has sent all words of a turn, and thus of all earlier turns. */
   answered(turn: SessionTurn): void {
     for (const one of this.all) {
       if (Number.isNaN(one.askedAtMs)) break
@@ -146,7 +156,7 @@ export class RecogniserTurns {
     }
   }
 
-  /** @param reason  in words that are safe to show */
+  /** @param reason  text that may be shown */
   failed(turn: SessionTurn, reason: string): void {
     turn.answered = true
     if (!turn.over) this.#listener.failed(turn, reason)
@@ -155,7 +165,7 @@ export class RecogniserTurns {
   #changed(turn: SessionTurn): void {
     const pieces = [...turn.stable, ...turn.tentative]
     if (pieces.some(({ text }) => text.trim() !== '')) turn.best = pieces
-    // The words of a later turn: what was not said of those before it will not come any more.
+    // Words of a later turn have arrived, so the service will send no more words for earlier turns.
     for (const one of this.all) {
       if (one === turn) break
       if (one.over) one.answered = true
@@ -164,29 +174,29 @@ export class RecogniserTurns {
   }
 }
 
-/** Recognised words of a turn; an empty text of the service does not wipe out the words before it. */
+/** @returns the recognised words of a turn; an empty text from the service does not remove earlier words */
 export function heardIn({ best: pieces }: SessionTurn): Heard {
   const words: { text: string; readonly language?: string }[] = []
   for (const { text, language } of pieces) {
     const last = words.at(-1)
-    // A piece without a space before it goes on with the word, unless none has begun.
+    // A piece without a leading space continues the current word.
     if (last !== undefined && !/^\s/.test(text)) last.text += text.trimEnd()
     else if (text.trim() !== '') words.push({ text: text.trim(), ...omitNullish({ language }) })
   }
   const text = pieces.map((piece) => piece.text).join('')
   return {
     text: text.replace(/\s+/g, ' ').trim(),
-    // Services that tell no times tell texts, which are not words.
+    // If pieces have no times, they may be longer texts, not single words.
     ...(pieces.length > 0 && pieces.every(({ fromMs }) => fromMs !== undefined) ? { words } : {}),
   }
 }
 
-/** The number in a service's message, in units of `unit`; undefined for anything else. */
+/** @returns a number from a service's message, in units of `unit`; undefined if the value is not a number */
 export function numberIn(value: unknown, unit = 1): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? value * unit : undefined
 }
 
-/** The word in a service's message; undefined for an empty one and anything else. */
+/** @returns a word from a service's message; undefined if the value is empty or not a text */
 export function wordIn(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }

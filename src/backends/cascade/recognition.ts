@@ -9,57 +9,62 @@ import { faultOf } from './service-fault.js'
 import type { Heard, SpeechToText } from './service.js'
 import { KeptSound } from './turn-sound.js'
 
-/** Turns whose text is awaited at the same time; a further one is dropped and counted as noise. */
+/** Maximum number of turns that wait for their text. Further turns are dropped and counted as noise. */
 const AWAITED_MAX = 4
-/** An utterance with less voice than this is noise. */
+/** Minimum duration of voice in an utterance, in milliseconds. An utterance with less voice counts as noise. */
 const UTTERANCE_MS_MIN = 250
 
 interface Turn {
   readonly ordinal: number
   readonly sound: KeptSound
-  /** Samples of the pre-roll at its beginning. */
+  /** Number of pre-roll samples at the beginning of the turn's audio. */
   readonly voiceFrom: number
-  /** Data of the turn after the caller has stopped; null while the caller speaks. */
+  /** Values that are known when the caller has stopped; null while the caller speaks. */
   ended: { readonly silenceMs: number; readonly unless: readonly string[]; readonly voicedMs: number } | null
-  /** The recogniser that has its audio; null while there is none. */
+  /** The recogniser that got the turn's audio; null if no recogniser got the audio. */
   recogniser: SpeechToText | null
-  /** Recognisers that lost it. */
+  /** Value of `Wishes.asked` when the recogniser got the turn. */
+  asked: number
+  /** Number of recognisers that had the turn and lost it. */
   losses: number
   result: Heard | VendorFault | null
 }
 
 interface RecognitionListener {
-  /** The words of the turn that is being spoken. */
+  /** Reports words of the turn that the caller is speaking. */
   words(heard: Heard): void
-  /** A part of that turn has this text; the whole text follows when the turn is over. */
+  /** Reports the text of a finished part of the current turn. The whole text follows when the turn is over. */
   part(text: string): void
-  /** In the order of the turns. `unless` is what `end` was given; `voicedMs` is without the silence at the end. */
+  /**
+   * Reports the text of a turn, in the order of the turns. `unless` is the value that `end` got. `voicedMs` does not
+   * include the silence at the end.
+   */
   understood(heard: Heard, unless: readonly string[], voicedMs: number): void
-  /** The turn is lost: no service of the list has understood it. */
+  /** Reports that the turn is lost, because no service of the list has recognised it. */
   failed(fault: VendorFault): void
-  /** Nothing is lost, but no service is left. */
+  /** Reports that no service is left, although no turn is lost. */
   gone(fault: VendorFault): void
 }
 
 /**
- * The caller's turns and the recogniser that writes them down. The audio of a turn is kept until its text is there: when a
- * service fails, the next one gets the whole turn again, and the caller notices nothing.
+ * The caller's turns and the recogniser that transcribes them. The audio of a turn is kept until its text has arrived.
+ * When a service fails, the next service gets the whole turn again, so that the caller need not repeat it.
  *
- *     (quiet)  --begin--> speaking    pre-roll and audio go to the recogniser as they come
- *     speaking --end--> awaited       `finalize`; its text is reported after those of earlier turns
- *     speaking --abandon--> (quiet)
- *     speaking, awaited --the service fails--> the same, at the next one
+ *     (quiet)           --begin--> speaking: the pre-roll and then live audio go to the recogniser
+ *     speaking          --end--> awaited: `finalize`; the turn's text is reported after the texts of earlier turns
+ *     speaking          --abandon--> (quiet)
+ *     speaking, awaited --the service fails--> unchanged: the next service gets the turn
  */
 export class Recognition {
-  /** Samples beyond the longest turn. */
+  /** Number of dropped samples, because turns were longer than the maximum duration. */
   dropped = 0
-  /** Turns whose audio was sent again to another service, or to the same one on a new connection. */
+  /** Number of turns whose audio was sent again to another service or on a new connection. */
   resent = 0
   readonly #listener: RecognitionListener
   readonly #rateHz: SampleRateHz
   readonly #preRoll: PreRoll
   #candidates: ServiceList<SpeechToText> | null = null
-  /** In the order in which they were spoken; the last one may be open. */
+  /** Turns in the order of speech; the last turn may be open. */
   readonly #turns: Turn[] = []
   #open: Turn | null = null
   #turnCount = 0
@@ -70,12 +75,12 @@ export class Recognition {
     this.#preRoll = new PreRoll(BACKEND_PRE_ROLL_MS_MAX, rateHz)
   }
 
-  /** Set before anything else; what was spoken before that waits for a recogniser. */
+  /** Sets the services. Turns that began before this call have waited for a recogniser. */
   use(candidates: ServiceList<SpeechToText>): void {
     this.#candidates = candidates
   }
 
-  /** Each recogniser reports here. */
+  /** Registers for the events of a new recogniser. */
   made(recogniser: SpeechToText): void {
     const turnAt = (ordinal: number): Turn | undefined =>
       this.#turns.find((turn) => turn.ordinal === ordinal && turn.recogniser === recogniser)
@@ -89,7 +94,7 @@ export class Recognition {
       },
       final: (ordinal, heard) => {
         const turn = turnAt(ordinal)
-        this.#candidates?.worked(recogniser)
+        this.#candidates?.worked(recogniser, turn?.asked)
         if (turn !== undefined) this.#settle(turn, isOwn(heard.text) ? { text: '' } : heard)
       },
       failed: (turn, fault) => this.#failedAt(recogniser, turn, fault),
@@ -100,7 +105,7 @@ export class Recognition {
     return this.#open !== null
   }
 
-  /** The text of a turn is awaited. */
+  /** True if the text of at least one turn is expected. */
   get awaits(): boolean {
     return this.#turns.some((turn) => turn !== this.#open)
   }
@@ -113,7 +118,7 @@ export class Recognition {
     if (tooMany === 0) turn.recogniser?.audio(pcm)
   }
 
-  /** Speech starts; the last `keptMs` of the pre-roll become its beginning. */
+  /** Begins a turn; it starts with the last `keptMs` of the pre-roll. */
   begin(keptMs: number): void {
     const sound = new KeptSound(this.#rateHz)
     sound.push(this.#preRoll.take(keptMs))
@@ -123,6 +128,7 @@ export class Recognition {
       voiceFrom: sound.samples,
       ended: null,
       recogniser: null,
+      asked: 0,
       losses: 0,
       result: null,
     }
@@ -131,7 +137,10 @@ export class Recognition {
     this.#feed(turn)
   }
 
-  /** @returns false if the turn was noise: it had less voice than UTTERANCE_MS_MIN, or too many others are awaited */
+  /**
+   * @returns false if the turn counts as noise, because it had less voice than UTTERANCE_MS_MIN or because too many
+   * turns wait for their text
+   */
   end(silenceMs: number, unless: readonly string[]): boolean {
     const turn = this.#open
     if (turn === null) return false
@@ -147,7 +156,7 @@ export class Recognition {
     return true
   }
 
-  /** The recogniser is ready: what was spoken before that is sent. */
+  /** Sends the waiting turns, because the recogniser is ready. */
   ready(): void {
     for (const turn of this.#turns) if (turn.recogniser === null) this.#feed(turn)
   }
@@ -164,12 +173,13 @@ export class Recognition {
       (turn) => turn.recogniser === recogniser && (ordinal === null || turn.ordinal === ordinal),
     )
     if (ordinal !== null && lost.length === 0) return
-    // A connection that broke may be opened again, a request that was refused is not repeated.
+    // After a broken connection the turn may be sent again, but a refused request is not repeated.
     const triesMax = candidates.count + (ordinal === null ? 1 : 0)
-    const more = candidates.failed(recogniser, fault, ordinal === null)
+    const refused = candidates.refused(recogniser, fault, ordinal === null)
+    const more = refused || candidates.failed(recogniser, fault, ordinal === null)
     for (const turn of lost) {
       turn.recogniser = null
-      turn.losses++
+      if (!refused) turn.losses++
       if (more && turn.losses < triesMax) {
         this.resent++
         this.#feed(turn)
@@ -180,13 +190,14 @@ export class Recognition {
     if (lost.length === 0 && !more) this.#listener.gone(fault)
   }
 
-  /** Gives the turn to the recogniser, with all of its audio so far. */
+  /** Sends the turn to the recogniser, with all of the turn's audio so far. */
   #feed(turn: Turn): void {
     const candidates = this.#candidates
     const recogniser = candidates?.current ?? null
     if (candidates === null) return
     if (recogniser !== null) {
       turn.recogniser = recogniser
+      turn.asked = candidates.asked
       recogniser.begin(turn.ordinal, turn.sound)
       recogniser.audio(turn.sound.since(0))
       if (turn.ended !== null) recogniser.finalize(turn.ordinal, turn.ended.silenceMs)
@@ -194,7 +205,7 @@ export class Recognition {
     }
     candidates.open(false).then(
       () => {
-        // In the order in which they were spoken, each once.
+        // `ready` sends all waiting turns in the order of speech, each turn once.
         this.ready()
       },
       (error: unknown) => {
@@ -206,7 +217,8 @@ export class Recognition {
   #settle(turn: Turn, result: Heard | VendorFault): void {
     if (turn.result !== null) return
     turn.result = result
-    // While the caller speaks, a turn that failed is over too: the rest of it would not be understood.
+    // If a turn fails while the caller still speaks, the turn is over, because the following audio would not be
+    // recognised.
     if (this.#open === turn) this.#open = null
     for (let head = this.#turns[0]; head?.result != null; head = this.#turns[0]) {
       this.#turns.shift()

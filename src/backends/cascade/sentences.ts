@@ -2,19 +2,22 @@ import { isSpeakable, sentenceEnd } from '../../speech/spoken/sentences.js'
 import { formsMayGoOn } from '../../speech/spoken/spoken-form.js'
 import { UnspokenText } from './unspoken-text.js'
 
-/** From this length on the first piece may end at a comma, so that the caller hears something soon. */
+/** Minimum length in characters of a first piece that ends at a comma. Such a short piece lets speech start soon. */
 const FIRST_CLAUSE_CHARS = 60
-/** A shorter piece waits for what follows. */
+/** Minimum number of words in a piece; a shorter piece waits for the next words. */
 const PIECE_WORDS_MIN = 3
-/** A longer sentence is cut at a space. */
+/** Maximum length of a sentence in characters; a longer sentence is cut at a space. */
 const SENTENCE_CHARS_MAX = 300
 
 /**
- * Cuts a growing text into the pieces that are synthesised one after the other. What is no speech is removed: Markdown, and
- * all that `UnspokenText` knows.
+ * Divides a growing text into pieces that are synthesised one after the other. Removes text that is not speech:
+ * Markdown, and everything that `UnspokenText` removes.
  */
 export class Sentences {
-  /** `words`: pieces as short as possible, for a voice that makes one flow of them; each but the last ends with a space. */
+  /**
+   * Size of the pieces. With `words`, pieces are as short as possible, for a voice that joins pieces to continuous
+   * speech. Each piece except the last then ends with a space.
+   */
   unit: 'sentences' | 'words' = 'sentences'
   #text = ''
   #first = true
@@ -27,26 +30,26 @@ export class Sentences {
     return this.pieces()
   }
 
-  /** @returns what of it and of what was held is spoken */
+  /** @returns the part of the waiting text and of the new text that is to be spoken */
   add(text: string): string {
     const speech = this.#unspoken.push(text)
     this.#text += speech
     return speech
   }
 
-  /** The sentences that are complete now. */
+  /** @returns the sentences that are complete now */
   pieces(): string[] {
     const out: string[] = []
     for (let end = this.#end(); end > 0; end = this.#end()) this.#take(end, out)
     return out
   }
 
-  /** Another model goes on with the text: what the first one had only begun is left out. */
+  /** Drops the held beginning of unspoken text, because another model continues the text. */
   goOn(): void {
     this.#unspoken = new UnspokenText()
   }
 
-  /** This is to be cut once more, before what follows. */
+  /** Puts a text back before the waiting text. The text is then divided again. */
   unread(text: string): void {
     if (text === '') return
     this.#text = `${text} ${this.#text}`
@@ -54,14 +57,15 @@ export class Sentences {
     this.#lineStart = false
   }
 
-  /** Nothing was written that can be spoken. */
+  /** True if the text so far does not contain words. */
   get wordless(): boolean {
     return this.#first && !isSpeakable(this.#text + this.#unspoken.rest)
   }
 
   /**
-   * The text is complete.
-   * @param cut  it broke off: words behind the last whole clause are left out, unless they are all there is
+   * Ends the text.
+   * @param cut  true if the text was cut off. If there is a whole clause, the words after the last whole clause are
+   * then removed
    */
   flush(cut = false): string[] {
     this.#text += this.#unspoken.flush()
@@ -82,14 +86,14 @@ export class Sentences {
     out.push(this.unit === 'words' && /\s$/.test(taken) ? `${piece} ` : piece)
   }
 
-  /** Where the first piece ends; 0 while it is incomplete. */
+  /** End of the first piece; 0 while the piece is incomplete. */
   #end(): number {
     if (this.unit === 'words') return this.#wordsEnd()
     for (let end = 0; ;) {
       const next = sentenceEnd(this.#text.slice(end))
       if (next === 0) break
       end += next
-      // A lone "Sure." sounds cut off: it goes with what follows.
+      // A single short word such as "Sure." sounds cut off, so it is spoken together with the next words.
       if (isScriptWithoutSpaces(this.#text.slice(0, end)) || wordsIn(this.#text.slice(0, end)) >= PIECE_WORDS_MIN)
         return end
     }
@@ -105,13 +109,13 @@ export class Sentences {
   #wordsEnd(): number {
     const end = this.#text.search(/\s\S*$/) + 1
     const piece = this.#text.slice(0, end)
-    // The first piece is long enough to begin with.
+    // True if the first piece is long enough to be spoken.
     const ready = formsMayGoOn(piece)
     return this.#first && wordsIn(piece.slice(0, ready)) < PIECE_WORDS_MIN ? 0 : ready
   }
 }
 
-/** Chinese and Japanese: a sentence is one "word". */
+/** True for Chinese and Japanese, where a sentence counts as one "word". */
 function isScriptWithoutSpaces(text: string): boolean {
   return /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/u.test(text)
 }
@@ -126,8 +130,8 @@ function wordsIn(text: string): number {
 const ENTITIES: Readonly<Record<string, string>> = { '&amp;': '&', '&quot;': '"', '&apos;': "'", '&#39;': "'" }
 
 /**
- * The text without Markdown, on one line.
- * @param lineStart  it is the beginning of a line
+ * @returns the text without Markdown, on one line
+ * @param lineStart  true if the text is the beginning of a line
  */
 function spoken(text: string, lineStart: boolean): string {
   const plain = text
@@ -138,7 +142,7 @@ function spoken(text: string, lineStart: boolean): string {
     .replace(/~~|(?<!\d)#{1,6}\s+|[*_]{2,}|(?<![\p{L}\d*])[*_](?=\p{L})|(?<=[\p{L}.,!?])[*_](?![\p{L}\d])/gu, '')
   return (
     (lineStart ? plain.replace(/^\s*[-•*]\s+/, '') : plain)
-      // Standalone signs between the words are no words: a rule of a table, a dash, a picture.
+      // Signs between words, such as a table's rule, a dash or an emoji, are not spoken.
       .replace(/^\s*(?:[^\p{L}\p{N}\p{Sc}\s*#]+\s+)+(?=\S)/u, '')
       .replace(/\s+/g, ' ')
       .replace(/ (?=[,.;?!](?:\s|$))/g, '')

@@ -1,10 +1,11 @@
 import type { Clock } from '../../core/clock.js'
+import { Wishes } from '../wishes.js'
 import { HttpHosts } from './http-hosts.js'
 import type { ServiceContext } from './service.js'
 
 /**
- * A context without a caller, where `own` does not say otherwise.
- * @param signal  ends the requests that only open connections
+ * Makes a context for work without a caller. Fields in `own` replace the default fields.
+ * @param signal ends the requests that only open connections
  */
 export function serviceContext(
   name: string,
@@ -21,8 +22,10 @@ export function serviceContext(
     nowMs,
     used: () => undefined,
     malformed: () => undefined,
+    asks: () => true,
     shortened: () => undefined,
     wishRefused: () => undefined,
+    wishes: new Wishes(own.wishRefused),
     http: new HttpHosts(nowMs, signal),
     ...own,
   }

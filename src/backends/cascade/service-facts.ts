@@ -1,29 +1,24 @@
 import { serviceEntries } from '../../agents/file/backend-options.js'
 import type { BackendOptions } from '../../agents/file/backend-options.js'
 import { SERVICES } from '../../vendors/list.js'
-import type { VendorService } from '../../vendors/list.js'
 import { PARTS } from '../../vendors/vendor.js'
 import type { PartName } from '../../vendors/vendor.js'
 import { pricedModel } from '../prices.js'
 
-// The services of a cascade, without their code: services.ts makes them.
+// Data about a cascade's services, without the code of the services. services.ts makes the services.
 
-/** One service with an API in OpenAI's shape. */
-export interface ServiceSettings {
-  readonly baseUrl: string
-  readonly apiKey: string | null
-  readonly model: string
-}
-
-/** Keys, addresses and models of the services by part and name; null for one that is not set up. Plain data. */
+/**
+ * API keys, addresses and models of the services by part and name; a value is null if the service is not set up. Plain
+ * data.
+ */
 export type CascadeSettings = Readonly<Record<PartName, Readonly<Record<string, object | null>>>>
 
 export type CascadeOwn = NonNullable<BackendOptions['cascade']>
 export type EntryOf<Name extends PartName> = NonNullable<ReturnType<typeof serviceEntries<Name>>>[number]
 
 /**
- * @param values  of all settings
- * @param files  contents of the files that they name, by the setting
+ * @param values  values of all settings
+ * @param files  contents of the files that settings name, by setting
  */
 export function cascadeSettings(values: object, files: Readonly<Record<string, unknown>>): CascadeSettings {
   const ofPart = (part: PartName): Readonly<Record<string, object | null>> =>
@@ -35,17 +30,15 @@ export function isModule(service: string): boolean {
   return service.startsWith('module:')
 }
 
-/** A service by its name in an agent's file; undefined for a module. */
-function factsOf(part: PartName, name: string): VendorService | undefined {
-  return SERVICES[part].get(name)
-}
-
-/** Settings of a service; null for one that is not set up. */
+/** @returns the settings of a service; null if the service is not set up */
 export function settingsOf(settings: CascadeSettings, part: PartName, name: string): object | null {
   return settings[part][name] ?? null
 }
 
-/** The agent's services for a part; without any, the one with an address of its own, or else one that has a key. */
+/**
+ * @returns the agent's services for a part. If the agent does not name a service, the result is the service whose
+ * address is set, or else a service whose API key is set
+ */
 export function entriesOf<Name extends PartName>(
   part: Name,
   settings: CascadeSettings,
@@ -61,16 +54,19 @@ export function entriesOf<Name extends PartName>(
 /** The services of all parts that the agent uses. */
 function servicesOf(settings: CascadeSettings, own: CascadeOwn) {
   return PARTS.flatMap((part) =>
-    entriesOf<PartName>(part, settings, own).map((entry) => ({ part, entry, ...factsOf(part, entry.service) })),
+    entriesOf<PartName>(part, settings, own).map((entry) => ({ part, entry, ...SERVICES[part].get(entry.service) })),
   )
 }
 
-/** A service of the agent that is reached over gRPC, whose packages most gateways do without; null: there is none. */
+/**
+ * @returns a service of the agent that uses gRPC; null if there is none. Most gateways do not have the packages for
+ * gRPC
+ */
 export function grpcService(settings: CascadeSettings, own: CascadeOwn): string | null {
   return servicesOf(settings, own).find(({ grpc = false }) => grpc)?.entry.service ?? null
 }
 
-/** The settings that a cascade of this agent lacks; null when it can be used. */
+/** @returns the missing settings that a cascade of this agent needs; null if the cascade can be used */
 export function missingForServices(settings: CascadeSettings, own: CascadeOwn): string | null {
   const missing = servicesOf(settings, own).flatMap(({ part, entry, needs = [] }) =>
     settingsOf(settings, part, entry.service) === null ? needs : [],
@@ -79,12 +75,12 @@ export function missingForServices(settings: CascadeSettings, own: CascadeOwn): 
   return names.length === 0 ? null : names.join(', ').replace(/, ([^,]*)$/, ' and $1')
 }
 
-/** The models of all parts, as they are priced; null for a module. All of them are set up. */
+/** @returns the models of all parts, as named in price lists; null for a module. Called only if all parts are set up */
 export function serviceModels(settings: CascadeSettings, own: CascadeOwn): readonly (string | null)[] {
   return servicesOf(settings, own).map(({ part, entry }) => modelOf(settings, part, entry))
 }
 
-/** The first of the agent's language models, as it is priced; null where it is not set up. */
+/** @returns the agent's first language model, as named in price lists; null if the model is not set up */
 export function textModelName(settings: CascadeSettings, own: CascadeOwn): string | null {
   const [entry] = entriesOf('llm', settings, own)
   const known = entry !== undefined && settingsOf(settings, 'llm', entry.service) !== null
@@ -92,7 +88,7 @@ export function textModelName(settings: CascadeSettings, own: CascadeOwn): strin
 }
 
 function modelOf(settings: CascadeSettings, part: PartName, entry: { readonly service: string }): string | null {
-  const usual = factsOf(part, entry.service)?.own
+  const usual = SERVICES[part].get(entry.service)?.own
   const { model, baseUrl } = { ...usual, ...settingsOf(settings, part, entry.service), ...entry } as {
     readonly model?: string
     readonly baseUrl?: string
@@ -101,8 +97,8 @@ function modelOf(settings: CascadeSettings, part: PartName, entry: { readonly se
 }
 
 /**
- * Missing abilities of the agent's services, one line each: `stt whisper has no …`.
- * @param languages  those of the agent, where its cascade has none of its own
+ * @returns the missing abilities of the agent's services, one text for each, such as `stt whisper has no …`
+ * @param languages  the agent's languages, used if its cascade does not name languages
  */
 export function serviceLacks(
   settings: CascadeSettings,
@@ -112,7 +108,10 @@ export function serviceLacks(
   const spoken = own.languages ?? languages
   return servicesOf(settings, own).flatMap(({ part, entry, lacks, languagesMax = Infinity }) => {
     const unheard = spoken.slice(languagesMax).join(', ')
-    const words = [lacks, unheard === '' ? undefined : `takes ${languagesMax} languages, and does not hear ${unheard}`]
+    const words = [
+      lacks,
+      unheard === '' ? undefined : `supports ${languagesMax} languages, so it does not recognise ${unheard}`,
+    ]
     return words.flatMap((what) => (what === undefined ? [] : [`${part} ${entry.service} ${what}`]))
   })
 }

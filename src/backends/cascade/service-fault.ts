@@ -1,10 +1,10 @@
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
-/** The error of a service. An aborted request throws the reason of its signal instead. */
+/** Error that a service throws. If a request is aborted, the signal's reason is thrown instead. */
 export class ServiceFault extends Error {
   readonly fault: VendorFault
-  /** The conversation is longer than the model's context. */
+  /** True if the conversation is longer than the model's context. */
   readonly contextFull: boolean
 
   constructor(fault: VendorFault, contextFull = false) {
@@ -14,7 +14,7 @@ export class ServiceFault extends Error {
   }
 }
 
-/** The fault of an error that a service threw. */
+/** @returns the fault for an error that a service threw */
 export function faultOf(error: unknown): VendorFault {
   if (error instanceof ServiceFault) return error.fault
   const name = error instanceof Error ? error.name : typeof error

@@ -2,15 +2,20 @@ import { GatewayError } from '../../core/errors.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
+import { Wishes } from '../wishes.js'
 import { faultOf, ServiceFault } from './service-fault.js'
 import type { ServiceContext, ServiceFactory, ServiceLife } from './service.js'
 
-/** How long a service that failed is left alone while there is another one. */
+/** Time in ms for which a failed service is not used if another service is left. */
 const REST_MS = 15_000
 
 const RATES: readonly SampleRateHz[] = [8000, 16_000, 24_000]
 
-/** The lowest rate, from the leg's on, that all recognisers of a list take. @throws GatewayError AGENT_INVALID */
+/**
+ * @returns the lowest sample rate that all recognisers of a list accept and that is not below the rate of the carrier's
+ * audio.
+ * @throws GatewayError AGENT_INVALID
+ */
 export function commonRateHz(
   factories: readonly Pick<ServiceFactory<unknown>, 'service' | 'rates'>[],
   legRateHz: SampleRateHz,
@@ -24,24 +29,28 @@ export function commonRateHz(
 
 interface Candidate<Service> {
   readonly factory: ServiceFactory<Service>
-  /** Until then others go first; Infinity: its fault stays for the whole call. */
+  /** Optional fields of the service's requests. A new connection uses this object again. */
+  readonly wishes: Wishes
+  /** Time until which other services are tried first; Infinity if the fault lasts for the whole call. */
   restsUntilMs: number
-  /** Open, also while another one is in use; null before, and once it was lost. */
+  /** The open service, even if another service is in use; null before the service is open, and after it was lost. */
   service: Service | null
-  /** How it has refused its work since it last did some; null: it has not. */
+  /** True if the connection was lost because of optional fields. A new connection omits these fields. */
+  asksForLess: boolean
+  /** The service's last refusal after its last success; null if there was no refusal. */
   refusal: string | null
 }
 
 /**
- * The services of one part of the cascade, in the order of the agent's file, and the one that is in use:
+ * The services of one part of the cascade, in the order of the agent's file. One service is in use:
  *
- *     (none) --open()--> the first that does not rest and can be opened
- *     in use --failed()--> (none), and the service rests
+ *     (none) --open()--> in use: the first service that can be opened and has not just failed
+ *     in use --failed()--> (none): if another service is left, the failed service is not used for a time
  *
- * What failed once is not returned to by itself: a voice that changes twice in a call is worse than one that changed.
+ * The list does not return to a failed service by itself: two changes of the voice in a call are worse than one change.
  */
 export class ServiceList<Service extends ServiceLife> {
-  /** Times that another service took the place of the one in use. */
+  /** Number of times that another service replaced the service in use. */
   failovers = 0
   readonly #candidates: readonly Candidate<Service>[]
   readonly #context: ServiceContext
@@ -53,9 +62,9 @@ export class ServiceList<Service extends ServiceLife> {
   #opening: Promise<Service> | null = null
 
   /**
-   * @param signal  aborted when the call ends
-   * @param failed  called with each fault that another service may make good
-   * @param made  called with each service before it is opened
+   * @param signal aborted when the call ends
+   * @param failed called with each fault after which another service may still work
+   * @param made called with each service before it is opened
    */
   constructor(
     factories: readonly ServiceFactory<Service>[],
@@ -64,34 +73,54 @@ export class ServiceList<Service extends ServiceLife> {
     failed: (fault: VendorFault) => void = () => undefined,
     made: (service: Service) => void = () => undefined,
   ) {
-    this.#candidates = factories.map((factory) => ({ factory, restsUntilMs: -Infinity, service: null, refusal: null }))
+    this.#candidates = factories.map((factory) => ({
+      factory,
+      wishes: new Wishes(context.wishRefused),
+      restsUntilMs: -Infinity,
+      service: null,
+      asksForLess: false,
+      refusal: null,
+    }))
     this.#context = context
     this.#signal = signal
     this.#failed = failed
     this.#made = made
   }
 
-  /** The model of the service that is in use, or was last, as it is priced. */
+  /** Model of the current or last service, as named in price lists. */
   get model(): string {
     return (this.#last ?? this.#candidates[0])?.factory.model ?? ''
   }
 
-  /** Services of the list. */
+  /** True if it is certain that the current or last service refuses this optional field. */
+  lacks(field: string): boolean {
+    return (this.#last ?? this.#candidates[0])?.wishes.lacks(field) ?? false
+  }
+
+  /** Value of `Wishes.asked` of the open service, which a later `worked` needs. */
+  get asked(): number {
+    return this.#current?.wishes.asked ?? 0
+  }
+
+  /** Number of services in the list. */
   get count(): number {
     return this.#candidates.length
   }
 
-  /** The open one; null while there is none. */
+  /** The open service; null if no service is open. */
   get current(): Service | null {
     return this.#current?.service ?? null
   }
 
-  /** No service of the list will do its work again in this call. */
+  /** True if no service of the list can work again in this call. */
   get exhausted(): boolean {
     return this.#candidates.every(({ restsUntilMs }) => restsUntilMs === Infinity)
   }
 
-  /** @throws ServiceFault of the last service that was tried, or the reason of the call's end */
+  /**
+   * Opens a service of the list.
+   * @throws ServiceFault of the service that was tried last, or the reason why the call ended
+   */
   open(probe: boolean): Promise<Service> {
     const { current } = this
     if (current !== null) return Promise.resolve(current)
@@ -108,9 +137,26 @@ export class ServiceList<Service extends ServiceLife> {
   }
 
   /**
-   * The service does not do its work any more, or not for now.
-   * @param lost  its connection is gone: a new one may be what helps
-   * @returns true if another service, or another connection, may do the work
+   * Checks if the service has refused optional fields; called before `failed`.
+   * @returns true if the fault is about optional fields. The service then gets the work once more, without these fields
+   * @param lost  true if the connection is lost, so that a new connection must be opened
+   */
+  refused(service: Service, fault: VendorFault, lost: boolean): boolean {
+    const candidate = this.#candidates.find((one) => one.service === service)
+    if (candidate?.wishes.refuses(fault) !== true) return false
+    if (lost) {
+      candidate.asksForLess = true
+      this.#drop(candidate)
+      if (this.#current === candidate) this.#current = null
+      this.warm()
+    }
+    return true
+  }
+
+  /**
+   * Handles the failure of a service, which is permanent or temporary.
+   * @param lost  true if the connection is lost
+   * @returns true if another service or a new connection may continue
    */
   failed(service: Service, fault: VendorFault, lost: boolean): boolean {
     const candidate = this.#candidates.find((one) => one.service === service)
@@ -123,10 +169,16 @@ export class ServiceList<Service extends ServiceLife> {
     return more
   }
 
-  /** The service has done its work. */
-  worked(service: Service): void {
+  /**
+   * Records a success of the service.
+   * @param asked  value of `Wishes.asked` at the time when the service got the work. Not needed if the service itself
+   * reports to its `Wishes`
+   */
+  worked(service: Service, asked = 0): void {
     const candidate = this.#candidates.find((one) => one.service === service)
-    if (candidate !== undefined) candidate.refusal = null
+    if (candidate === undefined) return
+    candidate.refusal = null
+    candidate.wishes.worked(asked)
   }
 
   close(): void {
@@ -144,20 +196,27 @@ export class ServiceList<Service extends ServiceLife> {
     )
     for (const [i, candidate] of order.entries()) {
       if (candidate.service !== null) return this.#use(candidate, candidate.service)
-      const service = candidate.factory.make(this.#context)
+      const { wishes } = candidate
+      candidate.asksForLess = false
+      const service = candidate.factory.make({ ...this.#context, wishes })
       candidate.service = service
       this.#made(service)
       try {
         await service.open(this.#signal, probe)
         this.#signal.throwIfAborted()
-        // Lost as soon as it was open.
-        if (candidate.service !== service) continue
-        return this.#use(candidate, service)
+        if (candidate.service === service) return this.#use(candidate, service)
+        // The service closed the new connection at once, because it refused an optional field.
+        if (candidate.asksForLess) order.splice(i + 1, 0, candidate)
       } catch (error) {
         this.#drop(candidate)
         this.#signal.throwIfAborted()
         last = error
         const fault = faultOf(error)
+        if (candidate.asksForLess || wishes.refuses(fault)) {
+          // The number of attempts is limited, because each further attempt has fewer optional fields.
+          order.splice(i + 1, 0, candidate)
+          continue
+        }
         this.#rest(candidate, fault)
         if (i + 1 < order.length) this.#failed(fault)
       }
@@ -173,10 +232,11 @@ export class ServiceList<Service extends ServiceLife> {
   }
 
   #rest(candidate: Candidate<Service>, fault: VendorFault): void {
-    // A wrong key, an empty account or a wrong address does not change within the call.
+    // A wrong key, an empty account or a wrong address stays wrong during the call.
     let stays = !fault.retryable && (fault.fatal || fault.code === 'auth' || fault.code === 'quota')
     if (fault.code === 'bad_request') {
-      // A refusal that comes a second time comes every time. Ids and counts of requests differ.
+      // If a service has refused twice for one reason, it will always refuse. The texts are compared without their ids
+      // and counts, which differ.
       const refusal = fault.message.replace(/[\da-f-]{8,}|\d{4,}/gi, '')
       stays ||= candidate.refusal === refusal
       candidate.refusal = refusal

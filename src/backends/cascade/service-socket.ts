@@ -7,47 +7,53 @@ import type { SocketFailure } from '../transport/vendor-connection.js'
 import { ServiceFault } from './service-fault.js'
 import type { ServiceContext, ServiceFactory } from './service.js'
 
-/** A connection that replaces another in mid-call. */
+/** Time limit in ms for a connection that replaces another connection during a call. */
 const RECONNECT_MS = 2500
 
 const CLOSE_ABNORMAL = 1006
 
-/** A message of the service that was parsed; none of its fields is to be trusted. One that is no JSON is `unparsed`. */
+/**
+ * A parsed message of the service; its fields are not checked yet. If the message is not JSON, `unparsed` contains its
+ * text.
+ */
 export type ServiceMessage = Readonly<Record<string, unknown>>
 
-/** JSON, or a text or bytes that are sent as they are. */
+/** Message to the service: a value that is sent as JSON, or text or bytes that are sent unchanged. */
 export type SentMessage = Readonly<Record<string, unknown>> | string | Uint8Array
 
-/** Options of every service with a connection of its own. */
+/** Options of every service with its own connection. */
 export interface SocketServiceOptions {
-  /** The service's own when not given; http(s) and ws(s) alike, with or without a path. */
+  /** Address, http(s) or ws(s), with or without a path. Default: the service's own address. */
   readonly baseUrl?: string
-  /** Never logged, and removed from messages of faults; null where there is none. */
+  /** API key. Never logged, and removed from fault messages; null if the service needs no key. */
   readonly apiKey: string | null
   readonly model?: string
   readonly connectTimeoutMs?: number
 }
 
-/** One service in one call: what it is set to, with its own defaults. */
+/** Options of one service in one call, after the service's defaults were filled in. */
 export type SocketService<Options> = Options & {
   readonly baseUrl: string
   readonly model: string
-  /** Its model as it is priced. */
+  /** Name of the service's model in price lists. */
   readonly priced: string
-  /** Begins messages of faults. */
+  /** First words of fault messages. */
   readonly what: string
 }
 
-/** Listener to a service's connection. */
+/** Listener to the connection of a service. */
 export interface ConnectionListener {
   message(message: ServiceMessage): void
-  /** A binary message, whose memory is valid only during the call. Without this they are dropped. */
+  /**
+   * Receives a binary message. Its memory is valid only until this method returns. If this method is absent, binary
+   * messages are dropped.
+   */
   bytes?(data: Buffer): void
-  /** The connection is over, after it was open; once. Not after `close`. */
+  /** Reports that an open connection has ended. Called once, and not after `close`. */
   lost(fault: VendorFault): void
 }
 
-/** The connection of a recogniser or a voice: JSON, audio, and errors that end the session. */
+/** The connection of a recogniser or a voice over a WebSocket. It carries JSON and audio, and an error ends it. */
 export class ServiceSocket implements ServiceConnection {
   readonly #service: SocketService<SocketServiceOptions>
   readonly #wire: SocketWire
@@ -162,35 +168,42 @@ export class ServiceSocket implements ServiceConnection {
   }
 }
 
-/** How a service's connection is opened and understood. */
+/** The part that differs between services: how a connection is opened and its messages are read. */
 export interface SocketWire {
   /** Address, as for `socketUrl`. */
   readonly url: string
-  /** Reads a text of the service; as JSON when not given. */
+  /** Parses a text message of the service. Default: JSON. */
   readonly parse?: (text: string) => ServiceMessage
-  /** Hold the key, where it does not go in a message; none when not given. */
+  /** Headers with the API key, if no message contains the key. Default: no headers. */
   readonly headers?: Readonly<Record<string, string>>
-  /** The fault of a message that ends the connection; null for any other message. */
+  /** @returns the fault of a message that ends the connection; null for all other messages */
   readonly faultOf: (message: ServiceMessage) => VendorFault | null
-  /** The fault of a close by the service. `words` are safe to show. `session_expired` when not given, or null. */
+  /**
+   * @returns the fault if the service closes the connection. `words` may be shown. If the method is absent or returns
+   * null, the fault is `session_expired`
+   */
   readonly closeFault?: (code: number, words: string) => VendorFault | null
 }
 
 /** The connection of a recogniser: a WebSocket, or a stream of another protocol. */
 export interface ServiceConnection {
   /**
-   * @param probe  the call begins, and nobody waits yet. False: somebody does
+   * @param probe  true if the phone call is just beginning, so that there is time to test the API key; false if the
+   * caller waits
    * @throws ServiceFault, or the reason of the signal
    */
   open(signal: AbortSignal, probe: boolean): Promise<void>
   send(message: SentMessage): void
-  /** The bytes are copied before this returns. */
+  /** Sends bytes; copies them before the method returns. */
   sendBytes(bytes: Uint8Array): void
-  /** Sends JSON around the base64 of `bytes`; `before` and `after` are ASCII. Absent: its messages are no JSON. */
+  /**
+   * Sends bytes as base64 in a JSON text; `before` and `after` are the ASCII text around the base64. Absent if the
+   * service does not use JSON.
+   */
   sendAudio?(before: string, bytes: Uint8Array, after: string): void
-  /** Until all that it was given is sent, ms. Absent: it sends all at once. */
+  /** Time in milliseconds until all data is sent. Absent if data is always sent at once. */
   readonly behindMs?: number
-  /** Ends the connection for this reason. */
+  /** Ends the connection, and reports this reason. */
   fail(fault: VendorFault): void
   close(): void
 }
@@ -204,20 +217,23 @@ function readJson(text: string): ServiceMessage {
   }
 }
 
-/** How long a connection may take to open. */
+/** Time limit for opening a connection, in milliseconds. */
 export function connectWithinMs({ connectTimeoutMs }: SocketServiceOptions, probe: boolean): number {
   return connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS)
 }
 
-/** A refusal of one service: it ends the call's use of it only if another attempt cannot succeed. */
+/**
+ * Makes the fault for a refusal. The fault is fatal for the service in this call only if another attempt cannot
+ * succeed.
+ */
 export function serviceRefusal(fault: VendorFault): VendorFault {
   return { ...fault, fatal: !fault.retryable }
 }
 
 /**
- * A service of the list that has a connection of its own.
- * @param own  what it is where the options do not say otherwise
- * @param wireOf  what differs from one service to the next; made anew for each connection
+ * Makes a list entry for a service with its own connection.
+ * @param own the service's defaults
+ * @param wireOf returns the service's wire; called for each connection
  */
 export function overSocket<Options extends SocketServiceOptions, Wire, Service>(
   part: 'stt' | 'tts',
@@ -240,8 +256,8 @@ export function overSocket<Options extends SocketServiceOptions, Wire, Service>(
 }
 
 /**
- * The URL of a service's WebSocket.
- * @param query  a list repeats its key
+ * @returns the URL of a service's WebSocket
+ * @param query  query parameters. For a list, the name is repeated for each value
  */
 export function socketUrl(
   baseUrl: string,

@@ -5,48 +5,57 @@ import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import type { ToolSpec } from '../backend.js'
 import type { Told } from '../told.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
+import type { Wishes } from '../wishes.js'
 import type { HttpHosts } from './http-hosts.js'
 import type { TurnSound } from './turn-sound.js'
 
 /**
- * The contracts of a cascade's three services: `SpeechToText`, `LanguageModel` and `TextToSpeech`. The cascade owns turns,
- * the conversation, replay and what counts as heard; a service owns its wire: connection, framing, keepalive, the vendor's
- * error codes. It never connects anew by itself, and reports no fault by throwing except where it says so.
+ * The contracts of a cascade's three services: `SpeechToText`, `LanguageModel` and `TextToSpeech`. The cascade handles
+ * the turns, the conversation, the replay and the heard part of an answer. A service handles its protocol: connection,
+ * framing, keepalive, error codes. A service never reconnects by itself. A method throws faults only if its comment
+ * says so.
  */
 
 /** Context of every service of one call. */
 export interface ServiceContext {
-  /** Begins the text of faults: `cascade`. */
+  /** First words of fault messages, such as `cascade`. */
   readonly name: string
-  /** Languages that the caller may speak, the most likely first: `sw`, `en`. Empty: not known. */
+  /** Languages that the caller may speak, such as `sw`, `en`; the most likely language is first. Empty if not known. */
   readonly languages: readonly string[]
-  /** Names that the caller is likely to say, beside the terms of the agent's file. Absent: none. */
+  /** Names that the caller is likely to say, in addition to the terms of the agent's file. Absent: no names. */
   readonly vocabulary?: readonly string[]
-  /** The voice that the agent names; null: the service's default. */
+  /** Voice that the agent's file names; null: the service's default voice. */
   readonly voice: string | null
-  /** Rate of the caller's samples. */
+  /** Sample rate of the caller's audio in Hz. */
   readonly inputRateHz: SampleRateHz
   readonly legRateHz: LegRateHz
   readonly nowMs: Clock
-  /** Called with the usage that a request or a session is charged for. */
+  /** Reports the usage for which the service charges, after a request or a session. */
   readonly used: (usage: BackendUsage) => void
   /** Counts a message of the service that could not be read. */
   readonly malformed: () => void
-  /** Counts a conversation whose oldest half was left out, because it was too long for the model. */
+  /**
+   * Called before the service itself sends a further request to a model.
+   * @returns false if the call has sent too many requests
+   */
+  readonly asks: () => boolean
+  /** Counts a conversation that was too long for the model, so that its oldest half was left out. */
   readonly shortened: () => void
-  /** Counts an optional field that a model refused, and that its later requests leave out. */
-  readonly wishRefused: () => void
+  /** Reports an optional field that the service has refused. The service's later requests omit the field. */
+  readonly wishRefused: (field: string) => void
+  /** Optional fields of this service's requests. Each service of the call has its own object. */
+  readonly wishes: Wishes
   /** The HTTP services of this call. */
   readonly http: HttpHosts
 }
 
 /** One service for one part of the cascade. */
 export interface ServiceFactory<Service> {
-  /** In messages and counters: `soniox`. */
+  /** Name of the service in messages and counters. */
   readonly service: string
-  /** Its model, as it is priced. */
+  /** Name of the service's model in price lists. */
   readonly model: string
-  /** Rates of the caller's samples that it takes. Absent: any. */
+  /** Sample rates of caller audio that the service accepts. Absent: all rates. */
   readonly rates?: readonly SampleRateHz[]
   make(context: ServiceContext): Service
 }
@@ -55,73 +64,88 @@ export interface ServiceFactory<Service> {
 export interface ServiceLife {
   /**
    * Makes the service ready; called once, first.
-   * @param probe  the call begins, and nobody waits yet: find out whether the key is good. False: be ready soon
+   * @param probe  true if the phone call is just beginning, so that there is time to test the API key; false if the
+   * caller waits
    * @throws ServiceFault, or the reason of an aborted signal
    */
   open(signal: AbortSignal, probe: boolean): Promise<void>
-  /** The service will be used in a moment: open what was closed in the meantime. */
+  /** Announces that the service will be used in a moment, so that the service opens closed connections again. */
   warm?(): void
-  /** Idempotent. No event follows. */
+  /** Closes the service. Idempotent. No event follows. */
   close(): void
 }
 
 export interface Word {
   readonly text: string
-  /** `sw` */
+  /** Language, such as `sw`. */
   readonly language?: string
 }
 
-/** How sure a recogniser is that there were words, as a mean over the turn; a figure that it does not tell is absent. */
+/**
+ * Values with which a recogniser states how certain the words are, as means over the turn. A value is absent if the
+ * recogniser does not report it.
+ */
 export interface Evidence {
-  /** Probability that nobody spoke, 0 to 1. */
+  /** Probability from 0 to 1 that the turn contains no speech. */
   readonly noSpeech?: number
-  /** Mean logarithm of the tokens' probabilities, 0 at most. */
+  /** Mean of the logarithms of the tokens' probabilities; at most 0. */
   readonly logprob?: number
-  /** Characters to bytes of the compressed text. */
+  /** Ratio of the text's characters to the bytes of the compressed text. */
   readonly compression?: number
 }
 
 /** Recognised words of a turn so far. */
 export interface Heard {
-  /** All words, the uncertain ones too. */
+  /** All words, including words that may still change. */
   readonly text: string
-  /** The same word by word; absent where the service does not tell. Each word has a language, or none has. */
+  /**
+   * The text word by word; absent if the service does not report words. A language is present for all words or for no
+   * word.
+   */
   readonly words?: readonly Word[]
   readonly evidence?: Evidence
 }
 
 export interface SttListener {
-  /** More words of a turn, or other ones than before. */
+  /** Reports new or changed words of the turn. */
   words(turn: number, heard: Heard): void
-  /** Words of a part of a turn, of services that recognise no running speech. */
-  part(turn: number, text: string): void
-  /** The text of a finalized turn; empty where there was none. */
-  final(turn: number, heard: Heard): void
   /**
-   * @param turn  the turn that will have no final; null: the recogniser is lost, and all its open turns
+   * Reports the words of a finished part of a turn. Used by services that cannot recognise speech while it is spoken.
    */
+  part(turn: number, text: string): void
+  /** Reports the text of a finalized turn; '' if the turn has no words. */
+  final(turn: number, heard: Heard): void
+  /** @param turn the turn that will get no `final`; null if the recogniser and all its open turns are lost */
   failed(turn: number | null, fault: VendorFault): void
 }
 
-/** Turns are numbered upwards and do not overlap, but one may begin before the final of the one before has come. */
+/**
+ * A recogniser. Turns have rising numbers and do not overlap. A turn may begin before the `final` of the previous turn.
+ */
 export interface SpeechToText extends ServiceLife {
-  /** A text of nothing else is not the caller's. Absent: nothing. */
+  /**
+   * Texts that the recogniser got in advance. Some recognisers return these texts as recognised words. If a recognised
+   * text contains only these texts, the caller did not speak it. Absent: no texts.
+   */
   readonly told?: Told
   listen(listener: SttListener): void
-  /** The caller speaks. `sound` holds what `audio` is given, for services that want it at once. */
+  /**
+   * Starts a turn, because the caller begins to speak. `sound` contains the samples of `audio`, for services that need
+   * the whole turn at once.
+   */
   begin(turn: number, sound: TurnSound): void
-  /** Samples of the turn that began last; copied before return. Nothing comes between turns. */
+  /** Adds samples of the turn that began last; copies them before the method returns. Not called between turns. */
   audio(pcm: Int16Array): void
   /**
-   * The caller stopped, `silenceMs` before the end of the audio. Exactly one `final` or `failed` follows, even if the
-   * service says nothing.
+   * Ends a turn. The caller stopped speaking `silenceMs` before the end of the audio. Exactly one `final` or `failed`
+   * follows, even if the service sends no answer.
    */
   finalize(turn: number, silenceMs: number): void
-  /** The turn was noise: no event of it follows. */
+  /** Discards the turn as noise. No event follows for this turn. */
   abandon(turn: number): void
 }
 
-// The conversation in the shape of OpenAI's chat completions, which the other services' shapes are made from.
+// The conversation in the form of `/chat/completions`. For other services it is converted to their forms.
 
 interface ToolCallMessage {
   readonly id: string
@@ -137,19 +161,22 @@ export type ChatMessage =
 export interface ModelRequest {
   readonly messages: ChatMessage[]
   readonly tools: readonly ToolSpec[]
-  /** Language of the call: `sw-KE`; absent or empty: not known. */
+  /** Language of the call, such as `sw-KE`; absent or empty if not known. */
   readonly language?: string
-  /** So that the same request has the same answer, as far as the service can; Anthropic's takes none. Absent: none. */
+  /**
+   * Seed with which a service gives the same answer again, if the service supports seeds. Some services ignore the
+   * seed. Absent: no seed.
+   */
   readonly seed?: number
 }
 
-/** A piece of a tool call: arguments come in fragments. */
+/** A piece of a tool call. The arguments may come in fragments. */
 export interface CallPiece {
-  /** The service's number of the call, from 0 or from 1; absent for a call that comes whole. */
+  /** The service's index of the tool call; the first index is 0 or 1. Absent if the tool call comes in one piece. */
   readonly index?: number
   readonly id?: string
   readonly function?: { readonly name?: string; readonly arguments?: string }
-  /** Data that the service wants back with the call: signatures of its reasoning. */
+  /** Data that must be sent back to the service with the tool call, such as signatures of the model's reasoning. */
   readonly extra_content?: Readonly<Record<string, unknown>>
 }
 
@@ -157,83 +184,92 @@ export interface CallPiece {
 export interface ModelDelta {
   readonly text?: string
   readonly calls?: readonly CallPiece[]
-  /** The service ended the answer here: it is at its longest, or a filter refused the rest. */
+  /** Reason why the service ended the answer here: its limit of length, or a filter. */
   readonly cut?: 'length' | 'filter'
 }
 
 export interface LanguageModel extends ServiceLife {
-  /** An abort of `signal` ends the request. @throws ServiceFault */
+  /** Requests an answer. If `signal` is aborted, the request ends. @throws ServiceFault */
   answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta>
 }
 
-/** A piece of spoken text and when it sounds, since the beginning of its utterance. */
+/** A piece of spoken text and its time from the beginning of the utterance, in milliseconds. */
 export interface Mark {
   readonly text: string
   readonly fromMs: number
   readonly toMs: number
 }
 
-/** Listener to one utterance; nothing comes after `done`, `failed` or `cancel`. */
+/** Listener to one utterance. No event follows `done`, `failed` or `cancel`. */
 export interface SpeechListener {
-  /** The memory is valid only during the call. */
+  /** Receives samples. The memory is valid only until this method returns. */
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz): void
-  /** Clauses only: the samples that follow are those of the `index`-th text. */
+  /** Reports that the next samples belong to the text with this index. Only for voices with input `clauses`. */
   clause(index: number): void
-  /** The words or characters that follow those of the call before, with spaces; as they are spoken, which may differ from the text. */
+  /** Receives the next spoken words or characters, with spaces. They may differ from the written text. */
   marks(marks: readonly Mark[]): void
-  /** The last sample was delivered. */
+  /** Reports that the last sample was delivered. */
   done(): void
-  /** @param lost  the connection is gone, and all of its utterances */
+  /** @param lost true if the connection and all its utterances are lost */
   failed(fault: VendorFault, lost: boolean): void
 }
 
 /** One utterance that is being spoken: an answer, or a fixed text. */
 export interface Utterance {
-  /** @param piece  the next words; with the space that follows them, unless they end the utterance */
+  /** @param piece the next words; a space follows them if the utterance continues */
   text(piece: string): void
-  /** No text follows. */
+  /** Ends the text of the utterance. */
   end(): void
   /**
-   * Takes effect at once: no event follows. Also after `done`, while its sound is being played.
-   * @param playedMs  how much of its sound the caller heard; null where that is not known
-   * @param heard  called later, by services that know them, with the words that sounded until then
+   * Cancels the utterance at once; no event follows. Also allowed after `done`, while the sound is still playing.
+   * @param playedMs milliseconds of the utterance's sound that the caller heard; null if not known
+   * @param heard called later with the spoken words, by services that report them
    */
   cancel(playedMs: number | null, heard?: (text: string) => void): void
 }
 
-/** How an utterance is spoken. */
+/** Voice, speed and language of an utterance. */
 export interface SpeechManner {
-  /** `sw`; empty: not known. */
+  /** Language, such as `sw`; empty if not known. */
   readonly language: string
-  /** The agent's voice in that language; absent: the session's. For services that can change it between utterances. */
+  /**
+   * The agent's voice in this language. Absent: the session's voice. Only services that can change the voice between
+   * utterances use this field.
+   */
   readonly voice?: string
-  /** Times the voice's own speed; 1 is that speed. A service whose range is narrower takes the nearest. */
+  /**
+   * Factor for the voice's own speed; 1 for the normal speed. A service with a narrower range uses the nearest speed.
+   */
   readonly speed: number
-  /** The service has refused what is only wished: it gets no speed, and speaks at its own. Absent: false. */
-  readonly plain?: boolean
-  /** Names that are said in another way than they are written; they are in the texts already. Absent: none. */
+  /** Names that the voice needs in another spelling. The texts already contain this spelling. Absent: no names. */
   readonly pronunciations?: readonly Pronunciation[]
 }
 
-/** The speed that a service is asked for. @param own  that of the agent's options for the service */
+/**
+ * @returns the speed to request from a service; 1 if the service refuses other speeds
+ * @param own  speed in the agent's options for the service
+ */
 export function askedSpeed(
+  wishes: Wishes,
   own: number | undefined,
-  { speed, plain = false }: SpeechManner,
+  manner: SpeechManner,
   [slowest, fastest]: readonly [slowest: number, fastest: number],
 ): number {
-  return plain ? 1 : Math.min(fastest, Math.max(slowest, (own ?? 1) * speed))
+  const asked = Math.min(fastest, Math.max(slowest, (own ?? 1) * manner.speed))
+  return wishes.of({ speed: asked === 1 ? undefined : asked }).speed ?? 1
 }
 
 export interface TextToSpeech extends ServiceLife {
   /**
-   * `clauses`: each text is spoken by itself. `words`: texts of any length are one flow of speech. `sentences`: they are
-   * one flow too, but each is to be a whole sentence or clause.
+   * Kind of text that the voice accepts. `clauses`: each text is spoken separately. `words`: texts of any length form
+   * continuous speech. `sentences`: texts form continuous speech, but each text must be a whole sentence or clause.
    */
   readonly input: 'clauses' | 'sentences' | 'words'
-  /** Sets the listener for a connection that is lost while nothing is spoken; absent where there is none. */
+  /**
+   * Sets the listener for the loss of a connection between utterances. Absent if the service has no permanent
+   * connection.
+   */
   lost?(listener: (fault: VendorFault) => void): void
-  /** True if a request in this manner has parts that are only wished; absent: none has. */
-  wishes?(manner: SpeechManner): boolean
-  /** Prepares the utterance, so that its first text is spoken at once. */
+  /** Prepares the utterance, so that the first text can be spoken at once. */
   begin(manner: SpeechManner, listener: SpeechListener): Utterance
 }

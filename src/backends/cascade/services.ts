@@ -17,15 +17,18 @@ interface Services {
   readonly tts: TextToSpeech
 }
 
-/** Makers of a vendor's services, by part and name: `services` of the file services.ts in its folder. */
+/**
+ * Type of the export `services` of a vendor's file services.ts. It contains factories of the vendor's services, by part
+ * and name.
+ */
 type VendorCode = {
   readonly [Name in PartName]?: Readonly<Record<string, (options: never) => ServiceFactory<Services[Name]>>>
 }
 
-/** By folder; those that this thread's agents use, so at most as many as there are vendors. */
+/** Loaded code of the vendors that this thread's agents use, by the vendor's folder. At most one entry per vendor. */
 const loadedCode = new Map<string, VendorCode>()
 
-/** Imports the code of the vendors of an agent's services for `parts`: those that no agent uses cost nothing. */
+/** Imports the code of the vendors whose services an agent uses for `parts`. Code of other vendors is not imported. */
 export async function loadVendors(
   settings: CascadeSettings,
   own: CascadeOwn,
@@ -41,7 +44,7 @@ export async function loadVendors(
   }
 }
 
-/** The fixed phrases of an agent in the first voice of its list. */
+/** @returns the sound of an agent's fixed phrases, spoken by the first voice of the agent's list */
 export async function ownVoiceOf(
   settings: CascadeSettings,
   own: CascadeOwn,
@@ -55,7 +58,7 @@ export async function ownVoiceOf(
   return new OwnVoice({ ...phrases, factory, settings: { ...entry, model } })
 }
 
-/** The text model of an agent, for work after its calls; null where none is set. */
+/** @returns the text model with which an agent does work after its calls; null if no model is set */
 export async function textModelOf(
   settings: CascadeSettings,
   own: CascadeOwn,
@@ -67,7 +70,7 @@ export async function textModelOf(
     : factoryOf('llm', entry, settings)
 }
 
-/** The services of one call. Their vendors' code and the modules among them were loaded. */
+/** Makes the services of one call. Their vendors' code and modules must already be loaded. */
 export function factoriesOf(
   settings: CascadeSettings,
   own: CascadeOwn,
@@ -84,8 +87,8 @@ export function factoriesOf(
 }
 
 /**
- * @throws GatewayError AGENT_INVALID for a service that there is not; BACKEND_KEY_MISSING for one that is not set up:
- * `missingForServices` was not asked first
+ * @throws GatewayError AGENT_INVALID for an unknown service; BACKEND_KEY_MISSING for a service that is not set up.
+ * `missingForServices` reports such a service earlier
  */
 function factoryOf<Name extends PartName>(
   part: Name,
@@ -115,13 +118,13 @@ function factoryOf<Name extends PartName>(
 
 // --- services from modules --------------------------------------------------------------------------------------
 
-/** @param options  the `options` of the module's entry in the agent's file; empty without them */
+/** @param options value of `options` in the module's entry in the agent's file; empty if the entry has no options */
 type ServiceModule<Service> = (context: ServiceContext, options: Readonly<Record<string, unknown>>) => Service
 
-/** By specifier; the modules of this thread's agents, which Node keeps too. */
+/** Loaded modules of this thread's agents, by import specifier. */
 const modules = new Map<string, Readonly<Record<string, unknown>>>()
 
-/** Imports the modules among the services of an agent in this thread. @throws GatewayError AGENT_INVALID */
+/** Imports, in this thread, the modules among an agent's services. @throws GatewayError AGENT_INVALID */
 export async function loadServiceModules(own: CascadeOwn): Promise<void> {
   for (const part of PARTS) {
     for (const { service } of (serviceEntries<PartName>(part, own) ?? []).filter((entry) => isModule(entry.service))) {

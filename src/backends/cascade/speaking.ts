@@ -13,30 +13,31 @@ import type { SpeechManner, TextToSpeech, Utterance } from './service.js'
 
 interface SpeakingListener {
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz): void
-  /** The voice refused the text as it was wished, and speaks it plainly (`SpeechManner.plain`). */
-  refusesWishes?(): void
-  /** These sentences sound or have sounded. Called before the first samples of each, and when one has grown. */
+  /**
+   * Called before the first samples of each sentence, and when a sentence became longer. So the method gets a sentence
+   * only when its speech begins.
+   */
   sounds(sentence: SpokenSentence): void
 }
 
 /**
- * One answer's way through the voice: its text is cut into the pieces that the service wants, and given to it while it is
- * being written. If the service fails in the middle, the next one goes on with the words that were not spoken yet.
+ * Passes one answer to the voice in pieces, while the model still writes it. If the service fails during the answer,
+ * the next service speaks the remaining words.
  */
 export class Speaking {
-  /** Resolves when all was delivered; rejects with ServiceFault, after `cancel` with any error. */
+  /** Resolves when the whole answer was delivered; rejects with ServiceFault, or with any error after `cancel`. */
   readonly done: Promise<void>
   audioMs = 0
   readonly #voices: ServiceList<TextToSpeech>
   readonly #listener: SpeakingListener
-  #manner: SpeechManner
+  readonly #manner: SpeechManner
   #sentences = new Sentences()
   #ended = false
   #cut = false
   #cancelled = false
   #failures = 0
   #run: Run | null = null
-  /** The last one, whose sound may still be played. */
+  /** The newest run, even if it is over; its sound may still be playing. */
   #delivered: Run | null = null
   #resolve: () => void = () => undefined
   #reject: (error: unknown) => void = () => undefined
@@ -49,36 +50,39 @@ export class Speaking {
       this.#resolve = resolve
       this.#reject = reject
     })
-    // Whoever waits for it does so later.
+    // A rejection is handled by the code that awaits `done`.
     this.done.catch(() => undefined)
     this.#begin()
   }
 
-  /** @returns what of it, and of what was held before, is speech */
+  /** @returns the part of the waiting text and of the new text that is to be spoken */
   write(text: string): string {
     const speech = this.#sentences.add(text)
     this.#pass()
     return speech
   }
 
-  /** Another model goes on with the text. */
+  /** Continues the text with another model. */
   goOn(): void {
     this.#sentences.goOn()
   }
 
-  /** Nothing was written that can be spoken. */
+  /** True if the text so far does not contain words. */
   get wordless(): boolean {
     return this.#sentences.wordless
   }
 
-  /** As if nothing had been written. */
+  /** Starts again as if no text had been written. */
   reset(): void {
     const { unit } = this.#sentences
     this.#sentences = new Sentences()
     this.#sentences.unit = unit
   }
 
-  /** No text follows. @param cut  it broke off, and ends at its last whole clause */
+  /**
+   * Ends the text.
+   * @param cut  true if the text was cut off. Only the text up to its last whole clause is then spoken
+   */
   end(cut = false): void {
     this.#ended = true
     this.#cut = cut
@@ -86,9 +90,9 @@ export class Speaking {
   }
 
   /**
-   * Takes effect at once: no more of it is delivered, and `done` rejects unless all was delivered.
-   * @param playedMs  how much of its sound the caller heard; null where that is not known
-   * @param heard  called later with the heard words of its last sentence, by a voice that knows
+   * Cancels the speech at once; no more sound is delivered. If the answer was not completely delivered, `done` rejects.
+   * @param playedMs milliseconds of the sound that the caller heard; null if not known
+   * @param heard called later with the heard words of the last sentence, if the voice reports them
    */
   cancel(playedMs: number | null, heard?: (sentence: SpokenSentence, words: string) => void): void {
     this.#cancelled = true
@@ -97,7 +101,7 @@ export class Speaking {
     this.#run = null
     this.#delivered = null
     const sentence = run?.current ?? null
-    // When two services spoke an answer, this one knows the second part.
+    // If two services spoke the answer, the second service knows only its own part.
     const ownMs = playedMs === null || run === null ? null : Math.max(0, playedMs - (this.audioMs - run.audioMs))
     run?.speech?.cancel(ownMs, (words) => {
       if (sentence !== null) heard?.(sentence, words)
@@ -120,6 +124,7 @@ export class Speaking {
     const run = new Run(voice, this.#manner.language, this.#listener)
     this.#run = run
     const over = (): boolean => this.#run !== run
+    const { asked } = this.#voices
     run.speech = voice.begin(this.#manner, {
       clause: (index) => {
         if (!over()) run.begin(index)
@@ -137,10 +142,9 @@ export class Speaking {
       done: () => {
         if (over()) return
         if (run.current !== null) run.current.open = false
-        this.#voices.worked(voice)
+        this.#voices.worked(voice, asked)
         this.#run = null
         this.#delivered = run
-        if (this.#manner.plain === true) this.#listener.refusesWishes?.()
         this.#resolve()
       },
       failed: (fault, lost) => {
@@ -150,7 +154,7 @@ export class Speaking {
     this.#pass()
   }
 
-  /** Gives the service what was written, as far as it makes whole pieces. */
+  /** Sends the service the text so far, in whole pieces. */
   #pass(): void {
     const run = this.#run
     if (run?.speech == null) return
@@ -170,15 +174,10 @@ export class Speaking {
 
   #failed(run: Run, fault: VendorFault, lost: boolean): void {
     this.#run = null
-    // A wish never costs the work: what a service refuses may be refused for what is optional in it.
-    if (fault.code === 'bad_request' && !lost && run.voice.wishes?.(this.#manner) === true) {
-      this.#manner = { ...this.#manner, plain: true }
-      this.#sentences.unread(run.takeUnspoken())
-      return this.#use(run.voice)
-    }
-    const more = this.#voices.failed(run.voice, fault, lost)
+    const refused = this.#voices.refused(run.voice, fault, lost)
+    const more = refused || this.#voices.failed(run.voice, fault, lost)
     this.#sentences.unread(run.takeUnspoken())
-    if (more && ++this.#failures <= this.#voices.count) this.#begin()
+    if (more && (refused || ++this.#failures <= this.#voices.count)) this.#begin()
     else this.#reject(new ServiceFault(fault))
   }
 }
@@ -191,13 +190,13 @@ class Run {
   speech: Utterance | null = null
   ended = false
   audioMs = 0
-  /** The sentence that sounds; a flow of words is one sentence that grows. */
+  /** The sentence that is being spoken. Continuous speech counts as one sentence, which becomes longer. */
   current: SpokenSentence | null
   readonly #flow: SpokenSentence | null
   #flows = false
-  /** Pieces of a flow: the words of its pieces as they are written, and as they are spoken. */
+  /** Words of each piece of continuous speech, in written and in spoken form. */
   readonly #pieces: { readonly written: readonly string[]; readonly spoken: readonly string[] }[] = []
-  /** Clauses that a service was given, and the one that sounds. */
+  /** Clauses that were passed to the service, and index of the clause that is being spoken. */
   readonly #given: SpokenSentence[] = []
   #at = -1
 
@@ -216,14 +215,14 @@ class Run {
     if (this.#flows) this.#listener.sounds(this.#flow)
   }
 
-  /** The clause with this number begins to sound. */
+  /** Reports that the clause with this index begins. */
   begin(index: number): void {
     this.#at = index
     this.current = this.#given[index] ?? null
     if (this.current !== null) this.#listener.sounds(this.current)
   }
 
-  /** So much more of what sounds is delivered. */
+  /** Adds `ms` to the delivered sound of the current sentence. */
   sounds(ms: number): void {
     if (this.#flow !== null && !this.#flows) {
       this.#flows = true
@@ -233,7 +232,10 @@ class Run {
     this.audioMs += ms
   }
 
-  /** Words of the text whose spoken form begins with that number of words; a number that was cut counts as not spoken. */
+  /**
+   * @returns the number of written words that correspond to this number of spoken words. A written number counts only
+   * if it was spoken completely
+   */
   #written(spoken: number): number {
     let [written, left] = [0, spoken]
     for (const piece of this.#flow === null ? this.#pieces.slice(this.#at, this.#at + 1) : this.#pieces) {
@@ -244,7 +246,7 @@ class Run {
     return written
   }
 
-  /** Words that are spoken as these begin. */
+  /** @returns the number of spoken words at the beginning of these written words */
   #beginning(written: readonly string[], spoken: readonly string[]): number {
     for (let count = Math.min(written.length, spoken.length); count > 0; count--) {
       const alone = wordsOf(spokenForm(written.slice(0, count).join(' '), this.#language))
@@ -253,7 +255,7 @@ class Run {
     return 0
   }
 
-  /** Cuts what sounded to the words that were spoken. @returns the rest of what was given */
+  /** Shortens the current text to the words that were spoken. @returns the remaining text */
   takeUnspoken(): string {
     const rest: string[] = []
     if (this.current !== null) {
@@ -277,7 +279,7 @@ function wordsIn({ ms, text }: SpokenSentence, words: readonly string[]): number
   return Math.min(words.length, Math.floor((words.length * ms) / Math.max(1, text.length * SPEECH_MS_PER_CHARACTER)))
 }
 
-/** Words of which the service gave the whole sound. */
+/** @returns the number of words whose sound the service delivered completely */
 function wordCount({ marks = [], ms }: SpokenSentence): number {
   const text = markedText(marks, ms)
   return text === '' ? 0 : text.split(/\s+/).length

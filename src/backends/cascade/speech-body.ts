@@ -4,29 +4,32 @@ import { joined } from '../../media/pcm.js'
 import { RateConverter } from '../../media/resample/rate-converter.js'
 import { channelOf, decodeSamples, wavHead, type SampleFormat } from '../../media/wav.js'
 
-/** Rate of raw samples when no other rate is set, and the rate after resampling. */
+/** Sample rate in Hz of raw samples if no other rate is set. Sound with an unusual rate is resampled to this rate. */
 export const TTS_RATE_HZ = 24_000
 
-/** Longest WAV header. */
+/** Maximum size of a WAV header in bytes. */
 const HEADER_BYTES_MAX = 4096
-/** Longest JSON document: a minute of speech at 24 kHz in base64, and its frame. */
+/** Maximum size of a JSON document in characters: a minute of speech at 24 kHz in base64, and the fields around it. */
 const DOCUMENT_CHARS_MAX = 4 * 1024 * 1024
-/** First bytes that show which kind a body is: no raw speech is printable text for that long. */
+/**
+ * Number of leading bytes that show the kind of a body. In raw speech, these bytes are never all printable characters.
+ */
 const SNIFFED_BYTES = 48
 const RATE_HZ_MIN = 8000
 const RATE_HZ_MAX = 48_000
-/** Sound in documents within documents, or in text within text: a service that does that twice has no speech. */
+/** Maximum depth of nested documents, or of nested encodings. A body with a greater depth is not speech. */
 const NESTED_MAX = 1
 
-/** The body is in a format that cannot be played; the message says which. */
+/** Error for a body whose format cannot be played; the message names the format. */
 export class UnplayableSpeech extends Error {}
 
 type Body = 'unknown' | 'raw' | 'wav' | 'base64' | 'document'
 
 /**
- * Reads the body of an `/audio/speech` answer as it arrives, by what it is and not by what it is said to be: raw samples
- * (s16, mono), a WAV file of any format, either of them as base64, or a JSON document with base64 in it. A chunk may end in
- * the middle of a sample or of a header. What is no sound is never returned as samples.
+ * Reads the body of an `/audio/speech` answer as it arrives. The kind of body is found from its content, not from the
+ * HTTP header. Kinds: raw samples (s16, mono), a WAV file, base64 of raw samples or of a WAV file, or a JSON document
+ * with base64. A chunk may end within a sample or within a WAV header. Data that is not sound is never returned as
+ * samples.
  */
 export class SpeechBody {
   #rateHz: number
@@ -34,39 +37,39 @@ export class SpeechBody {
   #format: SampleFormat
   #rest: Buffer = Buffer.alloc(0)
   #converter: RateConverter | null = null
-  /** Reads what was base64. */
+  /** Reads the decoded base64. */
   #inner: SpeechBody | null = null
   readonly #depth: number
   #samples = 0
 
-  /** @param rateHz  of raw samples, 8,000 to 48,000 */
+  /** @param rateHz  rate of raw samples, 8,000 to 48,000 */
   constructor(rateHz: number, depth = 0) {
     this.#rateHz = rateHz
     this.#depth = depth
     this.#format = { encoding: 'integer', bits: 16, channels: 1, rateHz }
   }
 
-  /** Rate of the samples that `push` returns; valid once it has returned some. */
+  /** Rate of the samples that `push` returns; valid after `push` has returned samples. */
   get sampleRateHz(): SampleRateHz {
     if (this.#inner !== null) return this.#inner.sampleRateHz
     return isSampleRateHz(this.#rateHz) ? this.#rateHz : TTS_RATE_HZ
   }
 
-  /** @throws UnplayableSpeech for a body that is no sound, or none that can be read */
+  /** @throws UnplayableSpeech if the body is not sound or cannot be read */
   push(chunk: Uint8Array): Int16Array {
     this.#rest =
       this.#rest.length === 0
         ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
         : Buffer.concat([this.#rest, chunk])
     const samples = this.#read(false)
-    // The rest may be a part of memory that is not ours.
+    // The remaining bytes are copied, because their memory may be used again after this method returns.
     this.#rest = Buffer.from(this.#rest)
     return samples
   }
 
   /**
-   * The body is complete.
-   * @throws UnplayableSpeech for one that was no sound, or held none
+   * Ends the body.
+   * @throws UnplayableSpeech if the body contained no sound
    */
   end(): Int16Array {
     const samples = joined([this.#read(true), this.#inner?.end() ?? this.#converter?.flush() ?? new Int16Array(0)])
@@ -98,7 +101,7 @@ export class SpeechBody {
     const mark = head.toString('latin1', 0, 4)
     if (COMPRESSED.test(mark) || head.toString('latin1', 4, 8) === 'ftyp' || isMp3(head))
       throw new UnplayableSpeech('it answers with compressed audio, although raw samples (pcm) were requested')
-    // Non-text needs no more than its first bytes.
+    // If a body is not text, its first 12 bytes show its kind.
     if (head.length < SNIFFED_BYTES && !complete && (head.length < 12 || isText(head))) return
     if (/^(?:RIFX|FORM|\.snd)$/.test(mark))
       throw new UnplayableSpeech('it answers with a file of big-endian samples; WAV or raw samples (pcm) can be played')
@@ -118,7 +121,7 @@ export class SpeechBody {
     throw new UnplayableSpeech('it answers with text in place of sound')
   }
 
-  /** Whole groups of four characters. */
+  /** Decodes whole groups of four characters. */
   #base64(): Int16Array {
     this.#inner ??= new SpeechBody(this.#rateHz, this.#depth + 1)
     const text = this.#rest
@@ -147,7 +150,7 @@ export class SpeechBody {
     return this.#count(this.#inner.push(Buffer.from(sound, 'base64')))
   }
 
-  /** @returns false while it is not complete */
+  /** @returns false if the header is not complete yet */
   #header(complete: boolean): boolean {
     const head = wavHead(this.#rest)
     if (typeof head !== 'string') {
@@ -176,8 +179,7 @@ export class SpeechBody {
     const whole = this.#rest.length - (this.#rest.length % frame)
     const interleaved = decodeSamples(this.#rest.subarray(0, whole), this.#format)
     this.#rest = this.#rest.subarray(whole)
-    const samples =
-      channels === 2 ? channelOf({ sampleRateHz: TTS_RATE_HZ, channels: 2, samples: interleaved }, 0) : interleaved
+    const samples = channels === 2 ? channelOf({ channels: 2, samples: interleaved }, 0) : interleaved
     return this.#count(this.#converter === null ? samples : this.#converter.process(samples))
   }
 
@@ -187,7 +189,7 @@ export class SpeechBody {
   }
 }
 
-/** ID3 tags, Ogg, FLAC, Matroska, AMR, CAF. */
+/** First bytes of ID3 tags, Ogg, FLAC, Matroska, AMR and CAF. */
 const COMPRESSED = /^(?:ID3|OggS|fLaC|\x1aE\xdf\xa3|#!AM|caff)/
 
 function isMp3(head: Buffer): boolean {
@@ -200,7 +202,10 @@ function isText(bytes: Buffer): boolean {
     .every((byte) => (byte >= 0x20 && byte < 0x7f) || byte === 9 || byte === 10 || byte === 13)
 }
 
-/** The longest base64 in a document of a service: `audio`, `data`, `audio_content`, also within other objects. */
+/**
+ * @returns the longest base64 text in a service's document, from the fields `audio`, `data` or `audio_content` at any
+ * depth
+ */
 function soundIn(value: unknown, depth = 0): string | null {
   if (typeof value === 'string')
     return /^(?:data:audio\/[^,]*,)?[A-Za-z0-9+/_-]{64,}=*$/.test(value) ? value.replace(/^data:[^,]*,/, '') : null

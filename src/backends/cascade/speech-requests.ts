@@ -7,10 +7,10 @@ import { askedSpeed } from './service.js'
 import type { SpeechListener, SpeechManner, ServiceFactory, TextToSpeech, Utterance } from './service.js'
 
 interface SpeechOptions extends HttpServiceOptions {
-  /** Goes before the voice that the agent names; `alloy` when neither is given. */
+  /** Voice; overrides the agent's voice. If the agent has no voice, the default is `alloy`. */
   readonly voice?: string
   readonly speed?: number
-  /** Rate of raw samples, 8,000 to 48,000; 24,000 when not given. A WAV file's header overrides it. */
+  /** Rate of raw samples in Hz, 8,000 to 48,000. Default: 24,000. The header of a WAV file overrides this rate. */
   readonly sampleRateHz?: number
 }
 
@@ -27,18 +27,18 @@ interface Piece {
   readonly sampleRateHz: SampleRateHz
 }
 
-/** The longest silence of a service that answers with speech. */
+/** Maximum time in milliseconds without data from the service during an answer. */
 export const SPEECH_TIMEOUT_MS = 5000
 const VOICE_DEFAULT = 'alloy'
-/** Requests of one utterance at the same time: the clause that is being delivered and the next one. */
+/** Maximum number of concurrent requests of one utterance: one for the current clause, and one for the next clause. */
 const AT_ONCE_MAX = 2
 
-/** A voice on `/audio/speech`: each clause is one request, whose sound is delivered as it arrives. */
+/** A voice with the endpoint `/audio/speech`. Each clause is one request, and its sound is delivered as it arrives. */
 export function speech(options: SpeechOptions): ServiceFactory<TextToSpeech> {
   return overHttp('tts', 'speech', SPEECH_TIMEOUT_MS, options, SpeechRequests)
 }
 
-/** A voice whose clauses are a request each. */
+/** A voice that sends one request for each clause. */
 export abstract class ClauseVoice<
   Options extends HttpServiceOptions & { readonly sampleRateHz?: number; readonly speed?: number },
 >
@@ -46,16 +46,19 @@ export abstract class ClauseVoice<
   implements TextToSpeech
 {
   readonly input = 'clauses'
-  /** The slowest and the fastest that the service takes. */
+  /** Minimum and maximum speed that the service accepts. */
   protected abstract readonly speeds: readonly [slowest: number, fastest: number]
   readonly #abort = new AbortController()
 
-  /** An utterance in clauses, each spoken by a request of its own. All share one signal and end together. */
+  /**
+   * Begins an utterance that consists of clauses, each with its own request. All requests share one signal and end
+   * together.
+   */
   begin(manner: SpeechManner, listener: SpeechListener): Utterance {
     const abort = new AbortController()
     const signal = AbortSignal.any([this.#abort.signal, abort.signal])
     const waiting: string[] = []
-    /** Requests in the order of their clauses, the first one being delivered. */
+    /** Requests in the order of their clauses; the sound of the first request is being delivered. */
     const bodies: AsyncGenerator<Piece>[] = []
     let clauses = 0
     let delivering = false
@@ -97,22 +100,18 @@ export abstract class ClauseVoice<
     }
   }
 
-  wishes(manner: SpeechManner): boolean {
-    return this.speed(manner) !== 1
-  }
-
   protected speed(manner: SpeechManner): number {
-    return askedSpeed(this.options.speed, manner, this.speeds)
+    return askedSpeed(this.context.wishes, this.options.speed, manner, this.speeds)
   }
 
   override close(): void {
     this.#abort.abort()
   }
 
-  /** Asks for the speech of a clause. */
+  /** Requests the speech of a clause. */
   protected abstract ask(input: string, manner: SpeechManner, signal: AbortSignal): ReturnType<HttpService['post']>
 
-  /** The samples of one clause as they arrive. */
+  /** Yields the samples of one clause as they arrive. */
   async *#speak(input: string, manner: SpeechManner, signal: AbortSignal): AsyncGenerator<Piece> {
     const { sampleRateHz = TTS_RATE_HZ } = this.options
     const body = await this.ask(input, manner, signal)

@@ -1,17 +1,20 @@
 import { codeOf } from '../../call/spoken/localized-text.js'
 
-/** Regions of the languages that callers here speak; other languages have that of most of their speakers. */
+/** Default regions of some languages. For other languages, the default is the region with most speakers. */
 const REGIONS: Readonly<Record<string, string>> = { sw: 'KE', en: 'KE' }
 
-/** The locale with which a voice's whole name begins, `sw-KE` in `sw-KE-ZuriNeural`; undefined: it names none. */
+/**
+ * @returns the locale at the start of a voice's full name, such as `sw-KE` for `sw-KE-ZuriNeural`; undefined if the
+ * name has no locale
+ */
 export function localeOfVoice(voice: string): string | undefined {
   return /^([a-z]{2,3}-[A-Z]{2})-/.exec(voice)?.[1]
 }
 
 /**
- * The language and region that a service wants where the call may know the language alone: `sw-KE` for `sw`.
- * @param tag  a language, also one that names its region: `sw-TZ` stays as it is
- * @param preferred  locales that the agent names; the first of the language counts
+ * @returns the language with its region, as services require it, such as `sw-KE` for `sw`
+ * @param tag  a language, with or without a region
+ * @param preferred  locales in the agent's file; the first locale with this language is returned
  */
 export function localeOf(tag: string, preferred: readonly string[] = []): string {
   const code = codeOf(tag)

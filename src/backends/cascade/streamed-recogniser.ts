@@ -23,34 +23,37 @@ import type {
 import type { SpeechToText, ServiceContext, SttListener } from './service.js'
 import type { TurnSound } from './turn-sound.js'
 
-/** A session is replaced this long before the service would end it, in the first pause of the caller. */
+/** Time in ms before a session's maximum duration. From then on, the session is replaced in the caller's next pause. */
 const RENEW_BEFORE_MS = 5 * 60_000
-/** Sent in place of a message where a service wants to hear something. */
+/** Duration in ms of the silence that is sent to keep a connection open, if the service has no keepalive message. */
 const SILENCE_MS = 100
 
-/** Options of every service of this kind. */
+/** Options of every recogniser over a connection. */
 export interface RecogniserOptions extends SocketServiceOptions {
-  /** Words and names that callers are likely to say. Not of vosk and sherpa-onnx. */
+  /** Words and names that callers are likely to say. The servers vosk and sherpa-onnx do not accept this list. */
   readonly terms?: readonly string[]
-  /** Subject of the calls, in a sentence or two. Soniox and OpenAI only. */
+  /** Subject of the calls, in one or two sentences. Not all services accept a subject. */
   readonly context?: string
-  /** The service ends a session after this time; its own limit when not given. Of Soniox. */
+  /**
+   * Time in ms after which the service ends a session. Default: the service's own limit. Not all services use this
+   * option.
+   */
   readonly sessionMs?: number
 }
 
 export type RecogniserService = SocketService<RecogniserOptions>
 
-/** A recogniser over a connection. The gateway's VAD ends the turns: the service's own detection of their end is off. */
+/** A recogniser over a connection. The gateway's VAD ends the turns; the service's own turn detection is off. */
 export class StreamedRecogniser implements SpeechToText {
-  /** Null before `listen`, and once nothing is to be reported any more. */
+  /** Listener; null before `listen` and after `close`. */
   listener: SttListener | null = null
   readonly context: ServiceContext
   readonly #wire: () => RecogniserWire
-  /** Not in sight of whoever prints a recogniser: the key is in it. */
+  /** Private, so that the API key does not appear when the recogniser object is printed. */
   readonly #service: RecogniserService
   #signal = AbortSignal.abort()
   #current: Session | null = null
-  /** Sessions that were replaced, until the text of their last turn is there. */
+  /** Replaced sessions that have not sent the text of their last turn yet. */
   readonly #draining = new Set<Session>()
 
   constructor(service: RecogniserService, wire: () => RecogniserWire, context: ServiceContext) {
@@ -79,7 +82,7 @@ export class StreamedRecogniser implements SpeechToText {
   }
 
   warm(): void {
-    // One that was closed while nobody spoke, of a service whose connections are for one turn.
+    // If the service ends its connection after each turn, there may be no session while the caller is silent.
     if (this.#current?.state === 'over') this.#replace()
   }
 
@@ -107,7 +110,7 @@ export class StreamedRecogniser implements SpeechToText {
     this.listener = null
   }
 
-  /** A session has aged, or one of its turns is over. */
+  /** Called when a session is too old or has ended a turn. Replaces or closes the session if necessary. */
   changed(session: Session): void {
     if (session === this.#current && session.isSpent) this.#replace()
     if (!this.#draining.has(session) || session.turns.awaited) return
@@ -124,11 +127,11 @@ export class StreamedRecogniser implements SpeechToText {
   #end(ordinal: number, ending: SessionTurn['ending']): void {
     const sessions = [...this.#draining, this.#current].filter((session) => session !== null)
     const session = sessions.find((one) => one.end(ordinal, ending))
-    // A caller who begins at once finds a connection.
+    // A new connection is opened now, so that the caller's next turn need not wait for it.
     if (session !== undefined) this.changed(session)
   }
 
-  /** A fresh connection takes the turns from here on. */
+  /** Opens a new connection, which gets the next turns. */
   #replace(): void {
     const before = this.#current
     const session = new Session(this, this.#wire())
@@ -140,46 +143,66 @@ export class StreamedRecogniser implements SpeechToText {
   }
 }
 
-/** The part that differs between streaming recognisers. Made anew for each connection. */
+/** The part that differs between streaming recognisers. Each connection has its own object. */
 export interface RecogniserWire {
-  /** A WebSocket, or what makes a connection of another kind. */
+  /** A WebSocket, or a function that makes a connection of another type. */
   readonly socket: SocketWire | ((listener: ConnectionListener) => ServiceConnection)
-  /** How samples are written: base64 is put between two parts of a message; `framed` makes messages of s16le. */
+  /**
+   * Format of the samples. With `before` and `after`, samples are sent as base64 between these two texts. `framed`
+   * makes messages from s16le samples.
+   */
   readonly audio:
     | 'mulaw'
     | 'pcm16'
     | 'float32'
     | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
     | { readonly framed: (bytes: Uint8Array) => readonly Uint8Array[] }
-  /** The least audio of one message, in milliseconds, but for the last one of a turn; `MESSAGE_MS` when not given: words come up to 40 ms later. */
+  /**
+   * Minimum audio of one message, in milliseconds. The last message of a turn may have less audio. Default:
+   * `MESSAGE_MS`, which delays words by up to 40 ms.
+   */
   readonly messageMs?: number
-  /** Sent first. */
+  /** First message of a connection. */
   readonly hello?: SentMessage
-  /** Message that keeps the connection open while nobody speaks; null: a little silence. Absent: none is needed. */
+  /**
+   * Message that keeps the connection open between turns; null if short silence is sent instead. Absent: the connection
+   * needs no keepalive.
+   */
   readonly keepalive?: { readonly everyMs: number; readonly message: SentMessage | null }
-  /** Sent before the audio of a turn. */
+  /** Messages sent before the audio of a turn. */
   readonly begin?: readonly SentMessage[]
   /**
-   * Sent after the audio of a turn; without `oneTurn` also after that of noise, so that its words are out of the way before
-   * those of the next turn.
-   * @param silenceMs  between the caller's last word and the end of the audio
+   * @returns the message after the audio of a turn. If `oneTurn` is absent, the message is sent after noise too, so
+   * that the noise's words arrive before the words of the next turn
+   * @param silenceMs silence between the caller's last word and the end of the audio
    */
   readonly finalize: (silenceMs: number) => SentMessage
-  /** The service does not answer `finalize` where it has little audio. Absent: it always does. */
+  /**
+   * True if the service sometimes sends no answer to `finalize`, after very little audio. Absent: the service always
+   * answers.
+   */
   readonly unsure?: true
-  /** After `finalize`, and then without news for this long, the words so far are the text. */
+  /**
+   * Maximum time in ms without a message after `finalize`. After this time, the words so far become the turn's text.
+   */
   readonly finalizeMs: number
-  /** The longest wait after `finalize`, while more words come or none have come; `finalizeMs` when not given. */
+  /**
+   * Maximum total wait in ms after `finalize`. It applies if words continue to arrive, or if no words have arrived.
+   * Default: `finalizeMs`.
+   */
   readonly answerMs?: number
-  /** The service ends the connection with the turn. */
+  /** True if the service ends the connection at the end of each turn. */
   readonly oneTurn?: true
-  /** The service ends a session after this time; absent: never. */
+  /** Time in ms after which the service ends a session. Absent: no limit. */
   readonly sessionMs?: number
-  /** Basis of the charge: the time the session is open, the audio that was sent (the default), or what `read` reports. */
+  /**
+   * Quantity that the service charges for: the open time of the session, the sent audio (default), or the usage that
+   * `read` reports.
+   */
   readonly charges?: 'session' | 'audio' | 'reported'
-  /** The message says something of the audio. Absent: each does. */
+  /** True if the message shows that the service processes the audio. Absent: every message shows this. */
   readonly hears?: (message: ServiceMessage) => boolean
-  /** Puts what a message says into the turns. */
+  /** Passes the content of a message to the turns. */
   readonly read: (message: ServiceMessage, turns: RecogniserTurns) => void
 }
 
@@ -194,7 +217,7 @@ class Session {
   #aged = false
   #sentMs = 0
   #heardAtMs = -Infinity
-  /** Turns in a row that had neither words nor an answer. */
+  /** Number of consecutive turns for which no words arrived in time. */
   #unheard = 0
   #chargedFromMs = NaN
   #unchargedMs = 0
@@ -235,7 +258,7 @@ class Session {
       typeof wire.socket === 'function' ? wire.socket(listener) : new ServiceSocket(service, wire.socket, listener)
   }
 
-  /** It takes no further turn, and nobody speaks. */
+  /** True if the session cannot get another turn and the caller is silent. */
   get isSpent(): boolean {
     return (this.#aged || (this.wire.oneTurn === true && this.turns.all.length > 0)) && !this.turns.open
   }
@@ -266,7 +289,7 @@ class Session {
     this.pump()
   }
 
-  /** @returns false if the turn is none of this session */
+  /** @returns false if the turn does not belong to this session */
   end(ordinal: number, ending: SessionTurn['ending']): boolean {
     const turn = this.turns.all.find((one) => one.ordinal === ordinal)
     if (turn === undefined) return false
@@ -276,7 +299,7 @@ class Session {
     return true
   }
 
-  /** Sends what was not sent yet, in the order in which it was spoken. */
+  /** Sends everything that was not sent yet, in the order of speech. */
   pump(): void {
     if (this.state !== 'open') return
     for (const turn of this.turns.all) {
@@ -311,7 +334,7 @@ class Session {
     const { ending } = turn
     turn.askedAtMs = this.#context.nowMs()
     if (Number.isNaN(turn.fromMs)) {
-      // None of it was sent, and the service is not asked.
+      // No audio of the turn was sent, so the service will not answer.
       turn.answered = true
       if (!turn.over) this.#final(turn)
     } else if (ending === 'abandon') {
@@ -339,7 +362,10 @@ class Session {
     else this.#final(turn)
   }
 
-  /** A service that said nothing at all, although there was voice, is out of order. */
+  /**
+   * True if the service counts as out of order, because it did not answer a turn, or sent no words for several turns in
+   * a row.
+   */
   #isDeaf(turn: SessionTurn): boolean {
     if (this.wire.unsure !== true && this.#heardAtMs < turn.askedAtMs) return true
     return ++this.#unheard > 1
@@ -378,7 +404,7 @@ class Session {
   }
 
   #keepAlive(message: SentMessage | null): void {
-    // A connection that waits for its one turn needs none.
+    // A service that ends its connection after each turn needs no keepalive between turns.
     if (this.wire.oneTurn === true && !this.turns.open) return
     if (message === null) this.#sendSamples(new Int16Array(msToSamples(SILENCE_MS, this.#context.inputRateHz)))
     else this.#socket.send(message)
@@ -397,7 +423,7 @@ class Session {
   #lost(fault: VendorFault): void {
     this.#end()
     const last = this.turns.all.at(-1)
-    // A service whose connections are for one turn closes when it has said all.
+    // A service with `oneTurn` closes the connection itself, after it has sent all words.
     if (this.wire.oneTurn === true && fault.code === 'session_expired' && last !== undefined) this.turns.answered(last)
     this.#owner.lost(this, fault)
   }

@@ -11,29 +11,38 @@ import type { Mark, SpeechListener, SpeechManner, ServiceContext, TextToSpeech, 
 import { ServiceSocket } from './service-socket.js'
 import type { SentMessage, SocketService, SocketServiceOptions, SocketWire, ServiceMessage } from './service-socket.js'
 
-/** A service that owes sound, and sends none for this long, is out of order; unless its options say otherwise. */
+/**
+ * Maximum time in ms without sound while a service has to send sound. After this time, the service counts as out of
+ * order. The service's options may set another time.
+ */
 const SILENT_MS = 5000
 /**
- * A cancelled utterance that the service does not end within this time keeps its place for ever: a new connection. Less
- * where the next one waits for that place.
+ * Maximum time in ms until the service has ended a cancelled utterance. After this time, a new connection is opened.
+ * The limit is shorter if another utterance waits for the slot.
  */
 const ACKNOWLEDGE_MS = 5000
 const ACKNOWLEDGE_ONLY_PLACE_MS = 1500
-/** An utterance that sounded before its end may get no sound after it: its end is asked for after this time. */
+/**
+ * Time in ms from the last text of an utterance until the end of the utterance is requested, if sound has already
+ * arrived. If no sound has arrived, the end is requested with the next sound. The time limit is needed because all
+ * sound may arrive before the last text.
+ */
 const CLOSE_AFTER_MS = 500
-/** Utterances that wait for a place at the service; the oldest one fails. */
+/**
+ * Maximum number of utterances that wait for a slot at the service. If a further utterance arrives, the oldest fails.
+ */
 const WAITING_MAX = 8
 
-/** Options of every service of this kind. */
+/** Options of every voice over a WebSocket. */
 export interface StreamedVoiceOptions extends SocketServiceOptions {
   readonly apiKey: string
-  /** The name or id of a voice. Goes before the voice that the agent names; not for Deepgram, whose model has one voice. */
+  /** Name or id of a voice; overrides the agent's voice. Not used for models with a single voice. */
   readonly voice?: string
-  /** Within the service's `speeds`; 1 when not given. */
+  /** Speaking speed; it must be in the range `speeds` of the service. Default: 1. */
   readonly speed?: number
-  /** A pronunciation dictionary in the account there; ElevenLabs' has a version. Of Cartesia and ElevenLabs. */
+  /** A pronunciation dictionary that is stored in the service's account. Some dictionaries have a version. */
   readonly dictionary?: { readonly id: string; readonly version?: string }
-  /** How long the service may owe sound; SILENT_MS when not given. */
+  /** Maximum time in ms without sound while the service has to send sound. Default: SILENT_MS. */
   readonly timeoutMs?: number
 }
 
@@ -42,12 +51,15 @@ export type VoiceService = SocketService<StreamedVoiceOptions>
 /**
  * A voice over a WebSocket. An utterance is one stream of the service:
  *
- *     waiting --place free--> running --all sound came--> done
- *     waiting --cancel--> (gone)
- *     running --cancel--> cancelled --the service has ended it, or at once--> (gone)
+ *     waiting   --a slot is free--> running
+ *     waiting   --cancel--> (gone)
+ *     running   --all sound came--> done
+ *     running   --cancel--> cancelled
+ *     cancelled --at once, or when the service has ended the utterance (`acknowledges`)--> (gone)
  *
- * What comes for an utterance that is done or cancelled is dropped by its id; where messages have none, the place is kept
- * until the service has ended the old one, so that nothing of it is taken for the next.
+ * If an utterance is done or cancelled, messages with its id are dropped. If messages have no id, the old utterance
+ * keeps its slot until the service has ended it. So the sound of the old utterance never counts as sound of the next
+ * utterance.
  */
 export class StreamedVoice implements TextToSpeech {
   readonly input: 'sentences' | 'words'
@@ -56,12 +68,15 @@ export class StreamedVoice implements TextToSpeech {
   readonly #context: ServiceContext
   #socket: ServiceSocket | null = null
   #lostListener: ((fault: VendorFault) => void) | null = null
-  /** By id, the oldest first; until the service has ended them. */
+  /** Utterances by id, oldest first, until the service has ended them. */
   readonly #streams = new Map<string, Stream>()
   #ids = 0
-  /** Sound of this connection, as far as it was played: utterances that were cut short count with what was heard. */
+  /**
+   * Duration of this connection's sound that was played, in milliseconds. Of an interrupted utterance, only the heard
+   * part counts.
+   */
   #clockMs = 0
-  /** Who wants to know which words were heard of the utterance that was cancelled last. */
+  /** The last cancelled utterance whose heard words were requested by `cancel`. */
   #asked: { readonly id: string; readonly heard: (text: string) => void } | null = null
   #keepalive: NodeJS.Timeout | undefined
 
@@ -70,6 +85,8 @@ export class StreamedVoice implements TextToSpeech {
     this.#wire = wire()
     this.#context = context
     this.input = this.#wire.input
+    const [slowest, fastest] = this.#wire.speeds
+    if (slowest === fastest) context.wishes.never('speed')
   }
 
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
@@ -90,14 +107,6 @@ export class StreamedVoice implements TextToSpeech {
 
   lost(listener: (fault: VendorFault) => void): void {
     this.#lostListener = listener
-  }
-
-  wishes(manner: SpeechManner): boolean {
-    return this.#speed(manner) !== 1
-  }
-
-  #speed(manner: SpeechManner): number {
-    return askedSpeed(this.#service.speed, manner, this.#wire.speeds)
   }
 
   begin(manner: SpeechManner, listener: SpeechListener): Utterance {
@@ -130,7 +139,7 @@ export class StreamedVoice implements TextToSpeech {
     }
     this.#streams.set(id, stream)
     const { voice = manner.voice ?? this.#context.voice } = this.#service
-    const speed = this.#speed(manner)
+    const speed = askedSpeed(this.#context.wishes, this.#service.speed, manner, this.#wire.speeds)
     this.#send(stream, this.#wire.begin(id, { ...manner, ...omitNullish({ voice }), speed }))
     this.#advance()
     return {
@@ -146,7 +155,7 @@ export class StreamedVoice implements TextToSpeech {
       end: () => {
         if (stream.over) return
         stream.ended = true
-        // An utterance without text has nothing to say, and no sound would end it.
+        // An utterance without text is not spoken, so the service would not report its end.
         if (stream.characters > 0) {
           const messages = this.#wire.end(id)
           if (messages === null) {
@@ -187,7 +196,7 @@ export class StreamedVoice implements TextToSpeech {
     for (const message of messages) this.#socket?.send(message)
   }
 
-  /** Begins the oldest waiting utterances while the service has places for them. */
+  /** Begins the oldest waiting utterances while the service has free slots. */
   #advance(): void {
     let running = this.#running().length
     for (const stream of this.#streams.values()) {
@@ -202,14 +211,14 @@ export class StreamedVoice implements TextToSpeech {
     }
   }
 
-  /** The service owes sound, or the end of it. */
+  /** Starts waiting for sound, or for the end of the utterance. */
   #expect(stream: Stream): void {
     const { timeoutMs = SILENT_MS } = this.#service
     if (stream.over || stream.waiting !== null) clearTimeout(stream.timer)
     else this.#failAfter(timeoutMs, stream, `sends no sound for ${timeoutMs} ms`)
   }
 
-  /** More sound has come, or was asked for: the next is waited for where the service owes it. */
+  /** Called when sound has arrived or was requested. Waits for more sound if the service has to send more. */
   #watch(stream: Stream): void {
     if (stream.ended || this.#wire.speaks?.(stream.id) === true) this.#expect(stream)
     else clearTimeout(stream.timer)
@@ -221,7 +230,7 @@ export class StreamedVoice implements TextToSpeech {
     stream.timer = setTimeout(() => this.#socket?.fail(fault), ms).unref()
   }
 
-  /** Where the service is to be asked for the end of an utterance only once it speaks the end of its text. */
+  /** Requests the end of an utterance while its last text is being spoken. Only some services need this request. */
   #close(stream: Stream): void {
     clearTimeout(stream.closes)
     stream.closing = false
@@ -230,13 +239,14 @@ export class StreamedVoice implements TextToSpeech {
 
   #cancel(stream: Stream, playedMs: number | null, heard: ((text: string) => void) | null): void {
     const kept = this.#streams.get(stream.id) === stream
-    // Its sound was all delivered: nothing is to be stopped, but the service may know how much of it was heard.
+    // If all sound of the utterance was delivered, no sound has to be stopped, but the service may still report the
+    // heard words.
     if (kept ? stream.over : playedMs === null || heard === null || this.#running().length > 0) return
     quiet(stream)
     const without = stream.characters === 0
     this.#charge(stream)
     if (kept && (stream.waiting !== null || !stream.begun)) {
-      // One without text: the wire forgets how it was to be spoken, and the service knows nothing of it.
+      // An utterance without text is not known to the service, so only `wire` removes the utterance.
       if (without) this.#wire.cancel(stream.id, null)
       return this.#over(stream)
     }
@@ -273,7 +283,7 @@ export class StreamedVoice implements TextToSpeech {
     if (!stream.over && typeof audio === 'string' && audio !== '') {
       if (!stream.audio.decode(audio, (pcm) => this.#deliver(stream, pcm))) this.#context.malformed()
     }
-    // This comes before its listener, which may begin the next one at once.
+    // The slot is freed before the events are emitted, because the listener may begin the next utterance at once.
     if (news.over === true) this.#over(stream)
     else if (!done && !stream.over && !stream.ended && this.#wire.speaks !== undefined) this.#watch(stream)
     if (done && !stream.over) this.#done(stream)
@@ -282,13 +292,13 @@ export class StreamedVoice implements TextToSpeech {
   }
 
   #bytes(data: Buffer): void {
-    // Sound without an id is of the utterance that has had its place for the longest time.
+    // Sound without an id belongs to the utterance that got its slot first.
     const own = this.#wire.bytes?.(data)
     if (own === null) return
     const stream = own === undefined ? this.#running()[0] : this.#streams.get(own.id)
     if (stream === undefined) return
     const samples = own?.samples ?? data
-    // The service counts it until it says otherwise.
+    // The service counts this sound as played until it reports another duration.
     if (stream.over) return void (this.#clockMs += samplesToMs(samples.length >> 1, this.#context.legRateHz))
     const bytes = stream.rest.length === 0 ? samples : Buffer.concat([stream.rest, samples])
     const pcm = new Int16Array(bytes.length >> 1)
@@ -311,7 +321,7 @@ export class StreamedVoice implements TextToSpeech {
   #done(stream: Stream): void {
     this.#charge(stream)
     quiet(stream)
-    // Text that was silently not spoken is a failed answer, not a short one.
+    // If a text has no sound, the answer has failed, even if the service reports no fault.
     if (stream.soundMs === 0 && stream.words)
       stream.listener.failed(vendorFault('internal', `${this.#service.what} did not speak a text`, false), false)
     else stream.listener.done()
@@ -350,61 +360,79 @@ export class StreamedVoice implements TextToSpeech {
   }
 }
 
-/** Content of a service's message about one utterance; `unknown` is as the service wrote it. */
+/**
+ * Content of a service's message about one utterance. Values of type `unknown` are copied from the message without a
+ * check.
+ */
 interface VoiceNews {
   readonly id: string
   /** Base64 of samples, s16le at the leg's rate. */
   readonly audio?: unknown
   readonly marks?: readonly Mark[]
-  /** All of its sound has come. */
+  /** True if all sound of the utterance has arrived. */
   readonly done?: boolean
-  /** The service has forgotten it, and its place is free. Without `done`: as it was asked to, or for the fault. */
+  /**
+   * True if the service has ended the utterance, so that its slot is free. If `done` is not set, the utterance ended
+   * because of `cancel` or a fault.
+   */
   readonly over?: boolean
   readonly fault?: VendorFault | null
-  /** The words that were heard of a cancelled utterance. */
+  /** The words of a cancelled utterance that the caller heard. */
   readonly heard?: unknown
-  /** The sound of this connection that the service takes for played. */
+  /** Duration of this connection's sound that the service counts as played, in milliseconds. */
   readonly playedMs?: unknown
-  /** Messages that the service needs now. */
+  /** Messages to send to the service now. */
   readonly send?: readonly SentMessage[]
 }
 
-/** How one service says what all of them do: one connection, and utterances that are given their text as it is written. */
+/**
+ * The part that differs between voices: the messages of one service for each step. All these voices use one connection,
+ * and get the text of an utterance while the model writes it.
+ */
 export interface VoiceWire {
   readonly input: 'sentences' | 'words'
-  /** The slowest and the fastest; what is beyond is cut to them. */
+  /** Minimum and maximum speed; other speeds are limited to this range. */
   readonly speeds: readonly [number, number]
   readonly socket: SocketWire
-  /** Utterances that the service speaks at the same time; the others wait. */
+  /** Maximum number of utterances that the service speaks concurrently; further utterances wait. */
   readonly placesMax: number
-  /** A cancelled utterance keeps its place until the service has ended it. */
+  /** True if a cancelled utterance keeps its slot until the service has ended it. */
   readonly acknowledges: boolean
-  /** Only an utterance finds out whether the key is good. */
+  /** True if the API key can be tested only with an utterance. */
   readonly probes?: true
   readonly keepalive?: {
     readonly everyMs: number
     readonly messages: (ids: readonly string[]) => readonly SentMessage[]
   }
-  /** @param manner  with the voice and the speed that it comes to, of options, agent and call together */
+  /** @param manner voice and speed, after options, agent and call were combined */
   begin(id: string, manner: SpeechManner): readonly SentMessage[]
   text(id: string, text: string): readonly SentMessage[]
-  /** No text follows. @returns null: all of its sound has come */
+  /** Ends the text of the utterance. @returns null if all sound of the utterance has arrived */
   end(id: string): readonly SentMessage[] | null
-  /** Asks for the end of the utterance, once sound has come after `end`. Absent: `end` does. */
+  /**
+   * Requests the end of the utterance; called after `end`, when sound has arrived. Absent: `end` itself requests the
+   * end.
+   */
   close?(id: string): readonly SentMessage[]
-  /** The service speaks a sentence of the utterance now, and is silent only where it is stuck. Absent: that is known after `end` alone. */
+  /**
+   * True if the service is speaking a sentence of the utterance now, so that missing sound is a fault. If this method
+   * is absent, missing sound is a fault only after `end`.
+   */
   speaks?(id: string): boolean
   /**
-   * @param atMs  the sound of this connection that the caller has heard; null where it is not known
-   * @returns nothing where the service knows of no utterance
+   * @param atMs  milliseconds of this connection's sound that the caller has heard; null if not known
+   * @returns an empty list if the service does not know the utterance
    */
   cancel(id: string, atMs: number | null): readonly SentMessage[]
   /**
-   * @param current  the utterance that has had its place for the longest time; null without one
-   * @param soundMsOf  the sound of an utterance before this message
+   * @param current  the utterance that got its slot first; null if no utterance has a slot
+   * @param soundMsOf returns the duration of an utterance's sound before this message
    */
   read(message: ServiceMessage, current: string | null, soundMsOf: (id: string) => number): VoiceNews | null
-  /** Finds the samples of a binary message, s16le, and whose they are; null: it has none. Absent: it is samples, of `current`. */
+  /**
+   * Finds the samples (s16le) in a binary message, and the utterance of the samples. The result is null if the message
+   * has no samples. If this method is absent, the whole message consists of samples of `current`.
+   */
   bytes?(data: Buffer): { readonly id: string; readonly samples: Buffer } | null
 }
 
@@ -423,9 +451,9 @@ function quiet(stream: Stream): void {
 }
 
 /**
- * Texts and when they begin and end, from three lists of a service; empty for lists that are not.
- * @param unitMs  what a time of 1 is
- * @param sinceMs  what a time of 0 is
+ * @returns texts with start and end times, from a service's three lists; empty if there are no lists
+ * @param unitMs  milliseconds of one time unit
+ * @param sinceMs  time of 0 in milliseconds
  */
 export function marksAt(texts: unknown, starts: unknown, ends: unknown, unitMs: number, sinceMs = 0): Mark[] {
   if (!Array.isArray(texts) || !Array.isArray(starts) || !Array.isArray(ends)) return []
@@ -440,23 +468,23 @@ interface Stream {
   readonly id: string
   readonly listener: SpeechListener
   readonly audio: Base64Audio
-  /** Half a sample, of binary messages. */
+  /** First byte of a sample whose second byte is in the next binary message. */
   rest: Buffer
-  /** Messages that wait for a free place; null once it has one. */
+  /** Messages that wait for a free slot; null once the utterance has a slot. */
   waiting: SentMessage[] | null
-  /** The service knows of it. */
+  /** True if the utterance was begun at the service. */
   begun: boolean
-  /** Given to the service, and not charged for yet. */
+  /** Number of characters that were sent to the service and are not in a usage report yet. */
   characters: number
   words: boolean
   soundMs: number
-  /** Sound of this connection before its own first sample. */
+  /** Duration of this connection's sound before the utterance's first sample, in milliseconds. */
   fromMs: number
   ended: boolean
-  /** Nothing of it is delivered any more. */
+  /** True if no more sound of the utterance will be delivered. */
   over: boolean
   timer: NodeJS.Timeout | undefined
-  /** `VoiceWire.close` is to be sent. */
+  /** True if the messages of `VoiceWire.close` must still be sent. */
   closing: boolean
   closes: NodeJS.Timeout | undefined
 }

@@ -1,4 +1,7 @@
-/** Asking a text model about a transcript: its whole answer, the form that it fills in, and whether its quotes are true. */
+/**
+ * Requests to a text model about a transcript. Collects the whole answer, reads the form that the model fills in, and
+ * checks the model's quotes.
+ */
 import JSON5 from 'json5'
 import { isSchema } from '../../agents/tools/json-schema.js'
 import type { ToolParameters } from '../../agents/tools/json-schema.js'
@@ -9,11 +12,17 @@ import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import type { LanguageModel, ModelRequest, ServiceContext, ServiceFactory } from './service.js'
 import { WrittenCalls } from './written-calls.js'
 
-/** From a longer conversation the model reads the first quarter of this length, and the end. */
+/**
+ * Maximum length of a transcript for the model, in characters. Of a longer transcript, the model gets the beginning (a
+ * quarter of this length) and the end (the rest of this length).
+ */
 const TRANSCRIPT_CHARS_MAX = 24_000
-/** A quote with fewer letters and digits proves nothing. */
+/** Minimum number of letters and digits in a quote; a shorter quote is not evidence. */
 const QUOTE_LETTERS_MIN = 2
-/** Brackets in a model's words at which its form may begin, and texts inside texts. */
+/**
+ * Maximum number of opening brackets that are tried as the beginning of the form; and maximum depth of texts inside
+ * texts.
+ */
 const OPENED_MAX = 8
 const NESTED_TEXTS_MAX = 2
 
@@ -25,11 +34,13 @@ interface Form {
 interface WholeAnswer {
   readonly text: string
   readonly calls: WrittenCalls['all']
-  /** The service ended it before the model did: it is at its longest, or a filter refused the rest; null: it did not. */
+  /**
+   * Reason why the service ended the answer early: its limit of length, or a filter; null if the answer is complete.
+   */
   readonly cut: 'length' | 'filter' | null
 }
 
-/** One request to a model that is made for it. @throws ServiceFault */
+/** Makes a model, sends one request to the model, and collects the whole answer. @throws ServiceFault */
 export async function wholeAnswer(
   factory: ServiceFactory<LanguageModel>,
   context: ServiceContext,
@@ -54,10 +65,11 @@ export async function wholeAnswer(
 }
 
 /**
- * The object that a model wrote as its form: as arguments of the tool that is the form, or in its words. Models fence it, put
- * words around it, write it like Python or JavaScript, as a text inside a text, or the list in it alone.
- * @param list  the member that a list alone is meant for
- * @throws Error without the words of the answer, which would go to a log
+ * @returns the object that a model wrote as the form. It is in the arguments of the form's tool, or in the model's
+ * words. Models may put the form in a code fence, or put words around it. Models may write the form like Python or
+ * JavaScript, or as a text inside a text. Or they write only the form's list
+ * @param list the member for a list without the object around it
+ * @throws Error whose message omits the words of the answer, because the message is logged
  */
 export function formIn({ text, calls }: WholeAnswer, tool: Form, list: string): Readonly<Record<string, unknown>> {
   const written = calls.find(({ name }) => name === tool.name)?.argumentsText ?? text
@@ -69,11 +81,12 @@ export function formIn({ text, calls }: WholeAnswer, tool: Form, list: string): 
   throw new Error('the model did not fill in the form')
 }
 
-/** The values that a text may be, the whole of it first. */
+/** @returns the values that can be parsed from a text; the value of the whole text is first */
 function* valuesIn(written: string, depth = 0): Generator<unknown> {
   if (written.length > BACKEND_TOOL_TEXT_CHARS_MAX || depth > NESTED_TEXTS_MAX) return
   const fenced = [...written.matchAll(/```[a-z0-9]*\s*\n?([^]*?)```/gi)].map((match) => match[1] ?? '')
-  // From an opening bracket to the last closing one: before it stand words, which may have brackets too.
+  // Each of these texts begins at another opening bracket, because the words before the form may contain brackets too.
+  // It ends at the last closing bracket.
   const opened = [...written.matchAll(/[[{]/g)].slice(0, OPENED_MAX).map(({ index }) => {
     const closing = written[index] === '{' ? '}' : ']'
     return written.slice(index, written.lastIndexOf(closing) + 1)
@@ -85,12 +98,12 @@ function* valuesIn(written: string, depth = 0): Generator<unknown> {
   }
 }
 
-/** Also JSON5 (single quotes, bare names, commas at the end), with Python's constants. Undefined: it is neither. */
+/** Parses JSON, JSON5 (single quotes, bare names, trailing commas) and Python's constants; undefined if this fails. */
 function looseJson(text: string): unknown {
   try {
     return exactJson(text)
   } catch {
-    // Most models write JSON; what is not is read below.
+    // Not JSON: the text is parsed below. JSON is tried first, because most models write JSON.
   }
   const constants: Readonly<Record<string, string>> = { True: 'true', False: 'false', None: 'null' }
   try {
@@ -105,7 +118,7 @@ function looseJson(text: string): unknown {
   }
 }
 
-/** A yes or a no that a model wrote as a word; undefined: it is neither. */
+/** Reads yes or no from a model's word; undefined for any other word. */
 export function wordOfTruth(value: unknown): boolean | undefined {
   if (typeof value === 'boolean') return value
   const word = typeof value === 'string' ? plainText(value) : ''
@@ -113,7 +126,10 @@ export function wordOfTruth(value: unknown): boolean | undefined {
   return /^(?:false|no|failed|hapana)$/.test(word) ? false : undefined
 }
 
-/** True if one entry of the transcript has these words. A model changes marks and capitals when it quotes. */
+/**
+ * True if one entry of the transcript contains these words. Punctuation and capitals are ignored, because models change
+ * them in quotes.
+ */
 export function isQuoted(quote: unknown, transcript: readonly { readonly text: string }[]): quote is string {
   const words = typeof quote === 'string' ? plainText(quote) : ''
   return (
@@ -122,7 +138,10 @@ export function isQuoted(quote: unknown, transcript: readonly { readonly text: s
   )
 }
 
-/** The transcript as a model reads it, one line for each entry: a line break in somebody's words makes no line of another speaker. */
+/**
+ * @returns the transcript for a model, one line per entry. A line break in a speaker's words becomes a space, so that
+ * no line looks like words of another speaker
+ */
 export function transcriptText(transcript: readonly { readonly role: string; readonly text: string }[]): string {
   const text = transcript.map(({ role, text: words }) => `${role}: ${words.replace(/\s+/g, ' ')}`).join('\n')
   if (text.length <= TRANSCRIPT_CHARS_MAX) return text

@@ -4,8 +4,8 @@ import { msToSamples } from '../../core/units.js'
 const BLOCK_MS = 1000
 
 /**
- * The caller's speech of one turn, from shortly before its beginning, kept until its text is there, at most
- * UNDERSTOOD_SPEECH_MS_MAX of it. It grows while the caller speaks.
+ * Sound of one turn of the caller, from shortly before the speech began; at most UNDERSTOOD_SPEECH_MS_MAX. It grows
+ * while the caller speaks, and is kept until the turn's text has arrived.
  */
 export class KeptSound {
   readonly #blockSamples: number
@@ -22,7 +22,7 @@ export class KeptSound {
     return this.#samples
   }
 
-  /** A copy of the samples from `fromSample` on. */
+  /** @returns a copy of the samples from index `fromSample` */
   since(fromSample: number): Int16Array {
     const pcm = new Int16Array(Math.max(0, this.#samples - fromSample))
     for (const [i, block] of this.#blocks.entries()) {
@@ -34,7 +34,7 @@ export class KeptSound {
     return pcm
   }
 
-  /** Copies the samples in. @returns how many of them are too many, and were dropped */
+  /** Adds a copy of the samples. @returns the number of samples that were dropped because they did not fit */
   push(pcm: Int16Array): number {
     let from = 0
     while (from < pcm.length) {
@@ -50,5 +50,5 @@ export class KeptSound {
   }
 }
 
-/** The recogniser's view of it. */
+/** Sound of a turn, as a recogniser can read it. */
 export type TurnSound = Pick<KeptSound, 'samples' | 'since'>

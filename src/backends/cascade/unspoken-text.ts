@@ -1,22 +1,25 @@
 import { wordsOf } from '../../call/words/languages.js'
 
-/** Begin what may be no speech. An opening bracket after a name belongs to a call that a model wrote as text. */
+/**
+ * Possible beginnings of text that is not speech. A name with an opening bracket after it begins a tool call that a
+ * model wrote as text.
+ */
 const SUSPECT =
   /[<◁[{(*【`]|(?<![\p{L}\p{N}_])_|!\[|(?:\b(?:functions|default_api)\.\w+|\b[a-z]\w*_\w*|\bprint)\(|(?:(?<=\n)|\bassistant)(?:analysis|commentary)(?=[A-Z])|(?<=\n[ \t]*)(?:Thought|Action(?: Input)?|Observation|Final Answer|Assistant|Agent|AI):/u
-/** The last of these can become the first part of one. */
+/** End of a text that may match SUSPECT when the next characters arrive. */
 const MAY_GO_ON = /[\w.]+$|!$|[\ud800-\udbff]$/
-/** Labels of a line of which the words are for nobody, and of one that is spoken. */
+/** Labels at the start of a line. The words after a label are spoken only if the label matches `LABEL_OF_SPEECH`. */
 const LABELS = ['Thought:', 'Action:', 'Action Input:', 'Observation:', 'Final Answer:', 'Assistant:', 'Agent:', 'AI:']
 const LABEL_OF_SPEECH = /^(?:Final|Assistant|Agent|AI)/
 
-/** Text between tags of these names is no speech: reasoning, tool calls, and other non-text. */
+/** Names of tags. Text between such tags is not spoken: reasoning, tool calls, and other text that is not speech. */
 const UNSPOKEN_TAG =
   /^(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratch_?pad|(?:inner_?)?monologue|tool.*|function.*|invoke|parameters?|arg.*|script|style|unused94)$/
-/** Between these tags begins another line or word. */
+/** Names of tags that separate lines or words. */
 const APART_TAG = /^(?:br|p|div|li|ul|ol|h\d|t[rdh]|table|hr|break|s|sentence)$/
-/** Ends nothing: all that follows is dropped. */
+/** End marker that never occurs, so that all later text is dropped. */
 const NEVER = /(?!)/
-/** Longest end of what is dropped, in characters: it may arrive in parts. */
+/** Maximum length in characters of the marker that ends dropped text. The marker may arrive in parts. */
 const END_CHARS_MAX = 64
 const TAG_CHARS_MAX = 300
 const BRACKET_CHARS_MAX = 200
@@ -24,44 +27,49 @@ const DIRECTION_CHARS_MAX = 80
 const FENCE_CHARS_MAX = 60
 
 const PICTURES = /[\p{Extended_Pictographic}\u{fe0f}\u{200d}\u{1f3fb}-\u{1f3ff}♪♫]/gu
-/** "laughs", "clears throat", "in a warm tone": what an actor does. */
+/** Directions as for an actor, such as "laughs", "clears throat", "in a warm tone". */
 const DIRECTION = new RegExp(
   `^\\s*(?:(?:${wordsOf('stageDirections').join('|')})(?!\\p{L})[^\\d]*|in an? [^\\d]*(?:tone|voice))\\s*$`,
   'iu',
 )
 
-/** The beginning of the text: this number of characters is dropped, or replaced, and perhaps all up to an end. */
+/**
+ * Decision about the beginning of the text: `drop` characters are removed or replaced by `say`. The text after them may
+ * also be dropped, up to an end marker.
+ */
 interface Verdict {
   readonly drop: number
   readonly say?: string
-  /** All up to and with the first match is dropped. */
+  /** End marker. All text up to the end of its first match is dropped. Absent if no more text is dropped. */
   readonly until?: RegExp
-  /** All up to the bracket that closes the first one is dropped. */
+  /** If true, everything up to the bracket that closes the first bracket is dropped. */
   readonly brackets?: true
 }
 
 /**
- * Takes out of a growing text what is no speech: reasoning, calls of tools in any model's form, tags, code, stage
- * directions, references, pictures. What may still become one is held until that is known.
+ * Removes text that is not speech from a growing text: reasoning, tool calls in any model's form, tags, code, stage
+ * directions, references, pictures. A text that may be the beginning of such a part is held until the following text
+ * decides this.
  *
- *     speech --an opening--> held --decided--> speech, or dropping
- *     dropping --its end, the end of the text--> speech
+ *     speech   --the text may begin a part that is not speech--> held
+ *     held     --the decision--> speech or dropping
+ *     dropping --the end marker, or the end of the text--> speech
  */
 export class UnspokenText {
   #held = ''
   #until: RegExp | null = null
-  /** Open brackets of code that is dropped; null: none is. */
+  /** Open brackets of code that is being dropped; null if no code is being dropped. */
   #brackets: { depth: number; quoted: boolean; escaped: boolean } | null = null
-  /** The last character, for the beginning of a line or a word. */
+  /** The last character, which shows if the next text begins a line or a word. */
   #before = '\n'
 
-  /** @returns what is surely spoken */
+  /** @returns the text that is certainly spoken */
   push(text: string): string {
     this.#held += text
     return this.#pass(false)
   }
 
-  /** No text follows. @returns the rest that is spoken */
+  /** Ends the text. @returns the remaining text that is spoken */
   flush(): string {
     return this.#pass(true)
   }
@@ -92,7 +100,7 @@ export class UnspokenText {
       const verdict = verdictOn(this.#held, this.#before, final)
       if (verdict === null) {
         if (!final) return out
-        // Half a tag, half a call.
+        // An incomplete tag or tool call is dropped.
         this.#held = ''
         return out
       }
@@ -108,7 +116,7 @@ export class UnspokenText {
     return found === null ? -1 : found.index - this.#before.length
   }
 
-  /** How much of a text without a suspect is certainly speech. */
+  /** @returns the number of characters that are certainly speech, if SUSPECT does not match the text */
   #speechEnd(final: boolean): number {
     if (final) return this.#held.length
     const line = /\n[ \t]*([A-Z][a-zA-Z ]*)$/.exec(`${this.#before}${this.#held}`)?.[1]
@@ -116,7 +124,7 @@ export class UnspokenText {
     return this.#held.length - Math.max(label, MAY_GO_ON.exec(this.#held)?.[0].length ?? 0)
   }
 
-  /** Drops what is to be dropped. @returns false while more of it may come */
+  /** Removes text that is being dropped. @returns false if more text to drop may follow */
   #dropped(final: boolean): boolean {
     if (this.#until !== null) {
       const end = this.#until.exec(this.#held)
@@ -145,7 +153,7 @@ export class UnspokenText {
   }
 }
 
-/** @returns null while more must be known */
+/** @returns the decision; null if more text is needed for it */
 function verdictOn(text: string, before: string, final: boolean): Verdict | null {
   const inWord = /[\p{L}\p{N}]/u.test(before)
   switch (text.charAt(0)) {
@@ -197,7 +205,10 @@ function onTag(text: string, final: boolean): Verdict | null {
   return { drop, ...(APART_TAG.test(name) ? { say: ' ' } : {}) }
 }
 
-/** A model's own marks, which a server should have read: `<|channel|>`, `<|python_tag|>`, `<｜tool▁calls▁begin｜>`. */
+/**
+ * Handles a model's own control tokens, which a server should have removed: `<|channel|>`, `<|python_tag|>`,
+ * `<｜tool▁calls▁begin｜>`.
+ */
 function onToken(text: string, name: string, drop: number): Verdict | null {
   if (name === 'channel') {
     const header = /^<\|channel\|>[^<]*<\|message\|>/.exec(text)?.[0]
@@ -238,7 +249,7 @@ function onDirection(text: string, close: string, final: boolean): Verdict | nul
   return end >= 0 && DIRECTION.test(line.slice(0, end)) ? { drop: end + 2 } : { drop: 1, say: text.charAt(0) }
 }
 
-/** Code in a fence is no speech; a plain answer in one is. */
+/** Handles a code fence. Code in a fence is not spoken, but a plain answer in a fence is spoken. */
 function onFence(text: string, final: boolean): Verdict | null {
   if (!text.startsWith('```')) return /^``?$/.test(text) && !final ? null : { drop: 1 }
   const [fence, info = ''] = /^```[ \t]*([\w+-]*)[ \t]*(?:\n|$)/.exec(text) ?? []

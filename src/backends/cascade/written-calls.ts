@@ -3,22 +3,24 @@ import { parseArguments } from '../tool-text.js'
 import type { CallEntry } from './conversation.js'
 import type { CallPiece } from './service.js'
 
-/** Tool calls of one answer. */
+/** Maximum number of tool calls of one answer. */
 const CALLS_MAX = 16
 
 interface WrittenCall {
-  /** The server's number of the call, from 0 or from 1; null where it gives none. */
+  /** The server's index of the tool call; the first index is 0 or 1. Null if the server does not number tool calls. */
   readonly index: number | null
   id: string
-  /** The id is the server's. */
+  /** True if the server sent the id. */
   named: boolean
   name: string
   argumentsText: string
 }
 
 /**
- * Some servers number each whole call 0 (Gemini's and Ollama's `/chat/completions`): another id or, without ids, another name after
- * whole arguments begins another call. An id alone does not: vLLM before 0.8 makes a new one for each piece.
+ * True if the piece begins another tool call. Some servers send index 0 for each whole tool call (Ollama's
+ * `/chat/completions`, and a vendor's). In an answer of such a server, a name with another id begins another tool call.
+ * If the pieces have no ids, a name after complete arguments begins another tool call. An id without a name does not
+ * begin a tool call: vLLM before 0.8 makes a new id for each piece.
  */
 function beginsAnother(
   call: WrittenCall,
@@ -35,12 +37,15 @@ export class WrittenCalls {
   readonly all: WrittenCall[] = []
   readonly #idPrefix: string
 
-  /** @param idPrefix  of the ids of calls to which the server gives none */
+  /** @param idPrefix prefix of the ids of tool calls without an id from the server */
   constructor(idPrefix: string) {
     this.#idPrefix = idPrefix
   }
 
-  /** Arguments come in fragments, by index; some servers send complete calls without an index. */
+  /**
+   * Adds pieces of tool calls. The index shows to which tool call a fragment of arguments belongs. Some servers send
+   * complete tool calls without an index.
+   */
   collect(pieces: readonly CallPiece[]): void {
     for (const piece of pieces) {
       let call = this.all.findLast((one) => one.index === piece.index && one.index !== null)
@@ -61,7 +66,7 @@ export class WrittenCalls {
       }
       if (typeof piece.function?.name === 'string') call.name = piece.function.name
       const text = piece.function?.arguments
-      // Some servers write the object itself.
+      // Some servers send the arguments as an object, not as text.
       if (typeof text === 'object' && text !== null && call.argumentsText === '')
         call.argumentsText = JSON.stringify(text)
       else if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX)
@@ -69,7 +74,10 @@ export class WrittenCalls {
     }
   }
 
-  /** For the conversation; arguments that are no JSON object become an empty one. */
+  /**
+   * @returns the tool calls as the conversation stores them. Arguments that are not a JSON object become an empty
+   * object
+   */
   entries(): CallEntry[] {
     return this.all.map(({ id, name, argumentsText }) => {
       const { args, mended } = parseArguments(argumentsText)

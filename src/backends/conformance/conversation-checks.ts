@@ -4,7 +4,10 @@ import type { Recorder } from './recorder.js'
 import { connected, expect, expectEqual, expectTold, pause } from './harness.js'
 
 const GLAD_REPLY = { say: 'Good to hear from you.', audioMs: 1600 }
-/** Services round the length of their sound to whole milliseconds. */
+/**
+ * Maximum rounding error of a sound's duration in a service's report, in milliseconds. Services round to whole
+ * milliseconds.
+ */
 const SOUND_TOLERANCE_MS = 5
 
 const STAGE_TOOLS = {
@@ -78,7 +81,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       await recorder.next('turn-done', 2)
       await recorder.until("both of the caller's texts", () => finalTexts(recorder, 'caller').length >= 2)
       const playedMs = vendor.callerAudioMs - beforeMs
-      // A service that detects speech itself needs what came before it.
+      // If the service detects speech itself, it also needs the audio before the speech.
       const leastMs = backend.capabilities.serverVad ? 1200 : 750
       expect(playedMs >= leastMs, `${leastMs} ms of the second question, got ${playedMs}`)
     },
@@ -165,7 +168,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
         calls.every((call) => call.invalid === undefined),
         'valid arguments',
       )
-      // In reverse order, and with a pause between them.
+      // The results are delivered in reverse order, with a pause between two results.
       const [first, second] = [calls[1], calls[0]]
       backend.toolResult(first?.callId ?? '', { ok: true, value: { answer: 'one' } })
       await pause(40)
@@ -244,7 +247,8 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       backend.sendText('Look me up', { role: 'caller', respond: true })
       const call = await recorder.next('tool-call')
       await recorder.next('turn-done')
-      // The gateway asks; the caller keys the digits in, on a line that is silent for the model, and says them.
+      // The gateway asks for a number. The caller presses the digits, and also says them. The model does not get the
+      // pressed digits.
       backend.sendText('Please say or key in your number.', { role: 'agent', respond: false })
       const begun = recorder.all('turn-start').length
       recorder.onEvent = (event) => {
@@ -392,8 +396,8 @@ export const conversationChecks: readonly ConformanceCheck[] = [
 ]
 
 /**
- * The caller speaks while a tool runs, and is answered.
- * @returns whether the service cancels that call, as some do when the caller speaks; then its result is ignored
+ * Lets the caller speak while a tool runs, and checks that the caller gets an answer.
+ * @returns true if the service cancels the tool call because of the speech
  */
 async function speaksMeanwhile(
   { recorder, speak }: Pick<Rig, 'recorder' | 'speak'>,

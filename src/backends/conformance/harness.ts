@@ -4,55 +4,58 @@ import { Recorder } from './recorder.js'
 
 /** One answer of the scripted model behind a backend. */
 export interface ScriptedReply {
-  /** The words, which are also spoken. */
+  /** Words of the answer, which are also spoken. */
   readonly say?: string
-  /** Tool calls, all in this one answer. Arguments that are a string are sent unchanged, JSON or not. */
+  /** Tool calls of this answer. If `args` is a string, it is sent unchanged, even if it is not JSON. */
   readonly calls?: readonly {
     readonly callId: string
     readonly name: string
     readonly args: Readonly<Record<string, unknown>> | string
   }[]
-  /** Length of the sound, for checks that need a known length. */
+  /** Duration of the sound in ms, for checks that need a known duration. */
   readonly audioMs?: number
-  /** Time between pieces of 100 ms of sound; default 0: all at once. */
+  /** Time in ms between two pieces of sound, each of 100 ms. Default: 0, so that all pieces are sent at once. */
   readonly paceMs?: number
 }
 
 /**
- * Controls the scripted service behind the backend under test: its answers, its faults, and what it received, in terms
- * that all services share.
+ * Controls the scripted service that the tested backend uses: the service's answers and its faults. It also records the
+ * service's input. The methods suit all services.
  */
 export interface ConformanceVendor {
   /**
-   * Queues answers; the model takes one each time it begins to answer, and says `Yes.` when none is left. All answers
-   * are queued before the backend is made, because a service may need its whole script when it is connected.
+   * Queues answers. The model gives the next answer in the queue, or `Yes.` if the queue is empty. Called before the
+   * backend is made.
    */
   reply(...replies: readonly ScriptedReply[]): void
-  /** Words that the service will recognise in the caller's next turns; `hello` when none is left. */
+  /**
+   * Sets the words that the service will recognise in the caller's next turns. When no words are left, the service
+   * recognises `hello`.
+   */
   callerSays(...texts: readonly string[]): void
-  /** Texts that the caller will write, for a service that understands only prepared texts. */
+  /** Sets the texts that the caller will write, for a service that understands only prepared texts. */
   callerWrites?(...texts: readonly string[]): void
-  /** The next connections fail in this way. `timeout`: the service is never ready. */
+  /** Makes the next connections fail with this fault. With `timeout`, the service never becomes ready. */
   failConnect(code: BackendErrorCode): void
-  /** The next connection is ready only after this. */
+  /** Delays the readiness of the next connection. */
   delayReady(ms: number): void
-  /** Cuts the live connection in the middle of the call. */
+  /** Breaks the open connection during the call. */
   breakOff(): void
-  /** Announces that the session will end soon; false when the service has no such message. */
+  /** Announces that the session will end soon. @returns false if the service has no such message */
   warnOfEnd(): boolean
-  /** Attempts to connect; for services without a connection: attempts to begin a session. */
+  /** Number of attempts to connect. If the service has no connection, number of attempts to begin a session. */
   readonly connections: number
-  /** Caller audio that arrived. */
+  /** Duration of the caller audio that arrived, in milliseconds. */
   readonly callerAudioMs: number
-  /** Texts that the model got besides its instructions, in order: history, notes, DTMF digits. */
+  /** Texts that the model got in addition to its instructions, in order: history, notes, DTMF digits. */
   readonly texts: readonly string[]
   /** Results of tool calls that the model got, in order, as text. */
   readonly toolAnswers: readonly { readonly callId: string; readonly text: string }[]
-  /** Instructions and names of the tools that the model has now; absent for a service without a model. */
+  /** Current instructions and tool names of the model; absent for a service without a model. */
   readonly model?: { readonly instructions: string; readonly tools: readonly string[] }
-  /** How often the model began to answer. */
+  /** Number of answers that the model began. */
   readonly answers: number
-  /** How much of its last answer the model takes as heard; null when the service does not tell. */
+  /** The part of the last answer that the model counts as heard; null if the service does not report this part. */
   readonly heard: { readonly kind: 'ms'; readonly ms: number } | { readonly kind: 'text'; readonly text: string } | null
 }
 
@@ -61,29 +64,31 @@ export interface ConformanceScript {
   readonly replies?: readonly ScriptedReply[]
   /** The caller's spoken words, in order. */
   readonly callerSays?: readonly string[]
-  /** Texts that the caller writes, and that the service must understand. */
+  /** Texts that the caller writes and that the service must understand. */
   readonly callerWrites?: readonly string[]
-  /** The service is not ready before this. */
+  /** Time in ms until the service is ready. */
   readonly readyDelayMs?: number
   readonly connectFault?: BackendErrorCode
-  /** True: the agent greets. Default false: it waits for the caller, and the session has no greeting. */
+  /** True if the agent greets. False (default): the agent waits for the caller, and the session has no greeting. */
   readonly agentBegins?: boolean
-  /** Fields that differ from `conformanceSession`. */
+  /** Session fields that differ from `conformanceSession`. */
   readonly session?: Partial<BackendSession>
 }
 
 /**
- * A feature that most services have and some lack:
- * - `stages`: the instructions of another stage reach a model; without one a stage is a state of a dialogue.
- * - `forgetting`: what was said can be taken out of the model's memory.
- * - `notes`: a text that asks for no answer reaches the model.
+ * A feature that some services lack:
+ * - `stages`: the instructions of another stage reach a model. If there is no model, a stage is a state of a dialogue.
+ * - `forgetting`: the conversation can be removed from the model's memory.
+ * - `notes`: a text that does not ask for an answer reaches the model.
  * - `history`: the words of an earlier session reach the model.
  * - `error-words`: the error of a failed tool reaches the model.
  * - `connecting`: there is a connection, and it takes time.
  * - `expiry`: the service warns before it ends a session.
- * - `truncation`: an answer can be cut to what was heard.
- * - `breakage`: a lost connection ends the session or the answer. A list replaces the session instead.
- * - `floor`: an answer begins only when it is asked for and the caller is silent. A full-duplex model decides by itself.
+ * - `truncation`: an answer can be cut to its heard part.
+ * - `breakage`: a lost connection ends the session or the answer. A list of backends lacks this, because it replaces
+ * the session.
+ * - `floor`: an answer begins only after a request, while the caller is silent. A full-duplex model lacks this, because
+ * it decides by itself.
  */
 export type ConformanceFacet =
   | 'stages'
@@ -97,44 +102,47 @@ export type ConformanceFacet =
   | 'breakage'
   | 'floor'
 
-/** A backend wired to a fresh scripted service, for one check. */
+/** A backend that is connected to its own scripted service, for one check. */
 export interface ConformanceSetup {
   readonly backend: BackendFactory
   readonly vendor: ConformanceVendor
-  /** The backend's key, which must never appear in an error. */
+  /** The backend's API key, which must never appear in an error. */
   readonly secret: string | null
-  /** Adds what this service needs in a session; called once, before connecting. */
+  /** Adds fields that this service needs in a session. Called once, before the connection is opened. */
   session?(session: BackendSession): BackendSession
-  /** The caller's voice at this rate, for a service that recognises speech; default: a tone. */
+  /** @returns the caller's voice at this rate. Needed if the service recognises real speech. Default: a tone */
   voice?(text: string, sampleRateHz: number): Promise<Int16Array>
-  /** Length of a reply's sound, for a service with real speech synthesis; default: the reply's `audioMs`. */
+  /**
+   * @returns the duration of a reply's sound. Needed if the service has a real speech synthesiser. Default: the reply's
+   * `audioMs`
+   */
   soundMs?(reply: ScriptedReply): Promise<number>
   /** Ends the service. */
   close(): Promise<void>
 }
 
-/** How the suite makes a backend; one for each backend, or for each configuration of one. */
+/** Makes a backend for the checks. There is one harness for each backend, or for each configuration of a backend. */
 export interface ConformanceHarness {
   readonly name: string
-  /** Faults that `failConnect` can cause for this service; all of them if possible. */
+  /** Faults that `failConnect` can cause for this service; this should be all faults. */
   readonly connectFaults: readonly BackendErrorCode[]
-  /** Features that the service lacks, and why. The checks leave out what needs them, and report it. */
+  /** Features that the service lacks, with the reason. The checks skip these features and report the reason. */
   readonly lacks?: Readonly<Partial<Record<ConformanceFacet, string>>>
   setup(): Promise<ConformanceSetup>
 }
 
 /** One check that every backend must pass. */
 export interface ConformanceCheck {
-  /** A sentence about the backend: `greets when it is asked to`. */
+  /** A statement about the backend, such as `greets when it is asked to`. */
   readonly name: string
   /**
-   * Resolves with what was left out and why, one line each, for the test's output; empty when all was checked.
-   * Rejects with an Error that says what was expected and what came.
+   * Resolves with the skipped parts and their reasons, one text each; the list is empty if everything was checked. If
+   * the check fails, rejects with an Error that names the expected and the actual result.
    */
   run(harness: ConformanceHarness): Promise<readonly string[]>
 }
 
-/** A session for tests; nothing in it is real. */
+/** Makes a session for tests; all its values are invented. */
 export function conformanceSession(changes: Partial<BackendSession> = {}): BackendSession {
   return {
     callSid: 'HD_000000000001',
@@ -167,8 +175,8 @@ export function conformanceSession(changes: Partial<BackendSession> = {}): Backe
 }
 
 /**
- * Speaks as the caller, frame by frame and faster than real time: `voicedMs` of a tone, or all of `voice` if given (at
- * least `voicedMs`), then enough silence for any turn detection.
+ * Speaks as the caller, frame by frame and faster than real time. Sends a tone of `voicedMs`, or the whole `voice` if
+ * it is given, for at least `voicedMs`. Then sends silence for turn detection.
  */
 export async function speakTo(
   backend: Backend,
@@ -204,7 +212,7 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
-/** Everything a check works with. */
+/** Objects and functions that a check works with. */
 export interface Rig {
   readonly backend: Backend
   readonly recorder: Recorder
@@ -212,18 +220,18 @@ export interface Rig {
   readonly secret: string | null
   readonly hangup: AbortController
   readonly connect: () => Promise<void>
-  /** The caller says the next text of the script. */
+  /** Speaks the next of the script's texts as the caller. */
   readonly speak: (voicedMs: number, silenceMs?: number) => Promise<void>
-  /** Length of a reply's sound when nothing of it is lost. */
+  /** @returns the duration of a reply's complete sound in ms */
   readonly soundMs: (reply: ScriptedReply) => Promise<number>
-  /** False when the service lacks this; the check's result then says that something was left out. */
+  /** @returns false if the service lacks this feature. The result of the check then contains this skipped part */
   readonly has: (facet: ConformanceFacet) => boolean
   readonly canFailWith: (code: BackendErrorCode) => boolean
 }
 
 type Work = (rig: Rig) => Promise<void>
 
-/** @throws Error that says what was expected */
+/** @throws Error that names the expected result */
 export function expect(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Error(`expected ${what}`)
 }
@@ -232,7 +240,7 @@ export function expectEqual<T>(actual: T, wanted: T, what: string): void {
   if (actual !== wanted) throw new Error(`${what}: expected ${JSON.stringify(wanted)}, got ${JSON.stringify(actual)}`)
 }
 
-/** The model got a text with these words. */
+/** Expects that the model got a text with these words. */
 export function expectTold(vendor: ConformanceVendor, words: string, what: string): void {
   expect(
     vendor.texts.some((text) => text.includes(words)),
@@ -240,7 +248,7 @@ export function expectTold(vendor: ConformanceVendor, words: string, what: strin
   )
 }
 
-/** A check that runs `work` on a backend that is not connected yet, and cleans up after it. */
+/** Makes a check that runs `work` on a backend that is not connected yet, and cleans up. */
 export function rigged(name: string, script: ConformanceScript, work: Work): ConformanceCheck {
   return {
     name,
@@ -291,7 +299,7 @@ export function rigged(name: string, script: ConformanceScript, work: Work): Con
           soundMs: async (reply) => (await setup.soundMs?.(reply)) ?? reply.audioMs ?? 0,
         })
       } catch (error) {
-        // The recorded events explain the failure.
+        // The recorded events are added, because they explain the failure.
         if (error instanceof Error) error.message += `\n  seen: ${recorder.summary()}`
         throw error
       } finally {
@@ -303,7 +311,7 @@ export function rigged(name: string, script: ConformanceScript, work: Work): Con
   }
 }
 
-/** The same on a connected backend; also checks the snapshot and the end of the session. */
+/** Makes a check on a connected backend. The check also tests the snapshot and the end of the session. */
 export function connected(name: string, script: ConformanceScript, work: Work): ConformanceCheck {
   return rigged(name, script, async (rig) => {
     await rig.connect()

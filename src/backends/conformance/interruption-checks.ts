@@ -5,7 +5,7 @@ import { connected, expect, expectEqual, pause } from './harness.js'
 const LONG_ANSWER =
   'One two three four five. Six seven eight nine ten. Eleven twelve thirteen fourteen fifteen. Sixteen seventeen eighteen.'
 
-/** The caller interrupts. */
+/** Checks in which the caller interrupts. */
 export const interruptionChecks: readonly ConformanceCheck[] = [
   connected(
     'delivers no audio of an interrupted answer, however late it comes',
@@ -58,7 +58,8 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
   connected(
     "cuts the model's record of its answer to what was heard",
     {
-      // A service with prepared texts does not know the second text, and repeats what was cut off.
+      // If a service understands only prepared texts, it does not understand the second text, and repeats the
+      // interrupted text.
       callerWrites: ['Tell me everything'],
       replies: [{ say: LONG_ANSWER, audioMs: 4000 }, { say: 'Yes.' }],
     },
@@ -131,7 +132,7 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       replies: [{ say: LONG_ANSWER, audioMs: 4000, paceMs: 10 }, { say: 'Which one?' }],
     },
     async ({ backend, recorder, speak }) => {
-      // The call does the same: a backend that detects speech itself gets the played duration at once.
+      // Behaves like a call: if the backend detects speech itself, it gets the played duration at once.
       recorder.onEvent = (event) => {
         if (event.type === 'speech-started' || event.type === 'interrupted') {
           backend.interrupt({ itemId: recorder.audioPieces.at(-1)?.itemId ?? null, playedMs: 120 })
@@ -194,14 +195,14 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
   ),
 ]
 
-/** The backend's capability, which must agree with the harness. */
+/** Capability of the backend, which must agree with the harness. */
 function takesTurns(backend: Backend, has: (facet: ConformanceFacet) => boolean): boolean {
   const duplex = backend.capabilities.fullDuplex === true
   expectEqual(has('floor'), !duplex, 'who owns the floor, in the harness and in the capabilities')
   return !duplex
 }
 
-/** The same for what happens to an answer that was interrupted. */
+/** True if the backend can shorten an interrupted answer. The result must agree with the harness. */
 function truncates(backend: Backend, has: (facet: ConformanceFacet) => boolean): boolean {
   expectEqual(has('truncation'), backend.capabilities.truncate, 'truncation in the harness and in the capabilities')
   return backend.capabilities.truncate

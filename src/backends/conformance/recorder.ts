@@ -10,16 +10,16 @@ interface RecordedAudio {
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 
 /**
- * How long a check waits for an event that should come at once on a loopback connection: long enough for a machine that
- * does other work, because a check that passes does not wait.
+ * Maximum wait in ms for an event that should arrive at once on a loopback connection. The limit suits a busy machine.
+ * A check that passes does not wait this long.
  */
 const PATIENCE_MS = 20_000
 
-/** A sink that records everything, and can wait for a condition. */
+/** A sink that records all events and audio, and can wait for a condition. */
 export class Recorder implements BackendSink {
   readonly events: BackendEvent[] = []
   readonly audioPieces: RecordedAudio[] = []
-  /** Called after each event and each piece of audio; may call the backend, as a call session does. */
+  /** Called after each event and each piece of audio. It may call the backend, as a call session does. */
   onEvent: (event: BackendEvent) => void = () => undefined
   onAudio: (piece: RecordedAudio) => void = () => undefined
   readonly #waiters = new Set<() => void>()
@@ -45,7 +45,7 @@ export class Recorder implements BackendSink {
     return this.audioPieces.reduce((sum, piece) => sum + (piece.generation === generation ? piece.ms : 0), 0)
   }
 
-  /** Waits until `condition` holds. @throws Error that names what was waited for and what came */
+  /** Waits until `condition` returns true. @throws Error that names the missing condition and the events so far */
   until(what: string, condition: () => boolean, patienceMs = PATIENCE_MS): Promise<void> {
     if (condition()) return Promise.resolve()
     return new Promise((resolve, reject) => {
@@ -62,7 +62,7 @@ export class Recorder implements BackendSink {
         () => settle(() => reject(new Error(`waited for ${what}; came: ${this.summary()}`))),
         patienceMs,
       )
-      // The condition may depend on the service, which sends no event.
+      // The condition may depend on the service's state, and no event reports a change of that state.
       const poll = setInterval(look, 5)
       this.#waiters.add(look)
     })

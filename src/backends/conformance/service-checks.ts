@@ -15,31 +15,31 @@ import type { VendorFault } from '../transport/vendor-fault.js'
 import { expect, expectEqual, pause } from './harness.js'
 import type { ScriptedReply } from './harness.js'
 
-/** A service of a cascade, wired to a fresh double of it, for one check. */
+/** A service of a cascade for one check, connected to its own test double of the real service. */
 export interface ServiceSetup<Service> {
   readonly factory: ServiceFactory<Service>
   /** Words that the recogniser understands in the next turns. */
   callerSays(...texts: readonly string[]): void
   /** The model's next answers. */
   reply(...replies: readonly ScriptedReply[]): void
-  /** Cuts the live connection; false for a service without one. */
+  /** Breaks the open connection. @returns false for a service without a connection */
   breakOff(): boolean
-  /** Secret that no fault may show. */
+  /** Secret that must not appear in any fault. */
   readonly secret: string
   close(): Promise<void>
 }
 
 interface ServiceCheck<Service> {
-  /** A sentence about the service. */
+  /** Statement about the service. */
   readonly name: string
-  /** @throws Error that says what was expected and what came */
+  /** @throws Error that names the expected and the actual result */
   run(setup: () => Promise<ServiceSetup<Service>>): Promise<void>
 }
 
 const RATE_HZ = 16_000
-/** How long a check waits for an event that a service on loopback sends at once, on a machine that does other work. */
+/** Maximum wait in ms for an event that a service on loopback sends at once, on a busy machine. */
 const PATIENCE_MS = 10_000
-/** How long a check waits to see that nothing comes. */
+/** Time in ms to wait before a check concludes that no event arrives. */
 const QUIET_MS = 60
 
 interface Opened<Service> {
@@ -57,7 +57,7 @@ interface Openable {
 class Listening {
   readonly finals: { readonly turn: number; readonly heard: Heard }[] = []
   readonly failures: { readonly turn: number | null; readonly fault: VendorFault }[] = []
-  /** Turns of all events. */
+  /** Numbers of the turns of all events. */
   readonly turns: number[] = []
   readonly #service: SpeechToText
   readonly #rateHz: number
@@ -76,7 +76,7 @@ class Listening {
     })
   }
 
-  /** The caller speaks for this long; level 0 is silence. */
+  /** Speaks as the caller for this duration; level 0 is silence. */
   speak(turn: number, ms: number, level = 9000): void {
     const sound = new KeptSound(this.#rateHz)
     this.#service.begin(turn, sound)
@@ -97,7 +97,7 @@ export const STT_CHECKS: readonly ServiceCheck<SpeechToText>[] = [
       const listening = new Listening(service, rateHz)
       listening.speak(1, 900)
       service.finalize(1, 200)
-      // The next turn begins before the text of the first one is there.
+      // The next turn begins before the first turn has its text.
       listening.speak(2, 900)
       await until('the first text', () => listening.finals.length === 1)
       service.finalize(2, 200)
@@ -278,7 +278,7 @@ async function until(what: string, condition: () => boolean): Promise<void> {
   }
 }
 
-/** A check that runs `work` on an open service, and cleans up after it. */
+/** Makes a check that runs `work` on an open service, and cleans up. */
 function opened<Service extends Openable>(
   name: string,
   work: (opened: Opened<Service>) => Promise<void>,

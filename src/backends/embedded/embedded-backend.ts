@@ -26,13 +26,14 @@ import {
   type HeardBy,
 } from './dialogue/dialogue-events.js'
 import { type DialogueState } from './dialogue/dialogue-state.js'
-import { digitsOf, isNumberSaid, withFirstDigit, withoutSlips } from './dialogue/heard-digits.js'
+import { digitsOf, isNumberSaid, mayLackFirstDigit, withFirstDigit, withoutSlips } from './dialogue/heard-digits.js'
 import { recognisedWords, readable } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../../call/turns/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
 import {
+  isSpeechBusy,
   RECOGNISER_RATE_HZ,
   type DictionaryEntry,
   type PartlyRecognised,
@@ -41,14 +42,15 @@ import {
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
 
 /**
- * The backend that needs no network: a recogniser with a grammar for each moment of a scripted dialogue, and a small
- * synthesiser. It has no language model: it follows the agent's `offline:` block. It emits the same events as the other
- * backends, tool calls included.
+ * The backend that runs without a network. It has a recogniser, a small synthesiser and a scripted dialogue. At each
+ * point of the dialogue, the recogniser uses a grammar of the expected answers. The script is the agent's `offline:`
+ * block, which replaces a language model. The backend emits the same events as other backends, including tool calls.
  *
  *     idle --connect--> ready --sendText(respond) | resume--> in dialogue --close--> closed
  *
- * The engine decides within the dialogue. This class gives it what was said, keyed or returned by a tool, and speaks
- * its texts. A tool result that makes the agent speak waits until the caller has finished speaking.
+ * `DialogueEngine` decides the steps of the dialogue. This class passes speech, DTMF digits and tool results to the
+ * engine, and speaks the engine's texts. If a tool result makes the agent speak, the result waits until the caller has
+ * finished speaking.
  */
 export class EmbeddedBackend implements Backend {
   readonly capabilities: BackendCapabilities = {
@@ -65,7 +67,10 @@ export class EmbeddedBackend implements Backend {
   /** Counters of one call; plain fields. */
   readonly stats = {
     utterances: 0,
-    /** Sounds without words during which the agent continued to speak. */
+    /**
+     * Number of ignored sounds: sounds without words during the agent's speech, and speech that was not meant for the
+     * agent.
+     */
     falseInterruptions: 0,
     notUnderstood: 0,
   }
@@ -74,34 +79,39 @@ export class EmbeddedBackend implements Backend {
   readonly #preRoll = new PreRoll(BACKEND_PRE_ROLL_MS_MAX, RECOGNISER_RATE_HZ)
   readonly #responses: ResponseQueue
   #engine: DialogueEngine | null = null
-  /** The words for the digits 0 to 9. */
+  /** Words for the digits 0 to 9 in the dialogue. */
   #digits: readonly string[] = []
   #callerNumber = ''
-  /** Another backend carried the call before. */
+  /** True if another backend served the call before. */
   #takeover = false
-  /** From a checkpoint; used when the call asks to continue. */
+  /** State from a checkpoint; used when the call requests that the dialogue continues. */
   #resumed: EmbeddedSnapshot | null = null
   #utterance: Utterance | null = null
-  /** Hears the same as `#utterance`, at its beginning. */
+  /** Second recogniser, which searches the same speech as `#utterance` for a first single digit. */
   #digitListener: Utterance | null = null
-  /** Its first word, if that was one digit and then nothing. */
+  /** Digit that the second recogniser has found as the only word of the speech so far; null if there is none. */
   #loneDigit: string | null = null
+  /** True if no decoder was free to search for a single digit. */
+  #loneDigitUnheard = false
+  /** Time until which speech may be the rest of a number whose first digit was not recognised. */
+  #firstDigitUntilMs = -Infinity
+  #speechStartedMs = 0
   /** Recognised words of the current utterance so far. */
   #words = ''
-  /** Utterances without a result yet, the current one included. */
+  /** Number of utterances whose recognition has no result yet, including the current utterance. */
   #recognising = 0
   /**
-   * Settles when the result of each utterance that has ended is used: on a busy machine a later one may be known first,
-   * and the parts of a number have an order.
+   * Settles when the results of all ended utterances were used. Results are used in the order of speech, because the
+   * parts of a number have an order. On a busy machine, a later result may arrive first.
    */
   #used: Promise<void> = Promise.resolve()
   #keysPressed = 0
-  /** As of the beginning of the current or last utterance. */
+  /** Number of DTMF digits in the call when the current or last utterance began. */
   #keysAtSpeech = 0
-  /** The current or last utterance may be any number, not only a known one. */
+  /** True if the current or last utterance may be any number, not only a known number. */
   #anyNumber = false
   #utteranceSamples = 0
-  /** The expectation that the call got last. */
+  /** The expectation that was reported to the call last. */
   #expected: CallerExpectation = 'open'
   #expectedKeys: 'open' | 'secret' | null = null
   #interruptedSinceSpeech = false
@@ -120,7 +130,7 @@ export class EmbeddedBackend implements Backend {
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    // Resolves at once: the models live in the speech workers, and early requests wait there.
+    // Resolves at once, because the models are loaded in the speech workers, where early requests wait.
     try {
       this.#open(session, signal)
       return Promise.resolve()
@@ -152,11 +162,12 @@ export class EmbeddedBackend implements Backend {
     this.stats.utterances++
     this.#interruptedSinceSpeech = false
     if (!engine.started) {
-      // The caller speaks before the greeting was requested: the dialogue starts, and the greeting is interrupted.
+      // The caller has spoken before the greeting was requested. So the dialogue starts now, with an interrupted
+      // greeting.
       this.#start()
       this.#responses.interrupt(this.#responses.lastItemId, 0)
     }
-    // The caller's words before may be the first half of a number, and these the second.
+    // If earlier words are still being recognised, they may be the first half of a number.
     const { jsgf, words, check, anyNumber } = engine.grammar(this.#recognising > 0)
     this.#keysAtSpeech = this.#keysPressed
     this.#anyNumber = anyNumber
@@ -165,18 +176,22 @@ export class EmbeddedBackend implements Backend {
       let weighedMs = 0
       this.#words = ''
       this.#loneDigit = null
+      this.#loneDigitUnheard = false
+      this.#speechStartedMs = this.#timers.nowMs()
       this.#expectMore(engine)
       const onPartial = ({ text, fit = 1, wordMs = [], ofMs }: PartlyRecognised): void => {
         if (this.#closed) return
         const soFar = fit < FIT_MIN ? '' : recognisedWords(text, this.#digits)
         this.#words = soFar
         this.#expectMore(engine)
-        // A shorter piece may be anything.
+        // The words are checked once per UNDERSTOOD_EVERY_MS, because right after a check they may still become any
+        // answer.
         if (ofMs < weighedMs + UNDERSTOOD_EVERY_MS) return
         weighedMs = ofMs
         if (soFar === '' || soFar === heard) return
         if (anyNumber && !isNumberSaid(soFar, fit, wordMs, this.#digits)) return
-        // Announcements of another line are heard as long numbers.
+        // A number with too many digits is probably not the caller's, because announcements on the line are recognised
+        // as long numbers.
         if (digitsOf(soFar, this.#digits).length > (engine.digitsMax ?? Infinity)) return
         heard = soFar
         this.#sink.event({ type: 'understood' })
@@ -196,7 +211,10 @@ export class EmbeddedBackend implements Backend {
     }
   }
 
-  /** Where a number may begin: who says its first digit, and pauses, is waited for longer. */
+  /**
+   * Starts the search for a single digit if a number may begin here. A caller who pauses after the first digit then
+   * gets more time.
+   */
   #listenForLoneDigit(engine: DialogueEngine, words: readonly DictionaryEntry[]): void {
     const jsgf = engine.loneDigitGrammar()
     if (jsgf === null) return
@@ -206,9 +224,13 @@ export class EmbeddedBackend implements Backend {
         this.#loneDigit = this.#digits.includes(text) ? text : null
         this.#expectMore(engine)
       }
-      this.#digitListener = this.#speech.startUtterance(jsgf, words, onPartial, { spare: true })
+      const onLost = (): void => {
+        this.#loneDigitUnheard ||= this.#loneDigit === null
+        this.#digitListener = null
+      }
+      this.#digitListener = this.#speech.startUtterance(jsgf, words, onPartial, { spare: true, onLost })
     } catch {
-      // Without it the turn ends sooner, and the digit is a part of the number.
+      this.#loneDigitUnheard = true
     }
   }
 
@@ -217,7 +239,10 @@ export class EmbeddedBackend implements Backend {
     this.#digitListener = null
   }
 
-  /** A lone digit may be recognised as another word, but not as two. */
+  /**
+   * Reports that more digits are expected if the caller has said only one digit. The usual grammar may have recognised
+   * the digit as one other word, but not as two words.
+   */
   #expectMore(engine: DialogueEngine): void {
     const lone = this.#loneDigit !== null && !this.#words.includes(' ')
     this.#expect(lone ? 'more-digits' : engine.expectsAfter(this.#words))
@@ -230,6 +255,8 @@ export class EmbeddedBackend implements Backend {
     this.#stopDigitListener()
     const keysAtSpeech = this.#keysAtSpeech
     const loneDigit = this.#loneDigit
+    const unheard = this.#loneDigitUnheard
+    const [startedMs, endedMs] = [this.#speechStartedMs, this.#timers.nowMs()]
     const anyNumber = this.#anyNumber
     this.#preRoll.clear()
     const duringAgentSpeech =
@@ -244,11 +271,20 @@ export class EmbeddedBackend implements Backend {
       const fits = fit >= fitMin && (!anyNumber || isNumberSaid(recognised, fit, wordMs, this.#digits))
       const said = withoutSlips(recognised, wordMs, this.#digits, digitsMax)
       const words = fits ? withFirstDigit(said, loneDigit, this.#digits, digitsMax) : ''
+      const digits = digitsOf(words, this.#digits).length
+      const isRest =
+        startedMs < this.#firstDigitUntilMs && digits > 0 && digits < digitsMax && digits === words.split(' ').length
+      // A single word that is not a digit may be a misrecognised digit.
+      this.#firstDigitUntilMs =
+        unheard && digits === 0 && !words.includes(' ') ? endedMs + FIRST_DIGIT_PAUSE_MS : -Infinity
+      // A number without its first digit would be a different number.
+      if (isRest || (unheard && mayLackFirstDigit(words, this.#digits, digitsMax))) {
+        this.#notHeard()
+        return
+      }
       const meant =
         unless === undefined ||
-        (words !== '' &&
-          digitsOf(words, this.#digits).length <= digitsMax &&
-          !isBackchannel(readable(words, this.#digits), unless))
+        (words !== '' && digits <= digitsMax && !isBackchannel(readable(words, this.#digits), unless))
       if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
       else
         this.#heard(words, 'speech', {
@@ -260,7 +296,12 @@ export class EmbeddedBackend implements Backend {
     this.#used = Promise.allSettled([utterance.end(), this.#used]).then(([result]) => {
       this.#recognising--
       if (result.status === 'fulfilled') use(result.value)
-      else this.#recognitionFailed(result.reason)
+      else if (isSpeechBusy(result.reason)) {
+        // The lost utterance may have contained the first digit of a number.
+        this.#firstDigitUntilMs = endedMs + FIRST_DIGIT_PAUSE_MS
+        if (unless !== undefined || duringAgentSpeech) this.stats.falseInterruptions++
+        else this.#notHeard(ms < ANSWER_UNHEARD_MS)
+      } else this.#recognitionFailed(result.reason)
       this.#releaseResults()
     })
   }
@@ -273,7 +314,7 @@ export class EmbeddedBackend implements Backend {
       this.#heard(text, 'text')
       return
     }
-    // The content of a system text is meant for a model; here only the request for an answer counts.
+    // The words of a system text are for a model. This backend uses only the request for an answer.
     if (!options.respond) return
     if (!this.#engine.started) this.#start()
     else if (this.#resumed !== null) this.#continue(this.#resumed)
@@ -307,7 +348,9 @@ export class EmbeddedBackend implements Backend {
     this.#responses.interrupt(heard.itemId, heard.playedMs)
   }
 
-  /** The dialogue is the agent's `offline:` block and does not change within a call; its language and voice do. */
+  /**
+   * Only language and voice can change during a call. The dialogue itself, the agent's `offline:` block, cannot change.
+   */
   updateSession({ language, greeting, caller, voices = {} }: SessionUpdate): void {
     const voice = voices[this.capabilities.name]
     if (typeof voice === 'string') this.#responses.voice = voice
@@ -387,7 +430,9 @@ export class EmbeddedBackend implements Backend {
     this.#handle({ type: 'start', takeover: this.#takeover })
   }
 
-  /** Continues the dialogue of an earlier instance: with its unspoken sentences, or with its question again. */
+  /**
+   * Continues the dialogue of an earlier instance. Speaks the sentences that were not spoken, or repeats the question.
+   */
   #continue(resumed: EmbeddedSnapshot): void {
     this.#resumed = null
     if (resumed.unspoken.length > 0) this.#responses.add(resumed.unspoken, [])
@@ -410,20 +455,20 @@ export class EmbeddedBackend implements Backend {
       text,
       final: true,
       itemId: `caller-${++this.#callerItems}`,
-      // The transcript belongs to the response that it causes, which cannot have been interrupted yet.
+      // The transcript belongs to the response that follows it. This response cannot have been interrupted yet.
       generation: this.#responses.generation + 1,
     })
   }
 
   /**
-   * Recognition failed. The dialogue asks again if the recogniser is available for the next answer. Otherwise the
-   * session ends.
+   * Handles a failed recognition. The dialogue repeats its question if the recogniser is available for the next answer;
+   * otherwise the session ends.
    */
   #recognitionFailed(error: unknown): void {
     if (this.#closed) return
     const code = error instanceof GatewayError ? error.code : 'SPEECH_FAULT'
-    if (code === 'SPEECH_BUSY') {
-      this.#handle({ type: 'not-heard' })
+    if (isSpeechBusy(error)) {
+      this.#notHeard()
       return
     }
     if (code !== 'SPEECH_FAULT') {
@@ -431,9 +476,17 @@ export class EmbeddedBackend implements Backend {
       return
     }
     void this.#speech.recovered().then((recovered) => {
-      if (recovered) this.#handle({ type: 'not-heard' })
+      if (recovered) this.#handle({ type: 'not-heard', attempt: true })
       else this.#fail(error)
     })
+  }
+
+  /**
+   * Handles speech that was not recognised, for example because all decoders were busy. The agent repeats its question.
+   */
+  #notHeard(attempt = true): void {
+    this.stats.notUnderstood++
+    this.#handle({ type: 'not-heard', attempt })
   }
 
   #releaseResults(): void {
@@ -447,7 +500,7 @@ export class EmbeddedBackend implements Backend {
   #handle(event: DialogueEvent): void {
     const engine = this.#engine
     if (engine === null || this.#closed) return
-    // Keys of this event answer the question that was asked before it.
+    // The value is read before the event is handled, because digits in the event answer the present question.
     const hidden = engine.hidesDigits
     let actions: DialogueAction[]
     try {
@@ -463,9 +516,10 @@ export class EmbeddedBackend implements Backend {
       else if (action.type === 'call') calls.push(action)
       else if (action.type === 'keyed') this.#callerSaid(action.keys, hidden)
       else if (action.type === 'key-timer') this.#setKeyTimer(action.ms)
+      else if (action.type === 'missed') this.#sink.event({ type: 'not-understood' })
       else this.#responses.stopSpeaking()
     }
-    // Speech always gets a response: an empty one reports that no answer follows.
+    // Speech always gets a response. If there is no answer, an empty response reports this.
     if (texts.length + calls.length > 0 || event.type === 'heard') this.#responses.add(texts, calls)
     this.#expect(engine.expects)
     for (const text of engine.predicted()) this.#speech.prepare(text, this.#responses.voice)
@@ -482,7 +536,7 @@ export class EmbeddedBackend implements Backend {
   #setKeyTimer(ms: number | null): void {
     if (ms === null) return this.#keyAlarm.clear()
     this.#keyAlarm.set(ms, () => {
-      // The rest may be what the caller is just saying.
+      // The caller's words that are being recognised now may contain the remaining digits.
       if (this.#recognising > 0) this.#setKeyTimer(KEY_TIMER_RETRY_MS)
       else this.#handle({ type: 'keys-timeout' })
     })
@@ -492,7 +546,7 @@ export class EmbeddedBackend implements Backend {
   #fail(error: unknown): void {
     if (this.#closed) return
     const known = error instanceof GatewayError ? error : null
-    // A new instance gets another speech session, so the loss of this one counts as a lost connection.
+    // The loss of the speech session counts as a lost connection, because a new instance gets a new speech session.
     const lost = known?.code === 'SPEECH_FAULT' && !this.#speech.alive
     const code = lost ? 'network' : ((known === null ? undefined : ERROR_CODES[known.code]) ?? 'internal')
     const message = messageOf(error)
@@ -501,48 +555,55 @@ export class EmbeddedBackend implements Backend {
   }
 }
 
-/** Checked `offline:` blocks that a worker keeps: one for each agent. */
+/** Maximum number of checked `offline:` blocks that a worker stores, one per agent. */
 const DIALOGUES_KEPT_MAX = 64
 
-/** `nowMs`: `performance.now` when not given; `after`: real timers. */
+/** Timers. Defaults: `performance.now` for `nowMs`, real timers for `after`. */
 interface EmbeddedBackendOptions extends Partial<BackendTimers> {
   /** The call's speech session. The call owns and closes it. */
   readonly speech: SpeechClient
 }
 
-/** Result of `snapshot`, and argument of `BackendSession.resume`. JSON, a few KB. */
+/** Result of `snapshot` and value of `BackendSession.resume`: JSON with a size of a few KB. */
 export interface EmbeddedSnapshot {
   readonly version: 1
   readonly dialogue: DialogueState
-  /** Number of the last response; a new instance continues from it. */
+  /** Number of the last response. A new instance continues with the next number. */
   readonly generation: number
-  /** Sentences that are not spoken yet; a new instance speaks them first. */
+  /** Sentences that were not spoken yet. A new instance speaks them first. */
   readonly unspoken: readonly string[]
 }
 
 /**
- * A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no
- * answer.
+ * Minimum remaining time of the agent's speech in milliseconds. If more time remains, a sound of the caller counts as
+ * made during the agent's speech. Such a sound does not get an answer if it has no words and did not interrupt the
+ * speech.
  */
 const FALSE_INTERRUPTION_MARGIN_MS = 300
 /**
- * How well the sound must fit the words to count as understood, and to be acted on without a confirmation where the
- * dialogue asks for one. Of 40 sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst fits with
- * 0.858; of 29 other sentences that the grammar accepted 10 fit with less than 0.75 and 27 with less than 0.87. Human
- * voices fit less well than flite's, which is why the first limit is low.
+ * Minimum match between sound and words for an understood answer; and minimum match with which the dialogue need not
+ * ask for a confirmation. Of 40 sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst match is
+ * 0.858. Of 29 other sentences that the grammar accepted, 10 match with less than 0.75 and 27 with less than 0.87.
+ * Human voices match worse than flite's voices, so the first limit is low.
  */
 export const FIT_MIN = 0.75
 const FIT_SURE = 0.87
 /**
- * Speech that may not be meant for the agent is held to `FIT_SURE` where it is longer than a word or two: announcements
- * of another line were heard as "where's the parcel" and "one four seven zero four", with a fit of 0.77 to 0.85.
+ * Maximum duration in ms of one or two words. If longer speech may not be meant for the agent, its match must be at
+ * least `FIT_SURE`. Announcements on the line were recognised as "where's the parcel" and "one four seven zero four",
+ * with a match of 0.77 to 0.85.
  */
 const FEW_WORDS_MS = 1000
-/** Speech between two looks at what was understood so far. */
+/** Interval in ms at which the words of continuing speech are checked again. */
 const UNDERSTOOD_EVERY_MS = 1000
-/** How long an utterance is listened to for a lone digit: the time before its onset, a digit, and the pause after it. */
+/**
+ * Time in ms in which an utterance is searched for a single digit. It covers the pre-roll, a digit, and the pause after
+ * the digit.
+ */
 const LONE_DIGIT_MS = 1600
-/** A number's pause is over, but the caller speaks: look again. */
+/** Maximum pause in ms between the first digit of a number and its other digits. */
+const FIRST_DIGIT_PAUSE_MS = 1500
+/** Time in ms until the next check, if the pause after a number's part is over but speech is still being recognised. */
 const KEY_TIMER_RETRY_MS = 300
 const VOICE_DEFAULT = 'slt'
 const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
@@ -550,7 +611,7 @@ const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
   BACKEND_BAD_REQUEST: 'bad_request',
   SPEECH_BUSY: 'rate_limit',
 }
-/** Close codes of RFC 6455, as the other backends report them. */
+/** Close codes of RFC 6455, which other backends report too. */
 const CLOSE_NORMAL = 1000
 const CLOSE_FAULT = 1011
 
@@ -563,7 +624,7 @@ function parseDialogue(session: BackendSession): OfflineDialogue {
       `agent ${session.agent} has no offline: block, which the embedded backend needs; add one, or set another backend`,
     )
   }
-  // Checking a block takes 7 ms, and every call of an agent brings the same one.
+  // Checked `offline:` blocks are stored, because a check takes 7 ms and all calls of an agent have equal blocks.
   const key = JSON.stringify(session.offline)
   const known = PARSED.get(key)
   if (known !== undefined) return known
@@ -579,8 +640,8 @@ function parseDialogue(session: BackendSession): OfflineDialogue {
   )
 }
 
-/** The checkpoint of this backend; null for any other value. The session then continues from the history. */
-function parseSnapshot(resume: unknown): EmbeddedSnapshot | null {
+/** @returns the checkpoint in `resume`; null for any other value, so that the session continues from the history */
+export function parseSnapshot(resume: unknown): EmbeddedSnapshot | null {
   if (typeof resume !== 'object' || resume === null) return null
   const snapshot = resume as Partial<EmbeddedSnapshot>
   const good =

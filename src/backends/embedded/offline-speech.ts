@@ -7,8 +7,8 @@ import { unspokenIn } from '../../speech/spoken/spoken-form.js'
 let loaded: Promise<OfflineSpeech | null> | null = null
 
 /**
- * Abilities of the offline recogniser and voice, for the check of agents' files; loaded once a process, at the first
- * call. Null where they are not installed: no caller is then answered by them.
+ * @returns abilities of the offline recogniser and voice, for the check of agents' files; null if these are not
+ * installed. They are loaded once per process, when this function is first called
  */
 export function offlineSpeech(): Promise<OfflineSpeech | null> {
   loaded ??= whySpeechIsMissing() === null ? load() : Promise.resolve(null)

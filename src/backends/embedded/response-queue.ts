@@ -14,34 +14,33 @@ interface Response {
   readonly sentences: readonly string[]
   /** Durations of the sentences that were delivered. */
   readonly deliveredMs: number[]
-  /** Calls that are made after the speech: they end the conversation. */
+  /** Tool calls that are made after the speech, because they end the conversation. */
   readonly lastCalls: readonly DialogueCall[]
-  /** How often the speech worker died during the response. */
+  /** Number of times that the speech worker died during the response. */
   faults: number
   over: boolean
 }
 
-/** Responses that are kept to find out which sentences an interruption cut off. */
+/** Maximum number of stored responses. They are stored to find the sentences that an interruption cut off. */
 const KEPT_MAX = 4
 
 /**
- * Speaks one response after the other and emits the events of each: turn-start, tool calls, audio and transcript,
- * audio-done, turn-done. An interrupted response ends as cancelled; the sentences that were not heard in full are kept
- * for `takeUnheard`.
+ * Speaks one response after another, and emits its events: turn-start, tool calls, audio, transcript, audio-done,
+ * turn-done. An interrupted response ends as cancelled; `takeUnheard` returns its unheard sentences.
  */
 export class ResponseQueue {
   /** Number of the last response. */
   generation = 0
   voice = ''
-  /** Caller speech since the last usage event. */
+  /** Duration of the caller's speech since the last usage event. */
   audioInMs = 0
-  /** When all delivered speech will have been played, if it is played without a pause. */
+  /** Time at which all delivered speech will have been played, if there is no pause. */
   speaksUntilMs = -Infinity
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
   readonly #failed: (error: unknown) => void
-  /** The first one is being spoken. */
+  /** Waiting responses; the first response is being spoken. */
   readonly #queue: Response[] = []
   #kept: Response[] = []
   #speaking: Speaking | null = null
@@ -55,7 +54,7 @@ export class ResponseQueue {
     this.#failed = failed
   }
 
-  /** True while speech is being synthesised or is probably still being played. */
+  /** True while speech is being synthesised or is probably still playing. */
   get busy(): boolean {
     return this.#queue.length > 0 || this.speaksUntilMs > this.#nowMs()
   }
@@ -66,7 +65,7 @@ export class ResponseQueue {
 
   add(texts: readonly string[], calls: readonly DialogueCall[]): void {
     const generation = ++this.generation
-    // The dialogue has continued: sentences that were cut off are not repeated.
+    // The dialogue has new texts, so earlier interrupted sentences are not repeated.
     this.#unheard = []
     const response: Response = {
       generation,
@@ -77,8 +76,8 @@ export class ResponseQueue {
       faults: 0,
       over: false,
     }
-    // Queued before the first event is emitted: a tool may answer while that event is handled, and its response follows
-    // this one.
+    // The response is queued before its first event is emitted, because a tool may answer within this event. The
+    // response to the tool must follow this response.
     this.#queue.push(response)
     this.#kept = [...this.#kept, response].slice(-KEPT_MAX)
     this.#sink.event({ type: 'turn-start', generation })
@@ -86,12 +85,12 @@ export class ResponseQueue {
     if (this.#queue[0] === response) this.#speakHead()
   }
 
-  /** Sentences that are queued and not delivered. */
+  /** @returns sentences that are queued and not delivered yet */
   unspoken(): string[] {
     return this.#queue.flatMap((response) => response.sentences.slice(response.deliveredMs.length))
   }
 
-  /** The caller interrupted: cancels all responses. */
+  /** Cancels all responses, because the caller interrupted. */
   interrupt(itemId: string | null, playedMs: number): void {
     const at = this.#kept.findIndex((response) => response.itemId === itemId)
     if (at >= 0)
@@ -99,14 +98,14 @@ export class ResponseQueue {
     this.#cancelAll()
   }
 
-  /** A key was pressed: cancels all responses and reports the interruption. */
+  /** Cancels all responses and reports the interruption, because a DTMF digit was received. */
   stopSpeaking(): void {
     if (!this.busy) return
     this.#cancelAll()
     this.#sink.event({ type: 'interrupted', generation: this.generation })
   }
 
-  /** The sentences that the last interruption cut off; empty from the second call on. */
+  /** @returns the sentences that the last interruption cut off, and clears them */
   takeUnheard(): readonly string[] {
     const unheard = this.#unheard
     this.#unheard = []
@@ -144,7 +143,10 @@ export class ResponseQueue {
     )
   }
 
-  /** Checked again after each call to the sink, which may interrupt the response. */
+  /**
+   * True if the response is over. Each call to the sink may interrupt the response, so this must be checked after the
+   * call.
+   */
   #isOver(response: Response): boolean {
     return response.over || this.#closed
   }
@@ -166,7 +168,10 @@ export class ResponseQueue {
     })
   }
 
-  /** A worker that died is replaced, and the sentence starts again. Only once: the sentence may be the cause. */
+  /**
+   * Handles the death of a speech worker. A new worker starts the sentence again, but only once, because the sentence
+   * may be the cause.
+   */
   #synthesisFailed(response: Response, error: unknown): void {
     if (this.#isOver(response)) return
     const died = error instanceof GatewayError && error.code === 'SPEECH_FAULT' && error.retryable
@@ -220,7 +225,7 @@ export class ResponseQueue {
   }
 }
 
-/** The sentences that were not played in full, from the interrupted one on. */
+/** The interrupted sentence and all later sentences of a response. */
 function unheardOf(response: Response, playedMs: number): readonly string[] {
   let endMs = 0
   for (const [i, ms] of response.deliveredMs.entries()) {

@@ -25,42 +25,45 @@ import type { BackendWatch, SessionRole } from '../watch.js'
 import { Circuits } from './circuit-breaker.js'
 import type { CircuitBreaker, CircuitPass } from './circuit-breaker.js'
 
-/** A backend that failed within this call is not asked again within this, while there is another. */
+/** Time in ms for which a failed backend is not used in this call, if another backend is left. */
 const FAILOVER_REST_MS = 60_000
 
-/** How long to wait for sessions to close: the call itself must end within a second. */
+/** Time limit in ms for closing sessions. It is below a second, because the call itself must end within a second. */
 const SESSION_CLOSE_MS = 900
 
 /**
- * One session of one candidate: resamples the caller's audio to its rate, and maps its generations and ids to the
- * call's.
+ * One session of one candidate. The session resamples the caller's audio to the candidate's rate, and maps the
+ * candidate's generations and ids to the generations and ids of the call.
  *
  *     new --connect--> connecting --resolved--> ready --retire--> over
  *     connecting --rejected, fatal, too slow, retire--> over
  *
- * In `over`, all events and audio of the backend are dropped, but what it says that it has used.
+ * In `over`, all events and audio of the backend are dropped, except its usage.
  */
 export class CandidateSession implements BackendSink {
   readonly candidate: Candidate
   readonly backend: Backend
   phase: 'new' | 'connecting' | 'ready' | 'over' = 'new'
-  /** Number of this session in the call, from 1; every id that it passes on begins with it. */
+  /** Number of this session in the call; the first session is 1. The session's ids begin with this number. */
   serial = 0
   pass: CircuitPass | null = null
   role: SessionRole = 'first'
-  /** `CallHistory.toolAnswers` and `CallHistory.activity` when it was connected. */
+  /** Values that `CallHistory.toolAnswers` and `CallHistory.activity` had when the session was connected. */
   toolAnswersKnown = 0
   activityKnown = 0
-  /** Something may have been said since it was connected: a takeover sends it a recap. */
+  /**
+   * True if the conversation may have continued since the session was connected. When the session takes over, it then
+   * gets a summary of the later conversation.
+   */
   stale = false
-  /** It has made a sound, and its circuit knows. */
+  /** True if the session's first sound was reported to its circuit. */
   hasSounded = false
   readonly #listener: CandidateListener
   readonly #owner: BackendList
   readonly #abort = new AbortController()
   #resampler: StreamResampler | null = null
   #resampled = new Int16Array(0)
-  /** The call's generation for each generation of the backend. */
+  /** Generations of the call, by the backend's generation. */
   readonly #mapped = new Map<number, number>()
   #innerHighest = 0
   #audioItem = ''
@@ -78,8 +81,9 @@ export class CandidateSession implements BackendSink {
   }
 
   /**
-   * @param resampler  from the call's rate to the backend's, owned by this session; null where the rates are equal
-   * @param frameSamplesMax  the most that `feed` is given
+   * @param resampler  converts from the call's rate to the backend's rate; used only by this session. Null if the rates
+   * are equal
+   * @param frameSamplesMax maximum number of samples of one `feed`
    */
   connect(session: BackendSession, resampler: StreamResampler | null, frameSamplesMax: number): Promise<void> {
     this.phase = 'connecting'
@@ -88,7 +92,7 @@ export class CandidateSession implements BackendSink {
     return this.backend.connect(session, this.#abort.signal)
   }
 
-  /** Caller audio at the call's rate, a frame or less; `voiced` as in `Backend.pushAudio`. */
+  /** Sends caller audio at the call's rate; at most one frame. `voiced` has the meaning of `Backend.pushAudio`. */
   feed(pcm: Int16Array, voiced: boolean | undefined): void {
     if (this.#resampler === null) return this.backend.pushAudio(pcm, voiced)
     const samples = this.#resampler.process(pcm, this.#resampled)
@@ -96,7 +100,7 @@ export class CandidateSession implements BackendSink {
     this.backend.pushAudio(whole ? this.#resampled : this.#resampled.subarray(0, samples), voiced)
   }
 
-  /** The backend's own id; null for an id of another session. */
+  /** @returns the backend's own id for an id of the call; null for an id of another session */
   inner(id: string): string | null {
     const prefix = `${this.serial}.`
     return id.startsWith(prefix) ? id.slice(prefix.length) : null
@@ -112,7 +116,7 @@ export class CandidateSession implements BackendSink {
   }
 
   event(event: BackendEvent): void {
-    // The last account of what it has used comes with its end.
+    // Usage is accepted even after the session's end, because the service may report its last usage late.
     if (this.phase === 'over' && event.type !== 'usage') return this.#listener.late()
     const mapped = this.#map(event)
     if (mapped !== null) this.#listener.sessionEvent(this, mapped)
@@ -136,7 +140,7 @@ export class CandidateSession implements BackendSink {
     this.#listener.sessionAudio(this, pcm, sampleRateHz, this.#audioItemOut, generation)
   }
 
-  /** Makes an id unique: two sessions of one service may use the same id. */
+  /** Makes an id unique in the call, because two sessions of one service may use equal ids. */
   #outer(id: string): string {
     return `${this.serial}.${id}`
   }
@@ -165,12 +169,12 @@ export class CandidateSession implements BackendSink {
     }
   }
 
-  /** The call's generation for the backend's; null for an answer that is too old to be known. */
+  /** @returns the call's generation for a generation of the backend; null for an answer that is too old */
   #generation(inner: number): number | null {
     const known = this.#mapped.get(inner)
     if (known !== undefined) return known
-    // The first event of a generation need not be `turn-start`: a caller's transcript has the generation of the answer
-    // to it.
+    // A generation may begin with another event than `turn-start`, because a caller's transcript has the generation of
+    // its answer.
     if (inner <= this.#innerHighest && this.#mapped.size > 0) return null
     this.#innerHighest = inner
     const generation = ++this.#owner.generation
@@ -181,41 +185,50 @@ export class CandidateSession implements BackendSink {
 }
 
 export interface CandidateOptions {
-  /** In the order in which they are tried; one or more. */
+  /** Candidates in order of use; at least one. */
   readonly candidates: readonly FailoverCandidate[]
   readonly timers: BackendTimers
-  /** The worker's, shared by its calls; circuits of this call alone when not given. */
+  /** The worker's circuits, shared by its calls. Default: circuits for this call only. */
   readonly circuits?: Circuits
-  /** Needed when a candidate's rate differs from the call's. */
+  /** Makes resamplers; required if a candidate's sample rate differs from the call's sample rate. */
   readonly resamplers?: ResamplerBank
-  /** Rate of the caller's audio for `pushAudio`, best the leg's own; default: the candidates' highest. */
+  /**
+   * Sample rate of the caller's audio for `pushAudio`, preferably the rate of the carrier's audio. Default: the highest
+   * rate of the candidates.
+   */
   readonly inputRateHz?: SampleRateHz
   /** Receives sessions, faults and changes of circuits. */
   readonly watch?: BackendWatch
   /**
-   * There is one candidate, and no other session ever takes its place. Default: false. So it is for the embedded backend,
-   * whose session never ends, and for a module, which decides for itself what happens after a fault. It is the primary from
-   * `connect` on, everything goes to it at once, and its first fatal fault ends the session. It may repeat a tool call that
-   * was made before a checkpoint: no session took over, so the call itself decides about its effects.
+   * True if there is only one candidate and its session is never replaced. Default: false. Used for the embedded
+   * backend, whose session never ends, and for a module, which handles its own faults. The candidate is the primary
+   * from `connect` and gets all input at once. Its first fatal fault ends the session. The candidate may repeat a tool
+   * call from before a checkpoint; the call itself then handles the repetition.
    */
   readonly alone?: boolean
 }
 
-/** One backend of the list. Its name is the one in its capabilities. */
+/** One backend of the list. The backend's capabilities contain its name. */
 interface FailoverCandidate {
   readonly create: BackendFactory
   /**
-   * True for the embedded backend: its dialogue must be asked to begin before it gets input, also when it takes over. A
-   * model is asked for an answer only when the caller waits for one.
+   * True for the embedded backend, because its dialogue must get a request to begin before any input, even after a
+   * takeover. A model gets a request only if the caller waits.
    */
   readonly scripted?: boolean
-  /** The voice, because each service has its own voice names; default: the session's. Null: the service's default. */
+  /**
+   * The candidate's voice, because each service has its own voice names. Null: the service's default voice. Absent: the
+   * session's voice.
+   */
   readonly voice?: LocalizedText | null
-  /** Less than what the call was to be: tried only when no other candidate is left. Default: false. */
+  /**
+   * True if the candidate offers less than the call needs. It is then used only if no other candidate is left. Default:
+   * false.
+   */
   readonly lastResort?: boolean
 }
 
-/** Receives a session's events, with the generations and ids of the call. */
+/** Receives a session's events, with the call's generations and ids. */
 export interface CandidateListener {
   sessionEvent(session: CandidateSession, event: BackendEvent): void
   sessionAudio(
@@ -225,28 +238,31 @@ export interface CandidateListener {
     itemId: string,
     generation: number,
   ): void
-  /** The session wants to ask a model. @returns whether it may */
+  /** Called before the session sends a request to a model. @returns true if the request is allowed */
   sessionAsks(session: CandidateSession): boolean
-  /** Something came from a session that is over, or for an answer that is too old to be known. */
+  /** Counts audio or an event that was dropped, because its session is over or its answer is too old. */
   late(): void
   connected(session: CandidateSession): void
-  /** A session is lost, in any role, or could not be connected. */
+  /** Reports that a session in any role is lost, or could not be connected. */
   failed(session: CandidateSession, fault: VendorFault): void
 }
 
-/** One backend of the list, and what the call knows of it. */
+/** One backend of the list and its state in this call. */
 export class Candidate {
   readonly given: FailoverCandidate
   readonly scripted: boolean
   readonly lastResort: boolean
   readonly name: string
   readonly circuit: CircuitBreaker
-  /** Made to read its capabilities; later the first session. */
+  /** Session that was made to read the backend's capabilities. It is used as the candidate's first session. */
   unused: CandidateSession | null
-  /** Already tried in the current search. */
+  /** True if the candidate was already tried in the current search. */
   tried = false
   restsUntilMs = -Infinity
-  /** Not tried again on this call: a wrong key, an empty account, or a request that it does not accept. */
+  /**
+   * True if the candidate is not tried again in this call, because of a wrong API key, an empty account, or a request
+   * that the service does not accept.
+   */
   out = false
 
   constructor(given: FailoverCandidate, circuits: Circuits, listener: CandidateListener, owner: BackendList) {
@@ -264,18 +280,18 @@ export class Candidate {
 }
 
 /**
- * The backends of a list and their sessions. A search tries each candidate once, in the order of the list: first those
- * whose circuit allows a try and that have not just failed, then the others, before the call is given up.
+ * The backends of a list and their sessions. A search tries each candidate once, in the order of the list. Candidates
+ * that have just failed or whose circuit is open are tried after all others.
  *
- * Candidates may differ in their rates and in who marks the caller's turns. The call sees one rate, and `serverVad`
- * only when every candidate detects turns itself. Otherwise the gateway marks the turns, and a candidate that detects
- * them itself gets the same audio without `speechStart` and `speechEnd`. Such a list works best with all candidates set
- * to the gateway's turns.
+ * Candidates may differ in their rates and in their turn detection. The list reports one rate to the call, and reports
+ * `serverVad` only if every candidate detects turns itself. Otherwise the gateway detects the turns. A candidate that
+ * detects turns itself then gets only the audio, without `speechStart` and `speechEnd`. So, if possible, all candidates
+ * should be set to use the gateway's turn detection.
  */
 export class BackendList {
   readonly capabilities: BackendCapabilities
   readonly watch: BackendWatch
-  /** The highest generation in the call, over all its sessions. */
+  /** Highest generation in the call, from all its sessions. */
   generation = 0
   readonly #options: CandidateOptions
   readonly #timers: BackendTimers
@@ -286,10 +302,10 @@ export class BackendList {
   readonly #closings = new Set<Promise<void>>()
   readonly #irregular: Record<string, Record<string, number>> = {}
   #serials = 0
-  /** The snapshot of a checkpoint, until the session that resumes it is connected. */
+  /** Snapshot from a checkpoint; kept until a session that resumes from the snapshot is connected. */
   #resumed: ServingSnapshot | null = null
 
-  /** @throws GatewayError when no candidate can be made, or rates differ and there is no resampler */
+  /** @throws GatewayError if no candidate can be made, or if rates differ and no resampler is given */
   constructor(options: CandidateOptions, listener: CandidateListener) {
     this.#options = options
     this.#timers = options.timers
@@ -305,15 +321,25 @@ export class BackendList {
     }
     const inputRateHz = options.inputRateHz ?? highest(all.map((one) => one.inputRateHz))
     const serverVad = all.every((one) => one.serverVad)
+    const endsTurns = all.filter((one) => one.serverVad)
     this.capabilities = {
       name: this.first.name,
       inputRateHz,
       outputRateHz: highest(all.map((one) => one.outputRateHz)),
       serverVad,
       serverInterrupts: all.some((one) => one.serverInterrupts ?? one.serverVad),
-      // True for any candidates: the history for the next one is always cut to what was heard.
+      ...(endsTurns.length === 0
+        ? {}
+        : {
+            turnEndFromMs: Math.min(...endsTurns.map((one) => one.turnEndFromMs ?? 0)),
+            turnEndToMs: Math.max(...endsTurns.map((one) => one.turnEndToMs ?? Infinity)),
+          }),
+      fullDuplex: all.some((one) => one.fullDuplex === true),
+      // True even if a candidate lacks this ability, because the next candidate always gets only the heard part of the
+      // history.
       truncate: true,
-      // Where the gateway marks the turns, one that finds its own gets no such speech.
+      // If the gateway detects the turns, a candidate with its own turn detection never gets `speechEnd`, so its
+      // ability does not matter.
       weighsSpeech: all.every((one) => one.weighsSpeech === true || (one.serverVad && !serverVad)),
       changesTools: all.every((one) => one.changesTools !== false),
       maxSessionMs: null,
@@ -327,15 +353,15 @@ export class BackendList {
     }
   }
 
-  // --- which one is next ------------------------------------------------------------------------------------
+  // --- the next candidate -----------------------------------------------------------------------------------
 
   beginSearch(): void {
     for (const candidate of this.#all) candidate.tried = false
   }
 
   /**
-   * @param inCall  a caller is being served already: then a key whose limit is used up is better than nothing
-   * @returns the candidate to try next; null when none is left. Changes nothing.
+   * @param inCall  true if the call has begun; API keys with a used-up limit are then tried too
+   * @returns the candidate to try next; null if none is left. Changes no state
    */
   next(preferred: Candidate | null = null, inCall = true): Candidate | null {
     if (preferred?.isFree === true) return preferred
@@ -344,12 +370,12 @@ export class BackendList {
     return good ?? free.find((candidate) => inCall || this.#exhaustedForMs(candidate) === 0) ?? null
   }
 
-  /** @returns the candidate that is tried when `next` has none left; null when there is none, or it was tried */
+  /** @returns the candidate to try if `next` returns null; null if there is no last resort or it was already tried */
   lastResort(): Candidate | null {
     return this.#all.find(({ lastResort, isFree }) => lastResort && isFree) ?? null
   }
 
-  /** Candidates that are no last resort. */
+  /** Number of candidates, excluding the last resort. */
   get regularCount(): number {
     return this.#regular.length
   }
@@ -358,13 +384,16 @@ export class BackendList {
     return this.#all.filter(({ lastResort }) => !lastResort)
   }
 
-  /** Reports the candidates that were not tried because a limit of their key is used up. @returns the fault; null for none */
+  /**
+   * Reports the candidates that were not tried because a limit of their API key is used up.
+   * @returns the fault to report; null if there are no such candidates
+   */
   exhausted(): VendorFault | null {
     let fault: VendorFault | null = null
     for (const candidate of this.#all) {
       const forMs = this.#exhaustedForMs(candidate)
       if (!candidate.isFree || forMs === 0) continue
-      // The words that `retryAfterMs` reads.
+      // The fault's text has a form that `retryAfterMs` can parse.
       fault ??= vendorFault(
         'rate_limit',
         `${candidate.name}: a limit of its key is used up; retry after ${Math.ceil(forMs / 1000)} s`,
@@ -384,27 +413,33 @@ export class BackendList {
     return candidate.circuit.exhaustedForMs(this.#timers.nowMs())
   }
 
-  /** True if another candidate than this is worth trying. @param anyAtAll  the last resort too */
+  /** True if another candidate can probably serve the call. @param anyAtAll true if the last resort counts too */
   hasBetterThan(candidate: Candidate, anyAtAll = false): boolean {
     return (anyAtAll ? this.#all : this.#regular).some((one) => one !== candidate && this.#isGood(one))
   }
 
-  /** Half to one and a half of `ms`: calls that failed together do not try again together. */
+  /**
+   * @returns a random time from half to one and a half of `ms`, so that calls which failed together do not retry
+   * together
+   */
   jittered(ms: number): number {
     return ms * (0.5 + this.#circuits.random())
   }
 
-  /** As `CircuitBreaker.closedForMs`. A scripted candidate needs no connection. */
+  /** `CircuitBreaker.closedForMs` of the candidate; 0 for a scripted candidate, which needs no connection. */
   closedForMs(candidate: Candidate): number {
     return candidate.scripted ? 0 : candidate.circuit.closedForMs(this.#timers.nowMs())
   }
 
-  /** As `CircuitBreaker.turnMs`. */
+  /**
+   * Reserves a time for a reconnection, so that calls do not reconnect all at once.
+   * @returns milliseconds until this time; 0 for a scripted candidate
+   */
   turnMs(candidate: Candidate): number {
     return candidate.scripted ? 0 : candidate.circuit.turnMs(this.#timers.nowMs())
   }
 
-  /** True if any candidate, tried or not, may be tried again by then. */
+  /** True if at least one candidate may be tried (again) before `untilMs`. */
   anyBy(untilMs: number): boolean {
     return this.#regular.some(
       (candidate) => !candidate.out && this.#timers.nowMs() + this.closedForMs(candidate) <= untilMs,
@@ -418,7 +453,7 @@ export class BackendList {
 
   // --- their sessions ---------------------------------------------------------------------------------------
 
-  /** Continues from a checkpoint. @returns the candidate that served the call, or null */
+  /** Continues from a checkpoint. @returns the candidate that served the call; null if the list does not contain it */
   resume(snapshot: ServingSnapshot | null): Candidate | null {
     this.#resumed = snapshot
     this.#serials = snapshot?.serial ?? 0
@@ -432,10 +467,10 @@ export class BackendList {
 
   /** The first candidate. */
   get first(): Candidate {
-    return this.#all[0] as Candidate // the list is not empty
+    return this.#all[0] as Candidate // the list has at least one candidate
   }
 
-  /** A session of the candidate that is not connected yet. */
+  /** @returns a session of the candidate that is not connected yet */
   take(candidate: Candidate): CandidateSession {
     const { unused } = candidate
     candidate.unused = null
@@ -443,21 +478,21 @@ export class BackendList {
   }
 
   /**
-   * A session of another candidate than `primary`, for a standby; null when none is good. Scripted candidates connect
-   * at once and need no standby.
+   * @returns a session of another candidate than `primary`, for a standby; null if no candidate is suitable. A scripted
+   * candidate needs no standby, because it connects at once
    */
   takeStandby(primary: Candidate): CandidateSession | null {
     const candidate = this.#regular.find((one) => one !== primary && !one.scripted && this.#isGood(one))
     return candidate === undefined ? null : this.take(candidate)
   }
 
-  /** @param state  snapshot of the session of the same candidate that this one replaces */
+  /** @param state snapshot of the earlier session of this candidate, which the new session replaces */
   connect(session: CandidateSession, role: SessionRole, base: BackendSession, state: unknown = null): void {
     session.role = role
     const connectAtMs = this.#timers.nowMs()
     this.#live.add(session)
     const resumed = this.#resumed?.member === session.name ? this.#resumed : null
-    // Ids from before the checkpoint must belong to the session that resumes it.
+    // Ids from before the checkpoint belong to the session that resumes from the checkpoint.
     session.serial = resumed === null ? ++this.#serials : resumed.serial
     if (resumed !== null) this.#resumed = null
     if (this.#options.alone !== true) session.pass = session.candidate.circuit.enter(this.#timers.nowMs())
@@ -484,20 +519,24 @@ export class BackendList {
     )
   }
 
-  /** Reports to the candidate's circuit that a session answered (`null`) or failed. */
-  reportToCircuit(session: CandidateSession, fault: VendorFault | null): void {
+  /**
+   * Reports a session's result to the candidate's circuit; null reports an answer.
+   * @param unheard true if the session failed because the caller could not hear its answers
+   */
+  reportToCircuit(session: CandidateSession, fault: VendorFault | null, unheard = false): void {
     const { pass } = session
     if (pass === null) return
     const { circuit } = session.candidate
     const nowMs = this.#timers.nowMs()
     const { opened } = circuit
     const before = circuit.state(nowMs)
+    if (unheard) circuit.unheard(nowMs)
     if (fault === null) pass.succeeded(nowMs)
     else pass.failed(fault.code, fault.message, nowMs)
     if (circuit.opened !== opened || circuit.state(nowMs) !== before) this.watch.circuit(circuit.report(nowMs))
   }
 
-  /** Counters of the backends so far, by backend name; a copy. */
+  /** @returns a copy of the backends' counters so far, by backend name */
   irregular(): Record<string, Record<string, number>> {
     const sums = structuredClone(this.#irregular)
     for (const session of this.#live) addCounters((sums[session.name] ??= {}), session.backend.counters?.() ?? {})
@@ -505,7 +544,7 @@ export class BackendList {
     return sums
   }
 
-  /** Adds to the counters of a backend what the call itself has counted of it. */
+  /** Adds, to the counters of a backend, a number that the gateway itself counted. */
   count(session: CandidateSession, kind: string): void {
     addCounters((this.#irregular[session.name] ??= {}), { [kind]: 1 })
   }
@@ -515,7 +554,7 @@ export class BackendList {
       addCounters((this.#irregular[session.name] ??= {}), session.backend.counters?.() ?? {})
     const closing: Promise<void> = session
       .retire(reason)
-      // A module of somebody's own: what it throws may hold secrets.
+      // The message of a custom module's error may contain secrets.
       .catch(() => {
         const message = `${session.name}: did not close in order`
         this.watch.fault({ backend: session.name, code: 'internal', message, sessionLost: false })
@@ -544,8 +583,8 @@ export class BackendList {
   }
 
   /**
-   * Each candidate with a session. One that cannot be made (embedded without a speech pool) is left out if there are
-   * others.
+   * Makes each candidate, with a session. A candidate that cannot be made, such as the embedded backend without a
+   * speech pool, is skipped if other candidates remain.
    */
   #usable(): Candidate[] {
     const usable: Candidate[] = []
@@ -567,9 +606,9 @@ function highest(rates: readonly SampleRateHz[]): SampleRateHz {
   return rates.reduce((a, b) => (a > b ? a : b))
 }
 
-/** A rejection of `connect` as a fault. */
+/** @returns the fault for a rejection of `connect` */
 function faultOf(name: string, error: unknown): VendorFault {
-  // An error in the backend's own code: its message may hold secrets.
+  // The message of an error in the backend's own code may contain secrets.
   if (!(error instanceof GatewayError))
     return { ...vendorFault('internal', `${name}: failed while it connected`, true), retryable: false }
   return { code: faultCodeOf(error), message: error.message, fatal: true, retryable: error.retryable }

@@ -16,9 +16,9 @@ import type { BackendTimers } from '../timers.js'
 import { CallerAudio } from './caller-audio.js'
 import type { CandidateSession } from './backend-list.js'
 
-/** The most unanswered caller audio that is kept for another backend. */
+/** Maximum unanswered caller audio in ms that is stored for another backend. */
 const INPUT_REPLAY_MS = 10_000
-/** Utterances, DTMF digits and texts of one call that wait for their answer. */
+/** Maximum number of utterances, DTMF digits and texts of one call that wait for their answer. */
 const OPEN_INPUTS_MAX = 64
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
@@ -27,31 +27,36 @@ type Input =
   | { readonly type: 'speech'; end: number | null }
   | { readonly type: 'text'; readonly text: string; readonly role: 'caller' | 'system' }
   | { readonly type: 'digit'; readonly digit: string }
-/** One input without a complete answer. `at`, where it begins, and `end` are positions in the caller's audio, in samples. */
+/**
+ * One input without a complete answer. `at` (the input's beginning) and `end` are positions in the caller's audio, in
+ * samples.
+ */
 type OpenInput = Input & { readonly order: number; readonly at: number }
 
-/** Its audio had no sound: it answers nothing. */
+/** True if the answer's audio was only silence. Such an answer does not answer any input. */
 export function isSilent({ soundMs, silentMs, toolCalls }: OpenAnswer): boolean {
   return soundMs === 0 && silentMs > 0 && toolCalls === 0
 }
 
 /**
- * Everything that a backend needs to continue a call that another backend served: the words as far as the caller heard
- * them, the tool calls and their results, the inputs without a complete answer, and the caller's audio from the first
- * of these on.
+ * Data with which a backend can continue a call after another backend: the words that were heard, the tool calls and
+ * their results, and the inputs without a complete answer. The history also has the caller's audio from the first of
+ * these inputs.
  *
- *     input: (new) --speech, text, digit--> open --an answer that began after it is complete--> (removed)
+ *     input: (new) --speech, text, digit--> open --a later answer is complete--> (removed)
  *
- * Speech that still goes on stays open, also when an answer to its first part is complete.
+ * Speech that has not ended stays open, even if an answer to its first part is complete.
  */
 export class CallHistory {
-  /** Open answers by generation, oldest first; a backend that queues its answers has several. */
+  /**
+   * Answers that have not ended, by generation, oldest first. If a backend queues its answers, there may be several.
+   */
   readonly answers = new Map<number, OpenAnswer>()
-  /** Counts the changes that a session which is connecting or standing by does not know of. */
+  /** Number of changes; shows whether a connecting or standby session has missed changes. */
   activity = 0
-  /** When the playout of all delivered sound ends. */
+  /** Time at which the playout of all delivered sound ends. */
   speaksUntilMs = -Infinity
-  /** Tool results so far in this media worker. */
+  /** Number of tool results so far on this media worker. */
   toolAnswers = 0
   readonly #timers: BackendTimers
   readonly #rateHz: SampleRateHz
@@ -67,17 +72,14 @@ export class CallHistory {
   #tools: ToolCall[] = []
   #speechFrom = 0
   /**
-   * Used when services mark the turns. Positions in the caller's audio: audio before `#answeredTo` has its answer and
-   * is not replayed, so that a new session does not hear the question again; `#voicedFrom` to `#voicedTo` is voice
-   * without an answer.
+   * Positions in the caller's audio; used if services detect the turns. Audio before `#answeredTo` has an answer and is
+   * not replayed. Voice from `#voicedFrom` to `#voicedTo` has no answer yet.
    */
   #answeredTo = 0
   #voicedFrom: number | null = null
   #voicedTo = 0
 
-  /**
-   * @param serverVad  services mark the caller's turns, and the gateway does not
-   */
+  /** @param serverVad  true if services, not the gateway, detect the caller's turns */
   constructor(timers: BackendTimers, rateHz: SampleRateHz, serverVad: boolean) {
     this.#timers = timers
     this.#rateHz = rateHz
@@ -88,7 +90,7 @@ export class CallHistory {
     this.#audio = new CallerAudio(rateHz, INPUT_REPLAY_MS)
   }
 
-  /** Takes over the history and the tool results of `session`. */
+  /** Copies the history and the tool results of `session`. */
   begin(session: BackendSession): void {
     this.#words = new SpokenWords(session.history)
     this.#tools = session.toolLedger
@@ -105,7 +107,7 @@ export class CallHistory {
       }))
   }
 
-  /** The history for a session that connects now, without the words whose audio will be replayed. */
+  /** @returns the history for a session that connects now. It does not contain words whose audio will be replayed */
   get known(): { readonly history: readonly HistoryEntry[]; readonly toolLedger: readonly ToolLedgerEntry[] } {
     const toolLedger = this.#tools.flatMap(({ callId, name, args, reply }) =>
       reply === null
@@ -120,7 +122,7 @@ export class CallHistory {
     return { history: this.#words.history((order) => this.#isOpen(order)), toolLedger }
   }
 
-  /** Forgets the conversation before the caller's last words. */
+  /** Removes the conversation before the caller's last words. */
   forget(): void {
     this.#words.forget()
   }
@@ -133,7 +135,7 @@ export class CallHistory {
     return this.#inputs.some((input) => input.type === 'speech' && input.end === null)
   }
 
-  /** An open answer has made a sound. */
+  /** True if an open answer has made a sound. */
   get answerSounding(): boolean {
     for (const answer of this.answers.values()) if (answer.soundMs > 0) return true
     return false
@@ -147,9 +149,9 @@ export class CallHistory {
     this.#audio.release()
   }
 
-  // --- what goes to the backends ----------------------------------------------------------------------------
+  // --- input that the backends get -----------------------------------------------------------------------------
 
-  /** @param voiced  the gateway's VAD found voice in it */
+  /** @param voiced  true if the gateway's VAD found voice in the frame */
   audio(pcm: Int16Array, voiced: boolean): void {
     if (voiced && this.#serverVad) this.#voicedFrom ??= this.#audio.written
     this.#audio.push(pcm)
@@ -157,7 +159,7 @@ export class CallHistory {
     this.#audio.forget(this.#replayFrom())
   }
 
-  /** @param atMs  the first voiced sample */
+  /** @param atMs  time of the first voiced sample */
   speechStarted(atMs: number): void {
     const behind = Math.max(0, msToSamples(this.#timers.nowMs() - atMs, this.#rateHz))
     const start = Math.max(this.#audio.oldest, this.#audio.written - behind)
@@ -166,8 +168,8 @@ export class CallHistory {
   }
 
   /**
-   * @param atMs  the last voiced sample
-   * @returns length of the speech in ms
+   * @param atMs time of the last voiced sample
+   * @returns duration of the speech in ms
    */
   speechEnded(atMs: number): number {
     const end = this.#audio.written
@@ -176,7 +178,10 @@ export class CallHistory {
     return samplesToMs(end - this.#speechFrom, this.#rateHz) - (this.#timers.nowMs() - atMs)
   }
 
-  /** The last speech may not be meant for the agent, so no other backend gets it. */
+  /**
+   * Removes the last speech from the open inputs, because it may not be meant for the agent. So another backend does
+   * not get this speech.
+   */
   speechWeighed(): void {
     const at = this.#inputs.findLastIndex(({ type }) => type === 'speech')
     if (at >= 0) this.#inputs.splice(at, 1)
@@ -193,7 +198,7 @@ export class CallHistory {
     if (this.#notes.length > BACKEND_WAITING_TEXTS_MAX) this.#notes.shift()
   }
 
-  /** The gateway said something in the agent's place. */
+  /** Records words that the gateway spoke in the agent's place. */
   agentSaid(text: string): void {
     this.activity++
     this.#words.said(text, this.#order++)
@@ -209,14 +214,19 @@ export class CallHistory {
     this.#words.interrupted(itemId, playedMs, (generation) => this.answers.has(generation))
   }
 
-  /** The caller has words for what they said: no other backend is asked about it. */
+  /**
+   * Closes the open inputs, because the gateway itself answered the caller. Another backend does not get these inputs.
+   */
   inputsOver(): void {
     this.#inputs.length = 0
     this.#answeredTo = Math.max(this.#answeredTo, this.#frameStart(this.#audio.written))
     this.#voicedFrom = null
   }
 
-  /** @returns the tool and the calls that get this result, `callId` first; null for an unknown or answered call */
+  /**
+   * @returns the tool's name, and the ids of all tool calls that get this result, `callId` first; null for an unknown
+   * or answered tool call
+   */
   toolAnswered(
     callId: string,
     reply: ToolReply,
@@ -234,7 +244,7 @@ export class CallHistory {
     }
   }
 
-  // --- what the backends say --------------------------------------------------------------------------------
+  // --- events and audio from the backends ---------------------------------------------------------------------
 
   answer(generation: number): OpenAnswer {
     let answer = this.answers.get(generation)
@@ -258,19 +268,24 @@ export class CallHistory {
     answer.itemsOpen.add(itemId)
     this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#timers.nowMs()) + ms
     this.#words.item('agent', itemId, answer.order, generation).audioMs += ms
-    // A service that goes on speaking heard this voice and did not treat it as a turn.
+    // If the service got this voice and continues to speak, it did not treat the voice as a turn.
     if (this.#voicedFrom !== null && this.#voicedFrom >= answer.at)
       this.#answeredVoice(this.#audio.written - this.#marginSamples)
   }
 
-  /** Audio of an answer that has made no sound yet; it is not played. */
+  /** Marks an answer as unheard, so that the history for the next session does not contain it. */
+  unheard(generation: number): void {
+    this.#words.unheard(generation)
+  }
+
+  /** Records audio of an answer before its first sound; this audio is not played. */
   silence(generation: number, itemId: string, ms: number): void {
     const answer = this.answer(generation)
     answer.silentMs += ms
     this.#words.item('agent', itemId, answer.order, generation).silentMs += ms
   }
 
-  /** Length of an item's audio that was not played. */
+  /** @returns the duration of an item's audio that was not played, in ms */
   silentMs(itemId: string): number {
     return this.#words.find('agent', itemId)?.silentMs ?? 0
   }
@@ -280,12 +295,12 @@ export class CallHistory {
     this.#words.complete(itemId)
   }
 
-  /** @returns the answer that ended; undefined for one that never began */
+  /** @returns the ended answer; undefined if the answer did not begin */
   turnDone({ generation, status }: EventOf<'turn-done'>): OpenAnswer | undefined {
     const answer = this.answers.get(generation)
     this.answers.delete(generation)
     if (answer === undefined || answer.toolCalls > 0 || isSilent(answer)) return answer
-    // A caller who interrupted an answer heard that there was one: the input counts as answered.
+    // If the caller interrupted an answer, the caller heard a part of the answer, so the input counts as answered.
     if (status !== 'completed' && (status !== 'cancelled' || answer.soundMs === 0)) return answer
     const left = this.#inputs.filter(
       (input) => input.order > answer.order || (input.type === 'speech' && input.end === null),
@@ -297,12 +312,12 @@ export class CallHistory {
   }
 
   agentWords({ itemId, text, generation }: EventOf<'transcript'>): void {
-    // A transcript may come after the end of its answer.
+    // The order is also looked up in the items, because a transcript may arrive after the end of its answer.
     const order = this.answers.get(generation)?.order ?? this.#words.find('agent', itemId)?.order ?? this.#order++
     this.#words.item('agent', itemId, order, generation).text = text.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
   }
 
-  /** @returns true when the words are a question without an answer */
+  /** @returns true if the words need an answer and no answer has begun */
   callerWords({ itemId, text, final, generation }: EventOf<'transcript'>): boolean {
     this.activity++
     const order = this.#words.find('caller', itemId)?.order ?? this.#inputOfWords()?.order ?? this.#order++
@@ -324,9 +339,10 @@ export class CallHistory {
   }
 
   /**
-   * A session that took over calls a tool. A tool that was called before with the same arguments is not run again. What failed,
-   * or was cut off, is no answer: the call itself decides.
-   * @returns the earlier result; `running` when it has not come yet, and this call will get it too; null without one
+   * Handles a tool call of a session that took over. If an earlier tool call has equal arguments, the tool is not run
+   * again. If that tool call failed, the gateway decides if the tool runs again.
+   * @returns the earlier result; `running` if the earlier tool call has no result yet; null if there is no such tool
+   * call. After `running`, both tool calls get one result
    */
   toolCalledAgain({ callId, name, args }: EventOf<'tool-call'>): ToolReply | 'running' | null {
     const known = this.#tools.findLast((call) => call.name === name && sameJson(call.args, args))
@@ -336,18 +352,24 @@ export class CallHistory {
     return known.reply ?? 'running'
   }
 
-  /** A call of that tool with these arguments waits for its outcome, or no backend has taken it. */
+  /**
+   * True if the outcome of an earlier call of this tool with these arguments is still missing, or if no backend has
+   * accepted the outcome yet.
+   */
   owes({ name, args }: EventOf<'tool-call'>): boolean {
     return this.#tools.findLast((call) => call.name === name && sameJson(call.args, args))?.owed === true
   }
 
-  /** A backend has taken the outcome of a pending call as its result. */
+  /** Records that a backend has accepted the outcome of a pending tool call as the tool call's result. */
   outcomeTaken(callId: string): void {
     const call = this.#tools.findLast((one) => one.callId === callId)
     if (call !== undefined) call.owed = false
   }
 
-  /** The outcome of a pending call: a session that takes over gets it as the call's result. @returns the call's ids */
+  /**
+   * Records the outcome of a pending tool call. A session that takes over gets the outcome as the tool call's result.
+   * @returns the ids of the tool call
+   */
   toolSettled(callId: string, { ok, value }: ToolReply): readonly string[] {
     const call = this.#tools.findLast((one) => one.callId === callId)
     if (call === undefined) return [callId]
@@ -355,17 +377,18 @@ export class CallHistory {
     return [callId, ...call.joined]
   }
 
-  /** The backend cancelled calls: they get no result. */
+  /** Records that the backend cancelled tool calls. They will not get a result. */
   toolsCancelled(callIds: readonly string[]): void {
     this.#tools = this.#tools.filter((call) => call.reply !== null || !callIds.includes(call.callId))
   }
 
-  // --- the next one -----------------------------------------------------------------------------------------
+  // --- replay for the next backend ----------------------------------------------------------------------------
 
   /**
-   * Sends a session that is ready what it does not know yet. Then replays the inputs without an answer, in order: the
-   * caller's audio without a gap, the start and end of speech at their positions in it, digits and texts.
-   * @param kickOff  ask the session to begin, also when no input is open
+   * Sends a ready session the notes and results that the session does not have yet. Then replays the inputs without an
+   * answer, in order. The caller's audio is replayed without a gap, and start and end of speech are reported at their
+   * positions.
+   * @param kickOff  true if the session is asked to begin, even if no input is open
    */
   replay(session: CandidateSession, base: BackendSession, kickOff: boolean): Replayed {
     const { backend } = session
@@ -381,7 +404,7 @@ export class CallHistory {
 
     const wanted = this.#replayFrom()
     const from = Math.max(wanted, this.#audio.oldest)
-    // Audio that comes while this runs reaches the session as live audio.
+    // Audio that arrives during the replay goes to the session as live audio.
     const to = this.#audio.written
     let position = from
     const frame = new Int16Array(this.#frameSamples)
@@ -393,7 +416,8 @@ export class CallHistory {
         )
         if (samples === 0) return
         position += samples
-        // Long messages, but nothing is left behind: the next frame of the call may be long in coming.
+        // For the last frame the voice is unknown, so the session sends its collected audio at once. The call's next
+        // frame may be late.
         const voiced = position < to ? true : undefined
         session.feed(samples === frame.length ? frame : frame.subarray(0, samples), voiced)
       }
@@ -401,13 +425,14 @@ export class CallHistory {
     const steps: { readonly at: number; readonly act: () => void }[] = []
     for (const input of inputs) {
       if (input.type === 'text') {
-        // The empty text asks to begin the call. For a session connected before this history, it must be written out.
+        // The empty text asks the backend to begin the call. If the session was connected before this history existed,
+        // it gets the request as full text.
         const text = input.text === '' && session.stale ? openingText({ ...base, history }) : input.text
         steps.push({ at: input.at, act: () => backend.sendText(text, { role: input.role, respond: true }) })
       } else if (input.type === 'digit') {
         steps.push({ at: input.at, act: () => backend.dtmf(input.digit) })
       } else if (!backend.capabilities.serverVad) {
-        // Replay is faster than real time: for this backend the speech begins now.
+        // The replay is faster than real time, so the backend gets the present time as the start of the speech.
         steps.push({ at: input.at, act: () => backend.speechStart(this.#timers.nowMs()) })
         if (input.end !== null) steps.push({ at: input.end, act: () => backend.speechEnd(this.#timers.nowMs()) })
       }
@@ -425,15 +450,15 @@ export class CallHistory {
     }
   }
 
-  /** Voice before `position` needs no answer any more. */
+  /** Records that voice before `position` has an answer. */
   #answeredVoice(position: number): void {
     if (this.#voicedFrom === null || this.#voicedFrom >= position) return
     this.#voicedFrom = this.#voicedTo <= position ? null : position
   }
 
   /**
-   * The oldest sample that another backend may need, at the beginning of a frame: speech without an answer and its
-   * pre-roll, and the newest audio, in which speech that is reported late may have begun.
+   * Position of the oldest sample that another backend may need. This is the pre-roll of unanswered speech, or some
+   * newest audio, because services report speech late.
    */
   #replayFrom(): number {
     const spokenAt = this.#inputs.find(({ type }) => type === 'speech')?.at ?? Infinity
@@ -450,7 +475,7 @@ export class CallHistory {
     return this.#inputs.some((input) => input.order === order)
   }
 
-  /** The input that a transcript of the caller belongs to: the last one that has ended, else the last one. */
+  /** @returns the input that a caller's transcript belongs to: the last input that has ended, or else the last input */
   #inputOfWords(): OpenInput | undefined {
     const said = this.#inputs.filter((input) => input.type !== 'text' || input.role === 'caller')
     return said.findLast((input) => input.type !== 'speech' || input.end !== null) ?? said.at(-1)
@@ -468,11 +493,14 @@ interface ToolCall {
   readonly args: Readonly<Record<string, unknown>>
   readonly waited: ToolWait
   reply: ToolReply | null
-  /** Its outcome comes later, or has come and no backend has taken it. */
+  /** True if the tool call's outcome comes later, or if no backend has accepted this outcome yet. */
   owed: boolean
-  /** Calls of a later session that wait for the same result. */
+  /** Ids of a later session's tool calls that wait for this result. */
   readonly joined: string[]
-  /** `CallHistory.toolAnswers` when its result came; 0 without a result, and for a result from the session's ledger. */
+  /**
+   * Value of `CallHistory.toolAnswers` when the result arrived; 0 if there is no result, or if the result is from the
+   * session's ledger.
+   */
   answer: number
 }
 
@@ -482,21 +510,27 @@ interface Item {
   readonly order: number
   readonly generation: number
   text: string
-  /** Length of its audio that came before the first sound and is not played. */
+  /** Duration of the item's audio before its first sound, in ms; this audio is not played. */
   silentMs: number
-  /** Length of an agent item's sound so far; `complete` when no more follows. */
+  /** Duration of an agent item's sound so far, in ms. `complete`: true if no more sound follows. */
   audioMs: number
   complete: boolean
-  /** Played duration when the caller interrupted; null when they did not. */
+  /**
+   * Duration of the item's sound that was played when the caller interrupted, in ms; null if the caller did not
+   * interrupt.
+   */
   playedMs: number | null
 }
 
-/** Pace of speech until this call's own is measured: 15 characters a second, typical for English speech synthesis. */
+/**
+ * Default speech rate until the rate is measured in this call: 15 characters per second, typical for English speech
+ * synthesis.
+ */
 const CHARS_PER_MS = 0.015
 
 /**
- * Spoken words of a call, as far as they were heard. The agent's text runs ahead of its sound, so an item that broke
- * off counts only with the words for which its sound was long enough.
+ * Words of a call: the caller's words, and the agent's words that the caller heard. Text arrives before its sound, so
+ * only the words whose sound was played count in an interrupted item.
  */
 class SpokenWords {
   #before: readonly HistoryEntry[]
@@ -504,12 +538,12 @@ class SpokenWords {
   #measuredChars = 0
   #measuredMs = 0
 
-  /** @param before  the history from before this session */
+  /** @param before history of the call before this session */
   constructor(before: readonly HistoryEntry[]) {
     this.#before = before
   }
 
-  /** Leaves the caller's last words and what was said after them. */
+  /** Removes all items before the caller's last words. */
   forget(): void {
     const at = this.#items.findLastIndex(({ role }) => role === 'caller')
     if (at >= 0) this.#items.splice(0, at)
@@ -521,17 +555,17 @@ class SpokenWords {
     return this.#items.findLast((item) => item.itemId === itemId && item.role === role)
   }
 
-  /** The item, which is a new one where it is not known. */
+  /** @returns the item; a new item if the id is not known */
   item(role: 'caller' | 'agent', itemId: string, order: number, generation: number): Item {
     return this.find(role, itemId) ?? this.#add(role, itemId, order, generation)
   }
 
-  /** Words of the agent that were heard to their end. */
+  /** Records words of the agent that the caller heard completely. */
   said(text: string, order: number): void {
     this.#add('agent', '', order, NaN, text).complete = true
   }
 
-  /** The last sample of an item was delivered. */
+  /** Records that the last sample of an item was delivered. */
   complete(itemId: string): void {
     const item = this.find('agent', itemId)
     if (item === undefined || item.complete) return
@@ -541,8 +575,8 @@ class SpokenWords {
   }
 
   /**
-   * The caller interrupted. They heard `playedMs` of `itemId` and nothing of later items. Without an item they heard
-   * nothing of the answers in `unheard`.
+   * Records an interruption. The caller heard `playedMs` of `itemId`, and no part of later items. If `itemId` is null,
+   * the caller heard no part of the answers for which `unheard` returns true.
    */
   interrupted(itemId: string | null, playedMs: number, unheard: (generation: number) => boolean): void {
     const at = itemId === null ? -1 : this.#items.findIndex((item) => item.role === 'agent' && item.itemId === itemId)
@@ -553,7 +587,12 @@ class SpokenWords {
     }
   }
 
-  /** @param replayed  whether the audio of these words of the caller will be replayed */
+  /** Records that the caller heard no part of an answer. */
+  unheard(generation: number): void {
+    for (const item of this.#items) if (item.role === 'agent' && item.generation === generation) item.playedMs = 0
+  }
+
+  /** @param replayed  returns true if the audio of these words of the caller will be replayed */
   history(replayed: (order: number) => boolean): HistoryEntry[] {
     const said = this.#items
       .filter((item) => item.role === 'agent' || !replayed(item.order))
@@ -566,8 +605,8 @@ class SpokenWords {
   #heardText({ role, text, audioMs, playedMs, complete }: Item): string {
     if (role === 'caller' || (complete && playedMs === null)) return text.trim()
     const ms = playedMs ?? audioMs
-    // A complete item's sound ends with its text. For one that broke off, the agent's pace gives the length of the
-    // text.
+    // If all sound of the item has arrived, the heard share of the sound gives the heard share of the text. Otherwise
+    // the heard length is estimated from the agent's speech rate.
     const chars = complete && audioMs > 0 ? (text.length * ms) / audioMs : ms * this.#charsPerMs
     if (chars >= text.length) return text.trim()
     const cut = text.slice(0, Math.floor(chars) + 1)
@@ -587,23 +626,23 @@ class SpokenWords {
   }
 }
 
-/** An answer that a backend has begun and not finished. */
-interface OpenAnswer {
-  /** Its place in the order of inputs and answers. */
+/** An answer that a backend has begun but not ended. */
+export interface OpenAnswer {
+  /** Position of the answer in the order of inputs and answers. */
   readonly order: number
-  /** Position in the caller's audio when it began. */
+  /** Position in the caller's audio at which the answer began. */
   readonly at: number
   soundMs: number
-  /** Audio without a sound, before the first sound. */
+  /** Duration of silent audio before the first sound, in milliseconds. */
   silentMs: number
   toolCalls: number
   readonly itemsOpen: Set<string>
 }
 
-/** Input that a takeover sent to the new session. */
+/** Amounts of input that a takeover has sent to the new session. */
 interface Replayed {
   readonly samples: number
-  /** Samples of open speech that were too old to be kept. */
+  /** Number of samples of unanswered speech that were no longer stored. */
   readonly lostSamples: number
   readonly texts: number
   readonly inputs: number

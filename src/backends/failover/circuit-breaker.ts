@@ -1,76 +1,92 @@
 import { CIRCUITS_MAX } from '../../core/limits.js'
 import type { BackendErrorCode, RateLimit } from '../backend.js'
 
-/** Consecutive failures, over all calls, that open the circuit. */
+/** Number of failures in a row, in all calls, after which the circuit opens. */
 const CIRCUIT_FAILURES_TO_OPEN = 3
-/** How long it stays open the first time; each time after that twice as long, up to CIRCUIT_OPEN_MS_MAX. */
+/**
+ * Time in ms for which the circuit stays open the first time. The time doubles with each further time, up to
+ * CIRCUIT_OPEN_MS_MAX.
+ */
 const CIRCUIT_OPEN_MS = 5000
 const CIRCUIT_OPEN_MS_MAX = 120_000
 const CIRCUIT_FINAL_OPEN_MS = 300_000
-/** A probing call that reports nothing is replaced by the next call after this. */
+/** Maximum time in ms until a probing call reports its result. After this time, the next call becomes the probe. */
 const CIRCUIT_PROBE_MS_MAX = 30_000
-/** A key with less than this share of a limit left takes no new session: its first answers would be refused. */
+/**
+ * Minimum share of an API key's limit that must remain for a new session. If less remains, the service would refuse the
+ * session's first answers.
+ */
 const RATE_LIMIT_SPARE_RATIO = 0.01
-/** Longest time that a reported limit keeps new sessions away. */
+/** Maximum time in ms for which a reported limit prevents new sessions. */
 const RATE_LIMIT_REST_MS_MAX = 120_000
 
-/** Reconnects that may begin at once: one caller whose session broke does not wait. */
+/** Number of reconnections that may begin at once, so that a single call with a broken session does not wait. */
 const RECONNECTS_AT_ONCE = 2
-/** Default rate of a worker. */
+/** Default of the maximum number of reconnections per second and worker. */
 const RECONNECTS_PER_SECOND = 25
-/** Calls that wait for an open circuit try again within this time after it, each at a moment of its own. */
+/** Time in ms in which waiting calls try again at random moments, after the circuit's open time has ended. */
 const AFTER_OPEN_MS = 1000
-/** While another call probes the backend, those that wait look once in this time, or in twice this time. */
+/**
+ * Minimum time in ms until a waiting call checks again, if another call probes the backend. The real time is random and
+ * at most twice this minimum.
+ */
 const PROBE_LOOK_MS = 300
 
-/** Reports one session's result to the circuit: one success, one failure, or first a success and then a failure. */
+/** Reports one session's result to the circuit: a success, a failure, or a success and then a failure. */
 export interface CircuitPass {
-  /** The session is ready. It has not answered yet, so the circuit stays as it is. */
+  /** Reports that the session is ready. The circuit does not change, because the session has not answered yet. */
   connected(): void
-  /** The backend answered. Only the first call counts. */
+  /** Reports that the backend answered. Only the first report counts. */
   succeeded(nowMs: number): void
   failed(code: BackendErrorCode, message: string, nowMs: number): void
-  /** The session ended without a verdict: the call ended first, or it failed for a reason of its own. */
+  /**
+   * Reports that the session ended without a result, because the call ended first or the session failed for another
+   * reason.
+   */
   released(): void
 }
 
 const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'session_expired'])
 
 /**
- * Decides whether one backend is worth trying, from the sessions of all calls of a worker.
+ * Decides from the sessions of a worker's calls if new sessions of one backend should be tried.
  *
  *     closed    --CIRCUIT_FAILURES_TO_OPEN failures in a row--> open
- *     closed    --rate_limit--> open for as long as the service says
- *     any       --auth, quota--> open for CIRCUIT_FINAL_OPEN_MS
+ *     closed    --`unheard` in CIRCUIT_FAILURES_TO_OPEN sessions in a row--> open
+ *     closed --rate_limit--> open, for the time that the service requests
+ *     any       --auth, quota--> open, for CIRCUIT_FINAL_OPEN_MS
  *     open      --its time is over--> half-open
- *     half-open --one call tries: `enter`--> half-open, all others are refused
+ *     half-open --one call tries: `enter`--> half-open, all other calls are refused
  *     half-open --the probe succeeded--> closed
- *     half-open --the probe failed--> open, twice as long
- *     half-open --the probe ended without a verdict, or CIRCUIT_PROBE_MS_MAX passed--> half-open, the next call tries
+ *     half-open --the probe failed--> open, for twice the previous time
+ *     half-open --the probe ended without success or failure, or CIRCUIT_PROBE_MS_MAX passed--> half-open, next call tries
  *
- * The probe is a real call: a failing backend makes one caller wait briefly, not all callers. `bad_request` (a mistake
- * of one agent) and `session_expired` say nothing about other sessions, so they do not count.
+ * The probe is a real call. If the backend still fails, only this caller waits briefly. `bad_request` (a mistake of one
+ * agent) and `session_expired` do not count, because other sessions are not affected.
  *
- * A vendor's fault ends the sessions of all calls at once. So that they do not come back all at once, each asks
- * when it may try again: not while the circuit is open, and in turns, a limited number in a second.
+ * A vendor's fault ends the sessions of all calls at once, but the calls must not all reconnect at once. So each call
+ * asks when it may try again. While the circuit is open, no call may try. Afterwards, a limited number of calls per
+ * second may try.
  */
 export class CircuitBreaker {
   readonly name: string
-  /** Counters; plain fields. */
+  /** Number of times that the circuit opened. */
   opened = 0
   failures = 0
   successes = 0
   readonly #reconnectEveryMs: number
   readonly #random: () => number
-  /** The turn of the last reconnect; the next one's is later. */
+  /** Time of the reconnection that was reserved last. The next reconnection is later. */
   #turnAtMs = -Infinity
-  /** A session has connected since one could not. */
+  /** True if no connection has failed since a session last connected. */
   #connects = true
   #openUntilMs: number | null = null
-  /** The service reported a limit of the key as used up until then. */
+  /** Time until which a limit of the API key is used up, according to the service. */
   #exhaustedUntilMs = -Infinity
   #nextOpenMs = CIRCUIT_OPEN_MS
   #inARow = 0
+  /** Number of sessions in a row, over all calls, that were closed because their answers had no audible sound. */
+  #unheardInARow = 0
   #probe: object | null = null
   #probeUntilMs = 0
 
@@ -97,7 +113,10 @@ export class CircuitBreaker {
     }
   }
 
-  /** The service reported its remaining limits. Live sessions go on; new ones wait until a used-up limit is reset. */
+  /**
+   * Records the remaining limits that the service reported. If a limit is used up, open sessions continue, but new
+   * sessions wait until the limit is reset.
+   */
   limits(limits: readonly RateLimit[], nowMs: number): void {
     const resetMs = limits
       .filter(({ limit, remaining }) => remaining < Math.max(1, limit * RATE_LIMIT_SPARE_RATIO))
@@ -105,12 +124,27 @@ export class CircuitBreaker {
     this.#exhaustedUntilMs = nowMs + Math.min(resetMs, RATE_LIMIT_REST_MS_MAX)
   }
 
-  /** How much longer a limit of the key is used up; 0 when none is. */
+  /** Records that a caller has heard an answer. */
+  heard(): void {
+    this.#unheardInARow = 0
+  }
+
+  /**
+   * Records that a session was closed because its answers had no audible sound. Earlier sound of the session counts as
+   * a success, so this fault is counted separately.
+   */
+  unheard(nowMs: number): void {
+    if (++this.#unheardInARow < CIRCUIT_FAILURES_TO_OPEN || this.state(nowMs) !== 'closed') return
+    this.#open(nowMs + this.#nextOpenMs)
+    this.#nextOpenMs = Math.min(CIRCUIT_OPEN_MS_MAX, this.#nextOpenMs * 2)
+  }
+
+  /** Time in ms for which a limit of the API key is still used up; 0 if no limit is used up. */
   exhaustedForMs(nowMs: number): number {
     return Math.max(0, this.#exhaustedUntilMs - nowMs)
   }
 
-  /** True if a new session should be tried. Changes nothing. */
+  /** True if a new session should be tried. This method does not change the state. */
   allows(nowMs: number): boolean {
     if (this.exhaustedForMs(nowMs) > 0) return false
     const state = this.state(nowMs)
@@ -118,9 +152,9 @@ export class CircuitBreaker {
   }
 
   /**
-   * How long a call that lost its session, or failed to connect, waits until it asks again; 0 when it may try this
-   * backend. It may while the circuit is open too, if a session has connected since one could not: sessions that break
-   * say nothing about new ones.
+   * Time in ms that a call waits before it asks again, if its session was lost or could not connect; 0 if the call may
+   * try now. Even if the circuit is open, a try is allowed if no connection has failed since a session last connected.
+   * In this case only existing sessions broke, and new sessions may work.
    */
   closedForMs(nowMs: number): number {
     if (this.#connects || this.allows(nowMs)) return 0
@@ -128,7 +162,7 @@ export class CircuitBreaker {
     return openMs > 0 ? openMs + AFTER_OPEN_MS * this.#random() : PROBE_LOOK_MS * (1 + this.#random())
   }
 
-  /** Takes a turn for such a call. @returns how long it waits for it */
+  /** Reserves a time for a reconnection. @returns milliseconds until this time */
   turnMs(nowMs: number): number {
     const everyMs = this.#reconnectEveryMs
     this.#turnAtMs = Math.max(this.#turnAtMs + everyMs, nowMs - (RECONNECTS_AT_ONCE - 1) * everyMs)
@@ -136,7 +170,7 @@ export class CircuitBreaker {
     return inMs <= 0 ? 0 : inMs + everyMs * this.#random()
   }
 
-  /** A session is tried; as a last resort also when `allows` returns false. */
+  /** Begins a try. For a last resort, a try is allowed even if `allows` returns false. */
   enter(nowMs: number): CircuitPass {
     const key = {}
     if (this.state(nowMs) === 'half-open' && this.allows(nowMs)) {
@@ -176,7 +210,7 @@ export class CircuitBreaker {
   #succeeded(probe: boolean, nowMs: number): void {
     this.successes++
     this.#inARow = 0
-    // A session from before the faults may still work; that says nothing about new sessions.
+    // A session that began before the faults may still work, but this does not show that a new session would work.
     if (!probe && this.state(nowMs) !== 'closed') return
     this.#openUntilMs = null
     this.#nextOpenMs = CIRCUIT_OPEN_MS
@@ -187,7 +221,8 @@ export class CircuitBreaker {
     this.failures++
     this.#inARow++
     if (code === 'auth' || code === 'quota') return this.#open(nowMs + CIRCUIT_FINAL_OPEN_MS)
-    // Sessions that were live when it opened may fail later; that must not keep it open longer.
+    // Sessions that began before the circuit opened may fail later. Such failures must not extend the circuit's open
+    // time.
     if (this.state(nowMs) !== 'closed' && !probe) return
     if (code !== 'rate_limit' && !probe && this.#inARow < CIRCUIT_FAILURES_TO_OPEN) return
     const openMs = code === 'rate_limit' ? (retryAfterMs(message) ?? this.#nextOpenMs) : this.#nextOpenMs
@@ -202,9 +237,9 @@ export class CircuitBreaker {
 }
 
 interface CircuitBreakerOptions {
-  /** Reconnects of all calls of a worker to one backend. */
+  /** Maximum number of reconnections to one backend per second, over all calls of a worker. */
   readonly reconnectsPerSecond?: number
-  /** 0 to below 1. */
+  /** Returns a random number from 0 up to 1. */
   readonly random?: () => number
 }
 
@@ -212,7 +247,7 @@ interface CircuitBreakerOptions {
 export interface CircuitReport {
   readonly name: string
   readonly state: 'closed' | 'open' | 'half-open'
-  /** How much longer it stays open; 0 when it is not open. */
+  /** Time in ms for which the circuit stays open; 0 if the circuit is not open. */
   readonly openForMs: number
   readonly opened: number
   readonly failures: number
@@ -220,8 +255,8 @@ export interface CircuitReport {
 }
 
 /**
- * How long a service asks callers to wait, from the text of its error: OpenAI writes "Please try again in 1.2s" (also
- * `6m0s`, `820ms`), others and `httpFault` write "retry after 30". Null without such a text.
+ * @returns the time in ms that a client should wait, from a service's error text; null if the text contains no time.
+ * Forms: "try again in 1.2s" (`6m0s`, `820ms`), "retry after 30"
  */
 export function retryAfterMs(message: string): number | null {
   const bare = /retry[ -]?after[":= ]*(\d{1,5})(?![\d.]*\s*(?:ms|m\b))/i.exec(message)
@@ -236,9 +271,9 @@ export function retryAfterMs(message: string): number | null {
   return ms
 }
 
-/** The circuits of one worker, one for each backend by its name. */
+/** The circuits of one worker, one circuit per backend name. */
 export class Circuits {
-  /** 0 to below 1. */
+  /** Returns a random number from 0 up to 1. */
   readonly random: () => number
   readonly #options: CircuitBreakerOptions
   readonly #breakers = new Map<string, CircuitBreaker>()
@@ -248,7 +283,10 @@ export class Circuits {
     this.random = options.random ?? Math.random
   }
 
-  /** The breaker of `name`, made on first use. Beyond CIRCUITS_MAX names, further names share one. */
+  /**
+   * @returns the circuit of `name`, which is made at its first use. After CIRCUITS_MAX names, all further names share
+   * one circuit
+   */
   of(name: string): CircuitBreaker {
     const key = this.#breakers.has(name) || this.#breakers.size < CIRCUITS_MAX ? name : 'other'
     let breaker = this.#breakers.get(key)
@@ -259,7 +297,7 @@ export class Circuits {
     return breaker
   }
 
-  /** For an operator: every circuit and its state. */
+  /** @returns every circuit and its state, for an operator */
   report(nowMs: number): CircuitReport[] {
     return [...this.#breakers.values()].map((one) => one.report(nowMs))
   }

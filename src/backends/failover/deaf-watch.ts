@@ -1,20 +1,20 @@
 import { Alarm } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
 
-/** Less voice than this is a cough. */
+/** Minimum duration of voice in an utterance, in ms; shorter voice may be a cough. */
 const UTTERANCE_MS = 500
-/** Quiet that ends an utterance. */
+/** Duration of silence that ends an utterance, in milliseconds. */
 const QUIET_MS = 400
 const FRAME_MS = 20
 
 /**
- * Notices a service with its own turn detection that does not report speech which the gateway's voice activity detection
- * heard. Voice while the agent is heard does not count: it may be its echo.
+ * Notices that a service with its own turn detection does not report the caller's speech, although the gateway's VAD
+ * heard the speech. Voice during the agent's speech does not count, because it may be echo.
  *
- *     (quiet) --UTTERANCE_MS of voice, then QUIET_MS without--> unheard   in a session that has reported speech before:
- *                                                                         after two of them, because one may be a noise
+ *     (quiet) --UTTERANCE_MS of voice, then QUIET_MS of silence--> unheard: if the session has reported speech before,
+ * only after two utterances, because one may be a noise
  *     unheard --the service reports speech, or answers--> (quiet)
- *     unheard --stallMs after the end of the speech--> (quiet), calls `deaf`
+ *     unheard --stallMs after the end of the speech--> (quiet): calls `deaf`
  */
 export class DeafWatch {
   readonly #timers: BackendTimers
@@ -33,9 +33,9 @@ export class DeafWatch {
     this.#deaf = deaf
   }
 
-  /** One frame of the caller. @param agentUntilMs  until when the agent is heard */
+  /** Adds one frame of the caller. @param agentUntilMs  time until which the caller hears the agent */
   frame(voiced: boolean, agentUntilMs: number): void {
-    // Most frames: the clock need not be asked.
+    // In this usual case, the clock is not needed.
     if (!voiced && this.#voicedMs === 0) return
     if (this.#timers.nowMs() < agentUntilMs) {
       this.#voicedMs = 0
@@ -57,20 +57,23 @@ export class DeafWatch {
     })
   }
 
-  /** The service said that it heard the caller. */
+  /** Records that the service reported the caller's speech. */
   heard(): void {
     this.#reportedOnce = true
     this.answers()
   }
 
-  /** The service answers; this says nothing about its hearing, because it may have been asked in another way. */
+  /**
+   * Records that the service answers. This does not prove that the service hears the caller, because a text may have
+   * caused the answer.
+   */
   answers(): void {
     this.#voicedMs = 0
     this.#utterances = 0
     this.#alarm.clear()
   }
 
-  /** Another session: nothing is known of it. */
+  /** Resets the state for another session. */
   reset(): void {
     this.answers()
     this.#reportedOnce = false

@@ -1,40 +1,43 @@
 import { Alarm } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
 
-/** How often a quiet moment is looked for, and the tries of one rotation. */
+/** Interval in ms between checks for a quiet moment, and maximum number of tries of one rotation. */
 const ROTATION_POLL_MS = 200
 const ROTATION_TRIES_MAX = 5
 /**
- * A session that gives no sign of its end is rotated this long before it; with this much left it is not waited any
- * longer.
+ * If a session does not announce its end, its rotation starts ROTATION_LEAD_MS before the end. In the last
+ * ROTATION_LAST_MS, the rotation does not wait for a quiet moment. Times in ms.
  */
 const ROTATION_LEAD_MS = 60_000
 const ROTATION_LAST_MS = 2000
 
 /**
- * Says when a session that ends soon is to be replaced by another one.
+ * Decides when a new session replaces a session that ends soon.
  *
  *     (none)   --begin--> running
- *     running  --the lead before its longest time, `expiring`--> expiring
- *     expiring --every ROTATION_POLL_MS--> asks whether a replacement can be begun now
+ *     running  --`expiring`, or ROTATION_LEAD_MS before the longest duration of a session--> expiring
+ *     expiring --every ROTATION_POLL_MS--> asks if a replacement can begin now
  *     (any)    --stop--> (none)
  */
 export class RotationWatch {
   readonly #timers: BackendTimers
   readonly #alarm: Alarm
   readonly #rotate: (last: boolean) => boolean
-  /** When the session ends; null until the end is near. */
+  /** Time at which the session ends; null if the end is not near. */
   #expiresAtMs: number | null = null
   #tries = 0
 
-  /** @param rotate  begins a replacement, and answers whether it did; `last`: it cannot wait for a quiet moment */
+  /**
+   * @param rotate  begins a replacement, and returns true if the replacement has begun. `last`: true if the replacement
+   * cannot wait for a quiet moment
+   */
   constructor(timers: BackendTimers, rotate: (last: boolean) => boolean) {
     this.#timers = timers
     this.#alarm = new Alarm(timers)
     this.#rotate = rotate
   }
 
-  /** @param maxSessionMs  longest time of a session that begins now; null where it has no end */
+  /** @param maxSessionMs  maximum duration of a session that begins now; null for no limit */
   begin(maxSessionMs: number | null): void {
     this.stop()
     if (maxSessionMs === null) return
@@ -53,7 +56,7 @@ export class RotationWatch {
     this.#try()
   }
 
-  /** The session ends so soon that the rotation cannot wait for quiet. */
+  /** True if the session ends so soon that the rotation cannot wait for a quiet moment. */
   get isLastMoment(): boolean {
     return this.#expiresAtMs !== null && this.#expiresAtMs - this.#timers.nowMs() <= ROTATION_LAST_MS
   }

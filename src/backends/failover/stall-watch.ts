@@ -6,13 +6,13 @@ export type StallState = 'asked' | 'spoken' | 'sounding'
 /**
  * Notices a backend that does not answer, or stops in the middle of an answer.
  *
- *     quiet --a text, a tool result, words of the caller--> asked    ends with sound, a tool call or an answer's end
- *     quiet --the caller stopped speaking--> spoken                  ends with any event: it may have been a noise
- *     any   --an answer makes a sound--> sounding                    ends with the answer
- *     any   --stallMs--> quiet, calls `stalled`, which may allow more time with `again`
+ *     quiet --a text, a tool result, words of the caller--> asked, until a sound, a tool call or an answer's end
+ *     quiet --the caller stopped speaking--> spoken, until any event, because the speech may have been a noise
+ *     any   --an answer makes a sound--> sounding, until the answer ends
+ *     any --stallMs--> quiet: calls `stalled`, which may call `again` to allow more time
  */
 export class StallWatch {
-  /** When the caller began to wait for a sound; null while no caller waits. */
+  /** Time at which the caller began to wait for a sound; null while the caller does not wait. */
   sinceMs: number | null = null
   #state: 'quiet' | StallState = 'quiet'
   readonly #timers: BackendTimers
@@ -39,7 +39,7 @@ export class StallWatch {
     this.again('spoken', this.#stallMs)
   }
 
-  /** Call it with every piece of sound; only the first of an answer sets the timer. */
+  /** Called with every piece of sound; only the first piece of an answer sets the timer. */
   sounding(): void {
     if (this.#state === 'sounding') return
     this.sinceMs = null
@@ -50,7 +50,7 @@ export class StallWatch {
     if (this.#state === 'spoken') this.stop()
   }
 
-  /** Waits `ms` from now, also after a stall was reported. */
+  /** Starts a new wait of `ms`, even after a stall was reported. */
   again(state: StallState, ms: number): void {
     this.#state = state
     this.#alarm.set(ms, () => {

@@ -2,21 +2,28 @@ import { BYTES_PER_SAMPLE } from '../../core/units.js'
 import { Views } from '../../core/views.js'
 import { decodeBase64, decodedBytes } from './base64.js'
 
-/** The longest piece of base64 that is decoded at once; a multiple of 4. It bounds the samples of one delivery. */
+/**
+ * Maximum number of base64 characters that are decoded at once; a multiple of 4. It also limits the number of samples
+ * in one delivery.
+ */
 const PIECE_CHARS = 32 * 1024
 const PIECE_BYTES = (PIECE_CHARS / 4) * 3
 
 const decodedSamples = new Views(
   new Int16Array(decodedBytes.buffer, decodedBytes.byteOffset, decodedBytes.length / BYTES_PER_SAMPLE),
 )
-// One piece of G.711 as samples: one byte is one sample. All calls of a thread use it.
+// Samples of one piece of G.711, one byte per sample. Shared by all calls of a thread.
 const expanded = new Int16Array(PIECE_BYTES)
 
-/** How bytes become samples: as they are (s16le), or through a table such as mu-law's. */
+/**
+ * Conversion of bytes to samples. The bytes are samples already (s16le), or a table converts each byte (such as
+ * mu-law).
+ */
 type SampleFormat = 'pcm16' | { readonly expand: (bytes: Uint8Array, out: Int16Array) => number }
 
 /**
- * Decodes the base64 of one audio stream. A message may end inside a sample: the odd byte is kept for the next message.
+ * Decodes the base64 of one audio stream. If a message ends within a sample, the odd byte is stored for the next
+ * message.
  */
 export class Base64Audio {
   readonly #format: SampleFormat
@@ -26,15 +33,16 @@ export class Base64Audio {
     this.#format = format
   }
 
-  /** Another item begins: drops an odd byte of the last one. */
+  /** Prepares for another item. An odd byte of the previous item is dropped. */
   reset(): void {
     this.#oddByte = -1
   }
 
   /**
-   * @param text  a string, or the bytes of one
-   * @param out  gets the samples in pieces of at most 12,288 (G.711: 24,576); the memory is valid only during the call
-   * @returns false for text that is not base64; the pieces before the fault were delivered
+   * @param text  base64, as a string or as its bytes
+   * @param out receives the samples in pieces of at most 12,288 (G.711: 24,576); the memory is valid only until `out`
+   * returns
+   * @returns false if the text is not base64; pieces before the fault were delivered
    */
   decode(text: Buffer | string, out: (samples: Int16Array) => void): boolean {
     for (let at = 0; at < text.length; at += PIECE_CHARS)
@@ -61,12 +69,12 @@ export class Base64Audio {
   }
 }
 
-/** Shorter strings are not worth a detour around the parser. */
+/** Minimum length in characters of a string that is cut out before the message is parsed. */
 const CUT_CHARS_MIN = 512
-/** Places of the key that are looked at before the parser gets the whole message. */
+/** Maximum number of occurrences of the key that are checked. After that, the parser gets the whole message. */
 const KEY_PLACES_MAX = 4
 
-/** The key of the id that some services give each message. Nothing here reads it. */
+/** Key of the id that some services add to each message. This code does not read the id. */
 const ID_KEY = '"event_id":"'
 
 const QUOTE = 0x22
@@ -75,17 +83,20 @@ const BACKSLASH = 0x5c
 
 /**
  * Finds the audio in the messages of one session: the first long string under `key`. A parser would copy the whole
- * message into a string and the audio out of that, for each message of each call, and the garbage collector would then
- * stop all calls of the thread.
+ * message into a string, and then copy the audio out of that string. The garbage collector, which stops all calls of
+ * the thread, would have more work.
  *
- * Messages with audio are mostly alike but for the audio and the message's id. So `keep` a message that was parsed:
- * where the next one is `alike`, it means the same and needs no parser.
+ * Most messages with audio differ only in the audio and the message's id. So, after a message was parsed, call `keep`.
+ * If `alike` then returns true for the next message, all other fields are equal and need not be parsed.
  */
 export class AudioCut {
   readonly #key: string
   #from = 0
   #to = 0
-  /** The bytes of the kept message before and after its audio, and where its id lies in those before. */
+  /**
+   * The bytes of the kept message before and after its audio, and the position of the message's id in the bytes before
+   * the audio.
+   */
   #before = Buffer.alloc(0)
   #after = Buffer.alloc(0)
   #idFrom = 0
@@ -95,7 +106,7 @@ export class AudioCut {
     this.#key = `"${key}"`
   }
 
-  /** @returns false when there is none: parse the message as it is */
+  /** @returns false if no audio was found; the whole message must then be parsed */
   find(message: Buffer): boolean {
     if (message.length < CUT_CHARS_MIN) return false
     let at = 0
@@ -119,7 +130,7 @@ export class AudioCut {
     return false
   }
 
-  /** Keeps the message that `find` was given, for `alike`. */
+  /** Keeps the message that `find` got, for `alike`. */
   keep(message: Buffer): void {
     this.#before = Buffer.from(message.subarray(0, this.#from))
     this.#after = Buffer.from(message.subarray(this.#to))
@@ -128,7 +139,10 @@ export class AudioCut {
     this.#idTo = id < 0 ? 0 : this.#before.indexOf(QUOTE, this.#idFrom)
   }
 
-  /** True if a message differs from the kept one in audio and id only. Then its audio is found as by `find`. */
+  /**
+   * True if a message differs from the kept message only in audio and id. `audio` then returns the new audio, as after
+   * `find`.
+   */
   alike(message: Buffer): boolean {
     const before = this.#before
     const after = this.#after
@@ -145,18 +159,18 @@ export class AudioCut {
     return true
   }
 
-  /** The message that `find` was given, with an empty string in place of the audio. */
+  /** The message that `find` got, with an empty string instead of the audio. */
   rest(message: Buffer): string {
     return message.toString('utf8', 0, this.#from) + message.toString('utf8', this.#to)
   }
 
-  /** The audio in the message that `find` or `alike` was given, a part of it. */
+  /** The audio in the message that `find` or `alike` got, as a view of the message's bytes. */
   bytes(message: Buffer): Buffer {
     return message.subarray(this.#from, this.#to)
   }
 }
 
-/** Some writers escape the slashes of base64: the parser undoes that. */
+/** Some JSON writers escape the slashes of base64. Such a message is parsed, because the parser removes the escapes. */
 function hasEscape(message: Buffer, from: number, to: number): boolean {
   const at = message.indexOf(BACKSLASH, from)
   return at >= 0 && at < to

@@ -3,27 +3,28 @@ import { assert } from '../../core/assert.js'
 import { Views } from '../../core/views.js'
 
 /**
- * Base64 without strings. Node's own makes one of 4 KB for each message each way, which was most of what a media worker
- * allocated, and with what is done around it takes twice as long (docs/LATENCY.md, "What made it cheaper").
- * `base64-kernel/` works in one memory, which all calls of a thread use one after the other.
+ * Converts base64 without JavaScript strings. Node's own functions make a string of 4 KB per message in each direction.
+ * These strings were most of a media worker's allocation. Together with the code around them, Node's functions also
+ * need twice the time (docs/LATENCY.md, "What made it cheaper"). `base64-kernel/` uses one memory, which all calls of a
+ * thread share in turn.
  */
 
-/** The most that is encoded or decoded at once; a multiple of 4. */
+/** Maximum number of characters that are encoded or decoded at once; a multiple of 4. */
 const BASE64_CHARS_MAX = 64 * 1024
-// Room for what the kernel touches past the end.
+// Size of an area in bytes, including the bytes past its end that the kernel reads or writes.
 const AREA_BYTES = BASE64_CHARS_MAX + 32
 const INPUT_AT = 32
 const OUTPUT_AT = INPUT_AT + AREA_BYTES
 
 const ALPHABET = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/', 'latin1')
 const PAD = 0x3d
-/** Value of a character, also in the alphabet of URLs; negative for any other. */
+/** Value of a character, including the URL alphabet; negative for any other character. */
 const VALUES = new Int32Array(256).fill(-1)
 for (let i = 0; i < 64; i++) VALUES[ALPHABET[i] as number] = i
 VALUES[0x2d] = 62
 VALUES[0x5f] = 63
 
-/** The exports of base64-kernel/index.ts, which fixes these shapes. */
+/** Exports of base64-kernel/index.ts; the types must agree with that file. */
 interface Kernel {
   readonly memory: WebAssembly.Memory
   encode(from: number, bytes: number, to: number, key: number): void
@@ -36,15 +37,15 @@ const kernel = new WebAssembly.Instance(
 const input = Buffer.from(kernel.memory.buffer, INPUT_AT, AREA_BYTES)
 const output = Buffer.from(kernel.memory.buffer, OUTPUT_AT, AREA_BYTES)
 const encoded = new Views(output)
-/** Where `decodeBase64` puts bytes. It begins at an even address, so that they can be read as samples. */
+/** Memory to which `decodeBase64` writes. It begins at an even address, so that the bytes can be read as samples. */
 export const decodedBytes = output
 
-/** Characters that `bytes` bytes become, with padding. */
+/** Number of base64 characters for `bytes` bytes, with padding. */
 export function base64Chars(bytes: number): number {
   return Math.ceil(bytes / 3) * 4
 }
 
-/** Bytes that `chars` of a text stand for, with or without padding; -1 when no base64 has this length. */
+/** Number of bytes in `chars` characters, with or without padding; -1 if no base64 text has this length. */
 function bytesOfChars(text: Buffer, from: number, to: number): number {
   let chars = to - from
   if (chars > 0 && text[to - 1] === PAD) chars -= chars > 1 && text[to - 2] === PAD ? 2 : 1
@@ -52,8 +53,8 @@ function bytesOfChars(text: Buffer, from: number, to: number): number {
 }
 
 /**
- * The base64 of the first `length` bytes, at most BASE64_CHARS_MAX characters, each four of them masked with `key` (the
- * first character with its lowest byte).
+ * Encodes the first `length` bytes; the result has at most BASE64_CHARS_MAX characters. Every four characters are
+ * masked with `key`; the key's lowest byte masks the first character.
  * @returns a view of memory that the next call of this module overwrites
  */
 export function encodeBase64(bytes: Buffer, length: number, key: number): Buffer {
@@ -75,10 +76,10 @@ export function encodeBase64(bytes: Buffer, length: number, key: number): Buffer
 }
 
 /**
- * Decodes the characters `from` to `to` of a text, at most BASE64_CHARS_MAX, with or without padding and in either
- * alphabet, to `decodedBytes`.
- * @param at  where its first byte goes: 0 or 1
- * @returns how many bytes; -1 when it is not base64
+ * Decodes the characters `from` to `to` of a text into `decodedBytes`. There are at most BASE64_CHARS_MAX characters,
+ * with or without padding, in the usual or the URL alphabet.
+ * @param at  index of the first byte in `decodedBytes`: 0 or 1
+ * @returns the number of bytes; -1 if the text is not base64
  */
 export function decodeBase64(text: Buffer | string, from: number, to: number, at: number): number {
   assert(to - from <= BASE64_CHARS_MAX, `${to - from} characters are too many to be decoded at once`)
@@ -88,7 +89,8 @@ export function decodeBase64(text: Buffer | string, from: number, to: number, at
   const bytes = bytesOfChars(input, 0, end)
   if (bytes < 0) return -1
   let whole = bytes - (bytes % 12)
-  // Where the kernel finds a fault, all is done below: it does not know the other alphabet.
+  // If the kernel reports a fault, the code below decodes the whole text, because the kernel does not support the URL
+  // alphabet.
   if (kernel.decode(INPUT_AT, (whole / 12) * 16, OUTPUT_AT + at) === 0) whole = 0
   let all = 0
   let i = (whole / 12) * 16
@@ -99,7 +101,7 @@ export function decodeBase64(text: Buffer | string, from: number, to: number, at
       (valueAt(i + 1) << 12) |
       (left > 1 ? valueAt(i + 2) << 6 : 0) |
       (left > 2 ? valueAt(i + 3) : 0)
-    // Negative from the first character on that is none of the alphabet.
+    // `all` becomes negative if a character is not in the alphabet.
     all |= group
     output[at + done] = group >> 16
     output[at + done + 1] = group >> 8

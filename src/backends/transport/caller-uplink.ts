@@ -2,8 +2,8 @@ import { msToSamples, samplesToMs, BYTES_PER_SAMPLE } from '../../core/units.js'
 import { bytesOfSamples } from '../../media/pcm.js'
 
 /**
- * The time after the caller's last voice in which a service with its own turn detection may end the turn. Only then do
- * long messages delay the answer: the service decides when it has heard enough silence.
+ * Time after the caller's last voice in which a service with its own turn detection may end the turn. Only in this time
+ * do long messages delay the answer.
  */
 export interface TurnEnd {
   readonly fromMs: number
@@ -11,56 +11,67 @@ export interface TurnEnd {
 }
 
 /**
- * Three frames: 2.7 times cheaper than one, for 40 ms of delay within speech. Where the gateway marks the turns, the last
- * message is sent at once when the caller stops.
+ * Duration of a message in ms. Messages of three frames need 2.7 times less CPU time than messages of one frame. They
+ * delay speech by 40 ms. When the caller stops, the last message is sent at once.
  */
 export const MESSAGE_MS = 60
-/** The gateway's voice detection and a service's may put the last voice this far apart. */
+/** Maximum difference in ms between the times of the last voice that the gateway and a service find. */
 const LAST_VOICE_DOUBT_MS = 300
 
-/** Longer than the pauses within speech, and than the silence that usual turn detection waits for. */
+/**
+ * Minimum time in ms without voice that counts as a pause. It is longer than pauses within speech and longer than the
+ * silence that turn detection usually requires.
+ */
 const PAUSE_AFTER_MS = 800
-/** More than the 300 ms before speech that OpenAI's service keeps, and than the gateway's voice detection may be late. */
+/**
+ * Duration in ms of the audio before speech that is sent after a pause. It is longer than the 300 ms that services
+ * keep, and longer than the delay of the gateway's VAD.
+ */
 const PAUSE_PRE_ROLL_MS = 400
 
-/** Empty batches of one size that a thread keeps: some 0.7 MB of audio at 24 kHz. What is more is left to the collector. */
+/**
+ * Maximum number of empty batches of one size that a thread keeps: about 0.7 MB of audio at 24 kHz. Further batches are
+ * garbage-collected.
+ */
 const SPARE_BATCHES_MAX = 256
 
-// Shared by all calls of a thread. What a pause kept is sent at once, as one message; empty batches go to whichever call
-// needs one next, by their bytes: an agent's file or a setting names the few lengths there are.
+// Buffers that all calls of a thread share. `joined` contains the audio that was stored during a pause and is sent as
+// one message. `spareBatches` contains empty batches, by their number of bytes. There are only a few sizes, because
+// agents' files or a setting determine the sizes.
 let joined = Buffer.alloc(0)
 const spareBatches = new Map<number, Batch[]>()
 
 /**
  * Collects the caller's frames into messages for a backend, and keeps messages that cannot be sent yet.
  *
- *     closed --open--> open     the kept audio is sent, then each message when it is full
- *     open   --close--> closed  only the last `preRollMs` are kept, and nothing is sent
- *     open, and `send` refuses: up to `waitingMsMax` wait; older audio is dropped and counted
+ *     closed --open--> open: the kept audio is sent, then each message when it is full
+ *     open   --close--> closed: only the last `preRollMs` are kept, and nothing is sent
+ *     open   --`send` refuses--> open: up to `waitingMsMax` of audio waits; older audio is dropped and counted
  *
- * With a `turnEnd`, the collected audio is sent at each frame in which the turn may end. So the service ends it as
- * early as with messages of one frame, and most of the call goes in long messages:
+ * With a `turnEnd`, the collected audio is sent at each frame in which the turn may end. So the service can end the
+ * turn as early as with messages of one frame. The rest of the call is sent in long messages:
  *
- *     long  --`turnEnd.fromMs` of frames without voice since the last one with voice--> short
+ *     long  --`turnEnd.fromMs` of frames without voice since the last voice--> short
  *     short --a frame with voice, `turnEnded`, or `turnEnd.toMs` after the last voice--> long
  *
- * Between `turnBegan` and `turnEnded`, when the service hears speech, silence stays short beyond `toMs`. A frame of
- * which it is not known whether it has voice is sent at once too.
+ * Between `turnBegan` and `turnEnded` the service hears speech, so messages stay short even after `toMs`. If it is not
+ * known whether a frame has voice, the frame is also sent at once.
  *
  * With a `pause`, silence between turns is not sent:
  *
- *     open   --silence, and no turn is open--> paused  `told`; only the last PAUSE_PRE_ROLL_MS are kept
- *     paused --a frame that may have voice, or `turnBegan`--> open, with the kept audio as one message
+ *     open   --silence, and no turn is open--> paused: calls `told`; only the last PAUSE_PRE_ROLL_MS are kept
+ *     paused --a frame that may have voice, or `turnBegan`--> open: the kept audio is sent as one message
  *
- * Batches are reused by all calls of the thread, so a silent or streaming call allocates nothing here.
+ * All calls of the thread reuse batches, so a silent or streaming call does not allocate memory here.
  */
 export class CallerUplink {
-  /** Audio dropped because it had waited too long. */
+  /** Duration of audio that was dropped because it had waited too long, in milliseconds. */
   droppedMs = 0
   messages = 0
-  /** Silence that was not sent because no turn was open. */
+  /** Duration of silence that was not sent because no turn was open, in milliseconds. */
   silenceMs = 0
-  // Each in a field of its own: objects that were made by spreading others have a shape each, which reads slowly.
+  // Each option is copied to its own field, because objects made by spreading have different shapes, and fields of such
+  // objects are slow to read.
   readonly #messageMs: number
   readonly #sampleRateHz: number
   readonly #turnEnd: TurnEnd | null
@@ -77,14 +88,17 @@ export class CallerUplink {
   #pcm: Int16Array | null = null
   #pcmBytes: Buffer = Buffer.alloc(0)
   #sentBytes = 0
-  /** Frames without voice since the last one with voice; Infinity when no end of a turn is near. */
+  /** Time in ms since the last frame with voice; Infinity if no end of a turn is expected. */
   #quietMs = Infinity
-  /** The service hears speech. */
+  /** True while the service detects speech. */
   #turnOpen = false
   #paused = false
-  /** Frames without voice since the last one that may have had voice. */
+  /** Time in milliseconds since the last frame that may have contained voice. */
   #silentMs = 0
-  /** The service has ended a turn in this session; and one since the last voice. */
+  /**
+   * True if the service has ended a turn in this session; and true if the service has ended a turn since the last
+   * voice.
+   */
   #reports = false
   #turnOver = false
 
@@ -102,14 +116,16 @@ export class CallerUplink {
     this.#filling = this.#batch()
   }
 
-  /** Audio sent since the last call of this method. */
+  /** @returns the milliseconds of audio sent since the last call of this method */
   takeSentMs(): number {
     const ms = samplesToMs(this.#sentBytes / BYTES_PER_SAMPLE, this.#sampleRateHz)
     this.#sentBytes = 0
     return ms
   }
 
-  /** Sends the newest `keptMs` of the kept audio, in whole messages, and from now on each full message. */
+  /**
+   * Sends the newest `keptMs` of the stored audio, in whole messages. Afterwards sends each message when it is full.
+   */
   open(keptMs = Infinity): void {
     const kept = Math.ceil(keptMs / this.#messageMs)
     if (!this.#open) while (this.#waiting.length > kept) this.#recycle(this.#waiting.shift())
@@ -118,12 +134,12 @@ export class CallerUplink {
     this.#drain()
   }
 
-  /** Offers waiting messages again, when the other side may be able to take them. */
+  /** Offers waiting messages again. Called when the receiver may accept messages again. */
   retry(): void {
     if (this.#open) this.#drain()
   }
 
-  /** Sends nothing more; the newest audio is kept for the next `open`. */
+  /** Stops sending. The newest audio is stored and sent after the next `open`. */
   close(): void {
     this.#open = this.#paused = false
     while (this.#waiting.length > this.#preRollMax) this.#recycle(this.#waiting.shift())
@@ -135,27 +151,27 @@ export class CallerUplink {
     this.#filling.length = 0
   }
 
-  /** The service hears speech, also where the gateway does not. */
+  /** Records that the service has detected speech; the gateway's VAD may have detected none. */
   turnBegan(): void {
     this.#turnOpen = true
-    // The gateway may have heard no voice: the end of this turn is near whenever it hears none.
+    // From now on, silence may end this turn, even if the gateway's VAD found no voice.
     if (this.#quietMs === Infinity) this.#quietMs = 0
     if (this.#paused) this.#resume()
   }
 
-  /** The service has ended the turn: nothing waits for silence any more. */
+  /** Records that the service has ended the turn, and no longer waits for silence. */
   turnEnded(): void {
     this.#turnOpen = false
     this.#reports = this.#turnOver = true
     this.#quietMs = Infinity
   }
 
-  /** @param voiced  the frame has voice; undefined when this is not known */
+  /** @param voiced  true if the frame contains voice; undefined if not known */
   push(pcm: Int16Array, voiced?: boolean): void {
     const bytes = this.#bytesOf(pcm)
     const now = this.#turnMayEnd(pcm.length, voiced)
     if (this.#pause !== null) this.#countSilence(pcm.length, voiced)
-    // A frame that is a message by itself is sent without a copy.
+    // If each frame is a message, the frame is sent without a copy.
     if (
       this.#open &&
       this.#filling.length === 0 &&
@@ -178,12 +194,12 @@ export class CallerUplink {
     this.#pauseInSilence()
   }
 
-  /** Sends a message that is not full yet: the caller has stopped and waits for an answer. */
+  /** Sends a message that is not full yet. Called when the caller has stopped and waits for an answer. */
   flush(): void {
     if (this.#filling.length > 0) this.#full()
   }
 
-  /** A call passes the same array for every frame, so the view of its bytes is kept. */
+  /** Each call passes all its frames in one array, so the view of the array's bytes is stored. */
   #bytesOf(pcm: Int16Array): Buffer {
     if (pcm === this.#pcm) return this.#pcmBytes
     const { buffer, byteOffset, byteLength } = bytesOfSamples(pcm)
@@ -226,7 +242,7 @@ export class CallerUplink {
     pause.told?.()
   }
 
-  /** Sends what the pause kept as one message. */
+  /** Sends the audio stored during the pause as one message. */
   #resume(): void {
     this.#open = true
     this.#paused = false
@@ -236,11 +252,11 @@ export class CallerUplink {
     let at = 0
     for (const batch of this.#waiting) at += batch.bytes.copy(joined, at, 0, batch.length)
     this.#filling.bytes.copy(joined, at, 0, this.#filling.length)
-    // Refused, they wait as they are.
+    // If `send` refuses the message, the audio stays in the queue.
     if (this.#offer(joined, length)) this.clear()
   }
 
-  /** Sends a message that is not full yet, unless `send` refuses: then it goes on filling. */
+  /** Sends a message that is not full yet. If `send` refuses the message, further audio is added to the message. */
   #sendCollected(): void {
     const batch = this.#filling
     if (!this.#open || batch.length === 0) return
@@ -250,7 +266,7 @@ export class CallerUplink {
 
   #full(): void {
     const batch = this.#filling
-    // The usual case: nothing waits, and the message is sent from its batch.
+    // In the usual case no message waits, and this message is sent directly from its batch.
     if (this.#open && this.#waiting.length === 0 && this.#offer(batch.bytes, batch.length)) {
       batch.length = 0
       return
@@ -298,40 +314,49 @@ export class CallerUplink {
 }
 
 /**
- * Silence that need not be sent, because the service has ended the turn. The audio stops when the gateway has heard no
- * voice for `PAUSE_AFTER_MS` since the last voice, and when the service hears none either. It goes on with the first
- * frame that has voice or of which this is not known, and with `PAUSE_PRE_ROLL_MS` from before it.
+ * Option not to send the silence after a turn. The audio stops when the gateway's VAD has found no voice for
+ * `PAUSE_AFTER_MS` and the service detects no speech. The audio resumes when a frame may contain voice.
+ * `PAUSE_PRE_ROLL_MS` of earlier audio is sent before this frame.
  */
 export interface UplinkPause {
-  /** The same silence where the service reported no turn since the last voice: it may still wait for the turn's end. */
+  /**
+   * Silence in ms after which the audio stops, if the service has reported no end of a turn since the last voice. The
+   * service may still be waiting for the turn's end.
+   */
   readonly unreportedMs: number
   /**
-   * Tells the service that no audio follows for now, so that it waits for none. Without it the audio stops only in a
-   * session that has reported the end of a turn before: another service may report none, and wait for silence.
+   * Informs the service that no audio follows for now, so that the service does not wait. If this method is absent, the
+   * audio stops only in a session that has reported the end of a turn. A session without such a report may be waiting
+   * for silence.
    */
   readonly told?: () => void
 }
 
-/** How much audio goes into one message: always `messageMs`; around the end of a turn, where it is known, one frame. */
+/**
+ * Duration of audio in one message: `messageMs`. If `turnEnd` is set, messages near the end of a turn have one frame.
+ */
 interface MessageLength {
   readonly messageMs: number
   readonly turnEnd: TurnEnd | null
 }
 
-/** @param turnEnd  when the service ends turns; null where the gateway does: then it sends speech only anyway */
+/**
+ * @param turnEnd  silence at which the service ends turns; null if the gateway ends turns, because then only speech is
+ * sent
+ */
 export function silencePause(turnEnd: TurnEnd | null, told?: () => void): UplinkPause | null {
   if (turnEnd === null) return null
   return { unreportedMs: Math.max(PAUSE_AFTER_MS, turnEnd.toMs), ...(told === undefined ? {} : { told }) }
 }
 
-/** @param silenceMs  the silence after which the service ends a turn */
+/** @param silenceMs  silence after which the service ends a turn, in ms */
 export function turnEndAfter(silenceMs: number): TurnEnd {
   return { fromMs: Math.max(0, silenceMs - LAST_VOICE_DOUBT_MS), toMs: silenceMs + LAST_VOICE_DOUBT_MS }
 }
 
 /**
- * @param setMs  the length that was set for all messages; undefined for the one that suits the call
- * @param turnEnd  when the service ends turns; null where the gateway does
+ * @param setMs  configured duration of all messages in ms; undefined if the duration is chosen for the call
+ * @param turnEnd  silence at which the service ends turns; null if the gateway ends turns
  */
 export function messageLength(setMs: number | undefined, turnEnd: TurnEnd | null): MessageLength {
   return setMs === undefined ? { messageMs: MESSAGE_MS, turnEnd } : { messageMs: setMs, turnEnd: null }
@@ -339,13 +364,16 @@ export function messageLength(setMs: number | undefined, turnEnd: TurnEnd | null
 
 export interface CallerUplinkOptions extends MessageLength {
   readonly sampleRateHz: number
-  /** How much may wait while `send` refuses; beyond this the oldest is dropped. */
+  /** Maximum audio in ms that waits while `send` refuses; the oldest audio above this limit is dropped. */
   readonly waitingMsMax: number
-  /** How much audio from before `open` is kept at most, so that the onset of speech is not lost. */
+  /** Maximum audio in ms from before `open` that is stored, so that the onset of speech is not lost. */
   readonly preRollMs: number
-  /** Where silence between turns is not sent; null or absent: all audio is sent while open. */
+  /** Option not to send silence between turns. If it is null or absent, all audio is sent while open. */
   readonly pause?: UplinkPause | null
-  /** Sends the first `length` bytes (s16le). False: not now; they are offered again later. */
+  /**
+   * Sends the first `length` bytes (s16le).
+   * @returns false if sending is not possible now; the bytes are then offered again later
+   */
   readonly send: (pcm: Buffer, length: number) => boolean
 }
 

@@ -19,65 +19,72 @@ const LENGTH_16 = 126
 const LENGTH_64 = 127
 const UINT32 = 2 ** 32
 
-/** The most that one read takes; the same as Node's own reads. */
+/** Maximum number of bytes per read, equal to Node's own reads. */
 const READ_BYTES = 64 * 1024
-// All sockets of a thread read into this buffer: a read is processed before the next one begins.
+// Buffer for the reads of all sockets of a thread. One buffer is enough, because each read is processed before the next
+// read begins.
 const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES)
 const messages = new Views(readBuffer)
 
 /**
- * The TCP or TLS connection of a WebSocket, for the `createConnection` option of `ws`. It delivers most messages by
- * itself: a message that lies whole in one read goes to `message` without a copy. All other bytes are copied and go to
- * `ws`, in order: the response to the upgrade, fragmented messages, pings, the close frame, and everything after a
- * protocol violation.
+ * The TCP or TLS connection of a WebSocket, for the `createConnection` option of `ws`. The lane itself delivers most
+ * messages: if a message is complete in one read, `message` gets it without a copy. All other bytes are copied and
+ * passed to `ws`, in order. These bytes are the response to the upgrade, fragmented messages, pings, the close frame,
+ * and all bytes after a protocol violation.
  *
- * So `ws` still handles the protocol, its errors and the flow control. The usual message needs no allocation and does
- * not pass through two streams (docs/LATENCY.md, "What made it cheaper").
+ * So `ws` still handles the protocol, its errors and the flow control. A usual message needs no allocation and does not
+ * pass through two streams (docs/LATENCY.md, "What made it cheaper").
  */
 export class MessageLane {
   readonly #message: (data: Buffer, binary: boolean) => void
   readonly #frames = new FrameScanner()
   #socket: Socket | null = null
   #secure = false
-  /** This plain socket's own writer, from the first frame that the kernel did not take at once. */
+  /**
+   * Separate writer for this plain socket, from the first frame on that the kernel did not accept at once; null before
+   * this frame.
+   */
   #writer: FrameWriter | null = null
   #opened = false
-  /** A read that may hold the response to the upgrade is being passed to `ws`. */
+  /** True while `ws` processes a read that may contain the response to the upgrade. */
   #passingUpgrade = false
-  /** Bytes of that read after the response. */
+  /** Number of bytes after the response in the read that contains it. */
   #earlyBytes = 0
 
-  /** @param message  gets the payload of a text or binary message; its memory is only valid during the call */
+  /**
+   * @param message  receives the payload of a text or binary message. The payload's memory is valid only until
+   * `message` returns
+   */
   constructor(message: (data: Buffer, binary: boolean) => void) {
     this.#message = message
   }
 
   /**
    * Opens the connection as `ws` does, but with reads into the shared buffer.
-   * @param options  those of an HTTP request
+   * @param options  options of an HTTP request
    * @param tls  null for a plain connection
    */
   connect(options: ClientRequestArgs & { readonly servername?: string }, tls: TlsClient | null): Socket {
     const onread = { buffer: readBuffer, callback: (bytes: number): boolean => this.#read(bytes) }
-    // In a request `path` is the URL's; for a connection it is that of a local socket.
+    // `path` is removed, because it is the URL's path. For a connection, it would mean the path of a local socket.
     const plain = { ...options, path: options.socketPath, onread } as unknown as Parameters<typeof connectPlain>[0]
     this.#secure = tls !== null
     this.#socket = tls === null ? connectPlain(plain) : tls.connect(options, onread)
     return this.#socket
   }
 
-  /** The upgrade is complete. Call it inside the `open` event of `ws`. */
+  /** Records that the upgrade is complete. Called inside the `open` event of `ws`. */
   opened(): void {
     this.#opened = true
-    // Bytes that came after the response wait in the stream until `ws` reads them.
+    // Bytes after the response stay in the stream until `ws` reads them.
     this.#earlyBytes = this.#socket?.readableLength ?? 0
-    // They came in earlier reads: where a frame begins is not known.
+    // These bytes arrived in earlier reads, so it is not known where a frame begins.
     if (this.#earlyBytes > 0 && !this.#passingUpgrade) this.stop()
   }
 
   /**
    * Sends a text message of an open WebSocket in one write.
-   * @returns false when the message must go through `ws`
+   * @returns false if the message must go through `ws`
    */
   send(message: string): boolean {
     const length = Buffer.byteLength(message)
@@ -88,8 +95,9 @@ export class MessageLane {
   }
 
   /**
-   * The same for a message of JSON around the base64 of `length` bytes of `audio`; `before` and `after` are ASCII.
-   * @returns false when the message must go through `ws`
+   * Sends a JSON text in one write: `before`, then `length` bytes of `audio` as base64, then `after`. `before` and
+   * `after` are ASCII.
+   * @returns false if the message must go through `ws`
    */
   sendAudio(before: string, audio: Buffer, length: number, after: string): boolean {
     const writer = this.#writerFor(before.length + base64Chars(length) + after.length)
@@ -99,8 +107,8 @@ export class MessageLane {
   }
 
   /**
-   * The same for a binary message of the first `length` bytes of `audio`.
-   * @returns false when the message must go through `ws`
+   * Sends the first `length` bytes of `audio` as a binary message in one write.
+   * @returns false if the message must go through `ws`
    */
   sendBytes(audio: Buffer, length: number): boolean {
     const writer = this.#writerFor(length)
@@ -111,7 +119,7 @@ export class MessageLane {
 
   #writerFor(bytes: number): FrameWriter | null {
     const socket = this.#socket
-    // The writer's buffer is free only when everything before has been written.
+    // The writer is used only if all earlier data was written, because only then its buffer is free.
     if (socket === null || !this.#opened || socket.writableLength !== 0 || !FrameWriter.takes(bytes)) return null
     return this.#writer ?? frameWriter
   }
@@ -119,20 +127,20 @@ export class MessageLane {
   #write(frame: Buffer): void {
     const socket = this.#socket as Socket // `#writerFor` has looked
     socket.write(frame)
-    // The kernel may read a plain socket's frame later. Under TLS every frame waits a moment too, but encrypted, in
-    // memory of its own.
+    // The kernel may read this frame later, so its memory must not be used again. With TLS this is not necessary,
+    // because an encrypted copy of the frame waits.
     if (socket.writableLength !== 0 && this.#writer === null && !this.#secure) {
       this.#writer = frameWriter
       frameWriter = new FrameWriter()
     }
   }
 
-  /** From now on all bytes go to `ws`. */
+  /** Passes all further bytes to `ws`. */
   stop(): void {
     this.#frames.stop()
   }
 
-  /** @returns false to pause the socket's reads until the stream asks for more */
+  /** @returns false if the socket must not read until the stream requests more data */
   #read(bytes: number): boolean {
     if (this.#opened) return this.#scan(bytes)
     this.#passingUpgrade = true
@@ -142,7 +150,10 @@ export class MessageLane {
     return more
   }
 
-  /** Follows the frames that came in one read with the response to the upgrade; `ws` gets these bytes. */
+  /**
+   * Finds the ends of frames that arrived in one read with the response to the upgrade. `ws` itself processes these
+   * bytes.
+   */
   #follow(bytes: number): void {
     let at = bytes - this.#earlyBytes
     if (at < 0) this.stop()
@@ -152,7 +163,7 @@ export class MessageLane {
   #scan(bytes: number): boolean {
     const frames = this.#frames
     let more = true
-    // Where the bytes begin that are not delivered yet.
+    // Index of the first byte that is not delivered yet.
     let kept = 0
     for (let at = 0; at < bytes;) {
       const next = frames.next(readBuffer, at, bytes)
@@ -160,7 +171,7 @@ export class MessageLane {
         const { from: payload, to } = frames
         if (kept < at) more = this.#pass(kept, at)
         kept = at
-        // A message must not overtake bytes that `ws` has not read yet.
+        // A message must not be delivered before earlier bytes that `ws` has not read yet.
         if (this.#streamIsEmpty()) {
           kept = next
           this.#message(messages.at(payload, to - payload), frames.binary)
@@ -178,7 +189,7 @@ export class MessageLane {
 
   #pass(from: number, to: number): boolean {
     const socket = this.#socket
-    // The listener of an earlier message may have closed it.
+    // The listener of an earlier message may have closed the socket.
     if (socket === null || socket.destroyed) return false
     // The receiver may keep the bytes, so they are copied.
     return socket.push(Buffer.from(readBuffer.subarray(from, to)))
@@ -186,37 +197,37 @@ export class MessageLane {
 }
 
 /**
- * Finds the frames of a WebSocket server (RFC 6455, 5.2) in bytes that come in pieces of any size, and among them the
- * messages that need no more processing: text or binary, in one frame, without an extension, and whole in one piece.
- * The close frame, and anything that a server must not send, stops the search for good. No bytes are kept.
+ * Finds the frames of a WebSocket server (RFC 6455, 5.2) in bytes that arrive in pieces of any size. The scanner also
+ * finds messages that need no further processing. Such a message is text or binary, in one frame, without an extension,
+ * and complete in one piece. After the close frame, or after data that a server must not send, the scanner finds no
+ * more messages. The scanner stores no bytes.
  */
 export class FrameScanner {
-  /** The last step was a whole message; its payload is at `from` to `to`. */
+  /** True if the last step was a whole message; its payload is at `from` to `to`. */
   whole = false
-  /** That message is binary, not text. */
+  /** True if the message is binary, not text. */
   binary = false
   from = 0
   to = 0
-  /** Payload bytes of the current frame that have not come yet. */
+  /** Number of payload bytes of the current frame that have not arrived yet. */
   #payloadLeft = 0
-  /** Header of the current frame: how many of its bytes came, and their values. */
+  /** Header of the current frame: number of its bytes so far, and their values. */
   #headBytes = 0
   #firstByte = 0
   #shortLength = 0
   #length = 0
-  /** Between the first and the last frame of a fragmented message. */
+  /** True between the first and the last frame of a fragmented message. */
   #fragmented = false
   #stopped = false
 
-  /** From now on no message is found. */
+  /** Stops the search for messages. */
   stop(): void {
     this.#stopped = true
   }
 
   /**
-   * Makes one step over the bytes from `at` to `end`, which follow those of the last call; then `whole` says what it
-   * went over.
-   * @returns where the step ends: after `at`, except where `at` is `end`
+   * Makes one step in the bytes from `at` to `end`, which follow the bytes of the previous call. Sets `whole`.
+   * @returns the end of the step, which is after `at` unless `at` is `end`
    */
   next(bytes: Uint8Array, at: number, end: number): number {
     this.whole = false
@@ -231,7 +242,7 @@ export class FrameScanner {
     return this.#stopped ? end : at
   }
 
-  /** True if a whole message begins at `at` and ends before `end`. */
+  /** True if a whole message begins at `at` and is complete at `end`. */
   #plain(bytes: Uint8Array, at: number, end: number): boolean {
     if (end - at < 2) return false
     const first = bytes[at]
@@ -252,7 +263,7 @@ export class FrameScanner {
     return true
   }
 
-  /** Takes one byte of a header. @returns true after the last byte, or when the search has stopped */
+  /** Processes one byte of a header. @returns true after the last byte, or if the search has stopped */
   #head(byte: number): boolean {
     const place = this.#headBytes++
     if (place === 0) {
@@ -271,14 +282,14 @@ export class FrameScanner {
     }
     const last = this.#shortLength < LENGTH_16 ? 1 : this.#shortLength < LENGTH_64 ? 3 : 9
     if (place < last) return false
-    // No endpoint accepts longer frames, and sums of such lengths would not be exact.
+    // Longer frames are never accepted, and sums of such lengths would not be exact.
     this.#stopped = this.#length >= UINT32
     this.#payloadLeft = this.#length
     this.#headBytes = 0
     return true
   }
 
-  /** True if a frame may follow here. Notes what it means for the next one. */
+  /** True if a server may send this frame now. Also stores if a fragmented message continues with the next frame. */
   #follows(firstByte: number): boolean {
     const final = (firstByte & FINAL) !== 0
     switch (firstByte & ~FINAL) {
@@ -301,11 +312,13 @@ export class FrameScanner {
 }
 
 const LENGTH_16_END = 1 << 16
-/** Opcode and length take 2 bytes, the extended length 2, the masking key 4: the payload begins at a multiple of 4. */
+/**
+ * Number of bytes before the payload: opcode and length 2, extended length 2, masking key 4. The sum is a multiple of
+ * 4, so that whole words of the payload can be masked.
+ */
 const HEADER_BYTES = 8
 
-// Masking keys must be unpredictable (RFC 6455, 10.3): the system's random numbers, 1024 at a time, each used once in a
-// thread.
+// Random masking keys from the system (required by RFC 6455, 10.3), 1024 keys at a time. A thread uses each key once.
 const keys = new Int32Array(1024)
 let keysUsed = keys.length
 
@@ -317,29 +330,29 @@ function nextKey(): number {
   return keys[keysUsed++] as number
 }
 
-/** Writes frames of a WebSocket client (RFC 6455, 5.2) into one buffer: each frame overwrites the one before. */
+/** Writes frames of a WebSocket client (RFC 6455, 5.2) into one buffer; each frame overwrites the previous frame. */
 class FrameWriter {
   #frame: Buffer = Buffer.alloc(0)
   #words: Int32Array = new Int32Array(0)
   #views = new Views(this.#frame)
 
-  /** True if a payload of this length has a 16-bit length field, the only form of header that is written here. */
+  /** True if a payload of this length needs a 16-bit length field, because this class writes only such headers. */
   static takes(bytes: number): boolean {
     return bytes >= LENGTH_16 && bytes < LENGTH_16_END
   }
 
   /**
-   * The frame of a text message.
-   * @param length  its bytes in UTF-8, which `takes` must accept
+   * Writes the frame of a text message.
+   * @param length  number of bytes in UTF-8; `takes(length)` must be true
    */
   text(message: string, length: number): Buffer {
     const frame = this.#begin(WHOLE_TEXT, length)
-    // Nearly all messages are ASCII; `latin1` is one plain copy.
+    // Nearly all messages are ASCII, and writing them as `latin1` is a plain copy.
     frame.write(message, HEADER_BYTES, length === message.length ? 'latin1' : 'utf8')
     return this.#masked(length)
   }
 
-  /** The frame of a text message: the base64 of `length` bytes of `audio` between two pieces of ASCII. */
+  /** Writes the frame of a text message: the base64 of `length` bytes of `audio` between two ASCII texts. */
   audio(before: string, audio: Buffer, length: number, after: string): Buffer {
     const chars = base64Chars(length)
     const bytes = before.length + chars + after.length
@@ -348,7 +361,7 @@ class FrameWriter {
     const key = this.#key()
     frame.write(before, HEADER_BYTES, 'latin1')
     this.#mask(HEADER_BYTES, at, key)
-    // Its first character is masked with the byte of the key that is its turn there.
+    // The key is rotated, because the first character must be masked with the key byte for its position in the payload.
     const turn = (before.length % 4) * 8
     frame.set(encodeBase64(audio, length, (key >>> turn) | (key << (32 - turn))), at)
     frame.write(after, at + chars, 'latin1')
@@ -356,13 +369,13 @@ class FrameWriter {
     return this.#views.at(0, HEADER_BYTES + bytes)
   }
 
-  /** The frame of a binary message: the first `length` bytes of `audio`. */
+  /** Writes the frame of a binary message: the first `length` bytes of `audio`. */
   bytes(audio: Buffer, length: number): Buffer {
     audio.copy(this.#begin(WHOLE_BINARY, length), HEADER_BYTES, 0, length)
     return this.#masked(length)
   }
 
-  /** The memory of a frame with its header but for the key. */
+  /** @returns the memory for a frame; the header is written, but not the key */
   #begin(first: number, length: number): Buffer {
     const end = HEADER_BYTES + length
     if (this.#frame.length < end) this.#grow(end)
@@ -378,7 +391,7 @@ class FrameWriter {
     const end = HEADER_BYTES + length
     const words = this.#words
     const key = this.#key()
-    // Masks whole words, also past the end. Four at a time is a third faster, and needs no native module.
+    // Masks whole words, so bytes past the end may change too. Four words per step are a third faster than one word.
     for (let i = HEADER_BYTES / 4; i < end / 4; i += 4) {
       words[i] = (words[i] as number) ^ key
       words[i + 1] = (words[i + 1] as number) ^ key
@@ -388,7 +401,7 @@ class FrameWriter {
     return this.#views.at(0, end)
   }
 
-  /** Puts a new key into the frame. */
+  /** Writes a new key into the frame. */
   #key(): number {
     const key = nextKey()
     this.#words[1] = key
@@ -402,7 +415,7 @@ class FrameWriter {
   }
 
   #grow(bytes: number): void {
-    // Space for the words past the end that the mask touches.
+    // Additional bytes, because masking may change bytes past the end.
     const words = Math.ceil(bytes / 16) * 4 + 4
     this.#frame = Buffer.allocUnsafeSlow(words * 4)
     this.#words = new Int32Array(this.#frame.buffer, this.#frame.byteOffset, words)
@@ -410,5 +423,5 @@ class FrameWriter {
   }
 }
 
-// The sockets of a thread share this writer while the kernel takes each frame at once.
+// Writer that all sockets of a thread share as long as the kernel accepts each frame at once.
 let frameWriter = new FrameWriter()

@@ -2,29 +2,30 @@ import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from './base64-audio.js'
 export type MessageCounts = ReturnType<typeof noMessages>
 
-/** How the events of a service look: JSON messages, of which one kind carries audio as base64. */
+/** Format of a service's events. They are JSON messages, and one type of message contains audio as base64. */
 export interface MessageFormat<Event, Unread extends string> {
-  /** Checks one parsed message. A word says why there is nothing to read. */
+  /** Checks one parsed message. Returns the event, or a reason (one word) if the message contains no event. */
   readonly parse: (value: unknown) => Event | Unread | 'unknown' | 'malformed'
-  /** `JSON.parse` when not given. */
+  /** JSON parser. Default: `JSON.parse`. */
   readonly json?: (text: string) => unknown
-  /** The key of the base64 in a message with audio. */
+  /** Key of the base64 in a message with audio. */
   readonly audioKey: string
-  /** The base64 of an event with audio; null for any other event. */
+  /** @returns the base64 of an event with audio; null for any other event */
   readonly audioText: (event: Event) => string | null
-  /** Counts a message that is not read for another reason than those in `MessageCounts`. */
+  /** Counts a message that is not read, if the reason is not in `MessageCounts`. */
   readonly unread?: (why: Unread) => void
 }
 
 /**
- * Reads the messages of one session. Oversize, malformed and unknown ones are counted and dropped. The base64 of audio
- * goes past the JSON parser, and a message that differs from the last one in its audio only is not parsed at all.
+ * Reads the messages of one session. Oversize, malformed and unknown messages are counted and dropped. The base64 of
+ * audio is cut out before the JSON is parsed. If a message differs from the previous message only in its audio, the
+ * message is not parsed at all.
  */
 export class MessageReader<Event extends object, Unread extends string = never> {
   readonly #stats: MessageCounts
   readonly #format: MessageFormat<Event, Unread>
   readonly #cut: AudioCut
-  /** The event of the message that `#cut` keeps, without its audio. */
+  /** Event from the message in `#cut`, without the audio. */
   #kept: Event | null = null
 
   constructor(stats: MessageCounts, format: MessageFormat<Event, Unread>) {
@@ -33,7 +34,7 @@ export class MessageReader<Event extends object, Unread extends string = never> 
     this.#cut = new AudioCut(format.audioKey)
   }
 
-  /** @returns an event that is valid until the next message is read; null where there is nothing to read */
+  /** @returns an event that is valid until the next message is read; null if the message contains no event */
   read(message: Buffer): Event | null {
     const stats = this.#stats
     stats.messagesIn++
@@ -57,8 +58,8 @@ export class MessageReader<Event extends object, Unread extends string = never> 
   }
 
   /**
-   * The base64 in the message that `read` made this event of, for `Base64Audio`. Where it went past the parser it is a
-   * part of the message.
+   * @returns the base64 in the message of this event, for `Base64Audio`. If the base64 was cut out before parsing, the
+   * result is a view of the message
    */
   audioOf(event: Event, message: Buffer): Buffer | string {
     return event === this.#kept ? this.#cut.bytes(message) : (this.#format.audioText(event) ?? '')
@@ -69,11 +70,11 @@ export class MessageReader<Event extends object, Unread extends string = never> 
     return format.parse((format.json ?? JSON.parse)(text))
   }
 
-  /** Reads a message whose base64 can go past the parser; null for any other. */
+  /** Reads a message without parsing its base64; null if this is not possible. */
   #audioEvent(message: Buffer): Event | null {
     if (!this.#cut.find(message)) return null
     const event = this.#parse(this.#cut.rest(message))
-    // Else another long string was cut out.
+    // If the event still has audio, the cut string was not the audio.
     if (typeof event === 'string' || this.#format.audioText(event) !== '') return null
     this.#cut.keep(message)
     this.#kept = event
@@ -85,30 +86,30 @@ export class MessageReader<Event extends object, Unread extends string = never> 
 export function noMessages() {
   return {
     messagesIn: 0,
-    /** Longer than BACKEND_MESSAGE_BYTES_MAX. */
+    /** Number of messages longer than BACKEND_MESSAGE_BYTES_MAX. */
     oversizeMessages: 0,
-    /** No JSON. */
+    /** Number of messages that are not JSON. */
     malformedMessages: 0,
-    /** An event that is known, without a field that it must have. */
+    /** Number of events of a known type in which a required field is missing. */
     malformedEvents: 0,
-    /** An event that is not known. */
+    /** Number of unknown events. */
     unknownEvents: 0,
   }
 }
 
 /**
- * A check of events, each of which has a type and must have some fields; the other fields may hold any value.
- * @param required  the fields of each type that is read
- * @param unread  why events of another type are not read
- * @param renamed  current names of types, by older ones
- * @returns `MessageFormat.parse`; it gives an event its current name
+ * Makes a check of events. Each event has a type and must have certain fields; other fields may have any value.
+ * @param required the fields of each type that is read
+ * @param unread  reasons for not reading a type, by type
+ * @param renamed  current names of types, by older name
+ * @returns `MessageFormat.parse`; an event gets its current name
  */
 export function eventParser<Event extends { readonly type: string }, Unread extends string = never>(
   required: { readonly [T in Event['type']]: Readonly<Record<string, 'string' | 'number' | 'object'>> },
   unread: (type: string) => Unread | 'unknown',
   renamed: Readonly<Record<string, string>> = {},
 ): (value: unknown) => Event | Unread | 'unknown' | 'malformed' {
-  // Lists, so that checking an audio message allocates nothing.
+  // The fields are stored as lists, so that the check of an audio message does not allocate memory.
   const fieldsOf = new Map(
     Object.entries<Readonly<Record<string, string>>>(required).map(
       ([type, fields]) => [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const,

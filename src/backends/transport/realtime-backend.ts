@@ -8,6 +8,7 @@ import { resumedGeneration } from '../resumed-generation.js'
 import { isTold } from '../told.js'
 import type { Told } from '../told.js'
 import { Alarm } from '../timers.js'
+import { Wishes } from '../wishes.js'
 import type { ParsedArguments } from '../tool-text.js'
 import { Base64Audio } from './base64-audio.js'
 import { CallerUplink } from './caller-uplink.js'
@@ -17,40 +18,40 @@ import { VendorConnection } from './vendor-connection.js'
 import type { VendorConnectionOptions } from './vendor-connection.js'
 import type { CloseFault, VendorFault } from './vendor-fault.js'
 
-/** The longest message of caller audio in G.711: less than 600 ms at 8 kHz. */
+/** Maximum size in bytes of a message with caller audio in G.711. Messages are shorter than this: 600 ms at 8 kHz. */
 const G711_BYTES_MAX = 4800
 
-// Shared by all calls of a thread: each message is encoded and sent at once.
+// Buffer for encoded audio. All calls of a thread share the buffer, because each message is encoded and sent at once.
 const g711 = Buffer.allocUnsafeSlow(G711_BYTES_MAX)
 
-/** How long before the end of a session `expiring` is emitted. */
+/** Time in ms before the end of a session at which `expiring` is emitted. */
 const EXPIRING_LEAD_MS = 5 * 60_000
 
-/** Options of these services from an agent's file and the settings. Plain data except for the clock. */
+/** Options of realtime services from an agent's file and the settings. Plain data except for the clock. */
 export interface RealtimeOptions {
-  /** Null sends none, for a server of one's own. Never logged. */
+  /** API key; null if no key is sent to the operator's own server. Never logged. */
   readonly apiKey: string | null
   readonly model: string
-  /** The vendor's own address when not given; http(s) and ws(s) alike. */
+  /** Address, http(s) or ws(s). Default: the vendor's own address. */
   readonly baseUrl?: string
-  /** More headers, such as Azure's `api-key` or `OpenAI-Organization`. Values are treated as secrets. */
+  /** Further headers, such as `api-key`. Their values are treated as secrets. */
   readonly headers?: Readonly<Record<string, string>>
-  /** In metrics and records; the usual name of the backend when not given. */
+  /** Name in metrics and records. Default: the usual name of the backend. */
   readonly name?: string
-  /** For agents that name no voice; the service's default when not given. */
+  /** Voice for agents whose file names no voice. Default: the service's default voice. */
   readonly voice?: string
   readonly connectTimeoutMs?: number
   readonly pingMs?: number
-  /** EXPIRING_LEAD_MS when not given. */
+  /** Time in ms before the end of a session at which `expiring` is emitted. Default: EXPIRING_LEAD_MS. */
   readonly expiringLeadMs?: number
-  /** `performance.now` when not given. */
+  /** Clock. Default: `performance.now`. */
   readonly nowMs?: Clock
 }
 type RealtimeStats = ReturnType<typeof noRealtimeStats>
 
 /**
- * Shared base of the backends of realtime services: the life of the connection, the caller's audio on its way out, keys,
- * the end of a session that is near, and how a tool call is reported. A service is a class that extends it with its
+ * Shared base of the backends of realtime services. It contains the connection, outgoing caller audio, DTMF digits, the
+ * warning before a session's end, and the report of a tool call. Each service has a subclass with the service's
  * messages.
  */
 export abstract class RealtimeBackend<
@@ -60,22 +61,26 @@ export abstract class RealtimeBackend<
   readonly capabilities: BackendCapabilities
   abstract readonly stats: Stats
   protected readonly options: Options
-  /** Texts that must never be shown. */
+  /** Secrets, which must never be shown. */
   protected readonly secrets: readonly (string | null)[]
   protected readonly sink: BackendSink
   protected readonly nowMs: Clock
   protected readonly connection: VendorConnection
   protected readonly uplink: CallerUplink
-  /** Decodes what the service says. */
+  /** Decodes the service's audio. */
   protected readonly audio: Base64Audio
   protected readonly keys: KeyEntry
-  /** The one that `connect` was called with. */
+  /** Optional fields of the session. */
+  protected readonly wishes = new Wishes(() => this.stats.wishesRefused++)
+  /** Argument of `connect`; null before `connect`. */
   protected session: BackendSession | null = null
   /** Number of the newest answer. */
   protected generation = 0
-  /** Text of the caller's item that is still growing. */
+  /** Text of the caller's current item so far. */
   protected callerText = ''
   readonly #service: RealtimeService<Options>
+  /** True if a session without the refused fields was requested and is not ready yet. */
+  #askedForLess = false
   #keyItems = 0
   #callerItems = 0
   readonly #expiry = new Alarm()
@@ -85,7 +90,15 @@ export abstract class RealtimeBackend<
     this.sink = sink
     this.options = options
     this.secrets = [options.apiKey, ...Object.values(options.headers ?? {}), ...(service.secrets ?? [])]
-    this.capabilities = capabilities
+    const { wishes } = this
+    const { turnEnd } = service.uplink
+    this.capabilities = {
+      ...capabilities,
+      ...(turnEnd === null ? {} : { turnEndFromMs: turnEnd.fromMs, turnEndToMs: turnEnd.toMs }),
+      get changesSpeed() {
+        return capabilities.changesSpeed === true && !wishes.lacks('speed')
+      },
+    }
     this.#service = service
     this.nowMs = options.nowMs ?? (() => performance.now())
     this.audio = new Base64Audio(law === null ? 'pcm16' : { expand: law.decode })
@@ -121,15 +134,30 @@ export abstract class RealtimeBackend<
   abstract sendText(text: string, options: TextOptions): void
   protected abstract opened(): void
   protected abstract message(data: Buffer): void
-  /** As `VendorConnectionOptions.ended`; what is kept here has been freed. */
+  /**
+   * Handles the end of the session (`VendorConnectionOptions.ended`); this class has already released its own
+   * resources.
+   */
   protected abstract ended(): void
 
-  /** As `VendorConnectionOptions.recovers`. */
-  protected recovers(_fault: VendorFault): boolean {
-    return false
+  /** True if another connection may succeed (`VendorConnectionOptions.recovers`). */
+  protected recovers(fault: VendorFault): boolean {
+    const again = this.#askedForLess
+    this.#askedForLess = false
+    return !this.connection.isReady && (again || this.wishes.refuses(fault))
   }
 
-  /** True if the service takes the caller's audio now, where it is ready. */
+  /**
+   * True if a fault before the session is ready is about optional fields. The session is then requested again without
+   * these fields.
+   */
+  protected asksForLess(fault: VendorFault): boolean {
+    if (this.connection.isReady || !this.wishes.refuses(fault)) return false
+    this.#askedForLess = true
+    return true
+  }
+
+  /** True if a ready service accepts the caller's audio now. */
   protected takesAudio(): boolean {
     return true
   }
@@ -140,7 +168,10 @@ export abstract class RealtimeBackend<
     return this.connection.connect(signal)
   }
 
-  /** A service that cannot resume a session: a new one gets the history, and only the numbering of answers goes on. */
+  /**
+   * Snapshot for a service that cannot resume a session. The numbering of answers continues, and the new session gets
+   * the history.
+   */
   snapshot(): unknown {
     return { version: 1, generation: this.generation }
   }
@@ -162,7 +193,7 @@ export abstract class RealtimeBackend<
     return this.connection.close(reason)
   }
 
-  /** The words of a text: an empty one of the gateway's asks to begin. */
+  /** @returns the words to send for a text; for an empty text of the gateway, a request to begin */
   protected wordsOf(text: string, role: TextOptions['role']): string {
     return text === '' && role === 'system' && this.session !== null ? openingText(this.session) : text
   }
@@ -171,24 +202,24 @@ export abstract class RealtimeBackend<
     this.connection.send(json)
   }
 
-  /** Sends the first `length` bytes of audio, as the service takes it. */
+  /** Sends the first `length` bytes of audio in the service's form. */
   protected sendSamples(audio: Buffer, length: number): void {
     const { before, after } = this.#service.audioMessage
     this.connection.sendAudio(before, audio, length, after)
   }
 
-  /** Sets the greeting, if it is still to come. */
+  /** Replaces the greeting if the agent has not greeted yet. */
   protected greetWith(greeting: string | null | undefined): void {
     if (greeting !== undefined && this.session !== null) this.session = { ...this.session, greeting }
   }
 
-  /** The session ends after `sessionMs`: says so before. */
+  /** Schedules `expiring` for a session that ends after `sessionMs`. */
   protected expiresAfter(sessionMs: number): void {
     const inMs = Math.min(this.options.expiringLeadMs ?? EXPIRING_LEAD_MS, sessionMs)
     this.#expiry.set(sessionMs - inMs, () => this.sink.event({ type: 'expiring', inMs }))
   }
 
-  /** @param quiet  the model says nothing when it gets the result */
+  /** @param quiet  true if the model stays silent when it receives the result */
   protected toolCalled(callId: string, name: string, given: ParsedArguments, generation: number, quiet = false): void {
     const { args, invalid, mended } = given
     if (invalid !== undefined) this.stats.invalidToolArguments++
@@ -204,12 +235,12 @@ export abstract class RealtimeBackend<
     })
   }
 
-  /** Reports the usage since the last call, and `audioOutMs` of sound. */
+  /** Reports the usage since the previous report, with `audioOutMs` of the agent's sound. */
   protected used(usage: Omit<BackendUsage, 'audioInMs' | 'audioOutMs'>, audioOutMs: number): void {
     this.sink.event({ type: 'usage', usage: { ...usage, audioInMs: this.uplink.takeSentMs(), audioOutMs } })
   }
 
-  /** More words of the caller came, of a service that gives their items no ids. */
+  /** Adds words of the caller. Used if the service has no ids for the caller's items. */
   protected callerSaid(words: string, final: boolean): void {
     if (this.callerText === '') this.#callerItems++
     this.callerText = (this.callerText + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
@@ -220,16 +251,16 @@ export abstract class RealtimeBackend<
     this.heard(`caller-${this.#callerItems}`, this.callerText, final)
   }
 
-  /** Context that its transcription got in advance. */
+  /** Texts that the service's transcription gets in advance. */
   protected get told(): Told {
     return {}
   }
 
-  /** @returns the caller's words: none where the service returns what its transcription was given */
+  /** @returns the caller's words; '' if the service only repeated the texts that its transcription got in advance */
   protected heard(itemId: string, words: string, final: boolean): string {
     const said = words.trim()
     const text = isTold(said, this.told) ? '' : said
-    // The transcript belongs to the answer that it causes, which may not have started yet.
+    // The transcript belongs to the answer that follows it. This answer may not have begun yet.
     const generation = this.generation + 1
     this.sink.event({ type: 'transcript', role: 'caller', text, final, itemId, generation })
     return text
@@ -244,17 +275,17 @@ export abstract class RealtimeBackend<
   }
 }
 
-/** The coding of a service that takes and gives G.711. */
+/** The audio encoding of a service that uses G.711 in both directions. */
 interface Law {
   readonly encode: (samples: Int16Array, out: Uint8Array) => number
   readonly decode: (bytes: Uint8Array, out: Int16Array) => number
 }
 
-/** Traits of a service that are known from the start. */
+/** Properties of a service that are known before the connection. */
 interface RealtimeService<Options extends RealtimeOptions> extends Pick<VendorConnectionOptions, 'target'> {
   readonly capabilities: BackendCapabilities
   readonly options: Options
-  /** Texts that must never be shown, besides the key and the headers. */
+  /** Further secrets, in addition to the API key and the headers. */
   readonly secrets?: readonly string[]
   readonly closeFault: CloseFault
   readonly uplink: Omit<CallerUplinkOptions, 'sampleRateHz' | 'waitingMsMax' | 'send'>
@@ -263,11 +294,11 @@ interface RealtimeService<Options extends RealtimeOptions> extends Pick<VendorCo
   readonly law: Law | null
 }
 
-/** The address of a service's WebSocket, from an address that ends with `path` or is to. */
+/** @returns the address of a service's WebSocket; if the address does not end with `path`, `path` is appended */
 export function socketUrl(baseUrl: string, path: string): URL {
   const url = new URL(baseUrl)
   url.protocol = url.protocol.replace('http', 'ws')
-  // An address without a path has the path `/`.
+  // If an address has no path, `URL` returns the path `/`.
   const base = url.pathname.replace(/\/+$/, '')
   url.pathname = base.endsWith(path) ? base : base + path
   return url
@@ -278,8 +309,10 @@ export function noRealtimeStats() {
   return {
     ...noMessages(),
     malformedAudio: 0,
+    /** Number of optional fields that the service refused; later sessions omit these fields. */
+    wishesRefused: 0,
     invalidToolArguments: 0,
-    /** Arguments that were not a plain JSON object, but certainly meant one. */
+    /** Number of tool arguments that were not a plain JSON object, but could be read as an object. */
     mendedToolArguments: 0,
   }
 }

@@ -3,10 +3,10 @@ import { connect, createSecureContext } from 'node:tls'
 import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls'
 import { forgetOldest } from '../../core/forget-oldest.js'
 
-/** Services whose newest TLS session a thread keeps for the next connection; a ticket is 2 KB at most. */
+/** Maximum number of services for which a thread stores the newest TLS session. A stored ticket has at most 2 KB. */
 const BACKEND_TLS_SESSIONS_KEPT = 16
 
-/** Where a TLS connection leads, and under which name its certificate is checked. */
+/** Target of a TLS connection, and the name that its certificate must contain. */
 interface TlsTarget {
   readonly host?: string | null | undefined
   readonly port?: number | string | null | undefined
@@ -14,17 +14,17 @@ interface TlsTarget {
 }
 
 /**
- * The TLS connections of one thread. They share one context: Node makes one for each connection otherwise, 15 to 20 KB
- * of OpenSSL's memory (docs/LATENCY.md). The next connection to a service resumes its newest session: no certificate is
- * sent and checked again.
+ * The TLS connections of one thread. They share one context, because Node would otherwise make one context per
+ * connection, with 15 to 20 KB of memory in OpenSSL (docs/LATENCY.md). Each connection to a service resumes the
+ * service's newest TLS session, so that the certificate is not sent and checked again.
  */
 export class TlsClient {
   readonly #ca: string | null
   #context: SecureContext | null = null
-  /** Tickets by service, of connections whose certificate was checked. */
+  /** Session tickets by service, from connections whose certificate was checked. */
   readonly #sessions = new Map<string, Buffer>()
 
-  /** @param ca  the only certificate to trust, in PEM; null for those that Node trusts */
+  /** @param ca the only trusted certificate, in PEM; null if Node's own list of certificates is used */
   constructor(ca: string | null = null) {
     this.#ca = ca
   }
@@ -36,7 +36,7 @@ export class TlsClient {
     this.#context ??= createSecureContext(this.#ca === null ? {} : { ca: this.#ca })
     const socket = connect({
       ...options,
-      // Those are the options of an HTTP request, where `path` is the URL's; here it would be that of a local socket.
+      // `path` is removed from these options of an HTTP request, because for a connection it would mean a local socket.
       path: undefined,
       servername,
       secureContext: this.#context,
@@ -48,10 +48,12 @@ export class TlsClient {
       secure = true
     })
     socket.once('close', () => {
-      // A service that does not take a ticket asks for a full handshake; one that fails on it must not do so again.
+      // Usually a service that refuses a ticket requests a full handshake. In case the ticket caused the failure, it is
+      // not used again.
       if (!secure) this.#sessions.delete(service)
     })
-    // Tickets of TLS 1.3 come after the handshake, and the certificate's name is not checked again with them.
+    // Tickets of TLS 1.3 arrive after the handshake. When a ticket is used, Node does not check the certificate's name
+    // again.
     socket.once('session', (ticket: Buffer) => {
       if (!socket.authorized) return
       this.#sessions.delete(service)

@@ -25,23 +25,26 @@ import {
 } from './vendor-fault.js'
 import type { HttpRefusal, VendorFault } from './vendor-fault.js'
 
-/** Largest message that is accepted at all; the socket is closed on more. */
+/** Maximum size of an accepted message in bytes; a larger message closes the socket. */
 const BACKEND_FRAME_BYTES_MAX = 32 * 1024 * 1024
-/** Unsent bytes of one backend socket beyond which caller audio waits: 8 s of 24 kHz audio as base64. */
+/**
+ * Maximum number of unsent bytes of one backend socket: 8 s of 24 kHz audio as base64. If more bytes are unsent, caller
+ * audio waits.
+ */
 const BACKEND_UNSENT_BYTES_MAX = 512 * 1024
 
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
 
 /**
- * The life cycle of a backend's connection, the same for all services that are reached over a WebSocket:
+ * The life cycle of a backend's connection to a service over a WebSocket:
  *
  *     idle       --connect--> connecting
- *     connecting --ready()--> ready                               `ready` and `connect` resolves, the first time
- *     connecting --fault, timeout, signal--> closed               `error`, `closed`, then `connect` rejects
- *     ready      --closed by the other side, and it recovers--> connecting
- *     ready      --fatal fault, closed by the other side--> closed  `error`, `closed`
- *     (any)      --close()--> closed                              `closed` when the socket is gone, within 1 s
+ *     connecting --ready()--> ready: the first time, emits `ready` and resolves `connect`
+ *     connecting --fault, timeout, signal--> closed: emits `error` and `closed`, then rejects `connect`
+ *     ready      --a close by the service for which `recovers` is true--> connecting
+ *     ready      --a fatal fault, any other close by the service--> closed: emits `error` and `closed`
+ *     (any)      --close()--> closed: emits `closed` when the socket is gone, within 1 s
  */
 export class VendorConnection {
   readonly #options: VendorConnectionOptions
@@ -62,7 +65,7 @@ export class VendorConnection {
     return this.#state === 'ready'
   }
 
-  /** Connecting or ready: events may be emitted. */
+  /** True while the connection is connecting or ready, so that events may be emitted. */
   get alive(): boolean {
     return this.#state === 'connecting' || this.#state === 'ready'
   }
@@ -92,8 +95,8 @@ export class VendorConnection {
   }
 
   /**
-   * The service takes audio: emits `ready`, then resolves `connect`.
-   * @param first  sends the caller's audio that waited, before what waited in `whenReady`, which came after it
+   * Called when the service accepts audio. Emits `ready`, then resolves `connect`.
+   * @param first  sends the waiting caller audio; called before the work that `whenReady` has stored
    */
   ready(first: () => void): void {
     if (this.#state !== 'connecting') return
@@ -108,7 +111,10 @@ export class VendorConnection {
     for (const work of this.#waiting.splice(0)) work()
   }
 
-  /** Does this now, or when the session is ready; at most BACKEND_WAITING_TEXTS_MAX wait, the rest is dropped. */
+  /**
+   * Runs `work` now, or when the session is ready. At most BACKEND_WAITING_TEXTS_MAX functions wait; further functions
+   * are dropped.
+   */
   whenReady(work: () => void): void {
     if (this.isReady) work()
     else if (this.alive && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
@@ -118,17 +124,23 @@ export class VendorConnection {
     this.#socket?.send(message)
   }
 
-  /** Sends JSON around the base64 of the first `length` bytes of `audio`; `before` and `after` are ASCII. */
+  /**
+   * Sends a JSON text: `before`, then the first `length` bytes of `audio` as base64, then `after`. `before` and `after`
+   * are ASCII.
+   */
   sendAudio(before: string, audio: Buffer, length: number, after: string): void {
     this.#socket?.sendAudio(before, audio, length, after)
   }
 
-  /** Sends the first `length` bytes of `audio` as a binary message; they are copied before this returns. */
+  /** Sends the first `length` bytes of `audio` as a binary message; copies them before the method returns. */
   sendBytes(audio: Buffer, length: number): void {
     this.#socket?.sendBytes(audio, length)
   }
 
-  /** Emits a fault. A fatal one ends the session; whether another is made is for its owner to decide. */
+  /**
+   * Emits a fault. If the fault is fatal, it ends the session, and the session's owner decides if another session
+   * begins.
+   */
   fail(fault: VendorFault): void {
     if (!this.alive) return
     if (!fault.fatal) {
@@ -183,7 +195,7 @@ export class VendorConnection {
           if (failure !== null) return this.fail(socketFault(service, failure, secrets))
           const fault = this.#options.closeFault(code, vendorText(reason, secrets))
           if (!this.alive || this.#options.recovers?.(fault) !== true) return this.fail(fault)
-          // The owner may have closed it meanwhile.
+          // The receiver of the event may have closed the connection.
           if (!this.alive) return
           if (this.#state === 'ready') this.#setDeadline()
           this.#state = 'connecting'
@@ -203,7 +215,7 @@ export class VendorConnection {
     }, connectTimeoutMs)
   }
 
-  /** Closes the current socket; its later messages are ignored. */
+  /** Closes the current socket; later messages of this socket are ignored. */
   #drop(): void {
     const socket = this.#socket
     this.#socket = null
@@ -232,22 +244,27 @@ export class VendorConnection {
 
 /** Options that differ between services. */
 export interface VendorConnectionOptions {
-  /** For messages: `OpenAI`, `Gemini`. */
+  /** Name of the service, for messages. */
   readonly service: string
-  /** Texts that must never be shown; null where there is no key. */
+  /** Secrets, which must never be shown; null for a missing API key. */
   readonly secrets: readonly (string | null)[]
   readonly connectTimeoutMs?: number
   readonly pingMs?: number
-  /** Made anew for each attempt; it may hold a key and is not kept. */
+  /**
+   * Returns the target of the connection. Called for each attempt. The result may contain an API key and is not stored.
+   */
   readonly target: () => { readonly url: string; readonly headers: Readonly<Record<string, string>> }
   readonly opened: () => void
-  /** One message. The memory belongs to the connection and is valid only during the call. */
+  /** Receives one message. The connection owns the memory, which is valid only until this method returns. */
   readonly message: (data: Buffer, binary: boolean) => void
-  /** The fault that a close by the other side stands for. `words` are safe to show. */
+  /** @returns the fault for a close by the service. `words` may be shown */
   readonly closeFault: (code: number, words: string) => VendorFault
-  /** After a close by the service: true when another attempt, made differently, may succeed. It is made at once. */
+  /**
+   * @returns true if another attempt with other parameters may succeed after a close by the service. The attempt is
+   * then made at once
+   */
   readonly recovers?: (fault: VendorFault) => boolean
-  /** The session is over, for whatever reason: stop timers. */
+  /** Called when the session is over, for any reason. The owner should stop its timers. */
   readonly ended: () => void
 }
 
@@ -269,39 +286,42 @@ function socketFault(service: string, failure: SocketFailure, secrets: readonly 
 }
 
 export type SocketFailure =
-  /** The upgrade was answered with a status. */
+  /** The upgrade was refused with an HTTP status. */
   | { readonly kind: 'refused'; readonly refusal: HttpRefusal }
-  /** No connection, or it broke; `detail` is the system's code (`ECONNREFUSED`), never a URL. */
+  /** The connection failed or broke; `detail` is the system's code (`ECONNREFUSED`), never a URL. */
   | { readonly kind: 'broken'; readonly detail: string }
-  /** Nothing came, not even a pong. */
+  /** No data arrived in the time limit, not even a pong. */
   | { readonly kind: 'half-open' }
-  /** More came than BACKEND_RATES allow. */
+  /** More data arrived than BACKEND_RATES allow. */
   | { readonly kind: 'overrun' }
 
 interface SocketListener {
   opened(): void
-  /** One message, text or binary. The memory belongs to the socket and is valid only during the call. */
+  /**
+   * Receives one message, text or binary. The socket owns the memory, which is valid only until this method returns.
+   */
   message(data: Buffer, binary: boolean): void
-  /** Exactly once, last. `failure` is null after a regular close by either side. */
+  /** Called exactly once, as the last callback. `failure` is null if either side closed the socket regularly. */
   closed(code: number, reason: string, failure: SocketFailure | null): void
 }
 
 interface RealtimeSocketOptions {
   readonly headers: Readonly<Record<string, string>>
   /**
-   * Interval of the liveness checks: the second in a row without a message sends a ping, the third ends the connection.
+   * Interval of the liveness checks in ms. After the second interval in a row without a message, a ping is sent. After
+   * the third, the connection ends.
    */
   readonly pingMs: number
 }
 
-/** Codes that an endpoint must not send (RFC 6455, 7.4.1); `ws` refuses to close with one of them. */
+/** Codes that an endpoint must not send (RFC 6455, 7.4.1); `ws` refuses to close with them. */
 const UNSENDABLE: ReadonlySet<number> = new Set([1005, 1006, 1015])
 
 const tlsClient = new TlsClient()
 
 /**
- * A WebSocket to a model's service. It reports why it could not be opened, notices a half-open connection, says when
- * unsent audio should wait, and is closed within BACKEND_CLOSE_MS in every case.
+ * A WebSocket to a model's service. The socket reports failed and half-open connections, and shows if audio should
+ * wait. After `close`, it is closed within BACKEND_CLOSE_MS in every case.
  */
 export class RealtimeSocket {
   readonly #socket: WebSocket
@@ -320,10 +340,11 @@ export class RealtimeSocket {
     const secure = /^(wss|https):/i.test(url)
     this.#socket = new WebSocket(url, {
       headers: options.headers,
-      // Base64 audio hardly compresses, and deflate costs ten times as much as the message.
+      // Compression is off, because base64 audio hardly becomes smaller and deflate needs ten times as much CPU time as
+      // the message.
       perMessageDeflate: false,
-      // Invalid UTF-8 is found by the parser where it matters; a second scan of megabytes of base64 is not worth its
-      // cost.
+      // The check of UTF-8 is off, because a scan of megabytes of base64 costs too much. The parser finds invalid UTF-8
+      // in relevant texts.
       skipUTF8Validation: true,
       maxPayload: BACKEND_FRAME_BYTES_MAX,
       followRedirects: false,
@@ -335,7 +356,7 @@ export class RealtimeSocket {
       lane.opened()
       listener.opened()
     })
-    // With the default binaryType a message is one Buffer.
+    // With the default `binaryType`, a message is always one Buffer.
     this.#socket.on('message', (data, binary) => this.#receive(data as Buffer, binary))
     this.#socket.on('ping', () => this.#mayRead(0))
     this.#socket.on('pong', () => {
@@ -353,7 +374,7 @@ export class RealtimeSocket {
     return this.#socket.readyState === WebSocket.OPEN
   }
 
-  /** More than BACKEND_UNSENT_BYTES_MAX is unsent: audio should wait. */
+  /** True if more than BACKEND_UNSENT_BYTES_MAX bytes are unsent, so that audio should wait. */
   get congested(): boolean {
     return this.#socket.bufferedAmount > BACKEND_UNSENT_BYTES_MAX
   }
@@ -369,11 +390,11 @@ export class RealtimeSocket {
 
   sendBytes(audio: Buffer, length: number): void {
     if (!this.isOpen || this.#lane.sendBytes(audio, length)) return
-    // `ws` masks a copy, because the memory is not its own.
+    // `ws` gets a copy to mask, because `ws` must not change this memory.
     this.#socket.send(audio.subarray(0, length), { binary: true })
   }
 
-  /** Closes with a handshake where that succeeds, at the latest after BACKEND_CLOSE_MS. Idempotent. */
+  /** Closes the socket, if possible with a handshake, at the latest after BACKEND_CLOSE_MS. Idempotent. */
   close(code: number): void {
     if (this.#over || this.#closeTimer !== null) return
     this.#closeTimer = setTimeout(() => this.#socket.terminate(), BACKEND_CLOSE_MS)
@@ -386,7 +407,10 @@ export class RealtimeSocket {
     if (!this.#over && this.#mayRead(data.length)) this.#listener.message(data, binary)
   }
 
-  /** Counts a message. One that is too much ends the connection at once: a close with a handshake would read on. */
+  /**
+   * Counts a message. If the rate limit is exceeded, the connection ends at once, because the socket would continue to
+   * read during a close with a handshake.
+   */
   #mayRead(bytes: number): boolean {
     if (this.#failure !== null) return false
     if (this.#budget.take(bytes, 1, performance.now())) return true
@@ -424,7 +448,7 @@ export class RealtimeSocket {
         },
       }
       this.#socket.terminate()
-      // With a listener for `unexpected-response`, `ws` emits no `close`.
+      // If `unexpected-response` has a listener, `ws` emits no `close`.
       this.#ended(CLOSE_ABNORMAL, '')
     }
     response.on('data', (piece: Buffer) => {

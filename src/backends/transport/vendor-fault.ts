@@ -3,15 +3,15 @@ import { BACKEND_RATES } from '../../core/limits.js'
 import { maskText } from '../../telemetry/redact.js'
 import type { BackendErrorCode, BackendEvent } from '../backend.js'
 
-/** A service's error text: characters that are kept. */
+/** Maximum number of stored characters of a service's error text. */
 const BACKEND_FAULT_CHARS_MAX = 200
 
 type BackendErrorEvent = Extract<BackendEvent, { readonly type: 'error' }>
 
-/** A fault of a model's service in the gateway's own terms, and for an operator. */
+/** A fault of a service, with the gateway's own code and a text for an operator. */
 export type VendorFault = Omit<BackendErrorEvent, 'type'>
 
-/** True if another attempt may succeed: a wrong key, an empty account or a bad request stays one. */
+/** True if another attempt may succeed. False for a wrong API key, an empty account and a bad request. */
 const RETRYABLE: Readonly<Record<BackendErrorCode, boolean>> = {
   auth: false,
   rate_limit: true,
@@ -24,12 +24,12 @@ const RETRYABLE: Readonly<Record<BackendErrorCode, boolean>> = {
   internal: true,
 }
 
-/** A fault whose `retryable` follows from its code. */
+/** Makes a fault; its code determines `retryable`. */
 export function vendorFault(code: BackendErrorCode, message: string, fatal: boolean): VendorFault {
   return { code, message, fatal, retryable: RETRYABLE[code] }
 }
 
-/** The fault of a service that sends more than BACKEND_RATES allow. It would do so again. */
+/** The fault of a service that sends more data than BACKEND_RATES allow. Another attempt would have the same result. */
 export function overrunFault(what: string): VendorFault {
   const { messagesPerS, bytesPerS } = BACKEND_RATES
   return vendorFault(
@@ -39,7 +39,7 @@ export function overrunFault(what: string): VendorFault {
   )
 }
 
-/** Has these fields only: what else a backend of one's own puts into an error does not reach a journal. */
+/** Only these fields are copied, because other fields that a custom backend adds to an error must not reach a log. */
 export function faultEvent({ code, message, fatal, retryable }: VendorFault): BackendErrorEvent {
   return { type: 'error', code, message, fatal, retryable }
 }
@@ -57,8 +57,8 @@ export function faultCodeOf(error: GatewayError): BackendErrorCode {
 }
 
 /**
- * A service's text made safe to show: without the key (services repeat it in errors), masked like a log line, on one
- * line, and at most BACKEND_FAULT_CHARS_MAX long.
+ * @returns a service's text that is safe to show. The API key is removed, and the text is masked like a log line. The
+ * result is one line with at most BACKEND_FAULT_CHARS_MAX characters
  */
 export function vendorText(text: string, secrets: readonly (string | null)[]): string {
   let clean = text
@@ -72,7 +72,7 @@ export function vendorText(text: string, secrets: readonly (string | null)[]): s
   return clean.length > BACKEND_FAULT_CHARS_MAX ? `${clean.slice(0, BACKEND_FAULT_CHARS_MAX)}…` : clean
 }
 
-/** A vendor's error code, such as `insufficient_quota`; empty for a value that is not one. */
+/** @returns a vendor's error code, such as `insufficient_quota`; empty if the value is not an error code */
 export function vendorWord(value: unknown): string {
   return typeof value === 'string' && /^[\w.[\]-]{1,96}$/.test(value) ? value : ''
 }
@@ -82,20 +82,25 @@ export interface HttpRefusal {
   readonly status: number
   /** The first few KiB of the response. */
   readonly body: string
-  /** `Retry-After` in milliseconds; null without one. */
+  /** Time of the header `Retry-After` in milliseconds; null if the header is missing. */
   readonly retryAfterMs?: number | null
 }
 
-// Both vendors answer 429 to too many requests and also to an empty account.
+// Texts that mean an empty account. They are needed because services answer 429 both to too many requests and to an
+// empty account.
 const QUOTA_WORDS = /insufficient_quota|billing|exceeded your current quota|credit balance|payment required/i
-// Google answers 400 with these words to a wrong key.
+// Texts that mean a wrong API key. Some services send these texts with the status 400.
 const KEY_WORDS = /api[ _]?key|invalid_api_key|unauthenticated|permission_denied|access token/i
 
-/** The fault for an HTTP refusal; `what` begins its message: what was tried. */
+/**
+ * @returns the fault for an HTTP refusal
+ * @param what  the attempted action; the fault's message begins with this text
+ */
 export function httpFault(what: string, refusal: HttpRefusal, secrets: readonly (string | null)[]): VendorFault {
   const { status, body, retryAfterMs = null } = refusal
   const words = vendorText(wordsOf(body), secrets)
-  // As text, because an operator reads it; `retryAfterMs` of the circuit breaker parses it.
+  // The waiting time is written into the message for an operator. `retryAfterMs` of the circuit breaker parses this
+  // message.
   const retryText = retryAfterMs === null ? '' : `; retry after ${Math.ceil(retryAfterMs / 1000)} s`
   const message = `${what}: HTTP ${status}${words === '' ? '' : `: ${words}`}${retryText}`
   return vendorFault(codeOfStatus(status, body), message, true)
@@ -110,20 +115,44 @@ function codeOfStatus(status: number, body: string): BackendErrorCode {
   return KEY_WORDS.test(body) && status === 400 ? 'auth' : 'bad_request'
 }
 
-/** The message in `{"error":{"message":…}}`; the text of a body that is not JSON. */
+/**
+ * The message in `{"error":{"message":…}}`, or in `err_msg`, `detail` or `message`. If the body is not JSON, the result
+ * is its whole text. If `detail` is a list (FastAPI), its field `input` is not read, because it repeats the request.
+ */
 function wordsOf(body: string): string {
   try {
-    const parsed = JSON.parse(body) as { readonly error?: { readonly message?: unknown } | string } | null
-    const error = parsed?.error
-    if (typeof error === 'string') return error
-    return typeof error?.message === 'string' ? error.message : ''
+    const {
+      error,
+      err_msg: words,
+      detail,
+      message: own,
+    } = Object(JSON.parse(body)) as Readonly<Record<string, unknown>>
+    const told = error ?? words ?? detail ?? own
+    if (Array.isArray(told))
+      return told
+        .slice(0, LISTED_MAX)
+        .map(listedWords)
+        .filter((text) => text !== '')
+        .join('; ')
+    const { message = told } = Object(told) as { readonly message?: unknown }
+    return typeof message === 'string' ? message : ''
   } catch {
-    // A proxy's HTML page: keep its text, remove its markup.
+    // Markup is removed, because a proxy may answer with an HTML page.
     return body.replace(/<[^>]*>/g, ' ')
   }
 }
 
-/** True if a fault's text is about an empty account, not about too many requests. */
+/** Maximum number of faults of a list that are shown. */
+const LISTED_MAX = 4
+
+function listedWords(listed: unknown): string {
+  const { loc, msg } = Object(listed) as { readonly loc?: unknown; readonly msg?: unknown }
+  if (typeof msg !== 'string') return ''
+  const path = Array.isArray(loc) ? loc.filter((part) => typeof part === 'string' || typeof part === 'number') : []
+  return path.length === 0 ? msg : `${path.join('.')}: ${msg}`
+}
+
+/** True if a service's text is about an empty account, not about too many requests. */
 export function speaksOfQuota(text: string): boolean {
   return QUOTA_WORDS.test(text)
 }
@@ -132,10 +161,13 @@ export function speaksOfKey(text: string): boolean {
   return KEY_WORDS.test(text)
 }
 
-/** The fault that a close by a service stands for. `reason` is safe to show. */
+/** Makes the fault for a close by a service. `reason` is safe to show. */
 export type CloseFault = (service: string, code: number, reason: string) => VendorFault
 
-/** @param meaningOf  what a service means by a close; null where only the code tells (RFC 6455, 7.4.1) */
+/**
+ * @param meaningOf  returns the fault that a close by this service means; null if only the close code counts (RFC 6455,
+ * 7.4.1)
+ */
 export function closeFaults(meaningOf: (code: number, reason: string) => BackendErrorCode | null): CloseFault {
   return (service, code, reason) => {
     const message = `${service}: closed with ${code}${reason === '' ? '' : `: ${reason}`}`
@@ -151,11 +183,12 @@ const CLOSE_CODES: Readonly<Record<number, BackendErrorCode>> = {
   1013: 'rate_limit',
 }
 
-/** The longest `Retry-After` that is honoured; a longer one is cut to it. */
+/** Maximum accepted `Retry-After` in ms; a longer time is replaced by this maximum. */
 const RETRY_AFTER_MS_MAX = 24 * 3_600_000
 
 /**
- * `Retry-After` (RFC 9110: seconds, or a date) or OpenAI's `retry-after-ms`, in milliseconds; null without a valid one.
+ * @returns the time in ms from `Retry-After` (RFC 9110: seconds, or a date) or from `retry-after-ms`; null if no header
+ * is valid
  * @param header  returns a header's value by its lower-case name
  */
 export function retryAfterOf(header: (name: string) => string | null | undefined, wallMs: number): number | null {

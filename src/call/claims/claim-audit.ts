@@ -13,59 +13,70 @@ import { UNCERTAIN } from '../tools/tool-ledger.js'
 
 type ClaimRule = ClaimOptions['rules'][number]
 
-/** Reading time of a character: 14 a second, people and voices alike (150 words a minute). */
+/**
+ * Time to say one character, in milliseconds. People and synthesised voices say 14 characters a second (150 words a
+ * minute).
+ */
 const HEARD_MS_PER_CHAR = 70
 
-/** Language of a fact: the words of all are read at once (BCP 47: undetermined). */
+/**
+ * Language tag in the record of a fact: undetermined (BCP 47). Facts are recognised with the words of all languages.
+ */
 const ANY_LANGUAGE = 'und'
-/** Facts of one call that are judged. */
+/** Maximum number of facts that the audit takes from one phone call. */
 const FACTS_MAX = 50
-/** Characters of what the agent was given that one judgement reads (2 ms); the rest is read with the next one. */
+/**
+ * Maximum number of characters that one judgement reads from the agent's input; this takes about 2 ms. The next
+ * judgement reads the following characters.
+ */
 const LEARNT_CHARS_MAX = 16_384
 
-/** Phrases of one language, with the rule of each. */
+/** Phrases of one language, with the rule of each phrase. */
 interface Language {
   readonly name: string
   readonly matcher: PhraseMatcher
   readonly phrases: readonly { readonly rule: ClaimRule; readonly phrase: string }[]
 }
 
-/** The newest rules that were read: calls of one agent on one thread share them. */
+/** Cache of parsed rules. All calls of one agent on one thread share the parsed rules. */
 const read = new Map<string, readonly Language[]>()
 const READ_MAX = 20
 
 /**
- * Matches what the agent claims to have done with the call's tool calls.
+ * Compares the agent's claims with the tool calls of the phone call.
  *
  *     said     --heard, a phrase of a rule--> open
  *     open     --a call of one of its tools succeeded, before or since--> judged `done`
- *     open     --the turn is over, and none of its tools runs--> judged: what became of the newest such call
+ *     open     --the turn is over, and none of its tools runs--> judged by the end of the newest such call
  *
- * Numbers, prices and weekdays are claims too, of the fact that the agent was given them: by its file, a tool, the caller or
- * the gateway. Only those that nothing supports are recorded.
+ * Numbers, prices and weekdays are claims too: they must come from the agent's file, a tool, the caller or the gateway.
+ * Only unsupported claims of these kinds are recorded.
  *
- * A claim that a running tool makes true a moment later is no false one: the caller ends up with the truth. A call counts
- * for every claim of its tool: which of two orders was cancelled is not compared.
+ * A claim is also accepted if it becomes true a moment later, when a running tool succeeds: the caller was informed
+ * correctly. A tool call supports every claim about its tool: if one of two orders was cancelled, the audit does not
+ * check which order.
  */
 export class ClaimAudit {
   readonly #log: Pick<CallLogRecords, 'transcript' | 'toolCalls' | 'dropped'>
   readonly #facts: ClaimOptions['facts']
   readonly #known = new KnownFacts()
-  /** How much of the log the audit has learnt from, and whether from the agent's file. */
+  /** True once the agent's file was read. */
   #fileRead = false
+  /** Number of the log's transcript entries that were read. */
   #linesRead = 0
+  /** Number of the log's tool calls that were read. */
   #callsRead = 0
-  /** Facts that were said, each once. */
+  /** Facts that the agent has said, without duplicates. */
   readonly #said: Set<string>
   readonly #languages: readonly Language[]
-  /** Tools that the session did without a tool call. */
+  /** Tools that the agent need not call any more, because the session itself has done their work. */
   readonly #arranged = new Set<string>()
   #open: OpenClaim[]
   #judged: number
 
   /**
    * @param log  the call's log
-   * @param open  not judged by the previous worker
+   * @param open  claims that the previous worker has not judged
    */
   constructor(
     options: ClaimOptions,
@@ -84,14 +95,17 @@ export class ClaimAudit {
     return this.#open
   }
 
-  /** A text that the model got, or that the caller heard from the gateway: the agent may repeat it. */
+  /**
+   * Takes a text that the model received, or words of the gateway that the caller heard. The agent may repeat facts of
+   * this text.
+   */
   given(text: string, caller: boolean): void {
     if (this.#facts !== null) this.#known.learn(text, caller)
   }
 
   /**
-   * Words of the agent.
-   * @param playedMs  how long they were heard; null when they were heard to their end
+   * Takes words of the agent.
+   * @param playedMs  played duration, in milliseconds; null if the caller heard all words
    * @param wallMs  calendar time
    */
   said({ text, startMs }: TranscriptEntry, playedMs: number | null, wallMs: number): void {
@@ -100,7 +114,7 @@ export class ClaimAudit {
     for (const { name, matcher, phrases } of this.#languages)
       for (const { phrase: index, endChar } of matcher.find(text)) {
         const found = phrases[index]
-        // One claim of a rule: two phrases say the same.
+        // Two phrases of one rule make only one claim.
         if (found === undefined || claimed.has(found.rule)) continue
         claimed.add(found.rule)
         if (endChar > heardChars || this.#judged + this.#open.length >= CLAIMS_MAX) continue
@@ -117,15 +131,16 @@ export class ClaimAudit {
     }
   }
 
-  /** The session itself did what that tool does, because of a key, a rule or an operator. */
+  /** Notes that the session itself did the tool's work, because of a digit, a rule or an operator. */
   arranged(tool: string): void {
     this.#arranged.add(tool)
   }
 
   /**
-   * @param over  the turn is over: what nothing supports now is not going to be
-   * @param running  names of the tools that run
-   * @returns the claims that are judged, each once
+   * Judges the open claims.
+   * @param over  true if the turn is over: later support is impossible
+   * @param running  names of the running tools
+   * @returns the judged claims, each once
    */
   judge(over: boolean, running: readonly string[]): ClaimRecord[] {
     const judged: ClaimRecord[] = []
@@ -149,7 +164,7 @@ export class ClaimAudit {
     return judged
   }
 
-  /** Reads what the agent was given since the last time. @returns whether all of it was read */
+  /** Reads the agent's new input. @returns true if the whole input was read */
   #learn(): boolean {
     const { transcript, toolCalls, dropped } = this.#log
     let left = LEARNT_CHARS_MAX
@@ -176,14 +191,14 @@ export class ClaimAudit {
     const calls = this.#log.toolCalls.filter(({ record }) => tools.includes(record.name))
     if (calls.some((call) => call.record.ok && (result === null || hasFields(call.result, result)))) return 'done'
     const newest = calls.at(-1)
-    // The call that made it true may be one that the full log has dropped.
+    // The log was full and has dropped tool calls. One of the dropped tool calls may support the claim.
     if (newest === undefined) return this.#log.dropped.toolCalls > 0 ? 'done' : 'not-called'
     return verdictOf(newest)
   }
 }
 
 /** Errors of a tool that did not run. */
-const NOT_RUN: readonly string[] = ['TOOL_UNVERIFIED', 'TOOL_UNBOUND', 'TOOL_ARGUMENTS', 'TOOL_NOT_OWNER']
+const NOT_RUN: readonly string[] = ['TOOL_UNVERIFIED', 'TOOL_UNBOUND', 'TOOL_ARGUMENTS', 'TOOL_NOT_OWNER', 'STORE_DOWN']
 
 function verdictOf({ end, record }: LoggedToolCall): ClaimVerdict {
   if (record.ok) return 'other-result'

@@ -4,7 +4,7 @@ import { inSession } from '../documents/document.js'
 import type { DocumentOf } from '../documents/document.js'
 import { claimWordsSchema } from '../words/language.js'
 
-/** Rules on what an agent claims to have done, all their phrases together, and lists of words. */
+/** Limits for one agent: number of claim rules, number of phrases in all rules, number of word lists. */
 const CLAIM_RULES_MAX = 40
 const CLAIM_PHRASES_MAX = 300
 const CLAIM_LISTS_MAX = 20
@@ -12,8 +12,8 @@ const CLAIM_LISTS_MAX = 20
 const language = z.string().regex(/^[a-z]{2,3}$/, { error: 'must be a language such as en or sw' })
 const listName = z
   .string()
-  .regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
-/** Fields that a tool's result must have somewhere, with these values; null: any result will do. */
+  .regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 characters of a-z 0-9 -, beginning with a letter' })
+/** Fields and values that a tool's result must contain, at any depth; null if every result is accepted. */
 export const claimResultSchema = z
   .record(z.string().min(1).max(64), z.union([z.string().max(200), z.number(), z.boolean()]))
   .nullable()
@@ -21,30 +21,44 @@ const ruleSchema = z.strictObject({
   tools: z
     .array(z.string().min(1).max(64))
     .max(5)
-    .describe('The claim is true if one of them succeeded in this call. []: it is never true.'),
+    .describe(
+      'Tools of the agent or the gateway. The claim is true if one of these tools succeeded in this call. For a call back, the first call counts too. []: the claim is never true.',
+    ),
   result: claimResultSchema
     .default(null)
-    .describe('Fields with values that the result must have, at any depth. Default: any result.'),
+    .describe('Fields with values that the result must have, at any depth. null: any result.'),
   phrases: z
     .record(language, z.array(z.string().trim().min(1).max(300)).min(1).max(100))
-    .describe('The words of the claim, by language: words, *, (one | other), [optional], <list>.'),
+    .describe(
+      'Words of the claim, by language (docs/AGENTS.md#claims): words, *, (one | other), [optional], <list>. At most 300 phrases in all.',
+    ),
 })
 
-/** `claims:` of an agent's file: what it may say that it has done, which tools make that true, and the facts that it states. */
+/**
+ * `claims:` of an agent's file: claims that the agent may make, tools that make them true, and facts that the agent
+ * states.
+ */
 export const claimsSchema = z
   .strictObject({
-    correct: z.boolean().default(false).describe('Has the model correct itself aloud after an unsupported claim.'),
+    correct: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Lets the model correct itself aloud after an unsupported claim, up to three times a call. Check your records first: a wrong rule makes the agent correct a true statement. The embedded backend repeats its question instead.',
+      ),
     words: z
       .record(listName, z.string().trim().min(1).max(1000))
       .refine((lists) => Object.keys(lists).length <= CLAIM_LISTS_MAX, {
         error: `has more than ${CLAIM_LISTS_MAX} lists`,
       })
       .default({})
-      .describe('Alternatives by name, for <name> in phrases: have: i have | ive.'),
+      .describe('Up to 20 lists of alternatives, for <name> in phrases: have: i have | ive.'),
     languages: z
       .record(language, claimWordsSchema)
       .default({})
-      .describe('Words of other languages than English and Swahili that keep a phrase from being a claim.'),
+      .describe(
+        'Words that make a phrase not a claim, by language. The words of English and Swahili are built in; for phrases in any other language, list the words here.',
+      ),
     rules: z
       .array(ruleSchema)
       .min(1)
@@ -55,7 +69,7 @@ export const claimsSchema = z
       .enum(['off', 'mark', 'correct'])
       .default('mark')
       .describe(
-        'Numbers, prices and weekdays that the agent says and that nothing gave it. mark: they are recorded. correct: the model also corrects itself aloud.',
+        'Check for numbers, prices and weekdays that the agent says but did not get from any source. off: no check. mark: they are recorded. correct: the model also corrects itself aloud.',
       ),
   })
   .superRefine(({ words, languages, rules }, context) => {
@@ -87,16 +101,16 @@ export const claimsSchema = z
   })
 
 const { correct, words, languages, rules } = claimsSchema.shape
-/** The same in a session. */
+/** The claims section in a session's options. */
 export const claimOptionsSchema = inSession({ correct, words, languages, rules }).extend({
-  /** Null: the numbers, prices and weekdays that the agent says are not judged. */
+  /** Facts to audit; null if the agent's numbers, prices and weekdays are not audited. */
   facts: z
     .object({
-      /** The model gets a correction for a figure that nothing supports. */
+      /** True if the model gets a correction for an unsupported number, price or weekday. */
       correct: z.boolean(),
       /** Text of the agent's file and of the call (`KnownFacts`). */
       given: z.string(),
-      /** Time zone of the callers, for "tomorrow, Friday"; null: not known. */
+      /** Time zone of the callers, for "tomorrow, Friday"; null if unknown. */
       timeZone: z.string().nullable(),
     })
     .nullable()

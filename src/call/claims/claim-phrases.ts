@@ -1,52 +1,59 @@
 import type { ClaimWords } from '../words/language.js'
 import { WORDS } from '../words/languages.js'
 
-/** Words that a `*` of a phrase stands for, and words of a phrase with its lists. */
+/** Limits in words: words that one `*` of a phrase matches, and words of one phrase including its lists. */
 const CLAIM_GAP_WORDS_MAX = 8
 const CLAIM_PHRASE_WORDS_MAX = 200
-/** `*` within brackets, of one phrase: each multiplies the tries by the words that it may stand for. */
+/**
+ * Maximum number of `*` within brackets in one phrase. Each such `*` multiplies the number of attempts by the number of
+ * words that it may match.
+ */
 const CLAIM_INNER_GAPS_MAX = 3
 const CLAIM_BRACKETS_MAX = 6
-/** Letters of a word that are compared. */
+/** Number of letters of a word that are compared. */
 const CLAIM_WORD_CHARS_MAX = 40
 
-/** Claim phrases of the languages that need none in the agent's file. */
+/** Claim phrases of languages that the agent's file need not define. */
 export const CLAIM_LANGUAGES: Readonly<Record<string, ClaimWords>> = Object.fromEntries(
   Object.entries(WORDS).map(([language, { claims }]) => [language, claims]),
 )
 
-/** One phrase that was found. */
+/** A phrase that was found. */
 interface FoundPhrase {
-  /** Its index in the list that the matcher was made of. */
+  /** Index of the phrase in the matcher's list. */
   readonly phrase: number
-  /** Characters of the text up to its end. */
+  /** Number of characters in the text up to the end of the phrase. */
   readonly endChar: number
 }
 
 /**
- * Finds phrases in what an agent said. A phrase is a pattern of words:
+ * Finds phrases in an agent's words. A phrase is a pattern of words:
  *
- *     cancelled          that word; capitals, apostrophes and punctuation do not count: I've is `ive`
- *     nime*futa          a word that begins and ends so
- *     *                  up to CLAIM_GAP_WORDS_MAX words of the same clause, none of them of `not`, `if` or `breaks`
- *     (one | other way)  one of them
- *     [now]              perhaps
+ *     cancelled          this word; capitals, apostrophes and punctuation do not count: I've is `ive`
+ *     nime*futa          a word with this beginning and end
+ *     *                  up to CLAIM_GAP_WORDS_MAX words of the clause, except words of `not`, `if` or `breaks`
+ *     (one | other way)  one of the alternatives
+ *     [now]              optional
  *     <have>             one of a list of words
  *
- * A phrase lies within one clause. A clause ends at a punctuation mark and before one of `joins`. It is written as
- * ` i have! it `, with a `!` after each word that no `*` passes, and each phrase is a regular expression over that text.
+ * A phrase lies within one clause. A clause ends at a punctuation mark and before a word of `joins`. Internally a
+ * clause is written as ` i have! it `, with a `!` after each word that a `*` must not match. Each phrase becomes a
+ * regular expression over a clause in this form.
  */
 export class PhraseMatcher {
   readonly #phrases: readonly RegExp[]
   readonly #not: RegExp
-  /** A clause in which there is no claim, nor after it in its sentence: a condition or a question. */
+  /**
+   * Matches a clause that is a question or a condition. This clause and all later clauses of the sentence are not
+   * claims.
+   */
   readonly #open: RegExp
   readonly #breaks: RegExp
   readonly #clauseEnd: RegExp
 
   /**
-   * @param lists  words by name, for `<name>`: alternatives as in brackets
-   * @throws SyntaxError that says what is wrong with which phrase
+   * @param lists  lists of words by name, for `<name>`; alternatives are written as in brackets
+   * @throws SyntaxError with the phrase and its fault
    */
   constructor(phrases: readonly string[], language: ClaimWords, lists: Readonly<Record<string, string>> = {}) {
     this.#not = new RegExp(` ${oneOf(language.not)}! `)
@@ -56,11 +63,12 @@ export class PhraseMatcher {
     this.#phrases = phrases.map((phrase) => regExpOf(phrase, lists))
   }
 
-  /** The phrases of `text`, each once, with the first place at which it ends. */
+  /** Returns each phrase that `text` contains, once, with the end position of its first match. */
   find(text: string): FoundPhrase[] {
     const found = new Map<number, number>()
     const endChars: number[] = []
-    // A space before each word, and one mark for each of the text's: `?` and `.` end a sentence, `,` divides it.
+    // The line contains a space before each word. It also contains the marks of the text: `?` and `.` end a sentence,
+    // `,` divides it.
     let line = ''
     for (const { 0: mark, 1: word, 2: end, index } of text.normalize('NFC').matchAll(PIECE)) {
       if (word === undefined) line += end === undefined ? ',' : mark === '?' ? '?' : '.'
@@ -78,7 +86,7 @@ export class PhraseMatcher {
       for (const clause of clauses) {
         if (this.#open.test(`${clause} `)) break
         const marked = `${clause} `.replace(this.#breaks, '$&!')
-        // Up to the first negation, which may be a word of the phrase itself.
+        // The clause is searched up to its first negation, which may be a word of the phrase itself.
         const negation = marked.search(this.#not)
         this.#phrases.forEach((phrase, index) => {
           const match = found.has(index) ? null : phrase.exec(marked)
@@ -93,20 +101,20 @@ export class PhraseMatcher {
   }
 }
 
-/** Words of a text that has a space before each. */
+/** Number of words in a text that has a space before each word. */
 function wordsIn(text: string): number {
   return text.split(' ').length - 1
 }
 
-/** Regular expression of each special token of a phrase. Any other token is a word, or `*`. */
+/** Regular expression of each special token in a phrase. All other tokens are words, or `*`. */
 const SIGNS: ReadonlyMap<string, string> = new Map(
   Object.entries({ '(': '(?:', '[': '(?:', ')': ')', ']': ')?', '|': '|' }),
 )
 const GAP = `(?:[^ !]+ ){0,${CLAIM_GAP_WORDS_MAX}}?`
 
 /**
- * A phrase over a clause, a space after each word. A `*` outside of brackets takes the nearest words that go on up to the
- * next such `*`, and nothing further is tried: a look-ahead is never entered again. So the time is linear in the text.
+ * Returns a regular expression that finds a phrase in a clause. The clause has a space after each word. A `*` outside
+ * brackets takes only the nearest match, so the time is linear.
  */
 function regExpOf(phrase: string, lists: Readonly<Record<string, string>>): RegExp {
   const tokens = tokensOf(phrase, lists)
@@ -130,14 +138,14 @@ function regExpOf(phrase: string, lists: Readonly<Record<string, string>>): RegE
   })
   if (innerGaps > CLAIM_INNER_GAPS_MAX)
     throw wrong(phrase, `more than ${CLAIM_INNER_GAPS_MAX} * within brackets, its lists included,`)
-  // It must not be possible to leave out what comes before the first `*`, nor everything.
+  // At least one word must be required in a phrase, and it must come before the first `*`.
   const shape = tokens.map((token) => SIGNS.get(token) ?? (token === '*' ? '\\*?' : 'w')).join('')
   if (new RegExp(`^(?:${shape})`).test(`*${'w'.repeat(CLAIM_PHRASE_WORDS_MAX)}`))
     throw new SyntaxError(`${JSON.stringify(phrase)} does not begin with a word`)
   return new RegExp(` (?:${sources.join('')}${close})`)
 }
 
-/** Fault of a phrase; null: none. `lists` as for the matcher. */
+/** Returns the fault of a phrase; null for a valid phrase. `lists`: word lists by name, see `PhraseMatcher`. */
 export function phraseFault(phrase: string, lists: Readonly<Record<string, string>>): string | null {
   try {
     regExpOf(phrase, lists)
@@ -154,7 +162,7 @@ function wrong(phrase: string, what: string): SyntaxError {
 
 const TOKEN = /([[\]()|])|<([a-z][a-z0-9-]*)>|([\p{L}\p{N}*'\u2019]+)|\S/gu
 
-/** The words and signs of a phrase, in place of each list its words in brackets. */
+/** Returns the words and signs of a phrase. Each list is replaced by its words in brackets. */
 function tokensOf(phrase: string, lists: Readonly<Record<string, string>>): string[] {
   const tokens = [...phrase.normalize('NFC').matchAll(TOKEN)].flatMap(({ 0: token, 1: sign, 2: name, 3: word }) => {
     if (sign !== undefined) return sign
@@ -181,7 +189,7 @@ function tokensOf(phrase: string, lists: Readonly<Record<string, string>>): stri
   return tokens
 }
 
-/** A word as it is compared. */
+/** Returns a word in its form for comparison. */
 function plain(word: string): string {
   return word
     .toLowerCase()
@@ -189,17 +197,20 @@ function plain(word: string): string {
     .slice(0, CLAIM_WORD_CHARS_MAX)
 }
 
-/** Regular expression of a word in which `*` stands for any letters. */
+/** Regular expression of a word in which `*` matches any letters. */
 function glob(word: string): string {
   if (word.split('*').length > 3) throw new SyntaxError(`${JSON.stringify(word)} has more than two *`)
   return word.replace(/[\\^$.+?()[\]{}|/]/g, '\\$&').replaceAll('*', '[^ !]*')
 }
 
-/** The part of a regular expression that matches one of some words. */
+/** Regular expression that matches any of some words. */
 function oneOf(words: readonly string[]): string {
   return words.length === 0 ? '(?!)' : `(?:${words.map((word) => glob(plain(word))).join('|')})`
 }
 
-/** A word; a mark that ends a sentence; one within it. The first two characters decide, so nothing is read twice. */
+/**
+ * Matches a word, a mark that ends a sentence, or a mark within a sentence. The first two characters of a piece
+ * determine its kind, so that no character is read twice.
+ */
 const PIECE =
   /([\p{L}\p{N}]+(?:['\u2019][\p{L}\p{N}]+)*)|([.!?\u2026](?=[\s.!?\u2026"'\u201d)\]]|$)|\n)|([,;:](?=\s|$)|[()\u2013\u2014"\u201c\u201d]|-(?=\s))/gu

@@ -1,16 +1,16 @@
 import { z } from 'zod'
-import { costOf } from './call-search.js'
+import { costOf, searchTimeSchema } from './call-search.js'
 import type { WrittenRecord } from './call-search.js'
 import type { FoundView } from './call-view.js'
-import { CALL_OUTCOMES } from './record.js'
-import type { CallOutcome } from './record.js'
+import { CALL_OUTCOMES, CALL_SERVED } from './record.js'
+import type { CallOutcome, CallServed } from './record.js'
 
 /**
- * How ended calls went, over time: figures that add, over calls, hours, agents and nodes. A percentile does not add, so
- * that answer times are counted in steps, and the percentile is read from the sum.
+ * Figures of ended calls, as sums over time, agents and nodes. Percentiles cannot be added. Therefore answer times are
+ * counted in steps, and percentiles are computed from these counts.
  */
 
-/** Spans of charts: the number of their buckets, and the hours of each. */
+/** Time spans of charts: number of buckets, and length of a bucket in hours. */
 const CHART_SPANS = {
   day: { buckets: 24, bucketHours: 1 },
   week: { buckets: 28, bucketHours: 6 },
@@ -20,27 +20,29 @@ type ChartSpan = keyof typeof CHART_SPANS
 const SPANS = Object.keys(CHART_SPANS) as [ChartSpan, ...ChartSpan[]]
 
 export const HOUR_MS = 3_600_000
-/** Agents, or versions, with figures of their own in the answer of one node; the others are summed. */
+/**
+ * Maximum number of agents or versions that have separate figures in one node's answer. The figures of all others are
+ * added together.
+ */
 export const CHART_NODE_GROUPS_MAX = 40
-/** The same in the answer over all nodes. */
+/** Maximum number of groups in the answer over all nodes. */
 const CHART_GROUPS_MAX = 12
-/** An amount of money is counted in whole millionths: a sum of fractions would not come back to zero. */
+/** Money is counted in whole millionths, because sums of fractions might not return to zero. */
 const COST_UNITS = 1e6
 
 /** Query of a chart. */
 export const chartQuerySchema = z.strictObject({
-  over: z.enum(SPANS).default('day'),
-  /** A chart of its own for each. */
-  by: z.enum(['agent', 'agentVersion']).default('agent'),
-  /** The last bucket ends at the end of this hour. Absent: now. */
-  to: z.union([z.iso.date(), z.iso.datetime({ offset: true })]).exactOptional(),
-  agent: z.string().trim().min(1).max(200).exactOptional(),
-  agentVersion: z.string().trim().min(1).max(200).exactOptional(),
+  over: z.enum(SPANS).default('day').describe('Span of the chart.'),
+  by: z.enum(['agent', 'agentVersion']).default('agent').describe('One series for each agent, or for each version.'),
+  to: searchTimeSchema
+    .exactOptional()
+    .describe('The last bucket ends with the hour of this time: a day (UTC), or a time with its zone. Default: now.'),
+  agent: z.string().trim().min(1).max(200).exactOptional().describe('First agent of the call.'),
+  agentVersion: z.string().trim().min(1).max(200).exactOptional().describe('`agentVersion` of the record.'),
 })
-export const CHART_QUERY_KEYS = Object.keys(chartQuerySchema.shape) as readonly (keyof ChartQuery)[]
 type ChartQuery = z.output<typeof chartQuerySchema>
 
-/** Hours are counted from 1970, in UTC. */
+/** Range of a chart, in hours since 1970, UTC. */
 export const chartRangeSchema = z.object({
   fromHour: z.int(),
   bucketHours: z.int().min(1).max(24),
@@ -60,18 +62,36 @@ export function chartRange({ over, by, to, agent, agentVersion }: ChartQuery, no
   }
 }
 
-/** Names with what each amounts to: `contained` calls, `a72` answers of that step, `cKES` millionths of a currency. */
+/** Name of the figure "contained calls whose callers were served". */
+const CONTAINED_SERVED = 'contained:served'
+/**
+ * Results for the caller with which a contained call counts for containment. The set includes null: records of earlier
+ * builds do not have a result, and their calls count too.
+ */
+const GOT: ReadonlySet<CallServed | null> = new Set<CallServed | null>(['answered', 'done', 'human', null])
+
+/** True if a call counts for containment, because the caller was served without a human. */
+export function isContained({ outcome, served = null }: Pick<WrittenRecord, 'outcome' | 'served'>): boolean {
+  return outcome === 'contained' && GOT.has(served)
+}
+
+/**
+ * Amounts by name. `contained`: number of contained calls. `s:done`: number of calls whose result for the caller is
+ * `done`. `a72`: number of answers in step 72 of the answer times. `cKES`: cost in millionths of a Kenyan shilling.
+ */
 export type Figures = Record<string, number>
 
-/** Steps in a doubling of time: a percentile is at most 4.5 % off. */
+/** Number of steps in which the answer time doubles. With these steps, the error of a percentile is at most 4.5 %. */
 const ANSWER_STEPS = 8
-/** Shorter and longer answers count as these. */
+/** Limits of the counted answer times, in milliseconds; times outside are counted as the limit. */
 const [ANSWER_MS_MIN, ANSWER_MS_MAX] = [64, 32_768]
 
 /** Figures of one call. */
 export function figuresOf(record: WrittenRecord): Figures {
-  const { outcome, turns = [] } = record
+  const { outcome, served = null, turns = [] } = record
   const figures: Figures = outcome === undefined ? {} : { [outcome]: 1 }
+  if (served !== null) figures[`s:${served}`] = 1
+  if (isContained(record)) figures[CONTAINED_SERVED] = 1
   for (const { answerMs } of turns)
     if (answerMs !== null) {
       const ms = Math.min(ANSWER_MS_MAX, Math.max(ANSWER_MS_MIN, answerMs))
@@ -88,13 +108,16 @@ function add(figures: Figures, name: string, amount: number): void {
   else figures[name] = sum
 }
 
-/** @param sign  -1 takes them away */
+/** @param sign  1 adds the figures; -1 subtracts them */
 export function addFigures(to: Figures, figures: Figures, sign: 1 | -1 = 1): void {
-  // Not `Object.entries`: a chart of a month adds a quarter of a million.
+  // `Object.entries` would be slow, because a chart of a month adds a quarter of a million figures.
   for (const name in figures) add(to, name, sign * (figures[name] ?? 0))
 }
 
-/** The buckets of one agent or version; null: of what is left beside the named ones. */
+/**
+ * Buckets of one agent or version. If the name is null, the group contains all agents that do not have a group of their
+ * own.
+ */
 export interface ChartGroup {
   readonly name: string | null
   readonly buckets: readonly Figures[]
@@ -111,7 +134,10 @@ function summed(sum: Figures, each: Figures): Figures {
   return sum
 }
 
-/** Adds groups of the same name, and keeps those with the most calls; the others become one without a name. */
+/**
+ * Adds groups with equal names, and keeps the groups with the most calls. All other groups become one group without a
+ * name.
+ */
 export function mergedGroups(groups: readonly ChartGroup[], max: number): ChartGroup[] {
   const byName = new Map<string | null, Figures[]>()
   const into = (name: string | null, buckets: readonly Figures[]): void => {
@@ -140,17 +166,24 @@ export function mergedGroups(groups: readonly ChartGroup[], max: number): ChartG
 interface ChartPoint {
   readonly calls: number
   readonly outcomes: Readonly<Partial<Record<CallOutcome, number>>>
-  /** Turns that were answered. */
+  /** Number of calls by the result for the caller; calls of earlier builds are not counted. */
+  readonly served: Readonly<Partial<Record<CallServed, number>>>
+  /** Number of contained calls with an answer or a completed action. Containment is this number divided by `calls`. */
+  readonly contained: number
+  /** Number of answered turns. */
   readonly answers: number
-  /** From the caller's last voiced sample to the first agent sound that is no filler; null without an answer. */
+  /**
+   * Median time from the caller's last voiced sample to the first agent sound except fillers, in milliseconds; null
+   * without an answer.
+   */
   readonly answerP50Ms: number | null
   readonly answerP95Ms: number | null
-  /** Known cost, by currency. */
+  /** Known cost by currency. */
   readonly cost: Readonly<Record<string, number>>
 }
 
 interface ChartSeries {
-  /** Name of the agent or the version. Null: all, or those without a series of their own. */
+  /** Name of the agent or version. Null for all agents together, or for the agents without a series of their own. */
   readonly name: string | null
   readonly whole: ChartPoint
   readonly buckets: readonly ChartPoint[]
@@ -158,16 +191,19 @@ interface ChartSeries {
 
 /** `GET /api/charts`. */
 export interface ChartsView {
-  /** Begin of the first bucket. */
+  /** Start of the first bucket. */
   readonly from: string
   readonly bucketHours: number
   readonly all: ChartSeries
-  /** Those with the most calls first; the last has no name where there are more. */
+  /**
+   * Groups, most calls first. If there are too many groups, the last group has a null name and contains all remaining
+   * agents.
+   */
   readonly groups: readonly ChartSeries[]
   readonly nodes: FoundView['nodes']
 }
 
-/** The answers of all nodes as one. */
+/** Combines the answers of all nodes. */
 export function chartsOf(
   { fromHour, bucketHours, buckets }: ChartRange,
   groups: readonly ChartGroup[],
@@ -194,16 +230,19 @@ function pointOf(figures: Figures): ChartPoint {
     const at = steps.find(({ count }) => (left -= count) <= 0)
     return at === undefined ? null : Math.round(2 ** (at.step / ANSWER_STEPS))
   }
-  const outcomes = CALL_OUTCOMES.flatMap((name) => {
-    const calls = figures[name]
-    return calls === undefined ? [] : [[name, calls]]
-  })
+  const counted = (names: readonly string[], prefix = ''): [string, number][] =>
+    names.flatMap((name) => {
+      const calls = figures[prefix + name]
+      return calls === undefined ? [] : [[name, calls]]
+    })
   const cost = Object.entries(figures).flatMap(([name, units]) =>
     /^c[A-Z]/.test(name) ? [[name.slice(1), units / COST_UNITS]] : [],
   )
   return {
     calls: callsIn(figures),
-    outcomes: Object.fromEntries(outcomes) as ChartPoint['outcomes'],
+    outcomes: Object.fromEntries(counted(CALL_OUTCOMES)),
+    served: Object.fromEntries(counted(CALL_SERVED, 's:')),
+    contained: figures[CONTAINED_SERVED] ?? 0,
     ...{ answers, answerP50Ms: percentile(0.5), answerP95Ms: percentile(0.95) },
     cost: Object.fromEntries(cost) as ChartPoint['cost'],
   }

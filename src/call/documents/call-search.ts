@@ -1,28 +1,28 @@
 import { z } from 'zod'
 import { maskNumber, partyKey, subscriberNumber } from '../../sautikit/phone.js'
-import { CALL_OUTCOMES } from './record.js'
+import { CALL_OUTCOMES, CALL_SERVED } from './record.js'
 import { indexedWords, wantedWords, wordsOf } from './found-words.js'
 import type { CallRecord } from './record.js'
 
-/** A record as it was written: one of an earlier build has fewer keys. */
+/** A record as it was stored; records of earlier builds have fewer properties. */
 export type WrittenRecord = Partial<CallRecord> & Pick<CallRecord, 'callSid' | 'startedAt'>
 
 interface CallFilter {
-  /** Its limit on the calls, for help and documents. */
+  /** Condition of the filter in words, for help and documents. */
   readonly help: string
-  /** The values by which a call is found. */
+  /** Returns the values of a call that the filter is compared with. */
   readonly of: (record: WrittenRecord) => readonly string[]
-  /** The values that are looked for; one of them is enough. @defaultValue the one that is asked for */
+  /** Returns the values to search for; one match is enough. @defaultValue the filter's value */
   readonly asked?: (value: string) => readonly string[]
 }
 
 /**
- * Filters for ended calls. Each is an option of `mkondo calls find` and a parameter of `GET /api/find`; values are
- * compared whole, small and capital letters alike.
+ * Filters for ended calls. Each is an option of `mkondo calls find` and a parameter of `GET /api/find`. Whole values
+ * are compared, regardless of case.
  */
 export const CALL_FILTERS = {
   caller: {
-    help: "the other party's number; where records have it masked, all calls that show the same",
+    help: "the other party's number; if records mask it, all calls with the same visible digits",
     of: callerOf,
     asked: askedForms,
   },
@@ -40,6 +40,10 @@ export const CALL_FILTERS = {
     of: ({ agentVersion }) => (typeof agentVersion === 'string' ? [agentVersion] : []),
   },
   outcome: { help: 'how it ended', of: ({ outcome = '' }) => [outcome] },
+  served: {
+    help: 'the result for the caller; records of earlier builds have none',
+    of: ({ served }) => (typeof served === 'string' ? [served] : []),
+  },
   reason: { help: 'endReason of the record, such as caller-hung-up', of: ({ endReason = '' }) => [endReason] },
   stage: { help: 'a stage that the call was in', of: ({ stages = [] }) => stages.map(({ stage }) => stage) },
   field: {
@@ -51,48 +55,52 @@ export const CALL_FILTERS = {
 type CallFilterName = keyof typeof CALL_FILTERS
 const FILTERS = Object.entries(CALL_FILTERS) as readonly (readonly [CallFilterName, CallFilter])[]
 
-/** Longest value of a filter, and longest text that is looked for. */
+/** Maximum length of a filter's value, and of a searched text, in characters. */
 const FILTER_CHARS_MAX = 200
-/** Words of a text that is looked for. */
+/** Maximum number of words in a searched text. */
 const TEXT_WORDS_MAX = 20
 const COST_MAX = 1_000_000_000
 
 const filter = z.string().trim().min(1).max(FILTER_CHARS_MAX)
 const cost = z.coerce.number().min(0).max(COST_MAX).exactOptional()
 /** Calendar time, or a day in UTC. */
-const time = z.union([z.iso.date(), z.iso.datetime({ offset: true })]).exactOptional()
-const filters = Object.fromEntries(FILTERS.map(([name]) => [name, filter.exactOptional()])) as Record<
-  CallFilterName,
-  z.ZodExactOptional<typeof filter>
->
+export const searchTimeSchema = z.union([z.iso.date(), z.iso.datetime({ offset: true })], {
+  error: 'allowed: a day (UTC), such as 2026-11-27, or a time with its zone, such as 2026-11-27T09:00:00Z',
+})
+const time = searchTimeSchema.exactOptional()
+const filters = Object.fromEntries(
+  FILTERS.map(([name, { help }]) => [name, filter.exactOptional().describe(help)]),
+) as Record<CallFilterName, z.ZodExactOptional<typeof filter>>
 
-/** A search for ended calls; all of it must fit. */
+/** Help for search parameters other than filters. */
+export const CALL_RANGES = {
+  text: 'words of the transcript or the summary; every word must occur',
+  minCost: 'minimum cost of the call, in its currency',
+  maxCost: 'maximum cost of the call, in its currency',
+  from: 'begun at this time or later: 2026-11-27 (UTC), or 2026-11-27T09:00:00+03:00',
+  to: 'begun before this time',
+} as const
+
+/** A search for ended calls; a call must match every parameter. */
 export const callSearchSchema = z.strictObject({
   ...filters,
-  outcome: z.enum(CALL_OUTCOMES).exactOptional(),
+  outcome: z.enum(CALL_OUTCOMES).exactOptional().describe(CALL_FILTERS.outcome.help),
+  served: z.enum(CALL_SERVED).exactOptional().describe(CALL_FILTERS.served.help),
   text: filter
     .refine((text) => wordsOf(text).length <= TEXT_WORDS_MAX, `at most ${TEXT_WORDS_MAX} words`)
     .refine((text) => wordsOf(text).length > 0, 'at least one word')
-    .exactOptional(),
-  minCost: cost,
-  maxCost: cost,
-  from: time,
-  to: time,
+    .exactOptional()
+    .describe(CALL_RANGES.text),
+  minCost: cost.describe(CALL_RANGES.minCost),
+  maxCost: cost.describe(CALL_RANGES.maxCost),
+  from: time.describe(CALL_RANGES.from),
+  to: time.describe(CALL_RANGES.to),
 })
 export type CallSearch = z.output<typeof callSearchSchema>
-/** Names of what may be asked for. */
+/** Names of all parameters of a search. */
 export const CALL_SEARCH_KEYS = Object.keys(callSearchSchema.shape) as readonly (keyof CallSearch)[]
 
-/** Help of what is no filter by a value. */
-export const CALL_RANGES = {
-  text: 'words that were said, or stand in the summary; each must be there',
-  minCost: 'what the call cost at least, in its currency',
-  maxCost: 'what it cost at most',
-  from: 'begun at this time or later: 2026-11-27 (UTC), or 2026-11-27T09:00:00+03:00',
-  to: 'begun before this time',
-} as const satisfies Readonly<Record<Exclude<keyof CallSearch, CallFilterName>, string>>
-
-/** How much a call cost as far as it is known, in the currency of its record; null: nothing is known. */
+/** Returns the known cost of a call, in the currency of its record; null if the cost is unknown. */
 export function costOf({
   wholeCost,
   cost: models,
@@ -101,7 +109,7 @@ export function costOf({
   return of === null || of === undefined ? null : { amount: of.known, currency: of.currency }
 }
 
-/** Words and terms by which a full-text index finds a call, each separated by spaces. A word that was said is never a term. */
+/** Words and terms with which a full-text index finds a call, separated by spaces. Spoken words are never terms. */
 export interface IndexedCall {
   readonly said: string
   readonly terms: string
@@ -120,9 +128,9 @@ export function indexedCall(record: WrittenRecord): IndexedCall {
 }
 
 /**
- * The same search as an FTS5 expression over the columns of `IndexedCall`.
- * @param numbers  of ours, to whose calls it is limited; null: any
- * @returns null where any call fits
+ * Returns the search as an FTS5 expression over the columns of `IndexedCall`.
+ * @param numbers  the gateway's numbers that are searched; null for all
+ * @returns null if every call matches
  */
 export function searchExpression(search: CallSearch, numbers: readonly string[] | null): string | null {
   const { text, minCost, maxCost } = search
@@ -142,28 +150,34 @@ export function searchExpression(search: CallSearch, numbers: readonly string[] 
   return all.length === 0 ? null : all.join(' AND ')
 }
 
-/** True for a call that an asker may see who is limited to these numbers of ours; null: to none. */
+/**
+ * True if the client may see the call. `numbers`: the gateway's numbers to which the client is limited; null if the
+ * client is not limited.
+ */
 export function isOfNumbers({ number }: Pick<Parties, 'number'>, numbers: readonly string[] | null): boolean {
   return numbers === null || (number !== undefined && numbers.includes(number))
 }
 
-/** True if the call may be of another number than the one that is looked for, since its record shows both in the same way. */
+/**
+ * True if the call's number may differ from the searched number. Records mask digits, so two different numbers can have
+ * the same visible digits.
+ */
 export function isAlike({ caller, number }: CallSearch, parties: Parties): boolean {
   const isOther = (asked: string | undefined, forms: readonly string[]): boolean =>
     asked !== undefined && !forms.includes(wholeForm(asked))
   return isOther(caller, callerOf(parties)) || isOther(number, numberOf(parties))
 }
 
-/** Longest term; longer values are alike as far as this. */
+/** Maximum length of a term, in bytes; longer values are compared only up to this length. */
 const TERM_BYTES_MAX = 120
 
-/** One word, that the index does not split. */
+/** Returns one word that the index does not split. */
 function term(name: string, value: string): string {
   const bytes = new TextEncoder().encode(`${name}=${value.trim().toLowerCase()}`).subarray(0, TERM_BYTES_MAX)
   return `zq${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`
 }
 
-/** Steps to each doubling of a cost, from 2^-14 on. */
+/** Number of steps in which a cost doubles. Steps are counted from a cost of 2^-14. */
 const COST_STEPS = 32
 const COST_LEVELS = 11
 
@@ -173,13 +187,16 @@ function costStep(amount: number): number {
     : Math.min(2 ** COST_LEVELS - 1, Math.max(0, Math.floor(COST_STEPS * (14 + Math.log2(amount)))))
 }
 
-/** A cost is in a range of each length: 1, 2, 4 … steps. */
+/**
+ * Returns the search terms of a cost. Each term is a range that contains the cost: one range of 1 step, one of 2 steps,
+ * one of 4 steps, and so on.
+ */
 function costTerms(amount: number): string[] {
   const step = costStep(amount)
   return Array.from({ length: COST_LEVELS }, (_, level) => term('cost', `${level}.${step >> level}`))
 }
 
-/** The fewest of these ranges that together are one. */
+/** Returns the fewest terms of `costTerms` whose ranges together cover the costs from `min` to `max`. */
 function costRange(min: number, max: number): string[] {
   const terms: string[] = []
   let [from, to] = [costStep(min), Math.max(costStep(min), costStep(max)) + 1]
@@ -192,7 +209,7 @@ function costRange(min: number, max: number): string[] {
   return terms
 }
 
-/** Numbers of a record. */
+/** Phone numbers of a record. */
 interface Parties {
   readonly direction?: string
   readonly from?: string
@@ -208,7 +225,10 @@ function numberOf({ direction, from = '', to = '', number }: Parties): string[] 
   return partyForms(number ?? (direction === 'outbound' ? from : to))
 }
 
-/** By how a number is shown, and by itself where it is whole: a masked one does not say whose it is. */
+/**
+ * Terms for a phone number: the number as records show it, and the full number if it is not masked. A masked number
+ * does not identify its owner.
+ */
 function partyForms(shown: string): string[] {
   if (shown === '') return []
   return shown.includes('…') ? [shown, `shown ${shown}`] : [wholeForm(shown), `shown ${maskNumber(shown)}`]

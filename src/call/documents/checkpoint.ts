@@ -11,94 +11,114 @@ export const CALL_CHECKPOINT_VERSION = 2
 
 const anyObject = z.record(z.string(), z.unknown())
 
-/** A tool call that had no result yet. */
+/** A tool call whose result has not arrived yet. */
 const runningToolSchema = z.object({
   callId: z.string(),
   name: z.string(),
   args: anyObject,
-  /** In milliseconds since the stream opened. */
+  /** Start in milliseconds since the stream opened. */
   startMs: z.number(),
 })
 export type RunningTool = DocumentOf<typeof runningToolSchema>
 
-/** A tool call whose answer comes later. */
+/** A tool call whose result arrives later. */
 const keptWaitSchema = runningToolSchema.extend({
-  /** The conversation waits until then. */
+  /** Time until which the conversation waits. */
   untilMs: z.number(),
-  /** `over`: it waits no more; `settled`: the outcome has come, and the caller has not heard it. */
+  /** `over`: the conversation no longer waits. `settled`: the outcome has arrived, but the caller has not heard it. */
   state: z.enum(['waiting', 'over', 'settled']),
 })
 export type KeptWait = DocumentOf<typeof keptWaitSchema>
 
-/** A claim that the caller heard and that is not judged yet. */
+/** A claim that the caller heard and that was not audited yet. */
 const openClaimSchema = z.object({
-  /** Begin of the entry, in milliseconds since the stream opened. */
+  /** Start of the transcript entry with the claim, in milliseconds since the stream opened. */
   atMs: z.number(),
   tools: z.array(z.string()),
   result: claimResultSchema,
   language: z.string(),
   phrase: z.string(),
-  /** It is a fact, with the key of `SpokenFact`: it is true if the agent was given it. */
+  /** Key of the `SpokenFact` if the claim is a fact. The audit accepts a fact that was in the agent's input. */
   fact: z.string().exactOptional(),
 })
 export type OpenClaim = DocumentOf<typeof openClaimSchema>
 
 /**
- * The session's own state, from which another worker can continue the call. What happened so far is in the call log,
- * which goes with it. Plain JSON of about a KB. Times are since the stream opened, and the opening is calendar time,
- * because the new worker may be in another process with another monotonic clock. Generations are not kept: the new
- * worker has a new backend instance that counts from 1, and nothing from the old instance can arrive.
+ * State of the session, from which another worker continues the call; plain JSON of about 1 KB. The call log is sent
+ * with the checkpoint and contains the events. Times count from the opening of the stream. The time of the opening is
+ * calendar time, because the new worker may be in another process, which has another monotonic clock. Generations are
+ * not stored: the new worker's backend counts from 1, and events of the old backend can no longer arrive.
  */
 export const checkpointSchema = z
   .object({
     version: z.literal(CALL_CHECKPOINT_VERSION),
     callSid: z.string(),
     state: z.enum(['waiting', 'live', 'escalating', 'holding', 'bridged', 'closing']),
-    /** Calendar time of the stream's opening; null before it. */
+    /** Calendar time at which the stream opened; null before the opening. */
     streamOpenedWallMs: z.number().nullable(),
     greeted: z.boolean(),
     greetingMs: z.number().nullable(),
     /** Speech that the caller still waits for when the call moves to another worker. */
     owed: z.enum(['nothing', 'answer', 'rest-of-answer']),
-    /** The item heard last and how much of it was heard. */
+    /** Item that the caller heard last, and its played duration. */
     heard: z.object({ itemId: z.string(), playedMs: z.number() }).nullable(),
-    /** Tag of the caller's language, which the agent may not speak; absent: the agent's first. */
+    /** Tag of the caller's language, even if the agent does not speak it; absent for the agent's first language. */
     language: z.string().exactOptional(),
     silencePrompts: z.number(),
-    /** The caller was asked whether they are there, or has asked for a moment, and has not spoken since; absent: neither. */
+    /**
+     * `asked`: the caller was asked if they are there. `waits`: the caller asked for a moment. Absent if neither
+     * happened, or if the caller has spoken since.
+     */
     silent: z.enum(['asked', 'waits']).exactOptional(),
     /** Number of the next announcement, so that item ids stay unique in a call. */
     nextAnnouncement: z.number(),
     identity: anyObject.nullable(),
-    /** Words that were still being said or heard; the new worker appends them to the log. */
+    /** Words that were still being said or heard; the new worker adds them to the log. */
     openTranscript: z.array(loggedTranscriptSchema),
     toolsRunning: z.array(runningToolSchema),
-    /** Absent: none. */
+    /** Pending tool calls; absent without pending tool calls. */
     waits: z.array(keptWaitSchema).exactOptional(),
-    /** Why the call is ending; null when it is not. A takeover in `closing` ends the call without another word. */
+    /**
+     * Reason for the call's end; null if the call is not ending. If a call in state `closing` is taken over, it ends
+     * without further words.
+     */
     ending: z.object({ reason: endReasonSchema, detail: z.string() }).nullable(),
     /**
-     * The agent that the caller is promised, and what it is to know; absent: none, or it has the call. `gone`: there is none of
-     * that name, so that this agent has to learn why it goes on.
+     * Agent to which the call was promised, with a summary for that agent. Absent without a promise, or if that agent
+     * already has the call. `gone`: that agent does not exist, and this agent must be informed why it keeps the call.
      */
     handover: z.object({ to: z.string(), summary: z.string(), gone: z.literal(true).exactOptional() }).exactOptional(),
-    /** The requested escalation; after a takeover the session asks the escalation machine for its step again. */
+    /**
+     * The requested escalation. After a takeover, `Escalation` receives the request again and repeats its current step.
+     */
     escalation: z.object({ reason: z.string(), summary: z.string() }).nullable(),
     /** Usage of the backends so far; absent in journals of earlier builds. */
     usage: usageSchemaOf(z.number()).exactOptional(),
-    /** Time since the stream opened in which the call had no stream, because its node was lost; absent: none. */
+    /** Time without a stream, because the node was lost, in milliseconds; absent if the call always had a stream. */
     gapMs: z.number().exactOptional(),
-    /** The caller was rung back after a call that was cut off, and has confirmed or is still to be asked; absent otherwise. */
+    /**
+     * Set in a call back after a cut-off call. `asks`: the person must still be asked. `confirmed`: the person has
+     * confirmed.
+     */
     callBack: z.enum(['asks', 'confirmed']).exactOptional(),
-    /** It is not known yet who took a call that was placed, or it is a recording, which is heard out; absent: neither. */
+    /**
+     * State of answering-machine detection in a placed call. `recording`: a recording answered and is still playing.
+     * Absent if detection has finished or is not used.
+     */
     amd: z.enum(['undecided', 'recording']).exactOptional(),
-    /** Claims that nobody has judged yet; absent: none. */
+    /** Claims that were not audited yet; absent without such claims. */
     openClaims: z.array(openClaimSchema).exactOptional(),
-    /** The caller has still to hear that the call is recorded, or written down; absent: not, or they have. */
+    /**
+     * True until the caller has heard that the call is recorded or transcribed. Absent if the caller has heard this, or
+     * need not hear it.
+     */
     untold: z.literal(true).exactOptional(),
-    /** A number that only a tool may get was asked for, or is being keyed in; absent: none is. */
+    /**
+     * `asked`: the caller was asked for a number that only a tool may receive. `pressed`: the caller is entering that
+     * number. Absent otherwise.
+     */
     privateKeys: z.enum(['asked', 'pressed']).exactOptional(),
-    /** Result of the look-up of the caller; absent: there was no look-up, or no answer yet. */
+    /** Result of the look-up of the caller; absent without a look-up, or before its answer. */
     caller: knownCallerSchema.exactOptional(),
   })
   .meta({ id: 'checkpoint' })
@@ -109,12 +129,12 @@ export type OwedAnswer = CallCheckpoint['owed']
 export const resumeSchema = z.object({
   checkpoint: checkpointSchema,
   log: callLogSchema,
-  /** Absent where the stream is still open: then the caller hears nothing about it. */
+  /** The new stream. Absent if the stream is still open; the caller then does not notice the takeover. */
   newStream: z
     .object({
-      /** How long the call has had a stream, all streams together. */
+      /** Total time for which the call had an open stream, in milliseconds, over all streams. */
       streamMs: z.number(),
-      /** The caller has heard that the call is recorded, where that is said. */
+      /** True if the caller has heard that the call is recorded, or has refused the recording. */
       consented: z.boolean(),
     })
     .exactOptional()
@@ -124,11 +144,11 @@ export type SessionResume = DocumentOf<typeof resumeSchema>
 export type NewStream = NonNullable<SessionResume['newStream']>
 
 /**
- * Reads what a session continues from, in this version of the checkpoint.
- * @throws GatewayError CALL_FAULT when the version is another one, or a list is missing
+ * Reads the state from which a session continues.
+ * @throws GatewayError CALL_FAULT if the checkpoint has another version, or a list is missing
  */
 export function parseResume(value: unknown): SessionResume {
-  const { checkpoint, log, newStream } = objectOf(value, 'what a call goes on from')
+  const { checkpoint, log, newStream } = objectOf(value, "the call's state")
   const { version, openTranscript, toolsRunning } = objectOf(checkpoint, 'a checkpoint')
   if (version !== CALL_CHECKPOINT_VERSION) {
     throw new GatewayError(
@@ -139,15 +159,18 @@ export function parseResume(value: unknown): SessionResume {
   const { transcript, toolCalls, turns, bargeIns, claims, dropped } = objectOf(log, 'a call log')
   const lists = { openTranscript, toolsRunning, transcript, toolCalls, turns, bargeIns, claims }
   for (const [name, list] of Object.entries(lists)) {
-    if (!Array.isArray(list)) throw new GatewayError('CALL_FAULT', `what a call goes on from has no ${name}`)
+    if (!Array.isArray(list)) throw new GatewayError('CALL_FAULT', `the call's state has no ${name}`)
   }
   objectOf(dropped, "the call log's dropped")
   if (newStream !== undefined) {
     const { streamMs, consented } = objectOf(newStream, 'a new stream')
     if (typeof streamMs !== 'number' || typeof consented !== 'boolean')
-      throw new GatewayError('CALL_FAULT', 'a new stream has streamMs, a number, and consented, a boolean')
+      throw new GatewayError(
+        'CALL_FAULT',
+        'the state of a new stream needs streamMs (a number) and consented (a boolean)',
+      )
   }
-  // Only `CallSession.checkpoint` and `CallLog.records` write these; the version and the shape of the lists were
+  // Only `CallSession.checkpoint` and `CallLog.records` write this state. Its version and the shape of its lists were
   // checked.
   return value as SessionResume
 }

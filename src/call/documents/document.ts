@@ -11,9 +11,9 @@ type Given<S extends z.ZodType> = S extends
   : S
 
 /**
- * The options of a session that the keys of a section of the agent's file become: the types alone, as the defaults are filled
- * in and the bounds are checked.
- * @param later  those that journals of earlier builds lack
+ * Returns a schema of session options, made from a section of the agent's file. The schema checks only types, because
+ * defaults were applied when the file was read.
+ * @param later  options that are missing in journals of earlier builds
  */
 export function inSession<
   Shape extends Readonly<Record<string, z.ZodType>>,

@@ -1,29 +1,32 @@
 /**
- * Scripts that are written without spaces between words: a run of their characters is found by its pairs. `scx`: also the
- * characters that they share, such as the long-vowel mark of Japanese.
+ * Characters of scripts that are written without spaces between words. In texts of these scripts a search compares
+ * pairs of characters, not words. `scx` includes shared characters, such as Japanese long-vowel marks.
  */
 const UNSPACED =
   '(?=[\\p{L}\\p{N}\\p{M}])[\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}\\p{scx=Thai}\\p{scx=Lao}\\p{scx=Khmer}\\p{scx=Myanmar}]'
 const RUNS = new RegExp(`(?<unspaced>(?:${UNSPACED})+)|(?:(?!${UNSPACED})[\\p{L}\\p{N}\\p{M}\\p{Co}])+`, 'gu')
 
 /**
- * Marks that writers leave out or put differently: accents, the vowel signs of Arabic and Hebrew, Ethiopic length, the Arabic
- * stretching sign, and characters without width. The voicing marks of Japanese make another sound, and stay.
+ * Marks that writers omit or place differently: accents, Arabic and Hebrew vowel signs, Ethiopic length, the Arabic
+ * stretching sign, characters without width. Japanese voicing marks are kept.
  */
 const LEFT_OUT =
   /(?!\u200B)\p{Cf}|\u0640|(?![\u3099\u309A])(?=\p{Mn})[\p{sc=Inherited}\p{sc=Arabic}\p{sc=Hebrew}\p{sc=Syriac}\p{sc=Ethiopic}]/gu
 
-/** Words that a text consists of, as a search counts them. */
+/** Returns the words of a text, divided in the same way as the words of a search. */
 export function wordsOf(text: string): string[] {
   return runsOf(text).map(({ run }) => run)
 }
 
-/** Words that a text is found by. They are decided here alone: the engine splits them at spaces, and nowhere else. */
+/**
+ * Returns the words under which a text is indexed. Only this function splits texts into words; the index splits only at
+ * spaces.
+ */
 export function indexedWords(text: string): string[] {
   return runsOf(text).flatMap(({ run, unspaced }) => (unspaced ? [...run, ...pairsOf(run)] : [run]))
 }
 
-/** Words that each text has which is looked for by this one. */
+/** Returns the words that a text must contain to be found by this search. */
 export function wantedWords(text: string): string[] {
   return runsOf(text).flatMap(({ run, unspaced }) => (unspaced && [...run].length > 1 ? pairsOf(run) : [run]))
 }

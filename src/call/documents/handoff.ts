@@ -3,8 +3,8 @@ import type { DocumentOf } from './document.js'
 import { anyArguments, escalationHistorySchema, measuredMs, transcriptEntry } from './record.js'
 
 /**
- * The complete handoff packet for the human. Stored under the call SID before the stream ends.
- * `schema/handoff.schema.json` is made from this.
+ * Complete handoff packet for the human. It is stored under the call SID before the stream ends.
+ * `schema/handoff.schema.json` is generated from this schema.
  */
 export const handoffSchema = z.object({
   version: z.literal(1),
@@ -19,25 +19,27 @@ export const handoffSchema = z.object({
   identity: z
     .record(z.string(), z.unknown())
     .nullable()
-    .describe('Verified identity and account id, when the agent has established them.'),
-  tried: z.array(z.object({ name: z.string(), ok: z.boolean(), args: anyArguments })).describe('Tools that ran.'),
+    .describe('Verified identity and account id, if the caller was verified.'),
+  tried: z
+    .array(z.object({ name: z.string(), ok: z.boolean(), args: anyArguments }))
+    .describe('Tool calls of the agent.'),
   stages: z
     .array(z.object({ stage: z.string(), summary: z.string().exactOptional() }))
     .exactOptional()
-    .describe(
-      'The way through the stages, with the line that the model left of each; absent for an agent without stages.',
-    ),
+    .describe("Stages of the call in order, each with the model's summary; absent if the agent has no stages."),
   facts: z
     .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
     .exactOptional()
-    .describe('Facts that are known in the call, by name; absent for an agent without stages.'),
+    .describe('Known facts of the call, by name; absent if the agent has no stages.'),
   transcript: z.array(transcriptEntry(measuredMs)),
   at: z.iso.datetime().describe('Calendar time.'),
-  from: z.string().describe('Whom to call back, E.164; empty when withheld.'),
+  from: z.string().describe('Number to call back, E.164; empty if it is withheld.'),
   to: z.string(),
-  escalation: escalationHistorySchema('E.164; empty when withheld.').nullable().describe('How it goes, or went.'),
+  escalation: escalationHistorySchema('E.164; empty if it is withheld.')
+    .nullable()
+    .describe('State or result of the escalation.'),
 })
 export type Handoff = DocumentOf<typeof handoffSchema>
 
-/** The handoff packet as far as the session knows it. */
+/** Part of the handoff packet that the session supplies. */
 export type EscalationPacket = Omit<Handoff, 'from' | 'to' | 'escalation'>

@@ -8,8 +8,8 @@ import { resumeSchema } from './checkpoint.js'
 import type { DocumentOf } from './document.js'
 
 /**
- * A journal is JSON lines: a header, then every input of a session in order, with its time and the outputs that
- * followed. It contains what callers said and is written only when journals are switched on.
+ * Format of a journal: JSON lines. The first line is a header. The next lines contain every input of a session in
+ * order, with its time and its outputs. A journal contains callers' words and is written only if journals are enabled.
  *
  *     {"journal":5,"build":"0.1.0","options":{...},"resume":null,"media":null}
  *     {"t":1020.5,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"mark","name":"stream-opened"}]}
@@ -19,17 +19,19 @@ import type { DocumentOf } from './document.js'
  *     {"t":1010.5,"runs":[0,9],"early":true}               frames from before the stream opened
  *     {"t":1300,"audio":["item-1",4]}                     `acceptAudio`
  *     {"t":1310,"identity":{...}}                         `setIdentity`
- *     {"t":1400,"view":{"audible":true},"runs":[0,1]}     the playout's changed answers from here on
+ *     {"t":1400,"view":{"audible":true},"runs":[0,1]}     the playout's changed answers from now
  *
- * `levels` has one character of base64 for each frame: its level in steps of 1.5 dB; frames after the last
- * character are as loud as it. `doubt` has alternating runs of voiced sure ones first, and `pitch` two
- * characters for each voiced frame, a quarter of a hertz a step; both are left out where there is nothing to say. The session decides by figures in the same steps.
+ * `levels` has one base64 character for each frame: its level in steps of 1.5 dB. Frames without a character have the
+ * level of the last character. `doubt` counts runs of voiced frames, alternately certain and doubtful, beginning with
+ * certain frames. `pitch` has two characters for each voiced frame, in steps of a quarter of a hertz. If no frame has
+ * such figures, the line has neither `doubt` nor `pitch`. The session uses the figures as rounded to these steps.
  *
- * A replay does not run the playout. Its answers are part of the journal; each is noted when it differs from the last
- * answer to the same question. Outputs (`out`) are noted with the line that caused them; in a line of frames, the last
+ * A replay does not run the playout. The playout's answers to the session are part of the journal. An answer is written
+ * when it changes. Outputs (`out`) are written in the line of the input that caused them. In a line of frames, the last
  * frame caused them.
  *
- * When `media` is set, the input of the caller's audio path is there too, before the frames that it produced:
+ * If `media` is set, the journal also has the input of the caller's audio path. Each input is written before the frames
+ * that it produced:
  *
  *     {"media":[["packet",1018.2,"<base64>"],["played",1200,"<base64>"],["tick",1020.5]]}
  *
@@ -39,7 +41,7 @@ export const JOURNAL_VERSION = 5
 
 const anyObject = z.record(z.string(), z.unknown())
 
-/** Format of the audio in the caller's path. */
+/** Audio format of the caller's audio path. */
 const mediaSchema = z.object({
   sampleRateHz: z.literal([8000, 16000]),
   track: z.enum(['inbound_track', 'outbound_track', 'both_tracks']),
@@ -47,7 +49,7 @@ const mediaSchema = z.object({
 
 export type JournalMedia = DocumentOf<typeof mediaSchema>
 
-/** The header line as it is written. */
+/** Header line as it is written. */
 export const journalHeaderSchema = z
   .object({
     journal: z.literal(JOURNAL_VERSION),
@@ -55,10 +57,10 @@ export const journalHeaderSchema = z
     options: sessionOptionsSchema.describe('The settings of the session.'),
     resume: resumeSchema
       .nullable()
-      .describe('State that it went on from, in a call that changed its worker or its node.'),
+      .describe('State from which the session continued, in a call that moved to another worker or node.'),
     media: mediaSchema
       .nullable()
-      .describe("Stream that the caller's path was made for; null where the caller's audio is not kept."),
+      .describe("Stream for which the caller's path was created; null if the caller's audio is not stored."),
   })
   .meta({ id: 'header', description: 'The first line.' })
 
@@ -67,15 +69,15 @@ export type JournalHeaderLine = DocumentOf<typeof journalHeaderSchema>
 const playoutAnswersSchema = z.record(z.string(), z.union([z.boolean(), z.number(), z.string(), z.null()])).meta({
   id: 'playout-answers',
   description:
-    'Answers of the playout from here on, where it changed: audible, pendingMs, currentItem, lastSentAtMs, "playedMs ITEM".',
+    'Answers of the playout from this entry on, if they changed: audible, pendingMs, currentItem, lastSentAtMs, "playedMs ITEM".',
 })
 
-/** Answers of the playout by question. */
+/** Answers of the playout that have changed. Each key is a question to the playout. */
 export type PlayoutAnswers = DocumentOf<typeof playoutAnswersSchema>
 
 const t = z.number().describe('Monotonic milliseconds.')
 const view = playoutAnswersSchema.exactOptional()
-/** A `CallOutput`; the entries of the call log are whole records. */
+/** A `CallOutput`; entries of the call log are complete records. */
 const output = z.union([
   z.object({ type: z.literal('log'), entry: callLogEntrySchema }),
   z.looseObject({
@@ -88,6 +90,7 @@ const output = z.union([
       'backend-tools',
       'backend-interrupt',
       'backend-close',
+      'playout-duck',
       'playout-pause',
       'playout-resume',
       'playout-clear',
@@ -109,20 +112,23 @@ const output = z.union([
 const out = z
   .array(output)
   .exactOptional()
-  .describe("Outputs of the session (CallOutput), and what became part of the call's record.")
+  .describe("Outputs of the session (CallOutput), and the new parts of the call's record.")
 
-/** One input of the caller's audio path; audio as base64 of 16-bit little-endian samples. */
+/** One input of the caller's audio path. Audio is base64 of 16-bit little-endian samples. */
 const mediaEventSchema = z
   .union([
-    /** Bytes from the carrier, and when they arrived; or 20 ms of the agent's voice, and when playing them began. */
+    /**
+     * `packet`: bytes from the carrier, and the time of their arrival. `played`: 20 ms of the agent's voice, and the
+     * time at which their playing began.
+     */
     z.tuple([z.enum(['packet', 'played']), z.number(), z.string()]),
-    /** The worker's tick, which pulls the frames that are due. */
+    /** Tick of the worker; in a tick the worker reads the frames that are due. */
     z.tuple([z.literal('tick'), z.number()]),
   ])
   .meta({ id: 'media-event' })
 export type MediaEvent = DocumentOf<typeof mediaEventSchema>
 
-/** Every line after the first is one of these, distinguished by its key. */
+/** Shapes of every line after the first; the first key of a line identifies its shape. */
 const journalLineSchemas = {
   input: z.object({ t, in: callInputSchema, view, out }).meta({ id: 'input-line', description: 'Something happened.' }),
   frames: z
@@ -133,22 +139,24 @@ const journalLineSchemas = {
         .array(z.number())
         .max(JOURNAL_FRAMES_PER_LINE_MAX)
         .exactOptional()
-        .describe('One time for each frame, when they are not 20 ms apart.'),
+        .describe('One time for each frame, if the frames are not 20 ms apart.'),
       levels: z
         .string()
         .exactOptional()
         .describe(
-          'The level of each frame: one character of base64, steps of 1.5 dB, 63 (/) being 0 dBFS; frames after the last character are as loud as it. Absent: not known.',
+          'Level of each frame as one character of base64, in steps of 1.5 dB; 63 (/) is 0 dBFS. Frames without a character have the level of the last character. Absent if the levels are unknown.',
         ),
       doubt: z
         .array(z.int().min(0))
         .exactOptional()
-        .describe('Voiced frames in alternating runs, sure ones first: which may be music. Absent: all are sure.'),
+        .describe(
+          'Voiced frames in alternating runs: frames that are certainly voice, then frames that may be music. Absent if all are certainly voice.',
+        ),
       pitch: z
         .string()
         .exactOptional()
         .describe(
-          'The pitch of each voiced frame: two characters of base64, a quarter of a hertz a step. Absent: not known.',
+          'Pitch of each voiced frame as two characters of base64, in steps of a quarter of a hertz. Absent if the pitch is unknown.',
         ),
       view,
       out,
@@ -156,14 +164,14 @@ const journalLineSchemas = {
     .meta({ id: 'frames-line', description: 'Frames of the caller.' }),
   audio: z
     .object({ t, audio: z.tuple([z.string(), z.number()]).describe('Item and generation.'), view, out })
-    .meta({ id: 'audio-line', description: "The backend's audio went on to another item." }),
+    .meta({ id: 'audio-line', description: "The backend's audio continued with another item." }),
   identity: z
     .object({
       t,
       identity: anyObject,
       withheld: withheldSchema
         .exactOptional()
-        .describe('Data that nobody had of the caller before, masked in the line of their look-up. Absent: none was.'),
+        .describe('Data of the caller that is masked in the earlier line of the look-up; absent if no data is masked.'),
       view,
       out,
     })

@@ -20,24 +20,28 @@ import {
 import type { CallRecord, EndReason, TimelineMark } from './record.js'
 
 /**
- * Version of a kept call. New keys do not raise it: whoever does not know them ignores them. A release that raises it still
- * writes the one before, because the release before must read it; `test/releases` has samples of each.
+ * Version of a kept call. New properties do not increase it, because readers ignore unknown properties. A release that
+ * increases the version still writes the previous version; `test/releases` has samples.
  */
 export const KEPT_CALL_VERSION = 1
 const KEPT_CALL_VERSIONS: readonly unknown[] = [KEPT_CALL_VERSION]
 
-/** The worker's part of the call record, besides the call log; its times are as they were measured. */
+/** The worker's part of the call record, without the call log. Its times are not rounded. */
 export interface CallResult
   extends
     Pick<CallRecord, 'outcome' | 'endDetail' | 'backend' | 'durationMs' | 'greetingMs' | 'language' | 'usage'>,
     Pick<CallRecord['audio'], 'framesIn' | 'framesConcealed' | 'framesDropped' | 'dtmf'> {
   readonly type: 'result'
   readonly endReason: EndReason
-  /** Figures that the backends report. */
   readonly report: Pick<CallRecord, 'cost' | 'budget'> & Omit<CallRecord['backends'], 'sessions'>
-  /** Tool calls that were not run: an unknown name, invalid arguments, or too many. */
+  /** Number of tool calls that were refused because of an unknown name, invalid arguments, or too many calls. */
   readonly toolCallsRefused: number
-  /** Frames of the agent's speech that were dropped because too much of it waited. */
+  /**
+   * Number of sounds that lowered the agent's volume and stayed undecided. The agent was stopped for another reason, or
+   * the call ended.
+   */
+  readonly ducksUndecided?: number
+  /** Number of frames of the agent's speech that were dropped because too much speech was waiting. */
   readonly agentFramesDropped: number
 }
 
@@ -53,46 +57,50 @@ export const ESCALATION_DEADLINES = [
   'hangup-retry',
 ] as const
 
-/** An escalation, to go on without the stream: elapsed times, so that the time between the two nodes does not count. */
+/**
+ * An escalation that continues without the stream. Times are durations, except `askedWallMs`. Therefore the time
+ * between the loss of a node and the continuation at the next node does not count.
+ */
 const escalationMachineSchema = z.object({
   state: z.enum(['none', 'pending', 'dialing', 'offering', 'bridged', 'failed']),
   strategy: escalationStrategySchema.nullable(),
-  /** Place of the strategy in the agent's list, from 0; -1 before the first. */
+  /** Index of the strategy in the agent's list, from 0; -1 before the first strategy. */
   strategyIndex: z.int(),
-  /** Calendar time at which the open numbers were looked up, and the place of the current one, from 0. */
+  /** Calendar time for which the phone numbers within opening hours were selected. */
   askedWallMs: z.number(),
+  /** Index of the current number, from 0. */
   human: z.int(),
   lastOutcome: escalationOutcomeSchema,
   lastDetail: z.string(),
   settled: z.boolean(),
   streamClosed: z.boolean(),
   terminal: z.boolean(),
-  /** The Dial document that was served. */
+  /** Dial document that was served. */
   dial: z
     .object({
       number: z.string(),
       asker: z.enum(['after-stream', 'voice', 'stream-status', 'events']),
       sure: z.boolean(),
-      /** Time since it was served. */
+      /** Time since the document was served, in milliseconds. */
       servedMs: z.number(),
     })
     .nullable(),
-  /** How long the current attempt lasts; null when there is none. */
+  /** Duration of the current attempt so far, in milliseconds; null without an attempt. */
   attemptMs: z.number().nullable(),
   owesFarewell: z.boolean(),
   farewell: z.object({
     state: z.enum(['none', 'asked', 'done']),
-    /** Time since the caller was asked; null before. */
+    /** Time since the caller was asked, in milliseconds; null before the question. */
     askedMs: z.number().nullable(),
   }),
   requests: z.int(),
   hangupTries: z.int(),
-  /** By name, the time that is left. */
+  /** Remaining time of each deadline, by name. */
   deadlines: z.partialRecord(z.enum(ESCALATION_DEADLINES), z.number()),
 })
 export type EscalationSnapshot = DocumentOf<typeof escalationMachineSchema>
 
-/** An escalation as another node needs it. The packet's transcript and tools are in the call log. */
+/** An escalation in the form that another node needs. The packet's transcript and tools are in the call log. */
 const escalationSchema = z.object({
   history: escalationHistorySchema('E.164; empty when withheld.').nullable(),
   packet: handoffSchema.omit({ tried: true, transcript: true, from: true, to: true, escalation: true }).nullable(),
@@ -101,30 +109,33 @@ const escalationSchema = z.object({
 })
 export type KeptEscalation = DocumentOf<typeof escalationSchema>
 
-/** A tool call whose answer comes later, as the main thread waits for it (`CallWaits`). */
+/** A tool call whose result arrives later, as the main thread waits for it (`CallWaits`). */
 const waitSchema = z.object({
-  /** Identifier of its continuation token. */
+  /** Identifier of the wait's continuation token. */
   id: z.string(),
-  /** Key of its effect. */
+  /** Idempotency key of the tool's effect. */
   key: z.string(),
   tool: z.string(),
-  /** Place of the agent that called it among those that have had the call, from 0; absent in what earlier builds wrote. */
+  /**
+   * Index of the agent that called the tool. The agents of the call are counted in order, from 0. Absent in kept calls
+   * of earlier builds.
+   */
   askedBy: z.int().nonnegative().exactOptional(),
   callId: z.string(),
   args: z.record(z.string(), z.unknown()),
-  /** As its API named what it waits for; empty where it did not. */
+  /** Identifier of the awaited outcome from the API; empty if the API did not send an identifier. */
   pendingId: z.string(),
   phase: z.enum(['asked', 'pending', 'settled']),
-  /** Calendar times, as the token's. */
+  /** Calendar times, like the token's times. */
   startedWallMs: z.number(),
   waitUntilWallMs: z.number(),
   untilWallMs: z.number(),
   settledWallMs: z.number().nullable(),
   status: z.enum(['succeeded', 'failed', 'expired']).nullable(),
   result: z.unknown().default(null),
-  /** The caller has heard the outcome. */
+  /** True if the caller has heard the outcome. */
   told: z.boolean(),
-  /** It went out as a message. */
+  /** True if the outcome was sent as a message. */
   sent: z.boolean(),
 })
 export type KeptWait = DocumentOf<typeof waitSchema>
@@ -132,29 +143,38 @@ export type KeptWait = DocumentOf<typeof waitSchema>
 const { callSid, agent, direction, rehomes } = callRecordSchema.shape
 
 /**
- * Data of a live call for another node, beside its log. Plain JSON of a few KB. Only times that people read are
- * calendar times; the others are elapsed milliseconds, because the clocks of two nodes may differ. It was written by
- * another process, perhaps of another version, so nothing in it is taken on trust.
+ * Data of a live call for another node, without the call's log; plain JSON of a few KB. Times that people see are
+ * calendar times. All other times are durations in milliseconds, because the clocks of two nodes may differ. All data
+ * is validated, because another process, perhaps of another version, wrote it.
  */
 export const keptCallSchema = z.object({
   version: z.literal(KEPT_CALL_VERSION),
-  /** Name of the node that wrote it. */
+  /** Name of the node that wrote this data. */
   node: z.string(),
   callSid,
-  /** The first call of a chain: limits and effects count for all of it. The call's own SID where there is no chain. */
+  /**
+   * SID of the first call in a chain of calls. Limits and effects count for the whole chain. Without a chain, this is
+   * the call's own SID.
+   */
   rootSid: z.string(),
   agent,
-  /** `agentVersion` in its record. */
+  /** Value of `agentVersion` in the call's record. */
   agentHash: z.string(),
-  /** The same of the agent that a handover gave the call to; empty where it is gone; absent without one, and in what earlier builds wrote. */
+  /**
+   * Value of `agentVersion` for the agent that received the call in a handover; empty if that agent no longer exists.
+   * Absent without a handover, and in earlier builds.
+   */
   handedHash: z.string().exactOptional(),
-  /** Those of the agents that had the call between that one and the first, oldest first; empty for one that is gone; absent: none. */
+  /**
+   * Versions of the agents that had the call between the first and the current agent, oldest first. Empty if the agent
+   * no longer exists. Absent without such agents.
+   */
   passedHashes: z.array(z.string()).exactOptional(),
   direction,
-  /** E.164, or empty when withheld. */
+  /** Phone number in E.164 form; empty if withheld. */
   from: z.string(),
   to: z.string(),
-  /** Set for a call that the gateway placed. `orderedMs`: how long before the webhook it was ordered. */
+  /** Set for a call that the gateway placed. `orderedMs`: time from the order to the webhook, in milliseconds. */
   placed: z
     .object({
       clientRequestId: z.string(),
@@ -164,57 +184,67 @@ export const keptCallSchema = z.object({
       externalId: z.string().nullable().default(null),
       leaveMessage: z.boolean().default(true),
       promised: z.boolean().default(false),
-      /** Whom the human who answers is put through to, E.164. */
+      /** Phone number in E.164 form. The gateway connects the person who answers to this number. */
       joins: z.string().nullable().default(null),
     })
     .nullable(),
   legRateHz: z.int(),
-  /** The step of the answer stays, even if its number spends more meanwhile. */
+  /** Budget step of the call. It does not change if the number's spending grows during the call. */
   budgetStep: budgetStepSchema.nullable().default(null),
   /** Calendar time of the webhook. */
   preparedWallMs: z.number(),
-  /** From the webhook to this state. */
+  /** Time from the webhook to this state, in milliseconds. */
   elapsedMs: z.number().min(0),
-  /** From the webhook to the opening of the first stream; null before it. */
+  /** Time from the webhook to the opening of the first stream, in milliseconds; null before the opening. */
   streamOpenedMs: z.number().nullable(),
-  /** Its node is being stopped, and has closed its stream so that another goes on with it. */
+  /** True if the node is being stopped and has closed the stream, so that another node continues the call. */
   moves: z.boolean().default(false),
-  /** How long the call has had a stream, all streams together. */
+  /** Total time for which the call had an open stream, in milliseconds, over all streams. */
   streamMs: z.number().min(0),
   afterStreamUrl: z.string().nullable(),
   humanUrl: z.string().nullable(),
   /**
-   * `announced`: the caller has heard that the call is recorded. `refused`: and said no. `file`: the part of this node.
+   * `announced`: the caller has heard that the call is recorded. `refused`: the caller has refused. `file`: file of
+   * this node's part of the recording.
    */
   recording: z.object({ announced: z.boolean(), refused: z.boolean().default(false), file: z.string().nullable() }),
-  /** Null before the session's first checkpoint. */
+  /** State of the session; null before the session's first checkpoint. */
   session: checkpointSchema.nullable(),
   backendState: z.unknown().default(null),
   escalation: escalationSchema.nullable(),
   waits: z.array(waitSchema).default([]),
-  /** Set when the session has ended, and a human is still being reached, or an outcome is waited for. */
+  /**
+   * Result of a session that has ended, while the gateway still tries to reach a human or waits for an outcome; null
+   * otherwise.
+   */
   result: z.custom<CallResult>(isResult).nullable(),
   sessions: z.array(backendSessionSchema),
   rehomes,
-  /** The call that was cut off, where this one rang its caller back; null for any other. */
+  /** SID of the cut-off call whose caller was called back by this call; null for all other calls. */
   recoveredFrom: z.string().nullable(),
   resumed: z.array(resumedSchema),
   timelineDropped: z.int(),
-  /** Wrong verification answers of the caller's number that count on that node. */
+  /**
+   * Number of wrong verification answers from the caller's number, as far as the node that wrote this data still counts
+   * them.
+   */
   wrongAnswers: z.int().min(0),
 })
 export type KeptCall = DocumentOf<typeof keptCallSchema>
 
-/** A piece of a kept call's log. `base` replaces what came before it. */
+/** A part of a kept call's log. `base` replaces all earlier parts. */
 export const logChunkSchema = z.object({
   base: callLogSchema.exactOptional(),
   entries: z.array(callLogEntrySchema),
   marks: z.array(timelineMark(measuredMs)),
 })
 
-/** A call as another node goes on with it. */
+/** Data from which another node continues a call. */
 export interface KeptState {
-  /** Absent: the node was lost. Otherwise only the stream was; or the caller has left it, and is rung back. */
+  /**
+   * Kind of interruption; absent if the node was lost. `stream-lost`: only the stream was lost. `call-back`: the caller
+   * has left and is called back.
+   */
   readonly how?: 'stream-lost' | 'call-back'
   readonly kept: KeptCall
   readonly log: CallLogRecords
@@ -223,7 +253,7 @@ export interface KeptState {
 
 /**
  * Reads a kept call.
- * @throws GatewayError KEPT_CALL_INVALID when it has a version that this build does not read, or another shape
+ * @throws GatewayError KEPT_CALL_INVALID if this build cannot read its version or its shape
  */
 export function parseKeptCall(value: unknown): KeptCall {
   const version = typeof value === 'object' && value !== null && 'version' in value ? value.version : undefined
@@ -237,10 +267,10 @@ export function parseKeptCall(value: unknown): KeptCall {
   return shaped(keptCallSchema, value, 'a kept call')
 }
 
-/** A piece of the log as it is kept. */
+/** Returns a part of the log in the form in which it is stored. */
 export const logChunk = (chunk: DocumentOf<typeof logChunkSchema>): string => JSON.stringify(chunk)
 
-/** The log of a kept call from its pieces, oldest first. @throws GatewayError KEPT_CALL_INVALID */
+/** Returns the log of a kept call from its parts, oldest first. @throws GatewayError KEPT_CALL_INVALID */
 export function foldLog(chunks: readonly unknown[]): Pick<KeptState, 'log' | 'marks'> {
   let log = new CallLog()
   let marks: TimelineMark[] = []
@@ -256,7 +286,7 @@ export function foldLog(chunks: readonly unknown[]): Pick<KeptState, 'log' | 'ma
   return { log: log.records(), marks }
 }
 
-/** Names the place of what is wrong and never the value, which may be a caller's words. */
+/** The error contains the position of a fault. It does not contain the value, because this may be a caller's words. */
 function shaped<S extends z.ZodType>(schema: S, value: unknown, what: string): z.output<S> {
   const read = schema.safeParse(value)
   if (read.success) return read.data

@@ -14,7 +14,7 @@ import {
 } from './record.js'
 import type { DocumentOf } from './document.js'
 
-// Entries of the log keep times as measured.
+// Entries of the log have exact times, not whole milliseconds.
 export const loggedTranscriptSchema = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
 const turnSchema = turn(measuredMs).meta({ id: 'turn' })
 const bargeInSchema = bargeIn(measuredMs).meta({ id: 'barge-in' })
@@ -23,30 +23,33 @@ const stageSchema = stageMove(measuredMs).meta({ id: 'stage' })
 const factSchema = knownFact(measuredMs).meta({ id: 'fact' })
 const handoverSchema = handover(measuredMs).meta({ id: 'handover' })
 
-/** A tool call, with the complete arguments and result that its record leaves out. */
+/**
+ * A tool call with its complete arguments and result. The record does not contain the complete arguments and the
+ * result.
+ */
 const loggedToolCallSchema = z
   .object({
     callId: z.string(),
     end: z.enum([
-      /** The tool ran, and the model got its result or error. */
+      /** The tool ran, and the model received its result or error. */
       'answered',
-      /** The session performed it itself. */
+      /** The session itself performed the tool. */
       'built-in',
-      /** It was not run: unknown name, invalid arguments, too many at once. */
+      /** The tool did not run, because of an unknown name, invalid arguments, or too many running tools. */
       'refused',
-      /** The backend cancelled it, or the call ended first. */
+      /** The backend cancelled the tool call, or the phone call ended first. */
       'cancelled',
-      /** No result came in time. */
+      /** No result arrived in time. */
       'overdue',
-      /** The worker died while it ran. */
+      /** The worker died while the tool ran. */
       'lost',
-      /** It was pending, and its outcome did not come in time. */
+      /** The tool call was pending, and its outcome did not arrive in time. */
       'expired',
-      /** It was pending when the caller gave up, or the conversation ended. */
+      /** The tool call was pending when the caller gave up, or when the conversation ended. */
       'abandoned',
     ]),
     record: toolCall(measuredMs).meta({ id: 'tool-call' }),
-    /** As the model gave them; the record leaves out the proof of identity. */
+    /** Arguments as the model sent them; the record leaves out the proof of identity. */
     args: anyArguments,
     result: z.unknown().default(null),
   })
@@ -70,7 +73,7 @@ export const callLogEntrySchema = z
   .meta({ id: 'call-log-entry' })
 export type CallLogEntry = DocumentOf<typeof callLogEntrySchema>
 
-/** The contents of a log. Plain JSON; another worker gets it with the checkpoint. */
+/** Contents of a call log, as plain JSON. Another worker receives the call log together with the checkpoint. */
 export const callLogSchema = z
   .object({
     transcript: z.array(loggedTranscriptSchema),
@@ -81,7 +84,7 @@ export const callLogSchema = z
     stages: z.array(stageSchema).default([]),
     facts: z.array(factSchema).default([]),
     handovers: z.array(handoverSchema).default([]),
-    /** Number of oldest entries that each list dropped because it was full. */
+    /** Number of entries that each list has dropped because it was full. The oldest entries are dropped first. */
     dropped: z.object({
       transcript: z.int(),
       toolCalls: z.int(),

@@ -7,19 +7,19 @@ import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
 import { addUsage } from '../usage.js'
 
-/** Responses that may fail one after another before the backend counts as dead. */
+/** Number of consecutive failed responses at which the backend counts as dead. */
 const RESPONSES_FAILED_MAX = 3
-/** Missing answers in a row after which the backend counts as dead. */
+/** Number of consecutive missing answers at which the backend counts as dead. */
 const ANSWERS_MISSING_MAX = 2
 
 const HEARS = ['agent-sounds'] as const
 
 /**
- * The events of the backend, and whether it is there and answers.
+ * Handles events of the backend, and checks that the backend is connected and answers.
  *
  *     response  --turn-start--> given --turn-done, cut, interrupted--> over; its later events are dropped and counted
  *     backend   --fatal error, closed--> dead
- *     backend   --RESPONSES_FAILED_MAX responses failed in a row--> dead; the caller is asked to repeat before that
+ *     backend   --RESPONSES_FAILED_MAX responses failed in a row--> dead; the caller is asked to repeat after each
  *     backend   --no sound in answerTimeoutMs, twice in a row, or once before the greeting--> dead
  */
 export class BackendLink extends Feature implements CallFeature {
@@ -62,11 +62,13 @@ export class BackendLink extends Feature implements CallFeature {
       case 'speech-stopped':
         return this.call.talk.backendHeardStop()
       case 'understood':
-        // A partial result of hold music may resemble words by chance: only the words of a whole segment end the wait, or
-        // the suspicion before it.
-        if (this.call.talk.putOnHold.waiting) return
+        // A partial result of hold music may contain words by chance. Therefore only a final transcript ends a wait on
+        // hold, or the suspicion of hold music.
+        if (this.call.talk.putOnHold.waiting || this.call.talk.level.saidByOther) return
         this.call.talk.level.understood()
         return this.call.tell({ type: 'understood', endsHold: !this.call.talk.putOnHold.suspected })
+      case 'not-understood':
+        return this.call.mark('not-understood', 'the backend found no meaning in the words')
       case 'expects':
         if (event.keys !== undefined) this.call.tell({ type: 'dialogue-keys', keys: event.keys })
         return this.call.callerSpeech.expect(event.what)
@@ -75,7 +77,7 @@ export class BackendLink extends Feature implements CallFeature {
       case 'transcript':
         return this.call.tell(event)
       case 'tool-call':
-        // With a human on the line the backend is closing: its tool calls are ignored.
+        // While a human is on the line the backend is closing, so its tool calls are ignored.
         if (this.call.line.streaming && this.call.line.state !== 'bridged') {
           if (event.spent === true) return this.call.ask('endForBudget', event)
           if (this.call.agentSpeech.wanted(event.generation)) return this.call.ask('takeTool', event)
@@ -98,7 +100,7 @@ export class BackendLink extends Feature implements CallFeature {
         )
         this.call.callerSpeech.expect('open')
         this.call.tell({ type: 'model-replaced' })
-        // The new backend was asked only now.
+        // The new backend gets the full time limit, because it received the caller's words only now.
         if (this.call.wait.answerDue) this.call.wait.forAnswer()
         return
       case 'holding':
@@ -130,15 +132,15 @@ export class BackendLink extends Feature implements CallFeature {
     this.call.talk.announce(this.call.text(this.call.options.responseFailedText), 'apology')
   }
 
-  /** The backend has made no sound for too long after the caller's turn or the kick-off. */
+  /** Acts if the agent made no sound within the time limit after the caller's turn or the kick-off. */
   #answerDue(): void {
     if (this.call.line.state !== 'live') return
     const { answerTimeoutMs, responseFailedText } = this.call.options
-    // A backend that waits for a tool's outcome need not say anything until then.
+    // A backend that waits for a tool's outcome need not speak before the outcome arrives.
     const waits = this.call.effects.running > 0 || this.call.input.grants.has('digits') || this.call.effects.awaited
-    if (waits || this.call.talk.sounding || this.call.talk.bargeIn.paused || this.call.callerSpeech.speaking)
+    if (waits || this.call.talk.sounding || this.call.talk.bargeIn.undecided || this.call.callerSpeech.speaking)
       return this.call.wait.forAnswer()
-    // One missing answer is allowed: the backend may not have taken the caller's words for a question.
+    // One missing answer is allowed, because the backend may not have recognised the caller's words as a question.
     if (++this.#answersMissing >= ANSWERS_MISSING_MAX || !this.call.model.spoke)
       return this.failModel(`no answer in ${answerTimeoutMs} ms`)
     this.call.mark('answer-missing')
@@ -146,23 +148,25 @@ export class BackendLink extends Feature implements CallFeature {
     this.call.wait.forAnswer()
   }
 
-  /** Failover takes long and the caller waits: say a filler. */
+  /** Says a filler, because failover is slow and the caller waits. */
   #holding(): void {
     this.call.mark('backend-holding')
     if (this.call.line.state !== 'live' || this.call.talk.sounding || this.call.agentSpeech.anyOpen) return
     this.call.tell({ type: 'model-holding' })
   }
 
-  /** The backend is dead. The caller hears an apology, then gets a human or the end of the call. */
+  /** Handles a dead backend. The caller hears an apology, then gets a human or the end of the call. */
   failModel(detail: string): void {
     if (this.call.model.dead && this.call.line.streaming && this.call.line.state !== 'connecting') return
     this.call.model.die()
     if (this.call.line.state === 'waiting' || this.call.line.inAmd) return
     this.call.mark('backend-failed', detail)
     if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting') return
-    if (this.call.talk.bargeIn.paused) this.call.talk.stopAgent()
+    // If an undecided sound has silenced the agent, the agent's speech is discarded. Otherwise it would continue after
+    // the apology. Audible speech may finish.
+    if (this.call.talk.bargeIn.undecided && this.call.talk.bargeIn.sound === 'silent') this.call.talk.stopAgent()
     this.call.agentSpeech.giveUp()
-    // The caller is promised an agent with a backend of their own.
+    // The call was promised to another agent, which has a backend of its own.
     if (this.call.line.promised !== null) return
     this.call.ask('cancelTools', 'all')
     this.call.model.close('backend-failed')

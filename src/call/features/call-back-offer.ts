@@ -12,9 +12,9 @@ import { CALLBACK_TOOL, ESCALATE_TOOL } from '../tools/gateway-tools.js'
 import { handoffPacket } from '../handoff-packet.js'
 import { saysNo } from '../turns/turn-words.js'
 
-/** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
+/** Time for the caller to answer the question by digit or in words, in milliseconds. Callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000
-/** Time for the gateway to say whether it will call back: its store has 2 s. */
+/** Time for the gateway to accept or refuse the call back, in milliseconds. The store has 2 s of this time. */
 const ANSWER_MS = 4000
 const NO_ANSWER: CallBackRefusal = {
   why: 'not-kept',
@@ -24,24 +24,24 @@ const NO_ANSWER: CallBackRefusal = {
 const HEARS = ['understood', 'recording-found', 'line', 'call-ended'] as const
 
 /**
- * A call back that is offered after a failed escalation, or asked for.
+ * A call back that is offered after a failed escalation, or that the caller requests.
  *
  *     offer  --digit 1, request_callback--> asking, output `callback`
- *     asking --`callback-answer`, or none within ANSWER_MS--> noted, or refused: only now the caller and the model hear which
+ *     asking --`callback-answer`, or none within ANSWER_MS--> noted or refused: caller and model are informed
  *     offer  --OFFER_ANSWER_MS, or another digit when the backend is dead--> output `callback`, perhaps a goodbye
  */
 export class CallBackOffer extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['offerCallBack', 'withdrawOffer', 'noteCallBack'] as const
-  /** The call back that the caller is being asked about; null while nothing is asked. */
+  /** Call back that is offered to the caller; null without an open offer. */
   #offer: { readonly reason: string; readonly summary: string } | null = null
-  /** The call ends when the offer is not accepted: nobody may be there. */
+  /** True if the call ends unless the caller accepts the offer. The caller may already have left the line. */
   #endsAfterOffer = false
-  /** The question. */
+  /** Item of the question. */
   #itemId: string | null = null
-  /** Noted by key: the yes in words that comes with it is the same wish. */
+  /** True if the caller accepted by DTMF digit. A yes spoken simultaneously belongs to the same request. */
   #keyed = false
-  /** The wish whose answer is waited for. */
+  /** Request that waits for an answer; null without such a request. */
   #asking: { readonly asked: CallbackAsk; readonly reason: string; readonly callIds: string[] } | null = null
 
   due(name: DeadlineName): void {
@@ -60,17 +60,20 @@ export class CallBackOffer extends Feature implements CallFeature {
   }
 
   hear(fact: FactOf<typeof HEARS>): void {
-    // The caller is there after all: an offer that would end the call is taken back.
+    // The caller is present, so an offer that would end the call is withdrawn.
     if (fact.type === 'understood' && this.#endsAfterOffer) this.withdrawOffer()
     else if (fact.type === 'recording-found' || (fact.type === 'line' && fact.to === 'escalating')) this.withdrawOffer()
     else if (fact.type === 'call-ended' && fact.callerHungUp) {
       const message = this.#begunMessage()
-      // Nobody waits for the answer any more.
+      // The caller has hung up. Therefore no tool call or digit waits for the result of this request.
       if (message !== null) this.#calledBack(this.#wish({ asked: 'words', number: null, note: message }).reason)
     }
   }
 
-  /** Says that nobody can come and asks whether to call back. @param ends  the call ends when it is not accepted */
+  /**
+   * Says that no human is available and offers a call back.
+   * @param ends  true if the call ends unless the caller accepts
+   */
   offerCallBack(
     words: string,
     wish: { readonly reason: string; readonly summary: string } | null,
@@ -93,11 +96,12 @@ export class CallBackOffer extends Feature implements CallFeature {
     this.call.clear('offer')
   }
 
-  /** @returns true when the digit answered the offer of a call back */
+  /** @returns true if the digit answered the offer of a call back */
   #digit(digit: string): boolean {
     if (this.#offer === null) return false
     if (digit === YES_DIGIT) {
-      // The answer is known, so the rest of the question need not be heard. Other words are.
+      // The caller has answered, so the rest of the question is discarded. Other speech of the agent is played to its
+      // end.
       if (this.call.agentSpeech.item(this.#itemId)?.over === 'no') this.call.talk.stopAgent()
       this.#ask({ asked: 'key', number: null, note: '' }, [])
       return true
@@ -107,7 +111,7 @@ export class CallBackOffer extends Feature implements CallFeature {
     return true
   }
 
-  /** No answer came in time, or it was not yes. */
+  /** Handles an offer that was not answered in time, or was not accepted. */
   #declined(): void {
     if (this.#offer === null) return
     const ends = this.#endsAfterOffer
@@ -126,17 +130,17 @@ export class CallBackOffer extends Feature implements CallFeature {
   }
 
   /**
-   * Handles the model's `request_callback`; its call is answered once it is known whether the call back is kept.
-   * @param number  as the caller gave it; null for the number that they call from
-   * @param wantedAt  their date and time as the model wrote them; null where they named none
-   * @returns the error for the model; null: the answer follows
+   * Handles the model's `request_callback`. The tool call is answered when the call back is stored or refused.
+   * @param number  number as the caller stated it; null for the number from which the caller calls
+   * @param wantedAt  the caller's date and time as the model wrote them; null if the caller named none
+   * @returns the error for the model; null if the answer follows
    */
   noteCallBack(callId: string, number: string | null, note: string, wantedAt: string | null): string | null {
     const { callback } = this.call.options.escalation ?? {}
     if (callback === null || callback === undefined) return 'This line does not call back.'
     if (number === null && !callback.numberKnown)
       return "The caller's number is withheld, or is none that we call; ask for another and give it as number."
-    // They are promised a call: a number that cannot be called is asked for again.
+    // The caller is promised a call. If this number cannot be called, the agent therefore asks for another number.
     const read = number === null ? null : numberToCall(number)
     if (read !== null && 'fault' in read) return `number is one that ${read.fault}; ask the caller for it again.`
     const isSame = number === null && wantedAt === null
@@ -155,8 +159,8 @@ export class CallBackOffer extends Feature implements CallFeature {
   }
 
   /**
-   * Words of a caller who did not finish a message: a caller who gives a name expects a call. Null: no words, the caller
-   * wanted to leave no message, or it is noted already.
+   * Returns the message that a caller began before hanging up. Such a caller expects a call back.
+   * @returns null if the message is empty, already stored or not wanted
    */
   #begunMessage(): string | null {
     const taken = this.call.log.toolCalls.findLast(({ record: { name } }) => name === ESCALATE_TOOL)?.record
@@ -189,10 +193,11 @@ export class CallBackOffer extends Feature implements CallFeature {
     this.call.line.askedForHuman({ reason, strategy: 'callback', outcome: 'answered' })
   }
 
-  /** @param refusal  null: the call back is kept */
+  /** @param refusal  null if the call back was stored */
   #answered(refusal: CallBackRefusal | null): void {
     const asking = this.#asking
-    // The one who asked is gone, with its worker or in time; the call back is kept all the same, or is not.
+    // The request no longer exists, because its worker was lost, or its deadline has passed. The gateway still stores
+    // or refuses the call back.
     if (asking === null) return
     const { asked, reason, callIds } = asking
     this.#asking = null
@@ -215,10 +220,10 @@ export class CallBackOffer extends Feature implements CallFeature {
     if (asked === 'key') this.#answerKey(refusal)
   }
 
-  /** To a caller who pressed the key, in the gateway's own words. */
+  /** Answers a caller who pressed a digit, in the gateway's own words. */
   #answerKey(refusal: CallBackRefusal | null): void {
     const { callback } = this.call.options.escalation ?? {}
-    // One that waits for this number already is the call that they were promised.
+    // A call back for this number is already waiting. The caller gets that call back, so the promise is kept.
     const isPromised = refusal === null || refusal.why === 'open'
     const words = this.call.text(isPromised ? callback?.confirmedText : callback?.refusedText)
     if (this.#endsAfterFailure(words)) return
@@ -230,7 +235,7 @@ export class CallBackOffer extends Feature implements CallFeature {
     )
   }
 
-  /** Says goodbye after `words`, if the call ends because no human could be reached. @returns true if it ends */
+  /** Says `words` and goodbye if the call has to end because a human was not reached. @returns true if the call ends */
   #endsAfterFailure(words: string): boolean {
     const reason = this.call.line.endAfterFailure
     if (reason === null) return false

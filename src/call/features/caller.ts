@@ -12,15 +12,15 @@ const NOTHING: CallerValues = {}
 const HEARS = ['identified'] as const
 
 /**
- * Data of the caller, from a look-up that runs beside the backend's connection.
+ * Data of the caller, from a look-up that runs while the backend connects.
  *
- *     open --answer--> known; the consent text, or the greeting, that waited begins
- *     open --withinMs after the webhook--> late; the first words begin without it, and an answer is still taken
+ *     open --answer--> known; the waiting consent text or greeting begins
+ *     open --withinMs after the webhook--> late; the first words begin without the answer, which may still arrive
  */
 export class Caller extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['awaitCaller', 'tellCaller'] as const
-  /** Waits for the look-up: the beginning of the call, or the conversation. */
+  /** Step of the call that waits for the look-up: the call's beginning, or the conversation; null if no step waits. */
   #held: 'converse' | 'begin' | null = null
 
   due(name: DeadlineName): void {
@@ -43,7 +43,10 @@ export class Caller extends Feature implements CallFeature {
     if (fact.type === 'identified') this.#identified()
   }
 
-  /** True if the first words wait; then they begin by themselves. */
+  /**
+   * Delays the first words until the look-up is complete. They then begin without a further request.
+   * @returns false if the first words need not wait
+   */
   awaitCaller(next: 'converse' | 'begin'): boolean {
     const { caller, preparedAtMs } = this.call.options
     if (!this.call.person.open || caller === null || this.call.nowMs >= preparedAtMs + caller.withinMs) return false
@@ -53,8 +56,8 @@ export class Caller extends Feature implements CallFeature {
   }
 
   /**
-   * The conversation begins, or goes on: stages and the audit of claims learn what is known.
-   * @returns whether that leads the call to a human or to another agent
+   * Passes the caller's data to stages and claims when the conversation begins or continues.
+   * @returns true if the data moves the call to a human or to another agent
    */
   tellCaller(): boolean {
     if (!this.#given()) return false
@@ -62,7 +65,10 @@ export class Caller extends Feature implements CallFeature {
     return this.call.ask('followStage') || this.call.line.promised !== null
   }
 
-  /** The caller has proved who they are, and more may be said. Stages act on it with the result of that tool. */
+  /**
+   * Acts on a proven identity: the agent may now say more of the caller's data. Stages receive this data now, and act
+   * on it together with the tool's result.
+   */
   #identified(): void {
     const { personal = [] } = this.call.options.caller ?? {}
     if ((personal.length === 0 && Object.keys(this.call.person.earlier).length === 0) || !this.#given()) return
@@ -84,7 +90,8 @@ export class Caller extends Feature implements CallFeature {
     const late = ms > caller.withinMs && state !== 'withheld'
     const { source, of } = caller
     const { memoryOf } = caller
-    // Another agent's look-up of the same source has found them: a second one that fails takes nothing back.
+    // Another agent's look-up of this source has already found values. If this second look-up fails, these values are
+    // kept.
     const all = { ...person.known?.values, ...values }
     const as = { source, of, ...(memoryOf === undefined ? {} : { memoryOf }) }
     person.lookedUp({ ...as, from, state: late ? 'late' : state, ms, values: all, earlier })
@@ -100,7 +107,7 @@ export class Caller extends Feature implements CallFeature {
     this.#letGo()
   }
 
-  /** The call begins in the language of its caller. */
+  /** Sets the caller's language when the call begins. */
   #speak(field: string | null): void {
     const wanted = field === null ? undefined : this.call.person.values[field]
     if (typeof wanted !== 'string' || !this.call.language.set(wanted)) return

@@ -7,9 +7,12 @@ import type { CallCheckpoint, OpenClaim } from '../documents/checkpoint.js'
 import type { FactOf } from '../facts.js'
 import type { ClaimRecord, TranscriptEntry } from '../documents/record.js'
 
-/** A claim that nothing supports waits this long, once it was heard and the response is over, for a tool call to follow. */
+/**
+ * Time that an unsupported claim waits for a tool call, in milliseconds. This time starts when the caller has heard the
+ * claim and the response is over.
+ */
 const CLAIM_GRACE_MS = 2500
-/** Corrections of claims that the model is asked for in one call. */
+/** Maximum number of corrections that the model is asked for in one call. */
 const CLAIM_CORRECTIONS_MAX = 3
 
 const HEARS = [
@@ -22,10 +25,10 @@ const HEARS = [
 ] as const
 
 /**
- * The audit of what the agent claims to have done.
+ * Audit of the agent's claims.
  *
- *     heard --supported by a tool call, now or when its result comes--> recorded as done
- *     heard --CLAIM_GRACE_MS, no response and none of its tools running | call over--> recorded; corrected where that is set
+ *     heard --supported by a tool call, now or when the tool's result arrives--> recorded as done
+ *     heard --CLAIM_GRACE_MS without a response or one of its tools | call over--> recorded; corrected if configured
  */
 export class Claims extends Feature implements CallFeature {
   readonly hears = HEARS
@@ -49,7 +52,7 @@ export class Claims extends Feature implements CallFeature {
   hear(fact: FactOf<typeof HEARS>): void {
     switch (fact.type) {
       case 'conversation-begins':
-        // Claims that were open before the worker changed are judged again.
+        // Claims that were open when the worker changed are judged again.
         return this.#await()
       case 'conversation-over':
         return this.#judge(true)
@@ -86,7 +89,7 @@ export class Claims extends Feature implements CallFeature {
     this.#await()
   }
 
-  /** @param over  what nothing supports now is false */
+  /** @param over  true if the turn is over, so that later support is impossible */
   #judge(over: boolean): void {
     if (this.#open.length === 0) return
     const unsupported = (this.#audit?.judge(over, this.call.effects.ledger.runningNames()) ?? []).filter((record) => {
@@ -100,7 +103,10 @@ export class Claims extends Feature implements CallFeature {
     if (unsupported.length > 0) this.#correct(unsupported)
   }
 
-  /** Has the model correct itself: now when nobody speaks, else with its next answer. */
+  /**
+   * Asks the model to correct itself. The model corrects itself at once if both sides are silent, otherwise with its
+   * next answer.
+   */
   #correct(claims: readonly ClaimRecord[]): void {
     if (this.call.line.state !== 'live' || !this.call.model.usable) return
     if (this.#corrections >= CLAIM_CORRECTIONS_MAX) return

@@ -9,8 +9,8 @@ import type { FactOf } from '../facts.js'
 import { isSmallTalk, isYesNo, saysNo } from '../turns/turn-words.js'
 
 /**
- * The words of a caller who has spoken come this long after the voice; how long one who goes on is heard out, beyond
- * `refusal.waitMs`; and how often that is looked at.
+ * Times for the end of the wait for a refusal, in milliseconds. First: maximum delay of recognised words after the
+ * voice. Second: time after `refusal.waitMs` for a caller who speaks. Third: interval between checks.
  */
 const CONSENT_WORDS_MS = 2000
 const CONSENT_SPEECH_MS = 4000
@@ -18,38 +18,40 @@ const CONSENT_SPEECH_MS = 4000
 const CONSENT_POLL_MS = 100
 type Progress = 'due' | 'saying' | 'answer' | 'withdrawn' | 'refused' | 'said'
 
-/** To the model: nothing that it says has to come back to it. */
+/** Instruction for the model not to talk about the refusal. */
 const REFUSED_TEXT =
   'The caller has just said that they do not want to be recorded, and was told that nothing of this call is kept. Do not ask why.'
 
 const HEARS = ['conversation-begins', 'recording-found', 'response-unwanted', 'caller-said'] as const
 
 /**
- * The announcement that the call is recorded, or written down, and the caller's answer to it.
+ * Announcement that the call is recorded or transcribed, and the caller's answer to it.
  *
  *     due    --the consent text begins--> saying
- *     saying --heard, and a no is waited for--> answer; otherwise--> said; not heard: nothing of the recording is kept
- *     saying, answer --a no--> said: nothing is kept
- *     answer --other words; nothing for `refusal.waitMs`--> said
- *     saying, answer --a recording was taken for a person--> withdrawn --somebody takes the call--> saying
- *     withdrawn --a no: it is a person who talks for long--> refused: nothing is kept --somebody takes the call--> said
+ *     saying --heard, the agent waits for a refusal--> answer
+ *     saying --heard, no wait is set--> said
+ *     saying --cannot be heard--> said: nothing of the recording is kept
+ *     saying, answer --a refusal--> said: nothing is kept
+ *     answer --other words; silence for `refusal.waitMs`--> said
+ *     saying, answer --the person was only a recording--> withdrawn --a person takes the call--> saying
+ *     withdrawn --a refusal, from a person who talks for long--> refused: nothing is kept --somebody takes the call--> said
  */
 export class Consent extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['askConsent'] as const
-  /** Progress of the announcement that the call is recorded, where one is set. */
+  /** Progress of the announcement; not used if the agent does not have an announcement. */
   #progress: Progress
-  /** The backend does not know yet that the caller does not want to be recorded. */
+  /** True until the backend knows that the caller does not want to be recorded. */
   #refusalUntold = false
   #itemId: string | null = null
-  /** When it was heard. */
+  /** Time at which the caller heard the end of the announcement. */
   #heardAtMs = Infinity
-  /** The backend began to answer before it was known what the caller had said, and was interrupted. */
+  /** True if the backend began to answer before the caller's words were recognised, and was interrupted. */
   #interrupted = false
 
   constructor(call: CallKernel) {
     super(call)
-    // Who had the call before has said it, where it had to be said.
+    // The previous worker has made the announcement, unless its checkpoint contains `untold`.
     const told = call.newStream?.consented ?? (call.resume !== null && call.resume.untold !== true)
     this.#progress = told ? 'said' : 'due'
   }
@@ -78,7 +80,10 @@ export class Consent extends Feature implements CallFeature {
     else if (fact.type === 'caller-said' && fact.final) this.#words(fact.text)
   }
 
-  /** Says the text, in the caller's language once that is known. @returns false when it was said, or need not be said */
+  /**
+   * Says the consent text. If the caller's language is not known yet, the text waits for the look-up.
+   * @returns false if the text was said earlier, or is not needed
+   */
   askConsent(): boolean {
     if (this.call.text(this.call.options.consentText) === '') return false
     if (this.#progress === 'refused') {
@@ -91,7 +96,10 @@ export class Consent extends Feature implements CallFeature {
     return true
   }
 
-  /** Not by `askConsent`, which waited for a look-up, where an escalation that failed came first. */
+  /**
+   * Says the consent text if it has not begun. This is necessary if an escalation fails while `askConsent` waits for a
+   * look-up.
+   */
   #conversationBegins(): void {
     if (this.#progress === 'due' && this.call.text(this.call.options.consentText) !== '') this.#say()
     this.#tellRefusal()
@@ -104,7 +112,10 @@ export class Consent extends Feature implements CallFeature {
     this.call.in('consent', this.call.talk.wordsMs(text))
   }
 
-  /** Nobody is there who could hear it, or answer: whoever comes hears it from its beginning. */
+  /**
+   * Withdraws the announcement, because a person cannot hear or answer it now. The next person on the line hears the
+   * announcement from its beginning.
+   */
   #withdraw(): void {
     if (!this.#waiting) return
     this.call.clear('consent')
@@ -119,19 +130,21 @@ export class Consent extends Feature implements CallFeature {
     if (progress !== 'answer') this.call.floor.open('consent')
   }
 
-  /** The backend is ready: it learns of a refusal. */
+  /** Informs the backend of a refusal, when the backend is ready. */
   #tellRefusal(): void {
     if (!this.#refusalUntold) return
     this.#refusalUntold = false
     this.call.model.tell(REFUSED_TEXT)
   }
 
-  /** The conversation waits for it. */
+  /** True if the conversation waits for the announcement. */
   get #waiting(): boolean {
     return this.#progress === 'saying' || this.#progress === 'answer'
   }
 
-  /** The consent text was heard, or cannot be heard; in the second case nothing of the recording is kept. */
+  /**
+   * Notes that the consent text was heard, or cannot be heard. If the text cannot be heard, the recording is not kept.
+   */
   #textOver(heard: boolean): void {
     if (this.#progress !== 'saying') return
     const { refusal } = this.call.options
@@ -139,13 +152,17 @@ export class Consent extends Feature implements CallFeature {
     this.call.mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
     if (!heard || refusal === null || this.call.line.state !== 'connecting') return this.#settled(heard)
     this.#become('answer')
-    // A backend that ends turns of itself answers before the words are known: not yet. Others answer what is known.
+    // A backend that ends turns itself would answer before the caller's words are recognised, so its response is not
+    // played. Other backends answer only recognised words.
     if (this.call.options.serverVad) this.call.floor.close('consent')
     this.#heardAtMs = this.call.nowMs
     this.call.in('consent', refusal.waitMs)
   }
 
-  /** No answer yet: who speaks is heard out, and the words come a while after the voice. */
+  /**
+   * Ends the wait if no answer came in time. A caller who speaks may finish first. The words arrive some time after the
+   * voice.
+   */
   #due(): void {
     if (this.#progress === 'saying') return this.#textOver(false)
     const { speaking, lastVoicedMs } = this.call.callerSpeech
@@ -155,7 +172,10 @@ export class Consent extends Feature implements CallFeature {
     this.#answered(false)
   }
 
-  /** A no counts while the text is said, and where it comes after `withdraw`; anything else only after the text. */
+  /**
+   * Handles the caller's words. A refusal counts during the text and after `withdraw`. Other answers count only after
+   * the text.
+   */
   #words(text: string): void {
     const refused = saysNo(text)
     if (refused && this.#progress === 'withdrawn' && this.call.options.refusal !== null) {
@@ -163,20 +183,21 @@ export class Consent extends Feature implements CallFeature {
       return this.#refused()
     }
     if (!this.#waiting || (!refused && this.#progress !== 'answer')) return
-    // One that ends turns of itself was interrupted: it is asked to greet, unless there is more to answer than a greeting.
+    // The response of a backend that ends turns itself was interrupted. That backend is asked to greet, unless the
+    // caller's words need an answer.
     const asks = !refused && !isYesNo(text) && !isSmallTalk(text)
     this.call.ask('answerFirst', asks || !this.call.options.serverVad, this.#interrupted)
     this.#answered(refused)
   }
 
-  /** @returns whether the digit was an answer */
+  /** @returns true if the digit was an answer */
   #digit(digit: string): boolean {
     const refused = digit === NO_DIGIT
     if (!(refused && this.#waiting) && !(digit === YES_DIGIT && this.#progress === 'answer')) return false
     return this.#answered(refused)
   }
 
-  /** @returns false where no answer is waited for */
+  /** @returns false if the call does not wait for an answer */
   #answered(refused: boolean): boolean {
     const { refusal } = this.call.options
     if (!this.#waiting || refusal === null) return false

@@ -3,7 +3,7 @@ import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
-import { DigitCollection, maskedDigits, readBack, TERMINATOR_LATE_MS } from '../tools/digit-collection.js'
+import { DigitCollection, maskedDigits, readBack, KEY_LATE_MS } from '../tools/digit-collection.js'
 import type { Collection, CollectionStep } from '../tools/digit-collection.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
@@ -13,13 +13,26 @@ import { CUT_OFF, UNCERTAIN } from '../tools/tool-ledger.js'
 import { SecretNumbers } from '../tools/private-keys.js'
 import { COLLECT_TOOL } from '../tools/gateway-tools.js'
 
-/** A caller who is just speaking when the digits are due is heard first. */
+/**
+ * Interval, in milliseconds, at which the end of an entry is checked again while the caller speaks. The caller may
+ * finish first.
+ */
 const DIGITS_POLL_MS = 500
-/** After a takeover the model has this long to ask for secret digits again, before the line is open to it. */
+/**
+ * Maximum time that the first question of a call waits for the model's greeting, in milliseconds. If the model greets,
+ * it greets within a second.
+ */
+const FIRST_WORDS_MS = 2000
+const FIRST_WORDS_POLL_MS = 50
+/**
+ * Time after a takeover in which the model can ask for secret digits again, in milliseconds. After this time the model
+ * may receive digits and words again.
+ */
 const PRIVATE_AFTER_TAKEOVER_MS = 8000
 
 const HEARS = [
   'stream-open',
+  'agent-sounds',
   'conversation-begins',
   'line',
   'agent-promised',
@@ -36,32 +49,34 @@ const HEARS = [
 ] as const
 
 /**
- * Digits that a tool asks the caller for, and the privacy of the line meanwhile.
+ * Entry of DTMF digits that a tool needs from the caller, and the privacy of the line during the entry.
  *
- * While they are collected the caller hears the gateway, not the model: what the backend says is not wanted. `DigitCollection`
- * decides what follows from each key and each word.
+ * During the entry the caller hears the gateway, and the backend's speech is not played. `DigitCollection` acts on each
+ * digit and each word.
  *
- *     collect_digits --> the question is said
- *     collected, the model may have them   --> its result
- *     collected, secret                    --> the tool that is named runs; what it answers is the result
+ *     collect_digits --> the question is asked
+ *     collected, the model may have them   --> the digits are the result
+ *     collected, secret                    --> the named tool runs; its answer is the result
  *     failed, abandoned for another reason --> an error as result
- *     secret: private from before the question until PRIVATE_TAIL_MS after the last key
+ *     secret: private from before the question until PRIVATE_TAIL_MS after the last digit
  *
- * Keys alone are private, and the first of them makes the line private:
+ * If only digits are private (guarded), the first digit makes the line private:
  *
- *     open    --the agent's words ask for a secret number; collect_digits ends or is refused without it-->  guarded
- *     guarded --the number has reached its tool; another number or key is asked for; KEYS_PRIVATE_MS-->     open
+ *     open    --the agent asks for a secret number in words; its collect_digits ends or is refused-->     guarded
+ *     guarded --the number has reached its tool; another number or digit is asked for; KEYS_PRIVATE_MS--> open
  */
 export class Digits extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['collectDigits', 'digitsFault'] as const
-  // Digits that `collect_digits` takes.
+  // Entry for `collect_digits`.
   #collection: DigitCollection | null = null
-  /** Private keys came that nothing collects. */
+  /** True if private digits arrived while no entry was running. */
   #keyedUnasked = false
   readonly #secretNumbers: SecretNumbers
-  #terminator = ''
-  #collectedAtMs = -Infinity
+  /** Time of the last digit of a complete entry, or of a later digit; -Infinity after new speech of the agent. */
+  #lastKeyAtMs = -Infinity
+  /** Latest time at which the question begins, because it waits for the model's greeting. Null after the question. */
+  #asksByMs: number | null = null
 
   constructor(call: CallKernel) {
     super(call)
@@ -78,12 +93,16 @@ export class Digits extends Feature implements CallFeature {
     switch (fact.type) {
       case 'stream-open':
         return this.#streamOpens()
+      case 'agent-sounds':
+        // From now on, digits answer the words that the caller hears now.
+        this.#lastKeyAtMs = -Infinity
+        return
       case 'conversation-begins':
         if (this.#keypad.private) this.#keypad.privateFor(PRIVATE_AFTER_TAKEOVER_MS)
         return
       case 'line':
         if (fact.to === 'escalating' || fact.to === 'closing' || fact.to === 'bridged') this.#abandon()
-        // A human is on the line.
+        // A human is on the line, so the line stays private only for PRIVATE_TAIL_MS.
         if (fact.to === 'bridged' && this.#keypad.private) this.#keypad.privateFor()
         return
       case 'agent-promised':
@@ -94,7 +113,7 @@ export class Digits extends Feature implements CallFeature {
       case 'dialogue-keys':
         return this.#dialogueKeys(fact.keys)
       case 'model-replaced':
-        // The new backend may be a model.
+        // The new backend may be a model, not a dialogue.
         this.#keypad.dialogueTakes(null)
         return
       case 'agent-words':
@@ -136,21 +155,24 @@ export class Digits extends Feature implements CallFeature {
     if (itemId === this.#collection?.itemId) this.#asked()
   }
 
-  /** A line that was private when the previous worker was lost stays so until the model can have asked again. */
+  /**
+   * Keeps the line private if it was private when the previous worker was lost. The line stays private until the model
+   * had time to ask again.
+   */
   #streamOpens(): void {
     if (this.#keypad.private)
       this.#keypad.privateFor(this.call.options.backendReadyTimeoutMs + PRIVATE_AFTER_TAKEOVER_MS)
     if (this.#keypad.guarded) this.#keypad.guard(true)
   }
 
-  /** The call ends: nobody is answered any more. */
+  /** Drops the entry without an answer, because the call ends. */
   #drop(): void {
     this.#collection = null
     this.#hold()
     this.call.floor.open('digits')
   }
 
-  /** The floor, the words and the keys are held as long as digits are collected; the keys not while the tool has them. */
+  /** Takes the grants of input and keypad during the entry. The keypad is free while the tool processes the digits. */
   #hold(): void {
     const collection = this.#collection
     this.call.input.grants.set('digits', collection !== null)
@@ -162,7 +184,7 @@ export class Digits extends Feature implements CallFeature {
     return this.call.options.collections.find((one) => one.name === name) ?? null
   }
 
-  /** @returns why they cannot be asked for; null when they can */
+  /** @returns the reason why the caller cannot be asked for digits; null if the caller can be asked */
   digitsFault(args: Readonly<Record<string, unknown>>): string | null {
     if (this.#collection !== null) return 'The caller is entering something already. Wait for it.'
     const names = this.call.options.collections.map((one) => one.name)
@@ -175,18 +197,27 @@ export class Digits extends Feature implements CallFeature {
     const spec = this.#collectionOf(COLLECT_TOOL, args)
     if (spec === null) return
     this.#collection = new DigitCollection(spec, callId, { ...(args['with'] as object | undefined) }, this.call.nowMs)
-    this.#terminator = spec.terminator
     this.#keyedUnasked = false
     this.#keypad.guard(spec.secretFor !== null)
     this.#keypad.makePrivate(spec.secretFor !== null)
     this.call.wait.callerActs()
     this.#hold()
-    this.call.floor.close('digits')
     this.call.mark('digits', spec.name)
+    this.#asksByMs = this.call.talk.greetingMs === null ? this.call.nowMs + FIRST_WORDS_MS : -Infinity
+    this.#askFirst()
+  }
+
+  /** Waits for the greeting, then asks the question. The greeting may come after the tool call in the same response. */
+  #askFirst(): void {
+    if (this.#collection === null || this.#asksByMs === null) return
+    if (this.call.agentSpeech.responding !== null && this.call.nowMs < this.#asksByMs)
+      return this.call.in('digits', FIRST_WORDS_POLL_MS)
+    this.#asksByMs = null
+    this.call.floor.close('digits')
     this.#ask('say', false)
   }
 
-  /** @param cut  the caller has acted: what is being said need not be heard */
+  /** @param cut  true if the caller has acted, so that the current speech is not needed */
   #ask(what: 'say' | 'again' | 'confirm', cut: boolean): void {
     const collection = this.#collection
     if (collection === null) return
@@ -201,17 +232,25 @@ export class Digits extends Feature implements CallFeature {
     this.call.in('digits', this.call.talk.wordsMs(text) + firstMs)
   }
 
-  /** The question was heard, or will not be. */
+  /** Notes that the question was heard, or will not be heard. */
   #asked(): void {
     if (this.#collection === null) return
     this.#collection.itemId = null
     this.call.in('digits', this.#collection.spec.firstMs)
   }
 
-  /** @returns true when the key belongs to an entry, or must not be heard */
+  /** @returns true if the digit belongs to an entry, or must not reach the backend */
   #digit(digit: string): boolean {
     const collection = this.#collection
-    const late = digit === this.#terminator && this.call.nowMs - this.#collectedAtMs < TERMINATOR_LATE_MS
+    // A late digit belongs to the previous entry, because the caller has not heard the agent since that entry was
+    // complete.
+    const late = this.call.nowMs - this.#lastKeyAtMs < KEY_LATE_MS
+    if (late) this.#lastKeyAtMs = this.call.nowMs
+    if (late && collection !== null && !collection.running) {
+      this.#keypad.pressed()
+      this.call.mark('digits-late')
+      return true
+    }
     if (collection === null || collection.running || this.call.line.state !== 'live') {
       if (this.#keypad.isPrivate(digit)) this.#privateKey()
       return this.#keypad.dialogue === 'secret' && collection === null ? false : this.#keypad.private || late
@@ -224,7 +263,7 @@ export class Digits extends Feature implements CallFeature {
     return true
   }
 
-  /** A key that nobody may have. */
+  /** Handles a private digit outside of an entry. */
   #privateKey(): void {
     const call = this.call
     if (this.#collection === null && this.#keypad.guarded) {
@@ -238,14 +277,16 @@ export class Digits extends Feature implements CallFeature {
     } else this.#keypad.pressed()
   }
 
-  /** A dialogue says itself which of its questions are secret. */
+  /** Takes a notice of a dialogue without a model: the next question is secret, or is open. */
   #dialogueKeys(keys: 'open' | 'secret'): void {
     const before = this.#keypad.dialogue
     this.#keypad.dialogueTakes(keys)
     if (keys === 'secret' || before === 'secret') this.#keypad.guard(keys === 'secret')
   }
 
-  /** A tool call was refused with which the model was about to ask for a secret number: it may do so in words. */
+  /**
+   * Handles the refusal of a tool call that asks for a secret number. The model may now ask for the number in words.
+   */
   #refused(tool: string, args: Readonly<Record<string, unknown>>): void {
     const secret = this.call.options.collections.some(
       (one) => one.secretFor !== null && (one === this.#collectionOf(tool, args) || one.secretFor.tool === tool),
@@ -254,8 +295,9 @@ export class Digits extends Feature implements CallFeature {
   }
 
   /**
-   * While a dialogue asks for a secret its words open nothing: they may sound like those for another number.
-   * @param opens  the model's words: what the gateway says of itself, such as that nobody is heard, leaves a question open
+   * Handles words of the agent. While a dialogue asks for a secret, the dialogue's words do not end the privacy,
+   * because these words may resemble a question for another number.
+   * @param opens  true for the model's words; after the gateway's own words the line stays private
    */
   #agentSays(words: string, opens: boolean): void {
     if (this.#secretNumbers.none && !this.#keypad.guarded) return
@@ -265,7 +307,10 @@ export class Digits extends Feature implements CallFeature {
       this.#keypad.guard(false)
   }
 
-  /** The line is open again. The model, which has heard nothing of the keys, must know that there were some. */
+  /**
+   * Ends the privacy of the line. The model did not receive the digits, so it is informed that the caller pressed
+   * digits.
+   */
   #privateOver(): void {
     const call = this.call
     this.#keypad.makePrivate(false)
@@ -292,9 +337,11 @@ export class Digits extends Feature implements CallFeature {
   #due(): void {
     const collection = this.#collection
     if (collection === null || collection.running) return
+    if (this.#asksByMs !== null) return this.#askFirst()
     if (this.call.nowMs >= collection.untilMs)
       return this.#over(false, { error: 'The caller took too long to enter this.' }, 'too long')
-    const speaks = this.call.callerSpeech.speaking || this.call.transcript.callerOpen || this.call.talk.bargeIn.paused
+    const speaks =
+      this.call.callerSpeech.speaking || this.call.transcript.callerOpen || this.call.talk.bargeIn.undecided
     if (speaks && collection.spec.speech) return this.call.in('digits', DIGITS_POLL_MS)
     this.#step(collection.overdue(), false)
   }
@@ -312,7 +359,7 @@ export class Digits extends Feature implements CallFeature {
         return this.#ask(step.what, acted)
       case 'collected': {
         this.call.clear('digits')
-        this.#collectedAtMs = this.call.nowMs
+        if (step.by === 'keypad') this.#lastKeyAtMs = this.call.nowMs
         this.call.mark('digits-collected', step.by)
         if (step.by === 'keypad') this.call.talk.callerStopped(this.call.nowMs, true)
         if (collection.spec.secretFor !== null) return this.#runSecretTool(collection, collection.spec.secretFor)
@@ -329,7 +376,7 @@ export class Digits extends Feature implements CallFeature {
     }
   }
 
-  /** The worker puts the digits into the tool's arguments; here they are masked. */
+  /** Runs the tool with masked digits. The worker inserts the real digits into the tool's arguments. */
   #runSecretTool(
     collection: DigitCollection,
     { tool: name, argument }: { readonly tool: string; readonly argument: string },
@@ -350,25 +397,25 @@ export class Digits extends Feature implements CallFeature {
     this.call.ask('watchTool', true, callId)
   }
 
-  /** @param recorded  what records have in place of the value */
+  /** @param recorded  value that records contain instead of the result */
   #over(ok: boolean, value: unknown, error?: string, recorded?: unknown): void {
     const collection = this.#collection
     if (collection === null) return
     this.#collection = null
     this.call.clear('digits')
     if (this.#keypad.private) this.#keypad.privateFor()
-    // A caller who was too slow, or cut short, goes on keying.
+    // A caller who was too slow or was interrupted may continue to press digits, so these digits stay private.
     this.#keypad.guard(collection.spec.secretFor !== null && !collection.running)
     this.#hold()
     this.call.floor.open('digits')
     this.call.ask('answerTool', collection.callId, ok, value, error, recorded)
   }
 
-  /** The call goes another way: the digits are not wanted any more. */
+  /** Ends the entry because the call continues in another way and does not need the digits. */
   #abandon(): void {
     const collection = this.#collection
     if (collection === null || collection.answered) return
-    // An effect that was sent goes on, and its own entry has its end.
+    // An effect whose request was sent continues. Its end gets a separate log entry.
     if (collection.running && this.call.effects.ledger.isEffect(collection.toolCallId))
       return this.#over(false, { error: CUT_OFF }, UNCERTAIN)
     if (collection.running) this.call.ask('cancelTools', [collection.toolCallId])

@@ -5,39 +5,45 @@ import type { CallFeature } from '../call-feature.js'
 import type { EffectEnd } from '../spoken/effect-words.js'
 import type { FactOf } from '../facts.js'
 
-/** Longest time that an end or a handover waits for effects and for words about them; then it cuts off those that still run. */
+/**
+ * Maximum time that an end or a handover waits for effects and for words about the effects, in milliseconds. After this
+ * time running effects are cut off.
+ */
 const HELD_MS_MAX = 60_000
 
-/** Ends of effects, the worst first: the caller hears the worst one. */
+/**
+ * Ways in which an effect can end, beginning with the worst way. If several effects end, the caller hears about the
+ * worst result.
+ */
 const WORST: readonly EffectEnd[] = ['uncertain', 'failed', 'done']
 
 const HEARS = ['effect-settled'] as const
 
 /**
- * Tool calls with an effect that were sent. The gateway's own goodbye, handover or end waits until they have settled, or
- * their deadline has passed, and until the caller knows how they ended.
+ * Wait for the end of tool calls with an effect whose requests were sent. The gateway's own goodbye, handover or end
+ * waits until the effects have ended and the caller has heard the result. A deadline limits the wait.
  *
- *     none --a tool with an effect is sent--> runs --it settles, nobody waits for that--> none
- *     runs --an end or a handover is due--> awaited --it settles--> untold
- *     untold --the agent has said it, or the gateway in its place--> none, and the end is carried out
- *     awaited, untold --HELD_MS_MAX--> none, and the end cuts off what still runs
+ *     none --a tool with an effect is sent--> runs --it ends, and no end or handover is due--> none
+ *     runs --an end or a handover is due--> awaited --the tool ends--> untold
+ *     untold --the agent or the gateway has reported the effect--> none, and the end is carried out
+ *     awaited, untold --HELD_MS_MAX--> none, and the end cuts off the running tools
  */
 export class EffectWait extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['awaitEffects', 'delayEnd'] as const
-  /** Since when an end or a handover waits; NaN: none does. */
+  /** Time at which an end or a handover began to wait; NaN if neither waits. */
   #heldFromMs = NaN
-  /** The end of the call that waits. */
+  /** The end of the call, if it has to wait; null otherwise. */
   #end: (() => void) | null = null
-  /** How the last one ended that something waited for, and that the caller has not heard of. */
+  /** Worst result of the awaited effects that the caller has not heard about; null without such a result. */
   #untold: EffectEnd | null = null
-  /** Answers of the model of a later generation tell it. */
+  /** Generation of the newest response when the effect ended. Only answers of later generations report the effect. */
   #settledGeneration = 0
-  /** The gateway says it then, where the model has not. */
+  /** Time at which the gateway reports the effect if the model has not reported it. */
   #tellByMs = Infinity
-  /** The model has said something about it. */
+  /** True if the model has said something about the effect. */
   #told = false
-  /** The gateway's words about it. */
+  /** Item of the gateway's words about the effect; null without such words. */
   #itemId: string | null = null
 
   due(name: DeadlineName): void {
@@ -55,7 +61,7 @@ export class EffectWait extends Feature implements CallFeature {
     if (fact.type === 'effect-settled') this.#settled(fact.end, fact.spoken)
   }
 
-  /** True if an end or a handover that is due has to wait: it asks again. */
+  /** True if a due end or handover must wait. The feature that wants the end or handover then asks again later. */
   awaitEffects(): boolean {
     const open = this.call.effects.ledger.effectsRunning.length > 0 || this.#untold !== null
     if (!open) {
@@ -70,7 +76,7 @@ export class EffectWait extends Feature implements CallFeature {
     return this.call.nowMs - this.#heldFromMs < HELD_MS_MAX
   }
 
-  /** A later end takes the place of an earlier one. */
+  /** Delays the end of the call. A later end replaces an earlier end. */
   delayEnd(run: () => void): boolean {
     if (!this.awaitEffects()) return false
     this.#end = run
@@ -78,7 +84,9 @@ export class EffectWait extends Feature implements CallFeature {
     return true
   }
 
-  /** A tool with an effect has ended. @param spoken  its result goes to a model that is to answer it */
+  /**
+   * Notes that a tool with an effect has ended. @param spoken  true if its result goes to a model that should answer it
+   */
   #settled(end: EffectEnd, spoken: boolean): void {
     if (Number.isNaN(this.#heldFromMs)) return
     this.call.mark('effect-settled', end)

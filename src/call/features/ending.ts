@@ -13,10 +13,13 @@ import { closeCodeOf, outcomeOf } from '../outcome.js'
 import type { OutcomeFacts } from '../outcome.js'
 import type { ToolCallEvent } from '../requests.js'
 
-/** An audio socket that we closed counts as closed after this, whatever the other side does. */
+/**
+ * Time after which a stream that the gateway has closed counts as closed, in milliseconds. The carrier may never
+ * answer.
+ */
 const STREAM_CLOSE_WAIT_MS = 2000
 
-/** Ends by which the gateway leaves a caller who is still there. */
+/** Reasons for an end by the gateway while the caller is still on the line. */
 const OWN_ENDS: ReadonlySet<EndReason> = new Set<EndReason>([
   'agent-goodbye',
   'silence-limit',
@@ -27,50 +30,51 @@ const OWN_ENDS: ReadonlySet<EndReason> = new Set<EndReason>([
   'escalated',
 ])
 
-/** Why the call is being ended. */
+/** Reason and state of the call's end. */
 interface EndPlan {
   readonly reason: EndReason
   readonly detail: string
-  /** The agent asked for the end: a caller who speaks up cancels it. */
+  /** True if the agent requested the end. A caller who speaks again then cancels the end. */
   readonly cancellable: boolean
-  /** The tool call that asked for the end; it is answered only if the end is cancelled. */
+  /** Tool call that requested the end. The tool call is answered only if the end is cancelled. */
   readonly toolCallId: string | null
-  /** The phrase that must be heard before the end. */
+  /** Item of the phrase that must be heard before the end. */
   itemId: string | null
   quietSinceMs: number | null
 }
 
-/** Interval at which the duration limit is checked again during an escalation or a goodbye. */
+/** Interval at which the duration limit is checked again during an escalation or a goodbye, in milliseconds. */
 const DURATION_POLL_MS = 5000
-/** Interval at which the answer to a caller's goodbye is checked for its end. */
+/** Interval at which the gateway checks if the answer to a caller's goodbye has ended, in milliseconds. */
 const CLOSING_POLL_MS = 250
-/** Quiet after the agent's last words before an agreed end; longer while the backend may still send words. */
+/** Duration of quiet between the agent's last words and an agreed end, in milliseconds. */
 const QUIET_MS = 400
+/** Duration of quiet before an agreed end while the backend may still send words, in milliseconds. */
 const QUIET_WHILE_RESPONDING_MS = 1500
 
 const HEARS = ['stream-open', 'barge-in', 'caller-turn', 'caller-acts'] as const
 
 /**
- * The end of the call, whoever ends it.
+ * End of the call, by any side.
  *
  *     (any)    --the gateway's goodbye-->  closing  words announced, then end-stream when heard (or by deadline)
  *     live     --end_call-->         closing  current words heard and QUIET_MS of quiet, then end-stream
- *     closing  --caller speaks up, end_call only-->  live
+ *     closing  --caller speaks again, end_call only-->  live
  *     (any)    --end now-->          closed   end-stream sent, tools cancelled, backend closed
  *     closed   --stream-closed, or STREAM_CLOSE_WAIT_MS-->  ended
- *     (any)    --stream-closed-->    ended    the caller hung up, or what the socket's fault says
- *     waiting  --end-->              ended    there is no stream to close
+ *     (any)    --stream-closed-->    ended    the caller hung up, or the socket's fault is the reason
+ *     waiting  --end-->              ended    without a stream to close
  */
 export class Ending extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['sayThenEnd', 'endNow', 'endAfterSpeech', 'endForBudget'] as const
-  // The end.
+  // The planned end; null if no end is planned.
   #plan: EndPlan | null = null
   #outcomeFacts: OutcomeFacts | null = null
-  /** An end that waits for tools with an effect. */
+  /** End that waits for tools with an effect. */
   #delayed: { readonly reason: EndReason; readonly detail: string } | null = null
   #closedFor: { readonly reason: EndReason; readonly detail: string } | null = null
-  /** The end of a call whose budget is used up, while the agent may not speak. */
+  /** Tool call that ends the call when the budget is used up. The tool call waits while the agent may not speak. */
   #spent: ToolCallEvent | null = null
 
   due(name: DeadlineName): void {
@@ -121,7 +125,7 @@ export class Ending extends Feature implements CallFeature {
       case 'failed':
         if (noStream)
           return this.#finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
-        // The socket may stay open for seconds after the leg has ended: stop speaking now.
+        // The socket may stay open for seconds after the leg has ended, so speech stops now.
         this.call.talk.stopAgent()
         return this.call.line.state === 'bridged'
           ? this.#endAtOnce('escalated', 'the call with the human ended', false)
@@ -129,7 +133,7 @@ export class Ending extends Feature implements CallFeature {
       case 'busy':
       case 'refused':
       case 'no-answer':
-        // When there is a stream, these states are about another leg.
+        // If this call already has a stream, these states describe another leg.
         return noStream ? this.#finish('caller-hung-up', state) : undefined
       case 'stream-error':
         return noStream ? this.#endAtOnce('stream-error', 'the carrier could not open the stream', true) : undefined
@@ -145,7 +149,10 @@ export class Ending extends Feature implements CallFeature {
     }
   }
 
-  /** The caller may have said that this is all. The agent answers it as anything; then the call ends. */
+  /**
+   * Handles words that may mean that the caller does not need anything else. The agent answers as usual, and after that
+   * the call ends.
+   */
   #closingCue(words: string): void {
     const { closing = null } = this.call.options
     this.call.clear('closing-cue')
@@ -165,7 +172,7 @@ export class Ending extends Feature implements CallFeature {
       !this.call.callerSpeech.speaking
     const quietMs = this.call.nowMs - Math.max(this.call.talk.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
     if (!answered || quietMs < afterMs) return this.call.in('closing-cue', CLOSING_POLL_MS)
-    // A question is to be answered.
+    // The agent has asked a question. The caller must be able to answer, so the call does not end here.
     if (last.text.trimEnd().endsWith('?')) return
     const said = saysGoodbye(last.text)
     this.endAfterSpeech('the caller said that this is all', null, () => (said ? '' : this.call.goodbye))
@@ -188,7 +195,10 @@ export class Ending extends Feature implements CallFeature {
     this.sayThenEnd('duration-limit', `${maxMs} ms`, () => this.call.text(text), true)
   }
 
-  /** The budget of the call is used up. Who waits for a human, or keys in a number, is not hung up on: it ends after that. */
+  /**
+   * Ends the call because its budget is used up. If the caller waits for a human or enters a number, the call ends
+   * after that.
+   */
   endForBudget(event: ToolCallEvent): void {
     const { line, floor, wait } = this.call
     if (line.state === 'live' && !floor.closed && !wait.callerWaits && !this.call.ask('awaitEffects'))
@@ -202,13 +212,13 @@ export class Ending extends Feature implements CallFeature {
     const { line, talk } = this.call
     const waits = line.state !== 'live' || line.promised !== null || talk.engaged || this.call.ask('awaitEffects')
     if (waits) return this.call.in('budget', QUIET_POLL_MS)
-    // Nobody heard a goodbye of the model meanwhile.
+    // If the model said goodbye during the wait, the caller did not hear this goodbye, so it does not count.
     this.call.talk.callerSpokeLast()
     this.call.ask('takeTool', this.#spent)
     this.#spent = null
   }
 
-  /** Says `words`, then ends the stream. `interrupt` cuts what the agent is saying. */
+  /** Says `words`, then ends the stream. `interrupt` discards the agent's current speech. */
   sayThenEnd(reason: EndReason, detail: string, words: () => string, interrupt: boolean): void {
     if (this.#waits(reason, detail, () => this.sayThenEnd(reason, detail, words, interrupt))) return
     const text = words()
@@ -222,8 +232,8 @@ export class Ending extends Feature implements CallFeature {
   }
 
   /**
-   * The agent asked for the end, or the caller has said goodbye: plays the agent's current words first, then `goodbye`.
-   * A caller who speaks up takes it back.
+   * Ends the call at the agent's request or after the caller's goodbye: the agent's current words play first, then
+   * `goodbye`. A caller who speaks again cancels the end.
    */
   endAfterSpeech(detail: string, toolCallId: string | null, goodbye: () => string): void {
     if (this.#waits('agent-goodbye', detail, () => this.endAfterSpeech(detail, toolCallId, goodbye))) return
@@ -241,7 +251,7 @@ export class Ending extends Feature implements CallFeature {
     this.call.changed()
   }
 
-  /** The caller spoke up before an agreed end: the call continues, and the model learns it. */
+  /** Continues the call because the caller spoke before an agreed end, and informs the model. */
   #cancelGoodbye(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
@@ -260,11 +270,11 @@ export class Ending extends Feature implements CallFeature {
     this.call.tell({ type: 'conversation-continues', after: 'goodbye' })
   }
 
-  /** Ends the call once the agent's last words were heard and nothing follows. */
+  /** Ends the call when the caller has heard the agent's last words and no further words follow. */
   #quietGoodbyeDue(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
-    if (this.call.talk.sounding || plan.itemId !== null || this.call.talk.bargeIn.paused) {
+    if (this.call.talk.sounding || plan.itemId !== null || this.call.talk.bargeIn.undecided) {
       plan.quietSinceMs = null
     } else {
       plan.quietSinceMs ??= this.call.nowMs
@@ -278,12 +288,18 @@ export class Ending extends Feature implements CallFeature {
     if (this.#plan !== null) this.endNow(this.#plan.reason, this.#plan.detail)
   }
 
-  /** Ends the stream without another word, once no tool with an effect runs. With `hangup` false the leg stays up for a human. */
+  /**
+   * Ends the stream without further words. The end waits for a running tool with an effect. If `hangup` is false, the
+   * leg stays open for a human.
+   */
   endNow(reason: EndReason, detail: string, hangup = true): void {
     if (!this.#waits(reason, detail, () => this.endNow(reason, detail, hangup))) this.#endAtOnce(reason, detail, hangup)
   }
 
-  /** @returns true if the gateway's own end waits for effects. A broken line waits for nothing, and nobody hears anything there. */
+  /**
+   * @returns true if the gateway's own end waits for effects. The end does not wait on a broken line, because the
+   * caller cannot hear anything.
+   */
   #waits(reason: EndReason, detail: string, end: () => void): boolean {
     const waits = OWN_ENDS.has(reason) && this.call.line.streaming && this.call.ask('delayEnd', end)
     this.#delayed = waits ? { reason, detail } : null
@@ -301,14 +317,15 @@ export class Ending extends Feature implements CallFeature {
     this.call.in('stream-close', STREAM_CLOSE_WAIT_MS)
   }
 
-  /** The socket is closed. @param fault  null when it was closed normally */
+  /** Handles the closed socket. @param fault  null if the socket was closed normally */
   #streamClosed(code: number, fault: StreamFault | null): void {
     this.call.stream.close(this.call.nowMs)
     if (this.#closedFor !== null) return this.#finish(this.#closedFor.reason, this.#closedFor.detail)
     if (this.call.line.state === 'bridged') return this.#finish('escalated', 'the call with the human ended')
     if (fault === null) return this.#finish('caller-hung-up', `in ${this.call.line.state}`)
-    // After a failed socket the carrier holds the leg in silence, so it is asked to hang up, unless a human is on the
-    // way. A lost connection usually means that the leg is lost too.
+    // The carrier keeps the leg open in silence after its socket has failed, so the gateway asks the carrier to hang
+    // up. The gateway does not ask in two cases: a human is being reached, or the connection was lost. A lost
+    // connection usually means that the leg was lost.
     if (fault.reason !== 'socket-lost' && this.call.line.human?.outcome !== null)
       this.call.out({ type: 'end-stream', code, ...fault, hangup: true })
     this.#finish(fault.reason, fault.detail)
@@ -334,11 +351,11 @@ export class Ending extends Feature implements CallFeature {
 
   /**
    * Cancels tools, closes the backend and logs everything that is still open. Idempotent.
-   * @returns facts for the outcome
+   * @returns the facts for the outcome
    */
   #release(reason: EndReason): OutcomeFacts {
     const bridged = this.call.line.human?.outcome === 'answered'
-    // Read before the turn is closed: a caller who waits at the end was not served.
+    // These values are read before the turn is closed, because a caller who still waits at the end was not served.
     const facts = (this.#outcomeFacts ??= {
       escalated: bridged,
       answered: this.call.log.turnsAnswered > 0,

@@ -15,25 +15,26 @@ import type { EscalationRequest } from '../requests.js'
 const HEARS = ['barge-in'] as const
 
 /**
- * The session's side of an escalation to a human.
+ * The session's part of an escalation to a human.
  *
  * `Escalation` decides how to reach a human, because it must outlive the stream. The session informs the caller, and
- * holds, closes or resumes the stream. It announces nothing before the first step says that there is somebody to try.
+ * holds, closes or resumes the stream. The first announcement comes after the first step of `Escalation`, because this
+ * step shows that the gateway can try to reach a human.
  *
- *     live       --asked for-->                       escalating  packet out
+ *     live       --requested-->                       escalating  handoff packet sent
  *     escalating --step close-stream-->               closed      once the announcement was heard
  *     escalating --step hold-->                       holding     announced, then silent, stream kept
  *     escalating | holding --step bridged-->          bridged     backend closed, no time limits any more
- *     escalating | holding --step offer-->            live | escalating   the caller is asked about a call back
- *     escalating | holding --step failed, no step in time, held too long-->  live | closing   the caller hears it
- *     holding    --step close-stream-->               closed      the next strategy needs the stream gone
+ *     escalating | holding --step offer-->            live | escalating   the caller is offered a call back
+ *     escalating | holding --step failed, no step in time, held too long-->  live | closing   the caller is informed
+ *     holding    --step close-stream-->               closed      the next strategy needs a closed stream
  */
 export class EscalationSide extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['escalate', 'continueEscalation', 'bridge'] as const
   readonly #rules: EscalationRules | null
   #request: EscalationRequest | null = null
-  /** The announcement that must be heard before the stream may close. */
+  /** Item of the announcement that must be heard before the stream may close. */
   #transferItemId: string | null = null
   #transferAnnounced = false
   #closeForTransfer = false
@@ -67,18 +68,20 @@ export class EscalationSide extends Feature implements CallFeature {
   }
 
   hear(fact: FactOf<typeof HEARS>): void {
-    // The announcement was cut: continue without it.
+    // The announcement was interrupted, so the escalation continues without it.
     if (fact.type === 'barge-in' && this.call.line.state === 'escalating') this.call.in('transfer-heard', 0)
   }
 
-  /** The call goes on here in the middle of an escalation. */
+  /** Continues a call that was taken over during an escalation. */
   continueEscalation(request: EscalationRequest, holding: boolean): void {
     this.#enter(request)
     this.#transferAnnounced = true
     if (holding) this.#hold()
   }
 
-  /** The agent's escalation rules, independent of the backend; then the stage that the call has come into. */
+  /**
+   * Applies the agent's escalation rules, which do not depend on the backend. Then acts on the new stage of the call.
+   */
   settled(input: CallInput): void {
     const reason = this.#rules?.applies(input, this.call.person.identity) ?? null
     if (reason !== null && this.call.line.state === 'live')
@@ -96,7 +99,7 @@ export class EscalationSide extends Feature implements CallFeature {
     if (!possible || !this.escalate(request)) this.call.mark('escalation-refused', this.call.line.state)
   }
 
-  /** @returns false when this agent cannot escalate. A second request during an escalation changes nothing. */
+  /** @returns false if this agent cannot escalate. During an escalation, a second request is ignored. */
   escalate(request: EscalationRequest): boolean {
     if (this.call.options.escalation === null) return false
     if (
@@ -168,7 +171,7 @@ export class EscalationSide extends Feature implements CallFeature {
     this.call.in('transfer-heard', this.call.talk.wordsMs(text))
   }
 
-  /** The announcement was heard, or cannot be heard: continue. */
+  /** Continues after the announcement was heard, or cannot be heard. */
   #announcementOver(): void {
     this.#transferItemId = null
     this.call.clear('transfer-heard')
@@ -199,16 +202,18 @@ export class EscalationSide extends Feature implements CallFeature {
     this.call.ask('cancelTools', 'all')
     this.call.model.close('bridged')
     this.call.changed()
-    // A conference holds the call without our stream, which would only cost. Other legs end with their stream.
+    // A conference continues without the gateway's stream, and an open stream would only cost money. Other legs end
+    // when their stream ends.
     if (strategy === 'conference') this.call.ask('endNow', 'escalated', 'a human joined the conference', false)
   }
 
   /**
-   * Tells the caller and the backend that nobody can be reached. With `offer` the caller is asked about a call back.
+   * Tells the caller and the backend that no human can be reached. If `offered` is true, the caller is offered a call
+   * back.
    */
   #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offered: boolean): void {
     const request = this.#request
-    // Another agent goes on with the call, who may call back.
+    // The call was promised to another agent. That agent continues the call, and may offer a call back.
     const promised = this.call.line.promised !== null
     const offer = offered && !promised
     if (offered && promised) this.call.out({ type: 'callback', wish: null })
@@ -229,7 +234,8 @@ export class EscalationSide extends Feature implements CallFeature {
       this.call.ask('sayThenEnd', end, `escalation failed: ${detail}`, text, true)
       return
     }
-    // The backend's speech meanwhile was not played; its rest must not be played either. A sentence that is complete is heard.
+    // The backend's speech during the escalation was not played, so the rest of that speech is not played either.
+    // Speech of a completed response is played to its end.
     if (this.call.agentSpeech.responding !== null) this.call.talk.stopAgent()
     this.call.floor.discard()
     this.call.changed()
@@ -242,7 +248,7 @@ export class EscalationSide extends Feature implements CallFeature {
     this.#tellBackendUnreached(request, outcome, closed, offer, takesMessage ? words : null)
   }
 
-  /** @param say  message that the backend gives the caller; null: the caller knows already */
+  /** @param say  message that the backend says to the caller; null if the caller was already informed */
   #tellBackendUnreached(
     request: EscalationRequest | null,
     outcome: EscalationOutcome,

@@ -7,29 +7,31 @@ import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { FactOf } from '../facts.js'
 import { HANDOVER_TOOL } from '../tools/gateway-tools.js'
 
-/** Handovers between agents in one call; then they stay with the one that they have. */
+/** Maximum number of handovers between agents in one call. After this number the call stays with its agent. */
 const HANDOVERS_MAX = 4
-/** Characters of what an agent says to the next. */
+/** Maximum length of an agent's message to the next agent, in characters. */
 const SUMMARY_CHARS_MAX = 300
 
 const HEARS = ['conversation-begins'] as const
 
 /**
- * The handover to another agent, who goes on with the call.
+ * Handover of the call to another agent, which continues it.
  *
  *     live --hand_over, a stage with handoverTo--> the words so far are heard --> `handover`, the last output
  *
- * It waits while the call is not live: for the end of a recording, a human who is tried, a goodbye that may be taken back. It also
- * waits for tools with an effect.
- * Another worker's half of the call goes on from the checkpoint, as after a worker's death, with the other agent. Until then the
- * promise is in the checkpoint, and a worker that goes on with the call keeps it. The record has a handover that took place.
+ * The handover waits while the call is not live: during a recording, the search for a human, or a goodbye that can be
+ * cancelled. It also waits for tools with an effect.
+ *
+ * The new agent continues the call from the checkpoint, as a new worker does after a worker has died. Until the
+ * handover the checkpoint contains the promise, so that a new worker keeps the promise. The record contains only
+ * handovers that took place.
  */
 export class Handover extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['handOver'] as const
   #promised: CallCheckpoint['handover']
   #limitMs = 0
-  /** The call was not live. */
+  /** True if the handover waited because the call was not live. */
   #heldUp = false
 
   constructor(call: CallKernel) {
@@ -47,7 +49,7 @@ export class Handover extends Feature implements CallFeature {
     this.call.line.promise(promised === undefined || promised.gone === true ? null : promised.to)
   }
 
-  /** The model learns that the agent whom it has promised is gone. */
+  /** Informs the model that the promised agent no longer exists. */
   #tellGone(): void {
     const promised = this.#promised
     if (promised?.gone !== true) return
@@ -67,7 +69,7 @@ export class Handover extends Feature implements CallFeature {
     if (name === 'handover') this.#due()
   }
 
-  /** @returns why the call stays with this agent; null when it goes */
+  /** @returns the reason why the call stays with this agent; null if the call moves */
   handOver(to: string, summary: string): string | null {
     if (this.call.log.handovers.length >= HANDOVERS_MAX)
       return `This caller was handed over ${HANDOVERS_MAX} times already: go on yourself, or offer a human.`
@@ -82,7 +84,7 @@ export class Handover extends Feature implements CallFeature {
     return null
   }
 
-  /** This agent answers nobody any more, and its tools do nothing. */
+  /** Ends this agent's part. The agent does not answer any more, and its running tools are cut off. */
   #endConversation(): void {
     this.call.ask('cancelTools', 'cut')
     this.call.line.handOver()
@@ -91,17 +93,17 @@ export class Handover extends Feature implements CallFeature {
   #due(): void {
     if (this.#promised === undefined) return
     if (this.call.line.state !== 'live' || this.call.ask('awaitEffects')) {
-      // A recording is heard out, a human is tried, or the agent says goodbye: no other agent may have that. Whoever is there
-      // when the conversation goes on gets the agent who was promised. A tool with an effect settles before.
+      // Another agent must not take over during a recording, the search for a human, or a goodbye, or while an effect
+      // is running. That agent gets the call when the conversation continues and all effects have ended.
       this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
       this.#heldUp = true
       return this.call.in('handover', QUIET_POLL_MS)
     }
-    // Whatever had held it up has given the word back to this agent.
+    // The reason for the delay has ended, and this agent can speak again.
     if (this.#heldUp) this.#endConversation()
     this.#heldUp = false
     const { talk, agentSpeech, input } = this.call
-    const speaks = talk.sounding || talk.bargeIn.paused || agentSpeech.responding !== null || input.expected
+    const speaks = talk.sounding || talk.bargeIn.undecided || agentSpeech.responding !== null || input.expected
     if (speaks && this.call.nowMs < this.#limitMs) return this.call.in('handover', QUIET_POLL_MS)
     this.call.talk.settleBargeIn()
     this.call.transcript.close(this.call.streamMs)

@@ -1,5 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import type { AnswerVerdict } from '../turns/answering-machine-detector.js'
+import type { LegRateHz } from '../../core/units.js'
 import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
@@ -9,33 +10,36 @@ import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
 
 /**
- * A caller who has heard nothing of the agent for this long gets the greeting from the gateway. Models that work greet within 2 s;
- * callers say "hello?" after 3 to 4.
+ * Time in ms after which the gateway greets if the model has not greeted. Working models greet within 2 s; callers say
+ * "hello?" after 3 s.
  */
 const GREETING_DUE_MS = 3000
 const GREETING_POLL_MS = 100
-/** To the model, whose own answer was cut off. */
+/** Instruction for the model after its own answer was cut off. */
 const ANSWER_FIRST_TEXT = 'Greet the caller in a word or two, and answer what they have just said.'
 
 const HEARS = ['model-ready', 'agent-sounds', 'agent-sounding', 'announce-failed', 'response-unwanted'] as const
 
 /**
- * The beginning of a call: the stream opens, somebody has taken the call, the conversation starts or continues. The model greets, or
- * the gateway if that comes too late.
+ * Beginning of a call: the stream opens, a person answers, the conversation starts or continues. The model greets. If
+ * the model is late, the gateway greets.
  */
 export class Opening extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['converse', 'answerFirst', 'begin', 'continueAfterEscalation'] as const
-  /** The words that the line was cut off, until they begin: a backend's answer must not come before them. */
+  /**
+   * Item of the announcement that the line was cut off, until the announcement begins; else null. The backend must not
+   * answer before this announcement.
+   */
   #cutOffItemId: string | null = null
-  /** The caller has asked for something already: it is answered, and takes the place of the greeting. */
+  /** True if the caller has already asked for something, so that the answer replaces the greeting. */
   #answersFirst = false
-  /** The model's answer to that was cut off. */
+  /** True if the model's answer to the caller's request was cut off. */
   #answerInterrupted = false
-  /** A recording has the call. */
+  /** True if a recording answered the call. */
   #recording: boolean
   #begun = false
-  /** The greeting that the gateway says because the model does not. */
+  /** Item of the gateway's greeting, which replaces the model's greeting; null without such a greeting. */
   #greetingItemId: string | null = null
 
   constructor(call: CallKernel) {
@@ -45,7 +49,7 @@ export class Opening extends Feature implements CallFeature {
 
   checkpoint(): Pick<CallCheckpoint, 'amd' | 'greeted' | 'greetingMs'> {
     return {
-      // A greeting that was requested but never heard must still be given.
+      // A greeting that was requested but was never heard must be repeated.
       greeted: this.call.person.greeted && this.call.talk.greetingMs !== null,
       greetingMs: this.call.talk.greetingMs,
       ...(this.call.line.inAmd ? { amd: this.#recording ? 'recording' : 'undecided' } : {}),
@@ -59,7 +63,7 @@ export class Opening extends Feature implements CallFeature {
   }
 
   input(input: CallInput): boolean {
-    if (input.type === 'stream-opened') this.#streamOpened(input.openedAtMs)
+    if (input.type === 'stream-opened') this.#streamOpened(input.openedAtMs, input.sampleRateHz)
     else if (input.type === 'amd-result') this.#amdResult(input)
     else return false
     return true
@@ -91,7 +95,7 @@ export class Opening extends Feature implements CallFeature {
     }
   }
 
-  #streamOpened(atMs: number | undefined): void {
+  #streamOpened(atMs: number | undefined, rateHz: LegRateHz): void {
     if (this.call.stream.openedAtMs !== null || this.call.line.state !== 'waiting') return
     const openedAtMs = atMs ?? this.call.nowMs
     const resume = this.call.resume
@@ -99,20 +103,22 @@ export class Opening extends Feature implements CallFeature {
     const zeroMs =
       openedWallMs === null ? openedAtMs : Math.min(openedAtMs, openedWallMs - this.call.options.wallOffsetMs)
     const newStream = openedWallMs === null ? null : this.call.newStream
-    this.call.stream.open(zeroMs, newStream === null ? null : Math.max(0, openedAtMs - zeroMs - newStream.streamMs))
+    const gapMs = newStream === null ? null : Math.max(0, openedAtMs - zeroMs - newStream.streamMs)
+    this.call.stream.open(zeroMs, gapMs, rateHz)
     this.call.line.enter('connecting')
     if (newStream !== null) this.call.mark('resumed', `${Math.round(newStream.streamMs)} ms of stream before`)
     else if (openedWallMs !== null) this.call.mark('taken-over')
     else if (atMs === undefined) this.call.mark('stream-opened')
     else this.call.out({ type: 'mark', name: 'stream-opened', atMs })
     this.call.changed()
-    // Whoever was handed the call has the whole of its own limit: else the caller might get it for no time at all.
+    // After a handover the new agent gets the full time limit, because the first agent may have used up the limit.
     const handedMs = this.call.log.handovers.at(-1)?.atMs ?? 0
     const untilMs = zeroMs + handedMs + this.call.stream.gapMs + this.call.options.duration.maxMs
     this.call.talk.agentQuietFromNow()
     this.call.tell({ type: 'stream-open', durationDueMs: untilMs })
     const asks = this.call.person.unconfirmed !== null && this.call.newStream !== null
-    // Whoever had the call before did not know either who took it, or has heard a recording, and was not ending it.
+    // After a takeover, detection continues if its verdict is missing or is a recording. It does not continue if the
+    // previous worker was ending the call.
     const screens = resume === null || asks || (resume.amd !== undefined && resume.state !== 'closing')
     if (this.call.options.amd !== null && screens) {
       this.call.line.setAmd(true)
@@ -128,12 +134,12 @@ export class Opening extends Feature implements CallFeature {
     this.converse()
   }
 
-  /** Continues a taken-over call that was not in conversation. @returns false when it was in conversation */
+  /** Continues a taken-over call that was not in conversation. @returns false if the call was in conversation */
   #resumeElsewhere(resume: CallCheckpoint): boolean {
     switch (resume.state) {
       case 'closing': {
         const { ending, escalation } = resume
-        // The stream was closed for a human, who may have the caller by now.
+        // The stream was closed for a human, who may have the caller now.
         if (ending === null && escalation !== null) this.call.ask('endNow', 'escalated', escalation.reason, false)
         else
           this.call.ask(
@@ -165,7 +171,7 @@ export class Opening extends Feature implements CallFeature {
       case 'waiting':
       case 'live': {
         if (resume.ending === null) return false
-        // It waited for a tool with an effect, of which nobody knows now.
+        // The call waited for a tool with an effect. The state of that effect is now unknown.
         const { effects, goodbyeText } = this.call.options
         const words = () =>
           [effects?.said.uncertain, goodbyeText]
@@ -180,7 +186,7 @@ export class Opening extends Feature implements CallFeature {
     }
   }
 
-  /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
+  /** Starts the conversation. If a consent text is set, the caller first hears that the call is recorded. */
   converse(): void {
     if (this.call.ask('askConsent')) return
     if (!this.call.person.greeted) this.call.in('greeting', GREETING_DUE_MS)
@@ -190,7 +196,7 @@ export class Opening extends Feature implements CallFeature {
     this.call.in('backend-ready', this.call.options.backendReadyTimeoutMs)
   }
 
-  /** The verdict on who took a call that we placed, or what corrects it. */
+  /** Handles the verdict of answering-machine detection in a call that the gateway placed, or a correction of it. */
   #amdResult({ who, why, beep }: AnswerVerdict): void {
     const { amd } = this.call.options
     const { state } = this.call.line
@@ -199,11 +205,12 @@ export class Opening extends Feature implements CallFeature {
     this.call.mark('answered-by', `${who}: ${why}`)
     this.call.changed()
     this.#recording = who === 'recording'
-    // Long words and a pause may be those of a person who is annoyed.
+    // Only a beep deletes the wish for no more calls, because long words and a pause may also come from an annoyed
+    // person.
     if (beep === true) this.call.out({ type: 'do-not-call-undone' })
     if (state !== 'connecting' && state !== 'live') {
       this.call.line.setAmd(false)
-      // Whoever comes back from a human that was not reached is heard.
+      // If an escalation does not reach a human, the agent listens to this person again.
       if (who === 'human') this.call.floor.open('recording')
       return
     }
@@ -220,7 +227,10 @@ export class Opening extends Feature implements CallFeature {
     this.call.ask('sayThenEnd', 'answering-machine', why, () => this.call.text(message), state === 'live' || !first)
   }
 
-  /** A recording was taken for a person: the agent is silent until its end, as before the first verdict. */
+  /**
+   * Waits silently until a recording ends, as before the first verdict. The first verdict was wrong, because only a
+   * recording had answered.
+   */
   #hearOut(): void {
     this.call.line.setAmd(true)
     this.call.line.enter('connecting')
@@ -229,13 +239,13 @@ export class Opening extends Feature implements CallFeature {
     this.call.talk.stopAgent()
   }
 
-  /** Stream open and backend ready: the conversation begins, or goes on. */
+  /** Begins or continues the conversation, when the stream is open and the backend is ready. */
   begin(): void {
     this.call.clear('backend-ready')
     const promised = this.call.line.promised !== null
     if (!promised && !this.call.person.greeted && !this.#answersFirst && this.call.ask('awaitCaller', 'begin')) return
     this.call.line.enter('live')
-    // Whoever had the call has promised another agent, who goes on with it.
+    // The previous worker promised the call to another agent, which continues it.
     if (promised) return
     this.#conversationBegins()
     if (this.call.ask('tellCaller')) return
@@ -249,7 +259,7 @@ export class Opening extends Feature implements CallFeature {
     if (this.#answersFirst) {
       this.call.mark('answers-first')
       this.call.agentSpeech.greetingOver()
-      // Otherwise it answers what it has just heard of itself.
+      // Without this text the backend would answer its own interrupted words.
       if (this.#answerInterrupted)
         this.call.out({ type: 'backend-text', text: ANSWER_FIRST_TEXT, role: 'system', respond: true })
       return this.call.wait.forAnswer()
@@ -269,7 +279,10 @@ export class Opening extends Feature implements CallFeature {
         this.call.out({ type: 'backend-tool-result', callId, ok: false, value })
   }
 
-  /** Nobody could be reached: the conversation goes on. It has not begun here where the escalation came first, or is older. */
+  /**
+   * Continues the conversation after an escalation that did not reach a human. If the call was escalated before the
+   * conversation began at this worker, the conversation begins here.
+   */
   continueAfterEscalation(): void {
     this.call.line.enter('live')
     if (!this.#begun) {
@@ -279,26 +292,26 @@ export class Opening extends Feature implements CallFeature {
     this.call.tell({ type: 'conversation-continues', after: 'escalation' })
   }
 
-  /** Asks the backend for what the one of the previous worker owed. */
+  /** Asks the backend for speech that the previous worker's backend had not completed. */
   #askForOwedResponse(): void {
     if (this.#greetingItemId !== null || this.#cutOffItemId !== null || this.call.owed === 'nothing') return
     this.call.mark('resume', this.call.owed)
     this.call.model.tell(this.call.options.resumeText, true)
   }
 
-  /** The words that the line was cut off have begun, or cannot be said. */
+  /** Notes that the announcement of the cut-off line has begun, or cannot be spoken. */
   #cutOffAnnounced(): void {
     this.#cutOffItemId = null
     if (this.call.line.state === 'live' && this.call.line.promised === null) this.#askForOwedResponse()
   }
 
-  /** The caller's own words take the greeting's place. */
+  /** Lets the answer to the caller's words replace the greeting. */
   answerFirst(answers: boolean, interrupted: boolean): void {
     this.#answersFirst = answers
     this.#answerInterrupted = interrupted
   }
 
-  /** The gateway's greeting will not be heard: the model gives it. */
+  /** Lets the model greet, because the gateway's greeting will not be heard. */
   #greetingFailed(itemId: string): void {
     if (itemId !== this.#greetingItemId || this.call.line.state === 'escalating') return
     this.#greetingItemId = null
@@ -312,8 +325,8 @@ export class Opening extends Feature implements CallFeature {
   }
 
   /**
-   * The model has not greeted. The gateway does it with the agent's words, or with a filler if the model was to find
-   * them; the model learns of it when the caller hears it.
+   * Greets in the model's place with the agent's greeting, or with a filler if the model chooses the greeting. The
+   * model is informed when the caller hears the agent's greeting.
    */
   #greetingDue(): void {
     const { line, model, person } = this.call
@@ -334,7 +347,7 @@ export class Opening extends Feature implements CallFeature {
     }
   }
 
-  /** The model is to know what the gateway said in its place. */
+  /** Informs the model of the gateway's greeting. */
   #tellGreeting(): void {
     const { greeting } = this.call.options
     if (greeting === null || !this.call.model.usable) return

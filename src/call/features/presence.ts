@@ -21,12 +21,12 @@ const HEARS = [
 ] as const
 
 /**
- * The caller's presence: silence prompts, sound that nobody understands, a caller who has put us on hold.
+ * Presence of the caller: silence prompts, sound without recognised words, and a caller who has put the agent on hold.
  */
 export class Presence extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly #clock: Silence
-  /** The last silence prompt. */
+  /** Item of the last silence prompt. */
   #promptId = ''
 
   constructor(call: CallKernel) {
@@ -63,7 +63,7 @@ export class Presence extends Feature implements CallFeature {
       case 'caller-active':
         return this.#clock.callerSpoke(this.call.nowMs)
       case 'caller-asks-to-wait':
-        this.#clock.callerAsksToWait()
+        if (fact.moment) this.#clock.callerAsksToWait()
         return this.call.in('silence', this.call.options.silence.afterMs)
       case 'understood':
         return this.#understood(fact.endsHold)
@@ -88,26 +88,31 @@ export class Presence extends Feature implements CallFeature {
         return this.call.deadlines.set('silence', decision.untilMs)
       case 'end':
         if (this.call.talk.level.refusedMs >= this.call.options.speech.realSpeechMs) {
+          // If a human has left or was not reached, another voice (a television) does not cause a second escalation.
+          const other = this.call.talk.level.otherSpeaks && this.call.line.human === null
+          if (other && this.#human('another voice than the caller on the line')) return
           this.call.talk.learnLevelAnew('nobody else speaks')
           return this.call.in('silence', this.call.options.silence.afterMs)
         }
         return this.call.ask('sayThenEnd', 'silence-limit', decision.detail, () => this.call.goodbye, false)
-      case 'prompt':
+      case 'prompt': {
+        const other = this.call.talk.level.otherSpeaks ? this.call.text(this.call.options.silence.otherVoice) : ''
         this.call.talk.level.ask()
         this.call.talk.putOnHold.ask()
         this.call.clear('put-on-hold')
         this.call.counters.silencePrompts++
         this.call.mark('silence-prompt', decision.detail)
-        this.#promptId = this.call.talk.announce(this.call.text(decision.text), 'prompt')
+        this.#promptId = this.call.talk.announce(other === '' ? this.call.text(decision.text) : other, 'prompt')
         return this.call.in('silence', this.call.options.silence.afterMs)
+      }
       default:
         return assertNever(decision)
     }
   }
 
   /**
-   * Words of the caller were understood, or a digit was pressed.
-   * @param endsHold  he is on the line, and does not keep us on hold
+   * Notes that words of the caller were recognised or a digit was pressed.
+   * @param endsHold  true if the caller no longer keeps the agent on hold
    */
   #understood(endsHold: boolean): void {
     const { speaking, firstVoicedMs } = this.call.callerSpeech
@@ -121,7 +126,7 @@ export class Presence extends Feature implements CallFeature {
     else this.call.deadlines.set('not-understood', dueMs)
   }
 
-  /** The caller has put us on hold: from here on the agent waits. */
+  /** Begins to wait, because the caller has put the agent on hold. */
   #waitOnHold(): void {
     const voiceMs = this.call.talk.putOnHold.voiceMs
     this.call.deadlines.set('put-on-hold', this.call.talk.putOnHold.wait(this.call.nowMs))
@@ -134,15 +139,24 @@ export class Presence extends Feature implements CallFeature {
     this.call.clear('not-understood')
     this.call.talk.unrecognised.over()
     this.#giveUpSegment()
+    // Before the agent becomes silent, it says that it hears another voice.
+    const text = this.call.text(this.call.options.silence.otherVoice)
+    if (text !== '') this.call.talk.announce(text, 'prompt')
   }
 
-  /** Ends the segment although its sound continues; nothing is asked of the backend. */
+  /** @returns true if the call is being escalated */
+  #human(reason: string): boolean {
+    if (this.call.options.escalation === null) return false
+    return this.call.ask('escalate', { reason, summary: '', origin: 'rule', toolCallId: null })
+  }
+
+  /** Ends the caller's segment although its sound continues. The backend is not asked for an answer. */
   #giveUpSegment(): void {
     if (!this.call.callerSpeech.speaking) return
     this.call.talk.giveUpSegment(true)
   }
 
-  /** On hold until `maxMs`: nobody may come back any more. */
+  /** Ends the wait on hold after `maxMs`, because the caller may never return. */
   #heldTooLong(): void {
     if (this.call.line.state !== 'live' || !this.call.talk.putOnHold.waiting) return
     const detail = `put on hold for ${this.call.options.putOnHold?.maxMs ?? 0} ms`
@@ -156,7 +170,8 @@ export class Presence extends Feature implements CallFeature {
     if (this.call.line.state !== 'live') return
     const { speaking, firstVoicedMs } = this.call.callerSpeech
     if (this.call.talk.putOnHold.waiting) {
-      // Each sound of its own: the caller who comes back after a pause is not cut because of what played before it.
+      // Each sound has a limit of its own. Otherwise a caller who returns after a pause could be cut off because of
+      // earlier sound.
       const untilMs = firstVoicedMs + ANSWER_UNHEARD_MS
       if (speaking && this.call.nowMs < untilMs) return this.call.deadlines.set('not-understood', untilMs)
       this.call.talk.unrecognised.over()
@@ -167,7 +182,7 @@ export class Presence extends Feature implements CallFeature {
       speaking,
       firstVoicedMs,
       quietMs: this.call.callerSpeech.quietMs(this.call.nowMs),
-      agentHeard: this.call.talk.sounding || this.call.talk.bargeIn.paused,
+      agentHeard: this.call.talk.sounding || this.call.talk.bargeIn.undecided,
       anyItemOpen: this.call.agentSpeech.anyOpen,
     })
     switch (decision.type) {

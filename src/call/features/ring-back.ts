@@ -8,27 +8,30 @@ import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallInput } from '../events.js'
 import { withoutNoValues } from '../tools/value-fault.js'
 
-/** Limits of a backend's context from a cut-off conversation: the newest entries and tool results. */
+/**
+ * Maximum number of transcript entries, and of tool results, that the backend gets from a cut-off conversation. The
+ * newest entries and results are used.
+ */
 const RESUMED_WORDS_MAX = 100
 const RESUMED_TOOLS_MAX = 20
-/** A service's words of speech come this long after the model's reaction to it, or not at all. */
+/** Maximum delay of a service's transcript after the model's reaction to the speech, in milliseconds. */
 const WORDS_LATE_MS = 3000
 const NOTHING_SAID =
   'The person has said nothing yet that could be a yes. Ask whether they want to go on, and call it once they have said so.'
 
 /**
- * A caller who is rung back after their call was cut off.
+ * Call back to a caller whose call was cut off.
  *
- *     asks --digit 1, or words of the person and then resume_conversation--> confirmed
+ *     asks --digit 1, or the person's words and then resume_conversation--> confirmed
  *
- * Only then anything of the other call is given to the backend.
+ * Until the person has confirmed, the backend gets only the new call.
  */
 export class RingBack extends Feature implements CallFeature {
   readonly answers = ['confirmRingBack'] as const
 
-  /** Turns of the call that was cut off. */
+  /** Number of turns in the call that was cut off. */
   readonly #turnsBefore: number
-  /** The model's call that waits for words of the person. */
+  /** Tool call of the model that waits for words of the person. */
   #askedBy: { readonly callId: string; readonly untilMs: number } | null = null
 
   constructor(call: CallKernel) {
@@ -50,22 +53,22 @@ export class RingBack extends Feature implements CallFeature {
     return { callBack: this.call.person.unconfirmed === null ? 'confirmed' : 'asks' }
   }
 
-  /** @returns true when the digit has confirmed that the caller goes on */
+  /** @returns true if the digit confirmed that the caller wants to continue */
   #digit(digit: string): boolean {
     if (this.call.person.unconfirmed === null || digit !== YES_DIGIT || this.call.line.state !== 'live') return false
     this.call.talk.stopAgent()
     this.call.talk.callerActive()
     const conversation = JSON.stringify(this.#confirmed('key'))
     this.call.model.tell(`The person pressed ${digit}: they want to go on. Go on from here: ${conversation}`)
-    // As the caller's answer, so that a backend without a model has one too.
+    // The digit is sent as the caller's answer, so that a backend without a model also receives an answer.
     this.call.out({ type: 'backend-text', text: digit, role: 'caller', respond: true })
     this.call.wait.forAnswer()
     return true
   }
 
   /**
-   * The model says that the person has confirmed. Nobody is believed who has said nothing: words of the person that are still being
-   * recognised are awaited.
+   * Handles the model's report that the person has confirmed. The report is rejected if the person has not said
+   * anything. The report waits for words that are still being recognised.
    */
   confirmRingBack(callId: string): void {
     this.#askedBy = { callId, untilMs: this.call.nowMs + (this.#voice ? WORDS_LATE_MS : 0) }
@@ -83,12 +86,12 @@ export class RingBack extends Feature implements CallFeature {
     else this.call.ask('answerTool', callId, true, unconfirmed === null ? {} : this.#confirmed('words'), undefined)
   }
 
-  /** The person has said or keyed something in this call. */
+  /** True if the person has said something or pressed a digit in this call. */
   get #words(): boolean {
     return this.call.log.transcript.slice(this.call.person.unconfirmed ?? 0).some(({ role }) => role === 'caller')
   }
 
-  /** The person has spoken, and words of it may come. */
+  /** True if the person has spoken and the recognised words may still arrive. */
   get #voice(): boolean {
     return this.call.talk.turns.waitingForReal || this.call.log.turns.length > this.#turnsBefore
   }

@@ -6,30 +6,31 @@ import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
 import { SEND_DIGITS_TOOL, isSecretSend } from '../tools/gateway-tools.js'
 
-/** Keys of one tool call; a longer number is none that a menu asks for. */
+/** Maximum number of DTMF digits in one tool call; phone menus do not ask for longer numbers. */
 const KEYS_MAX = 40
 
 const HEARS = ['agent-cut'] as const
 
 /**
- * Keys that the agent presses in a call that it placed: tones in its own voice's place, behind what it says.
+ * DTMF digits that the agent sends in a call that the gateway placed. After the agent's current words, tones replace
+ * its voice.
  *
  *     waiting --all tones sent and heard--> the tool call is answered
  *     waiting --the agent's speech is discarded--> the tool call has failed
  *
- * Nobody interrupts them: a menu goes on speaking while its keys are pressed.
+ * The other side cannot interrupt the tones, because a menu speaks while its digits are pressed.
  */
 export class SentDigits extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['sendDigits', 'sendDigitsFault'] as const
-  /** Tool calls by the item of their tones. */
+  /** Tool calls that wait until their tones were heard, by the item of the tones. */
   readonly #waiting = new Map<string, { readonly callId: string; readonly keys: string }>()
 
   get busy(): boolean {
     return this.#waiting.size > 0
   }
 
-  /** @returns why they cannot be sent; null when they can */
+  /** @returns the reason why the digits cannot be sent; null if they can be sent */
   sendDigitsFault(args: Readonly<Record<string, unknown>>): string | null {
     const { digits } = args
     const usable = typeof digits === 'string' && usableKeys(args).test(digits) && /[^w]/.test(digits)
@@ -69,7 +70,7 @@ export class SentDigits extends Feature implements CallFeature {
   }
 }
 
-/** Keys of a call that nobody is to read are not in the session: it has SECRET_DIGIT for each. */
+/** Secret digits as the session sees them: SECRET_DIGIT for each digit. */
 const SECRET_TONES = new RegExp(`^[${SECRET_DIGIT}w]+$`)
 
 function usableKeys(args: Readonly<Record<string, unknown>>): RegExp {

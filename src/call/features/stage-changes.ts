@@ -5,21 +5,23 @@ import { CALLER_SOURCE } from '../caller-data.js'
 import type { FactOf } from '../facts.js'
 import { isOfAStage, textOf } from '../tools/gateway-tools.js'
 
-/** A stage whose time is up is left this much later at the earliest, where the call is not in conversation. */
+/**
+ * Interval between checks if a stage whose time is over can end, in milliseconds. The gateway checks while the call is
+ * not in conversation.
+ */
 const STAGE_POLL_MS = 1000
 const STAGE_TIME_TEXT = 'The stage of this call has changed because its time was up: go on as the new instructions say.'
 
 const HEARS = ['conversation-begins', 'caller-data', 'tool-settled'] as const
 
 /**
- * The stage that the call is in.
- *
- * `Stages` decides in which stage the call is. The session informs the model, and acts where a stage leads to a human.
+ * Changes of the call's stage. `Stages` decides about the stage. This feature informs the model of changes, and acts if
+ * a stage leads to a human.
  */
 export class StageChanges extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['goToStage', 'followStage'] as const
-  /** The call has come into a stage that leads to a human, for this reason. */
+  /** Reason for an escalation, if the call has entered a stage that leads to a human; null otherwise. */
   #humanDue: string | null = null
 
   due(name: DeadlineName): void {
@@ -42,7 +44,7 @@ export class StageChanges extends Feature implements CallFeature {
     this.#timed()
   }
 
-  /** The model has called `go_to_stage`. */
+  /** Handles the model's `go_to_stage`. */
   goToStage(callId: string, args: Readonly<Record<string, unknown>>): void {
     const { stages } = this.call
     if (stages === null) return
@@ -50,7 +52,7 @@ export class StageChanges extends Feature implements CallFeature {
     this.#changed()
     const { escalate } = stages.stage
     const summary = textOf(args['summary'])
-    // Answered only if no human can be reached, as the tool that asks for one.
+    // This tool call is answered only if no human can be reached, like a call of `escalate_to_human`.
     if (refusal === null && escalate !== undefined && this.#humanDue !== null) {
       this.#humanDue = null
       if (this.call.ask('escalate', { reason: escalate, summary, origin: 'agent', toolCallId: callId })) return
@@ -61,14 +63,14 @@ export class StageChanges extends Feature implements CallFeature {
     this.call.ask('answerTool', callId, refusal === null, value, refusal ?? undefined)
   }
 
-  /** A tool has answered, or what it waited for is known. */
+  /** Handles the result of a tool, or the outcome of a pending tool. */
   #result(tool: string, result: { readonly ok: boolean; readonly value: unknown; readonly error?: string }): void {
     if (this.call.stages === null || !isOfAStage(tool)) return
     this.call.stages.result({ tool, ...result }, this.call.streamMs)
     this.#changed()
   }
 
-  /** It is time to leave the stage. */
+  /** Leaves a stage whose time is up. */
   #due(): void {
     if (this.call.line.state !== 'live') return this.call.in('stage', STAGE_POLL_MS)
     this.call.stages?.settle(this.call.streamMs)
@@ -76,7 +78,7 @@ export class StageChanges extends Feature implements CallFeature {
     this.call.model.tell(STAGE_TIME_TEXT, this.call.talk.allQuiet)
   }
 
-  /** Informs the model of a change. @returns whether the stage is another now */
+  /** Informs the model of a change. @returns true if the stage has changed */
   #changed(): boolean {
     const { stages } = this.call
     const change = stages?.takeChange() ?? null
@@ -96,7 +98,7 @@ export class StageChanges extends Feature implements CallFeature {
     return true
   }
 
-  /** The stage that the call came into leads to a human. @returns whether one is being reached */
+  /** Acts on a new stage that leads to a human. @returns true if the call is being escalated */
   followStage(): boolean {
     const reason = this.#humanDue
     this.#humanDue = null

@@ -26,22 +26,22 @@ const HEARS = [
 ] as const
 
 /**
- * The tool calls of the model, the gateway's own tools among them, and the fillers while one runs.
+ * Tool calls of the model, including calls of the gateway's own tools, and fillers while a tool runs.
  *
  *     tool-call --refused (unknown, invalid, too many)--> error to the model at once
- *     tool-call --the agent's--> run-tool; filler after afterMs of quiet; result to the model, exactly once
- *     tool-call --its answer comes later--> see `PendingTools`; the model gets an answer for now, and the outcome
- *     tool-call --the session's own--> see `SESSION_TOOLS`
+ *     tool-call --tool of the agent--> run-tool; filler after afterMs of quiet; result to the model, exactly once
+ *     tool-call --result arrives later--> see `PendingTools`; the model gets a first answer, and then the outcome
+ *     tool-call --tool of the session--> see `SESSION_TOOLS`
  */
 export class ToolCalls extends Feature implements CallFeature {
   readonly hears = HEARS
   readonly answers = ['takeTool', 'answerTool', 'watchTool', 'cancelTools'] as const
-  /** Tool calls that features of the gateway made: no model gets their results. */
+  /** Tool calls made by features of the gateway; the model does not receive their results. */
   readonly #own = new Set<string>()
-  /** The model has called tools for too long, and has to answer without them. */
+  /** True if the model has called tools for too long and must now answer without tools. */
   #withheld = false
   readonly #fillers: Fillers
-  /** A filler that has not begun to sound; empty: there is none. */
+  /** Item of a filler whose sound has not begun; '' without such a filler. */
   #fillerId = ''
 
   constructor(call: CallKernel) {
@@ -79,7 +79,8 @@ export class ToolCalls extends Feature implements CallFeature {
       case 'model-audio':
         return this.#cancelFiller()
       case 'model-holding':
-        if (this.#fillers.none && !this.call.callerSpeech.speaking && !this.call.talk.bargeIn.paused) this.#sayFiller()
+        if (this.#fillers.none && !this.call.callerSpeech.speaking && !this.call.talk.bargeIn.undecided)
+          this.#sayFiller()
         return
       case 'caller-acts':
         return this.call.clear('filler')
@@ -96,7 +97,7 @@ export class ToolCalls extends Feature implements CallFeature {
     }
   }
 
-  /** A turn of the caller has ended at `atMs`: tools are offered again, and a late answer gets a filler. */
+  /** Acts on the end of a caller's turn. The model may call tools again, and a late answer gets a filler. */
   #turn(atMs: number): void {
     const { answerAfterMs = null } = this.call.options.filler
     this.#fillers.turn()
@@ -125,7 +126,7 @@ export class ToolCalls extends Feature implements CallFeature {
     if (ledger.running === 0) this.call.clear('filler')
   }
 
-  /** @returns true if any of them ran */
+  /** @returns true if at least one of the tool calls was running */
   #cancel(running: readonly string[]): boolean {
     const callIds = this.call.effects.ledger.cancel(running)
     if (callIds.length > 0) this.call.out({ type: 'cancel-tools', callIds })
@@ -137,7 +138,10 @@ export class ToolCalls extends Feature implements CallFeature {
     if (phrase !== null) this.#fillerId = this.call.talk.announce(this.call.text(phrase), 'filler')
   }
 
-  /** The answer is there before the filler began to sound; `announce-failed` follows, if that was in time. */
+  /**
+   * Cancels a filler because the answer came before the filler's sound began. If the cancellation was in time,
+   * `announce-failed` follows.
+   */
   #cancelFiller(): void {
     const itemId = this.#fillerId
     if (itemId === '' || this.call.agentSpeech.item(itemId)?.started !== false || !this.call.agentSpeech.isOpen(itemId))
@@ -182,13 +186,14 @@ export class ToolCalls extends Feature implements CallFeature {
 
   watchTool(filled: boolean, ownCallId?: string): void {
     if (ownCallId !== undefined) this.#own.add(ownCallId)
-    // Among several tools the first counts; a deadline without a tool is that of a late answer.
+    // If several tools run, the first tool determines the time of the filler. A time that was set before any tool ran
+    // belongs to a late answer, and the first tool replaces it.
     if (filled && (this.call.effects.running === 1 || !this.call.deadlines.isSet('filler')))
       this.call.in('filler', this.call.options.filler.afterMs)
     if (!this.call.deadlines.isSet('tool-limit')) this.call.in('tool-limit', this.call.options.toolLimitMs)
   }
 
-  /** @returns why the tool call is invalid; null when it is valid */
+  /** @returns the fault of the tool call; null if the call is valid */
   #faultOf({ name, args, invalid }: ToolCallEvent): string | null {
     if (invalid !== undefined) return invalid
     const handler = sessionTool(name)
@@ -205,11 +210,15 @@ export class ToolCalls extends Feature implements CallFeature {
     if (fault !== null) return fault
     if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting')
       return 'The call is already being ended or handed over.'
-    // A dialogue without a model says only what its file has: the gateway itself waits, and says how the effect ended.
+    // A dialogue without a model says only the words of its file. Therefore the gateway itself waits for the effect and
+    // announces the result.
     return handler.leaves === true && this.call.keypad.dialogue === null ? this.call.effects.refusal(name) : null
   }
 
-  /** The agent has left the conversation, and an end or a handover waits for what still runs: it says nothing more. */
+  /**
+   * True if the agent has left the conversation, because an end or a handover waits for running tools. The agent then
+   * does not say anything more.
+   */
   get #left(): boolean {
     const { line, effects } = this.call
     return line.promised !== null || effects.ledger.runningNames().some((name) => sessionTool(name)?.leaves === true)
@@ -222,7 +231,7 @@ export class ToolCalls extends Feature implements CallFeature {
     this.call.effects.ledger.refused(callId, shortName, args, this.call.streamMs, error)
     this.call.mark('tool-refused', `${shortName}: ${error}`)
     this.call.out({ type: 'backend-tool-result', callId, ok: false, value: { error } })
-    // A model that only calls tools is not answering: its deadline stands.
+    // A model that only calls tools is not answering, so the deadline for the answer remains set.
     if (this.call.line.state === 'live' && background !== true && !this.#withheld) this.call.wait.forAnswer()
   }
 
@@ -250,7 +259,7 @@ export class ToolCalls extends Feature implements CallFeature {
         ...{ end: ok ? ('done' as const) : error === UNCERTAIN ? ('uncertain' as const) : ('failed' as const), spoken },
       })
     }
-    // Before the result: the model's answer to it is the first of the new stage.
+    // This fact is sent before the result, so that the model's answer to the result belongs to the new stage.
     this.call.tell({
       type: 'tool-settled',
       callId,
@@ -264,11 +273,12 @@ export class ToolCalls extends Feature implements CallFeature {
     if (own) return this.call.tell({ type: 'own-tool-settled', callId, ok: answer.ok, value, error })
     if (!this.call.model.usable) return
     this.call.out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
-    // The model must speak now, whatever the result is; unless it was to say nothing about it, or has left.
+    // The model must speak about the result now, unless the result is marked as quiet or the model has left the
+    // conversation.
     if (this.call.line.state === 'live' && !answer.quiet && !left) this.call.wait.forAnswer()
   }
 
-  /** Gives up on tools that never came back. */
+  /** Ends tool calls whose results did not arrive in time. */
   #limitDue(): void {
     const { toolLimitMs } = this.call.options
     const overdue = this.call.effects.ledger.overdue(this.call.nowMs - toolLimitMs)
@@ -283,7 +293,10 @@ export class ToolCalls extends Feature implements CallFeature {
     if (oldestMs !== null) this.call.deadlines.set('tool-limit', oldestMs + toolLimitMs)
   }
 
-  /** A tool runs for long, or the model is late with its answer: the caller hears that we are still there. */
+  /**
+   * Says a filler, because a tool runs for long or the model's answer is late. The filler shows the caller that the
+   * line works.
+   */
   #fillerDue(): void {
     if (this.call.line.state !== 'live' || this.call.keypad.grants.has('digits')) return
     const runs = this.call.effects.running > 0
@@ -291,7 +304,7 @@ export class ToolCalls extends Feature implements CallFeature {
     const late = answerAfterMs !== null && this.call.talk.turns.understood && !this.call.input.smallTalk
     if (!runs && !(late && this.#fillers.none)) return
     const waits = (runs && this.call.effects.ledger.awaited) || this.call.talk.turns.waiting
-    if (!waits || this.call.talk.sounding || this.call.callerSpeech.speaking || this.call.talk.bargeIn.paused)
+    if (!waits || this.call.talk.sounding || this.call.callerSpeech.speaking || this.call.talk.bargeIn.undecided)
       return this.call.in('filler', FILLER_POLL_MS)
     const quietMs = this.call.nowMs - this.call.talk.agentHeardAtMs
     const neededMs = this.#fillers.neededMs

@@ -6,8 +6,8 @@ import type { FactOf } from '../facts.js'
 const HEARS = ['call-ends'] as const
 
 /**
- * The sound that callers hear in place of silence while they wait: for a tool that takes long, for an outcome from outside, or for a
- * human who is being rung. It is no speech of the agent's: playout sends it where it has no speech, and softly under speech.
+ * Sound that the caller hears instead of silence during a wait. This sound is not speech. Playout sends the sound in
+ * pauses of speech, and quietly under speech.
  */
 export class WaitingSound extends Feature implements CallFeature {
   readonly hears = HEARS
@@ -18,11 +18,11 @@ export class WaitingSound extends Feature implements CallFeature {
   }
 
   hear(fact: FactOf<typeof HEARS>): void {
-    // Nothing follows the end of the call.
+    // The call ends, so the wait is over.
     if (fact.type === 'call-ends') this.#set(false)
   }
 
-  /** Begins to count a wait, or ends it. */
+  /** Starts or ends the timing of a wait. */
   afterwards(): void {
     const { waitingSoundAfterMs: afterMs } = this.call.options
     if (afterMs === undefined) return

@@ -9,16 +9,17 @@ import type { Wait } from '../tools/pending-tools.js'
 import { asksToCancel } from '../turns/turn-words.js'
 import { withoutNoValues } from '../tools/value-fault.js'
 
-/** Interval at which pending tools are checked: for the end of their wait, and for a pause in which to say the outcome. */
+/**
+ * Interval of the check of pending tools, in milliseconds. The check ends a wait whose time is over, and finds a pause
+ * in which an outcome can be reported.
+ */
 const WAITS_POLL_MS = 200
-/** A pause in which nobody is interrupted. */
+/** Minimum pause before the agent speaks, in milliseconds. After this pause the agent does not interrupt the caller. */
 const PAUSE_MS = 300
 
 const HEARS = ['conversation-begins', 'agent-sounds', 'item-heard', 'agent-cut', 'caller-said'] as const
 
-/**
- * Tools whose outcome comes later: the wait in the conversation, and the outcome once there is a pause.
- */
+/** Pending tools: the wait in the conversation, and the report of the outcome during a pause. */
 export class Waits extends Feature implements CallFeature {
   readonly hears = HEARS
   due(name: DeadlineName): void {
@@ -62,7 +63,7 @@ export class Waits extends Feature implements CallFeature {
     return waits.length === 0 ? {} : { waits }
   }
 
-  /** The tool has begun something whose outcome comes later. */
+  /** Begins a wait, because a tool has started something whose outcome arrives later. */
   #begin(callId: string, waitMs: number): void {
     const call = this.call.effects.ledger.pending(callId)
     if (call === null) {
@@ -84,7 +85,7 @@ export class Waits extends Feature implements CallFeature {
     this.call.floor.close('caller')
   }
 
-  /** News of a pending tool call. */
+  /** Takes a report of a pending tool call. */
   #outcome(callId: string, status: 'progress' | 'succeeded' | 'failed', value: unknown): void {
     if (status === 'progress') {
       const wait = this.call.effects.pending.waiting.find((one) => one.callId === callId)
@@ -111,7 +112,7 @@ export class Waits extends Feature implements CallFeature {
     this.call.in('waits', 0)
   }
 
-  /** The caller does not want to wait any more. What was begun outside may go on. */
+  /** Cancels the waits because the caller no longer wants to wait. The action outside the gateway may continue. */
   #cancel(): void {
     for (const wait of this.call.effects.pending.waiting) {
       this.#giveUp(wait, 'cancelled')
@@ -145,7 +146,7 @@ export class Waits extends Feature implements CallFeature {
       !this.call.talk.agentTalking &&
       !this.call.agentSpeech.anyOpen &&
       !this.call.callerSpeech.speaking &&
-      !this.call.talk.bargeIn.paused
+      !this.call.talk.bargeIn.undecided
     if (pause && untold !== null) this.#tell(untold)
     else if (pause && untold === null) this.#sayStillWaiting(quietMs)
     this.#watch()
@@ -160,13 +161,13 @@ export class Waits extends Feature implements CallFeature {
     }
   }
 
-  /** The backend gets an outcome, which nobody else says to the caller. */
+  /** Sends an outcome to the backend. Only the backend can say the outcome to the caller. */
   #tell(wait: Wait): void {
     const { callId, name, outcome } = wait
     if (outcome === null || !this.call.model.usable) return
     const { status, value } = outcome
     const said = status === 'expired' ? this.call.text(this.call.options.waits[name]?.onTimeout) : ''
-    // The model answers the caller's own words when they cancel.
+    // If the caller has cancelled the wait, the model answers the caller's own words.
     const respond = said === '' && status !== 'cancelled'
     this.call.effects.pending.tell(wait, this.call.agentSpeech.latest)
     const given = status === 'succeeded' || status === 'failed' ? value : { status }

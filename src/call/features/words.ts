@@ -5,7 +5,9 @@ import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
 import { asksToWait } from '../turns/turn-words.js'
 
-/** Before a supervisor's words, so that the model neither answers them nor says them to the caller. */
+/**
+ * Instruction before a supervisor's words, so that the model does not answer these words or repeat them to the caller.
+ */
 const WHISPER =
   'A supervisor who listens to this call tells you, and not the caller: follow it in what you say next, without mentioning it. '
 
@@ -13,9 +15,7 @@ type Transcribed = Extract<BackendEvent, { readonly type: 'transcript' }>
 
 const HEARS = ['agent-said', 'transcript'] as const
 
-/**
- * The words of both sides, as far as they are known, and what follows from the caller's: a language, a wait, a goodbye.
- */
+/** Words of both sides, and actions that follow the caller's words: a change of language, a wait, a goodbye. */
 export class Words extends Feature implements CallFeature {
   readonly hears = HEARS
   input(input: CallInput): boolean {
@@ -32,7 +32,12 @@ export class Words extends Feature implements CallFeature {
 
   #ofCaller({ itemId, text, final, languages }: Transcribed): void {
     const { startMs, endMs, spoken } = this.call.input.transcribed(itemId)
-    if (final && this.call.language.heard(languages ?? [{ text }])) this.call.languageChanged()
+    const { level } = this.call.talk
+    // During a suspected hold, words of another voice count too, because a person who ends the hold may have a new
+    // voice on this line.
+    const isOther = text.trim() !== '' && level.saidByOther && !this.call.talk.putOnHold.suspected
+    if (final && text.trim() !== '') level.wordsOver()
+    if (final && !isOther && this.call.language.heard(languages ?? [{ text }])) this.call.languageChanged()
     this.call.transcript.callerWords(
       itemId,
       text,
@@ -41,38 +46,44 @@ export class Words extends Feature implements CallFeature {
       endMs - this.call.streamZeroMs,
     )
     if (text.trim() === '') return
+    // Words of another person are in the transcript, but they do not begin a turn.
+    if (isOther) return void (final && this.call.mark('words-of-another', level.figures))
     this.call.floor.endGreeting()
-    if (spoken) this.call.talk.level.understood()
+    if (spoken) level.understood()
     this.call.tell({ type: 'understood', endsHold: true })
     if (!final) this.#partial(text)
     else if (
       !this.call.input.grants.has('digits') &&
       this.call.options.bargeIn.waitWords &&
-      this.call.line.state === 'live' &&
-      asksToWait(text, this.call.talk.spokenOver)
-    )
-      return this.#callerAsksToWait()
+      this.call.line.state === 'live'
+    ) {
+      const wait = asksToWait(text, this.call.talk.spokenOver)
+      // A hesitation such as "hmm" does not ask for a moment if it may mean yes, or if the caller's turn already has
+      // recognised words.
+      const isAnswer = this.call.input.asked.what === 'yes-no' || this.call.talk.turns.understood
+      if (wait === 'moment' || (wait === 'thought' && !isAnswer)) return this.#callerAsksToWait(wait)
+    }
     this.call.tell({ type: 'caller-said', text, final })
-    this.call.talk.wordsCame(text, final)
+    this.call.talk.wordsCame(text, final, itemId)
     this.call.input.heard(text)
     if (final && this.call.line.state === 'live' && this.call.talk.turns.waiting) this.call.wait.forAnswer()
     if (final && !this.call.input.grants.has('digits')) this.call.tell({ type: 'caller-turn', text })
   }
 
-  /** Words that may still change: they say whether the caller has finished, and whether he only listens. */
+  /** Handles words that may still change. The words show if the caller has finished. */
   #partial(text: string): void {
     this.call.input.heardPartly()
     this.call.callerSpeech.heardWords(text, this.call.input.asked)
-    if (this.call.talk.bargeIn.paused) this.call.talk.bargeIn.heardWords(text)
   }
 
-  /** Words that ask for a moment are not answered with words: the agent is silent until the caller goes on. */
-  #callerAsksToWait(): void {
+  /** Handles words that ask for a moment. The agent does not answer, and is silent until the caller speaks again. */
+  #callerAsksToWait(wait: 'moment' | 'thought'): void {
     this.call.counters.askedToWait++
-    this.call.mark('asked-to-wait', this.call.talk.spokenOver ? 'over the agent' : 'while nobody else spoke')
+    const over = this.call.talk.spokenOver ? 'over the agent' : 'while nobody else spoke'
+    this.call.mark('asked-to-wait', wait === 'thought' ? 'by a hesitation' : over)
     this.call.talk.askedToWait()
     this.call.wait.callerActs()
-    this.call.tell({ type: 'caller-asks-to-wait' })
+    this.call.tell({ type: 'caller-asks-to-wait', moment: wait === 'moment' })
     this.call.floor.close('caller')
   }
 
@@ -85,14 +96,17 @@ export class Words extends Feature implements CallFeature {
     this.call.tell({ type: 'agent-words', text: event.text, by: 'model' })
   }
 
-  /** The model must know what it would else say again, or answer. What nobody heard counts as not said. */
+  /**
+   * Informs the model of the gateway's words. Without this the model would repeat or answer these words. Words that the
+   * caller did not hear are left out.
+   */
   #gatewaySaid(words: string, playedMs: number | null): void {
     if (playedMs === 0 || !this.call.model.usable || !this.call.line.streaming) return
     const text = playedMs === null ? words : `${words} [the caller interrupted]`
     this.call.out({ type: 'backend-text', text, role: 'agent', respond: false })
   }
 
-  /** The model takes a supervisor's words into its next answer. */
+  /** Sends a supervisor's words to the model, for its next answer. */
   #whisper(text: string): void {
     if (this.call.line.state !== 'live' || !this.call.model.usable)
       return this.call.mark('whisper-refused', this.call.line.state)

@@ -13,15 +13,15 @@ import { decodeStep } from './journal.js'
 import type { JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader } from './journal.js'
 
-/** Characters of one journal line that are read back. */
+/** Maximum length of a journal line, in characters. */
 const JOURNAL_LINE_CHARS_MAX = 1024 * 1024
 
 /** Names of inputs in journals of earlier builds. */
 const EARLIER_INPUTS: ReadonlyMap<string, CallInput['type']> = new Map([['screened', 'amd-result']])
 
 /**
- * Reads one journal, header first. Blank lines are skipped.
- * @throws GatewayError JOURNAL_INVALID that names the line
+ * Reads one journal, beginning with the header. Blank lines are skipped.
+ * @throws GatewayError JOURNAL_INVALID with the number of the line
  */
 export function* readJournal(lines: Iterable<string>): Generator<JournalHeader | JournalEntry, void, undefined> {
   let ordinal = 0
@@ -58,7 +58,7 @@ function parseHeader(line: Record<string, unknown>, ordinal: number): JournalHea
     throw invalid(ordinal, `not the header of a journal of version ${JOURNAL_VERSION}, which this build reads`)
   if (!isJsonObject(options) || typeof options['callSid'] !== 'string')
     throw invalid(ordinal, 'the header has no options')
-  // The options were written from typed values, so the version implies their shape.
+  // The options were written from typed values, so the journal's version determines their shape.
   return {
     type: 'header',
     build: typeof build === 'string' ? build : 'unknown',
@@ -161,7 +161,7 @@ function parseFrames(
   })
 }
 
-/** Adds the figures of the frames, in place. */
+/** Adds the figures to the frames in `frames`. */
 function addFigures(frames: JournalFrame[], { levels, pitch, doubt }: Record<string, unknown>, ordinal: number): void {
   const voiced = frames.filter((frame) => frame.voiced).length
   if (typeof levels !== 'string' || levels === '' || levels.length > frames.length)

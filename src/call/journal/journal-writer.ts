@@ -12,15 +12,24 @@ import { VERIFY_TOOL } from '../tools/gateway-tools.js'
 import { encodeStep, isJournalled } from './journal.js'
 import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
 
-/** Characters of caller audio in one journal line, after which another begins; the longest packet comes on top. */
+/**
+ * Number of characters of caller audio after which a new journal line begins. The last packet of a line may exceed this
+ * number.
+ */
 const JOURNAL_MEDIA_CHARS_PER_LINE = 256 * 1024
-/** Answers of the playout that a journal remembers, to note only those that changed. */
+/**
+ * Maximum number of stored playout answers. New answers are compared with the stored answers, so that only changes are
+ * written.
+ */
 const JOURNAL_ANSWERS_MAX = 512
 
-/** Different answers of a caller that a journal tells apart; a call is locked after a few wrong ones. */
+/**
+ * Maximum number of different proofs of identity that one journal distinguishes. A call is locked after a few wrong
+ * proofs.
+ */
 const JOURNAL_PROOFS_MAX = 64
 
-/** Characters that a media event takes in its line besides its audio, rounded up. */
+/** Number of characters that a media event needs in its line besides the audio, rounded up. */
 const MEDIA_EVENT_CHARS = 40
 
 interface JournalWriterOptions {
@@ -28,13 +37,17 @@ interface JournalWriterOptions {
   readonly resume: SessionResume | null
   /** Version of the gateway. */
   readonly build: string
-  /** When set, `media` is called with every input of the caller's audio path. */
+  /**
+   * Format of the caller's audio; null if `media` is not used. Otherwise `media` is called with every input of the
+   * caller's audio path.
+   */
   readonly media: JournalMedia | null
 }
 
 /**
- * Writes a journal. Call it *before* each call to the session and for each output, and give the session
- * `watch(playout)` as its playout: the playout's answers are then noted with the entry that asked for them.
+ * Writes a journal. Call the matching method before each call of a session method, and for each output. The session
+ * must use `watch(playout)` as its playout. Each answer of the playout is then written with the entry that requested
+ * it.
  */
 export class JournalWriter {
   readonly #write: (line: string) => void
@@ -42,26 +55,30 @@ export class JournalWriter {
   #view: Record<string, boolean | number | string | null> | null = null
   #out: CallOutput[] = []
   readonly #known = new Map<string, boolean | number | string | null>()
-  /** Frames of the open line: alternating run lengths, unvoiced first, and their times. */
+  /** Frames of the open line: alternating run lengths, beginning with unvoiced frames. */
   #runs: number[] = []
+  /** Times of these frames. */
   #timesMs: number[] = []
-  /** Figures of the open line: levels of all frames, the others of voiced ones. */
+  /** Figures of the open line: levels of all frames, then figures of the voiced frames. */
   #levels = ''
   #pitches = ''
   #doubts: boolean[] = []
   #regular = true
   #early = false
   #lastAudio = ''
-  /** Values that nobody has before the caller is identified; null: they are, or nothing was found. */
+  /**
+   * Values that are withheld until the caller is identified; null if the caller is identified, or if the look-up did
+   * not find values.
+   */
   #withheld: Withheld | null = null
   #identified: boolean
   readonly #personal: readonly string[]
-  /** Different answers that proved, or did not, who the caller is, as JSON. Never written. */
+  /** Different proofs of identity that the caller gave, right or wrong, as JSON. They are never written. */
   readonly #answers: string[] = []
   #media: MediaEvent[] = []
   #mediaChars = 0
 
-  /** @param write  called with one line, without its newline */
+  /** @param write  receives each line, without its newline */
   constructor(write: (line: string) => void, header: JournalWriterOptions) {
     this.#write = write
     const { build, options, media } = header
@@ -73,14 +90,14 @@ export class JournalWriter {
 
   input(input: CallInput, nowMs: number): void {
     this.flush()
-    // Audio after another input must be noted again, even for the same item.
+    // Audio that follows another input must be written again, even if the audio's item has not changed.
     this.#lastAudio = ''
     this.#open = { t: nowMs, in: input.type === 'caller-known' ? this.#masked(input) : this.#withoutProof(input) }
   }
 
   frame(frame: CallerFrame, nowMs: number): void {
-    // `view` applies from the frame that asked the playout, so such a frame begins a new line and ends it. `out`
-    // belongs to the last frame of a line.
+    // `view` applies from the first frame of a line, so a changed answer of the playout begins a new line. `out`
+    // belongs to the last frame of a line, so an output ends the line.
     const full = this.#timesMs.length >= JOURNAL_FRAMES_PER_LINE_MAX
     const waits = this.#open !== null || this.#view !== null || this.#out.length > 0 || this.#media.length > 0
     if (waits || full || frame.early !== this.#early) this.flush()
@@ -100,7 +117,7 @@ export class JournalWriter {
     }
   }
 
-  /** `acceptAudio`; only a change of item is noted, because more audio of the same item changes nothing. */
+  /** Writes `acceptAudio` for a new item only, because further audio of the same item does not change anything. */
   audio(itemId: string, generation: number, nowMs: number): void {
     const audio = `${generation} ${itemId}`
     if (audio === this.#lastAudio) return
@@ -117,12 +134,12 @@ export class JournalWriter {
     this.#open = withheld === null ? { t: nowMs, identity } : { t: nowMs, identity, withheld }
   }
 
-  /** An output that the last entry caused. */
+  /** Writes an output that the last entry caused. */
   output(output: CallOutput): void {
     if (isJournalled(output)) this.#out.push(this.#withoutAnswer(output))
   }
 
-  /** The next input of the caller's audio path; only when the header has `media`. */
+  /** Writes the next input of the caller's audio path. Use this method only if the header has `media`. */
   media(event: MediaEvent): void {
     if (this.#open !== null || this.#timesMs.length > 0 || this.#mediaChars >= JOURNAL_MEDIA_CHARS_PER_LINE)
       this.flush()
@@ -130,11 +147,12 @@ export class JournalWriter {
     this.#mediaChars += (event[2]?.length ?? 0) + MEDIA_EVENT_CHARS
   }
 
-  /** The same playout; its answers are noted. */
+  /** Returns a playout that passes questions to `playout` and writes each answer to the journal. */
   watch(playout: PlayoutView): PlayoutView {
     const note = <T extends boolean | number | string | null>(question: string, answer: T): T => {
       if (this.#known.get(question) === answer) return answer
-      if (this.#known.size >= JOURNAL_ANSWERS_MAX) this.#known.clear() // a forgotten answer is only noted again
+      // after this clearing, some answers are written a second time
+      if (this.#known.size >= JOURNAL_ANSWERS_MAX) this.#known.clear()
       this.#known.set(question, answer)
       this.#splitFrames()
       this.#view ??= {}
@@ -150,10 +168,10 @@ export class JournalWriter {
     }
   }
 
-  /** Writes the open line; call it at the end, and whenever lines should be on disk. */
+  /** Writes the open line. Call this at the end, and whenever all lines should be on disk. */
   flush(): void {
     if (this.#media.length > 0) {
-      // The playout's answers stay for the entry that asked.
+      // The playout's answers are not in this line, because they belong to the entry that asked for them.
       this.#line({ media: this.#media })
       this.#media = []
       this.#mediaChars = 0
@@ -171,7 +189,10 @@ export class JournalWriter {
     }
   }
 
-  /** The current frame got a new answer of the playout; the frames before it had the old one. */
+  /**
+   * Splits the line, because the playout's answer changed at the current frame. The new answer does not apply to
+   * earlier frames.
+   */
   #splitFrames(): void {
     const count = this.#timesMs.length
     if (this.#open !== null || this.#view !== null || count < 2) return
@@ -219,7 +240,10 @@ export class JournalWriter {
     return { ...resume, checkpoint: { ...checkpoint, caller: this.#masked(caller) } }
   }
 
-  /** A look-up with names alone of what the caller may not have yet; that is written once they may. */
+  /**
+   * Returns a look-up in which the names of withheld data remain, without the values. The values are written when the
+   * caller may have them.
+   */
   #masked<Known extends Pick<CallerAnswer, 'values' | 'earlier'>>(known: Known): Known {
     if (this.#identified) return known
     const { values, earlier = {} } = known
@@ -239,7 +263,10 @@ export class JournalWriter {
     return { ...input, event: this.#withoutAnswer(input.event) }
   }
 
-  /** The answers by which callers prove who they are: equal ones stay equal, as a session counts equal calls of a tool. */
+  /**
+   * Masks the answers by which callers prove their identity. Equal answers stay equal, because a session counts equal
+   * tool calls.
+   */
   #withoutAnswer<Call extends CallOutput | Extract<BackendEvent, { readonly type: 'tool-call' }>>(call: Call): Call {
     if ((call.type !== 'tool-call' && call.type !== 'run-tool') || call.name !== VERIFY_TOOL) return call
     if (!('answer' in call.args)) return call
@@ -255,7 +282,7 @@ export class JournalWriter {
   }
 }
 
-/** Alternating run lengths, `false` first. */
+/** Returns the lengths of alternating runs. The first run is `false`. */
 function runsOf(flags: readonly boolean[]): number[] {
   const runs = [0]
   for (const flag of flags) {

@@ -3,7 +3,7 @@ import type { Withheld } from '../caller-data.js'
 import type { CallInput, CallOutput } from '../events.js'
 import type { CallerFrame } from '../turns/frame-figures.js'
 
-/** The header line as it is read. */
+/** Header line as it is read. */
 export interface JournalHeader extends Omit<JournalHeaderLine, 'journal'> {
   readonly type: 'header'
 }
@@ -30,14 +30,14 @@ export type JournalEntry =
     })
   | { readonly type: 'media'; readonly events: readonly MediaEvent[] }
 
-/** True if an output is kept and compared: all but requests for a checkpoint. */
+/** True if an output is written and compared. Only requests for a checkpoint are neither written nor compared. */
 export function isJournalled(output: CallOutput): boolean {
   return output.type !== 'checkpoint-due'
 }
 
 const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 
-/** A step of a figure in `chars` characters of base64, the highest digit first. */
+/** Encodes a step of a figure in `chars` characters of base64, the most significant character first. */
 export function encodeStep(step: number, chars: 1 | 2): string {
   const low = BASE64[step & 63] as string
   return chars === 1 ? low : `${BASE64[(step >> 6) & 63] as string}${low}`

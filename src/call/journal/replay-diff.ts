@@ -1,20 +1,20 @@
 import { diffArrays } from 'diff'
 import type { TimedOutput } from './replay.js'
 
-/** An output that only one of two runs has, or that they have at different times. */
+/** An output that only one of two runs has, or that has different times in the two runs. */
 export type OutputDifference =
   | { readonly kind: 'gone'; readonly was: TimedOutput }
   | { readonly kind: 'new'; readonly is: TimedOutput }
   | { readonly kind: 'moved'; readonly was: TimedOutput; readonly is: TimedOutput }
 
 interface DiffOptions {
-  /** Times that differ by no more than this are equal. 0: exact comparison. */
+  /** Maximum difference between times that count as equal, in milliseconds. 0: times are compared exactly. */
   readonly toleranceMs: number
 }
 
 /**
- * The differences between two runs of one call, in order. Outputs are matched by content, so that one added or missing
- * output does not make all later ones differ.
+ * Returns the differences between two runs of one call, in order. Outputs are matched by content, so that one added or
+ * missing output does not make all later outputs differ.
  */
 export function diffOutputs(
   was: readonly TimedOutput[],
@@ -40,8 +40,8 @@ export function diffOutputs(
 }
 
 /**
- * Two outputs are the same when their keys are equal: JSON with sorted members. With a tolerance, times inside an
- * output do not count, because they move with the output.
+ * Returns the key by which outputs are matched: JSON with sorted members. With a tolerance, times inside an output are
+ * ignored, because they shift together with the output.
  */
 function matchKey({ output }: TimedOutput, toleranceMs: number): string {
   return JSON.stringify(output, (key, value: unknown) => {

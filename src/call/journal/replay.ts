@@ -2,6 +2,7 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import { DEFAULT_CALL_OPTIONS } from '../call-options.js'
 import type { CallSessionOptions } from '../call-options.js'
 import { CallSession } from '../call-session.js'
+import type { TurnDecider } from '../turns/end-of-turn.js'
 import type { CallerFrame } from '../turns/frame-figures.js'
 import type { CallOutput, PlayoutView } from '../events.js'
 import { isJournalled } from './journal.js'
@@ -9,23 +10,24 @@ import type { JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/jour
 import type { JournalEntry, JournalFrame, JournalHeader } from './journal.js'
 import { readJournal } from './journal-reader.js'
 
-/** One output of a call, with the time of the entry that caused it. */
+/** One output of a call, with the time of the journal entry that caused it. */
 export interface TimedOutput {
   readonly atMs: number
-  /** Index of that entry in the journal, the header being 0. */
+  /** Index of that entry in the journal; the header has index 0. */
   readonly entry: number
   readonly output: CallOutput
 }
 
-/** A frame for which the caller's audio path now gives another voice decision. */
+/** A frame for which the audio path's voice decision differs from the recorded decision. */
 export interface FrameDifference {
   readonly atMs: number
-  /** Null: this run has no such frame. */
+  /** Recorded decision; null if the recorded call did not have the frame. */
   readonly was: boolean | null
+  /** Decision of this run; null if this run does not have the frame. */
   readonly is: boolean | null
 }
 
-/** The caller's audio path as a replay needs it. */
+/** Parts of the caller's audio path that a replay needs. */
 export interface ReplayPath extends CallerFrame {
   push: (bytes: Uint8Array, arrivalMs: number) => void
   playedReference: (samples: Int16Array, playedAtMs: number) => void
@@ -35,12 +37,12 @@ export interface ReplayPath extends CallerFrame {
 }
 
 /**
- * A worker wakes a session with its next tick, which may be late. A longer wait means that the recording has no
- * wake-up.
+ * Maximum delay of a wake-up, in milliseconds, because a worker wakes a session at its next tick. If the journal does
+ * not contain a wake-up within this delay, the recorded call did not wake up.
  */
 const OVERDUE_MS = 30
 
-/** Differences that are kept; further ones are dropped. */
+/** Maximum number of differences that are kept; further differences are dropped. */
 const FRAME_DIFFERENCES_MAX = 10_000
 
 class Replayer {
@@ -53,10 +55,11 @@ class Replayer {
   #session: CallSession | null = null
   #path: ReplayPath | null = null
   #pulled: PathFrame[] = []
-  /** DTMF digits that the path detected and whose entry has not come yet. */
+  /** DTMF digits that the audio path has detected, but whose journal entries were not read yet. */
   #digits: string[] = []
   readonly #differences: FrameDifference[] = []
   #frames = 0
+  #frameAtMs = NaN
   #firstAtMs = Infinity
   #lastAtMs = -Infinity
 
@@ -72,12 +75,11 @@ class Replayer {
     const { openPath, options } = this.#options
     this.#path = header.media !== null && openPath !== undefined ? openPath(header.media) : null
     this.#playout.forget()
-    // A setting that the recording version did not have gets its default.
-    this.#session = new CallSession(
-      { ...DEFAULT_CALL_OPTIONS, ...header.options, ...options },
-      this.#playout,
-      header.resume ?? undefined,
-    )
+    // Settings that did not exist in the recording version get their defaults.
+    const all = { ...DEFAULT_CALL_OPTIONS, ...header.options, ...options }
+    const watched = { nowMs: () => this.#frameAtMs, agentTalks: () => this.#playout.audible() }
+    const decider = this.#options.turns?.(all, watched)
+    this.#session = new CallSession(all, this.#playout, header.resume ?? undefined, decider)
   }
 
   run(entry: JournalEntry): void {
@@ -139,7 +141,7 @@ class Replayer {
           break
         }
         case 'tick':
-          // If the journal has no entry for a frame by the next tick, the recorded call did not have that frame.
+          // If the next tick comes before the journal's entry for a frame, the recorded call did not have this frame.
           this.#settlePath()
           while (path.pull(atMs)) this.#pulled.push({ ...figuresOf(path), atMs, digit: path.digit })
           break
@@ -147,11 +149,11 @@ class Replayer {
     }
   }
 
-  /** The audio path's decision on a recorded frame; the recorded one when the path does not run. */
+  /** Returns the audio path's decision about a recorded frame, or the recorded decision if the path does not run. */
   #judged(recorded: JournalFrame): JournalFrame {
     if (this.#path === null) return recorded
     const frame = this.#pulled.shift()
-    // The journal has silence where the caller entered what only a tool may get, and where keys sound that nobody is to read.
+    // The journal contains silence in place of secret entries and secret tones, so the recorded decision is used.
     if (this.#session?.privateKeys === true || this.#session?.secretTones === true) return recorded
     if (frame?.voiced !== recorded.voiced) this.#differ(recorded.atMs, recorded.voiced, frame?.voiced ?? null)
     if (frame === undefined) return recorded
@@ -159,7 +161,7 @@ class Replayer {
     return { ...frame, atMs: recorded.atMs, early: recorded.early }
   }
 
-  /** Plays frames and DTMF digits of the path that the recorded call did not have. */
+  /** Passes frames and DTMF digits to the session if the audio path detects them now but the recorded call did not. */
   #settlePath(): void {
     const [digits, frames] = [this.#digits, this.#pulled]
     if (digits.length === 0 && frames.length === 0) return
@@ -183,6 +185,7 @@ class Replayer {
   #frame(frame: JournalFrame): void {
     const { atMs } = frame
     this.#frames++
+    this.#frameAtMs = atMs
     this.#session?.callerFrame(frame, atMs)
     this.#drain(atMs)
     this.#wake(atMs)
@@ -211,27 +214,39 @@ export interface Replay {
   readonly header: JournalHeader
   readonly session: CallSession
   readonly outputs: readonly TimedOutput[]
-  /** Outputs that the journal has. */
+  /** Outputs in the journal. */
   readonly recorded: readonly TimedOutput[]
-  /** Entries of the journal. */
+  /** Number of entries in the journal. */
   readonly entries: number
-  /** Caller frames, and those with another voice decision; the audio path runs only with `openPath`. */
+  /** Number of caller frames. */
   readonly frames: number
+  /** Frames with a changed voice decision; the audio path runs only with `openPath`. */
   readonly frameDifferences: readonly FrameDifference[]
-  /** From the first entry to the last. */
+  /** Time from the first entry to the last, in milliseconds. */
   readonly spanMs: number
 }
 
+/** Facts that a decider does not receive with its frames. */
+interface WatchedReplay {
+  readonly nowMs: () => number
+  readonly agentTalks: () => boolean
+}
+
 interface ReplayOptions {
-  /** Settings that replace those of the call. */
+  /** Settings that replace the call's settings. */
   readonly options?: Partial<CallSessionOptions>
   /**
-   * Also wake the session when it asks for it and the journal has no wake-up: another setting or version may need other
-   * times. Such a wake-up comes with an entry, up to 50 ms late.
+   * If true, the session also wakes at requested times that are not in the journal, because other settings may need
+   * them. Such a wake-up is up to 50 ms late.
    */
   readonly ownTimers?: boolean
-  /** When set, recorded caller audio goes through the audio path again. */
+  /** If set, the recorded caller audio passes through the audio path again. */
   readonly openPath?: (media: JournalMedia) => ReplayPath
+  /**
+   * Creates a session's decider, in place of the configured decider.
+   * @param watched  returns the time of the decider's frame, and true if the agent is heard at that time
+   */
+  readonly turns?: (options: CallSessionOptions, watched: WatchedReplay) => TurnDecider
   /** Decodes base64; required with `openPath`. */
   readonly decode?: (base64: string) => Uint8Array
 }
@@ -240,7 +255,7 @@ function figuresOf({ voiced, doubtful, levelDbfs, pitchHz, early }: CallerFrame)
   return { voiced, doubtful, levelDbfs, pitchHz, early }
 }
 
-/** Gives the answers of the recorded call's playout. */
+/** Playout that returns the recorded answers. */
 class RecordedPlayout implements PlayoutView {
   readonly #answers = new Map<string, boolean | number | string | null>()
 
@@ -280,10 +295,10 @@ class RecordedPlayout implements PlayoutView {
 }
 
 /**
- * Runs a recorded call again through the same code, without real time. The same journal gives the same outputs; other
- * `options` show what would have been different. Backend, tools and carrier do what was recorded, even if the replayed
- * session asks for something else.
- * @throws GatewayError JOURNAL_INVALID that names the line or entry that cannot be read or run
+ * Runs a recorded call through the code again, faster than real time. The same journal always gives the same outputs;
+ * changed `options` show their effect. Backend, tools and carrier repeat the recording, even if the replayed session
+ * requests something else.
+ * @throws GatewayError JOURNAL_INVALID with the line or entry that cannot be read or replayed
  */
 export function replayJournal(lines: Iterable<string>, options: ReplayOptions = {}): Replay {
   const replayer = new Replayer(options)
@@ -301,7 +316,7 @@ export function replayJournal(lines: Iterable<string>, options: ReplayOptions = 
   return replayer.result(entries)
 }
 
-/** A frame from the audio path for which the journal's entry has not come yet. */
+/** A frame from the audio path whose journal entry was not read yet. */
 interface PathFrame extends JournalFrame {
   readonly digit: string | null
 }

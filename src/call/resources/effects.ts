@@ -3,7 +3,7 @@ import type { SessionResume } from '../documents/checkpoint.js'
 import { PendingTools } from '../tools/pending-tools.js'
 import { ToolLedger } from '../tools/tool-ledger.js'
 
-/** Tool calls that were sent, and those whose outcome comes later. */
+/** Tool calls that were sent, including calls whose outcome arrives later. */
 export class Effects {
   readonly ledger: ToolLedger
   readonly pending: PendingTools
@@ -16,16 +16,17 @@ export class Effects {
       resume,
       core.zeroMs,
       new Set(core.options.effects?.tools),
+      new Set(core.options.effects?.changes),
     )
     this.pending = new PendingTools(core.resume?.waits ?? [], core.zeroMs)
   }
 
-  /** Number of tool calls that run. */
+  /** Number of running tool calls. */
   get running(): number {
     return this.ledger.running
   }
 
-  /** Reason why the model may not leave the conversation by that tool now; null if it may. */
+  /** Reason why the model must not call this tool, which leaves the conversation; null if the model may call it. */
   refusal(tool: string): string | null {
     const running = this.ledger.effectsRunning
     if (running.length === 0) return null
@@ -35,7 +36,7 @@ export class Effects {
     )
   }
 
-  /** The caller waits for an outcome that comes later. */
+  /** True if the caller waits for an outcome that arrives later. */
   get awaited(): boolean {
     return this.pending.waiting.length > 0
   }

@@ -3,16 +3,16 @@ import { Grants, type ReasonOf } from './grants.js'
 
 type FloorReason = ReasonOf<'floor'>
 
-/** A response that begins meanwhile is interrupted at the backend, which is not asked for anything else. */
+/** Reasons for which the gateway not only drops new responses, but also interrupts them at the backend. */
 const INTERRUPTS: readonly FloorReason[] = ['digits', 'consent', 'caller', 'greeting']
 
 /**
- * The floor: whether responses of the model are played. It is closed while anybody holds a grant. A response that began while it
- * was closed stays unwanted until the floor opens.
+ * The floor: permission to play the model's responses. The floor is closed while at least one grant is held. Responses
+ * that began while the floor was closed are never played.
  */
 export class Floor {
   readonly #grants = new Grants('floor')
-  /** Reasons for which the caller cannot interrupt the sound. */
+  /** Grants for sound of the gateway that the caller cannot interrupt. */
   readonly sound = new Grants('sound')
   readonly #speech: AgentSpeech
 
@@ -28,7 +28,7 @@ export class Floor {
     return this.#grants.has(reason)
   }
 
-  /** True if a response that begins now is to be interrupted at the backend. */
+  /** True if a response that begins now must be interrupted at the backend. */
   get interruptsModel(): boolean {
     return this.#grants.has(...INTERRUPTS)
   }
@@ -39,24 +39,27 @@ export class Floor {
     if (free) this.#speech.close()
   }
 
-  /** Ends that grant. The floor opens once nobody holds it. */
+  /** Returns this grant. The floor opens when all grants are returned. */
   open(reason: FloorReason): void {
     if (this.#grants.giveBack(reason) && !this.closed) this.#speech.open()
   }
 
-  /** Responses that have begun are not played any more. */
+  /** Drops responses that have begun, so that the rest of these responses is not played. */
   discard(): void {
     this.#speech.raiseFence(this.#speech.latest)
   }
 
-  /** Ends the time in which the gateway's greeting stands for the model's: what the model said meanwhile is not played. */
+  /**
+   * Ends the time in which the gateway's greeting replaces the model's greeting. Earlier speech of the model is not
+   * played.
+   */
   endGreeting(): void {
     if (!this.holds('greeting')) return
     this.discard()
     this.open('greeting')
   }
 
-  /** The model is asked for something: what it says from here on is the answer to it. */
+  /** Notes a request to the model. From now on its speech is the answer. */
   asked(): void {
     this.endGreeting()
     this.open('caller')

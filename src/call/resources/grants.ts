@@ -1,15 +1,16 @@
 /**
- * Reasons for which a resource of the call is held, each list in order of precedence: of several grants at once the first one
- * counts, and the others wait behind it. A grant is taken and returned by one feature.
+ * Resources of the call, each with the reasons for a grant in order of precedence. If several grants are held, the
+ * first reason in the list has the resource, and the other reasons wait. Each reason belongs to one feature, which
+ * takes and returns the grant.
  */
 export const PRECEDENCE = {
-  /** Reasons for which responses of the model are not played. */
+  /** Reasons for which the model's responses are not played. */
   floor: ['next-agent', 'line', 'recording', 'digits', 'consent', 'caller', 'greeting'],
-  /** Sound of ours that the caller cannot interrupt. */
+  /** Reasons for which the caller cannot interrupt the gateway's sound. */
   sound: ['tones', 'consent'],
-  /** Takers of the caller's keys, before the backend. */
+  /** Features that take the caller's DTMF digits, before the backend. */
   keypad: ['consent', 'digits', 'call-back', 'ring-back'],
-  /** Consumers of the caller's words, before the model. */
+  /** Features that take the caller's words, before the model. */
   input: ['digits'],
 } as const
 
@@ -18,23 +19,23 @@ export type ReasonOf<Resource extends keyof typeof PRECEDENCE> = (typeof PRECEDE
 /** The grants of one resource. */
 export class Grants<Resource extends keyof typeof PRECEDENCE> {
   readonly #order: readonly ReasonOf<Resource>[]
-  /** Bit i: the grant of reason i is held. */
+  /** Bit i is set while the grant for reason i is held. */
   #held = 0
-  /** Bit i: reason i was held when the grants were last marked, and ever since. */
+  /** Bit i is set if reason i was held at the last `mark` and has been held since. */
   #marked = 0
 
   constructor(resource: Resource) {
     this.#order = PRECEDENCE[resource]
   }
 
-  /** @returns true if it was not held */
+  /** Takes a grant. @returns true if the grant was not held before */
   take(reason: ReasonOf<Resource>): boolean {
     const before = this.#held
     this.#held |= this.#bit(reason)
     return this.#held !== before
   }
 
-  /** @returns true if it was held */
+  /** Returns a grant. @returns true if the grant was held */
   giveBack(reason: ReasonOf<Resource>): boolean {
     const before = this.#held
     this.#held &= ~this.#bit(reason)
@@ -47,12 +48,12 @@ export class Grants<Resource extends keyof typeof PRECEDENCE> {
     else this.giveBack(reason)
   }
 
-  /** Makes grants that are held now older than those that are taken from now on. */
+  /** Marks all grants that are held now, to distinguish them from later grants. */
   mark(): void {
     this.#marked = this.#held
   }
 
-  /** True if it is held, and was taken after `mark`. */
+  /** True if the grant is held and was taken after `mark`. */
   isNewer(reason: ReasonOf<Resource>): boolean {
     return (this.#held & ~this.#marked & this.#bit(reason)) !== 0
   }
@@ -61,7 +62,7 @@ export class Grants<Resource extends keyof typeof PRECEDENCE> {
     return reasons.some((reason) => (this.#held & this.#bit(reason)) !== 0)
   }
 
-  /** The reason that counts; null if the resource is free. */
+  /** Reason that has the resource now; null if the resource is free. */
   get holder(): ReasonOf<Resource> | null {
     return this.#order.find((reason) => this.has(reason)) ?? null
   }

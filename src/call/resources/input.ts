@@ -6,20 +6,24 @@ import { askedIn, isSmallTalk } from '../turns/turn-words.js'
 import type { Asked } from '../turns/turn-words.js'
 import { Grants } from './grants.js'
 
-/** A short answer over the agent may be meant for a question that was said this long before. */
+/** Maximum age of a question, in milliseconds, for a short answer that the caller gives while the agent speaks. */
 const QUESTION_OPEN_MS = 2000
-/** Words that may still change keep the caller present for this long after they came. */
+/** Time in milliseconds for which words that may still change show that the caller is present. */
 const PARTIAL_ALIVE_MS = 10_000
-/** The words of a caller who has spoken come this long after the voice, or there are none. */
+/** Maximum delay of a caller's words after the voice, in milliseconds. Later words are not expected. */
 const WORDS_LATE_MS = 2000
 
-/** The caller's words: which are still to come, what they may answer, and who consumes them. */
+/**
+ * Words of the caller: the expected words, the question that the words may answer, and the feature that takes the
+ * words.
+ */
 export class Input {
   readonly grants = new Grants('input')
   #smallTalk = false
   #partialAtMs = -Infinity
-  /** Time of the last voiced sample for which a transcript has come, and that transcript's item. */
+  /** Time of the last voiced sample for which a transcript has arrived. */
   #wordsOfMs = NaN
+  /** Item of that transcript. */
   #wordsItemId = ''
   readonly #core: CallCore
   readonly #transcript: Transcript
@@ -31,12 +35,12 @@ export class Input {
     this.#callerSpeech = callerSpeech
   }
 
-  /** The caller's newest words are greetings and thanks. */
+  /** True if the caller's newest words are only greetings and thanks. */
   get smallTalk(): boolean {
     return this.#smallTalk
   }
 
-  /** Words are being said that may still change. */
+  /** True while the caller says words that may still change. */
   get partial(): boolean {
     return this.#transcript.callerOpen && this.#core.nowMs - this.#partialAtMs < PARTIAL_ALIVE_MS
   }
@@ -45,12 +49,12 @@ export class Input {
     this.#smallTalk = isSmallTalk(text)
   }
 
-  /** Words came that may still change. */
+  /** Notes words that may still change. */
   heardPartly(): void {
     this.#partialAtMs = this.#core.nowMs
   }
 
-  /** The caller speaks, or has spoken and the words are not all known. */
+  /** True if the caller speaks, or if words of earlier speech were not recognised yet. */
   get expected(): boolean {
     const { speaking, lastVoicedMs } = this.#callerSpeech
     const unknown = lastVoicedMs !== this.#wordsOfMs || this.#transcript.callerOpen
@@ -58,8 +62,9 @@ export class Input {
   }
 
   /**
-   * A transcript has come. @returns the begin and end of its voice, and whether it has a voice of its own: DTMF digits have none,
-   * because the last voiced sample belongs to earlier words
+   * Takes a transcript.
+   * @returns the start and end of the voice of the transcript's item. `spoken` is false for DTMF digits, because the
+   * last voiced sample belongs to earlier words
    */
   transcribed(itemId: string): { readonly startMs: number; readonly endMs: number; readonly spoken: boolean } {
     const { firstVoicedMs, lastVoicedMs } = this.#callerSpeech
@@ -73,18 +78,19 @@ export class Input {
     return { startMs, endMs, spoken }
   }
 
-  /** Question in the agent's last words, as far as the caller has heard them. */
+  /** Question that the caller has heard in the agent's last words. */
   get asked(): Asked {
-    return askedIn(this.#heardOfAgent, this.#core.options.speech.words?.numberDigits)
+    return askedIn(this.heardOfAgent, this.#core.options.speech.words?.numberDigits)
   }
 
-  /** The agent has just asked something and goes on: a short word may be the answer. */
+  /** True if the agent has just asked something and continues to speak. A short word may then be the answer. */
   get questionOpen(): boolean {
-    const heard = this.#heardOfAgent
+    const heard = this.heardOfAgent
     return heard.includes('?') && heard.length - heard.lastIndexOf('?') <= QUESTION_OPEN_MS / SPEECH_MS_PER_CHARACTER
   }
 
-  get #heardOfAgent(): string {
+  /** The part of the agent's last words that the caller has heard. */
+  get heardOfAgent(): string {
     const sounding = this.#transcript.sounding
     if (sounding !== null) {
       const { itemId, text, heard } = sounding

@@ -5,10 +5,10 @@ import { KEYS_PRIVATE_MS } from '../tools/private-keys.js'
 import { Grants } from './grants.js'
 import type { ReasonOf } from './grants.js'
 
-/** Our tones come back over a line with an echo for this long after they were heard. */
+/** Time for which an echo of our tones may return after the caller heard the tones, in milliseconds. */
 const ECHO_MS = 1000
 
-/** The gateway's own questions by key, and the keys that answer them. */
+/** Questions of the gateway, each with the DTMF digits that answer it. */
 const QUESTIONS: readonly { readonly reason: ReasonOf<'keypad'>; readonly keys: readonly string[] }[] = [
   { reason: 'consent', keys: [YES_DIGIT, NO_DIGIT] },
   { reason: 'call-back', keys: [YES_DIGIT] },
@@ -16,18 +16,18 @@ const QUESTIONS: readonly { readonly reason: ReasonOf<'keypad'>; readonly keys: 
 ]
 
 /**
- * The keypad: who takes the caller's keys, and who may know of them.
+ * The keypad: the feature that takes the caller's DTMF digits, and the privacy of the digits.
  *
- *     open    --a secret number is asked for-->  guarded   keys are private, the caller's voice is not
- *     guarded --a key-->                         private   nothing of the caller is heard, until the tail after the last key
+ *     open    --a secret number is asked for-->  guarded   digits are private, the caller's voice is heard
+ *     guarded --a digit-->                       private   the caller is not heard, until the tail after the last digit
  */
 export class Keypad {
-  /** Takers of keys before the backend. */
+  /** Features that take digits before the backend. */
   readonly grants = new Grants('keypad')
   #private = false
   #guarded: boolean
   #dialogue: 'open' | 'secret' | null = null
-  /** Keys of ours whose echo may still come, each once. */
+  /** Digits that the gateway sent, as long as their echo may still return. Each digit occurs once. */
   #echoing = ''
   #tonesSounding = false
   #tonesOverAtMs = -Infinity
@@ -36,23 +36,27 @@ export class Keypad {
   constructor(core: CallCore) {
     this.#core = core
     const { privateKeys, callBack } = core.resume ?? {}
-    // Also with an agent that takes no such digits: the one before it has asked. Who is rung back is asked anew.
+    // Digits stay private even if this agent does not use secret digits, because the previous agent asked for the
+    // digits. In a call back the digits are not private, because the person is asked again.
     this.#guarded = privateKeys !== undefined && !(callBack === 'asks' && core.newStream !== null)
-    // The caller may be entering them at this moment.
+    // The caller may still be entering digits, so the line is private.
     if (this.#guarded && privateKeys === 'pressed') this.makePrivate(true)
   }
 
-  /** Digits that only a tool may get are being entered: nothing of the caller is heard. */
+  /** True while the caller enters digits that only a tool may receive. The caller's sound is then silenced. */
   get private(): boolean {
     return this.#private
   }
 
-  /** Keys are private, and the caller's words are heard. */
+  /** True if digits are private while the caller's words are heard. */
   get guarded(): boolean {
     return this.#guarded
   }
 
-  /** How a dialogue without a model takes keys; null: a model has the call, and gets none that are private. */
+  /**
+   * Use of the digits by a dialogue without a model. Null if a model has the call: private digits are then withheld
+   * from this model.
+   */
   get dialogue(): 'open' | 'secret' | null {
     return this.#dialogue
   }
@@ -62,15 +66,15 @@ export class Keypad {
   }
 
   /**
-   * True for a key that nobody but a tool may have. The answer to a question of ours that is newer than the secret is none.
-   * @param digit  absent: true where there are such keys now
+   * True for a digit that only a tool may receive. An answer to a newer question is not private.
+   * @param digit  if absent: true while digits are private
    */
   isPrivate(digit?: string): boolean {
     if (this.#private || !this.#guarded || digit === undefined) return this.#private || this.#guarded
     return !QUESTIONS.some(({ reason, keys }) => keys.includes(digit) && this.grants.isNewer(reason))
   }
 
-  /** Keys are private from now on, for KEYS_PRIVATE_MS, or are not. */
+  /** Makes digits private for KEYS_PRIVATE_MS, or public. */
   guard(on: boolean): void {
     if (on && this.#dialogue === 'open') return
     if (on) this.grants.mark()
@@ -91,22 +95,22 @@ export class Keypad {
     this.#core.changed()
   }
 
-  /** The line is private for this much longer. */
+  /** Ends the privacy of the line after this time. */
   privateFor(ms: number = PRIVATE_TAIL_MS): void {
     this.#core.in('private', ms)
   }
 
-  /** A key was pressed: a line that becomes public by itself stays private for longer. */
+  /** Notes that a digit was pressed. A private line with a deadline then stays private for longer. */
   pressed(): void {
     if (this.#core.deadlines.isSet('private')) this.privateFor()
   }
 
-  /** The echo of a tone of ours. */
+  /** True if the digit may be the echo of a tone that the gateway sent. */
   isEcho(digit: string): boolean {
     return this.#echoes && this.#echoing.includes(digit)
   }
 
-  /** Tones of ours sound, or do not any more. @param keys  that are sent now */
+  /** Notes that the gateway's tones begin or end. @param keys  digits that the gateway sends now */
   tones(sounding: boolean, keys = ''): void {
     if (keys !== '') this.#echoing = [...new Set(this.#echoes ? this.#echoing + keys : keys)].join('')
     else this.#tonesOverAtMs = this.#core.nowMs

@@ -8,8 +8,9 @@ import type { EndReason, EscalationHistory } from '../documents/record.js'
 export type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
 
 /**
- * The line to the caller: it belongs to the stream, a human or the end. Whoever enters a state takes the line; what belongs to the
- * conversation ends with it, or is suspended until the conversation continues (`DEADLINES`).
+ * The line to the caller. The state shows the current part of the call: the conversation, the search for a human, a
+ * human, or the end. When a feature enters a state, deadlines of the conversation end, or are suspended until the
+ * conversation continues (`DEADLINES`).
  */
 export class Line {
   #state: CallState = 'waiting'
@@ -20,7 +21,10 @@ export class Line {
   readonly #core: CallCore
   readonly #floor: Floor
   readonly #model: Model
-  /** Deadlines that run on when the conversation continues, with the milliseconds that are left of each. */
+  /**
+   * Remaining time of each suspended deadline, in milliseconds. The deadline runs again when the conversation
+   * continues.
+   */
   readonly #suspended = new Map<DeadlineName, number>()
 
   constructor(core: CallCore, floor: Floor, model: Model) {
@@ -33,38 +37,44 @@ export class Line {
     return this.#state
   }
 
-  /** The stream is open and the session has not closed it. */
+  /** True if the stream is open and the session has not closed it. */
   get streaming(): boolean {
     return this.#core.stream.openedAtMs !== null && this.#state !== 'closed' && this.#state !== 'ended'
   }
 
-  /** The agent that was promised and gets the call as soon as the words so far are heard; null: none. */
+  /**
+   * Agent to which the call was promised; null without a promise. The agent gets the call when the caller has heard the
+   * words so far.
+   */
   get promised(): string | null {
     return this.#promised
   }
 
-  /** It is not known yet who took a call that we placed, or it is a recording: the agent is silent and does not listen. */
+  /**
+   * True if the called party of a placed call is still unknown, or is a recording. In this state the agent does not
+   * speak or listen.
+   */
   get inAmd(): boolean {
     return this.#inAmd
   }
 
-  /** A human who was asked for, and what came of it; null: none was. */
+  /** Requested human and the result of the escalation; null without a request. */
   get human(): EscalationAsked | null {
     return this.#human
   }
 
-  /** The end that is near can be taken back by the caller. */
+  /** True if the caller can cancel the planned end. */
   get revocable(): boolean {
     return this.#state === 'closing' && this.#revocable
   }
 
-  /** Reason for which the call ends when no human could be reached; null: it continues. */
+  /** Reason for the end of the call if no human can be reached; null if the call continues in this case. */
   get endAfterFailure(): EndReason | null {
     if (this.#model.dead) return 'backend-failed'
     return this.#core.options.escalation?.afterFailure === 'goodbye' ? 'agent-goodbye' : null
   }
 
-  /** Every change of the state is here. @param revocable  the caller can take it back */
+  /** Changes the state. No other method changes it. @param revocable  true if the caller can cancel the change */
   enter(to: CallState, revocable = false): void {
     this.#core.tell({ type: 'line', to })
     if (to !== 'waiting' && to !== 'live') this.#interrupt(to)
@@ -86,7 +96,7 @@ export class Line {
     this.#human = human
   }
 
-  /** The promised agent gets the call: this one answers nobody any more. */
+  /** Promises the call to the next agent. This agent does not answer any more. */
   handOver(): void {
     this.#floor.close('next-agent')
     this.#interrupt('handed-over')

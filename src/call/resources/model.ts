@@ -2,13 +2,13 @@ import type { AgentSpeech } from '../turns/agent-speech.js'
 import type { CallCore } from '../call-core.js'
 import type { Wait } from './wait.js'
 
-/** The model: whether it is there, and what it is given. */
+/** The model of the call: its state, and the texts that it receives. */
 export class Model {
   #ready = false
   #dead = false
   #closed = false
   #spoke: boolean
-  /** When it last gave a sign of a response. */
+  /** Time of the last event of a response. */
   #activeAtMs = -Infinity
   readonly #core: CallCore
   readonly #agentSpeech: AgentSpeech
@@ -21,7 +21,7 @@ export class Model {
     this.#spoke = core.resume?.greetingMs != null
   }
 
-  /** It takes commands. */
+  /** True if the model accepts commands. */
   get usable(): boolean {
     return !this.#dead && !this.#closed
   }
@@ -38,12 +38,15 @@ export class Model {
     return this.#closed
   }
 
-  /** Something that it said was played to the caller. */
+  /** True if speech of the model was played to the caller. */
   get spoke(): boolean {
     return this.#spoke
   }
 
-  /** It gives a response. A lost end of a response counts as its end after the time of an answer. */
+  /**
+   * True if the model is giving a response. If the end of a response is lost, the response counts as ended after the
+   * time limit of an answer.
+   */
   get responds(): boolean {
     const { nowMs, options } = this.#core
     return this.#agentSpeech.responding !== null && nowMs - this.#activeAtMs < options.answerTimeoutMs
@@ -57,17 +60,17 @@ export class Model {
     this.#dead = true
   }
 
-  /** It gives a sign of a response. */
+  /** Notes an event of a response. */
   active(): void {
     this.#activeAtMs = this.#core.nowMs
   }
 
-  /** The caller hears an answer of it. */
+  /** Notes that the caller hears an answer of the model. */
   answers(): void {
     this.#spoke = true
   }
 
-  /** @param respond  it is to answer now */
+  /** @param respond  true if the model should answer now */
   tell(text: string, respond = false): void {
     this.#core.out({ type: 'backend-text', text, role: 'system', respond })
     if (respond) this.#wait.forAnswer()

@@ -3,11 +3,11 @@ import type { CallerValues, KnownCaller, Withheld } from '../caller-data.js'
 
 const NOTHING: CallerValues = {}
 
-/** Who is on the line, as far as that is proven. */
+/** Person on the line, and the proof of their identity. */
 export class Person {
   #identity: Readonly<Record<string, unknown>> | null
   #known: KnownCaller | null
-  /** The look-up, or the memory of this agent, has no answer yet. */
+  /** True until the look-up, or this agent's memory, has answered. */
   #open: boolean
   #unconfirmed: number | null
   #greeted: boolean
@@ -22,32 +22,35 @@ export class Person {
     const { source, of, memoryOf } = options.caller ?? {}
     const kept = resume?.caller
     this.#known = kept !== undefined && kept.source === source && kept.of === of ? kept : null
-    // Another agent's memory is its own; the caller's data of the same look-up stay known.
+    // Each agent has a memory of its own, but the caller's data from an earlier look-up stays valid.
     this.#open = options.caller !== null && (this.#known === null || this.#known.memoryOf !== memoryOf)
     if (this.#open && this.#known !== null) this.#known = { ...this.#known, earlier: NOTHING }
   }
 
-  /** Who the caller is, once a tool has established it; null before. */
+  /** Identity of the caller, verified by a tool; null before verification. */
   get identity(): Readonly<Record<string, unknown>> | null {
     return this.#identity
   }
 
-  /** Result of the look-up of the caller; null: none yet. */
+  /** Result of the look-up of the caller; null before the result. */
   get known(): KnownCaller | null {
     return this.#known
   }
 
-  /** Number of transcript entries of the call that was cut off, while a person who is rung back has not confirmed; else null. */
+  /**
+   * Number of transcript entries of the cut-off call. Null in other calls, and after the person who is called back has
+   * confirmed.
+   */
   get unconfirmed(): number | null {
     return this.#unconfirmed
   }
 
-  /** The caller is greeted, or the model was asked to greet. */
+  /** True if the caller was greeted, or the model was asked to greet. */
   get greeted(): boolean {
     return this.#greeted
   }
 
-  /** @param withheld  values that the look-up had in a journal without their content; null: it has them */
+  /** @param withheld  values of the look-up that a journal left out; null if the look-up has these values */
   identify(identity: Readonly<Record<string, unknown>>, withheld: Withheld | null): void {
     this.#identity = identity
     if (withheld === null || this.#known === null) return
@@ -60,7 +63,7 @@ export class Person {
     this.#open = false
   }
 
-  /** The person who was rung back continues. */
+  /** Notes that the called person has confirmed the wish to continue. */
   confirm(): void {
     this.#unconfirmed = null
   }
@@ -69,7 +72,7 @@ export class Person {
     this.#greeted = greeted
   }
 
-  /** The look-up has no answer yet. */
+  /** True until the look-up has answered. */
   get open(): boolean {
     return this.#open
   }
@@ -82,7 +85,7 @@ export class Person {
     return Object.fromEntries(Object.entries(this.#known.values).filter(([name]) => !personal.includes(name)))
   }
 
-  /** Values that an earlier call of this number has left: nothing before the caller has proved to be its owner. */
+  /** Values from an earlier call of this number; empty until the caller has proved that the number is theirs. */
   get earlier(): CallerValues {
     return this.#identity === null ? NOTHING : (this.#known?.earlier ?? NOTHING)
   }

@@ -1,35 +1,47 @@
+import type { LegRateHz } from '../../core/units.js'
+
 /** The audio stream of the call, on the clock of the inputs. */
 export class Stream {
   #openedAtMs: number | null = null
   #closedAtMs: number | null = null
   #gapMs: number
+  #rateHz: LegRateHz = 16_000
 
   constructor(gapMs: number) {
     this.#gapMs = gapMs
   }
 
-  /** Time zero of the call's stream, which may have been opened at an earlier worker; null before it is open here. */
+  /**
+   * Time zero of the call's stream, which may have opened at a previous worker; null until the stream is open at this
+   * worker.
+   */
   get openedAtMs(): number | null {
     return this.#openedAtMs
   }
 
-  /** Null until the stream is closed. */
+  /** Time at which the stream was closed; null until then. */
   get closedAtMs(): number | null {
     return this.#closedAtMs
   }
 
-  /** Time since `openedAtMs` in which the call had no stream. */
+  /** Time without a stream since `openedAtMs`, in milliseconds. */
   get gapMs(): number {
     return this.#gapMs
   }
 
-  /** @param gapMs  null: as before */
-  open(atMs: number, gapMs: number | null): void {
+  /** Sample rate of the carrier's leg. */
+  get rateHz(): LegRateHz {
+    return this.#rateHz
+  }
+
+  /** @param gapMs  time without a stream; null keeps the present value */
+  open(atMs: number, gapMs: number | null, rateHz: LegRateHz): void {
     this.#openedAtMs = atMs
+    this.#rateHz = rateHz
     this.#gapMs = gapMs ?? this.#gapMs
   }
 
-  /** The first close counts. */
+  /** Notes that the stream is closed. Later calls are ignored. */
   close(atMs: number): void {
     this.#closedAtMs ??= atMs
   }

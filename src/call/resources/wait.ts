@@ -1,6 +1,6 @@
 import type { CallCore } from '../call-core.js'
 
-/** Who owes whom the next sound. */
+/** Expected next action in the call: the agent must answer, or the caller acts. */
 export class Wait {
   readonly #core: CallCore
 
@@ -8,28 +8,28 @@ export class Wait {
     this.#core = core
   }
 
-  /** The model has to make a sound in time. */
+  /** Notes that the model must make a sound within the time limit. */
   forAnswer(): void {
     this.#core.in('answer', this.#core.options.answerTimeoutMs)
   }
 
-  /** A sound of the model is due. */
+  /** True while the call waits for a sound of the model. */
   get answerDue(): boolean {
     return this.#core.deadlines.isSet('answer')
   }
 
-  /** Nobody waits for the model's answer any more. */
+  /** Notes that the call does not wait for an answer of the model any more. */
   noAnswer(): void {
     this.#core.clear('answer')
   }
 
-  /** The caller acts next: no answer, filler or goodbye is due. */
+  /** Notes that the caller acts next. The agent need not answer, say a filler or say goodbye. */
   callerActs(): void {
     this.noAnswer()
     this.#core.tell({ type: 'caller-acts' })
   }
 
-  /** The caller waits for an outcome, or answers a question of the gateway's. */
+  /** True if the caller waits for an outcome, or answers a question of the gateway. */
   get callerWaits(): boolean {
     return this.#core.features.busy
   }

@@ -1,25 +1,25 @@
 import { codeOf } from './localized-text.js'
 import { WORDS } from '../words/languages.js'
 
-/** Words of one language that make a sentence of it: whoever says one switches at once. */
+/** Minimum number of words of one language in a sentence. One such sentence switches the language at once. */
 const SENTENCE_WORDS_MIN = 3
-/** Words that a turn needs at least to say anything about its language: one may be borrowed. */
+/** Minimum number of words that show the language of a turn. A single word may be borrowed. */
 const TURN_WORDS_MIN = 2
-/** Part of a turn's letters that is in its language. Callers mix. */
+/** Minimum share of a turn's letters that must be in one language, because callers mix languages. */
 const SENTENCE_SHARE = 0.75
 const TURN_SHARE = 0.6
-/** Words of a turn that are looked at. */
+/** Maximum number of words of a turn that are read. */
 const WORDS_MAX = 200
 
-/** Words of the caller, with the language that the recogniser heard them in, of those that tell. */
+/** Words of the caller, with their language if the recogniser detects languages. */
 interface HeardWords {
   readonly text: string
   readonly language?: string
 }
 
-/** Words that are in use in other languages too, and so say nothing. */
+/** Words that are also used in other languages, so they do not show the language. */
 const BORROWED = new Set(Object.values(WORDS).flatMap(({ borrowed }) => borrowed))
-/** Words that are in one of the languages alone. */
+/** Words that exist in only one language. */
 const COMMON = new Map<string, string>()
 for (const [language, { common }] of Object.entries(WORDS)) {
   for (const word of common) {
@@ -27,41 +27,41 @@ for (const [language, { common }] of Object.entries(WORDS)) {
     COMMON.set(word, other === undefined || other === language ? language : '')
   }
 }
-/** Words that are known by their form, because no list could hold them all. */
+/** Patterns that recognise words of each language, because a list cannot contain all words of a language. */
 const FORMS = Object.entries(WORDS).flatMap(([language, { form }]) => (form === null ? [] : [{ language, form }]))
 
-/** The language that this word alone tells; empty where it tells none. */
+/** Returns the language that this word alone proves; '' if the word may belong to several languages. */
 function toldBy(word: string): string {
   return COMMON.get(word) ?? FORMS.find(({ form }) => form.test(word))?.language ?? ''
 }
 
 /**
- * The language of a call: that of the caller, as far as the agent speaks it. It changes with one whole sentence in
- * another language, or with two turns in it one after the other; a borrowed word, and a turn in both, change nothing.
- * Within a turn it changes once: it never goes back before the agent has answered.
+ * Language of a call: the caller's language, if the agent speaks it. The language changes after one whole sentence in
+ * another language, or after two turns in a row in another language. A borrowed word or a mixed turn does not change
+ * it. The language changes at most once before each answer of the agent.
  *
- *     current --a sentence of another | second turn in it | the model says so--> changed --the agent answers--> current
+ *     current --a sentence or second turn in a new language | the model says so--> changed --the agent answers--> current
  */
 export class CallLanguage {
-  /** As in the agent's file: `sw-KE`. */
+  /** Tag of the current language in the form of the agent's file: `sw-KE`. */
   now: string
-  /** The caller's, which this agent may not speak; another may. */
+  /** Tag of the caller's language, which another agent may speak even if this agent does not. */
   callers: string
   readonly #languages: readonly string[]
-  /** The turn so far: letters and words by language. */
+  /** Numbers of letters and words in the turn so far, by language. */
   #turn = new Map<string, { letters: number; words: number }>()
   #changed = false
-  /** The language of the turn before this one, where it was another than the call's. */
+  /** Language of the previous turn, if that language was not the call's language; else null. */
   #before: string | null = null
 
-  /** @param now  of a call that goes on; one that the agent does not speak counts as none */
+  /** @param now  language of a call that continues; ignored if the agent does not speak that language */
   constructor(languages: readonly string[], now: string | undefined) {
     this.#languages = languages
     this.now = this.#known(now ?? '') ?? languages[0] ?? ''
     this.callers = now ?? this.now
   }
 
-  /** The caller's words, when they will not change any more. @returns whether the language is another now */
+  /** Takes the caller's final words. @returns true if the language has changed */
   heard(words: readonly HeardWords[]): boolean {
     if (this.#languages.length < 2) return false
     for (const { text, language } of words) this.#count(text, language)
@@ -71,13 +71,13 @@ export class CallLanguage {
     return turn !== null && turn === this.#before && this.#change(turn)
   }
 
-  /** The model has heard which language the caller speaks. @returns whether the language is another now */
+  /** Takes the caller's language as the model detected it. @returns true if the language has changed */
   set(language: string): boolean {
     const known = this.#known(language)
     return known !== null && this.#change(known)
   }
 
-  /** The agent has said something: what the caller says next is another turn. */
+  /** Notes that the agent has said something, so the caller's next words are a new turn. */
   answered(): void {
     if (this.#turn.size === 0 && !this.#changed) return
     const turn = this.#languageOf(TURN_WORDS_MIN, TURN_SHARE)

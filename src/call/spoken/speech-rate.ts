@@ -1,11 +1,14 @@
 import type { LoggedToolCall } from '../documents/log-entry.js'
 import { SPEECH_RATE_TOOL, SPEECH_RATES } from '../tools/gateway-tools.js'
 
-/** Speeds of a call in times the voice's own, one step apart. */
+/** Possible speeds of the agent's speech, as multiples of the voice's own speed. */
 const SPEEDS = [0.7, 0.85, 1, 1.15, 1.3]
 const OWN_SPEED = 1
 
-/** The speed that the caller has asked for last, in times the voice's own; 1 until then. It outlives worker and node. */
+/**
+ * Returns the speed that the caller last asked for, as a multiple of the voice's own speed. Default: 1. A change of
+ * worker or node does not change the speed.
+ */
 export function speedOf(toolCalls: readonly LoggedToolCall[]): number {
   for (const { record, result } of toolCalls.toReversed()) {
     if (record.name !== SPEECH_RATE_TOOL || typeof result !== 'object' || result === null) continue
@@ -16,9 +19,9 @@ export function speedOf(toolCalls: readonly LoggedToolCall[]): number {
 }
 
 /**
- * The answer to a caller who wants the agent to speak slower or faster.
- * @param can  the backend that answers can change its speed in mid-call
- * @returns `speed`: what it is from now on; null: unchanged. `value`: the model's answer
+ * Handles the request of a caller for slower or faster speech.
+ * @param can  true if the backend can change its speed during a call
+ * @returns `speed`: new speed; null if the speed does not change. `value`: result for the model
  */
 export function askedRate(
   rate: unknown,

@@ -2,47 +2,54 @@ import { CLAIM_LANGUAGES } from '../claims/claim-phrases.js'
 import { SPOKEN, isNumberWord, isScale, numberOf, numbersIn } from './spoken-numbers.js'
 
 /**
- * Numbers, prices and days of the week in what an agent said, and whether something that it was given says so. A wrong
- * alarm is worse than a miss, so that only these are facts:
+ * A number, price or weekday in an agent's words, for comparison with the agent's input. A false alarm is worse than a
+ * missed fact, so only the following are facts:
  *
- *     number     100 and more, or three digits and more one by one; years are none, nor are hours, dates and "two things"
+ *     number     100 and more, or at least three digits one by one; not years, hours, dates or "two things"
  *     price      any number with a currency
- *     share      any number of percent, but 100
+ *     share      any percentage except 100
  *     weekday    its full name
  *
- * None of them is one in a question, after a negation in its clause, where it is not meant exactly ("about", "over"), or
- * where the words can be read in several ways ("four thirty", "500-800").
+ * A value is not a fact in a question, after a negation in the same clause, or after words such as "about" or "over".
+ * It is also not a fact if the words have several readings ("four thirty", "500-800").
  */
 interface SpokenFact {
-  /** As it was said. */
+  /** Words of the fact in the text. */
   readonly phrase: string
-  /** Characters of the text up to its end. */
+  /** Number of characters in the text up to the end of the fact. */
   readonly endChar: number
   /**
-   * Keys for the comparison: `number 1450.5`, `digits 4127` or `day 2`. With commas in it, the whole, and then its
-   * parts: `digits 41274128 4127 4128`. Plain text: it is part of the checkpoint.
+   * Keys for the comparison: `number 1450.5`, `digits 4127` or `day 2`. If the number was said with commas, the key has
+   * the whole number, then its parts: `digits 41274128 4127 4128`. The key is plain text, because the checkpoint
+   * contains it.
    */
   readonly key: string
 }
 
-/** Facts of one utterance, and of one call, that are looked at. */
+/** Maximum number of facts that are read in one utterance. */
 const FACTS_MAX = 20
 
-/** Shorter numbers that are written in groups are not a phone number. */
+/** Minimum number of digits of a phone number. Shorter numbers in groups are not phone numbers. */
 const PHONE_DIGITS_MIN = 7
 
-/** A time or a date; a number and the thousands behind it; a word; a sign; the end of a sentence; a mark within one. */
+/**
+ * Matches a time or date, a number with its thousands, a word, a sign, the end of a sentence, or a mark within a
+ * sentence.
+ */
 const PIECE =
   /(\d{1,2}:\d\d(?::\d\d)?|\d{4}-\d\d-\d\d(?:T[\d:.+-]+Z?)?|\d{1,2}\/\d{1,2}\/\d{2,4})|(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(k\b)?|([\p{L}\p{M}]+(?:['’]\p{L}+)*)|([$€£%])|([.!?…]+|\n)|([,;:()"“”\u2013\u2014-])/gu
 
 type PieceKind = 'time' | 'figure' | 'word' | 'sign' | 'end' | 'mark'
 
-/** By group of PIECE. */
+/** Kind of piece for each group of PIECE. */
 const KINDS: readonly (PieceKind | null)[] = [null, 'time', 'figure', null, 'word', 'sign', 'end', 'mark']
 
 export interface Piece {
   readonly kind: PieceKind
-  /** A word in lower case without accents and apostrophes; else as written, thousands of "k" written out. */
+  /**
+   * A word in lower case without accents and apostrophes. Any other piece has its written form; only `5k` becomes
+   * `5000`.
+   */
   readonly word: string
   readonly start: number
   readonly end: number
@@ -67,12 +74,12 @@ function plainWord(word: string): string {
     .toLowerCase()
 }
 
-/** Numbers that follow each other, with the pieces from `from` up to `to`. */
+/** Consecutive numbers, with the pieces from `from` up to `to`. */
 interface Cluster {
   readonly from: number
   readonly to: number
   readonly numbers: readonly Piece[]
-  /** The same with each `and`, divided by the commas. */
+  /** Groups of numbers with the `and` between them, divided at the commas. */
   readonly parts: readonly (readonly string[])[]
 }
 
@@ -104,24 +111,26 @@ function isNumber(piece: Piece | undefined): boolean {
   return piece !== undefined && (piece.kind === 'figure' || (piece.kind === 'word' && isNumberWord(piece.word)))
 }
 
-/** True if the numbers before and after a piece may be one number. */
+/** True if a piece joins the numbers on its two sides into one number. */
 function joins(pieces: readonly Piece[], at: number): boolean {
   const [before, { kind, word }, after] = [pieces[at - 1], pieces[at] as Piece, pieces[at + 1]]
   const spoken = before?.kind === 'word' && after?.kind === 'word'
   if (kind === 'word') {
     if (!spoken || !SPOKEN.and.has(word)) return false
-    // "Three and four" are two numbers, as are two codes that are said one by one.
+    // "Three and four" are two numbers. Two codes that are said digit by digit are also two numbers.
     return (
       isScale(before.word) ||
       (((numberOf(before.word) ?? 0) >= 10 || isScale(pieces[at - 2]?.word ?? '')) && SPOKEN.andAfterUnits.has(word))
     )
   }
-  // Two digits with a comma between are said one by one; two longer figures are two numbers.
+  // Two single digits with a comma between them are one number said digit by digit; two longer figures are two numbers.
   const digits = before?.word.length === 1 && after?.word.length === 1
   return (word === ',' && (spoken || digits)) || word === '-'
 }
 
-/** The numbers of a cluster as digits; empty where there are decimals or thousands among several figures. */
+/**
+ * Returns the numbers of a cluster as digits. The list is empty if one of several figures has decimals or thousands.
+ */
 export function valuesOf({ numbers, parts }: Cluster): string[] {
   const [figure, scale] = numbers
   if (numbers.length === 1 && figure?.kind === 'figure') return [figure.word.replaceAll(',', '')]
@@ -130,7 +139,7 @@ export function valuesOf({ numbers, parts }: Cluster): string[] {
   return numbers.every(({ kind, word }) => kind === 'word' || /^\d+$/.test(word)) ? numbersIn(parts.flat()) : []
 }
 
-/** Reading of a cluster, as the two parts of a key; null: it may be read in several ways. */
+/** Returns the kind and the values of a cluster's key; null if the cluster has several readings. */
 export function readingOf(
   cluster: Cluster,
 ): { readonly kind: 'number' | 'digits'; readonly values: readonly string[] } | null {
@@ -155,8 +164,8 @@ export function readingOf(
 const NOT: ReadonlySet<string> = new Set(Object.values(CLAIM_LANGUAGES).flatMap((language) => language.not))
 
 /**
- * The facts that an agent stated, in order.
- * @param today  day of the week where the caller is, 0 for Sunday; null: not known
+ * Returns the facts that an agent stated, in order.
+ * @param today  weekday in the caller's time zone, 0 for Sunday; null if unknown
  */
 export function factsIn(text: string, today: number | null): SpokenFact[] {
   const pieces = piecesOf(text)
@@ -193,7 +202,7 @@ function numberFact(text: string, pieces: readonly Piece[], cluster: Cluster): S
   const percentBefore = SPOKEN.percent.has(at(from - 1))
   const percent = percentBefore || at(to) === '%' || SPOKEN.percent.has(at(to))
   const moneyBefore = isMoney(at(from - 1))
-  // "Ksh." has a mark of its own.
+  // In "Ksh." the full stop is a piece of its own.
   const dotted = !moneyBefore && at(from - 1) === '.' && isMoney(at(from - 2))
   const money = moneyBefore || dotted || isMoney(at(to))
   if (dotted) from -= 2
@@ -217,7 +226,10 @@ function isMoney(word: string): boolean {
   return SPOKEN.money.has(word) || (word !== '%' && /^[$€£]$/.test(word))
 }
 
-/** "About", also with a word between: about a thousand, zaidi ya elfu. */
+/**
+ * True if "about" or a similar word comes before the number, directly or with one word between them: about a thousand,
+ * zaidi ya elfu.
+ */
 function aboutBefore(pieces: readonly Piece[], from: number): boolean {
   const at = SPOKEN.articles.has(pieces[from - 1]?.word ?? '') ? from - 2 : from - 1
   return SPOKEN.about.has(pieces[at]?.word ?? '')
@@ -227,7 +239,7 @@ function isYear(value: string, { numbers }: Cluster): boolean {
   return /^(19|20)\d\d$/.test(value) && !numbers.some(({ word }) => word.includes(','))
 }
 
-/** "A thousand apologies". */
+/** True for an indefinite number: "a thousand apologies". */
 function isIndefinite({ numbers }: Cluster): boolean {
   const [only] = numbers
   return numbers.length === 1 && only?.kind === 'word' && isScale(only.word)
@@ -240,11 +252,14 @@ function dayFact(text: string, pieces: readonly Piece[], at: number, today: numb
   const said = { phrase: text.slice(piece.start, piece.end), endChar: piece.end }
   const days = daysBefore(pieces, at)
   if (days === null) return { ...said, key: `day ${day}` }
-  // "Tomorrow, Friday": the date decides, whatever else names that day.
+  // In "tomorrow, Friday" the word "tomorrow" decides, even if the agent's input contains Friday.
   return today === null || (today + days + 7) % 7 === day ? null : { ...said, key: 'day none' }
 }
 
-/** Days from today that the weekday at `at` is said to be; null: nothing is said of it. */
+/**
+ * Returns the number of days from today to the weekday at `at`, according to the words before it. Returns null if these
+ * words do not name the day.
+ */
 function daysBefore(pieces: readonly Piece[], at: number): number | null {
   const word = (index: number): string => pieces[index]?.word ?? ''
   const near = word(at - 1) === ',' || SPOKEN.is.has(word(at - 1)) ? at - 2 : at - 1

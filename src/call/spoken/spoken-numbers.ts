@@ -1,11 +1,11 @@
 import { LANGUAGES, WORDS, wordsOf } from '../words/languages.js'
 
 /**
- * Numbers as people say them. Their words are in `words/`, and callers mix languages, so that those of all
- * languages count in every call.
+ * Numbers in spoken words. The words are in `words/`. Callers mix languages, so every call uses the words of all
+ * languages.
  */
 
-/** Words of all languages together. */
+/** Number words of all languages. */
 export const SPOKEN = {
   money: new Set(wordsOf('money')),
   percent: new Set(wordsOf('percent')),
@@ -20,7 +20,7 @@ export const SPOKEN = {
   andAfterUnits: new Set(LANGUAGES.filter(({ andAfterUnits }) => andAfterUnits).map(({ and }) => and)),
   days: merged('days'),
   months: merged('months'),
-  /** Word to day of the week, 0 for Sunday. */
+  /** Weekday by its name, 0 for Sunday. */
   dayNames: WORDS.en.weekdays,
   shortWeekdays: merged('shortWeekdays'),
   weekdays: new Map(LANGUAGES.flatMap(({ weekdays }) => weekdays.map((word, day) => [word, day] as const))),
@@ -30,10 +30,10 @@ const NUMBERS = merged('numbers')
 const REPEATS = merged('repeats')
 const LEADING = new Set(wordsOf('leading'))
 const TIMES = new Set(wordsOf('times'))
-/** How often a digit may be said to be repeated. */
+/** Maximum number of repetitions of a digit in words. */
 const REPEATS_MAX = 3
 
-/** Words for one digit, and for how often the next one is repeated. */
+/** Words for one digit, and words that say how often a digit is repeated. */
 export const DIGIT_WORDS: readonly string[] = [
   ...[...NUMBERS].filter(([, number]) => number < 10).map(([word]) => word),
   ...REPEATS.keys(),
@@ -46,7 +46,7 @@ function merged(key: 'numbers' | 'repeats' | 'months' | 'days' | 'shortWeekdays'
 /** Number words that an agent's file adds: `moja: 1`. */
 type MoreNumbers = Readonly<Record<string, number>>
 
-/** True if a word is a number, or says how often the next one is repeated. */
+/** True if a word is a number, or counts the repetitions of the next digit. */
 export function isNumberWord(word: string): boolean {
   return NUMBERS.has(word) || REPEATS.has(word)
 }
@@ -55,15 +55,15 @@ export function numberOf(word: string): number | undefined {
   return NUMBERS.get(word)
 }
 
-/** True if a word is a scale, such as a thousand, that is said alone for an indefinite number. */
+/** True if a word is a scale, such as "thousand", that can stand alone for an indefinite number. */
 export function isScale(word: string): boolean {
   return (NUMBERS.get(word) ?? 0) >= 100
 }
 
-/** Longer texts are truncated. */
+/** Maximum number of words; longer texts are truncated. */
 const WORDS_MAX = 60
 
-/** Words in lower case without accents; digits keep their grouping. */
+/** Returns words in lower case without accents; digits keep their grouping. */
 export function plainWords(text: string): string[] {
   return text
     .normalize('NFKD')
@@ -76,28 +76,31 @@ export function plainWords(text: string): string[] {
 
 /** A number that the next word may extend. */
 interface OpenNumber {
-  /** Sum of the scales that are complete, and the smallest of them: the next one must be smaller. */
+  /** Sum of the complete scales. */
   readonly sum: number
+  /** Smallest of the complete scales; the next scale must be smaller. */
   readonly below: number
-  /** A scale whose multiplier comes next, or 0. */
+  /** Scale whose multiplier comes next; else 0. */
   readonly scale: number
-  /** Value below the next scale; null: none so far. */
+  /** Value below the next scale; null before the first. */
   readonly rest: number | null
-  /** The next unit counts hundreds: elfu mia moja is 100,000. */
+  /** True if the next unit counts hundreds: elfu mia moja is 100,000. */
   readonly hundreds: boolean
 }
 
 const NOTHING: OpenNumber = { sum: 0, below: Infinity, scale: 0, rest: null, hundreds: false }
 
 /**
- * The numbers of a text in order, each as its digits: `nineteen eighty-four` is 19 and 84, `two thousand and four` is
- * 2004, `double four` is 44, as `mara mbili nne` and `nne mara mbili` are, `elfu moja, mia mbili na hamsini` is 1250.
+ * Returns the numbers of a text in order, each as its digits.
+ * - `nineteen eighty-four` is 19 and 84, `two thousand and four` is 2004.
+ * - `double four`, `mara mbili nne` and `nne mara mbili` are 44.
+ * - `elfu moja, mia mbili na hamsini` is 1250.
  */
 export function numbersIn(words: readonly string[], more: MoreNumbers = {}): string[] {
   const numbers: string[] = []
   let open: OpenNumber | null = null
   let repeat = 1
-  /** The last word was the `and` of that language. */
+  /** The last word, if it was the word `and` of a language; otherwise ''. */
   let and = ''
   const close = (): void => {
     if (open !== null) numbers.push(String(valueOf(open)))
@@ -112,7 +115,8 @@ export function numbersIn(words: readonly string[], more: MoreNumbers = {}): str
       const before: OpenNumber | null = open
       close()
       const next = words[at + 1] ?? ''
-      // It belongs to the digit behind it, or, without one, to the digit before.
+      // The count of repetitions belongs to the digit after the count. If no digit follows, it belongs to the digit
+      // before the count.
       if (count > 0 && before !== null && !isNumberWord(next) && !/^\d/.test(next))
         numbers.push((numbers.pop() ?? '').repeat(repeats))
       else repeat = repeats
@@ -144,7 +148,7 @@ function valueOf({ sum, scale, rest, hundreds }: OpenNumber): number {
   return sum + (scale === 0 ? (rest ?? 0) : scale * (rest ?? (hundreds ? 100 : 1)))
 }
 
-/** After "one" there is no "and" within a number, after "kumi" there is a "na". */
+/** True if this `and` may continue the number: "kumi na" may continue, "one and" does not continue. */
 function mayGoOn({ sum, scale, rest }: OpenNumber, and: string): boolean {
   if (SPOKEN.andAfterUnits.has(and)) return true
   return rest === null ? sum > 0 : scale === 0 && rest >= 20 && rest % 10 === 0
@@ -185,20 +189,20 @@ function withRest(open: OpenNumber, next: number, and: string): OpenNumber | nul
   return scale === 0 ? null : { ...NOTHING, sum: valueOf(open), below: scale, rest: next }
 }
 
-/** The longest first. */
+/** Correction phrases, the longest first. */
 const CORRECTS = wordsOf('corrects')
   .map((phrase) => phrase.split(' '))
   .toSorted((a, b) => b.length - a.length)
 
-/** How many words at `at` take back what was said before; 0: none do. */
+/** Returns the number of words at `at` that form a correction of the words before them; 0 without a correction. */
 export function correctionAt(words: readonly string[], at: number): number {
   return CORRECTS.find((phrase) => phrase.every((word, index) => words[at + index] === word))?.length ?? 0
 }
 
 /**
- * The digits of a text, however they are grouped. Where a caller takes some back ("nne moja mbili, hapana, tatu saba"), those
- * after that word replace the last digits of the number.
- * @param length  digits of the whole number
+ * Returns the digits of a text, in any grouping. After a correction ("nne moja mbili, hapana, tatu saba") new digits
+ * replace the last digits.
+ * @param length  digits of the number
  */
 export function digitsIn(words: readonly string[], length: number, more: MoreNumbers = {}): string {
   let digits = ''
@@ -217,12 +221,13 @@ export function digitsIn(words: readonly string[], length: number, more: MoreNum
 
 const CENTS = new Set(wordsOf('cents'))
 const SLANG = new Map(LANGUAGES.flatMap(({ moneySlang }) => Object.entries(moneySlang)))
-/** An amount in figures, with thousands or millions behind it. */
+/** An amount in figures, optionally with thousands or millions. */
 const FIGURE = /(\d[\d,]*(?:\.\d+)?)\s*(k|m)?(?![\p{L}\d])/giu
 
 /**
- * The amount of money that a caller names: `mia tano`, `laki moja na nusu`, `KSh 1,250.50`, `fifty bob`. "Elfu kumi na
- * tano", which some say for 10,005, is 15,000. Null where there is none, or several.
+ * Returns the amount of money in a caller's words: `mia tano`, `laki moja na nusu`, `KSh 1,250.50`, `fifty bob`. "Elfu
+ * kumi na tano" is read as 15,000, although some speakers mean 10,005. Returns null without an amount, or for several
+ * amounts.
  */
 export function amountIn(text: string): number | null {
   const figures = [...text.matchAll(FIGURE)]
@@ -249,7 +254,7 @@ export function amountIn(text: string): number | null {
       part.push(word)
       continue
     }
-    // "Senti hamsini", "fifty cents": the number that no amount before it has.
+    // "Senti hamsini" and "fifty cents" are cents without an amount before them.
     const centsBefore = CENTS.has(word) && half.words[at + 1] === undefined
     take(centsBefore && cents.length === 0 ? cents : amounts)
     if (CENTS.has(word) && !centsBefore) {
@@ -261,7 +266,7 @@ export function amountIn(text: string): number | null {
   take(amounts)
   const [whole = 0, rest = 0] = amounts
   if (amounts.length + cents.length === 0 || amounts.length > 2 || cents.length > 1) return null
-  // "Elfu kumi, na shilingi tano"; "two elfu".
+  // Examples: "elfu kumi, na shilingi tano"; "two elfu".
   if (amounts.length === 2 && rest >= whole)
     return rest >= 100 && whole < 100 && isScaleValue(rest) ? whole * rest : null
   return whole + rest + half.more + (cents[0] ?? 0) / 100
@@ -271,7 +276,10 @@ function isScaleValue(value: number): boolean {
   return [...NUMBERS.values()].includes(value)
 }
 
-/** Value that "na nusu" adds: half of the scale before it, or behind it where a number stands between ("two and a half thousand"). */
+/**
+ * Returns the value that "na nusu" adds: half of the scale before it. With a number in between ("two and a half
+ * thousand"): half of the scale after it.
+ */
 function halfOf(words: readonly string[]): { readonly words: readonly string[]; readonly more: number } {
   for (const phrase of wordsOf('halfMore').map((phrase) => phrase.split(' ')))
     for (let at = 1; at + phrase.length <= words.length; at++) {

@@ -4,34 +4,34 @@ import { DAY_MS } from '../../core/units.js'
 import { LANGUAGES } from '../words/languages.js'
 
 /**
- * Times of day and dates as callers say them, in all languages at once. A Swahili hour is six off ("saa nne asubuhi" is
- * 10:00), an English one is not ("10 AM"), and where the words leave it open, every reading is given, so that the
- * caller can be asked.
+ * Spoken times of day and dates, in all languages at once. A Swahili hour differs from the clock by six hours: "saa nne
+ * asubuhi" is 10:00. An English hour is the hour of the clock. If the words are ambiguous, all readings are returned,
+ * so that the agent can ask.
  */
 
-/** Words that an agent's file adds, and their numbers. */
+/** Number words that an agent's file adds, each with its number. */
 type MoreWords = Readonly<Record<string, number>>
 
-/** Longer texts are truncated. */
+/** Maximum number of tokens; longer texts are truncated. */
 const TOKENS_MAX = 40
 const HOUR_MINUTES = 60
 const DAY_MINUTES = 24 * HOUR_MINUTES
 
-/** A number, with what says how it is meant, or a word. */
+/** One word, or one number with the words that show its meaning. */
 interface Token {
   readonly word: string
-  /** As digits; null for a word. */
+  /** The number in digits; null for a word. */
   readonly number: string | null
-  /** Language of the number's words; null where it is in figures. */
+  /** Language of the number's words; null for a number in figures. */
   readonly language: Language | null
-  /** Minutes behind the hour: 10:30. */
+  /** Minutes after the hour, as in 10:30. */
   readonly minutes: number | null
 }
 
-/** A time, a date in figures, a number with its ending, a word. */
+/** Matches a time, a date in figures, a number with its ending, or a word. */
 const PIECE = /(\d{1,2})[:.](\d{2})(?![\d:])(?::\d\d)?|\d+(?=(?:st|nd|rd|th)\b)|\d+|[\p{L}]+/gu
 
-/** Between the two times of a span in figures: 4-6 pm, 9:00 - 17:00; a date has more than one such mark. */
+/** Matches the dash between the two times of a span in figures: 4-6 pm, 9:00 - 17:00. A date has more than one dash. */
 const SPAN_DASH = /((?<![\d./–-])\d{1,2}(?:[:.]\d\d)?(?: ?[ap]m)?) *[–-] *(?=\d{1,2}(?:[:.]\d\d)?(?![\d./–-]))/g
 
 /** @param more  number words that an agent's file adds */
@@ -61,11 +61,11 @@ function tokensOf(text: string, more: MoreWords = {}): Token[] {
       tokens.push({ word, number: null, language: null, minutes: null })
       continue
     }
-    // As many words as make one number.
+    // Words that together make one number.
     let run = [word]
     for (let next = at + 1; next < pieces.length; next++) {
       const longer = [...run, ...pieces.slice(at + run.length, next + 1).map(([one]) => one)]
-      // One word may stand between them: kumi na moja.
+      // One other word may come between two number words: kumi na moja.
       if (longer.length > run.length + 2) break
       if (!isNumber(longer.at(-1) ?? '')) continue
       if (numbersIn(longer, more).length !== 1) break
@@ -82,12 +82,12 @@ function tokensOf(text: string, more: MoreWords = {}): Token[] {
   return tokens
 }
 
-/** The language that has a word for a number. */
+/** Returns the language in which this word is a number. */
 function languageOf(word: string): Language | null {
   return LANGUAGES.find(({ numbers }) => Object.hasOwn(numbers, word)) ?? null
 }
 
-/** Words of the phrase that stands at `at`, or, of `end`, that ends before it; the longest of them. */
+/** Returns the number of words in the longest phrase that begins at `at`. With `end`, the phrase ends before `at`. */
 function phraseAt(
   tokens: readonly Token[],
   at: number,
@@ -105,19 +105,20 @@ function phraseAt(
   return found
 }
 
-/** An hour that was said, with the tokens that belong to it. */
+/** A spoken hour, with the tokens that belong to it. */
 interface Hour {
   readonly readings: readonly number[]
   readonly from: number
   readonly to: number
-  /** The second time of a span: from four to six. */
+  /** True if the hour is the second time of a span: "six" in "from four to six". */
   readonly endsSpan?: boolean
 }
 
 /**
- * The times of day that a text may mean, in minutes of the day, smallest first: empty for none, one where it is certain.
- * Times that follow each other in a text mean one time where one reading fits all of them ("saa nne, ten AM"); else the
- * last one counts where a word takes back the others, and several are no answer: "from four to six" is two.
+ * Returns the times of day that a text may mean, in minutes of the day, smallest first. The list is empty without a
+ * time, and has one entry if the time is certain. Several times in a text count as one time if all these times have a
+ * common reading ("saa nne, ten AM"). Otherwise the last time counts if a word corrects the earlier times. "From four
+ * to six" remains two times.
  */
 export function timesIn(text: string): readonly number[] {
   const tokens = tokensOf(text)
@@ -136,7 +137,7 @@ export function timesIn(text: string): readonly number[] {
   return [...(times ?? [])].sort((a, b) => a - b)
 }
 
-/** @param bare  also a number alone, where it is the only one */
+/** @param bare  true to accept a number without other words, if the text does not contain an hour */
 function hoursIn(tokens: readonly Token[], bare: boolean): Hour[] {
   const hours: Hour[] = []
   const parts = LANGUAGES.flatMap(({ clock }) => Object.entries(clock.parts)).filter(([part]) =>
@@ -156,9 +157,12 @@ function hoursIn(tokens: readonly Token[], bare: boolean): Hour[] {
   return hour === null || numbers.some((_, index) => index > 0 && hour.to - hour.from < 2) ? [] : [hour]
 }
 
-/** The two times of a span whose first number is at `at`: "from four to six", "kati ya saa nne na sita", "9 AM until noon". */
+/**
+ * Returns the two times of a span whose first number is at `at`. Examples: "from four to six", "kati ya saa nne na
+ * sita", "9 AM until noon".
+ */
 function spanAt(tokens: readonly Token[], at: number, parts: readonly Part[], bare: boolean): Hour[] | null {
-  // A part of the day may be of one of them: nine to four in the afternoon.
+  // A part of the day may belong to only one of the two times: nine to four in the afternoon.
   const first = timeAt(tokens, at, [], true)
   if (first === null) return null
   const opened = LANGUAGES.some(({ clock }) => phraseAt(tokens, first.from, clock.from, true) !== null)
@@ -181,7 +185,7 @@ function spanAt(tokens: readonly Token[], at: number, parts: readonly Part[], ba
   return [first, { ...second, from: start, to: start + second.to, endsSpan: true }]
 }
 
-/** Minutes before an hour are said in such steps: twenty to six. */
+/** Minutes that are counted before an hour are a multiple of this number: twenty to six. */
 const COUNTED_MINUTES = 5
 
 function timeAt(tokens: readonly Token[], at: number, parts: readonly Part[], alone = false): Hour | null {
@@ -191,7 +195,7 @@ function timeAt(tokens: readonly Token[], at: number, parts: readonly Part[], al
 
 type Part = readonly [name: string, hours: readonly [number, number]]
 
-/** @param alone  nothing else need say that it is an hour */
+/** @param alone  true if a number without other words counts as an hour */
 function hourAt(tokens: readonly Token[], at: number, parts: readonly Part[], alone = false): Hour | null {
   const token = tokens[at]
   const number = Number(token?.number)
@@ -247,20 +251,21 @@ function hourAt(tokens: readonly Token[], at: number, parts: readonly Part[], al
   const half = tokens[to]?.word === 'am' ? ([0, 12] as const) : tokens[to]?.word === 'pm' ? ([12, 24] as const) : null
   if (half !== null) to += 1
   if (!alone && !certain && half === null && marker === null && parts.length === 0) return null
-  // A number among others with a part of the day somewhere: "tarehe tano asubuhi" is no hour.
+  // If the text has several numbers, a part of the day elsewhere in the text does not make a number an hour: "tarehe
+  // tano asubuhi".
   if (!alone && !certain && half === null && marker === null && !isBesidePart(tokens, from, to, parts)) return null
   const said = readingsOf(number, token, marker, half === null ? parts : [['', half]], half !== null)
   if (said.length === 0) return null
   return { readings: said.map((hour) => (hour * HOUR_MINUTES + minutes + DAY_MINUTES) % DAY_MINUTES), from, to }
 }
 
-/** "Nne asubuhi", "ten in the morning": two words may stand between. */
+/** Matches "nne asubuhi" and "ten in the morning": up to two words may be between hour and part of the day. */
 function isBesidePart(tokens: readonly Token[], from: number, to: number, parts: readonly Part[]): boolean {
   const near = [...tokens.slice(Math.max(0, from - 1), from), ...tokens.slice(to, to + 3)]
   return near.some(({ word }) => parts.some(([part]) => part === word))
 }
 
-/** Hours of the day, 0 to 23, that an hour may be. @param western  AM or PM */
+/** Returns the hours of the day, 0 to 23, that a spoken hour may mean. @param western  AM or PM */
 function readingsOf(
   number: number,
   token: Token,
@@ -279,7 +284,7 @@ function readingsOf(
   if (later === 0) {
     const fitting = fit(read(0))
     if (fitting.length > 0) return fitting
-    // "10 usiku", "4 asubuhi": a part of the day in the language of another clock.
+    // In "10 usiku" and "4 asubuhi", the part of the day is in a language with another kind of clock.
     const others = LANGUAGES.filter(({ clock }) => parts.some(([part]) => Object.hasOwn(clock.parts, part)))
     return others.flatMap(({ clock }) => fit(read(clock.hoursLater)))
   }
@@ -287,23 +292,24 @@ function readingsOf(
   const fitting = fit(read(later))
   if (fitting.length > 0) return fitting
   if (own === 0) return fit(read(0))
-  // "Saa tisa asubuhi" is none of the Swahili hours: three o'clock to some, or nine by the other clock.
+  // "Saa tisa asubuhi" does not fit a Swahili hour: some speakers mean three o'clock, others mean nine o'clock on the
+  // western clock.
   return [...read(later).filter((hour) => parts.every(([, [from, to]]) => isNear(hour, from, to))), ...fit(read(0))]
 }
 
-/** True if an hour of the day is one from `from` up to `to`, which may be in the next day. */
+/** True if an hour of the day is between `from` and `to`; `to` may be on the next day. */
 export function isWithin(hour: number, from: number, to: number): boolean {
   return (hour >= from && hour < to) || (hour + 24 >= from && hour + 24 < to)
 }
 
-/** Hours by which the border of a part of the day is passed at most. */
+/** Maximum number of hours by which a time may be outside its part of the day. */
 const BORDER_HOURS = 3
 
 function isNear(hour: number, from: number, to: number): boolean {
   return isWithin(hour, from - BORDER_HOURS, to + BORDER_HOURS)
 }
 
-/** Day and month as they were said, and the digits of the year; empty where none was said. */
+/** Spoken day and month, and the digits of the year; the year is empty if it was not said. */
 interface SaidDate {
   readonly day: number
   readonly month: number
@@ -311,8 +317,10 @@ interface SaidDate {
 }
 
 /**
- * The date in words with the name of a month, or with its number: "tarehe tano mwezi wa tatu". Null where there is none.
- * @param numbers  number words that an agent's file adds. @param months  the same of months
+ * Returns the date in words with the name of a month, or with its number: "tarehe tano mwezi wa tatu". Returns null
+ * without a date.
+ * @param numbers  number words that an agent's file adds
+ * @param months  month words that an agent's file adds
  */
 export function saidDate(text: string, numbers: MoreWords, months: MoreWords): SaidDate | null {
   return dateOf(withoutHours(tokensOf(text, numbers)), months)
@@ -355,9 +363,9 @@ function monthIn(
 }
 
 /**
- * The dates that a text may mean, as `2026-11-25`, earliest first: empty for none, one where it is certain. A date without
- * its year, or a weekday, is the next one.
- * @param today  where the caller is, as `2026-11-25`
+ * Returns the dates that a text may mean, as `2026-11-25`, earliest first. The list is empty without a date, and has
+ * one entry if the date is certain. A date without a year means the next such date; a weekday means the next such day.
+ * @param today  the date in the caller's time zone, as `2026-11-25`
  */
 export function datesIn(text: string, today: string): readonly string[] {
   const iso = /\b(\d{4})-(\d{2})-(\d{2})\b/.exec(text)
@@ -378,7 +386,7 @@ export function datesIn(text: string, today: string): readonly string[] {
   const weekday = weekdayIn(tokens)
   if (said !== null) {
     const dates = whole(said.day, said.month, said.year)
-    // "Friday the fifth", when the fifth is no Friday: one of them is wrong.
+    // In "Friday the fifth", either word may be wrong if the fifth is not a Friday.
     const [date] = dates
     return date === undefined || weekday === null || dayOfWeek(date) === weekday
       ? dates
@@ -398,7 +406,7 @@ export function datesIn(text: string, today: string): readonly string[] {
   if (day === null) return []
   if (has(tokens, 'nextMonth'))
     return thisMonth === 12 ? dateText(thisYear + 1, 1, day) : dateText(thisYear, thisMonth + 1, day)
-  // The next month that has such a day.
+  // The next month that has this day.
   for (let month = thisMonth; month < thisMonth + 3; month++) {
     const [date] = dateText(thisYear + Math.floor((month - 1) / 12), ((month - 1) % 12) + 1, day)
     if (date !== undefined && date >= today) return [date]
@@ -425,7 +433,7 @@ function daysIn(tokens: readonly Token[]): number | null {
   return null
 }
 
-/** A day of the month: "tarehe tano", "the fifth". */
+/** Returns a day of the month: "tarehe tano", "the fifth". */
 function dayIn(tokens: readonly Token[]): number | null {
   for (const [at, token] of tokens.entries()) {
     const number = Number(token.number ?? ordinalOf(token.word))
@@ -441,7 +449,7 @@ function dayOfWeek(date: string): number {
   return new Date(`${date}T00:00:00Z`).getUTCDay()
 }
 
-/** The next such day after today. */
+/** Returns the next date after today with this weekday. */
 function comingDay(weekday: number, today: string): readonly [string] {
   return [shifted(today, ((weekday - dayOfWeek(today) + 6) % 7) + 1)]
 }
@@ -450,7 +458,7 @@ function shifted(date: string, days: number): string {
   return new Date(Date.parse(`${date}T00:00:00Z`) + days * DAY_MS).toISOString().slice(0, 10)
 }
 
-/** Empty where the calendar has no such day. */
+/** Returns the date; the list is empty if the calendar does not have this day. */
 function dateText(year: number, month: number, day: number): readonly string[] {
   const date = new Date(Date.UTC(year, month - 1, day))
   const real = date.getUTCMonth() === month - 1 && date.getUTCDate() === day && year >= 1900 && year < 2200

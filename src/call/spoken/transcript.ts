@@ -1,13 +1,13 @@
 import type { TranscriptEntry } from '../documents/record.js'
 
-/** Characters of one transcript entry that are kept. */
+/** Maximum length of one transcript entry, in characters. */
 export const TRANSCRIPT_TEXT_CHARS_MAX = 4000
-/** Speech of one character, where nobody tells how much of a text was heard. */
+/** Estimated time to speak one character, in milliseconds. Used if the played duration of a text is unknown. */
 export const SPEECH_MS_PER_CHARACTER = 65
-/** Transcript entries that are still growing at once. */
+/** Maximum number of transcript entries that are open simultaneously. */
 const TRANSCRIPT_OPEN_MAX = 32
 
-/** Words of one item that may still change. Times are since the stream opened. */
+/** Words of one item that may still change. Times count from the opening of the stream. */
 interface OpenEntry {
   readonly role: 'caller' | 'agent'
   readonly itemId: string
@@ -15,28 +15,29 @@ interface OpenEntry {
   final: boolean
   startMs: number
   endMs: number
-  /** Agent: its sound has begun, or was heard to the end. */
+  /** Agent entries: true if the sound has begun. */
   started: boolean
+  /** Agent entries: true if the caller has heard the sound to its end. */
   heard: boolean
 }
 
 /**
- * The open part of the transcript. An entry stays open while its words or its sound may still change:
+ * Open part of the transcript. An entry is open while its words or its sound may still change:
  *
  *     caller   partial words --final words--> settled
- *     agent    words, sound in any order --final words and (heard | no sound came)--> settled
- *     agent    open --the caller interrupts--> settled, `interrupted`, with how much was heard
+ *     agent    words, sound in any order --final words and (heard | no sound)--> settled
+ *     agent    open --the caller interrupts--> settled, `interrupted`, with the played duration
  *     any      open --the call ends, or too many are open--> settled with the words so far
  *
- * Settling makes an entry part of the call log.
+ * A settled entry becomes part of the call log.
  */
 export class Transcript {
   readonly #settled: (entry: TranscriptEntry, itemId: string, playedMs: number | null) => void
   readonly #open = new Map<string, OpenEntry>()
 
   /**
-   * @param settled  called with each entry that will not change any more, its item, and how long it was heard: null when
-   *                 it was heard to its end
+   * @param settled  receives each final entry, its item, and the played duration; the duration is null if the item was
+   * heard to its end
    */
   constructor(settled: (entry: TranscriptEntry, itemId: string, playedMs: number | null) => void) {
     this.#settled = settled
@@ -56,7 +57,7 @@ export class Transcript {
     if (entry.final && entry.heard) this.#settle(entry)
   }
 
-  /** Sound of an agent item has begun; only the first time counts. */
+  /** Notes that the sound of an agent item has begun. Later calls for the same item are ignored. */
   started(itemId: string, startMs: number): void {
     const entry = this.#entry('agent', itemId, startMs)
     if (entry.started) return
@@ -73,13 +74,16 @@ export class Transcript {
     if (entry.final) this.#settle(entry)
   }
 
-  /** An agent's words that will have no sound. */
+  /** Notes that the agent's words will not have sound. */
   unheard(itemId: string): void {
     const entry = this.#open.get(`agent ${itemId}`)
     if (entry !== undefined) this.#settle(entry, 0)
   }
 
-  /** The caller interrupted: every open agent entry ends here. An entry whose sound never began was heard for 0 ms. */
+  /**
+   * Ends every open agent entry, because the caller interrupted. The played duration is 0 if the entry's sound had not
+   * begun.
+   */
   cut(nowMs: number, playedMs: (itemId: string) => number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role !== 'agent') continue
@@ -88,7 +92,7 @@ export class Transcript {
     }
   }
 
-  /** Settles agent words whose response is over and whose sound never began. */
+  /** Settles the agent words of responses that are over, if the sound of these words never began. */
   withoutSound(expectsSound: (itemId: string) => boolean, nowMs: number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role !== 'agent' || entry.started || expectsSound(entry.itemId)) continue
@@ -97,7 +101,7 @@ export class Transcript {
     }
   }
 
-  /** The call is over. */
+  /** Settles all entries, because the call is over. */
   close(nowMs: number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role === 'agent' && entry.started && !entry.heard) entry.endMs = Math.max(entry.startMs, nowMs)
@@ -105,7 +109,7 @@ export class Transcript {
     }
   }
 
-  /** Open entries as they are now, for a checkpoint and for the handoff packet. */
+  /** Current open entries, for a checkpoint and for the handoff packet. */
   get open(): TranscriptEntry[] {
     return [...this.#open.values()]
       .filter(({ text }) => text !== '')
@@ -117,13 +121,13 @@ export class Transcript {
       }))
   }
 
-  /** Words of the caller came that may still change. */
+  /** True if the caller has said words that may still change. */
   get callerOpen(): boolean {
     for (const { role, text } of this.#open.values()) if (role === 'caller' && text !== '') return true
     return false
   }
 
-  /** The newest agent words whose sound has begun and that are not settled; null where there are none. */
+  /** Newest agent words that are being played or were just played, and are not settled; null without such words. */
   get sounding(): { readonly itemId: string; readonly text: string; readonly heard: boolean } | null {
     let newest: OpenEntry | null = null
     for (const entry of this.#open.values()) if (entry.role === 'agent' && entry.started) newest = entry
@@ -158,7 +162,7 @@ export class Transcript {
   }
 }
 
-/** The part of a text that was heard in that time, roughly. */
+/** Estimates the part of a text that the caller heard in the played duration. */
 export function heardPart(text: string, playedMs: number): string {
   return text.slice(0, Math.round(playedMs / SPEECH_MS_PER_CHARACTER))
 }

@@ -8,65 +8,78 @@ import { digitsIn, plainWords } from '../spoken/spoken-numbers.js'
 import { LISTENING_WORDS, asksToRepeat, asksToWait } from '../turns/turn-words.js'
 import { wordsOf } from '../words/languages.js'
 
-/** Entries that one agent may ask for. */
+/** Maximum number of entries that one agent may define. */
 const COLLECTIONS_MAX = 12
-/** Digits of one entry: a card number has 19, an account number up to 24. */
+/** Maximum number of digits in one entry: a card number has 19, an account number up to 24. */
 export const COLLECTED_DIGITS_MAX = 32
-/** Times that a caller may be asked again. */
+/** Maximum number of times that a caller is asked again. */
 const COLLECTION_RETRIES_MAX = 5
-/** A whole collection, prompts and retries included. After it the model goes on without the digits. */
+/**
+ * Maximum duration of an entry, including prompts and retries, in milliseconds. After this time the model continues
+ * without the digits.
+ */
 const COLLECTION_MS_MAX = 180_000
 /**
- * After the last key of a secret entry the line stays private for this long: the tone of a key that is held down, and the key
- * that callers press by habit after the last digit.
+ * Time for which the line stays private after the last digit of a secret entry, in milliseconds. In this time the last
+ * key may still sound, and callers may press another digit by habit.
  */
 export const PRIVATE_TAIL_MS = 2000
-/** A key pressed by habit after an entry that was complete without it. */
-export const TERMINATOR_LATE_MS = 2000
-/** Fewer digits are everywhere: they are not looked for to be masked. */
+/**
+ * Time after a complete entry in which another digit is ignored, in milliseconds. Such a digit is a habit, or belongs
+ * to a number that is too long.
+ */
+export const KEY_LATE_MS = 2000
+/** Minimum number of digits of an entry that is masked in other values too. Shorter numbers occur there by chance. */
 export const REPEATED_DIGITS_MIN = 3
-/** Stands for a digit that the session must not know. */
+/** Placeholder for a digit that the session must not receive. */
 export const SECRET_DIGIT = 'x'
-/** Stands for a digit in a record. */
+/** Placeholder for a digit in a record. */
 const MASK = '•'
 
 const YES = phraseSet(wordsOf('yes'))
 const NO = phraseSet(wordsOf('no'))
 export type Collection = DocumentOf<typeof collectionSchema>
 
-/** Step that follows a key, words or a timeout. */
+/** Step that follows a digit, words or a timeout. */
 export type CollectionStep =
-  /** Nothing; the deadline stays. */
+  /** Do nothing; the deadline does not change. */
   | { readonly type: 'nothing' }
-  /** The next digit may take this long. */
+  /** Wait at most this time for the next digit. */
   | { readonly type: 'wait'; readonly ms: number }
   | { readonly type: 'ask'; readonly what: 'say' | 'again' | 'confirm' }
   | { readonly type: 'collected'; readonly by: 'keypad' | 'speech' }
-  /** @param said the caller's words, where they are not digits: the model is to answer them */
+  /**
+   * End the entry with an error. `said`: the caller's words if these are not digits; the model should answer these
+   * words.
+   */
   | { readonly type: 'failed'; readonly error: string; readonly said?: string }
 
 /**
- * Takes one entry of digits from a caller, by keys or in words. Pure: it decides; the session speaks, waits and answers the model.
+ * Takes one entry of digits from a caller, by DTMF digits or in words. This class only decides about the next step; the
+ * session speaks, waits and answers the model.
  *
  *     entering   --digit--> entering --max digits, terminator or quiet with at least min--> confirming | collected
- *     entering   --the other of # and *--> entering, empty
+ *     entering   --# or *, if it is not the terminator--> entering, empty
  *     entering   --too few digits, or none in time--> asked again, `retries` times, then failed
  *     entering   --words without digits--> failed: the model answers them
  *     confirming --1, yes--> collected;  --2, no--> asked again;  --other digits in words--> entering
  */
 export class DigitCollection {
   readonly spec: Collection
-  /** The tool call that asked for it. */
+  /** Tool call that requested the entry. */
   readonly callId: string
-  /** Other arguments of the tool that gets secret digits. */
+  /** Arguments of the tool that receives secret digits, without the digits. */
   readonly toolArgs: Readonly<Record<string, unknown>>
-  /** It fails then, whatever the caller does. */
+  /** Latest end of the entry; at this time the entry fails. */
   readonly untilMs: number
-  /** The tool that gets secret digits runs. */
+  /** True while the tool that receives secret digits runs. */
   running = false
-  /** The tool that gets them has answered: its answer is the result, whatever it leads to. */
+  /**
+   * True if the tool that receives the digits has answered. The tool's answer is the result, even if the entry is
+   * abandoned.
+   */
   answered = false
-  /** The question that the caller hears; null once it was heard or answered. */
+  /** Item of the question that the caller hears; null after the question was heard or answered. */
   itemId: string | null = null
   #entry = ''
   #confirming = false
@@ -85,12 +98,12 @@ export class DigitCollection {
     return secretCallId(this.callId)
   }
 
-  /** The digits so far; of a secret entry only their number is known. */
+  /** Digits so far; a secret entry has only placeholders for them. */
   get entry(): string {
     return this.#entry
   }
 
-  /** As it may stand in a record. */
+  /** Entry in the form that a record may contain. */
   get masked(): string {
     const { maskAllBut } = this.spec
     return maskAllBut === null ? this.#entry : maskedDigits(this.#entry, maskAllBut)
@@ -110,7 +123,7 @@ export class DigitCollection {
     return this.#entry.length >= max ? this.#ended() : { type: 'wait', ms: betweenMs }
   }
 
-  /** Words of the caller that do not change any more. */
+  /** Takes final words of the caller. */
   words(text: string): CollectionStep {
     const { min, max, betweenMs, firstMs } = this.spec
     const plain = plainText(text)
@@ -123,18 +136,18 @@ export class DigitCollection {
       const before = this.#confirming ? '' : this.#entry
       this.#confirming = false
       this.#by = 'speech'
-      // A caller who begins again says the whole number; one who goes on says the rest.
+      // A caller who starts again says the whole number; a caller who continues says only the missing digits.
       this.#entry = before.length + digits.length <= max ? before + digits : digits
       if (this.#entry.length > max) return this.#again()
       return this.#entry.length === max ? this.#ended() : { type: 'wait', ms: betweenMs }
     }
     if (plain === '' || isBackchannel(text, LISTENING_WORDS)) return { type: 'nothing' }
     if (asksToRepeat(text)) return { type: 'ask', what: this.#confirming ? 'confirm' : 'say' }
-    if (asksToWait(text, false)) return { type: 'wait', ms: 2 * firstMs }
+    if (asksToWait(text, false) !== null) return { type: 'wait', ms: 2 * firstMs }
     return { type: 'failed', error: 'The caller said something else. Answer it.', said: text }
   }
 
-  /** The deadline has passed. */
+  /** Acts on the deadline, which has passed. */
   overdue(): CollectionStep {
     return this.#confirming || this.#entry.length < this.spec.min ? this.#again() : this.#ended()
   }
@@ -171,44 +184,82 @@ const entrySchema = z.strictObject({
   name: z
     .string()
     .regex(/^[a-z][A-Za-z0-9_-]{0,39}$/, {
-      error: 'must be 1 to 40 of a-z A-Z 0-9 _ -, beginning with a small letter',
+      error: 'must be 1 to 40 characters of a-z A-Z 0-9 _ -, beginning with a small letter',
     })
-    .describe('By which the model asks for it.'),
-  description: z.string().min(1).max(1000).describe('When the model asks for it.'),
-  say: spoken.describe('The question to the caller. The gateway says it, so that the model need not.'),
+    .describe(
+      'Name of the entry, for the model: 1 to 40 characters of a-z A-Z 0-9 _ -, beginning with a small letter.',
+    ),
+  description: z.string().min(1).max(1000).describe('Text for the model that says when to ask for the entry.'),
+  say: spoken.describe('Question to the caller, which the gateway speaks in place of the model.'),
   again: spoken
     .default({ en: 'I did not get all the digits.', sw: 'Sijapata tarakimu zote.' })
-    .describe('Said before `say` when the digits were too few, or none came.'),
+    .describe('Spoken before `say` if the caller entered too few digits, or no digits.'),
   length: z
-    .union([count, z.strictObject({ min: count.describe('Fewest digits.'), max: count.describe('Most digits.') })], {
-      error: `must be a number of 1 to ${COLLECTED_DIGITS_MAX}, or { min, max }`,
-    })
-    .describe('How many digits it has. An entry of `max` digits ends by itself.'),
-  terminator: z.enum(['#', '*']).default('#').describe('Ends an entry; the other one of # and * clears it.'),
-  firstS: z.number().min(2).max(60).default(10).describe('Silence after the question, before it is asked again.'),
-  betweenS: z.number().min(1).max(20).default(4).describe('Silence after a digit that ends the entry.'),
-  retries: z.int().min(0).max(COLLECTION_RETRIES_MAX).default(2).describe('How often the caller is asked again.'),
+    .union(
+      [
+        count,
+        z.strictObject({
+          min: count.describe('Minimum number of digits.'),
+          max: count.describe('Maximum number of digits.'),
+        }),
+      ],
+      {
+        error: `must be a number of 1 to ${COLLECTED_DIGITS_MAX}, or { min, max }`,
+      },
+    )
+    .describe('Number of digits, or { min, max }. An entry with `max` digits ends by itself.'),
+  terminator: z
+    .enum(['#', '*'])
+    .default('#')
+    .describe('DTMF key, # or *, that ends an entry. The other of these two keys clears the entry.'),
+  firstS: z
+    .number()
+    .min(2)
+    .max(60)
+    .default(10)
+    .describe('Silence in seconds after the question, before the question is repeated.'),
+  betweenS: z.number().min(1).max(20).default(4).describe('Silence in seconds after a digit that ends the entry.'),
+  retries: z
+    .int()
+    .min(0)
+    .max(COLLECTION_RETRIES_MAX)
+    .default(2)
+    .describe('Maximum number of repetitions of the question. Then the model continues without the digits.'),
   confirm: z
     .union([z.literal(true).transform(() => CONFIRM), z.literal(false).transform(() => null), spoken])
     .default(null)
-    .describe('Reads the digits back. true: in a sentence of the gateway; a text of yours has {{digits}} in it.'),
-  speech: z.boolean().optional().describe('Lets the caller say the digits too. Default: unless it is sensitive.'),
+    .describe(
+      'Reads the digits back to the caller. 1 or "yes" confirms; 2 or "no" repeats the question. true: with a sentence of the gateway. A text: your sentence, which must contain {{digits}}. Default: false.',
+    ),
+  speech: z
+    .boolean()
+    .optional()
+    .describe(
+      'Lets the caller also say the digits: in English, Swahili or both, in parts, or mixed with DTMF keys. Default: true, unless the entry is sensitive.',
+    ),
   maskAllBut: z
     .int()
     .min(0)
     .max(4)
     .nullable()
     .default(null)
-    .describe("How many digits at the end the call's record shows. Default: all."),
+    .describe(
+      'Number of last digits that the record of the tool call shows. Transcript and journal still have spoken digits. null: all digits.',
+    ),
   sensitive: z
     .boolean()
     .default(false)
-    .describe('Neither model, transcript, log, journal nor recording gets the digits; `tool` alone does.'),
-  tool: z.string().optional().describe('The tool that gets sensitive digits. The model cannot call it itself.'),
-  argument: z.string().optional().describe('Its argument for the digits.'),
+    .describe('Sends the digits only to `tool`. Model, transcript, log, journal and recording do not get them.'),
+  tool: z
+    .string()
+    .optional()
+    .describe(
+      'Tool of the agent, or verify_caller, that gets the sensitive digits. The model cannot call this tool itself. Required for a sensitive entry, and not allowed for any other entry.',
+    ),
+  argument: z.string().optional().describe('Argument of this tool that gets the digits.'),
 })
 
-/** `digits:` of an agent's file: values that it takes from its callers digit by digit, with the tool `collect_digits`. */
+/** `digits:` of an agent's file: values that callers enter digit by digit, with the tool `collect_digits`. */
 export const digitsSchema = z
   .array(
     entrySchema.superRefine((entry, context) => {
@@ -237,20 +288,20 @@ export const digitsSchema = z
 export type DigitEntry = z.output<typeof digitsSchema>[number]
 
 const same = { name: true, say: true, again: true, terminator: true, retries: true, maskAllBut: true } as const
-/** How one entry is taken from the caller; plain data. */
+/** Settings of one entry; plain data. */
 export const collectionSchema = inSession(entrySchema.pick(same).shape).extend({
   confirm: phraseSchema.nullable(),
   min: z.number(),
   max: z.number(),
   firstMs: z.number(),
   betweenMs: z.number(),
-  /** Never where the digits are secret. */
+  /** True if the caller may say the digits in words; never true for secret digits. */
   speech: z.boolean(),
-  /** The tool that alone gets the digits, as that argument; null: the model gets them. */
+  /** Tool that alone receives the digits, and its argument; null if the model receives the digits. */
   secretFor: z.object({ tool: z.string(), argument: z.string() }).nullable(),
 })
 
-/** An entry as a session gets it. */
+/** Returns an entry in the form of a session's options. */
 export function collectionOf(entry: DigitEntry): Collection {
   const { description: _, length, tool, argument, firstS, betweenS, sensitive, speech = !sensitive, ...rest } = entry
   return {
@@ -261,23 +312,23 @@ export function collectionOf(entry: DigitEntry): Collection {
   }
 }
 
-/** Id of the tool's call that gets the secret digits which the model's call asked for. */
+/** Id of the tool call that receives secret digits. It is derived from the id of the model's tool call. */
 export function secretCallId(callId: string): string {
   return `${callId}:digits`
 }
 
-/** Keys as a session may have them where nobody is to read them: SECRET_DIGIT for each, pauses as they are. */
+/** Returns secret digits for the session: SECRET_DIGIT for each digit; pauses are unchanged. */
 export function secretKeys(keys: string): string {
   return keys.replace(/[^w]/g, SECRET_DIGIT)
 }
 
-/** @param shown digits at the end that stay readable */
+/** @param shown  number of digits at the end that stay readable */
 export function maskedDigits(digits: string, shown = 0): string {
   const hidden = Math.max(0, digits.length - shown)
   return MASK.repeat(hidden) + digits.slice(hidden)
 }
 
-/** The digits as they are read back. */
+/** Returns the digits as they are read back to the caller. */
 export function readBack(digits: string): string {
   return [...digits].join(', ')
 }

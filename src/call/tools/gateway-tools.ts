@@ -7,17 +7,18 @@ export interface GatewayTool {
   /** JSON Schema of the arguments object. */
   readonly parameters: Readonly<Record<string, unknown>>
   /**
-   * True if the model waits for the result, where its service can do both.
-   * @defaultValue what suits the model
+   * True if the model should wait for the result. Used only if the model's service can also continue without the
+   * result.
+   * @defaultValue the better choice for the model
    */
   readonly blocking?: boolean
   /**
-   * When the model speaks about the result of a call that did not block.
+   * Time at which the model speaks about the result of a tool call for which it did not wait.
    * @defaultValue `'when-idle'`
    */
   readonly scheduling?: 'when-idle' | 'interrupt' | 'silent'
   /**
-   * It has an effect and must not run twice.
+   * True if the tool has an effect and must not run twice.
    * @defaultValue `false`
    */
   readonly once?: boolean
@@ -26,46 +27,49 @@ export interface GatewayTool {
 export const ESCALATE_TOOL = 'escalate_to_human'
 export const END_CALL_TOOL = 'end_call'
 export const CALLBACK_TOOL = 'request_callback'
-/** Offered to agents that may hand over to others. */
+/** Tool for agents that may hand over to other agents. */
 export const HANDOVER_TOOL = 'hand_over'
-/** Offered to agents with stages: goes to another one. */
+/** Tool that changes the stage, for agents with stages. */
 export const STAGE_TOOL = 'go_to_stage'
-/** Offered only in a call to a caller whose call was cut off, until it was called. */
+/**
+ * Tool for a call back to a caller whose call was cut off. The tool is offered until the model has called it for the
+ * first time.
+ */
 export const RESUME_TOOL = 'resume_conversation'
-/** Tools of the gateway that run like the agent's tools; offered when the agent's file asks for them. */
+/** Tools of the gateway that run like the agent's tools. They are offered if the agent's file configures them. */
 export const VERIFY_TOOL = 'verify_caller'
 export const SEARCH_TOOL = 'search_knowledge'
 export const NOTE_FIX_TOOL = 'note_fix'
-/** The worker runs it, because only the backend that answers knows whether it can. */
+/** Tool that the worker runs. Only the answering backend can tell if it supports a change of speed. */
 export const SPEECH_RATE_TOOL = 'set_speech_rate'
 export const SPEECH_RATES: readonly string[] = ['slower', 'normal', 'faster']
 
-/** Offered in calls that we place, where the agent's file has `outbound.sendDigits`. */
+/** Tool for phone calls that the gateway places, if the agent's file has `outbound.sendDigits`. */
 export const SEND_DIGITS_TOOL = 'send_digits'
 
-/** Offered to agents whose file has `digits:`. */
+/** Tool for agents whose file has `digits:`. */
 export const COLLECT_TOOL = 'collect_digits'
 
-/** Facts of an agent and a call that decide which of its own tools the session offers. */
+/** Facts of an agent and a phone call. They decide which session tools are offered. */
 export interface ToolOffer {
   readonly languages: readonly string[]
   readonly handoverTo: Readonly<Record<string, string>>
-  /** Null: no human can be reached. */
+  /** Settings of escalation; null if the agent cannot reach a human. */
   readonly escalation: { readonly strategies: readonly string[] } | null
   readonly sendsDigits: boolean
-  /** The gateway has placed the call. */
+  /** True if the gateway placed the phone call. */
   readonly placed: boolean
-  /** The call only takes a message. */
+  /** True if the phone call only takes a message. */
   readonly messagesOnly: boolean
-  /** The caller is rung back, and has not said yet that they want to go on. */
+  /** True in a call back until the caller has confirmed that they want to continue. */
   readonly asksToGoOn: boolean
-  /** `go_to_stage` for the stage of the call; null: no stages. */
+  /** Tool `go_to_stage` for the call's stage; null without stages. */
   readonly stage: GatewayTool | null
 }
 
 type Arguments = Readonly<Record<string, unknown>>
 
-/** The call as the tools know it. */
+/** Parts of a call that the tools use. */
 interface ToolHost extends Pick<CallCore, 'ask' | 'mark' | 'out' | 'options' | 'language'> {
   readonly goodbye: string
   readonly talk: { readonly agentSpokeLast: boolean; readonly sounding: boolean }
@@ -79,46 +83,53 @@ interface ToolHost extends Pick<CallCore, 'ask' | 'mark' | 'out' | 'options' | '
   languageChanged(): void
 }
 
-/** A tool that the session performs itself. */
+/** A tool that the session itself performs. */
 interface SessionTool {
   readonly name: string
-  /** True for the calls that have it: only there it is offered, and only there it runs. */
+  /** Returns true if the tool is offered in this phone call. In other phone calls the tool cannot run. */
   readonly when: (offer: ToolOffer) => boolean
-  /** Error for a model that calls it all the same. @defaultValue `There is no tool named …` */
+  /**
+   * Error for a model that calls the tool although this phone call does not offer it.
+   * @defaultValue `There is no tool named …`
+   */
   readonly absent?: (offer: ToolOffer) => string
-  /** Shown to the model of such a call; null: it is offered with the agent's own tools. */
+  /**
+   * Description of the tool for the model, in a phone call that offers the tool. Null if the tool is offered together
+   * with the agent's own tools.
+   */
   readonly spec: (offer: ToolOffer) => Omit<GatewayTool, 'name'> | null
   /**
-   * It ends the conversation or makes a sound: a model's call of it waits until the speech before it was delivered.
+   * True if the tool ends the conversation or makes a sound. If a model calls the tool, it runs only after earlier
+   * speech was delivered.
    * @defaultValue `false`
    */
   readonly afterSpeech?: boolean
   /**
-   * The agent leaves the conversation by it: not while a tool with an effect runs.
+   * True if the agent leaves the conversation with this tool. Such a tool is refused while a tool with an effect runs.
    * @defaultValue `false`
    */
   readonly leaves?: boolean
   /**
-   * The end of the call is what it asks for.
+   * True if the tool requests the end of the call.
    * @defaultValue `false`
    */
   readonly endsCall?: boolean
   /**
-   * It is done outside of the call: only a confirmation says that it was.
+   * True if the tool acts outside the call. Its success is then unknown until it is confirmed.
    * @defaultValue `false`
    */
   readonly outside?: boolean
-  /** @returns why it cannot be performed with these arguments; null when it can */
+  /** @returns the reason why the tool cannot be performed with these arguments; null if it can */
   readonly fault?: (call: ToolHost, args: Arguments) => string | null
-  /** Performs it, and answers the tool call now or later. */
+  /** Performs the tool, and answers the tool call now or later. */
   readonly run: (call: ToolHost, callId: string, args: Arguments) => void
 }
 
 const NO_ARGUMENTS = { type: 'object', additionalProperties: false, properties: {} }
 
-/** Every tool that the session performs itself, in the order in which a model is offered them. */
+/** Tools that the session itself performs, in the order in which they are offered to a model. */
 const SESSION_TOOLS: readonly SessionTool[] = [
-  /** Answered only when nobody can be reached. */
+  /** The tool call is answered only if no human can be reached. */
   {
     name: ESCALATE_TOOL,
     when: ({ escalation, messagesOnly }) => escalation !== null && !messagesOnly,
@@ -151,7 +162,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         takesMessage: args['takesMessage'] === true,
       }),
   },
-  /** Answered when it is known whether the call back is kept. */
+  /** The tool call is answered when the call back was stored or refused. */
   {
     name: CALLBACK_TOOL,
     when: ({ escalation }) => escalation?.strategies.includes('callback') === true,
@@ -190,7 +201,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
       if (refusal !== null) answer(call, callId, null, refusal)
     },
   },
-  /** Answered only when the caller speaks up. */
+  /** The tool call is answered only if the caller speaks again. */
   {
     name: END_CALL_TOOL,
     when: () => true,
@@ -210,7 +221,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
       call.ask('endAfterSpeech', textOf(args['reason']), callId, () => (silent ? call.goodbye : ''))
     },
   },
-  /** Answered once it is written, or could not be. */
+  /** The tool call is answered when the wish is stored, or cannot be stored. */
   {
     name: 'do_not_call',
     when: ({ placed }) => placed,
@@ -226,7 +237,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
       call.out({ type: 'do-not-call', callId })
     },
   },
-  /** Answered when the tones were sent. */
+  /** The tool call is answered when the tones have been sent. */
   {
     name: SEND_DIGITS_TOOL,
     when: ({ placed, sendsDigits }) => placed && sendsDigits,
@@ -310,7 +321,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     run: (call, callId, args) => {
       const value = { agent: args['agent'] }
       const refusal = call.ask('handOver', String(args['agent']), textOf(args['summary']))
-      // The model that called it says nothing more.
+      // The call was promised to another agent, so the model that called this tool does not answer any more.
       if (refusal === null) call.effects.ledger.result(callId, { ok: true, value, error: undefined })
       else answer(call, callId, value, refusal)
     },
@@ -326,11 +337,15 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     }),
     run: (call, callId) => call.ask('confirmRingBack', callId),
   },
-  /** Answered when the caller has entered the digits, or does not. Models are offered it with the agent's own tools. */
+  /**
+   * The tool call is answered when the caller has entered the digits, or the entry has failed. The tool is offered
+   * together with the agent's own tools.
+   */
   {
     name: COLLECT_TOOL,
     when: () => true,
     spec: () => null,
+    afterSpeech: true,
     fault: (call, args) => call.ask('digitsFault', args),
     run: (call, callId, args) => call.ask('collectDigits', callId, args),
   },
@@ -338,17 +353,17 @@ const SESSION_TOOLS: readonly SessionTool[] = [
 
 const BY_NAME: ReadonlyMap<string, SessionTool> = new Map(SESSION_TOOLS.map((tool) => [tool.name, tool]))
 
-/** The tool of that name that the session performs itself; undefined: there is none. */
+/** Returns the session tool of that name, or undefined. */
 export function sessionTool(name: string): SessionTool | undefined {
   return BY_NAME.get(name)
 }
 
-/** The session performs it itself; no tool runs. */
+/** True for a tool that the session itself performs. */
 export function isBuiltIn(name: string): boolean {
   return BY_NAME.has(name)
 }
 
-/** Every tool that the gateway itself carries out; an agent's own may not take their names. */
+/** Names of all tools of the gateway. Tools of an agent must not have these names. */
 export const GATEWAY_TOOL_NAMES: readonly string[] = [
   ...BY_NAME.keys(),
   VERIFY_TOOL,
@@ -357,12 +372,12 @@ export const GATEWAY_TOOL_NAMES: readonly string[] = [
   SPEECH_RATE_TOOL,
 ]
 
-/** Tools that end the conversation, or make a sound: they are called only after the speech before them was delivered. */
+/** Tools that end the conversation or make a sound. They are called only after earlier speech was delivered. */
 export const TOOLS_AFTER_SPEECH: readonly string[] = SESSION_TOOLS.flatMap(({ name, afterSpeech }) =>
   afterSpeech === true ? [name] : [],
 )
 
-/** The session's own tools that a model is offered, but for `collect_digits`, which is one of the agent's. */
+/** Returns the session tools for a model, except `collect_digits`, which is offered together with the agent's tools. */
 export function sessionTools(offer: ToolOffer): readonly GatewayTool[] {
   return SESSION_TOOLS.flatMap(({ name, when, spec }) => {
     const shown = when(offer) ? spec(offer) : null
@@ -370,20 +385,20 @@ export function sessionTools(offer: ToolOffer): readonly GatewayTool[] {
   })
 }
 
-/** Why this call does not have the tool, whoever calls it; null where it has: then its model was offered it. */
+/** Returns the reason why the model cannot call this tool; null if the tool was offered to the model. */
 export function absence(tool: SessionTool, { options, stages, person }: ToolHost): string | null {
   const { escalation, languages, handoverTo, sendsDigits, placed = true, messagesOnly = false } = options
   const offer: ToolOffer = {
     ...{ languages, handoverTo, sendsDigits, placed, messagesOnly },
     escalation: escalation === null ? null : { strategies: escalation.callback === null ? [] : ['callback'] },
     asksToGoOn: person.unconfirmed !== null,
-    // `Stages` itself refuses what the stage does not offer.
+    // `Stages` itself refuses moves that the stage does not offer.
     stage: stages === null ? null : { name: STAGE_TOOL, description: '', parameters: NO_ARGUMENTS },
   }
   return tool.when(offer) ? null : (tool.absent?.(offer) ?? noTool(tool.name))
 }
 
-/** Characters kept of a tool name, which a model may have invented. */
+/** Maximum length of a stored tool name, in characters; a model may have invented the name. */
 export const TOOL_NAME_CHARS_MAX = 64
 
 export function noTool(name: string): string {
@@ -396,17 +411,20 @@ function answer(call: ToolHost, callId: string, value: unknown, refusal: string 
 
 const NO_HUMAN = 'No human can be reached from this line.'
 
-/** An argument that is a text; empty where the model gave something else. */
+/** Returns an argument if it is a text; '' for any other value. */
 export function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-/** True for keys that nobody is to read: whatever the model gives but a plain no. */
+/** True if the sent digits are secret: the model set `sensitive` to anything except a plain no. */
 export function isSecretSend(name: string, { sensitive }: Readonly<Record<string, unknown>>): boolean {
   return name === SEND_DIGITS_TOOL && ![undefined, null, false, 'false', ''].includes(sensitive as string)
 }
 
-/** Arguments for records, logs and humans: without the answer that proves the caller's identity, and keys that nobody is to read. */
+/**
+ * Returns the arguments for records, logs and humans. The proof of the caller's identity and secret digits are left
+ * out.
+ */
 export function recordedArguments(
   name: string,
   args: Readonly<Record<string, unknown>>,
@@ -428,14 +446,17 @@ export const SPEECH_RATE_TOOL_SPEC: GatewayTool = {
   },
 }
 
-/** Added to the instructions of an agent that rings a caller back. */
+/** Additional instructions for an agent in a call back. */
 export const CALL_BACK_INSTRUCTIONS = `You have rung this person to go on with an earlier call from their number. You do not know \
 yet who answers, and you know nothing of that call. Say your greeting, which asks whether they want to go on. If they \
 confirm, call ${RESUME_TOOL} and go on from what it returns. If they do not want to, or it was somebody else who called, \
 say goodbye and call ${END_CALL_TOOL}. Until then say nothing about an earlier call but what your greeting says, whatever \
 you are asked.`
 
-/** A stage may offer it or not, and its result may move the call. */
+/**
+ * True if stages apply to the tool. A stage can withhold the tool, and the tool's result can move the call to another
+ * stage.
+ */
 export function isOfAStage(tool: string): boolean {
   return !isBuiltIn(tool) || tool === COLLECT_TOOL
 }

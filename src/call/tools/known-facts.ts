@@ -2,41 +2,46 @@ import { SPOKEN } from '../spoken/spoken-numbers.js'
 import { piecesOf, clustersOf, valuesOf, readingOf } from '../spoken/spoken-facts.js'
 import type { Piece } from '../spoken/spoken-facts.js'
 
-/** Numbers, and characters of digits, that a call remembers; with more of them everything counts as known. */
+/**
+ * Maximum number of values, and of characters in the string of digits, that one phone call remembers. Above one of
+ * these limits, every fact counts as supported.
+ */
 const KNOWN_VALUES_MAX = 5000
 const KNOWN_DIGITS_MAX = 50_000
-/** The caller's digits that are read as one number, however many turns they took. */
+/** Maximum number of the caller's digits that are read as one number, over any number of turns. */
 const CALLER_DIGITS_MAX = 100
 
 const ISO_DATE = /(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):\d\d[\d:.]{0,16}(Z)?)?/g
-/** Numbers and days that an agent was given in a call, whatever they are about. */
+/** Numbers and days that an agent received in a call, about any subject. */
 export class KnownFacts {
   readonly #values = new Set<number>()
   readonly #days = new Set<number>()
-  /** All digits, those of one number together. */
+  /** Digits of all numbers, separated by spaces. */
   #digits = ''
   #callerDigits = ''
 
-  /** @param caller  the caller's words: a number may go on in the next turn */
+  /**
+   * @param caller  true if the text contains the caller's words, because their numbers may continue in the next turn
+   */
   learn(text: string, caller = false): void {
     if (this.#full) return
     const pieces = piecesOf(text)
     for (const cluster of clustersOf(pieces)) {
       const values = valuesOf(cluster)
       for (const { kind, word } of cluster.numbers) if (kind === 'figure') this.#add(word.replaceAll(',', ''))
-      // Digits that are said one by one may be a price: "two four four shillings".
+      // Digits that are said one by one may also be a price: "two four four shillings".
       for (const value of new Set([...values, ...(readingOf(cluster)?.values ?? [])])) this.#add(value)
       this.#digits += ` ${values.join('')}`
       if (caller) this.#callerDigits = `${this.#callerDigits}${values.join('')}`.slice(-CALLER_DIGITS_MAX)
     }
-    // "14:00" may be said as fourteen hundred hours.
+    // The agent may say "14:00" as fourteen hundred hours.
     for (const { kind, word } of pieces) if (kind === 'time' && word.length <= 5) this.#add(word.replace(':', ''))
-    // Also those within a word, such as KCA123A.
+    // Digits within a word, such as KCA123A, count too.
     for (const [digits] of text.matchAll(/\d+/g)) this.#add(digits)
     this.#learnDays(pieces, text)
   }
 
-  /** Everything that is known, as a text that another instance learns it from. */
+  /** Returns all values as a text from which another instance can learn them. */
   toString(): string {
     const days = [...this.#days].map((day) => SPOKEN.dayNames[day])
     return [...this.#values, ...new Set(this.#digits.trim().split(/ +/)), ...days].join('; ')
@@ -74,12 +79,12 @@ export class KnownFacts {
     for (const [, year, month, date, hour, utc] of text.matchAll(ISO_DATE)) {
       const day = new Date(Date.UTC(Number(year), Number(month) - 1, Number(date))).getUTCDay()
       this.#days.add(day)
-      // Where the caller is it may be the day before or after.
+      // In the caller's time zone the date may be one day earlier or later.
       if (utc !== undefined) this.#days.add((day + (Number(hour) < 12 ? 6 : 1)) % 7)
     }
   }
 
-  /** @param key  of a fact */
+  /** @param key  `key` of a `SpokenFact` */
   knows(key: string): boolean {
     if (this.#full) return true
     const [kind = '', whole = '', ...parts] = key.split(' ')
@@ -88,9 +93,9 @@ export class KnownFacts {
 
   #has(kind: string, value: string): boolean {
     if (kind === 'day') return this.#days.has(Number(value))
-    // Prices are often in cents.
+    // Prices in an agent's input are often in cents.
     if (this.#values.has(Number(value)) || this.#values.has(Math.round(Number(value) * 100))) return true
-    // A part of a longer number: "ending in 678", or a phone number without its country's code.
+    // The agent may say a part of a longer number: "ending in 678", or a phone number without its country code.
     const digits = value.replace(/^0+/, '')
     return kind === 'digits' && digits !== '' && `${this.#digits} ${this.#callerDigits}`.includes(digits)
   }

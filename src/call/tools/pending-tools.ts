@@ -2,17 +2,20 @@ import { WAITS_OPEN_MAX } from '../../core/limits.js'
 import type { KeptWait } from '../documents/checkpoint.js'
 import { withoutNoValues } from './value-fault.js'
 
-/** How a wait ended. `expired`: nobody knows; `cancelled`: the caller does not want to wait, and nobody knows. */
+/**
+ * End of a wait. `expired`: the wait's time is over, and the outcome is unknown. `cancelled`: the caller no longer
+ * wants to wait, and the outcome is unknown.
+ */
 type WaitStatus = 'succeeded' | 'failed' | 'expired' | 'cancelled'
 
 interface Outcome {
   readonly status: WaitStatus
   readonly value: unknown
-  /** It came after the conversation had given up waiting. */
+  /** True if the outcome arrived after the conversation had stopped waiting. */
   readonly late: boolean
 }
 
-/** One tool call whose answer comes later. Times are on the session's clock. */
+/** One tool call whose result arrives later. Times are on the session's clock. */
 export interface Wait {
   readonly callId: string
   readonly name: string
@@ -20,37 +23,40 @@ export interface Wait {
   readonly startedAtMs: number
   readonly untilMs: number
   state: 'waiting' | 'over' | 'settled'
-  /** Outcome that the caller has not heard completely. */
+  /** Outcome that the caller has not completely heard; null without such an outcome. */
   outcome: Outcome | null
-  /** The caller has heard how it ended. */
+  /** True if the caller has heard the outcome. */
   told: boolean
-  /** How often the backend was given the outcome. */
+  /** Number of times that the outcome was sent to the backend. */
   tries: number
 }
 
-/** Maximum number of times that an interrupted outcome is spoken. */
+/** Maximum number of times that one outcome is spoken, if the caller interrupts it. */
 const TELL_MAX = 3
-/** An interrupted answer has conveyed the outcome if the caller heard this much of it. */
+/**
+ * Minimum played duration of an interrupted answer, in milliseconds, after which the caller counts as informed of the
+ * outcome.
+ */
 const HEARD_ENOUGH_MS = 2000
-/** Waits that a call remembers, so that a late outcome still finds its call. */
+/** Maximum number of waits that one phone call remembers. A remembered wait can still receive a late outcome. */
 const WAITS_KEPT_MAX = 16
 
 /**
- * The tool calls of one call whose answers come later.
+ * Tool calls of one phone call whose results arrive later.
  *
  *     waiting --outcome--> settled        spoken at the next pause
- *     waiting --time is over, or the caller cancels--> over     spoken too
+ *     waiting --time is over, or the caller cancels--> over     spoken at the next pause
  *     over    --outcome, late--> settled  spoken at the next pause
  *
- * An outcome that the caller interrupts too early is spoken again. An outcome that nobody spoke goes out as a message, which
- * the main thread knows from the states that are reported to it.
+ * An outcome that the caller interrupts too early is spoken again. If an outcome was never spoken, the main thread
+ * sends it as a message. The reported states show if it was spoken.
  */
 export class PendingTools {
   readonly #waits: Wait[] = []
-  /** The outcome that the backend is saying: of which wait, and in which item; null before that item. */
+  /** Outcome that the backend is saying, with its wait and its item. The item is null until the backend begins. */
   #telling: { readonly wait: Wait; readonly afterGeneration: number; itemId: string | null } | null = null
 
-  /** @param zeroMs  of the kept times, on this session's clock */
+  /** @param zeroMs  zero of the stored times, on this session's clock */
   constructor(kept: readonly KeptWait[], zeroMs: number) {
     for (const { callId, name, args, startMs, untilMs, state } of kept) {
       const at = { startedAtMs: zeroMs + startMs, untilMs: zeroMs + untilMs }
@@ -63,17 +69,17 @@ export class PendingTools {
     if (this.#waits.length > WAITS_KEPT_MAX) this.#waits.shift()
   }
 
-  /** Somebody waits. */
+  /** Waits in progress. */
   get waiting(): readonly Wait[] {
     return this.#waits.filter(({ state }) => state === 'waiting')
   }
 
-  /** True if nothing is waiting, and no outcome is left to speak. */
+  /** True if no tool call is waiting and every outcome was spoken. */
   get idle(): boolean {
     return this.#waits.every(({ state, outcome, told }) => state !== 'waiting' && (outcome === null || told))
   }
 
-  /** Why the agent may not call that tool now; null where it may. */
+  /** Returns the reason why the agent must not call that tool now; null if the agent may call it. */
   refusal(name: string, waits: boolean): string | null {
     const { waiting } = this
     if (waiting.some((wait) => wait.name === name))
@@ -82,8 +88,8 @@ export class PendingTools {
   }
 
   /**
-   * An outcome has come.
-   * @returns null where it is known already, or the call is not known: nothing is to be done
+   * Takes an outcome.
+   * @returns null if the outcome is already known, or the tool call is unknown
    */
   settle(
     callId: string,
@@ -95,10 +101,10 @@ export class PendingTools {
     const { state } = wait
     wait.state = 'settled'
     this.#queue(wait, { status, value, late: state === 'over' })
-    return { wait, first: state !== 'settled' } // else another worker has logged it
+    return { wait, first: state !== 'settled' } // `first` is false if another worker has logged the outcome
   }
 
-  /** Ends the conversation's wait; a later outcome is spoken all the same. */
+  /** Ends the conversation's wait. An outcome that arrives later is still spoken. */
   giveUp(wait: Wait, status: 'expired' | 'cancelled'): void {
     wait.state = 'over'
     this.#queue(wait, { status, value: null, late: false })
@@ -114,25 +120,31 @@ export class PendingTools {
     return this.waiting.filter(({ untilMs }) => nowMs >= untilMs)
   }
 
-  /** The oldest outcome that is still to be spoken; null while another one is being spoken. */
+  /** Oldest outcome that was not spoken yet; null while another outcome is being spoken. */
   get untold(): Wait | null {
     if (this.#telling !== null) return null
     return this.#waits.find(({ outcome, told, tries }) => outcome !== null && !told && tries < TELL_MAX) ?? null
   }
 
-  /** The backend is given the outcome of that wait. @param afterGeneration  its answer is of a later generation */
+  /**
+   * Notes that the outcome of `wait` was sent to the backend.
+   * @param afterGeneration  newest generation so far; the answer has a later generation
+   */
   tell(wait: Wait, afterGeneration: number): void {
     wait.tries++
     this.#telling = { wait, afterGeneration, itemId: null }
   }
 
-  /** The backend has no words for it: who has not heard it gets it as a message when the call is over. */
+  /**
+   * Notes that the backend cannot say the outcome. If the caller has not heard the outcome, the main thread sends it as
+   * a message after the call.
+   */
   cannotBeTold(callId: string): void {
     const wait = this.#waits.find((one) => one.callId === callId)
     if (wait !== undefined) this.said(wait)
   }
 
-  /** The gateway has said it, or nobody needs to: as far as this outcome goes. */
+  /** Notes that the gateway has said the outcome, or need not say it. */
   said(wait: Wait): void {
     wait.outcome = null
     if (this.#telling?.wait === wait) this.#telling = null
@@ -150,7 +162,11 @@ export class PendingTools {
     return telling?.itemId === itemId ? this.#heard(telling.wait) : null
   }
 
-  /** The agent was interrupted. @param playedMs  of the item that was heard last @returns as `itemHeard` */
+  /**
+   * Handles an interruption of the agent.
+   * @param playedMs  played duration of the last heard item
+   * @returns the wait whose outcome the caller has heard now; null for any other item
+   */
   interrupted(itemId: string | null, playedMs: number): Wait | null {
     const telling = this.#telling
     if (telling === null) return null
@@ -169,7 +185,9 @@ export class PendingTools {
     return wait
   }
 
-  /** For another worker, which gets the outcomes again. @param zeroMs  of the kept times */
+  /**
+   * Returns the state for another worker, which receives the outcomes again. @param zeroMs  zero of the stored times
+   */
   kept(zeroMs: number): KeptWait[] {
     return this.#waits
       .filter(({ told }) => !told)
@@ -184,7 +202,7 @@ export class PendingTools {
   }
 }
 
-/** A tool's answer for the model while its outcome is not known. @param said  the gateway's own words to the caller */
+/** Returns the result for the model while the outcome is unknown. @param said  the gateway's words to the caller */
 export function pendingAnswer(said: string): Readonly<Record<string, unknown>> {
   const told =
     said === '' ? 'Tell the caller what they have to do now.' : `The caller hears: "${said}" Add nothing to that.`
@@ -196,7 +214,7 @@ export function pendingAnswer(said: string): Readonly<Record<string, unknown>> {
   }
 }
 
-/** Text of an outcome for a model that does not wait for results. */
+/** Returns the text of an outcome for a model that does not wait for results. */
 export function outcomeText({ name, outcome, tries }: Wait): string {
   const { status, value, late } = outcome ?? { status: 'expired', value: null, late: false }
   const result = JSON.stringify({ status, result: withoutNoValues(value) })

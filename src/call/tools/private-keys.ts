@@ -4,36 +4,39 @@ import { isNumberWord } from '../spoken/spoken-numbers.js'
 import { sentencesOf } from '../turns/turn-words.js'
 import { LANGUAGES, wordsOf } from '../words/languages.js'
 
-/** After the agent has asked for a secret number, keys stay private for this long: callers look for a card or a letter. */
+/**
+ * Time for which digits stay private after the agent has asked for a secret number, in milliseconds. Callers look for a
+ * card or a letter in this time.
+ */
 export const KEYS_PRIVATE_MS = 60_000
 
 const KEYING = phraseSet(wordsOf('keying'))
 const COMMON = wordsOf('common')
-/** "Your" alone is no request: "Your PIN was changed". */
+/** Words that ask for something. The word "your" alone does not ask: "Your PIN was changed". */
 const ASKING = phraseSet(wordsOf('keying', 'requests', 'polite').filter((word) => !COMMON.includes(word)))
-/** A sentence of so few words names only what is wanted: "Your PIN." */
+/** Maximum number of words in a sentence that only names the requested number: "Your PIN." */
 const BARE_WORDS_MAX = 3
 const SECRETS = phraseSet(wordsOf('secrets'))
-/** Nouns that name another kind of number: "order number". */
+/** Nouns that name a number of another kind: "order number". */
 const NUMBER_NOUNS = new Set(wordsOf('numberNouns'))
-/** Words that tell no number from another. */
+/** Words that do not distinguish one number from another. */
 const PLAIN_WORDS = new Set(
   [
     ...wordsOf('keying', 'requests', 'joins', 'common', 'articles', 'is', 'questionWords', 'numberNouns', 'polite'),
     ...LANGUAGES.flatMap(({ numbersAsked, numbers }) => [...Object.keys(numbersAsked), ...Object.keys(numbers)]),
   ].flatMap((phrase) => plainText(phrase).split(' ')),
 )
-/** Names of keys in a menu: "press 1". */
+/** Names of DTMF digits in a menu: "press 1". */
 const KEY_NAME = /^(?:\d|hash|star|pound|reli|nyota)$/
 
 /**
- * Decides from an agent's words whether keys that follow are those of a secret number. A wrong yes costs the model a few keys,
- * which `collect_digits` asks for again; a wrong no gives a secret away.
+ * Decides from an agent's words if the next DTMF digits are a secret number. A wrong yes loses digits, which
+ * `collect_digits` asks for again. A wrong no reveals a secret.
  */
 export class SecretNumbers {
-  /** A sentence that has all words of one of these names a secret number. */
+  /** Lists of words. A sentence names a secret number if it contains all words of one list. */
   readonly #secret: readonly (readonly string[])[]
-  /** The same of the numbers that a model may have. */
+  /** Lists of words for numbers that a model may receive; used like `#secret`. */
   readonly #open: readonly (readonly string[])[]
 
   constructor(collections: readonly Collection[]) {
@@ -47,7 +50,7 @@ export class SecretNumbers {
     return this.#secret.length === 0
   }
 
-  /** @returns for what the words ask to be keyed in, as far as they do: `other` is a number or a key that the model may have */
+  /** @returns the kind of number that the words ask for; `other` is a number or a digit that the model may receive */
   asked(text: string): 'secret' | 'other' | 'nothing' {
     const all = sentencesOf(text).map((sentence) => this.#askedIn(sentence))
     return all.includes('secret') ? 'secret' : all.includes('other') ? 'other' : 'nothing'
@@ -61,12 +64,12 @@ export class SecretNumbers {
       every.some((name) => name.every((word) => words.includes(word)))
     if (hasPhrase(plain, SECRETS) || names(this.#secret)) return 'secret'
     if (names(this.#open) || words.some((word) => NUMBER_NOUNS.has(word)) || isMenu(words)) return 'other'
-    // "Enter it now": what was named before.
+    // "Enter it now" asks for the number that was named before.
     return hasPhrase(plain, KEYING) ? 'secret' : 'nothing'
   }
 }
 
-/** "Press 1 to go on", but not "enter 4 digits". */
+/** True for "press 1 to continue", but not for "enter 4 digits". */
 function isMenu(words: readonly string[]): boolean {
   return words.some(
     (word, at) =>
@@ -77,7 +80,7 @@ function isMenu(words: readonly string[]): boolean {
   )
 }
 
-/** Words that distinguish a number from others: those of its name, or of its whole question. */
+/** Returns lists of words that identify a number: the words of its name, and the words of its question. */
 function namesOf({ name, say }: Collection): readonly (readonly string[])[] {
   const wordsIn = (text: string): readonly string[] => [...new Set(plainText(text).split(' '))]
   const telling = (words: readonly string[]): readonly string[] => words.filter((word) => !PLAIN_WORDS.has(word))

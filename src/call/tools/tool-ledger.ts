@@ -7,38 +7,40 @@ import { secretCallId } from './digit-collection.js'
 import { COLLECT_TOOL, isBuiltIn, recordedArguments, sessionTool } from './gateway-tools.js'
 import { withoutNoValues } from './value-fault.js'
 
-/** Tool calls that may run at once for one call. */
+/** Maximum number of tool calls that run simultaneously in one phone call. */
 export const TOOLS_RUNNING_MAX = 8
-/** Times that a model may call tools and wait for them, one after the other, before it says something to the caller. */
+/** Maximum number of rounds of tool calls before the model must say something to the caller. */
 export const TOOL_ROUNDS_MAX = 8
 const ENOUGH_ROUNDS =
   `You have called tools ${TOOL_ROUNDS_MAX} times without an answer for the caller. Call no more: tell the caller what you know, ` +
   'and what you could not find out.'
 const REPEATED = 'You have made this call already since the caller spoke. This is its answer.'
 
-/** The time of the session, and zero of the times of its records. */
+/** Current time of the session, and the zero of the times in its records. */
 interface LedgerClock {
   readonly nowMs: number
   readonly zeroMs: number
 }
 
-/** Result for the next worker's model while the outcome of a call is not known yet. */
+/** Result for the next worker's model while the outcome of a call is unknown. */
 const STILL_PENDING = {
   pending: true,
   note: 'Nobody knows yet how it ends. Do not call it again; you get its outcome as a message of the system.',
 }
 
-/** Result for the model when the worker, or the node, of a tool call died. It does not say whether the tool has an effect. */
+/** Result for the model if a tool call's worker or node died. The text does not mention if the tool has an effect. */
 const LOST =
   'The connection was lost while this ran. If it only looks something up, call it again. Otherwise it is unknown whether ' +
   'it took effect: say neither that it did nor that it did not, do not repeat it, and offer a human if it matters.'
 
-/** The same where it was cut off, and no worker died. */
+/** Result for the model if the call was cut off, but no worker died. */
 export const CUT_OFF =
   'This was cut off while it ran, and it is unknown whether it took effect: say neither that it did nor that it did not, do ' +
   'not repeat it, and offer a human if it matters.'
-/** Code of a call of which nobody knows whether it took effect. */
+/** Error code of a tool call whose effect is unknown. */
 export const UNCERTAIN = 'TOOL_UNCERTAIN'
+/** Error code of a tool call that did not run, because its intent could not be stored. */
+const UNSTORED = 'STORE_DOWN'
 
 const COLLECT_AGAIN = `The line had a gap while the caller entered this, and what they entered is lost. Call ${COLLECT_TOOL} again.`
 
@@ -46,43 +48,49 @@ const COLLECT_AGAIN = `The line had a gap while the caller entered this, and wha
  * Tracks tool calls and decides which may run. A tool call runs at most once and is answered at most once.
  *
  *     (new) --fewer than TOOLS_RUNNING_MAX run--> running       `run`
- *     (new) --otherwise, or the same call runs--> answered with an error   `refuse`
- *     (new) --the same call has succeeded in this turn--> answered with its result   `repeat`
+ *     (new) --otherwise, or an equal call runs--> answered with an error   `refuse`
+ *     (new) --an equal call has succeeded in this turn--> answered with its result   `repeat`
  *     (new) --after TOOL_ROUNDS_MAX rounds of this turn--> answered with an error   `enough`
  *     running --result, in time--> answered                      the answer, exactly once
  *     running --cancelled | limit--> answered with an error; a result after that is late and dropped
  *     running --the worker died--> answered with an error by the next worker, never run again
- *     running --its answer comes later--> pending --outcome, or nobody waits any more--> answered; also with the next worker
+ *     running --result arrives later--> pending --outcome, or end of the wait--> answered, even by the next worker
  *
- * A call that was running when its worker died is always answered with an error: it is unknown whether it took effect.
+ * A call that was running when its worker died is always answered with an error, because its effect is unknown.
  *
- * Each call that runs has an occurrence, from 0. With the root call's SID, the tool and the arguments it makes the key of
- * the effect (`effectKey`). It is the number of earlier calls of the same tool with the same arguments, as the log has
- * them, so that another worker or node that continues from the same log gives the same call the same key. Calls that
- * were refused do not count. A newest call that is lost or uncertain keeps its place: the same call again has its key,
- * and therefore does not run again. Calls that a full log has dropped all count, so that a number is not used twice.
- * While a call runs, the same call under another id is refused.
+ * Each call that runs has an occurrence: the number of earlier calls in the log with this tool and these arguments,
+ * from 0. The root call's SID, the tool, the arguments and the occurrence make the idempotency key of the effect
+ * (`effectKey`). Another worker or node that continues from the log therefore gives equal calls equal keys.
  *
- * Each call is logged once, when it is answered, for whatever reason.
+ * - Refused calls do not count. Calls that did not run because the store was unavailable do not count either. A node
+ * that continues from an older state does not have these calls, and must compute the same keys.
+ * - If the newest equal call is lost or uncertain, a repetition has the same key and therefore does not run.
+ * - All calls that a full log has dropped count. Therefore an occurrence is never used twice.
+ * - While a call runs, an equal call with another id is refused.
+ *
+ * Each call is logged once, when it is answered, for any reason.
  */
 export class ToolLedger {
   running = 0
-  /** Rounds of calls since the caller's last turn, and the calls since then or since the agent's last answer. */
+  /** Number of rounds of tool calls since the caller's last turn. */
   #rounds = 0
+  /** Tool calls since the caller's last turn or the agent's last answer, whichever is later. */
   readonly #thisTurn = new Set<string>()
   readonly #past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>
   readonly #log: (call: LoggedToolCall) => void
   readonly #clock: () => LedgerClock
   readonly #calls = new Map<string, LedgerCall>()
   readonly #effects: ReadonlySet<string>
+  readonly #changes: ReadonlySet<string>
   readonly #lost: { readonly callId: string; readonly value: unknown }[] = []
 
   /**
-   * @param past  the call log, which `log` appends to
-   * @param log  called with each call when it is answered
-   * @param resume  from the previous worker: its answered calls are known, its running calls are lost
-   * @param zeroMs  of the times in `resume`, on the clock of this session
+   * @param past  the call log, to which `log` appends
+   * @param log  receives each call when it is answered
+   * @param resume  state from the previous worker: its answered calls are kept, its running calls are lost
+   * @param zeroMs  zero of the times in `resume`, on the clock of this session
    * @param effects  names of the tools that have an effect
+   * @param changes  names of tools that change something, including tools that may run again
    */
   constructor(
     past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>,
@@ -91,11 +99,13 @@ export class ToolLedger {
     resume?: SessionResume,
     zeroMs = 0,
     effects: ReadonlySet<string> = new Set(),
+    changes: ReadonlySet<string> = new Set(),
   ) {
     this.#past = past
     this.#log = log
     this.#clock = clock
     this.#effects = effects
+    this.#changes = changes
     if (resume === undefined) return
     for (const { callId, name, args, startMs, state } of resume.checkpoint.waits ?? []) {
       if (state !== 'waiting') continue
@@ -110,7 +120,7 @@ export class ToolLedger {
     for (const running of toolsRunning) {
       const { callId, name, args, startMs } = running
       this.#lost.push({ callId, value: lostAnswer(running, toolsRunning) })
-      if (isBuiltIn(name)) continue // the session continues or ends the built-in action itself
+      if (isBuiltIn(name)) continue // not lost: the session continues or ends the action of a built-in tool
       const record = {
         name,
         args: recordedArguments(name, args),
@@ -123,24 +133,25 @@ export class ToolLedger {
     }
   }
 
-  /** The caller has said something new. */
+  /** Notes that the caller has said something new. */
   turn(): void {
     this.#rounds = 0
     this.#thisTurn.clear()
   }
 
-  /** The agent has answered: what it asks for after that may have changed. */
+  /** Notes that the agent has answered. Later calls may need fresh results. */
   answered(): void {
     this.#thisTurn.clear()
   }
 
-  /** No tool may be called until the caller's next turn. */
+  /** True if the model must not call tools until the caller's next turn. */
   get exhausted(): boolean {
     return this.#rounds > TOOL_ROUNDS_MAX
   }
 
   /**
-   * @param gateway  the session performs the call itself
+   * Decides about a tool call.
+   * @param gateway  true if the session itself performs the call
    */
   call(
     callId: string,
@@ -193,7 +204,10 @@ export class ToolLedger {
     return { type: 'run', occurrence }
   }
 
-  /** @returns null when the result is late: the call was cancelled, timed out, already answered, or never made */
+  /**
+   * @returns null if the result is late or wrong, because the tool call was cancelled, timed out or already answered,
+   * or does not exist
+   */
   result(callId: string, result: ToolResult, end: ToolCallEnd = 'answered'): ToolAnswer | null {
     const { ok, value, error, recorded } = result
     const call = this.#calls.get(callId)
@@ -205,7 +219,7 @@ export class ToolLedger {
     return { name: call.name, quiet: !asksForAnswer(call.waited, ok), ok, value: answer }
   }
 
-  /** The answer of a running call comes later. @returns the call; null where it does not run */
+  /** Marks a running call as pending, because its result arrives later. @returns the call; null if it is not running */
   pending(callId: string): Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs'> | null {
     const call = this.#calls.get(callId)
     if (call === undefined || call.state !== 'running') return null
@@ -214,7 +228,10 @@ export class ToolLedger {
     return call
   }
 
-  /** The outcome of a call that was given up has come: it is logged once more, and the same call may be made again. */
+  /**
+   * Logs the late outcome of a call after its wait was given up. The outcome is a second entry of that call. A later
+   * call with equal arguments may run.
+   */
   late(
     { callId, name, args, startedAtMs }: Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs'>,
     { ok, value: result, error }: ToolResult,
@@ -222,19 +239,22 @@ export class ToolLedger {
     this.#ended({ callId, name, args, startedAtMs, ok, result }, 'answered', error)
   }
 
-  /** Logs a call that does not run and is answered with an error. */
+  /** Logs a tool call that is answered with an error and does not run. */
   refused(callId: string, name: string, args: Readonly<Record<string, unknown>>, startMs: number, error: string): void {
     const record = { name, args: recordedArguments(name, args), startMs, ms: 0, ok: false, error }
     this.#log({ callId, end: 'refused', record, args, result: { error } })
   }
 
-  /** @returns those of `callIds` that were running; their results are late from now on. An effect is uncertain. */
+  /**
+   * Cancels calls. From now on, their results count as late, and their effects are uncertain.
+   * @returns the ids of the calls in `callIds` that were running
+   */
   cancel(callIds: readonly string[]): string[] {
     const cancelled: string[] = []
     for (const callId of callIds) {
       const call = this.#calls.get(callId)
       if (call === undefined || call.state !== 'running') continue
-      // The call is kept: it may have taken effect, and the same call must not run again.
+      // The call is remembered, because it may have taken effect and must not run again.
       const effect = this.hasEffect(call.name)
       call.result = { error: effect ? CUT_OFF : 'This call was cancelled.' }
       this.#answered(call, 'cancelled', effect ? UNCERTAIN : 'cancelled')
@@ -243,7 +263,7 @@ export class ToolLedger {
     return cancelled
   }
 
-  /** Somebody waits for a running call. */
+  /** True if the caller waits for the result of a running call. */
   get awaited(): boolean {
     for (const call of this.#calls.values())
       if (call.state === 'running' && !call.gateway && call.waited !== 'later') return true
@@ -260,19 +280,19 @@ export class ToolLedger {
     return this.#effects.has(name)
   }
 
-  /** A call that runs, of a tool with an effect. */
+  /** True for a running call of a tool with an effect. */
   isEffect(callId: string): boolean {
     const call = this.#calls.get(callId)
     return call?.state === 'running' && this.hasEffect(call.name)
   }
 
-  /** Names of the tools with an effect that run, once a call. */
+  /** Names of the running tools with an effect, once for each running call. */
   get effectsRunning(): readonly string[] {
     if (this.#effects.size === 0 || this.running === 0) return []
     return this.runningNames().filter((name) => this.hasEffect(name))
   }
 
-  /** Names of the tools that run, and of those that the session is performing. */
+  /** Names of the running tools, including tools that the session is performing. */
   runningNames(): string[] {
     const names: string[] = []
     for (const call of this.#calls.values()) if (call.state === 'running') names.push(call.name)
@@ -280,8 +300,9 @@ export class ToolLedger {
   }
 
   /**
-   * The phone call is over: answers what is open but does not run. Nothing counts as done that nobody has confirmed.
-   * @param asAsked  it has ended by what the session was performing
+   * Answers, at the end of the phone call, the pending tool calls and the tool calls that the session performs. Such a
+   * tool call counts as done only if its success was confirmed.
+   * @param asAsked  true if the tool that the session was performing ended the call
    */
   close(asAsked: boolean): void {
     const pending = { ok: false, value: STILL_PENDING, error: 'no outcome before the end of the conversation' }
@@ -297,7 +318,7 @@ export class ToolLedger {
     }
   }
 
-  /** Running calls that began at or before `startedBeforeMs`. */
+  /** Ids of running calls that started at or before `startedBeforeMs`. */
   overdue(startedBeforeMs: number): string[] {
     const ids: string[] = []
     for (const call of this.#calls.values()) {
@@ -306,13 +327,16 @@ export class ToolLedger {
     return ids
   }
 
-  /** Start of the oldest running call; null when none runs. */
+  /** Start of the oldest running call; null if no call is running. */
   oldestStartMs(): number | null {
     for (const call of this.#calls.values()) if (call.state === 'running' && !call.gateway) return call.startedAtMs
     return null
   }
 
-  /** Calls lost with the previous worker, with the answer for the new backend; each is returned once. */
+  /**
+   * Returns the calls that were lost with the previous worker, with the answer for the new backend. Each lost call is
+   * returned once.
+   */
   takeLost(): { readonly callId: string; readonly value: unknown }[] {
     return this.#lost.splice(0)
   }
@@ -328,7 +352,8 @@ export class ToolLedger {
   #occurrence(name: string, args: Readonly<Record<string, unknown>>): number {
     const { toolCalls, dropped } = this.#past
     const same = toolCalls.filter(
-      (call) => call.end !== 'refused' && call.record.name === name && sameJson(call.args, args),
+      ({ end, record, args: made }) =>
+        end !== 'refused' && record.error !== UNSTORED && record.name === name && sameJson(made, args),
     )
     const open = same.length - 1 - same.findLastIndex((call) => !isOpenEnd(call))
     return dropped.toolCalls + same.length - open
@@ -354,6 +379,7 @@ export class ToolLedger {
       ms: nowMs - startedAtMs,
       ok,
       ...(error === undefined ? {} : { error }),
+      ...(this.hasEffect(name) || this.#changes.has(name) ? { effect: true as const } : {}),
     }
     this.#log({ callId, end, record, args, result })
   }
@@ -372,26 +398,26 @@ export interface ToolResult {
   readonly ok: boolean
   readonly value: unknown
   readonly error: string | undefined
-  /** Replaces `value` in the call record. */
+  /** Value that the call record contains instead of `value`. */
   readonly recorded?: unknown
 }
 
 interface ToolAnswer {
   readonly name: string
-  /** The model need not say anything now. */
+  /** True if the model need not speak about the result now. */
   readonly quiet: boolean
   readonly ok: boolean
   readonly value: unknown
 }
 
-/** Nobody knows whether the call took effect, and the same call must not be tried again. */
+/** True if the effect of the tool call is unknown, so that the tool call must not be repeated. */
 export function isOpenEnd({ end, record }: LoggedToolCall): boolean {
   return end === 'lost' || end === 'expired' || end === 'abandoned' || record.error === UNCERTAIN
 }
 
 /**
- * The tool calls of a call for its next worker and backend. Those that were still running have an error as result, pending
- * ones that they are pending.
+ * Returns the tool calls of a phone call for its next worker and backend. Calls that were running have an error as
+ * result. Pending calls are reported as pending.
  */
 export function resumedTools({ checkpoint, log }: SessionResume): {
   callId: string
@@ -422,7 +448,10 @@ export function resumedTools({ checkpoint, log }: SessionResume): {
   ]
 }
 
-/** Equal as JSON, in any order of members. The size of a model's message bounds the depth. */
+/**
+ * True if two values are equal as JSON, in any order of members. The depth is limited because the size of a model's
+ * message is limited.
+ */
 export function sameJson(a: unknown, b: unknown): boolean {
   if (a === b) return true
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false
@@ -438,29 +467,31 @@ interface LedgerCall {
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
   readonly startedAtMs: number
-  /** Performed by the session itself; no tool runs, and no limit applies. */
+  /** True if the session itself performs the tool call. A tool then does not run, and limits do not apply. */
   readonly gateway: boolean
   readonly waited: ToolWait
-  /** `pending`: the model has an answer for now, and its outcome comes later. */
+  /** `pending`: the model has received a first answer, and the outcome arrives later. */
   state: 'running' | 'pending' | 'answered'
   ok: boolean
   result: unknown
 }
 
 type ToolDecision =
-  /** `occurrence`: how many calls of this tool with these arguments the root call has made before; see `ToolLedger`. */
+  /**
+   * `occurrence`: number of earlier calls of this tool with these arguments in the root call's chain; see `ToolLedger`.
+   */
   | { readonly type: 'run'; readonly occurrence: number }
   | { readonly type: 'refuse'; readonly error: string }
-  /** The same call still runs: its result answers both. */
+  /** This call is already running, so its result answers both calls. */
   | { readonly type: 'ignore' }
-  /** The same call already has a result. */
+  /** The call already has a result. */
   | { readonly type: 'answer'; readonly ok: boolean; readonly value: unknown }
-  /** As `answer`, of another call that was the same: a model that asks again and again. */
+  /** Result of an equal call with another id, because the model repeats its call. */
   | { readonly type: 'repeat'; readonly value: unknown }
-  /** As `refuse`, and the model may call no tool until the caller has said something. */
+  /** The tool call is refused, and the model must not call tools until the caller has said something. */
   | { readonly type: 'enough'; readonly error: string }
 
-/** The answer for a tool call that ran when its worker died. */
+/** Returns the answer for a tool call that ran when its worker died. */
 function lostAnswer({ callId, name }: RunningTool, running: readonly RunningTool[]): { readonly error: string } {
   const reached = running.some((other) => other.callId === secretCallId(callId))
   return { error: name === COLLECT_TOOL && !reached ? COLLECT_AGAIN : LOST }

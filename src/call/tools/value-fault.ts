@@ -1,16 +1,16 @@
 import { digitsOf, sameNumber } from '../../sautikit/phone.js'
 
 /**
- * A value that says nothing to a person, as systems and spreadsheets write it. It counts as absent wherever a value may be said:
- * what is known of a caller, rows of campaigns, variables of orders, results of tools in words.
+ * Reason why a value is useless to a person, for example an error value of a spreadsheet. Such a value counts as absent
+ * in callers' data, campaigns, orders and tools.
  */
 export type ValueFault =
   'no-value' | 'sheet-error' | 'too-narrow' | 'shortened' | 'serial-date' | 'lost-letters' | 'number'
 
-/** Characters of the longest value that can be one of these. */
+/** Maximum length of a value without information, in characters. */
 const CHARS_MAX = 40
 
-/** An absence as a word, in the languages of the gateway and of the systems that write it. */
+/** Words for an absent value, in the languages of the gateway and of the systems that write them. */
 const NO_VALUE_WORDS = new Set([
   ...[
     'null',
@@ -41,7 +41,10 @@ const NO_VALUE_WORDS = new Set([
     'hakuna jina',
   ],
 ])
-/** In these spellings alone, which are those of machines: Na, Nan and Nil are names of people. */
+/**
+ * Exact spellings that machines write for an absent value. Other spellings are accepted, because Na, Nan and Nil are
+ * names of people.
+ */
 const NO_VALUE_SPELLINGS = new Set([
   'NaN',
   'nan',
@@ -55,23 +58,28 @@ const NO_VALUE_SPELLINGS = new Set([
   '-Infinity',
   '\\N',
 ])
-/** Where the name of a person belongs; a tank may be empty, and a parcel missing. */
+/**
+ * Words that count as absent values in place of a person's name. In other fields these words are facts: a tank may be
+ * empty, and a parcel may be missing.
+ */
 const NO_NAME_WORDS = new Set(['unknown', 'missing', 'blank', 'empty', 'anonymous', 'asiyejulikana'])
-/** Nothing but signs that stand for an empty cell. */
+/** Signs that are written into an empty cell. */
 const SIGNS = /^[-‐-―−_.…·?¿*/\\|~#\s]+$/u
 
 /** Error words of spreadsheets, in the languages of their programs: #REF!, #VALUE!, #BEZUG!, #¿NOMBRE?, Err:502. */
 const SHEET_ERROR =
   /^(?:#[¡¿]?[\p{Lu}0-9_/]{2,20}[!?]|#(?:N\/A|N\/D|NV|N\.D\.|N\/V|GETTING_DATA)|err:\d{3}|loading\.\.\.)$/iu
 const TOO_NARROW = /^#{2,}$/
-/** 1.23457E+11; a code such as 12E4 has no sign. */
+/** Matches a shortened number: 1.23457E+11. A code such as 12E4 does not match, because the sign is missing. */
 const SHORTENED = /^-?\d(?:[.,]\d+)?e[+-]\d{1,3}$/i
-/** Days since 1900 of the years 1954 to 2091, with the time of day. */
+/**
+ * Matches a date from 1954 to 2091 that is written as the number of days since 1900, with or without the time of day.
+ */
 const SERIAL_DATE = /^[2-6]\d{4}(?:[.,]\d+)?$/
-/** U+FFFD, and the controls that bytes become which have no letter in the encoding. */
+/** Matches U+FFFD and control characters. Bytes that are not letters in the encoding become these characters. */
 const LOST_LETTERS = /[\ufffd\u0080-\u009f]/
 
-/** Words of a field's name that say what it holds. */
+/** Words that occur in the names of fields with dates. */
 const DATES = new Set([
   ...['date', 'dates', 'dob', 'birthday', 'birthdate', 'day', 'expiry', 'expires', 'deadline', 'appointment', 'when'],
   ...['tarehe', 'siku'],
@@ -80,24 +88,27 @@ const NAMES = new Set([
   ...['name', 'names', 'surname', 'firstname', 'lastname', 'fullname', 'nickname', 'jina', 'majina'],
 ])
 const PEOPLE = new Set(['customer', 'client', 'contact', 'caller', 'holder', 'owner', 'person', 'mteja', 'mwenye'])
-/** A field with one of these words holds something else than the name of a person. */
+/** Words that occur in the names of fields without names of people. */
 const NO_NAMES = new Set([
   ...['number', 'no', 'nr', 'phone', 'telephone', 'tel', 'mobile', 'cell', 'msisdn', 'whatsapp', 'id', 'ref', 'code'],
   ...['account', 'user', 'login', 'file', 'host', 'domain', 'simu', 'nambari', 'namba', 'akaunti'],
 ])
-/** Digits of a telephone number at least. */
+/** Minimum number of digits in a telephone number. */
 const PHONE_DIGITS_MIN = 7
 
 interface ValueContext {
   /** Name of the field or column. */
   readonly field: string
-  /** Number of the person whom the value is about; empty or absent: not known. */
+  /** Phone number of the person whom the value describes; empty or absent if unknown. */
   readonly own?: string | undefined
-  /** True if other values of the column are dates. Default: what its name says. */
+  /** True if other values of the column are dates. By default the column's name decides. */
   readonly dates?: boolean
 }
 
-/** @returns why a value says nothing; null: it says something, or is neither text nor number */
+/**
+ * @returns the reason why a value does not contain information; null for a good value, or for a value that is not text
+ * or a number
+ */
 export function valueFault(value: unknown, { field, own = '', dates = false }: ValueContext): ValueFault | null {
   if (typeof value === 'number' && !Number.isFinite(value)) return 'no-value'
   if (typeof value !== 'string' && typeof value !== 'number') return null
@@ -121,7 +132,7 @@ export function valueFault(value: unknown, { field, own = '', dates = false }: V
   return !/\p{L}/u.test(text) && digitsOf(text).length >= PHONE_DIGITS_MIN ? 'number' : null
 }
 
-/** `firstName` and `first_name` are `first` and `name`. */
+/** Splits `firstName` and `first_name` into `first` and `name`. */
 function wordsOf(field: string): string[] {
   return field
     .replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2')
@@ -131,13 +142,13 @@ function wordsOf(field: string): string[] {
 
 const DATE_TEXT = /^(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})(?:[T ].*)?$/
 
-/** True if most of a column's other values are dates: a number among them is one too. */
+/** True if most of a column's other values are dates. In such a column a number is also a date. */
 export function holdsDates(values: readonly string[]): boolean {
   const others = values.filter((value) => value !== '' && !SERIAL_DATE.test(value))
   return others.length > 0 && others.filter((value) => DATE_TEXT.test(value)).length * 2 > others.length
 }
 
-/** A fault as it is read behind "has in COLUMN"; it has nothing of the value. */
+/** Returns a description of the fault that can follow "has in COLUMN". The description does not contain the value. */
 export function saidFault(fault: ValueFault): string {
   return TEXTS[fault]
 }
@@ -152,12 +163,15 @@ const TEXTS: Readonly<Record<ValueFault, string>> = {
   number: 'a number where a name belongs; allowed: the name, or an empty cell',
 }
 
-/** Faults of a value that is none: nothing is lost where a model has null for it. */
+/** Faults of an absent value. A model may receive null instead of such a value without a loss of information. */
 const NO_VALUES: ReadonlySet<ValueFault | null> = new Set<ValueFault>(['no-value', 'sheet-error', 'too-narrow'])
-/** Levels of a result that are looked at. */
+/** Maximum depth of a result that is searched. */
 const LEVELS_MAX = 32
 
-/** A tool's result for a model: null for each absence in words and each error of a sheet. Names of fields stay. */
+/**
+ * Returns a tool's result for a model, with null in place of each word for absence and each spreadsheet error. Names of
+ * fields do not change.
+ */
 export function withoutNoValues(result: unknown): unknown {
   const visit = (value: unknown, field: string, level: number): unknown => {
     if (level > LEVELS_MAX) return value
@@ -169,11 +183,14 @@ export function withoutNoValues(result: unknown): unknown {
   return visit(result, '', 0)
 }
 
-/** Values of a result that are looked at for a count. */
+/** Maximum number of values that are searched when faults are counted. */
 const LOOKED_AT_MAX = 200
 const FIELD_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,39}$/
 
-/** Fields of a tool's result whose values say nothing; a name that is not one of a program is `other`. */
+/**
+ * Returns the fields of a tool's result whose values do not contain information. A field name that does not look like a
+ * program's identifier is returned as `other`.
+ */
 export function faultyFields(result: unknown, own: string): readonly string[] {
   const found = new Set<string>()
   let left = LOOKED_AT_MAX

@@ -2,15 +2,17 @@ import { forgetOldest } from '../../core/forget-oldest.js'
 import { SPEECH_ITEMS_MAX } from '../../core/limits.js'
 import type { SpeechKind } from '../events.js'
 
-/** One piece of agent speech, of the backend or of the gateway. */
+/** One piece of speech, from the backend or from the gateway. */
 interface SpeechItem {
   readonly kind: SpeechKind
-  /** Generation of its response; null for an item of the gateway. */
+  /** Generation of the item's response; null if the gateway made the item. */
   readonly generation: number | null
   started: boolean
-  /** Part of an item of the gateway in the model's place; undefined: none. */
+  /**
+   * Role of a gateway item that replaces the model's speech; undefined if the item does not replace the model's speech.
+   */
   readonly as: 'answer' | 'greeting' | undefined
-  /** Heard to its end, or thrown away. */
+  /** State of the item: not ended, heard completely, or discarded. */
   over: 'no' | 'heard' | 'cut'
 }
 
@@ -18,29 +20,34 @@ interface SpeechItem {
  * Tracks the agent's speech: the backend's responses by generation, and the items of speech.
  *
  *     response  --turn-start--> responding --turn-done, interrupted--> over
- *     response  at or below the fence: dead, its later events are dropped; above the ceiling: unwanted
+ *     response  generation up to `#fence`: cancelled, its later events are dropped; above `#ceiling`: unwanted
  *     item      --first sample sent--> started --heard | cut--> over
  */
 export class AgentSpeech {
-  /** Generation of the current response; null when the backend gives none. */
+  /** Generation of the current response; null without a current response. */
   responding: number | null = null
-  /** The highest generation seen. */
+  /** Highest generation so far. */
   #latest = 0
   #fence = 0
   #ceiling = Infinity
-  /** Generation of the greeting: the first response of a call in which the backend greets. */
+  /** Generation of the greeting: the first response, if the backend greets. */
   #greeting: number | null = null
   readonly #items = new Map<string, SpeechItem>()
-  /** False: all items are over, and none is begun again. Each frame of the caller asks. */
+  /** False if all items are over and cannot begin again. This field is read for each caller frame. */
   #mayBeOpen = false
 
   get latest(): number {
     return this.#latest
   }
 
-  /** Notes the generation. @returns false when the response is dead or unwanted */
+  /** Notes the newest generation. @returns false if the response is cancelled or unwanted */
   wanted(generation: number): boolean {
     if (generation > this.#latest) this.#latest = generation
+    return this.isWanted(generation)
+  }
+
+  /** False if the response is cancelled or unwanted. */
+  isWanted(generation: number): boolean {
     return generation > this.#fence && generation <= this.#ceiling
   }
 
@@ -48,7 +55,7 @@ export class AgentSpeech {
     return generation <= this.#fence
   }
 
-  /** The backend begins a response. @returns false when it is dead or unwanted */
+  /** Notes that the backend begins a response. @returns false if the response is cancelled or unwanted */
   begin(generation: number): boolean {
     if (!this.wanted(generation)) return false
     this.#greeting ??= generation
@@ -56,17 +63,17 @@ export class AgentSpeech {
     return true
   }
 
-  /** The backend gives no response any more. */
+  /** Notes that the backend will not send further responses. */
   giveUp(): void {
     this.responding = null
   }
 
-  /** The backend is done with a response. */
+  /** Notes that the backend has completed a response. */
   end(generation: number): void {
     if (this.responding !== null && generation >= this.responding) this.responding = null
   }
 
-  /** Takes audio. @returns `first` for the first audio of its item, `late` when it must not be played */
+  /** Takes audio. @returns `first` for the first audio of its item, `late` if the audio must not be played */
   audio(itemId: string, generation: number): 'first' | 'more' | 'late' {
     const known = this.#items.get(itemId)
     if (!this.wanted(generation) || known?.over === 'cut') return 'late'
@@ -86,7 +93,7 @@ export class AgentSpeech {
     return itemId === null ? undefined : this.#items.get(itemId)
   }
 
-  /** At least one item is on its way to the caller. */
+  /** True if at least one item is on its way to the caller. */
   get anyOpen(): boolean {
     if (!this.#mayBeOpen) return false
     for (const item of this.#items.values()) if (item.over === 'no') return true
@@ -102,17 +109,20 @@ export class AgentSpeech {
     return this.#items.get(itemId)?.over === 'cut'
   }
 
-  /** The item belongs to the backend's greeting. */
+  /** True if the item belongs to the backend's greeting. */
   greets(item: SpeechItem): boolean {
     return item.generation !== null && item.generation === this.#greeting
   }
 
-  /** No response from here on is a greeting. */
+  /** Notes that no later response is the greeting. */
   greetingOver(): void {
     this.#greeting = 0
   }
 
-  /** Discards all open items; responses up to `fence` become dead. @returns whether the backend was speaking */
+  /**
+   * Discards all open items and cancels the responses with generations up to `fence`.
+   * @returns true if the backend was speaking
+   */
   cut(fence: number): boolean {
     let backendSpoke = this.responding !== null
     for (const item of this.#items.values()) {
@@ -125,13 +135,13 @@ export class AgentSpeech {
     return backendSpoke
   }
 
-  /** Responses up to `fence` become dead. */
+  /** Cancels the responses with generations up to `fence`. */
   raiseFence(fence: number): void {
     this.#fence = Math.max(this.#fence, fence)
     if (this.responding !== null && this.responding <= fence) this.responding = null
   }
 
-  /** Responses that begin from here on are unwanted. */
+  /** Marks all responses that begin from now on as unwanted. */
   close(): void {
     this.#ceiling = this.#latest
   }

@@ -10,41 +10,57 @@ export interface AnswerVerdict {
   readonly who: (typeof ANSWERED_BY)[number]
   readonly why: string
   /**
-   * The beep after long speech was a mailbox's: it stayed alone. No person has spoken. It follows the verdict, which a
-   * message must not wait for. Absent: that is not known.
+   * True if the beep after long speech came from a mailbox. It then was not the busy tone of a person who hung up,
+   * because no second tone followed. This property arrives after the verdict, because a message must not wait for a
+   * second tone. Absent if unknown.
    */
   readonly beep?: true
 }
 
-/** A voicemail's beep is 200 to 1000 ms of one pure tone; shorter is a click, longer a dial tone or a fax. */
+/**
+ * Minimum length of a voicemail's beep, in milliseconds. The beep is one pure tone of 200 to 1000 ms. Clicks are
+ * shorter; dial and fax tones are longer.
+ */
 const BEEP_MS_MIN = 160
 const BEEP_MS_MAX = 1500
-/** The machine records right after its beep; this lets the echo of the beep pass. */
+/** Time in which the echo of the beep fades, in milliseconds. The machine records right after its beep. */
 const AFTER_BEEP_MS = 100
-/** A busy tone, of a person who has hung up, goes on: its pauses are at most 1000 ms (ITU-T E.180, table 2). */
+/**
+ * Time after a mailbox's beep without a second tone, in milliseconds. A busy tone repeats, with pauses of at most 1000
+ * ms (ITU-T E.180, table 2).
+ */
 const BEEP_ALONE_MS = 2000
-/** Quiet after which a recording without a beep is over. */
+/** Duration of quiet after which a recording without a beep is over, in milliseconds. */
 const MACHINE_QUIET_MS = 1800
-/** Longest wait for the end of a mailbox greeting: mailboxes allow 30 to 60 s. */
+/** Maximum wait for the end of a mailbox greeting, in milliseconds. Mailboxes allow 30 to 60 s. */
 const MACHINE_GREETING_MS_MAX = 45_000
-/** A pause is at least this much quieter than the voice; background noise of a room is about 25 dB quieter. */
+/**
+ * Minimum difference in level between the voice and a pause, in dB. Background noise of a room is about 25 dB quieter
+ * than the voice.
+ */
 const PAUSE_DROP_DB = 18
-/** Voice shorter than this is a click or comfort noise. */
+/** Minimum length of a voice, in milliseconds. A shorter sound is a click or comfort noise. */
 const WORD_MS_MIN = 100
-/** A mailbox may say a name, pause, and go on with its greeting: for this long after the first verdict it is corrected. */
+/**
+ * Time in which the first verdict can be corrected, in milliseconds. A mailbox may say a name, pause, and continue its
+ * greeting.
+ */
 const CORRECTED_MS = 15_000
-/** Voice that follows the last one by more than this is an answer to the agent, however long it is. */
+/**
+ * Maximum pause within a greeting, in milliseconds. Voice after a longer pause is an answer to the agent, even if the
+ * voice is long.
+ */
 const GOES_ON_MS = 2000
 
 /**
- * Distinguishes a person from an answering machine: people say a short word and wait, recordings keep talking, then
- * beep. It counts frames, so its clock is the line's own.
+ * Distinguishes a person from an answering machine: people say a short word and wait; recordings keep talking, then
+ * beep. The detector measures time by counting frames of the line.
  *
  *     (open)         --a word and a pause--> human; no voice--> silence; long speech--> (recording); a beep--> machine
- *     human, silence --long speech that goes on at once, within CORRECTED_MS--> recording
+ *     human, silence --long speech that continues at once, within CORRECTED_MS--> recording
  *                    --a beep, within CORRECTED_MS--> machine
  *     recording      --a beep, or quiet--> machine, ready for a message
- *     machine        --no other tone for BEEP_ALONE_MS after the beep--> machine, certainly
+ *     machine        --no second tone for BEEP_ALONE_MS after the beep--> machine, certainly
  */
 export class AnsweringMachineDetector {
   readonly #options: AnsweringMachineOptions
@@ -53,22 +69,24 @@ export class AnsweringMachineDetector {
   #voiceToMs = 0
   #voicedMs = 0
   #toneMs = 0
-  /** Loudest voiced frame so far. */
+  /** Level of the loudest voiced frame so far, in dBFS. */
   #voiceDbfs = -Infinity
-  /** When a beep ended; null before one. */
+  /** Time at which a beep ended; null before the first beep. */
   #beepEndedMs: number | null = null
   #machine: string | null = null
-  /** When the beep after long speech ended: it is not known whether it stays alone. */
+  /**
+   * Time at which the beep after long speech ended; null if no such beep ended, or a second tone is no longer possible.
+   */
   #beepAloneFromMs: number | null = null
-  /** When a person, or nobody, was taken for there; null before. */
+  /** Time of the verdict `human` or `silence`; null before this verdict. */
   #verdictAtMs: number | null = null
-  /** There was a voice before the last pause. */
+  /** True if voice was heard before the last pause. */
   #spoke = false
-  /** The voice goes on from that before the pause. */
+  /** True if the voice continues after the pause. */
   #goesOn = true
   #over = false
 
-  /** @param recording  a recording was found before, and is being heard out: its beep, or its end, is still to come */
+  /** @param recording  true if a recording was already detected, and its beep or its end has not come yet */
   constructor(options: AnsweringMachineOptions, recording = false) {
     this.#options = options
     if (recording) {
@@ -77,25 +95,25 @@ export class AnsweringMachineDetector {
     }
   }
 
-  /** Nothing follows any more. */
+  /** True if no further verdict is possible. */
   get over(): boolean {
     return this.#over
   }
 
   /**
-   * One 20 ms frame of the called side.
-   * @param voiced  speech, not a tone
-   * @param tone  one or two pure tones
-   * @param levelDbfs  of the frame
-   * @returns a verdict when it falls; null otherwise
+   * Takes one 20 ms frame of the called party.
+   * @param voiced  true for speech, false for a tone
+   * @param tone  true for one or two pure tones
+   * @param levelDbfs  level of the frame
+   * @returns a verdict if this frame decides it; null otherwise
    */
   frame(voiced: boolean, tone: boolean, levelDbfs: number): AnswerVerdict | null {
     this.#atMs += FRAME_MS
     this.#tone(tone)
     if (this.#beepAloneFromMs !== null) return this.#beepAlone(this.#beepAloneFromMs)
     if (voiced) this.#voice(levelDbfs)
-    // The detector takes a long voice without a breath for noise after a while. Sound as loud as that voice is not a
-    // pause. Once the agent speaks it may be its echo.
+    // Voice detection classifies a long voice without a breath as noise. Therefore sound as loud as the voice is not a
+    // pause. After the first verdict this does not apply, because the sound may be an echo of the agent.
     else if (
       this.#verdictAtMs === null &&
       !tone &&
@@ -113,7 +131,7 @@ export class AnsweringMachineDetector {
       this.#toneMs += FRAME_MS
       return
     }
-    // A tone without a word before it comes from the line: ringing, or a fax.
+    // A tone without an earlier word comes from the line: ringing, or a fax.
     const beep =
       this.#toneMs >= BEEP_MS_MIN && this.#toneMs <= BEEP_MS_MAX && (this.#spoke || this.#voiceFromMs !== null)
     if (beep) this.#beepEndedMs = this.#atMs - FRAME_MS
@@ -121,7 +139,7 @@ export class AnsweringMachineDetector {
   }
 
   #voice(levelDbfs: number): void {
-    // A tone is not the beep if somebody talks after it.
+    // A tone followed by speech is not the beep.
     this.#beepEndedMs = null
     this.#voiceDbfs = Math.max(this.#voiceDbfs, levelDbfs)
     if (this.#voiceFromMs === null) this.#goesOn = !this.#spoke || this.#atMs - this.#voiceToMs <= GOES_ON_MS
@@ -143,7 +161,7 @@ export class AnsweringMachineDetector {
       return this.#atMs >= silenceMs ? this.#first('silence', `no voice in ${silenceMs} ms`) : null
     }
     const quietMs = this.#atMs - this.#voiceToMs
-    // The tone that runs may turn out to be a beep.
+    // The tone that is sounding now may become a beep, so the verdict waits for its end.
     if (quietMs < pauseMs || this.#beepEndedMs !== null || (this.#toneMs > 0 && this.#toneMs <= BEEP_MS_MAX))
       return null
     if (this.#voicedMs < WORD_MS_MIN) {
@@ -161,7 +179,7 @@ export class AnsweringMachineDetector {
     return { who, why }
   }
 
-  /** Speech after a pause is measured on its own. */
+  /** Notes a pause, so that speech after the pause is measured from 0. */
   #pause(): void {
     this.#spoke ||= this.#voiceFromMs !== null
     this.#voiceFromMs = null
@@ -185,7 +203,10 @@ export class AnsweringMachineDetector {
     return { who: 'machine', why: this.#machine }
   }
 
-  /** A beep sounds like the first burst of the busy tone of a person who has talked at length, and hung up. */
+  /**
+   * Decides if a beep came from a mailbox. If a person talks for long and hangs up, the first busy tone sounds like
+   * such a beep.
+   */
   #beepAlone(fromMs: number): AnswerVerdict | null {
     const another = this.#toneMs >= BEEP_MS_MIN
     this.#over = another || this.#atMs - fromMs >= BEEP_ALONE_MS
@@ -211,28 +232,35 @@ export const amdSchema = z.strictObject({
     .min(1000)
     .max(15_000)
     .default(3000) // people say "hello?" and wait
-    .describe('Longer speech without a pause means an answering machine.'),
+    .describe(
+      'Length in ms of speech without a pause that means an answering machine. A beep also means an answering machine. For 15 s after a first result, such speech still corrects it, for example if a mailbox says a name, pauses and continues. Then the agent stops, and speaks its message after the beep.',
+    ),
   pauseMs: z
     .int()
     .min(200)
     .max(3000)
     .default(600)
-    .describe('Silence after the first words that means a person; then the agent speaks.'),
+    .describe('Silence in ms after the first words that means a person. Then the agent speaks.'),
   silenceMs: z
     .int()
     .min(1000)
     .max(30_000)
     .default(2500)
-    .describe('Time without a voice: nobody is there, or they spoke before the stream opened.'),
-  onSilence: z.enum(['speak', 'hang-up']).default('speak').describe('The agent then speaks anyway or hangs up.'),
+    .describe(
+      'Time in ms without a voice before the line counts as silent. The line is silent if no person is there, or if the person spoke before the stream opened.',
+    ),
+  onSilence: z
+    .enum(['speak', 'hang-up'])
+    .default('speak')
+    .describe('Step on a silent line. speak: the agent speaks. hang-up: the gateway hangs up.'),
   message: spoken
     .nullable()
     .default(null)
-    .describe("Said after an answering machine's greeting or beep. Default: nothing; the gateway hangs up."),
+    .describe("Spoken after an answering machine's greeting or beep. null: nothing, and the gateway hangs up."),
 })
 
 export type AnsweringMachineOptions = Pick<z.output<typeof amdSchema>, 'machineSpeechMs' | 'pauseMs' | 'silenceMs'>
 
 const { message, onSilence } = amdSchema.shape
-/** The rest in a session. */
+/** Settings of `amd` in a session. */
 export const amdOptionsSchema = inSession({ message, onSilence })

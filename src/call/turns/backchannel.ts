@@ -1,19 +1,25 @@
 /**
- * True if words are only backchannels, such as "okay, yes". Marks and case do not count.
- * @param backchannels  words or phrases; empty: nothing is one
+ * True if words contain only backchannels, such as "okay, yes". Punctuation and case do not count.
+ * @param backchannels  words or phrases; if empty, every word is speech
  */
 export function isBackchannel(words: string, backchannels: readonly string[]): boolean {
   return saysOnly(words, backchannels)
 }
 
-/** True if words are one of some phrases or several, and nothing else but what may stand beside them. */
+/** True if words contain at least one of the phrases, and all other words are in `beside`. */
 export function saysOnly(words: string, phrases: readonly string[], beside: readonly string[] = []): boolean {
   const { left, taken } = withoutPhrases(words, phrases)
   return taken > 0 && withoutPhrases(left, beside).left === ''
 }
 
-/** Takes phrases out of words, the longest first. @returns what is left, without marks and case, and how many were there */
-function withoutPhrases(words: string, phrases: readonly string[]): { readonly left: string; readonly taken: number } {
+/**
+ * Removes phrases from words, beginning with the longest phrases. @returns the remaining words without punctuation and
+ * case, and the number of phrases
+ */
+export function withoutPhrases(
+  words: string,
+  phrases: readonly string[],
+): { readonly left: string; readonly taken: number } {
   let rest = ` ${plainText(words)} `
   let taken = 0
   for (const phrase of plainPhrases(phrases))
@@ -24,7 +30,10 @@ function withoutPhrases(words: string, phrases: readonly string[]): { readonly l
   return { left: rest.trim(), taken }
 }
 
-/** The phrases of a list as they are compared, the longest first. A list is that of an agent or of the code, so it is read once. */
+/**
+ * Phrases of a list in comparable form, the longest first. The result is cached by list, because a list from an agent
+ * or from the code does not change.
+ */
 const plainLists = new WeakMap<readonly string[], readonly string[]>()
 
 function plainPhrases(phrases: readonly string[]): readonly string[] {
@@ -39,18 +48,21 @@ function plainPhrases(phrases: readonly string[]): readonly string[] {
   return plain
 }
 
-/** Phrases as `hasPhrase` compares them. */
+/** Returns phrases in the form that `hasPhrase` compares. */
 export function phraseSet(phrases: readonly string[]): ReadonlySet<string> {
   return new Set(phrases.map(plainText))
 }
 
-/** True if one of the phrases is somewhere in a text of `plainText`. */
+/** True if a text in the form of `plainText` contains any of the phrases. */
 export function hasPhrase(plain: string, phrases: ReadonlySet<string>): boolean {
   for (const phrase of phrases) if (isAmong(phrase, plain)) return true
   return false
 }
 
-/** True if the words of `phrase` stand in `plain`. Makes no text: this runs for hundreds of phrases after each sentence. */
+/**
+ * True if `plain` contains the words of `phrase`. The function does not create a string, because it runs for hundreds
+ * of phrases after each sentence.
+ */
 function isAmong(phrase: string, plain: string): boolean {
   for (let at = plain.indexOf(phrase); at >= 0 && phrase !== ''; at = plain.indexOf(phrase, at + 1)) {
     const end = at + phrase.length
@@ -59,7 +71,7 @@ function isAmong(phrase: string, plain: string): boolean {
   return false
 }
 
-/** Words in lower case, with spaces in the place of marks. */
+/** Returns words in lower case, with spaces in place of punctuation. */
 export function plainText(text: string): string {
   return text
     .toLowerCase()

@@ -3,36 +3,36 @@ import type { CallerExpectation } from '../backend-events.js'
 import { dbfsOf, hertzOf, levelStep, pitchStep } from './frame-figures.js'
 import type { CallerFrame } from './frame-figures.js'
 import type { Asked } from './turn-words.js'
-import { AdaptivePause, FixedPause, RESUMED_MS_MAX } from './end-of-turn.js'
+import { RESUMED_MS_MAX, deciderOf } from './end-of-turn.js'
 import type { SpeechOptions, TurnDecider } from './end-of-turn.js'
 
 /**
- * Frames come with the ticks of a clock that is a little early or late. Without this tolerance every other segment
- * would miss its last frame by a fraction of a millisecond and end one frame later, and the caller would wait 20 ms
- * longer.
+ * Tolerance for a clock that ticks slightly early or late. Without it, a fraction of a millisecond could end a segment
+ * one frame (20 ms) late.
  */
 const FRAME_TIME_JITTER_MS = FRAME_MS / 2
 
 type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
 
 /**
- * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame. How long a pause ends a segment
- * is for the `TurnDecider` to say.
+ * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame. The `TurnDecider` decides which
+ * pause ends a segment.
  *
- *     quiet    --onsetMs of voice in a row-->            speaking   'onset'; over the agent doubtfulOnsetMs where most is doubtful
+ *     quiet    --onsetMs of voice in a row-->            speaking   'onset'; doubtfulOnsetMs if doubtful, over the agent
  *     speaking --realSpeechMs of voice in total-->       speaking   'real' (once a segment)
  *     speaking --waitMs of the decider without voice-->  quiet      'end'
  *
- * A frame's time is that of its last sample, so a segment begins one frame before its first voiced flag.
+ * A frame has the time of its last sample, so a segment begins one frame earlier than its first voiced flag.
  */
 export class CallerSpeech {
   speaking = false
-  /** First and last voiced sample of the current or last segment; NaN before any. */
+  /** Time of the first voiced sample of the current or last segment; NaN before the first segment. */
   firstVoicedMs = NaN
+  /** Time of the last voiced sample. */
   lastVoicedMs = NaN
-  /** Total voice in the segment. */
+  /** Total voice in the segment, in milliseconds. */
   voicedMs = 0
-  /** Voice in a row that began it. */
+  /** Duration of uninterrupted voice that was needed to begin the segment, in milliseconds. */
   onsetNeededMs = NaN
   readonly #options: SpeechOptions
   readonly #decider: TurnDecider
@@ -42,34 +42,37 @@ export class CallerSpeech {
   #rowDoubtfulMs = 0
   #why = ''
 
-  /** @param decider  in place of the gateway's own */
+  /** @param decider  decider used in place of the gateway's own */
   constructor(options: SpeechOptions, decider?: TurnDecider) {
     this.#options = options
-    this.#decider = decider ?? (options.adaptive ? new AdaptivePause(options) : new FixedPause(options))
+    this.#decider = decider ?? deciderOf(options)
   }
 
   expect(what: CallerExpectation): void {
     this.#decider.expect(what)
   }
 
-  /** The words of the running segment so far. */
+  /** Takes the words of the running segment so far. */
   heardWords(text: string, asked: Asked): void {
     if (this.speaking) this.#decider.words?.(text, asked)
   }
 
-  /** The quiet that ended the last segment, and the figures that decided so. Allocates. */
+  /**
+   * Describes the length of the silence that ended the last segment, and the figures that determined this length.
+   * Allocates.
+   */
   endedBecause(nowMs: number): string {
     return `${Math.round(this.quietMs(nowMs))} ms of quiet; ${this.#why}`
   }
 
-  /** The segment has enough voice to be speech. */
+  /** True if the segment has enough voice to be speech. */
   get real(): boolean {
     return this.voicedMs >= this.#options.realSpeechMs
   }
 
   /**
-   * @param voiced  false where the voice is not the caller's
-   * @param overAgent  an onset would silence the agent
+   * @param voiced  false if the voice does not belong to the caller
+   * @param overAgent  true if an onset would silence the agent
    */
   frame(frame: CallerFrame, nowMs: number, voiced = frame.voiced, overAgent = false): SpeechEdge {
     const heard = this.#heard
@@ -115,7 +118,7 @@ export class CallerSpeech {
     return 'onset'
   }
 
-  /** Ends the current segment although its sound continues: nobody understands it. */
+  /** Ends the current segment although its sound continues, because no words are recognised in it. */
   giveUp(): void {
     this.speaking = false
     this.#why = 'nobody understands it'
@@ -123,12 +126,12 @@ export class CallerSpeech {
     this.#rowMs = 0
   }
 
-  /** Ends a segment whose frames stopped coming. */
+  /** Ends a segment if the caller's frames have stopped. */
   overdue(nowMs: number): SpeechEdge {
     return this.speaking && nowMs >= this.endsAtMs ? this.#end() : 'none'
   }
 
-  /** When the running segment ends if no more voice comes. */
+  /** Time at which the running segment ends if no more voice follows. */
   get endsAtMs(): number {
     return this.lastVoicedMs + this.#decider.waitMs
   }

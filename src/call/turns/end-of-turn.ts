@@ -5,47 +5,67 @@ import type { CallerExpectation } from '../backend-events.js'
 import { onsets, waitWords } from './barge-in.js'
 import { inSession } from '../documents/document.js'
 import type { DocumentOf } from '../documents/document.js'
+import {
+  NOISY_DB,
+  PAUSE_MS_MIN,
+  TurnSound,
+  figureOf,
+  figuresOf,
+  learnedModelSchema,
+  learnedWaitMs,
+  scoreOf,
+} from './learned-pause.js'
+import type { LearnedAsked, LearnedModel, PauseContext, PauseFigure } from './learned-pause.js'
 import { turnEnding } from './turn-words.js'
 import type { Asked, TurnEnding } from './turn-words.js'
 
-/** One frame of 20 ms, its figures in the steps of a journal. */
+/** One frame of 20 ms. Its figures are rounded as in a journal. */
 interface TurnFrame {
-  /** The caller's own voice is in it. */
+  /** True if the frame has the caller's own voice. */
   readonly voiced: boolean
   readonly levelDbfs: number
-  /** 0 when it is not known. */
+  /** Pitch in hertz; 0 if unknown. */
   readonly pitchHz: number
-  /** Quiet before a voiced frame of a running turn, or of one that ended less than `RESUMED_MS_MAX` ago; else 0. */
+  /**
+   * Quiet before a voiced frame, in milliseconds. It is 0 if no turn is running and the last turn ended more than
+   * `RESUMED_MS_MAX` ago.
+   */
   readonly pauseMs: number
 }
 
 /**
- * Decides how long a pause of one caller ends the turn. It gets every frame in order, and is asked in those without
- * voice, so its answer may change while a pause lasts.
+ * Decides which pause of a caller ends the turn. It receives every frame in order. `waitMs` is read after each unvoiced
+ * frame, because it may change during a pause.
  */
 export interface TurnDecider {
-  /** Quiet after the last voiced sample that ends the turn, as of the last frame, in milliseconds. */
+  /**
+   * Duration of quiet after the last voiced sample that ends the turn, in milliseconds. The value is valid for the
+   * newest frame.
+   */
   readonly waitMs: number
-  /** The figures that made `waitMs`, for the timeline. Allocates. */
+  /** Figures that decided `waitMs`, for the timeline. Allocates. */
   readonly why: string
-  /** The expected answer, until the next such call. */
+  /** Sets the kind of the expected answer until the next call of this method. */
   expect(what: CallerExpectation): void
-  /** @param frame  the same object each time */
+  /** @param frame  one object that is reused for each frame */
   frame(frame: TurnFrame): void
-  /** The turn has ended. */
+  /** Notes that the turn has ended. */
   ended(): void
-  /** More words of the turn, or other ones than before: all of them so far. Not every backend delivers them. */
+  /** Takes all words of the turn so far, when words were added or changed. Some backends do not deliver words. */
   words?(text: string, asked: Asked): void
-  /** The samples of the next `frame`, for a decider that listens itself. Valid only during the call. */
+  /**
+   * Takes the samples of the next `frame`, for a decider that uses audio. The samples are valid only until `hear`
+   * returns.
+   */
   hear?(pcm: Int16Array): void
 }
 
-/** Makes the decider of each call in place of the gateway's own; docs/VAD.md shows how one is plugged in. */
+/** Creates a decider for each call, in place of the gateway's decider; docs/VAD.md shows how to add a decider. */
 export interface TurnBank {
   open(options: SpeechOptions, sampleRateHz: LegRateHz): TurnDecider
 }
 
-/** The same pause for everyone. */
+/** Decider that uses one fixed pause for all callers. */
 export class FixedPause implements TurnDecider {
   readonly waitMs: number
 
@@ -70,26 +90,33 @@ export class FixedPause implements TurnDecider {
   }
 }
 
-/** A caller who goes on within this after the end of a turn had only paused. */
+/**
+ * Maximum gap between the end of a turn and speech that continues the turn, in milliseconds. In this case the end was
+ * only a pause.
+ */
 export const RESUMED_MS_MAX = 1200
-/** Two syllables may be this far apart. */
-const PAUSE_MS_MIN = 200
-/** A word or two has no pause inside. */
+/** Wait after a yes-no question, in milliseconds. An answer of one or two words does not contain a pause. */
 const YES_NO_MS = 400
-/** Between groups of digits people pause for up to 600 ms. */
+/** Wait for digits, in milliseconds. People pause for up to 600 ms between groups of digits. */
 const DIGITS_MS = 660
-/** A caller who reads a number from a card says one digit a second. */
+/**
+ * Wait while more digits are expected, in milliseconds. A caller who reads a number from a card says one digit a
+ * second.
+ */
 const MORE_DIGITS_MS = 1400
-/** A longer wait is taken for a dead line. */
+/** Maximum wait after an open question, in milliseconds. After a longer wait callers think that the line is dead. */
 const OPEN_MS_MAX = 900
-/** A caller pauses again as long as before, and somewhat longer. */
+/**
+ * Time added to the caller's longest pause so far, in milliseconds. The caller's next pauses have about the same
+ * length.
+ */
 const LONGER_BY_MS = 140
-/** How much of the longest pause is left for the next turn. */
+/** Share of the longest pause that is kept for the next turn. */
 const KEPT_FOR_NEXT_TURN = 0.75
 /**
- * Sound that is louder than the noise but not voiced (an "s", breath, the soft end of a word) is not quiet: a pause
- * begins after it, if it follows the voice at once. Later in a pause it is a soft beginning of the next word, so the
- * turn does not end within `RISING_MS` of it.
+ * Maximum length, in milliseconds, of sound that is above the noise but not voiced: an "s", breath, the soft end of a
+ * word. Such sound is not quiet. If the sound follows the voice directly, the pause begins after the sound. If the
+ * sound comes later in a pause, it is the soft beginning of a word. The turn does not end within `RISING_MS` after it.
  */
 const SOFT_MS_MAX = 300
 const SOFT_YES_NO_MS_MAX = 60
@@ -97,18 +124,16 @@ const SOFT_OVER_NOISE_DB = 5
 const SOFT_BELOW_VOICE_DB = 25
 const RISING_MS = 100
 const RISING_MS_MAX = 300
-/** In noise the last syllables of a word are missed, so a pause seems longer than it is. */
-const NOISY_DB = 24
 const NOISY_MS_PER_DB = 22
 const NOISY_MS_MAX = 160
 const NOISY_DIGITS_MS_MAX = 80
-/** A vowel that is held at one pitch for this long: "and", "so", "er". */
+/** Number of frames of a vowel held at one pitch, as in "and", "so", "er". */
 const HELD_FRAMES = 14
 const HELD_RATIO_MAX = 2 ** (1 / 12)
 const HELD_MS = 900
 /**
- * By how much the words lengthen the pause, and the longest pause that they can make. Who has said "and" looks for the next
- * words longer than who has said "um". bench/endpointing/README.md, "With words", has what these figures cut.
+ * Factors by which unfinished words lengthen the pause. Callers search longer for words after "and" than after
+ * "um" (bench/endpointing/README.md, "With words").
  */
 const UNFINISHED: Partial<Record<TurnEnding, number>> = {
   joins: 2.5,
@@ -119,42 +144,59 @@ const UNFINISHED: Partial<Record<TurnEnding, number>> = {
   number: 1.5,
 }
 const UNFINISHED_MS_MAX = 3000
-/** A question mark is believed once the recogniser has left it in place for this long. */
+/** Time for which the recogniser must keep a question mark before it counts, in milliseconds. */
 const QUESTION_MARK_MS = 200
 const VOICE_SHARE = 0.05
 const NOISE_FALL_SHARE = 0.1
 const NOISE_RISE_SHARE = 0.03
 
 /**
- * The pause that ends a turn, by what is expected, how this caller pauses, how he sounds before the pause, and how much
- * of his voice the line lets through. The figures were chosen on two recorded speakers by `npm run bench --
- * --endpointing`; bench/endpointing/README.md has the table with those held out.
+ * Pause that ends a turn. Its length depends on the expected answer, the caller's usual pauses, the sound before the
+ * pause, and the share of voice that the line transmits. The constants were chosen with two recorded speakers by `npm
+ * run bench -- --endpointing`. bench/endpointing/README.md has results for other speakers.
  */
 export class AdaptivePause implements TurnDecider {
+  /** Learned model that decides about open turns and digits in place of the rules; null if the rules decide. */
+  readonly #learned: LearnedModel | null
+  readonly #sound: TurnSound | null
+  /** Score of the running pause; NaN until it is computed. */
+  #score = NaN
   readonly #openMs: number
   readonly #yesNoMs: number
   readonly #digitsMs: number
   readonly #moreDigitsMs: number
   readonly #byWords: NonNullable<SpeechOptions['words']> | null
-  /** How the words so far end; null: none were delivered in this turn. */
+  /** Ending of the words so far; null before the first words. */
   #ending: TurnEnding | null = null
   #text = ''
-  /** Since the words have changed. */
+  /** Time since the words last changed, in milliseconds. */
   #sameWordsMs = 0
   #expected: CallerExpectation = 'open'
-  /** The longest pause in this turn; less of it from earlier ones. */
+  /**
+   * Length of the longest pause so far, in milliseconds. Pauses of earlier turns count less than pauses of this turn.
+   */
   #longestMs = 0
   #noiseDbfs = NaN
   #voiceDbfs = NaN
-  /** Since the last voiced frame: all, up to the end of the soft sound that follows it, and up to a later sound. */
+  /**
+   * Level of the voice above the noise, in dB. It is measured at the last voiced frame, because the noise estimate
+   * falls in a pause.
+   */
+  #overNoiseDb = NaN
+  /** Quiet since the last voiced frame, in milliseconds. */
   #unvoicedMs = 0
+  /** Time from the last voiced frame to the end of the soft sound after it, in milliseconds. */
   #softMs = 0
+  /** Time from the last voiced frame to a later soft sound in the pause, in milliseconds. */
   #risingMs = 0
   #heldFrames = 0
   #lowestHz = 0
   #highestHz = 0
 
-  constructor(options: SpeechOptions) {
+  /** @param watched  true if the figures of pauses (`pause`) are needed even without a learned model */
+  constructor(options: SpeechOptions, watched = false) {
+    this.#learned = options.learned ?? null
+    this.#sound = watched || this.#learned !== null ? new TurnSound() : null
     this.#openMs = options.endOfSpeechMs
     this.#yesNoMs = Math.min(YES_NO_MS, this.#openMs)
     this.#digitsMs = Math.max(DIGITS_MS, this.#openMs)
@@ -164,6 +206,7 @@ export class AdaptivePause implements TurnDecider {
 
   expect(what: CallerExpectation): void {
     this.#expected = what
+    this.#score = NaN
   }
 
   words(text: string, asked: Asked): void {
@@ -171,6 +214,7 @@ export class AdaptivePause implements TurnDecider {
     this.#text = text
     this.#sameWordsMs = 0
     this.#ending = turnEnding(text, asked)
+    this.#score = NaN
   }
 
   frame({ voiced, levelDbfs, pitchHz, pauseMs }: TurnFrame): void {
@@ -180,6 +224,9 @@ export class AdaptivePause implements TurnDecider {
       this.#voiceDbfs = Number.isNaN(this.#voiceDbfs)
         ? levelDbfs
         : this.#voiceDbfs + (levelDbfs - this.#voiceDbfs) * VOICE_SHARE
+      this.#overNoiseDb = this.#voiceDbfs - this.#noiseDbfs
+      this.#sound?.voiced(levelDbfs, pitchHz, this.#unvoicedMs)
+      this.#score = NaN
       this.#unvoicedMs = this.#softMs = this.#risingMs = 0
       this.#hold(pitchHz)
       return
@@ -193,6 +240,7 @@ export class AdaptivePause implements TurnDecider {
   }
 
   ended(): void {
+    this.#sound?.ended()
     this.#longestMs *= KEPT_FOR_NEXT_TURN
     this.#ending = null
     this.#text = ''
@@ -206,7 +254,7 @@ export class AdaptivePause implements TurnDecider {
     const factor = UNFINISHED[ending]
     if (factor !== undefined) {
       const longestMs = Math.min(bySoundMs + byWords.unfinishedMs, Math.max(bySoundMs, UNFINISHED_MS_MAX))
-      return Math.min(Math.max(bySoundMs, this.#pauseMs * factor), longestMs)
+      return Math.min(Math.max(bySoundMs, this.#ruleMs * factor), longestMs)
     }
     const complete = ending === 'yes-no' || ending === 'whole-number' || ending === 'question'
     const sure = ending !== 'question' || this.#sameWordsMs >= QUESTION_MARK_MS
@@ -227,6 +275,7 @@ export class AdaptivePause implements TurnDecider {
     return (
       `${this.#expected}: ${Math.round(this.#pauseMs)} ms after ${this.#softMs} ms of soft sound; ` +
       `longest pause ${Math.round(this.#longestMs)} ms, voice ${voice} dBFS over ${noise}` +
+      (this.#learned === null || Number.isNaN(this.#score) ? '' : `, learned score ${this.#score.toFixed(2)}`) +
       (this.#held ? ', a held tone' : '') +
       (this.#risingMs > 0 ? `, sound at ${this.#risingMs} ms` : '') +
       (this.#ending === null ? '' : `; words: ${this.#ending}`)
@@ -234,18 +283,59 @@ export class AdaptivePause implements TurnDecider {
   }
 
   get #pauseMs(): number {
-    if (this.#expected === 'yes-no') return this.#yesNoMs
-    if (this.#expected === 'digits' || this.#expected === 'more-digits') {
-      const ms = this.#expected === 'digits' ? this.#digitsMs : this.#moreDigitsMs
-      return ms + Math.min(this.#noisyMs, NOISY_DIGITS_MS_MAX)
+    const model = this.#learned
+    const sound = this.#sound
+    const asked = this.#expected
+    if (model === null || sound === null || asked === 'yes-no' || asked === 'more-digits') return this.#ruleMs
+    if (Number.isNaN(this.#score)) {
+      const context = this.#context
+      this.#score = scoreOf(model, asked, (name) => figureOf(name, sound, context))
     }
+    return learnedWaitMs({ baseMs: this.#baseMs, floorMs: this.#floorMs }, this.#score, model)
+  }
+
+  get #ruleMs(): number {
+    if (this.#expected === 'yes-no') return this.#yesNoMs
+    return Math.max(this.#baseMs, this.#floorMs)
+  }
+
+  /** Configured wait for the last question, lengthened for the noise of the line. */
+  get #baseMs(): number {
+    if (this.#expected === 'open') return this.#openMs + this.#noisyMs
+    const ms = this.#expected === 'digits' ? this.#digitsMs : this.#moreDigitsMs
+    return ms + Math.min(this.#noisyMs, NOISY_DIGITS_MS_MAX)
+  }
+
+  /** Minimum wait for this caller, computed from the caller's own pauses and from a held vowel. */
+  get #floorMs(): number {
+    if (this.#expected !== 'open') return 0
     const own = this.#longestMs === 0 ? 0 : Math.min(OPEN_MS_MAX, this.#longestMs + LONGER_BY_MS)
-    return Math.max(this.#openMs + this.#noisyMs, own, this.#held ? HELD_MS : 0)
+    return Math.max(own, this.#held ? HELD_MS : 0)
+  }
+
+  get #context(): PauseContext {
+    return {
+      longestMs: this.#longestMs,
+      overNoiseDb: this.#overNoiseDb,
+      ending: this.#byWords === null ? null : this.#ending,
+    }
+  }
+
+  /** Figures of the running pause, for learning; null if a learned wait does not exist for the question. Allocates. */
+  get pause(): {
+    readonly asked: LearnedAsked
+    readonly baseMs: number
+    readonly floorMs: number
+    readonly figures: Readonly<Record<PauseFigure, number>>
+  } | null {
+    const [sound, asked] = [this.#sound, this.#expected]
+    if (sound === null || asked === 'yes-no' || asked === 'more-digits') return null
+    return { asked, baseMs: this.#baseMs, floorMs: this.#floorMs, figures: figuresOf(sound, this.#context) }
   }
 
   get #noisyMs(): number {
     const overDb = this.#voiceDbfs - this.#noiseDbfs
-    // Neither is known in the first frames.
+    // In the first frames the levels of voice and noise are unknown.
     return overDb < NOISY_DB ? Math.min(NOISY_MS_MAX, (NOISY_DB - overDb) * NOISY_MS_PER_DB) : 0
   }
 
@@ -267,23 +357,35 @@ export class AdaptivePause implements TurnDecider {
   }
 }
 
+/** Returns the decider that the options configure. */
+export function deciderOf(options: SpeechOptions): TurnDecider {
+  return options.adaptive ? new AdaptivePause(options) : new FixedPause(options)
+}
+
 /** `turn:` of an agent's file. */
 export const turnSchema = z.strictObject({
   endOfSpeechMs: z
     .int()
     .min(200)
     .max(3000)
-    .default(620) // adaptive, so more in noise and after longer pauses; bench/endpointing/README.md has what it cuts
+    .default(620) // adaptive: longer in noise and after longer pauses; results are in bench/endpointing/README.md
     .describe(
-      "Silence after the last voiced sample that ends the caller's turn. Only for backends that do not detect turns by " +
-        'themselves.',
+      "Silence, after the last voiced sample, that ends the caller's turn. A backend with its own turn detection uses its own value (backends.NAME.turns).",
     ),
   adaptive: z
     .boolean()
     .default(true)
     .describe(
-      'Wait shorter for a yes or a no, longer for digits, in noise, and for a caller who pauses; endOfSpeechMs is the ' +
-        'quiet for anything else. False: always endOfSpeechMs.',
+      'Uses a shorter wait for a yes or a no, and a longer wait for digits, in noise and for a caller who pauses (docs/VAD.md#the-settings). In all other cases the wait is endOfSpeechMs. false: always endOfSpeechMs.',
+    ),
+  learned: z
+    .string()
+    .min(1)
+    .max(200)
+    .nullable()
+    .default(null)
+    .describe(
+      'File of the agents folder, made by `mkondo learn`, that decides the wait for open answers and digits (docs/VAD.md#learned-from-calls). mkondo check names a file that cannot be used, and then the rules decide. null: the rules.',
     ),
   words: z
     .strictObject({
@@ -293,34 +395,39 @@ export const turnSchema = z.strictObject({
         .max(2000)
         .default(250) // a gap between two words is shorter
         .describe(
-          'Silence that ends a turn whose words are complete: a yes or a no that was asked for, a whole number, a question.',
+          'Silence that ends a turn whose words are complete: the yes or no to a question, a whole number, a question.',
         ),
       unfinishedMs: z
         .int()
         .min(0)
         .max(5000)
-        .default(2000) // who looks for a word takes up to 1.5 s; bench/endpointing/README.md has what it cuts
-        .describe('Longest silence in addition after words that go on: "and", "lakini", "um", half a number.'),
+        .default(2000) // a caller who searches for a word needs up to 1.5 s; results are in bench/endpointing/README.md
+        .describe('Maximum additional silence after unfinished words: "and", "lakini", "um", half a number.'),
       numberDigits: z
         .array(z.int().min(1).max(30))
         .max(10)
         .default([])
         .describe(
-          'How many digits the numbers have that the agent asks for, where its question does not say. Phone numbers are known.',
+          'Number of digits of each number that the agent asks for, such as [4, 10]. The list is used if the question does not name the number of digits. Phone numbers need no entry.',
         ),
     })
     .nullable()
     .prefault({})
     .describe(
-      'Changes of an adaptive wait by the words so far, with backends that deliver them while the caller speaks. null: none.',
+      'Changes of an adaptive wait by the words that are already recognised. The backend must send words while the caller speaks, like a cascade with a streaming recogniser (docs/VAD.md#by-words). null: words have no effect.',
     ),
   waitWords,
 })
 
-const { waitWords: _, ...pauses } = turnSchema.shape
-/** Cuts the caller's sound into turns: what a session has of `turn` and `bargeIn`. */
+const { waitWords: _waitWords, learned: _learned, ...pauses } = turnSchema.shape
+/** Settings that divide the caller's sound into turns: keys of `turn` and `bargeIn` in a session. */
 export const speechOptionsSchema = inSession({ ...onsets, ...pauses }, ['doubtfulOnsetMs', 'words']).extend({
-  /** Voice in one segment that makes it speech rather than comfort noise or a click. */
+  /**
+   * Minimum duration of voice in a segment that counts as speech, in milliseconds. Comfort noise and clicks are
+   * shorter.
+   */
   realSpeechMs: z.number(),
+  /** Model from the file `turn.learned`; null if the rules decide. Absent in journals of earlier builds. */
+  learned: learnedModelSchema.nullable().exactOptional(),
 })
 export type SpeechOptions = DocumentOf<typeof speechOptionsSchema>

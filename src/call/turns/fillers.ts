@@ -5,17 +5,17 @@ import { phraseSchema, spokenSchema as spoken } from '../spoken/localized-text.j
 import type { LocalizedText } from '../spoken/localized-text.js'
 import { saysOneMoment } from './turn-words.js'
 
-/** A filler is considered again after this while somebody speaks. */
+/** Interval at which a filler is tried again while the caller or the agent speaks, in milliseconds. */
 export const FILLER_POLL_MS = 100
 
 /**
- * Fillers are for a caller who waits. Each turn has one, whatever it is for: a tool that runs, a model that is late, a
- * backend that is replaced; and the model's own "one moment" is it too. A further one follows only while a tool still
- * runs, `everyMs` later.
+ * Fillers for a caller who waits. Each turn has at most one filler, for any cause: a running tool, a late model, a
+ * replaced backend. If the model itself says "one moment", this counts as the filler. Another filler follows only while
+ * a tool still runs, `everyMs` later.
  */
 export class Fillers {
   readonly #options: FillerOptions
-  /** In this turn, the model's own too. */
+  /** Number of fillers in this turn, including fillers of the model. */
   #said = 0
   #next = 0
 
@@ -23,27 +23,27 @@ export class Fillers {
     this.#options = options
   }
 
-  /** The caller has said something new. */
+  /** Notes that the caller has said something new. */
   turn(): void {
     this.#said = 0
   }
 
-  /** Words of the model in this turn. */
+  /** Takes words of the model in this turn. */
   modelSays(text: string): void {
     if (this.#said === 0 && saysOneMoment(text)) this.#said = 1
   }
 
-  /** Quiet that is needed before the next one while a tool runs. */
+  /** Minimum quiet before the next filler while a tool runs, in milliseconds. */
   get neededMs(): number {
     return this.#said > 0 ? this.#options.everyMs : this.#options.afterMs
   }
 
-  /** Nothing was said in this turn that asks for patience. */
+  /** True before the first filler of this turn. */
   get none(): boolean {
     return this.#said === 0
   }
 
-  /** @returns the next one; null where the agent has none */
+  /** @returns the next filler; null if the agent does not have fillers */
   take(): LocalizedText | null {
     const { texts } = this.#options
     const text = texts[this.#next % texts.length]
@@ -53,7 +53,7 @@ export class Fillers {
     return text
   }
 
-  /** The last one was not heard. */
+  /** Notes that the last filler was not heard. */
   unheard(): void {
     this.#said = Math.max(0, this.#said - 1)
     this.#next--
@@ -66,8 +66,10 @@ export const fillersSchema = z.strictObject({
     .int()
     .min(200)
     .max(10_000)
-    .default(700) // a pause of 700 ms is where callers begin to say "hello?"
-    .describe('Silence while a tool runs, before a filler is spoken.'),
+    .default(700) // callers begin to say "hello?" after a pause of 700 ms
+    .describe(
+      'Silence in ms while a tool runs, before the first filler of a turn. A "one moment" of the model, and a filler during a takeover by another backend, count as fillers.',
+    ),
   everyMs: z
     .int()
     .min(2000)
@@ -81,7 +83,7 @@ export const fillersSchema = z.strictObject({
     .nullable()
     .default(2500) // callers say "hello?" after 3 to 4 s
     .describe(
-      "From the end of the caller's words to a filler where no tool runs and the answer is late. null: no filler then.",
+      "Time from the end of the caller's words to a filler if no tool runs and the answer is late. There is no filler after a greeting or thanks. If the answer comes before the filler begins, the filler is dropped. null: no such filler.",
     ),
   phrases: z
     .array(spoken)
@@ -90,10 +92,10 @@ export const fillersSchema = z.strictObject({
       { en: 'One moment, please.', sw: 'Subiri kidogo, tafadhali.' },
       { en: 'I am still looking, thank you for waiting.', sw: 'Bado naangalia, asante kwa kusubiri.' },
     ])
-    .describe('Spoken one after the other; an empty list means silence.'),
+    .describe('Fillers. They are spoken in this order. An empty list: no fillers.'),
 })
 
 const { phrases: _, ...pauses } = fillersSchema.shape
-/** The same in a session, where the phrases are `texts`. */
+/** The section in a session, with the phrases in `texts`. */
 export const fillerOptionsSchema = inSession({ ...pauses, texts: z.array(phraseSchema) }, ['answerAfterMs'])
 type FillerOptions = DocumentOf<typeof fillerOptionsSchema>

@@ -1,25 +1,31 @@
 /**
- * The figures of a frame in the steps in which a journal keeps them. The session decides by no finer ones, so that a
- * replay decides the same. A journal has no pitch for frames without voice, so nothing may be decided by theirs.
+ * Figures of a frame, in the steps of a journal. The session decides by these rounded figures, so that a replay makes
+ * the same decisions. A journal does not contain the pitch of frames without voice, so this pitch must not affect
+ * decisions.
  */
 
 /** Detections in one 20 ms frame of the caller. */
 export interface CallerFrame {
   readonly voiced: boolean
-  /** Voiced, but it may be music or somebody else: it may pause the agent, and needs more to interrupt. */
+  /**
+   * True if the voice may be music or another person. Such a frame may pause the agent. If most frames are doubtful, a
+   * barge-in needs a longer voice.
+   */
   readonly doubtful: boolean
-  /** Level of the frame, -96 to 0. */
+  /** Level of the frame in dBFS, -96 to 0. */
   readonly levelDbfs: number
-  /** Fundamental of the voice; 0 when it is not known. */
+  /** Fundamental frequency of the voice in Hz; 0 if unknown. */
   readonly pitchHz: number
-  /** The carrier took it before the stream opened: the recogniser or the model gets it, and it decides nothing else. */
+  /** True if the carrier recorded the frame before the stream opened. Only the recogniser or the model receives it. */
   readonly early: boolean
 }
 
-/** 64 steps of 1.5 dB, the highest at 0 dBFS: one character of base64. */
+/** Number of level steps; each step is 1.5 dB, and the highest step is 0 dBFS. One character of base64 holds a step. */
 export const LEVEL_STEPS = 64
 const LEVEL_STEP_DB = 1.5
-/** 4096 steps of a quarter of a hertz: two characters of base64; 0 where it is not known. */
+/**
+ * Number of pitch steps; each step is a quarter of a hertz, and 0 means unknown. Two characters of base64 hold a step.
+ */
 const PITCH_STEPS = 4096
 const PITCH_STEP_HZ = 0.25
 
@@ -39,7 +45,7 @@ export function hertzOf(step: number): number {
   return step * PITCH_STEP_HZ
 }
 
-/** A frame without figures: quiet, or of a journal that has none. */
+/** Returns a frame without figures: silence, or a frame from a journal without these figures. */
 export function plainFrame(voiced: boolean): CallerFrame {
   return { voiced, doubtful: false, levelDbfs: voiced ? 0 : dbfsOf(0), pitchHz: 0, early: false }
 }

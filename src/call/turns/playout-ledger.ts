@@ -3,24 +3,31 @@ import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz } from '../../core/units.js'
 import type { CallInput, PlayoutView } from '../events.js'
 
-/** Runs of samples of one item that playout has not finished with. */
+/** Maximum number of runs of one item whose samples are still in playout. */
 export const PLAYOUT_SEGMENTS_MAX = 512
-/** Samples that the carrier keeps back until more come; observed with the lineage's client. docs/PROTOCOL.md. */
+/**
+ * Number of runs after which sound and silence of an item are kept in one run, so that runs remain for further items.
+ */
+const SILENCES_APART_MAX = PLAYOUT_SEGMENTS_MAX / 2
+/**
+ * Number of samples that the carrier does not play until more samples arrive. The value was observed with the
+ * open-source client of the same subprotocol (docs/PROTOCOL.md).
+ */
 const CARRIER_HOLD_BACK_SAMPLES = 640
 
 interface PlayoutLedgerOptions {
   readonly sampleRateHz: LegRateHz
-  /** Count of the first sample that will be appended, on the playout ring's scale; 0 for a new ring. */
+  /** Index of the next sample that will be appended, on the playout ring's scale of samples; 0 for a new ring. */
   readonly startSample?: number
 }
 
-/** State of playout; `report` reads it and does not keep it. */
+/** State of playout. `report` reads this object only while `report` runs. */
 interface PlayoutReport {
-  /** Samples ever taken from the playout ring, discarded ones included, modulo 2^32. */
+  /** Total of samples taken from the playout ring, including discarded samples, modulo 2^32. */
   readonly sentSamples: number
-  /** When all that was sent will have been played, zeros after the speech included. */
+  /** Time at which playout of all sent samples ends, including zeros after the speech. */
   readonly playoutEndMs: number
-  /** When the last speech sample went to the socket; null (or 0) when none has. */
+  /** Time at which the last speech sample was sent to the socket; null (or 0) before the first sample. */
   readonly lastSentAtMs: number | null
 }
 
@@ -28,53 +35,59 @@ interface LedgerItem {
   readonly itemId: string
   finished: boolean
   started: boolean
-  /** Cleared, or heard to its end: no more events. */
+  /** True if the item was cleared or heard completely. It then does not cause further events. */
   settled: boolean
-  /** Samples heard in finished runs. */
+  /** Samples of finished runs that the caller heard. */
   heardSamples: number
-  /** Unfinished runs. */
+  /** Heard samples that had sound. */
+  soundSamples: number
+  /** Number of unfinished runs. */
   openRuns: number
 }
 
-/** Consecutive samples of one item; `[start, end)` on the ring's scale, unwrapped. */
+/**
+ * Consecutive samples of one item, all with sound or all silent. The range `[start, end)` is on the ring's scale,
+ * without wrapping.
+ */
 interface Run {
   readonly item: LedgerItem
   readonly start: number
   end: number
+  sound: boolean
 }
 
 const NOTHING: readonly CallInput[] = []
 
 /**
- * Tracks which playout samples belong to which item, and so how much of each item the caller has heard: what was sent,
- * minus what is still on its way (playout's lead and the carrier's hold-back). Positions here do not wrap; the ring's
- * counts are modulo 2^32.
+ * Tracks the item of each playout sample, and computes the played duration of each item. The played duration
+ * is the item's sent samples minus its samples in transit (playout's lead and the carrier's hold-back). Positions in
+ * this class do not wrap; counts of the ring are modulo 2^32.
  *
  *     appended --> waiting in ring or backlog --> sent --> (lead + hold-back) --> heard
  *                         |                        |
- *                      cleared: never heard     cleared: frozen at what was heard
+ *                      cleared: never heard     cleared: played duration is final
  */
 export class PlayoutLedger implements PlayoutView {
-  /** Runs that were added to the previous run because there were too many. */
+  /** Number of runs that were merged into the previous run because the limit of runs was reached. */
   runsMerged = 0
-  /** Items that were dropped before they were heard because there were too many. */
+  /** Number of items that were dropped before the caller heard them, because the limit of items was reached. */
   itemsForgotten = 0
   readonly #rateHz: LegRateHz
   readonly #holdBackMs: number
   readonly #items = new Map<string, LedgerItem>()
-  /** In playout order. */
+  /** Runs in playout order. */
   readonly #runs: Run[] = []
   /** Items that may still cause an event. */
   readonly #watched: LedgerItem[] = []
   #appendedAt: number
   #sentAt: number
   #heardAt: number
-  /** When the caller hears the last speech sample sent so far, hold-back included. */
+  /** Time at which the caller hears the last speech sample that was sent so far. The time includes the hold-back. */
   #speechHeardMs = -Infinity
-  /** NaN before any speech. Not null: then each new value would allocate a number object. */
+  /** NaN before the first speech. If the field could be null, each new value would allocate a number object. */
   #lastSentAtMs = NaN
   #current: string | null = null
-  /** `poll` may have something to report. */
+  /** True if `poll` may have events to report. */
   #pollDue = false
   #reported = false
 
@@ -86,24 +99,29 @@ export class PlayoutLedger implements PlayoutView {
     this.#heardAt = this.#appendedAt
   }
 
-  /** `samples` of `itemId` were queued in playout, behind everything appended before. */
-  appended(itemId: string, samples: number): void {
+  /**
+   * Notes that `samples` of `itemId` were queued in playout, after all earlier samples.
+   * @param sound  true if the samples are audible (`hasSound`)
+   */
+  appended(itemId: string, samples: number, sound = true): void {
     if (samples <= 0) return
     const item = this.#item(itemId)
     const last = this.#runs[this.#runs.length - 1]
-    if (last !== undefined && last.item === item && last.end === this.#appendedAt) {
+    const goesOn = last !== undefined && last.item === item && last.end === this.#appendedAt
+    if (goesOn && (last.sound === sound || this.#runs.length >= SILENCES_APART_MAX)) {
       last.end += samples
+      last.sound ||= sound
     } else if (this.#runs.length >= PLAYOUT_SEGMENTS_MAX && last !== undefined) {
       this.runsMerged++
       last.end += samples
     } else {
-      this.#runs.push({ item, start: this.#appendedAt, end: this.#appendedAt + samples })
+      this.#runs.push({ item, start: this.#appendedAt, end: this.#appendedAt + samples, sound })
       item.openRuns++
     }
     this.#appendedAt += samples
   }
 
-  /** No more samples of `itemId` will come. An item without a sample counts as heard. */
+  /** Notes that further samples of `itemId` will not follow. An item without samples counts as heard. */
   finished(itemId: string): void {
     if (this.#items.get(itemId)?.settled === true) return
     this.#item(itemId).finished = true
@@ -114,7 +132,7 @@ export class PlayoutLedger implements PlayoutView {
     const moved = (report.sentSamples - this.#sentAt) | 0
     if (moved > 0) {
       this.#sentAt += moved
-      // Updated only with new speech: the zeros that follow move the end of playout, but not the end of the words.
+      // Only new speech updates this time, because zeros after the speech extend playout, but not the speech.
       this.#speechHeardMs = report.playoutEndMs + this.#holdBackMs
     } else if (moved < 0 && !this.#reported) {
       // After a takeover the ring still plays speech of the previous worker.
@@ -128,8 +146,8 @@ export class PlayoutLedger implements PlayoutView {
   }
 
   /**
-   * Everything not yet sent was thrown away and the carrier flushed. The next sample appended will have count
-   * `atSample` on the ring's scale.
+   * Notes that all unsent samples were discarded and the carrier's buffer was cleared. `atSample` is the index of the
+   * next appended sample on the ring's scale.
    */
   cleared(atSample: number, nowMs: number): void {
     this.#advance(nowMs)
@@ -144,13 +162,13 @@ export class PlayoutLedger implements PlayoutView {
     this.#pollDue = false
   }
 
-  /** There is an item of which nothing was sent yet: the next report may contain its start. */
+  /** True if an item has not been sent yet, so that the next report may contain its start. */
   get awaitsStart(): boolean {
     for (const item of this.#watched) if (!item.started) return true
     return false
   }
 
-  /** When `poll` has something to report, if no other report comes first; Infinity when never. */
+  /** Time at which `poll` will have an event even without a new report; Infinity without such an event. */
   get dueMs(): number {
     if (this.#pollDue) return -Infinity
     const first = this.#runs[0]
@@ -158,7 +176,10 @@ export class PlayoutLedger implements PlayoutView {
     return this.#speechHeardMs - samplesToMs(this.#sentAt - first.end, this.#rateHz)
   }
 
-  /** Items that started and items that were heard to their end since the last call. */
+  /**
+   * Returns the items that have started, and the items that the caller has heard completely, since the last call of
+   * this method.
+   */
   poll(nowMs: number): readonly CallInput[] {
     this.#advance(nowMs)
     if (!this.#pollDue) return NOTHING
@@ -188,12 +209,22 @@ export class PlayoutLedger implements PlayoutView {
   }
 
   playedMs(itemId: string, nowMs: number): number {
+    return this.#heardMs(itemId, nowMs, false)
+  }
+
+  /** Duration of audible sound within `playedMs`, in milliseconds. */
+  soundMs(itemId: string, nowMs: number): number {
+    return this.#heardMs(itemId, nowMs, true)
+  }
+
+  #heardMs(itemId: string, nowMs: number, soundAlone: boolean): number {
     const item = this.#items.get(itemId)
     if (item === undefined) return 0
     this.#advance(nowMs)
-    let samples = item.heardSamples
+    let samples = soundAlone ? item.soundSamples : item.heardSamples
     for (const run of this.#runs) {
-      if (run.item === item) samples += Math.max(0, Math.min(this.#heardAt, run.end) - run.start)
+      if (run.item === item && (run.sound || !soundAlone))
+        samples += Math.max(0, Math.min(this.#heardAt, run.end) - run.start)
     }
     return samplesToMs(samples, this.#rateHz)
   }
@@ -213,7 +244,7 @@ export class PlayoutLedger implements PlayoutView {
     return Number.isNaN(this.#lastSentAtMs) ? null : this.#lastSentAtMs
   }
 
-  /** Moves the heard position to `nowMs` and closes the runs behind it. */
+  /** Moves the heard position to `nowMs` and closes the runs before that position. */
   #advance(nowMs: number): void {
     const aheadSamples = Math.max(0, ((this.#speechHeardMs - nowMs) * this.#rateHz) / 1000)
     const heardAt = Math.max(this.#heardAt, Math.floor(this.#sentAt - aheadSamples))
@@ -229,7 +260,7 @@ export class PlayoutLedger implements PlayoutView {
       first = this.#runs[0]
     }
     if (first !== undefined && first.start < heardAt) this.#current = first.item.itemId
-    // A later item may start before the first one is heard, because the lead may span several items.
+    // A later item may start before an earlier item is heard, because the lead may contain several items.
     for (let i = 1; i < this.#runs.length; i++) {
       const run = this.#runs[i] as Run
       if (run.start >= this.#sentAt) break
@@ -238,7 +269,9 @@ export class PlayoutLedger implements PlayoutView {
   }
 
   #closeRun(run: Run): void {
-    run.item.heardSamples += Math.max(0, Math.min(this.#heardAt, run.end) - run.start)
+    const samples = Math.max(0, Math.min(this.#heardAt, run.end) - run.start)
+    run.item.heardSamples += samples
+    if (run.sound) run.item.soundSamples += samples
     run.item.openRuns--
   }
 
@@ -251,7 +284,7 @@ export class PlayoutLedger implements PlayoutView {
   #item(itemId: string): LedgerItem {
     const known = this.#items.get(itemId)
     if (known !== undefined) {
-      // More samples came for an item that was cleared or heard to its end: watch it again.
+      // More samples arrived for an item that was cleared or heard completely, so the item is watched again.
       if (known.settled) {
         known.settled = false
         this.#watched.push(known)
@@ -259,7 +292,8 @@ export class PlayoutLedger implements PlayoutView {
       return known
     }
     if (this.#items.size >= SPEECH_ITEMS_MAX) this.#forgetOldest()
-    const item: LedgerItem = { itemId, finished: false, started: false, settled: false, heardSamples: 0, openRuns: 0 }
+    const unheard = { heardSamples: 0, soundSamples: 0, openRuns: 0 }
+    const item: LedgerItem = { itemId, finished: false, started: false, settled: false, ...unheard }
     this.#items.set(itemId, item)
     this.#watched.push(item)
     return item

@@ -8,10 +8,13 @@ import type { SpeechOptions } from './end-of-turn.js'
 import { phraseSchema, spokenSchema as spoken } from '../spoken/localized-text.js'
 import type { LocalizedText } from '../spoken/localized-text.js'
 
-/** If the backend has not answered by then (ANSWER_UNHEARD_MS), the gateway asks, and has one second left to speak. */
+/**
+ * Time since the sound began, in milliseconds, after which the gateway asks. It asks only if the backend has not
+ * answered the end of speech that was sent at ANSWER_UNHEARD_MS. One second then remains for the gateway's question.
+ */
 const ASK_UNHEARD_MS = 7000
 
-/** Longest interval between checks while somebody is busy. */
+/** Maximum interval between checks while a side speaks or the caller waits, in milliseconds. */
 const BUSY_POLL_MS = 500
 
 type KeptSilence = Pick<CallCheckpoint, 'silencePrompts' | 'silent'>
@@ -22,36 +25,39 @@ type SilenceDecision =
   | { readonly type: 'end'; readonly detail: string }
 
 /**
- * Decides when nobody has spoken for too long. It measures the time since the last speech of either side and does not
- * rely on voiced frames, because the comfort noise of a muted line can contain them for ever. As the caller's speech
- * count a segment with enough voice, words that were understood, and a digit.
+ * Decides when both sides have been silent for too long. It measures the time since the last speech of either side.
+ * Voiced frames alone do not count as speech, because the comfort noise of a muted line may contain such frames for
+ * ever. The caller's speech is a segment with enough voice, recognised words, or a digit.
  *
- *     quiet for firstAfterMs, no word of the caller so far --> the first prompt, an offer
- *     quiet for afterMs --prompts left--> prompt, quiet again; afterQuestionMs where the agent has asked something,
- *                                         afterWaitMs where the caller has asked for a moment
- *     quiet for afterMs --none left, asked since the caller last spoke--> goodbye, end (silence-limit)
- *     quiet for as long as all prompts take --none left, not asked since--> the same
+ *     quiet for firstAfterMs, no words of the caller so far --> the first prompt, an offer
+ *     quiet for afterMs --prompts left--> prompt, quiet again; afterQuestionMs after a question of the agent,
+ *                                         afterWaitMs after the caller has asked for a moment
+ *     quiet for afterMs --no prompts left, prompted since the caller last spoke--> goodbye, end (silence-limit)
+ *     quiet for as long as all prompts take --no prompts left, no prompt since--> goodbye, end (silence-limit)
  *
- * The prompts are those of the call: a caller who often needs time is not asked again and again. One that nobody heard
- * counts as not asked.
+ * Prompts are counted over the whole call, so that a caller who often needs time is not prompted too often. A prompt
+ * that the caller did not hear does not count.
  */
 export class Silence {
-  /** Prompts of this call so far. */
+  /** Number of prompts in this call so far. */
   prompts: number
   readonly #options: SilenceOptions
-  /** -Infinity: the caller has not spoken in this call. */
+  /** Time at which the caller last spoke; -Infinity if the caller has not spoken in this call. */
   #callerSpokeAtMs: number
   #askedSince = false
-  /** The caller asked for a moment, and has not spoken since. */
+  /** True if the caller asked for a moment and has not spoken since. */
   #waits = false
-  /** Prompts that nobody heard. As many as there are prompts are asked again: without a voice the call must end. */
+  /**
+   * Number of prompts that the caller did not hear. Such prompts are repeated at most as often as there are configured
+   * prompts, because the call must end even if speech cannot be synthesised.
+   */
   #unheard = 0
-  /** When somebody was last found busy. */
+  /** Time at which a side last spoke, or the caller last waited. */
   #busyAtMs = -Infinity
 
   /**
-   * @param kept         from the previous worker; null: none
-   * @param callerSpoke  the caller has spoken in this call
+   * @param kept  state from the previous worker; null without a previous worker
+   * @param callerSpoke  true if the caller has spoken in this call
    */
   constructor(options: SilenceOptions, kept: KeptSilence | null, callerSpoke: boolean) {
     this.#options = options
@@ -61,7 +67,7 @@ export class Silence {
     this.#waits = kept?.silent === 'waits'
   }
 
-  /** For the next worker. */
+  /** Returns the state for the next worker. */
   kept(): KeptSilence {
     const silent = this.#waits ? 'waits' : this.#askedSince ? 'asked' : null
     return { silencePrompts: this.prompts, ...(silent === null ? {} : { silent }) }
@@ -73,12 +79,12 @@ export class Silence {
     this.#callerSpokeAtMs = nowMs
   }
 
-  /** The caller asked for a moment. */
+  /** Notes that the caller asked for a moment. */
   callerAsksToWait(): void {
     this.#waits = true
   }
 
-  /** Nobody heard the last prompt. */
+  /** Notes that the last prompt was not heard. */
   unheard(): void {
     if (this.prompts === 0 || ++this.#unheard > this.#options.prompts.length) return
     this.prompts--
@@ -86,9 +92,9 @@ export class Silence {
   }
 
   /**
-   * @param busy  somebody speaks, or the caller waits for the agent
-   * @param agentHeardAtMs  when the agent was last heard, or the stream opened
-   * @param question  the agent's last words were one
+   * @param busy  true if a side speaks, or the caller waits for the agent
+   * @param agentHeardAtMs  time at which the agent was last heard, or the stream opened
+   * @param question  true if the agent's last words were a question
    */
   due(nowMs: number, busy: boolean, agentHeardAtMs: number, question = false): SilenceDecision {
     const { firstAfterMs = 0, firstPrompt = null, prompts } = this.#options
@@ -119,18 +125,18 @@ export class Silence {
   #afterMs(question: boolean): number {
     const { afterMs, afterQuestionMs = 0, afterWaitMs = 0 } = this.#options
     if (this.#waits) return Math.max(afterMs, afterWaitMs)
-    // The gateway's own prompt is a question too.
+    // The gateway's own prompt is also a question.
     return question && !this.#askedSince ? Math.max(afterMs, afterQuestionMs) : afterMs
   }
 }
 
-/** Interval between checks while an announcement is on its way. */
+/** Interval between checks while an announcement has not reached the caller, in milliseconds. */
 const POLL_MS = 500
-/** A sound with a longer pause is over: silence follows. */
+/** Maximum pause within one sound, in milliseconds. A longer pause is silence. */
 const GOES_ON_MS = 2000
-/** A caller who speaks after a pause gets time for a sentence, although what sounded before it was not understood. */
+/** Time for one sentence of a caller who speaks again after a pause. No words were recognised before the pause. */
 const SENTENCE_MS = 3500
-/** Latest end of that sentence. The backend needs the rest to answer, before the gateway asks. */
+/** Latest end of such a sentence. The backend needs the remaining time to answer before the gateway asks. */
 const SENTENCE_END_MS_MAX = (ANSWER_UNHEARD_MS + ASK_UNHEARD_MS) / 2
 
 interface UnrecognisedOptions {
@@ -140,16 +146,19 @@ interface UnrecognisedOptions {
   readonly silence: Pick<SilenceOptions, 'prompts'>
 }
 
-/** State of the session that a decision about unrecognised speech needs. */
+/** State of the session, for decisions about sound without recognised words. */
 interface SpeechNow {
   readonly nowMs: number
-  /** The caller's segment: whether one runs, when it began, and how long the caller has been quiet. */
+  /**
+   * Segment of the caller's speech. `speaking` is true during a segment, `firstVoicedMs` is its start, and `quietMs` is
+   * the duration of the caller's silence.
+   */
   readonly speaking: boolean
   readonly firstVoicedMs: number
   readonly quietMs: number
-  /** Agent sound plays or waits, or the caller has paused it. */
+  /** True if agent sound plays or waits, or if the caller's speech has paused it. */
   readonly agentHeard: boolean
-  /** An item of speech is on its way to the caller. */
+  /** True if an item of speech is on its way to the caller. */
   readonly anyItemOpen: boolean
 }
 
@@ -162,38 +171,38 @@ type UnrecognisedDecision =
   | { readonly type: 'end'; readonly detail: string }
 
 /**
- * Handles caller sound that nobody understands: hold music, a television. It may never end, and without an end of
- * speech the backend would never answer.
+ * Handles caller sound in which no words are recognised: hold music, a television. Such sound may never end, and
+ * without an end of speech a backend never answers.
  *
  *     listening --ANSWER_UNHEARD_MS of sound without words--> ignoring    the backend gets the end of speech; a sentence
  *                                                                         that began after a pause may end first
- *     listening --UNDERSTOOD_SPEECH_MS_MAX, with words-->     ignoring    the same
- *     (either)  --ASK_UNHEARD_MS, no words, no agent-->       ignoring    the gateway asks: please repeat, then
+ *     listening --UNDERSTOOD_SPEECH_MS_MAX, with words-->     ignoring    the backend gets the end of speech
+ *     (any)     --ASK_UNHEARD_MS, no words, no agent-->       ignoring    the gateway asks: please repeat, then
  *                                                                         silence prompts, then the goodbye
- *     ignoring  --the agent was heard | caller quiet-->       listening   sound from here on begins a new segment
+ *     ignoring  --the agent was heard | caller quiet-->       listening   the next sound begins a new segment
  *
- * While ignored, the sound begins no segment, because it would interrupt the agent's answer at once. "Words" are
+ * Ignored sound does not begin a segment, because the segment would interrupt the agent's answer at once. "Words" are
  * partial or final transcripts, the backend's `understood`, and digits. A backend with its own VAD decides when the
- * caller has stopped. If its VAD reports speech, the longer limit UNDERSTOOD_SPEECH_MS_MAX applies.
+ * caller has stopped. If that VAD reports speech, the longer limit UNDERSTOOD_SPEECH_MS_MAX applies.
  */
 export class UnrecognisedSpeech {
   ignoring = false
   readonly #options: UnrecognisedOptions
-  /** When the current unrecognised sound began; NaN when there is none. */
+  /** Start of the current sound without recognised words; NaN without such a sound. */
   #sinceMs = NaN
-  /** The backend's own VAD has heard the caller since then. */
+  /** True if the backend's own VAD has reported speech since that sound began. */
   #backendHeard = false
   #quietMs = 0
-  /** The agent was heard since the sound is ignored. */
+  /** True if the agent was heard while the sound was ignored. */
   #agentHeard = false
-  /** Questions of the gateway since the last understood word. */
+  /** Number of questions that the gateway asked since the last recognised word. */
   #asked = 0
 
   constructor(options: UnrecognisedOptions) {
     this.#options = options
   }
 
-  /** Unrecognised sound is being timed. */
+  /** True while the duration of sound without recognised words is measured. */
   get timing(): boolean {
     return !Number.isNaN(this.#sinceMs)
   }
@@ -205,33 +214,39 @@ export class UnrecognisedSpeech {
     return this.ignoring
   }
 
-  /** A segment has enough voice to be speech, and the agent is silent. @returns when to call `due` */
+  /**
+   * Notes that a segment has enough voice to be speech while the agent is silent.
+   * @returns the time at which `due` must be called
+   */
   begin(sinceMs: number): number {
     this.#sinceMs = sinceMs
     this.#backendHeard = false
     return sinceMs + ANSWER_UNHEARD_MS
   }
 
-  /** Words were understood, or a digit was pressed. @returns when to call `due`; NaN when the caller does not speak */
+  /**
+   * Notes recognised words or a digit.
+   * @returns the time at which `due` must be called; NaN if the caller does not speak
+   */
   understood(speaking: boolean, nowMs: number, firstVoicedMs: number): number {
     this.#asked = 0
     this.#sinceMs = speaking ? nowMs : NaN
     return speaking ? Math.min(nowMs + ANSWER_UNHEARD_MS, firstVoicedMs + UNDERSTOOD_SPEECH_MS_MAX) : NaN
   }
 
-  /** The sound gets no answer and no question: the agent waits on hold. */
+  /** Stops handling the sound, without an answer or a question, because the agent waits on hold. */
   over(): void {
     this.ignoring = false
     this.#sinceMs = NaN
     this.#asked = 0
   }
 
-  /** The backend's own VAD reports that the caller speaks. */
+  /** Notes that the backend's own VAD reports speech of the caller. */
   backendHeardSpeech(): void {
     this.#backendHeard = true
   }
 
-  /** Agent sound begins. */
+  /** Notes that agent sound begins. */
   agentSounds(): void {
     this.#agentHeard = true
     this.#sinceMs = NaN
@@ -245,7 +260,7 @@ export class UnrecognisedSpeech {
       this.#sinceMs = NaN
       return { type: 'none' }
     }
-    // During a pause the backend may be working on the speech before it.
+    // During a pause of the caller, the backend may still process the speech before the pause.
     if (!now.speaking || now.agentHeard) return { type: 'wait', untilMs: nowMs + POLL_MS }
     const limitMs = !this.#options.serverVad
       ? ANSWER_UNHEARD_MS
@@ -267,18 +282,18 @@ export class UnrecognisedSpeech {
     }
   }
 
-  /** The backend has not answered the ignored sound: the gateway asks. */
+  /** Asks the caller to repeat, because the backend has not answered the ignored sound. */
   #ask({ nowMs, anyItemOpen }: SpeechNow): UnrecognisedDecision {
     if (anyItemOpen) return { type: 'wait', untilMs: nowMs + POLL_MS }
     const texts = [this.#options.responseFailedText, ...this.#options.silence.prompts]
     const text = texts[this.#asked++]
     if (text === undefined) return { type: 'end', detail: `asked ${texts.length} times, and nothing was understood` }
-    // If this text cannot be spoken, the next check takes the next one.
+    // If this text cannot be spoken, the next check uses the next text.
     return { type: 'ask', text, untilMs: nowMs + POLL_MS }
   }
 }
 
-/** Said in place of the first prompt by agents that speak no other languages. */
+/** Default first prompt, for agents that speak only these languages. */
 export const FIRST_PROMPT = { en: 'How can I help you?', sw: 'Naweza kukusaidia vipi?' }
 
 /** `silence:` of an agent's file. */
@@ -287,31 +302,39 @@ export const silenceSchema = z.strictObject({
     .int()
     .min(2000)
     .max(60_000)
-    .default(8000) // callers look up an order number in 5-7 s
-    .describe('How long both sides are silent before a prompt is spoken.'),
+    .default(8000) // callers need 5-7 s to look up an order number
+    .describe('Silence of both sides before a prompt.'),
   firstAfterMs: z
     .int()
     .min(2000)
     .max(60_000)
-    .default(12_000) // of callers who were asked 5 s after the greeting, four of four left
-    .describe('The same for a caller who has not spoken yet; at least afterMs.'),
+    .default(12_000) // when the prompt came 5 s after the greeting, all four callers left
+    .describe('Silence before the first prompt of a caller who has not spoken yet. At least afterMs.'),
   firstPrompt: spoken
     .exactOptional()
     .describe(
-      `Said to such a caller in place of the first prompt. Default: of English agents "${FIRST_PROMPT.en}", else the first prompt.`,
+      `First prompt for a caller who has not spoken yet. Default: "${FIRST_PROMPT.en}" if the agent speaks only English or Swahili, else the first prompt.`,
     ),
   afterQuestionMs: z
     .int()
     .min(2000)
     .max(60_000)
-    .default(10_000) // what was asked for may have to be looked up
-    .describe('The same after a question of the agent; at least afterMs.'),
+    .default(10_000) // the caller may have to look up the requested value
+    .describe('Silence before a prompt after a question of the agent. At least afterMs.'),
+  otherVoice: spoken
+    .default({
+      en: 'I hear somebody else on the line. If you are there, please speak up, or press any key.',
+      sw: 'Namsikia mtu mwingine kwenye simu. Kama upo, tafadhali ongea kwa sauti, au bonyeza kitufe chochote.',
+    })
+    .describe(
+      'Spoken in place of a prompt while another person is heard on the line, and before the agent waits silently (docs/VAD.md#another-voice).',
+    ),
   afterWaitMs: z
     .int()
     .min(2000)
     .max(60_000)
     .default(20_000)
-    .describe('The same after the caller has asked for a moment; at least afterMs.'),
+    .describe('Silence before a prompt after the caller has asked for a moment. At least afterMs.'),
   prompts: z
     .array(spoken)
     .max(5)
@@ -320,15 +343,16 @@ export const silenceSchema = z.strictObject({
       { en: 'I cannot hear you. Are you still there?', sw: 'Sikusikii. Bado uko kwenye simu?' },
     ])
     .describe(
-      'Spoken one after the other, each once in a call; when all were used and it is still silent, the agent says goodbye and hangs up.',
+      'Prompts. They are spoken in this order, each once in a call. After the last prompt the agent says goodbye and hangs up. A caller whose sound continues without recognised words also hears these prompts, after tryAgain.',
     ),
 })
 
-/** The same in a session; `firstPrompt` null: the first prompt. */
+/** The section in a session. If `firstPrompt` is null, the first of `prompts` is used. */
 export const silenceOptionsSchema = inSession({ ...silenceSchema.shape, firstPrompt: phraseSchema.nullable() }, [
   'firstAfterMs',
   'firstPrompt',
   'afterQuestionMs',
   'afterWaitMs',
+  'otherVoice',
 ])
 type SilenceOptions = DocumentOf<typeof silenceOptionsSchema>

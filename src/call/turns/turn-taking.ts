@@ -1,8 +1,7 @@
 import { AFTER_KILL_SILENCE_MS } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { AgentSpeech } from './agent-speech.js'
-import { isBackchannel } from './backchannel.js'
-import { BargeIn, type BargeInStart } from './barge-in.js'
+import { BargeIn, type BargeInStart, OVER_QUIET_MS } from './barge-in.js'
 import type { CallCore } from '../call-core.js'
 import { WORDS_HEARD_MS_MAX, type DeadlineName } from '../call-deadlines.js'
 import { CallerLevel } from './caller-level.js'
@@ -18,31 +17,48 @@ import type { Model } from '../resources/model.js'
 import type { Wait } from '../resources/wait.js'
 import { UnrecognisedSpeech } from './silence.js'
 import type { Transcript } from '../spoken/transcript.js'
+import { isYesNo, lastQuestion } from './turn-words.js'
 import { Turns } from './turns.js'
 
-/** Begin of the item ids of the gateway's own phrases. */
+/** Prefix of the item ids of the gateway's own phrases. */
 export const ANNOUNCEMENT = 'gw-'
-/** Normally frames end a segment. The clock ends it when no frame has come for this long past its end. */
+/**
+ * Delay in milliseconds with which the clock ends a segment, if no frame has ended it because the frames have stopped.
+ */
 const FRAMES_STOPPED_MS = 500
-/** Words of a short sound over the agent come this long after its end, or there are none. */
+/** Maximum delay of words after a short sound over the agent, in milliseconds. Later words are not expected. */
 const WORDS_WAIT_MS = 300
-/** A short sound over what the agent says last is its answer, not a backchannel. */
+/**
+ * Maximum delay of words in two cases, in milliseconds. First: the agent speaks again while the recogniser has the
+ * sound. Second: the words belong to the previous turn.
+ */
+const WORDS_LATE_MS = 2000
+/**
+ * Minimum duration of the agent's remaining speech with which a short sound may be a backchannel, in milliseconds. If
+ * less speech remains, a short sound is an answer.
+ */
 const MORE_TO_SAY_MS = 1500
-/** A paused agent checks again after this whether the caller is quiet. */
+/** Interval at which a paused agent checks if the caller is quiet. */
 const RESUME_POLL_MS = 60
-/** After this much quiet a backend with its own turn detection may have found the end of the caller's turn. */
+/** Duration of quiet after which a backend's own turn detection may have found the end of the turn, in milliseconds. */
 const EARLY_ANSWER_QUIET_MS = 100
-/** The backend reports the end of speech late; our own last voiced sample is used if it is not older than this. */
+/**
+ * Maximum age of the caller's last voiced sample, in milliseconds. Up to this age, the sample's time replaces the end
+ * of speech that the backend reports late.
+ */
 const OWN_CLOCK_MS_MAX = 3000
-/** Upper bound of the speaking time of a phrase: slow speech has 11 characters a second. */
+/** Maximum time to speak one character of a phrase, in milliseconds. Slow speech has 11 characters a second. */
 const WORDS_MS_PER_CHAR = 90
 const WORDS_START_MS = 3000
-/** Words of speech from before the stream opened come this long after it, or there are none. */
+/** Maximum delay, in milliseconds, of words that the caller spoke before the stream opened. */
 const EARLY_WORDS_MS = 3000
-/** A caller who spoke when the stream opened and goes on for this long speaks to the agent. Detectors lag by 60 ms. */
+/**
+ * If a caller spoke when the stream opened and continues for this time, in milliseconds, the speech is for the agent.
+ * Detectors are 60 ms late.
+ */
 const EARLY_GOES_ON_MS = 100
 
-/** Parts that turn-taking acts on beside the core. */
+/** Parts that turn-taking uses in addition to the core. */
 interface TurnTakingParts {
   readonly agentSpeech: AgentSpeech
   readonly callerSpeech: CallerSpeech
@@ -56,16 +72,16 @@ interface TurnTakingParts {
 }
 
 /**
- * Turn-taking: frames of the caller, turns, barge-in, and what is played.
+ * Turn-taking: frames of the caller, turns, barge-in, and playout.
  *
  *     caller's onset, agent silent         --> backend-speech-start (backends without their own VAD)
- *     caller's onset, agent talking        --> playout-pause; the backend gets nothing: it may be a false one
+ *     caller's onset, agent talking        --> playout-duck, then playout-pause; the backend is not informed yet
  *     enough voice | words | backend decides --> playout-clear, backend-interrupt, backend-speech-start from the onset
- *     commitMs of what may be a backchannel --> backend-speech-start, where the backend can weigh it; no interrupt
- *     no commit, caller quiet              --> playout-resume; the backend gets nothing more
+ *     commitMs, may be a backchannel       --> backend-speech-start if the backend weighs speech; without an interrupt
+ *     no commit, caller quiet              --> playout-resume; the backend is not informed
  *     caller's onset over protected speech --> backend-speech-start, the agent continues
  *     caller stopped                       --> backend-speech-end, a turn begins
- *     long sound that nobody understands   --> the same, see `UnrecognisedSpeech`
+ *     long sound without recognised words   --> backend-speech-end, a turn begins, see `UnrecognisedSpeech`
  *     backend speech-stopped (its own VAD) --> a turn begins, on our clock
  */
 export class TurnTaking {
@@ -84,35 +100,71 @@ export class TurnTaking {
   readonly bargeIn: BargeIn
   readonly turns = new Turns()
   readonly level: CallerLevel
-  /** From the opened stream to the first agent sound, in milliseconds; null before that sound. */
+  /** Time from the opening of the stream to the first agent sound, in milliseconds; null before that sound. */
   #greetingMs: number | null
   #nextAnnouncement: number
-  /** The start of the caller's current segment was reported, where the backend wants such reports. */
+  /** True if the start of the caller's current segment was reported, or need not be reported. */
   #speechStartSent = false
-  /** Last voiced sample of a turn that the backend answered before our own clock found its end; NaN before any. */
+  /**
+   * Time of the last voiced sample of a turn that the backend answered before our own clock found its end. NaN without
+   * such a turn.
+   */
   #answeredFromMs = NaN
-  /** The last frame is from before the stream opened. */
+  /** True if the newest frame was recorded before the stream opened. */
   #frameEarly = false
-  /** Until then what comes of such speech, words or a service's report, interrupts nothing. */
+  /**
+   * Until this time, results of speech from before the stream opened (words, or a service's report) do not interrupt
+   * the agent.
+   */
   #earlyUntilMs = -Infinity
-  /** Voice since the opening in a segment that began before it. */
+  /**
+   * Duration of voice since the opening of the stream, in milliseconds, if the caller was already speaking at the
+   * opening.
+   */
   #goesOnMs = 0
-  /** The current segment may not be meant for the agent: the backend answers it only if it holds words. */
+  /**
+   * True if the current segment may not be meant for the agent. The backend answers such a segment only if it contains
+   * words.
+   */
   #uncertain = false
-  /** Such a segment was sent, and no words of it came so far. */
+  /** Words that the backend does not answer in the uncertain segment. */
+  #unless: readonly string[] = []
+  /** True if an uncertain segment was sent and its words have not come yet. */
   #wordsMayCome = false
   /**
-   * A service that detects turns heard speech over the agent, and the gateway decides what interrupts: the newest response
-   * at that time. NaN: none, or it is decided.
+   * Generation of the newest response at the time at which a turn-detecting service heard speech over the agent. The
+   * gateway still decides if the speech interrupts. NaN without such speech.
    */
   #overlapGeneration = NaN
-  /** That speech is over for the service, so that words that come now are its words. */
+  /** True if the service has reported the end of this speech. The next words then belong to this speech. */
   #overlapEnded = false
-  /** A paused agent waits until then for words of the segment that paused it; NaN when it waits for none. */
+  /** True if a question of the agent had ended when this speech ended. A short "yes" is then an answer. */
+  #overlapAnswers = false
+  /** Words of the agent that the caller had heard at the end of this speech. */
+  #overlapHeard = ''
+  /** Time until which a paused agent waits for the words of the caller's segment; NaN if the agent does not wait. */
   #wordsDueMs = NaN
+  /**
+   * First: newest item of the caller's words. Second: newest item at the start of a sound over the agent; words of this
+   * item belong to the previous turn.
+   */
+  #wordsItemId = ''
+  #itemBefore = ''
   #agentHeardAtMs = -Infinity
   #agentSpokeLast = false
   #spokenOver = false
+  /**
+   * True if a clearly louder voice was heard since the last words. A louder voice ends the suspicions only once before
+   * the next words.
+   */
+  #stoodOut = false
+  /** True if a final transcript came since the last onset. */
+  #finalCame = false
+  /**
+   * Latest time at which a final transcript belongs to the segment before the sound over the agent. -Infinity if such a
+   * transcript is not expected.
+   */
+  #finalOwedUntilMs = -Infinity
 
   constructor(core: CallCore, parts: TurnTakingParts) {
     this.#core = core
@@ -129,12 +181,12 @@ export class TurnTaking {
     this.#greetingMs = resume?.greetingMs ?? null
     this.#nextAnnouncement = resume?.nextAnnouncement ?? 1
     this.bargeIn = new BargeIn(options.bargeIn)
-    this.level = new CallerLevel(options.bargeIn.quieterDb)
+    this.level = new CallerLevel(options.bargeIn.quieterDb, options.bargeIn.secondVoice)
     this.unrecognised = new UnrecognisedSpeech(options)
     this.putOnHold = new PutOnHold(options.putOnHold, options.weighsSpeech || options.serverVad)
   }
 
-  /** From the opened stream to the first agent sound, in milliseconds; null before that sound. */
+  /** Time from the opening of the stream to the first agent sound, in milliseconds; null before that sound. */
   get greetingMs(): number | null {
     return this.#greetingMs
   }
@@ -144,17 +196,17 @@ export class TurnTaking {
     return this.#nextAnnouncement
   }
 
-  /** When the agent was last heard, or was taken as heard. */
+  /** Time at which the agent was last heard, or counted as heard. */
   get agentHeardAtMs(): number {
     return this.#agentHeardAtMs
   }
 
-  /** The agent spoke after the caller last spoke. */
+  /** True if the agent spoke after the caller last spoke. */
   get agentSpokeLast(): boolean {
     return this.#agentSpokeLast
   }
 
-  /** The caller's segment began over the agent. */
+  /** True if the caller's segment began while the agent was audible. */
   get spokenOver(): boolean {
     return this.#spokenOver
   }
@@ -165,24 +217,24 @@ export class TurnTaking {
     else if (name === 'barge-in-settle') this.settleBargeIn()
   }
 
-  /** Agent sound is being played to the caller or waits to be played. */
+  /** True if agent sound is played to the caller, or waits to be played. */
   get sounding(): boolean {
     return this.#core.playout.audible(this.#core.nowMs) || this.#core.playout.pendingMs() > 0
   }
 
-  /** Agent sound is played or waits, or the backend is still giving a response. */
+  /** True if agent sound is played or waits, or the backend has not completed its response. */
   get agentTalking(): boolean {
     return this.sounding || this.#agentSpeech.responding !== null
   }
 
-  /** Somebody speaks, or the caller waits for the agent. */
+  /** True if a side speaks, or the caller waits for the agent. */
   get engaged(): boolean {
     const speech = this.#callerSpeech
     return (
       this.sounding ||
       this.#model.responds ||
       this.#wait.callerWaits ||
-      this.bargeIn.paused ||
+      this.bargeIn.undecided ||
       (speech.speaking && speech.real) ||
       this.#input.partial ||
       (this.unrecognised.ignoring && this.#core.deadlines.isSet('not-understood')) ||
@@ -190,20 +242,21 @@ export class TurnTaking {
     )
   }
 
-  /** Nobody speaks, and no tool runs: the model can be asked to speak now. */
+  /** True if both sides are silent and no tool runs. The model can then be asked to speak. */
   get allQuiet(): boolean {
     return !this.agentTalking && !this.#callerSpeech.speaking && this.#effects.running === 0
   }
 
-  /** The quiet after the agent is counted from now. */
+  /** Measures the quiet after the agent from now on. */
   agentQuietFromNow(): void {
     this.#agentHeardAtMs = this.#core.nowMs
   }
 
   /**
-   * Queues a phrase of the gateway behind everything that playout holds.
-   * @param as  `answer`: it answers the caller in the model's place; `greeting`: its sender tells the model about it
-   * @returns its item id
+   * Queues a phrase of the gateway after all waiting speech.
+   * @param as  `answer`: the phrase replaces the model's answer; `greeting`: the code that queues the phrase informs
+   * the model
+   * @returns the item id of the phrase
    */
   announce(text: string, kind: SpeechKind, as?: 'answer' | 'greeting'): string {
     const itemId = `${ANNOUNCEMENT}${this.#nextAnnouncement++}`
@@ -216,9 +269,9 @@ export class TurnTaking {
   }
 
   /**
-   * Queues the tones of keys behind everything that playout holds.
-   * @param secretOf  tool call that has the keys for which these stand; null: these are the keys
-   * @returns their item id
+   * Queues DTMF tones after all waiting speech.
+   * @param secretOf  tool call whose secret digits replace the placeholders in `digits`; null for real digits
+   * @returns the item id of the tones
    */
   tones(digits: string, secretOf: string | null = null): string {
     const itemId = `${ANNOUNCEMENT}${this.#nextAnnouncement++}`
@@ -228,7 +281,10 @@ export class TurnTaking {
     return itemId
   }
 
-  /** Time limit for `text` to be heard: everything that waits before it, and a slow reading of it. */
+  /**
+   * Time after which the caller will have heard `text`, in milliseconds. It includes the waiting speech, and assumes a
+   * slow voice.
+   */
   wordsMs(text: string): number {
     return Math.min(
       WORDS_HEARD_MS_MAX,
@@ -237,12 +293,12 @@ export class TurnTaking {
   }
 
   /**
-   * Discards everything that the agent was saying or would still say: empties playout, rejects late audio, records the
-   * words as interrupted and tells the backend how much was heard.
+   * Discards all current and queued speech of the agent. Empties playout, rejects late audio, records the words as
+   * interrupted, and informs the backend of the played duration.
    */
   #cutAgent(heard: { readonly itemId: string | null; readonly playedMs: number }, fence: number): void {
     const item = this.#agentSpeech.item(heard.itemId)
-    // The backend does not know an item of the gateway, and cannot truncate one of a finished response.
+    // The backend does not know items of the gateway, and cannot truncate an item of a finished response.
     const known =
       this.#core.options.truncate &&
       item !== undefined &&
@@ -264,9 +320,9 @@ export class TurnTaking {
     this.#core.changed()
   }
 
-  /** Stops the agent now, if there is something to stop. */
+  /** Stops the agent now, if it speaks or will speak. */
   stopAgent(): void {
-    if (this.bargeIn.paused) {
+    if (this.bargeIn.undecided) {
       this.bargeIn.abandon()
       this.#core.clear('barge-in-resume')
     } else if (!this.agentTalking && !this.#agentSpeech.anyOpen) {
@@ -277,7 +333,7 @@ export class TurnTaking {
     this.#cutAgent({ itemId, playedMs }, this.#agentSpeech.latest)
   }
 
-  /** Takes an input that no feature has taken. @throws TypeError for an input that nobody knows */
+  /** Takes an input that no feature has taken. @throws TypeError for an unknown input */
   take(input: CallInput): void {
     switch (input.type) {
       case 'stream-metadata':
@@ -339,14 +395,19 @@ export class TurnTaking {
     this.#core.features.itemOver(itemId, over)
   }
 
-  /** The phrase will never be heard: what waits for it continues, and the backend gives a lost greeting instead. */
+  /**
+   * Notes that the caller will never hear the phrase. Features that wait for the phrase continue; if it was the
+   * greeting, the backend greets instead.
+   */
   #announceFailed(itemId: string): void {
     this.#core.mark('announce-failed')
     this.#core.tell({ type: 'announce-failed', itemId })
     this.#itemOver(itemId, 'cut')
   }
 
-  /** Takes one frame of the caller, whose last sample has the time `atMs`. @returns true when something changed */
+  /**
+   * Takes one frame of the caller; `atMs` is the time of the frame's last sample. @returns true if something changed
+   */
   callerFrame(frame: CallerFrame, atMs: number): boolean {
     this.#frameEarly = frame.early
     const voiced = frame.early ? frame.voiced : this.#isCallersVoice(frame)
@@ -355,12 +416,12 @@ export class TurnTaking {
   }
 
   #frame(frame: CallerFrame, voiced: boolean, atMs: number): boolean {
-    const { doubtful } = frame
     const speech = this.#callerSpeech
     const bargeIn = this.bargeIn
     if (this.unrecognised.ignoring && this.unrecognised.ignores(voiced, this.agentTalking || this.#agentSpeech.anyOpen))
       return false
     if (voiced) this.#dateVoice(frame.early, atMs)
+    const quietFromMs = speech.lastVoicedMs
     const edge = speech.frame(frame, atMs, voiced, voiced && this.#pausable)
     if (edge === 'none' && !voiced) return false
     if (edge === 'end') {
@@ -373,12 +434,17 @@ export class TurnTaking {
       this.#floor.open('caller')
       this.#core.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
       this.#speechStartSent = false
+      this.#finalCame = false
       this.#core.mark('caller-speech')
     }
-    if (bargeIn.paused) {
-      if (speech.speaking) bargeIn.heard(edge === 'onset' ? speech.voicedMs : FRAME_MS, doubtful)
-    } else if (speech.speaking) {
-      changed = this.#callerSpeaks(edge === 'onset', doubtful, atMs)
+    if (speech.speaking) {
+      const onset = edge === 'onset'
+      if (bargeIn.back) this.#voiceAgain(onset ? speech.firstVoicedMs : atMs - FRAME_MS, quietFromMs)
+      else if (!bargeIn.undecided) this.#itemBefore = this.#wordsItemId
+      if (bargeIn.undecided) {
+        this.#weigh(onset, frame)
+        changed = this.#duckOrPause()
+      } else changed = this.#callerSpeaks(onset, frame, atMs)
     }
     if (this.#early) return changed || edge !== 'none'
     if (speech.real && !this.unrecognised.timing && !this.agentTalking && !this.#agentSpeech.anyOpen) {
@@ -390,18 +456,17 @@ export class TurnTaking {
       changed = true
     }
     if (bargeIn.shouldCommit) {
-      this.#commitBargeIn(`${bargeIn.figures}, ${bargeIn.neededMs} needed`, this.#agentSpeech.latest)
+      this.#commitBargeIn(`${bargeIn.figures}, ${bargeIn.neededFigures} needed`, this.#agentSpeech.latest)
       return true
     }
     if (bargeIn.wordsDecide && !this.#speechStartSent && this.#weighsSpeech) {
       this.#wordsDueMs = Infinity
-      if (this.#sendSpeechStart(Math.max(bargeIn.start?.firstVoicedMs ?? atMs, speech.firstVoicedMs), true))
-        changed = true
+      if (this.#sendSpeechStart(Math.max(bargeIn.soundFromMs, speech.firstVoicedMs), true)) changed = true
     }
     return changed || edge !== 'none'
   }
 
-  /** Speech from before the stream opened interrupts nothing; what the caller says from then on does. */
+  /** Speech from before the stream opened does not interrupt; later speech does. */
   #dateVoice(early: boolean, atMs: number): void {
     if (early) {
       this.#earlyUntilMs = atMs + EARLY_WORDS_MS
@@ -414,31 +479,72 @@ export class TurnTaking {
     return this.#frameEarly || this.#core.nowMs < this.#earlyUntilMs
   }
 
-  /** Takes a frame of caller speech, possibly while the agent talks. @returns true when something changed */
-  #callerSpeaks(onset: boolean, doubtful: boolean, atMs: number): boolean {
-    // Speech starts later than the onset only when the segment began as a false interruption.
+  /** Takes a frame of caller speech, with or without simultaneous agent speech. @returns true if something changed */
+  #callerSpeaks(onset: boolean, frame: CallerFrame, atMs: number): boolean {
+    // If the segment began as a false interruption, the speech may start later than the onset.
     const fromMs = onset ? this.#callerSpeech.firstVoicedMs : atMs - FRAME_MS
     const suspected = this.putOnHold.suspected
-    // Sound that continues this long without words is not an interruption by the caller.
+    // Sound without words is not an interruption if it has continued for so long that a hold is suspected.
     if (suspected && this.agentTalking) return false
     if (!this.#pausable) return this.#sendSpeechStart(fromMs, suspected || (this.#early && this.#weighsSpeech))
     const responding = this.#agentSpeech.responding !== null
     const start = this.#bargeInStart(fromMs)
     const moreToSay = responding || this.#core.playout.pendingMs() >= MORE_TO_SAY_MS
     this.bargeIn.pause(start, start.audible && moreToSay && !this.#input.questionOpen)
-    this.bargeIn.heard(onset ? this.#callerSpeech.voicedMs : FRAME_MS, doubtful)
+    this.#weigh(onset, frame)
+    const figures = `${this.bargeIn.figures} over the agent, ${this.#callerSpeech.onsetNeededMs} needed${this.levelFigures}`
+    if (this.bargeIn.ducks) {
+      // A long onset silences the agent at once.
+      if (this.bargeIn.soundDuring(this.#core.stream.rateHz) === 'ducked') this.#core.mark('barge-in-duck', figures)
+      return this.#duckOrPause()
+    }
     this.#core.out({ type: 'playout-pause' })
     this.#core.in('barge-in-resume', this.#core.options.bargeIn.resumeAfterMs)
-    this.#core.mark(
-      'barge-in-pause',
-      `${this.bargeIn.figures} over the agent, ${this.#callerSpeech.onsetNeededMs} needed${this.levelFigures}`,
-    )
+    this.#core.mark('barge-in-pause', figures)
     return true
   }
 
   /**
-   * There is speech of the agent that an onset would keep back. Not when only the playout lead is left (nothing pending,
-   * response over): a pause would stop nothing, and the caller is answering, not interrupting.
+   * Handles voice over an agent that is back at full level. Either the sound continues after a pause, or a new sound
+   * begins and is judged alone. A sound that cannot be a backchannel any more counts as a new sound.
+   */
+  #voiceAgain(fromMs: number, quietFromMs: number): void {
+    const answers = this.#input.questionOpen
+    if (fromMs - quietFromMs < OVER_QUIET_MS && !answers && this.#pausable)
+      return this.bargeIn.restart(this.#bargeInStart(fromMs))
+    this.#falseInterruption()
+    if (answers) this.#unless = []
+  }
+
+  /**
+   * Makes the agent softer or silent, while a sound continues that may be a backchannel. @returns true if the agent's
+   * level changes
+   */
+  #duckOrPause(): boolean {
+    const bargeIn = this.bargeIn
+    if (!bargeIn.ducks) return false
+    const sound = bargeIn.soundDuring(this.#core.stream.rateHz)
+    if (sound === bargeIn.sound) return false
+    if (bargeIn.sound === 'full') this.#core.in('barge-in-resume', bargeIn.backAfterMs)
+    if (sound === 'ducked') {
+      bargeIn.duck(this.#core.nowMs)
+      this.#core.out({ type: 'playout-duck' })
+    } else {
+      bargeIn.silence()
+      this.#core.out({ type: 'playout-pause' })
+      this.#core.mark('barge-in-pause', bargeIn.figures)
+    }
+    return true
+  }
+
+  /** Counts the caller's voice over the agent; the voice may be a backchannel. */
+  #weigh(onset: boolean, { doubtful, levelDbfs }: CallerFrame): void {
+    this.bargeIn.heard(onset ? this.#callerSpeech.voicedMs : FRAME_MS, doubtful, this.level.weightOf(levelDbfs))
+  }
+
+  /**
+   * True if an onset would delay speech of the agent. False if only the playout lead is left, because a pause then has
+   * no effect. The caller is then answering.
    */
   get #pausable(): boolean {
     return this.#interruptible && (this.#core.playout.pendingMs() > 0 || this.#agentSpeech.responding !== null)
@@ -451,24 +557,39 @@ export class TurnTaking {
   }
 
   /** True if a frame has the caller's own voice. */
-  #isCallersVoice({ voiced, doubtful, levelDbfs }: CallerFrame): boolean {
+  #isCallersVoice({ voiced, doubtful, levelDbfs, pitchHz }: CallerFrame): boolean {
     const level = this.level
     const refusedMs = level.refusedMs
-    const own = level.takes(voiced, doubtful, levelDbfs, this.#agentSpeech.anyOpen)
+    const own = level.takes(voiced, doubtful, levelDbfs, this.#agentSpeech.anyOpen, pitchHz)
+    if (own && level.standsOut && (this.putOnHold.suspected || this.unrecognised.ignoring)) this.#callerStandsOut()
     if (level.refusedMs === refusedMs) return own
     if (refusedMs === 0) this.#core.mark('quieter-voice', level.figures)
     if (level.answers) this.learnLevelAnew('it answers us')
     return own
   }
 
-  /** @returns true when the agent begins to wait because the caller has put us on hold */
+  /**
+   * Handles a voice that is clearly louder than earlier sound. It counts as the caller's voice, so every suspicion
+   * ends, and sound is not ignored any more. This happens once before the next words, because hold music with a
+   * changing level would otherwise end each suspicion.
+   */
+  #callerStandsOut(): void {
+    if (this.#stoodOut) return
+    this.#stoodOut = true
+    this.#core.mark('voice-stands-out', this.level.figures)
+    this.unrecognised.over()
+    this.#core.tell({ type: 'understood', endsHold: true })
+    this.#uncertain = false
+  }
+
+  /** @returns true if the agent begins to wait, because the caller has put the agent on hold */
   #onHold(voiced: boolean): boolean {
     if (!this.putOnHold.frame(voiced, this.#agentSpeech.anyOpen)) return false
     this.#core.tell({ type: 'put-on-hold' })
     return true
   }
 
-  /** The caller may have moved away from the phone. */
+  /** Learns the caller's level again, because the caller may have moved away from the phone. */
   learnLevelAnew(why: string): void {
     this.#core.mark('level-forgotten', `${why}: ${this.level.refusedMs} ms of voice, ${this.level.figures}`)
     this.level.forget()
@@ -478,29 +599,33 @@ export class TurnTaking {
     return this.level.learnt ? `; ${this.level.figures}` : ''
   }
 
-  /** The caller was the last to speak. */
+  /** Notes that the caller was the last to speak. */
   callerSpokeLast(): void {
     this.#agentSpokeLast = false
   }
 
-  /** A sign that the caller is present. */
+  /** Notes that the caller is present. */
   callerActive(): void {
     this.#core.tell({ type: 'caller-active' })
     this.level.callerHeard()
   }
 
-  /** @param uncertain  it may not be meant for the agent, so that the backend answers only words; null where it cannot */
+  /**
+   * @param uncertain  true if the speech may not be meant for the agent, so that the backend should answer only words
+   * @returns true if the start was sent
+   */
   #sendSpeechStart(atMs: number, uncertain: boolean): boolean {
     if (this.#speechStartSent) return false
     if (uncertain && !this.#weighsSpeech) return false
     this.#speechStartSent = true
     this.#uncertain = uncertain
+    this.#unless = this.bargeIn.listeningWords
     if (uncertain)
       this.#core.mark(
         'speech-uncertain',
         this.#early
           ? 'from before the stream opened'
-          : this.bargeIn.paused
+          : this.bargeIn.undecided
             ? this.bargeIn.figures
             : `after ${this.putOnHold.voiceMs} ms of voice without words`,
       )
@@ -515,7 +640,7 @@ export class TurnTaking {
     return true
   }
 
-  /** Ends the segment although its sound goes on. @param uncertain  nothing is asked of the backend */
+  /** Ends the segment although its sound continues. @param uncertain  true if the backend need not answer */
   giveUpSegment(uncertain: boolean): void {
     this.#uncertain ||= uncertain
     this.#callerSpeech.giveUp()
@@ -526,63 +651,100 @@ export class TurnTaking {
     const { lastVoicedMs, real } = this.#callerSpeech
     this.#core.clear('end-of-speech')
     this.#core.mark('caller-speech-end', this.#callerSpeech.endedBecause(this.#core.nowMs))
-    if (!this.#speechStartSent) return // a false interruption needs no answer
+    if (!this.#speechStartSent) return // a false interruption does not need an answer
     this.#speechStartSent = false
     if (this.#uncertain) return this.#uncertainSpeechEnded(lastVoicedMs)
-    // A backend that detects turns may have answered before our own clock found the end.
+    if (!this.#finalCame) this.#finalOwedUntilMs = lastVoicedMs + WORDS_LATE_MS
+    // A backend that detects turns may have answered before our own clock found the end of the turn.
     if (this.#agentHeardAtMs <= lastVoicedMs) this.#agentSpokeLast = false
     if (this.#core.options.serverVad) return
     if (this.#model.usable) this.#core.out({ type: 'backend-speech-end', atMs: lastVoicedMs })
-    // The answer may have begun already.
+    // The backend may have begun the answer already.
     if (lastVoicedMs !== this.#answeredFromMs) this.callerStopped(lastVoicedMs, real)
   }
 
-  /** A segment that may not have been meant for the agent is over: without words nothing comes of it. */
+  /** Handles the end of an uncertain segment. A segment without words is ignored. */
   #uncertainSpeechEnded(lastVoicedMs: number): void {
     this.#uncertain = false
     this.#wordsMayCome = !this.#core.options.serverVad
     if (!Number.isNaN(this.#wordsDueMs)) this.#wordsDueMs = this.#core.nowMs + WORDS_WAIT_MS
-    const unless = this.bargeIn.paused ? (this.#core.options.bargeIn.backchannel?.words ?? []) : []
+    const unless = this.#unless
     if (!this.#core.options.serverVad && this.#model.usable)
       this.#core.out({ type: 'backend-speech-end', atMs: lastVoicedMs, unless })
   }
 
-  /** Words of the caller came. */
-  wordsCame(text: string, final: boolean): void {
-    if (this.#wordsMayCome) this.#uncertainSpeechHadWords()
+  /** Handles words of the caller. */
+  wordsCame(text: string, final: boolean, itemId: string): void {
+    if (!final && this.#callerSpeech.speaking) this.bargeIn.wordsCome = true
+    this.#wordsItemId = itemId
+    const ofBefore = final && this.#core.nowMs < this.#finalOwedUntilMs
+    this.#wordsHeard(final)
+    if (!ofBefore && this.#isOverAgent(final, itemId)) this.#wordsOverAgent(text)
+    if (!ofBefore && this.#wordsMayCome) this.#uncertainSpeechHadWords()
     if (final && this.#overlapEnded) this.#overlapWords(text)
     this.callerActive()
     this.callerSpokeLast()
     this.turns.confirm()
   }
 
-  /** The caller asked for a moment: the agent stops, and nothing comes of the turn. */
+  #wordsHeard(final: boolean): void {
+    this.#stoodOut = false
+    if (!final) return
+    this.#finalCame = true
+    this.#finalOwedUntilMs = -Infinity
+  }
+
+  /** True if the words belong to the sound that pauses the agent now, and not to the previous turn. */
+  #isOverAgent(final: boolean, itemId: string): boolean {
+    if (!this.bargeIn.undecided) return false
+    if (!this.bargeIn.byWords) return !final
+    if (itemId === this.#itemBefore) return false
+    if (this.#core.options.serverVad) return !final && !Number.isNaN(this.#overlapGeneration)
+    return this.#speechStartSent && this.#uncertain
+  }
+
+  /**
+   * Handles words over the agent. Refusals, stop words and other words take the turn at once; backchannels never take
+   * the turn.
+   */
+  #wordsOverAgent(text: string): void {
+    this.bargeIn.heardWords(text)
+    if (!this.bargeIn.wordsTake) return void (this.bargeIn.sound !== 'full' && this.#duckOrPause())
+    this.#commitBargeIn(`words in ${this.bargeIn.figures}`, this.#agentSpeech.latest)
+  }
+
+  /** Handles a caller who asks for a moment. The agent stops, and the turn is not answered. */
   askedToWait(): void {
     this.#wordsMayCome = false
-    if (this.bargeIn.paused || this.#interruptible) this.#commitBargeIn('asked to wait', this.#agentSpeech.latest)
+    this.#wordsHeard(true)
+    if (this.bargeIn.undecided || this.#interruptible) this.#commitBargeIn('asked to wait', this.#agentSpeech.latest)
     this.#settleOverlap()
     this.callerActive()
     this.callerSpokeLast()
     this.turns.dismiss()
   }
 
-  /** Words of a segment came that may not have been meant for the agent: it was. */
+  /** Handles words of an uncertain segment. The words show that the segment was meant for the agent. */
   #uncertainSpeechHadWords(): void {
     this.#wordsMayCome = false
-    if (this.bargeIn.paused || this.#interruptible)
+    if (this.bargeIn.undecided || this.#interruptible)
       this.#commitBargeIn(`words in ${this.bargeIn.figures}`, this.#agentSpeech.latest)
     this.#agentSpokeLast = false
     if (!this.#callerSpeech.speaking) this.callerStopped(this.#callerSpeech.lastVoicedMs, true)
   }
 
-  /** Words that a service recognised in speech over the agent: another than a backchannel interrupts after all. */
+  /**
+   * Handles words that a service has recognised in speech over the agent. If the words are not a backchannel, they
+   * interrupt the agent.
+   */
   #overlapWords(text: string): void {
     const before = this.#overlapGeneration
+    const answers = this.#overlapAnswers || (isYesNo(text) && this.#questionOpen && this.#questionHadBegun)
     this.#settleOverlap()
-    if (isBackchannel(text, this.#core.options.bargeIn.backchannel?.words ?? [])) return
-    // A service that had finished its answer has answered these words too.
+    if (!answers && this.bargeIn.listens(text)) return
+    // A service that had finished its answer has already begun a new answer to these words.
     if (this.#agentSpeech.latest > before) return this.callerStopped(this.#callerSpeech.lastVoicedMs, true, before)
-    if (this.bargeIn.paused || this.#interruptible)
+    if (this.bargeIn.undecided || this.#interruptible)
       this.#commitBargeIn(`words in ${this.bargeIn.figures}`, this.#agentSpeech.latest)
     else if (this.#model.usable) this.#core.out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
     if (!this.#callerSpeech.speaking) this.callerStopped(this.#callerSpeech.lastVoicedMs, true)
@@ -591,6 +753,20 @@ export class TurnTaking {
   #settleOverlap(): void {
     this.#overlapGeneration = NaN
     this.#overlapEnded = false
+    this.#overlapAnswers = false
+  }
+
+  /** True if the agent's last question had begun when the speech over the agent ended. */
+  get #questionHadBegun(): boolean {
+    const heard = this.#input.heardOfAgent
+    const question = lastQuestion(heard)
+    const before = this.#overlapHeard
+    return question !== null && heard.startsWith(before) && before.length > heard.lastIndexOf(question)
+  }
+
+  /** Like `Input.questionOpen`, but false for a call that was recorded before `stopWords` existed. */
+  get #questionOpen(): boolean {
+    return this.bargeIn.byWords && this.#input.questionOpen
   }
 
   callerStopped(atMs: number, real: boolean, generation = this.#agentSpeech.latest): void {
@@ -599,8 +775,8 @@ export class TurnTaking {
   }
 
   /**
-   * Agent sound came while our own clock still waits for the end of the caller's turn. A backend that detects turns
-   * itself has found the end first, and this is its answer.
+   * Ends the caller's turn if agent sound comes while our own clock still waits for the end of the turn. A backend that
+   * detects turns has found the end first and answers.
    * @param generation  generation of the response; null for an item of the gateway
    */
   #endTurnBeforeAnswer(generation: number | null, sentAtMs: number): void {
@@ -616,22 +792,22 @@ export class TurnTaking {
     this.callerStopped(lastVoicedMs, real, generation - 1)
   }
 
-  /** Ends a segment whose frames stopped coming. */
+  /** Ends a segment if the caller's frames have stopped. */
   #endOfSpeechDue(): void {
     const speech = this.#callerSpeech
     if (!speech.speaking) return
-    // The frames stopped because a recording is not listened to: that is over with its verdict.
+    // During answering-machine detection the frames are not processed; they are processed again after the verdict.
     if (this.#line.inAmd) this.#core.in('end-of-speech', FRAMES_STOPPED_MS)
     else if (speech.overdue(this.#core.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
     else this.#core.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
   }
 
-  /** The backend takes speech that our own detector heard and that may not be meant for it. */
+  /** True if the backend accepts speech from our own detector that may not be meant for it. */
   get #weighsSpeech(): boolean {
     return this.#core.options.weighsSpeech && !this.#core.options.serverVad
   }
 
-  /** There is agent speech, and the caller may interrupt it. */
+  /** True if the agent speaks and the caller may interrupt it. */
   get #interruptible(): boolean {
     const { protectGreeting, protectEscalation } = this.#core.options.bargeIn
     const open =
@@ -654,10 +830,14 @@ export class TurnTaking {
     this.settleBargeIn()
     const start = this.bargeIn.start ?? this.#bargeInStart(speech.speaking ? speech.firstVoicedMs : this.#core.nowMs)
     this.#core.clear('barge-in-resume')
-    const paused = this.bargeIn.paused
+    const { undecided, ducks } = this.bargeIn
+    const silent = undecided && this.bargeIn.sound === 'silent'
+    const soundFromMs = undecided ? this.bargeIn.soundFromMs : start.firstVoicedMs
     this.bargeIn.commit(start, why)
-    this.#core.mark('barge-in', `${why}; ${Math.round(start.playedMs)} ms of it heard`)
-    this.#cutAgent(start, fence)
+    // If the agent was only softer during the sound, the caller heard the agent for longer than until the onset.
+    const heard = undecided && (ducks || !silent) ? this.#bargeInStart(start.firstVoicedMs) : start
+    this.#core.mark('barge-in', `${why}; ${Math.round(heard.playedMs)} ms of it heard`)
+    this.#cutAgent(heard, fence)
     this.#core.tell({ type: 'barge-in' })
     this.#agentHeardAtMs = this.#core.nowMs
     this.#agentSpokeLast = false
@@ -665,37 +845,72 @@ export class TurnTaking {
     this.#wordsDueMs = NaN
     this.#settleOverlap()
     this.callerActive()
-    if (speech.speaking) this.#sendSpeechStart(Math.max(start.firstVoicedMs, speech.firstVoicedMs), false)
-    // After a pause the last sample has left already; without a pause it is leaving now.
-    if (paused) this.settleBargeIn()
+    if (speech.speaking) this.#sendSpeechStart(Math.max(soundFromMs, speech.firstVoicedMs), false)
+    // If the agent was paused, its last sample was sent earlier. Otherwise samples are being sent now.
+    if (silent) this.settleBargeIn()
     else this.#core.in('barge-in-settle', AFTER_KILL_SILENCE_MS)
   }
 
-  /** The last agent sample before a commit has been sent, so the barge-in record is complete. */
+  /** Completes the barge-in record, when the last agent sample before the commit was sent. */
   settleBargeIn(): void {
     const record = this.bargeIn.settle(this.#core.playout.lastSentAtMs(), this.#core.streamZeroMs)
     if (record !== null) this.#core.record({ kind: 'barge-in', record })
   }
 
-  /** No commit came: the interruption was false, so the agent continues. */
+  /** Lets the agent continue, because the caller did not take the turn and the interruption was false. */
   #resumeDue(): void {
-    if (!this.bargeIn.paused) return
-    if (!this.bargeIn.mayResume(this.#callerSpeech.quietMs(this.#core.nowMs)) || this.#core.nowMs < this.#wordsDueMs)
+    if (!this.bargeIn.undecided) return
+    const back = this.bargeIn.ducks
+    if (back) {
+      if (!this.#backAtFullLevel()) return
+    } else if (
+      !this.bargeIn.mayResume(this.#callerSpeech.quietMs(this.#core.nowMs)) ||
+      this.#core.nowMs < this.#wordsDueMs
+    )
       return this.#core.in('barge-in-resume', RESUME_POLL_MS)
     this.#wordsDueMs = NaN
-    if (this.bargeIn.wordsDecide) this.#core.counters.backchannels++
+    if (!back) this.#core.out({ type: 'playout-resume' })
+    this.#falseInterruption()
+  }
+
+  #falseInterruption(): void {
+    if (this.bargeIn.maybeListening) this.#core.counters.backchannels++
     const record = this.bargeIn.resume(this.#core.nowMs, this.#core.playout.lastSentAtMs(), this.#core.streamZeroMs)
-    this.#core.out({ type: 'playout-resume' })
+    this.#core.clear('barge-in-resume')
     if (record !== null) this.#core.record({ kind: 'barge-in', record })
     this.#core.mark('barge-in-resume', record?.why)
   }
 
-  /** The backend's own VAD heard speech. */
+  /** Returns the agent to full level after a short sound over a ducked agent. @returns true if the sound is over */
+  #backAtFullLevel(): boolean {
+    const { bargeIn } = this
+    const { lastVoicedMs } = this.#callerSpeech
+    const quietMs = this.#core.nowMs - lastVoicedMs
+    if (quietMs < bargeIn.backAfterMs) {
+      this.#core.deadlines.set('barge-in-resume', lastVoicedMs + bargeIn.backAfterMs)
+      return false
+    }
+    if (bargeIn.sound !== 'full') {
+      bargeIn.fullAgain(this.#core.playout.lastSentAtMs())
+      this.#core.out({ type: 'playout-resume' })
+    }
+    // The agent speaks while words may still come. If the words come in time, they decide about this sound.
+    const wordsDue = this.#core.nowMs < this.#wordsDueMs || !Number.isNaN(this.#overlapGeneration)
+    if (quietMs >= OVER_QUIET_MS && (!wordsDue || quietMs >= WORDS_LATE_MS)) return true
+    this.#core.deadlines.set(
+      'barge-in-resume',
+      Math.max(lastVoicedMs + OVER_QUIET_MS, this.#core.nowMs + RESUME_POLL_MS),
+    )
+    return false
+  }
+
+  /** Handles speech that the backend's own VAD has heard. */
   backendHeardSpeech(): void {
     this.#core.mark('backend-speech-started')
     this.#floor.asked()
     this.unrecognised.backendHeardSpeech()
-    // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
+    // If the gateway decides about interruptions, the sound may be a backchannel or a television. Such a sound does not
+    // show that the caller is present.
     this.#settleOverlap()
     if (!this.#core.options.serverInterrupts && this.#interruptible) {
       this.#overlapGeneration = this.#agentSpeech.latest
@@ -706,14 +921,21 @@ export class TurnTaking {
   }
 
   backendHeardStop(): void {
-    // Nobody has interrupted and the agent goes on: it was listening, until words say something else.
-    if (!Number.isNaN(this.#overlapGeneration) && (this.bargeIn.paused || this.#interruptible)) {
+    // The agent was not interrupted and continues. The sound counts as a backchannel unless its words show something
+    // else.
+    if (!Number.isNaN(this.#overlapGeneration) && (this.bargeIn.undecided || this.#interruptible)) {
       this.#overlapEnded = true
-      const { weighsSpeech, bargeIn } = this.#core.options
-      // A service that has finished its answer answers this too: only words should have that.
+      this.#overlapAnswers = this.#questionOpen
+      this.#overlapHeard = this.#input.heardOfAgent
+      const { weighsSpeech } = this.#core.options
+      // A service that has finished its answer would answer this sound too. It must answer only words.
       if (weighsSpeech && this.#model.usable && this.#core.playout.pendingMs() >= MORE_TO_SAY_MS)
-        this.#core.out({ type: 'backend-speech-end', atMs: this.#core.nowMs, unless: bargeIn.backchannel?.words ?? [] })
-      return this.#core.mark('backend-speech-over-agent', this.bargeIn.paused ? this.bargeIn.figures : undefined)
+        this.#core.out({
+          type: 'backend-speech-end',
+          atMs: this.#core.nowMs,
+          unless: this.#overlapAnswers ? [] : this.bargeIn.noTurn,
+        })
+      return this.#core.mark('backend-speech-over-agent', this.bargeIn.undecided ? this.bargeIn.figures : undefined)
     }
     this.#settleOverlap()
     const own = this.#callerSpeech.quietMs(this.#core.nowMs)
@@ -727,7 +949,7 @@ export class TurnTaking {
     else this.#agentSpeech.raiseFence(generation)
   }
 
-  /** A digit was pressed: it interrupts the agent where the options say so. */
+  /** Handles a pressed digit. It interrupts the agent if the options allow this. */
   digitInterrupts(): void {
     if (this.#core.options.bargeIn.onDtmf && this.#interruptible)
       this.#commitBargeIn('a digit', this.#agentSpeech.latest)
@@ -740,11 +962,13 @@ export class TurnTaking {
     )
       return
     if (!this.#frameEarly) this.#earlyUntilMs = -Infinity
-    // A caller who enters "4127#" may hear the answer begin before the #. It only ends an entry, so it interrupts
-    // nothing.
+    this.level.callerActs()
+    // A caller who enters "4127#" may hear the start of the answer before pressing #. The # only ends an entry, so it
+    // does not interrupt.
     if (digit === '#' && this.#interruptible) return this.#core.out({ type: 'backend-dtmf', digit })
     this.digitInterrupts()
     this.#core.tell({ type: 'understood', endsHold: true })
+    this.#stoodOut = false
     this.callerActive()
     this.#agentSpokeLast = false
     this.#core.out({ type: 'backend-dtmf', digit })

@@ -1,17 +1,36 @@
-import { hasPhrase, isBackchannel, phraseSet, plainText, saysOnly } from './backchannel.js'
+import { hasPhrase, isBackchannel, phraseSet, plainText, saysOnly, withoutPhrases } from './backchannel.js'
 import { isNumberWord, numbersIn, plainWords } from '../spoken/spoken-numbers.js'
 import { LANGUAGES, wordsOf } from '../words/languages.js'
 
-/** Said by who listens, in all languages; the default of `bargeIn.backchannel.words`. */
-export const LISTENING_WORDS = wordsOf('listening')
+/**
+ * Words of a listener, in all languages: listening words, affirmations, and "um". Default of
+ * `bargeIn.backchannel.words`. Longer hesitations ("ngoja nione") are not listed, because a caller who says them keeps
+ * the turn.
+ */
+export const LISTENING_WORDS = [
+  ...new Set([...wordsOf('listening', 'yes'), ...wordsOf('hesitations').filter((words) => !words.includes(' '))]),
+]
 
 const YES_NO = wordsOf('yes', 'no')
 const NO = wordsOf('no')
-const NO_OBJECTION = phraseSet(wordsOf('noObjection'))
 const NO_FIRST = phraseSet(NO)
+/** Phrases like "no problem", in all languages. They begin like a refusal but do not refuse. */
+export const NO_OBJECTIONS = wordsOf('noObjection')
+const NO_OBJECTION = phraseSet(NO_OBJECTIONS)
+/**
+ * Words with which a caller takes the turn over the agent, in all languages: refusals, and requests for silence or a
+ * moment.
+ */
+const TAKE_TURN = phraseSet(wordsOf('no', 'wait', 'stop'))
+/**
+ * A text with at least this number of words is certainly not a backchannel. A shorter text that is not final may be the
+ * beginning of a backchannel: "all" of "all right".
+ */
+const WORDS_MIN = 2
 const BESIDE_YES_NO = wordsOf('besideYesNo')
 const WAIT = wordsOf('wait')
 const WAIT_OR_STOP = wordsOf('wait', 'stop')
+const HESITATIONS = wordsOf('hesitations')
 const BESIDE_WAIT = wordsOf('besideWait', 'listening')
 const CANCEL = wordsOf('cancel')
 const BESIDE_CANCEL = wordsOf('besideWait', 'listening', 'no', 'stop')
@@ -21,36 +40,39 @@ const SMALL_TALK = wordsOf('smallTalk')
 const ONE_MOMENT = phraseSet(wordsOf('oneMoment'))
 const REQUESTS = phraseSet(wordsOf('requests'))
 const QUESTION_WORDS = phraseSet(wordsOf('questionWords'))
-/** The longest first, because "phone number" is a "number" too. */
+/** Names of numbers, the longest first, because "phone number" also contains "number". */
 const NUMBERS_ASKED = LANGUAGES.flatMap(({ numbersAsked }) => Object.entries(numbersAsked)).toSorted(
   ([a], [b]) => b.length - a.length,
 )
-/** Where the text ends with one of these; the first that fits. */
+/** Phrases at the end of a text, by kind. The first kind that matches counts. */
 const TAILS = (['hesitations', 'joins', 'stems'] as const).map((key) => [key, phraseSet(wordsOf(key))] as const)
 const QUESTION_ENDS = phraseSet(wordsOf('questionEnds'))
-/** Words of the longest phrase in the tables. */
+/** Maximum number of words in a phrase of the tables. */
 const PHRASE_WORDS_MAX = 4
-/** A number that nobody asked for is one from this many number words on: "two" may be all of "I want two". */
+/**
+ * Minimum count of number words that count as a number although no number was asked for. Fewer number words may be a
+ * part of a sentence: "I want two".
+ */
 const NUMBER_WORDS_MIN = 3
-/** A shorter number is part of the sentence: "which one?" */
+/** Minimum count of digits with which the agent repeats a number. Fewer digits belong to the sentence: "which one?" */
 const READ_BACK_DIGITS_MIN = 2
-/** Longer texts are judged by their end. */
+/** Number of characters at the end of a text that are judged. */
 const JUDGED_CHARS_MAX = 400
 
 /** Question in the agent's last words. */
 export interface Asked {
   readonly what: 'nothing' | 'yes-no' | 'number' | 'open'
-  /** Possible digit counts of a number; empty where unknown. */
+  /** Possible digit counts of the requested number; empty if unknown. */
   readonly digits: readonly number[]
-  /** The agent has repeated a number, so that a "no" is followed by the right one. */
+  /** True if the agent has repeated a number. After a "no" the caller may then say the right number. */
   readonly readBack: boolean
 }
 
 export const NOTHING_ASKED: Asked = { what: 'nothing', digits: [], readBack: false }
 
 /**
- * Question in a text of the agent.
- * @param digits  lengths of numbers whose length the text does not say
+ * Returns the question in a text of the agent.
+ * @param digits  digit counts for numbers whose length is not in the text
  */
 export function askedIn(text: string, digits: readonly number[] = []): Asked {
   const sentence = sentencesOf(text).at(-1) ?? ''
@@ -68,7 +90,7 @@ export function askedIn(text: string, digits: readonly number[] = []): Asked {
   return { what: open ? 'open' : 'yes-no', digits: [], readBack }
 }
 
-/** The last question of a text, whole; null where there is none. */
+/** Returns the complete last question of a text; null if the text does not contain a question. */
 export function lastQuestion(text: string): string | null {
   return sentencesOf(text).findLast((sentence) => sentence.endsWith('?')) ?? null
 }
@@ -78,12 +100,12 @@ export function sentencesOf(text: string): readonly string[] {
 }
 
 /**
- * How the words of a turn so far end:
+ * Ending of the words in a turn so far:
  *
  *     unfinished: joins "and", "na"; hesitations "um"; stems "I want"; comma; half-number fewer digits than were asked for
- *     complete:   yes-no, and it was asked; whole-number of the length that was asked for; question
- *     number      of a length that nobody knows: more digits may follow
- *     open        anything else
+ *     complete:   yes-no after a yes-no question; whole-number with the requested length; question
+ *     number      of unknown length: more digits may follow
+ *     open        any other ending
  */
 export type TurnEnding =
   | 'joins'
@@ -97,7 +119,10 @@ export type TurnEnding =
   | 'question'
   | 'open'
 
-/** Judges the words of a turn so far. Marks of a recogniser count little: it writes a full stop in every pause. */
+/**
+ * Judges the words of a turn so far. Punctuation has little weight, because recognisers write a full stop at every
+ * pause.
+ */
 export function turnEnding(text: string, asked: Asked): TurnEnding {
   const end = text.slice(-JUDGED_CHARS_MAX).trim()
   const all = plainWords(end)
@@ -117,24 +142,24 @@ export function turnEnding(text: string, asked: Asked): TurnEnding {
   return comma ? 'comma' : 'open'
 }
 
-/** The caller has not finished the sentence, whatever was asked. */
+/** True if the caller has not finished the sentence, for every kind of question. */
 export function endsUnfinished(text: string): boolean {
   const ending = turnEnding(text, NOTHING_ASKED)
   return ending === 'joins' || ending === 'hesitations' || ending === 'stems'
 }
 
-/** A yes or a no, and nothing else. */
+/** True if the words are only a yes or a no. */
 export function isYesNo(text: string): boolean {
   return saysOnly(text, YES_NO, BESIDE_YES_NO)
 }
 
-/** The caller says no to what was said, in any language, whatever follows: "no, I don't want that". */
+/** True if the text begins with a refusal, in any language: "no, I don't want that". */
 export function saysNo(text: string): boolean {
   const plain = plainText(text).split(' ')
   return beginsWith(plain, NO_FIRST) && !beginsWith(plain, NO_OBJECTION)
 }
 
-/** @returns null where the text does not end in a number */
+/** @returns null if the text does not end in a number */
 function numberEnding(all: readonly string[], asked: Asked): TurnEnding | null {
   const other = all.findLastIndex((word) => !/^\d+$/.test(word) && !isNumberWord(word))
   const numberWords = all.length - 1 - other
@@ -147,35 +172,63 @@ function numberEnding(all: readonly string[], asked: Asked): TurnEnding | null {
   return digits.length < Math.max(...asked.digits) ? 'half-number' : 'open'
 }
 
-/** A number with the code of an East African country is longer than one without. */
+/** True if more digits may follow. An East African number is longer with its country code than without. */
 function goesOn(digits: string, lengths: readonly number[]): boolean {
   return digits.length < Math.max(...lengths) && /^25[4-6]/.test(digits)
 }
 
 /**
- * The caller asks for a moment, or, over the agent, for silence, and says nothing else.
- * @param overAgent  it was said while the agent spoke: "stop" too means the agent
+ * Kind of a text that contains only words that need not be answered:
+ *
+ *     moment   the caller asks for a moment or, over the agent, for silence
+ *     thought  "um" while the agent was silent: the caller thinks, or the recogniser misread a cough
+ *
+ * @param overAgent  true if the agent was speaking; "stop" is then also a request to the agent
  */
-export function asksToWait(text: string, overAgent: boolean): boolean {
-  return saysOnly(text, overAgent ? WAIT_OR_STOP : WAIT, BESIDE_WAIT)
+export function asksToWait(text: string, overAgent: boolean): 'moment' | 'thought' | null {
+  if (saysOnly(text, overAgent ? WAIT_OR_STOP : WAIT, BESIDE_WAIT)) return 'moment'
+  return !overAgent && isBackchannel(text, HESITATIONS) ? 'thought' : null
 }
 
-/** The caller does not want to wait any more, and says nothing else. */
+/**
+ * Meaning of words that the caller says over the agent:
+ *
+ *     takes    they contain a refusal or a stop word
+ *     listens  they contain only backchannels and "no problem"
+ *     words    they contain at least two other words
+ *     open     no words, or a word that may become a backchannel
+ */
+export type WordsOver = 'takes' | 'listens' | 'words' | 'open'
+
+/**
+ * @param listening  the agent's backchannels
+ * @param stops  the agent's own stop words, in addition to the refusals and stop words of all languages
+ */
+export function wordsOver(text: string, listening: readonly string[], stops: readonly string[] = []): WordsOver {
+  if (stops.length > 0 && withoutPhrases(text, stops).taken > 0) return 'takes'
+  const objections = withoutPhrases(text, NO_OBJECTIONS)
+  const { left, taken } = withoutPhrases(objections.left, listening)
+  if (left === '') return taken + objections.taken > 0 ? 'listens' : 'open'
+  if (hasPhrase(left, TAKE_TURN)) return 'takes'
+  return left.split(' ').length >= WORDS_MIN ? 'words' : 'open'
+}
+
+/** True if the caller only says that they no longer want to wait. */
 export function asksToCancel(text: string): boolean {
   return saysOnly(text, CANCEL, BESIDE_CANCEL)
 }
 
-/** The caller has not heard, and says nothing else. */
+/** True if the caller only says that they did not hear the agent. */
 export function asksToRepeat(text: string): boolean {
   return isBackchannel(text, text.trim().endsWith('?') ? AGAIN_IF_ASKED : AGAIN)
 }
 
-/** Nothing but greetings and thanks. */
+/** True if the words are only greetings and thanks. */
 export function isSmallTalk(text: string): boolean {
   return isBackchannel(text, SMALL_TALK)
 }
 
-/** The agent says itself that the answer takes a moment. */
+/** True if the agent says that the answer will take a moment. */
 export function saysOneMoment(text: string): boolean {
   return hasPhrase(plainText(text), ONE_MOMENT)
 }

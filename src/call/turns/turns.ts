@@ -1,56 +1,56 @@
 import type { SpeechKind } from '../events.js'
 import type { TurnRecord } from '../documents/record.js'
 
-/** Other kinds of sound stop only the first clock of a turn. */
+/** True if this kind of sound stops both clocks of a turn. Each other kind stops only the first clock. */
 function isAnswer(kind: SpeechKind): boolean {
   return kind === 'answer' || kind === 'tool' || kind === 'escalation' || kind === 'goodbye'
 }
 
 interface OpenTurn {
   stoppedAtMs: number
-  /** Words of it were understood. */
+  /** True if words of the turn were recognised. */
   understood: boolean
-  /** Enough voice to be speech: such a turn is recorded even when nothing answers it. */
+  /** True if the turn has enough voice to be speech. Such a turn is recorded even without an answer. */
   real: boolean
-  /** Responses up to this one began before the caller stopped, so they cannot be its answer. */
+  /** Highest generation of responses that began before the caller stopped; the answer has a higher generation. */
   readonly generationBefore: number
   firstSoundMs: number | null
 }
 
 /**
- * The two clocks of a turn, both from the caller's last voiced sample: to the first agent sound of any kind, and to
- * the first that is an answer. With only one clock a filler would make slow tools look fast.
+ * Two clocks of a turn. Both clocks start at the caller's last voiced sample. Any agent sound stops the first clock;
+ * the first answer stops the second clock. With only one clock, slow tools would look fast because of a filler.
  *
  *     none --caller stopped--> open
  *     open --caller stopped again, no sound yet--> open, from the later stop
  *     open --filler, prompt, apology--> open, first clock stopped
  *     open --answer--> none, recorded
- *     open --caller stopped again after a sound | call over--> none, recorded with what is known
+ *     open --caller stopped again after a sound | call over--> none, recorded with the known times
  */
 export class Turns {
   #open: OpenTurn | null = null
 
-  /** The caller waits for an answer. */
+  /** True if the caller waits for an answer. */
   get waiting(): boolean {
     return this.#open !== null
   }
 
-  /** The caller waits, and surely spoke. */
+  /** True if the caller waits for an answer, and the turn was certainly speech. */
   get waitingForReal(): boolean {
     return this.#open?.real ?? false
   }
 
-  /** Words were understood: the turn is real however short its sound was. */
+  /** Notes that words were recognised. The turn is then real, even if its sound was very short. */
   confirm(): void {
     if (this.#open !== null) this.#open.real = this.#open.understood = true
   }
 
-  /** The caller waits for an answer to words that were understood. */
+  /** True if the caller waits for an answer to recognised words. */
   get understood(): boolean {
     return this.#open?.understood ?? false
   }
 
-  /** The caller wants no answer. */
+  /** Drops the turn because the caller does not want an answer. */
   dismiss(): void {
     this.#open = null
   }
@@ -73,7 +73,7 @@ export class Turns {
     return done
   }
 
-  /** The first sample of an item was sent. `generation` null: an item of the gateway. */
+  /** Notes that the first sample of an item was sent. `generation` is null if the gateway made the item. */
   agentSound(kind: SpeechKind, generation: number | null, sentAtMs: number, streamZeroMs: number): TurnRecord | null {
     const open = this.#open
     if (open === null || sentAtMs < open.stoppedAtMs) return null
@@ -84,7 +84,7 @@ export class Turns {
     return recordOf(open, sentAtMs - open.stoppedAtMs, streamZeroMs)
   }
 
-  /** No answer will come any more. */
+  /** Ends the turn, because an answer is no longer possible. */
   close(streamZeroMs: number): TurnRecord | null {
     const open = this.#open
     this.#open = null

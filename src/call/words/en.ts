@@ -11,7 +11,7 @@ const NUMBERS = {
   thirtieth: 30,
 }
 
-/** English. */
+/** Words of English. */
 export const en: Language = {
   claims: {
     not: words(
@@ -87,7 +87,7 @@ export const en: Language = {
       "of for with from into between under near without like as at is are was were am be been would should i'm it's " +
       "that's i've i'll i'd i he she we they such_as double triple plus",
   ),
-  hesitations: words('um uh er erm hmm let_me_see let_me_think you_know i_mean how_do_i_say'),
+  hesitations: words('um uh ah er erm hmm let_me_see let_me_think you_know i_mean how_do_i_say'),
   stems: words(
     "i_want i_need i_would_like i'd_like i_wanted i_was_wondering i_was_asking i_am_calling i'm_calling i'm_looking " +
       'i_am_looking i_think can_you could_you can_i could_i do_you can_you_tell can_you_tell_me could_you_tell_me ' +
@@ -173,6 +173,11 @@ export const en: Language = {
     'thanks thank_you thank_you_very_much thank_you_so_much thanks_a_lot thanks_so_much thanks_very_much many_thanks cheers',
   ),
   acknowledges: words("ok okay alright all_right fine great good perfect very_well that's_fine"),
+  notUnderstood: words(
+    "didn't_catch did_not_catch didn't_understand did_not_understand don't_understand do_not_understand " +
+      "didn't_get_that did_not_get_that didn't_hear did_not_hear couldn't_hear could_not_hear couldn't_understand " +
+      'could_not_understand please_repeat you_repeat say_that_again say_it_again please_say_again',
+  ),
   farewells: words('goodbye good_bye bye'),
   common: words(
     'the is are was my your it its that this what where when who how which why i you we they do does did can could would ' +
@@ -184,7 +189,7 @@ export const en: Language = {
   ),
   form: null,
   borrowed: [
-    // Callers read numbers out in English in the middle of other languages.
+    // Callers often say numbers in English when they speak another language.
     ...Object.keys(NUMBERS),
     ...words(
       'double triple okay ok delivery order orders price cleaning booking appointment reschedule cancel change refund parcel number code ' +

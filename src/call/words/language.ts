@@ -10,184 +10,206 @@ const claimWord = z
   .regex(/^[^*]*(?:\*[^*]*){0,2}$/, { error: 'has more than two *' })
 const claimWords = z.array(claimWord).max(100).default([])
 
-/** Words of one language that keep a phrase from being a claim. Single words, which may have `*`; those of `joins` may be two. */
+/**
+ * Words of one language that prevent a claim. Each entry is a single word and may contain `*`; an entry of `joins` may
+ * also have two words.
+ */
 export const claimWordsSchema = z.strictObject({
   not: claimWords.describe(
-    'After one of them there is no claim in the clause, unless the phrase itself contains it: not, never.',
+    'Words such as not, never. After such a word the clause has no claim, unless the phrase itself has the word.',
   ),
-  if: claimWords.describe('There is no claim in its clause, and after it in its sentence: if, once.'),
-  asks: claimWords.describe('Begins a question: there is no claim in the rest of its sentence.'),
-  joins: claimWords.describe('Begins a new clause: but, because.'),
-  breaks: claimWords.describe('A * does not match them: will, could, want.'),
+  if: claimWords.describe('Words such as if, once. Their clause and the rest of the sentence have no claim.'),
+  asks: claimWords.describe('Words that begin a question. The rest of the sentence has no claim.'),
+  joins: claimWords.describe('Words that begin a new clause: but, because.'),
+  breaks: claimWords.describe('Words that a * does not match: will, could, want.'),
 })
 
 export type ClaimWords = DocumentOf<typeof claimWordsSchema>
 
-/** Digits of a mobile number of East Africa, as it is dialled there and with the country's code. */
+/** Digit counts of an East African mobile number: in national form, and with the country code. */
 export const PHONE_DIGITS: readonly number[] = [10, 12]
 
-/** How the hours of a language are said; phrases are compared without marks. */
+/** Spoken hours of a language. Phrases are compared without punctuation. */
 interface ClockWords {
-  /** Stands before an hour: saa nne. */
+  /** Word before an hour: saa nne. */
   readonly hour: readonly string[]
-  /** Hours from the number that is said to the clock's: saa moja is seven. */
+  /** Number of hours to add to the spoken number: saa moja is seven. */
   readonly hoursLater: number
-  /** After the hour: what it adds in minutes. */
+  /** Minutes that a phrase after the hour adds. */
   readonly minutes: Readonly<Record<string, number>>
-  /** Between the hour and minutes that are added or taken away. */
+  /** Words between the hour and minutes that are added or subtracted. */
   readonly plus: readonly string[]
   readonly minus: readonly string[]
-  /** Before the hour: what it adds in minutes. */
+  /** Minutes that a phrase before the hour adds. */
   readonly before: Readonly<Record<string, number>>
-  /** Between minutes and the hour after which, or before which, they are. */
+  /** Words between minutes and an hour, for minutes after the hour or before the hour. */
   readonly past: readonly string[]
   readonly to: readonly string[]
-  /** Before the first time of a span: from four to six, kati ya saa nne na saa sita. */
+  /**
+   * Words before the first time of a span: "from" in "from four to six", "kati ya" in "kati ya saa nne na saa sita".
+   */
   readonly from: readonly string[]
-  /** Whole times, in minutes of the day. */
+  /** Names of complete times, in minutes of the day. */
   readonly named: Readonly<Record<string, number>>
-  /** Parts of the day: the hours from, and up to, which they are said of; borders differ by speaker. */
+  /**
+   * Parts of the day, each with its first hour and the hour after its last hour. Speakers do not agree about these
+   * limits.
+   */
   readonly parts: Readonly<Record<string, readonly [fromHour: number, toHour: number]>>
 }
 
-/** All words of one language that mean something to the gateway. Case and marks do not count. */
+/** All words of one language that the gateway uses. Case and punctuation do not count. */
 export interface Language {
   readonly claims: ClaimWords
   readonly numbers: Readonly<Record<string, number>>
-  /** Scales that come before their multiplier: elfu mbili is 2000. Of other scales the multiplier comes first. */
+  /** Scales that come before their multiplier: elfu mbili is 2000. All other scales come after their multiplier. */
   readonly leading: readonly string[]
-  /** Joins the parts of a number. */
+  /** Word that joins the parts of a number. */
   readonly and: string
-  /** It stands after tens and units too: kumi na tano, mia mbili na hamsini. */
+  /** True if `and` is also used after tens and units: kumi na tano, mia mbili na hamsini. */
   readonly andAfterUnits: boolean
   readonly repeats: Readonly<Record<string, number>>
-  /** Before how often the digit beside is repeated: mara mbili. */
+  /** Words before the number of repetitions of a digit: mara mbili. */
   readonly times: readonly string[]
-  /** Takes back the digits before, for those that follow. */
+  /** Words of a correction: they cancel the previous digits, and the right digits follow. */
   readonly corrects: readonly string[]
-  /** Slang for amounts of money, with the usual words: soo, mia. */
+  /** Slang for amounts of money, with the standard words: soo is mia. */
   readonly moneySlang: Readonly<Record<string, string>>
-  /** Half of the scale before it, or of the one behind it. */
+  /** Words that add half of the scale before or after them. */
   readonly halfMore: readonly string[]
   readonly months: Readonly<Record<string, number>>
-  /** Before the number of a month, and of a day in it: mwezi wa tatu, tarehe tano. */
+  /** Words before the number of a month, or before the number of a day: mwezi wa tatu, tarehe tano. */
   readonly monthNumber: readonly string[]
   readonly dayNumber: readonly string[]
-  /** Numbers that are only these. */
+  /** Words that are only used as ordinals. */
   readonly ordinals: Readonly<Record<string, number>>
-  /** After an ordinal: what was offered, and no day of a month. */
+  /** Words after an ordinal. They show that the ordinal names an offer and not a day of a month. */
   readonly offered: readonly string[]
-  /** From Sunday on. */
+  /** Names of the weekdays, from Sunday. */
   readonly weekdays: readonly string[]
-  /** Days as tables of hours have them, 0 for Sunday. */
+  /** Weekdays as written in tables of opening hours, 0 for Sunday. */
   readonly shortWeekdays: Readonly<Record<string, number>>
-  /** Between the first and the last of several days, or of a span of time. */
+  /** Words between the first and the last day of a range, or between the start and the end of a span of time. */
   readonly through: readonly string[]
-  /** All days of the week. */
+  /** Words for all days of the week. */
   readonly daily: readonly string[]
-  /** Days from today; the phrase is looked for before its words. */
+  /** Number of days from today, by phrase. Whole phrases are searched before their words. */
   readonly days: Readonly<Record<string, number>>
-  /** After or before a weekday, or alone: of the next week, of the next month. */
+  /** Words for next week or next month, next to a weekday or alone. */
   readonly nextWeek: readonly string[]
   readonly nextMonth: readonly string[]
-  /** Beside a weekday: the coming one, or that of the next week. */
+  /** Words next to a weekday that mean either the coming day or the day in the next week. */
   readonly next: readonly string[]
   readonly clock: ClockWords
   readonly money: readonly string[]
-  /** Hundredths of them. */
+  /** Words for hundredths of the currency. */
   readonly cents: readonly string[]
   readonly percent: readonly string[]
-  /** Parts of a number that `numbersIn` does not read. */
+  /** Words for parts of a number that `numbersIn` does not read. */
   readonly parts: readonly string[]
-  /** Before a number that is not meant exactly, and what may stand between. */
+  /** Words before an approximate number. */
   readonly about: readonly string[]
+  /** Words that may come between a word of `about` and the number. */
   readonly articles: readonly string[]
-  /** Between a day and the weekday that it is. */
+  /** Words between a day and its weekday. */
   readonly is: readonly string[]
-  /** After a weekday that is one of several. */
+  /** Words after a weekday in a list of days. */
   readonly lists: readonly string[]
-  /** A caller who ends with one of these goes on. Words that also occur inside numbers belong here too. */
+  /**
+   * Conjunctions. A caller whose words end with a conjunction continues. Words that also occur inside numbers are
+   * included.
+   */
   readonly joins: readonly string[]
-  /** Said while thinking. */
+  /** Words that people say while thinking. */
   readonly hesitations: readonly string[]
-  /** A caller who ends with one of these has not yet said what they want. */
+  /** Beginnings of a wish. A caller whose words end with such a beginning has not named the wish yet. */
   readonly stems: readonly string[]
   /**
-   * The first word is the plainest here, in `no`, `human`, `slower`, `wait`, `again`, `ends` and `thanks`: an intent of an offline
-   * dialogue that contains it is meant by the whole list.
+   * Words for yes; the plainest word is first. An intent of an offline dialogue that contains this first word matches
+   * the whole list. This order also applies to `no`, `human`, `slower`, `wait`, `again`, `ends`, `thanks`.
    */
   readonly yes: readonly string[]
   readonly no: readonly string[]
-  /** Begins like a no, and is none. */
+  /** Phrases that begin like a "no" but do not mean "no". */
   readonly noObjection: readonly string[]
-  /** Words that may accompany a yes or a no. */
+  /** Words that may accompany a "yes" or a "no". */
   readonly besideYesNo: readonly string[]
-  /** Asks for a person. */
+  /** Phrases that ask for a person. */
   readonly human: readonly string[]
-  /** Words that may accompany it. */
+  /** Words that may accompany a request for a person. */
   readonly besideHuman: readonly string[]
-  /** Asks the agent to speak slower. */
+  /** Phrases that ask the agent to speak more slowly. */
   readonly slower: readonly string[]
-  /** A sentence that ends with one of these is a question. */
+  /** Words at the end of a question. A sentence that ends with one of these words is a question. */
   readonly questionEnds: readonly string[]
-  /** A question with one of these asks for more than yes or no. */
+  /** Question words. A question with one of these words needs another answer than yes or no. */
   readonly questionWords: readonly string[]
-  /** A sentence with one of these asks for something, also without a question mark. */
+  /**
+   * Words of a request for information. A sentence with one of these words is such a request, even without a question
+   * mark.
+   */
   readonly requests: readonly string[]
-  /** Kinds of number that a question may name, with their digit counts; empty where unknown. */
+  /** Kinds of numbers that a question may name, with their digit counts; empty if unknown. */
   readonly numbersAsked: Readonly<Record<string, readonly number[]>>
-  /** Makes a sentence a request. */
+  /** Words of a request. A sentence with one of these words is a request. */
   readonly polite: readonly string[]
-  /** Asks for keys: "key in", "press". */
+  /** Words that ask for DTMF digits: "key in", "press". */
   readonly keying: readonly string[]
-  /** Names a number that nobody else may know. */
+  /** Words for a number that must stay secret. */
   readonly secrets: readonly string[]
-  /** Single words for a number of any kind: what stands before them says which. */
+  /** Single words for a number of any kind; the words before them name the kind. */
   readonly numberNouns: readonly string[]
-  /** Said by who listens. */
+  /** Backchannels: words of a person who only listens. */
   readonly listening: readonly string[]
-  /** Asks for a moment: the agent says nothing until the caller goes on. */
+  /** Phrases that ask for a moment. The agent is then silent until the caller speaks again. */
   readonly wait: readonly string[]
-  /** Over the agent: it stops, and says nothing either. */
+  /** Phrases that stop the agent if the caller says them over the agent; the agent then stays silent. */
   readonly stop: readonly string[]
-  /** Words that may accompany these two. */
+  /** Words that may accompany `wait` and `stop`. */
   readonly besideWait: readonly string[]
-  /** Said by who does not want to wait any more for what was asked for. */
+  /** Phrases of a caller who no longer wants to wait for a requested action. */
   readonly cancel: readonly string[]
-  /** Asks for what was said to be said again; `what?`: only where the recogniser wrote a question mark. */
+  /** Phrases that ask for a repetition; `what?` counts only with the recogniser's question mark. */
   readonly again: readonly string[]
-  /** Greetings and thanks: nobody looks anything up to answer them. */
+  /** Greetings and thanks, which can be answered without a look-up. */
   readonly smallTalk: readonly string[]
-  /** How an agent says itself that the answer takes a moment. */
+  /** Phrases with which an agent says that the answer will take a moment. */
   readonly oneMoment: readonly string[]
-  /** Said by callers who are done. */
+  /** Phrases of callers who want to end the call. */
   readonly ends: readonly string[]
-  /** Words that may accompany them, with thanks. Alone none of these ends anything: "no" may be an answer. */
+  /**
+   * Words that may accompany `ends`, in addition to thanks. These words alone do not end a call: "no" may be an answer.
+   */
   readonly besideEnds: readonly string[]
-  /** In the middle of a call they may be a pause. */
+  /** Thanks. In the middle of a call, thanks may only fill a pause. */
   readonly thanks: readonly string[]
-  /** A yes to a question of yes or no; to "anything else?" they are none. */
+  /** Words that mean yes after a yes-no question, but not after "anything else?". */
   readonly acknowledges: readonly string[]
-  /** An agent says goodbye with these. */
+  /** Phrases with which an agent asks the caller to repeat words that it did not understand. */
+  readonly notUnderstood: readonly string[]
+  /** Phrases with which an agent says goodbye. */
   readonly farewells: readonly string[]
-  /** Words that make a sentence one of this language: what nearly every sentence has. */
+  /** Words that occur in nearly every sentence of this language. */
   readonly common: readonly string[]
-  /** Words of this form, in small letters, are this language's, whatever they mean: its verbs. Null: none is so plain. */
+  /**
+   * Form of this language's verbs, in small letters: words of this form belong to the language. Null if verbs do not
+   * have such a form.
+   */
   readonly form: RegExp | null
-  /** Words that are said in other languages too: they say nothing about a caller's language. */
+  /** Words that also occur in other languages. Therefore these words do not show a caller's language. */
   readonly borrowed: readonly string[]
-  /** Words that models write for noise, and that callers also say. */
+  /** Words that models write for noise, although callers also say them. */
   readonly oftenNoise: readonly string[]
-  /** First words of what an actor does beside the text: models write them between stars or brackets. */
+  /** First words of stage directions, which models write between asterisks or brackets next to the text. */
   readonly stageDirections: readonly string[]
 }
 
-/** A list of words and phrases; `_` is the space within a phrase. */
+/** Splits a list of words and phrases; `_` is the space within a phrase. */
 export function words(list: string): string[] {
   return list.split(' ').map((word) => word.replaceAll('_', ' '))
 }
 
-/** Words that count on from `first` by `step`. */
+/** Returns the words with numbers, starting at `first` and increasing by `step`. */
 export function numbered(words: string, first: number, step = 1): Record<string, number> {
   return Object.fromEntries(words.split(' ').map((word, index) => [word, first + index * step]))
 }

@@ -1,9 +1,12 @@
 import { PHONE_DIGITS, numbered, words } from './language.js'
 import type { Language } from './language.js'
 
-/** 1 to 5 and 8 take the class of the noun before them, 6, 7, 9 and 10 never: watu wawili, vifurushi viwili. */
+/**
+ * Numbers that agree with the class of their noun: 1 to 5 and 8. The numbers 6, 7, 9 and 10 never agree. Examples: watu
+ * wawili, vifurushi viwili.
+ */
 export const AGREED_NUMBERS: readonly number[] = [1, 2, 3, 4, 5, 8]
-/** Agreement in the classes of people, of mizigo, of maombi and of vifurushi. */
+/** Agreement in four noun classes: people, mizigo, maombi and vifurushi. */
 export const AGREED = [
   words('mmoja wawili watatu wanne watano wanane'),
   words('mmoja miwili mitatu minne mitano minane'),
@@ -11,7 +14,7 @@ export const AGREED = [
   words('kimoja viwili vitatu vinne vitano vinane'),
 ] as const
 
-/** Swahili, with the Sheng that callers mix into it. A `*` stands for any letters. */
+/** Words of Swahili, with the Sheng that callers mix into it. A `*` matches any letters. */
 export const sw: Language = {
   claims: {
     not: words('si sio siyo hapana wala bila bado hakuna hamna siwezi sikuweza hatuwezi hatukuweza'),
@@ -161,6 +164,10 @@ export const sw: Language = {
   ),
   thanks: words('asante asante_sana ahsante ahsante_sana asanteni nashukuru shukran shukrani'),
   acknowledges: words('sawa sawa_sawa poa haya fiti vizuri iko_sawa ni_sawa basi'),
+  notUnderstood: words(
+    'sikusikia sijasikia sikukusikia sijakusikia sikuelewa sijaelewa sikukuelewa sijakuelewa sielewi urudie rudia_tena ' +
+      'tafadhali_rudia sema_tena',
+  ),
   farewells: words('kwaheri kwa_heri tutaonana siku_njema'),
   common: words(
     'ni ya wa za la cha vya kwa na je hii hiyo hilo huyo yangu wangu langu zangu yako wako lako yake wake gani wapi lini ' +
@@ -173,7 +180,8 @@ export const sw: Language = {
       'wiki mwezi mwaka siku juzi jumatatu jumanne jumatano alhamisi ijumaa jumamosi jumapili shida tatizo deni salio ' +
       'akaunti mtandao intaneti fundi kazi mara mpaka mhudumu duka letu kitambulisho tarehe mosi pili kumi ngoja subiri',
   ),
-  // A subject, a tense and a verb in -a; a negative subject and a verb in -i, or in -a after ku or ja; an infinitive; "for me".
+  // Forms: subject, tense and verb in -a; negative subject and verb in -i, or in -a after ku or ja; infinitive; "for
+  // me".
   form: /^(?:(?:ni|u|a|tu|m|mu|wa|i|li|ya|ki|vi|zi|hu|pa|ku)(?:na|li|ta|me|nge)\p{L}{2,}a|(?:ha(?:i|u|li|ya|ki|vi|zi|tu|m|wa)?|si)(?:\p{L}{3,}i|(?:ku|ja)\p{L}{2,}a)|ku\p{L}{2,}a|ni\p{L}{2,}ie)$/u,
   borrowed: words('america amelia imelda safari karibu sawa poa matatu boda duka shamba jambo pole mpesa pesa'),
   oftenNoise: words('asante sawa'),

@@ -15,7 +15,10 @@ export const defineCallOut: Define = (program, terminal, ends) => {
     .addOption(
       valued('--from <number>', 'a number of your workspace (default: outbound.from of the agent)', phoneNumber),
     )
-    .option('--ignore-do-not-call', 'also a number on the do-not-call list, whose owner wants this call')
+    .option(
+      '--ignore-do-not-call',
+      'call the number even if it is on the do-not-call list, because its owner wants this call',
+    )
     .option('--no-wait', 'do not wait for the end of the call')
     .addOption(valued('--timeout <seconds>', 'how long to wait', whole(1, WAIT_S_MAX)).default(WAIT_S_DEFAULT))
     .addHelpText(

@@ -2,6 +2,7 @@ import { SIMULATED_CALLS_MAX } from '../../core/limits.js'
 import type { CallOptions } from '../../simulator/call-command.js'
 import { AFTER_STREAM, CALLER_VOICES, HUMAN_OUTCOMES } from '../../carrier/choices.js'
 import { CALL_DEFAULTS, INBOUND_OUTCOMES } from '../../simulator/choices.js'
+import { contradictionIn, TELEPHONE_DIFFERENCES } from '../../simulator/telephones.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import {
   agentName,
@@ -21,7 +22,7 @@ import {
 import type { Terminal } from '../terminal.js'
 import type { Define } from './define.js'
 
-/** As commander gives them. */
+/** Options as commander parses them. */
 interface Given extends Omit<CallOptions, 'url' | 'opsUrl' | 'json'> {
   readonly url?: string
   readonly opsUrl?: string
@@ -33,7 +34,7 @@ export const defineCall: Define = (program, terminal, ends) => {
     .command('call')
     .description('place a simulated, spoken call to a running gateway')
     .optionsGroup(
-      'Steps of the caller (default: asks where the order is; of support: a question, the balance, a fault, a human):',
+      'Steps of the caller. By default the caller asks where the order is. A caller of the agent support asks a question, asks for the balance, reports a fault, and asks for a human. A caller of your own agent follows the first scenario beside its folder that every line can run, or asks for help if there is none:',
     )
     .addOption(
       valued('--order <n>', 'knows the order number and says it', (value, name) =>
@@ -75,8 +76,16 @@ export const defineCall: Define = (program, terminal, ends) => {
     .addOption(
       valued(
         '--opening-burst <ms>',
-        "the carrier's first message has so much of the line from before the stream, in which the caller says hello (default: 1220, quiet)",
+        "length of the audio from before the stream in the carrier's first message; in it the caller says hello (default: 1220, without hello)",
         whole(0, 1900),
+      ),
+    )
+    .addOption(
+      repeated(
+        '--telephone <difference>',
+        'behave like a real telephone behind an Asterisk (docs/SIMULATOR.md); may be repeated',
+        oneOf(TELEPHONE_DIFFERENCES),
+        TELEPHONE_DIFFERENCES,
       ),
     )
     .addOption(valued('--echo <db>', "the agent's voice comes back as echo, this many dB softer", whole(0, 60)))
@@ -106,15 +115,17 @@ export const defineCall: Define = (program, terminal, ends) => {
     .addOption(
       repeated(
         '--expect <text>',
-        'the agent says TEXT, or words that match /EXPRESSION/; repeated: all of them',
+        'the agent says TEXT, or words that match /EXPRESSION/; if repeated, the agent says all of them',
         words,
       ),
     )
-    .addOption(repeated('--expect-tool <name>', 'the tool runs and succeeds; repeated: all of them', text))
+    .addOption(
+      repeated('--expect-tool <name>', 'the tool runs and succeeds; if repeated, all these tools succeed', text),
+    )
     .addOption(
       repeated(
         '--expect-outcome <outcome>',
-        'outcome of the call (default: any but failed); repeated: one of them',
+        'outcome of the call (default: any but failed); if repeated, one of these outcomes',
         oneOf(INBOUND_OUTCOMES),
         INBOUND_OUTCOMES,
       ),
@@ -142,11 +153,17 @@ Examples:
     )
   withExitCodes(
     command,
-    'each call did what was asked',
-    'a call did not, or failed, or there is no gateway or agent',
+    'every call met the expectations',
+    'a call did not meet them or failed, or there is no gateway or agent',
   ).action(async (options: Given) => {
-    const { order, interrupt, human, wav, script, echo, echoDelay } = options
+    const { order, interrupt, human, wav, script, echo, echoDelay, openingBurst, telephone = [] } = options
     if (echoDelay !== undefined && echo === undefined) throw new UsageError('--echo-delay needs --echo')
+    const contradiction = contradictionIn(telephone)
+    if (contradiction !== null) throw new UsageError(`--telephone: ${contradiction}`)
+    if (openingBurst !== undefined && telephone.some((name) => name === 'late-media' || name === 'ring-back'))
+      throw new UsageError(
+        '--opening-burst excludes --telephone late-media and ring-back: each of them decides what comes first',
+      )
     const behaviours = [wav, script, order ?? interrupt, human].filter((one) => one !== undefined)
     if (behaviours.length > 1)
       throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
@@ -163,7 +180,7 @@ Examples:
   })
 }
 
-/** Address of the gateway on this machine, with the port that the environment gives. */
+/** Address of the gateway on this machine, with the port from the environment. */
 function onLoopback(env: Terminal['env'], name: 'PORT' | 'OPS_PORT', otherwise: string): string {
   return `http://127.0.0.1:${whole(1, 65_535)(env[name] || otherwise, name)}`
 }

@@ -6,7 +6,7 @@ import type { Define } from './define.js'
 
 const SHELLS: readonly SupportedShell[] = ['bash', 'zsh', 'fish']
 
-/** tabtab's own script for fish would run quoted text of the line as commands. */
+/** This script replaces tabtab's script for fish, which would run quoted text of the command line as commands. */
 const FISH = `# fish completion of mkondo: mkondo completion fish
 function _mkondo_completion
   set -l found (SHELL=fish mkondo completion-server -- (commandline -opc) (commandline -ct))
@@ -39,7 +39,7 @@ The script asks mkondo at each TAB, so it need not be made again after an upgrad
   })
   program
     .command('completion-server', { hidden: true })
-    .description('print what may stand at the cursor, for the scripts of mkondo completion')
+    .description('print the possible words at the cursor, for the scripts of mkondo completion')
     .argument('[words...]', 'the command line, after --')
     .action(async (words: readonly string[]) => {
       const { getShellFromEnv, log, logFiles } = (await import('@pnpm/tabtab')).default
@@ -47,12 +47,12 @@ The script asks mkondo at each TAB, so it need not be made again after an upgrad
       const at = Number(terminal.env['COMP_CWORD'] ?? words.length - 1)
       const found = proposals(program, words.slice(1, at), words[at] ?? '')
       if (found !== 'files') log([...found], shell, (line) => terminal.out(`${line}\n`))
-      // Where nothing is proposed, bash itself proposes files.
+      // bash proposes files without help if a command gives no proposals.
       else if (shell !== 'bash') logFiles()
     })
 }
 
-/** Names of values and arguments, in `<…>`, that are files or folders. */
+/** Placeholders (`<…>`) of options and arguments whose values are files or folders. */
 const FILES = /<(?:[a-z]+=)?(?:file|folder|path|journal)\b|\[file\]/
 
 /** Proposals for the word at the cursor. @param before  the words between `mkondo` and the cursor */

@@ -16,26 +16,29 @@ export const defineDemo: Define = (program, terminal, ends) => {
     )
     .option(
       '--failover',
-      'one call instead, whose model (a local double) is killed in mid-sentence and replaced by another',
+      'place only one call; its model (a local double) is killed in mid-sentence and replaced by another',
     )
     .option(
       '--cascade',
-      'the three calls on a cascade of local doubles with real speech, whose voice breaks off in mid-sentence',
+      'place the three calls on a cascade of local doubles with real speech; a voice breaks off in mid-sentence',
     )
     .option(
       '--after',
-      'one call instead, then what a text model (a local double) says it was about, and the messages that a receiver verifies',
+      'place only one call, then show its analysis by a text model (a local double), and the messages that a receiver verifies',
     )
-    .option('--pay', 'one call of a caller who pays by M-Pesa meanwhile (docs/WAITING.md), with a double of its API')
+    .option(
+      '--pay',
+      'place only one call; the caller pays by M-Pesa during the call (docs/WAITING.md), with a double of the API',
+    )
     .option(
       '--languages',
-      'one call instead, of a caller who goes from Swahili to English, on a cascade of local doubles (docs/LANGUAGES.md)',
+      'place only one call, on a cascade of local doubles; the caller changes from Swahili to English (docs/LANGUAGES.md)',
     )
-    .option('--known-caller', 'one call instead, of a customer who is greeted by name (docs/CALLERS.md)')
+    .option('--known-caller', 'place only one call; the agent greets the customer by name (docs/CALLERS.md)')
     .option('--timeline', 'also draw each call as a waterfall: what happened when, and how long it took')
     .option(
       '--record <file>',
-      'with --failover and support: keep the recording, caller left, what the caller heard right',
+      'with --failover and support: keep the recording; left: the caller, right: what the caller heard',
     )
     .addOption(jsonFileOption())
     .addHelpText(

@@ -17,17 +17,12 @@ export const defineDoctor: Define = (program, terminal, ends) => {
     .addOption(
       valued(
         '--agent <name>',
-        'the agent that the number leads to afterwards (default: where it led before)',
+        'the agent to which the number is routed afterwards (default: the previous route)',
         agentName,
       ).conflicts('byHand'),
     )
-    .option(
-      '--both-tracks',
-      'request both_tracks, to see what the carrier sends, instead of the inbound_track that calls use',
-    )
-    .addOption(
-      valued('--wait <seconds>', 'how long to wait for the calls', whole(10, WAIT_S_MAX)).default(WAIT_S_DEFAULT),
-    )
+    .option('--both-tracks', 'request both_tracks in place of inbound_track, to see the audio that the carrier sends')
+    .addOption(valued('--wait <seconds>', 'maximum wait for the calls', whole(10, WAIT_S_MAX)).default(WAIT_S_DEFAULT))
     .option('--no-reach', 'do not try PUBLIC_URL from this machine')
     .addOption(valued('--write <file>', 'write the settings that follow to this environment file, such as .env', text))
     .addOption(jsonFileOption())

@@ -38,11 +38,12 @@ gateway to it, and runs until it is stopped.
 Services:
 ${listed(Object.entries(DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}
 
-Services of a cascade, over their own protocols. The double also runs what the cascade needs beside them, such as the
+Services of a cascade, over their own protocols. The double also runs what the cascade needs beside them, such as a
 language model, at the next port (docs/CASCADE.md):
 ${listed(Object.entries(SERVICE_DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}
 
-For scenarios (docs/SIMULATOR.md, "Callers and judges that are models"); it answers as their files say, and as no agent:
+For scenarios (docs/SIMULATOR.md, "Callers and judges that are models"). These doubles follow the files of the
+scenarios, not an agent:
 ${listed(Object.entries(SCENARIO_DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}
 
 Faults:

@@ -4,14 +4,14 @@ import { actionsWith, asksGateway, type Define } from './define.js'
 
 export const defineMessages: Define = (program, terminal, ends) => {
   const messages = asksGateway(program.command('messages').helpCommand(false))
-    .description('list messages to receivers that were not taken, and try them again')
-    .addHelpText('after', '\nThose of the process at --ops-url. What a message says is not shown: docs/MESSAGES.md.')
+    .description('list undelivered messages to receivers, and send them again')
+    .addHelpText('after', '\nMessages of the process at --ops-url. Their content is not shown: docs/MESSAGES.md.')
   const verb = (usage: string, description: string) =>
     withExitCodes(messages.command(usage).description(description), 'done', 'refused, or there is no such message')
 
   const run = actionsWith(() => import('../messages.js'), ends)
 
-  verb('list', 'messages that wait, and those that are tried no more').action(
+  verb('list', 'messages that wait, and messages that are not tried again').action(
     run((it, options: OpsOptions) => it.listMessages(options, terminal)),
   )
   verb('show', 'one of them')

@@ -20,7 +20,7 @@ export const defineNumbers: Define = (program, terminal, ends) => {
   const run = actionsWith(() => import('../numbers.js'), ends)
 
   verb('list', 'your numbers and their routes')
-    .option('--available', 'instead, the numbers that you can claim')
+    .option('--available', 'list numbers that you can claim, instead of your own numbers')
     .action(run((it, options: ListNumbersOptions) => it.listNumbers(options, terminal)))
   verb('claim', 'claim one of the available numbers')
     .argument('<number>', 'the number, or its id')
@@ -37,7 +37,11 @@ export const defineNumbers: Define = (program, terminal, ends) => {
     )
     .addOption(valued('--url <url>', 'the voice webhook', webAddress))
     .addOption(
-      valued('--events-url <url>', 'the events webhook (default with --agent: that of this gateway)', webAddress),
+      valued(
+        '--events-url <url>',
+        'the events webhook (default with --agent: the events webhook of this gateway)',
+        webAddress,
+      ),
     )
     .action(run((it, options: RouteOptions, number: string) => it.routeNumber(number, options, terminal)))
 }

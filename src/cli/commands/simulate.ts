@@ -2,16 +2,17 @@ import { availableParallelism } from 'node:os'
 import { SCENARIO_JOBS_MAX } from '../../core/limits.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import { chosen, firstSecret, jsonFileOption, jsonTarget, origin, valued, whole } from '../options.js'
+import { TEXT_MODEL_SETTINGS } from '../../vendors/list.js'
 import type { SimulateOptions } from '../simulate.js'
 import type { Terminal } from '../terminal.js'
 import type { Define } from './define.js'
 
-/** How often each scenario is repeated. */
+/** Repeats of each scenario. */
 const SCENARIO_REPEATS_MAX = 1000
 const MODEL_REQUESTS_MAX = 100_000
 const MODEL_COST_MAX = 1000
 
-/** As commander gives them. */
+/** Options in commander's form. */
 interface Given extends Omit<SimulateOptions, 'gateway' | 'json'> {
   readonly url?: string
   readonly opsUrl?: string
@@ -55,11 +56,11 @@ export const defineSimulate: Define = (program, terminal, ends) => {
       ).default(1),
     )
     .addOption(valued('--seed <n>', "added to every scenario's seed", whole(0, 0x7fff_ffff)).default(0))
-    .optionsGroup('Callers and judges that are language models (of LLM_URL, ANTHROPIC_API_KEY or GEMINI_API_KEY):')
+    .optionsGroup(`Callers and judges that are language models (of ${TEXT_MODEL_SETTINGS}):`)
     .addOption(
       valued(
         '--model-cost <amount>',
-        'runs their scenarios, for at most this much in the currency of the prices (USD, or that of PRICES_FILE); 0: only models that cost nothing',
+        'run scenarios with such models, up to this cost in the currency of the prices (USD, or the currency of PRICES_FILE); 0: only models without cost',
         amount,
       ),
     )
@@ -70,9 +71,10 @@ export const defineSimulate: Define = (program, terminal, ends) => {
     )
     .optionsGroup('Results:')
     .option('--junit <file>', 'JUnit XML')
+    .option('--sarif <file>', 'failed runs as SARIF 2.1.0, for the code scanning of a CI')
     .addOption(jsonFileOption())
-    .option('--record <folder>', 'spoken calls as stereo WAV: the caller left, what the caller heard right')
-    .option('--cover', 'also says which stages of the agents, and ways between them, no call took (docs/STAGES.md)')
+    .option('--record <folder>', 'spoken calls as stereo WAV; left: the caller, right: what the caller heard')
+    .option('--cover', 'also print stages of the agents, and ways between stages, that no call used (docs/STAGES.md)')
     .option('--list', 'only list the names of the scenarios')
   withExitCodes(
     command,

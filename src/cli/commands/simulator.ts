@@ -6,7 +6,7 @@ import { firstSecret, repeated, text, valued, webAddress, whole } from '../optio
 import { untilSignal } from '../terminal.js'
 import type { Define } from './define.js'
 
-/** As commander gives them. */
+/** Options in commander's form. */
 interface SimulatorOptions {
   readonly port: number
   readonly key?: readonly string[]

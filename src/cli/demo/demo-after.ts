@@ -7,16 +7,16 @@ import { Webhook } from 'standardwebhooks'
 import type { Environment } from '../../agents/file/template.js'
 import type { CallAnalysis } from '../../call/documents/record.js'
 import { FRAME_MS } from '../../core/units.js'
-import { HttpDouble } from '../../simulator/http-double.js'
-import { AnalystDouble } from '../../simulator/vendors/analyst-double.js'
+import { LocalHttpServer } from '../../system/local-http-server.js'
+import { AnalystDouble } from '../../vendors/self-hosted/analyst-double.js'
 import { conversation } from '../conversation.js'
 import type { Terminal } from '../terminal.js'
 import { withDemoGateway, placeCall } from './demo-gateway.js'
 import type { DemoOptions } from './demo-gateway.js'
 
-// --- what follows a call --------------------------------------------------------------------------------------
+// --- after a call ---------------------------------------------------------------------------------------------
 
-/** How long the demo waits for the messages about its call. */
+/** Maximum time in ms to wait for the messages about the demo's call. */
 const MESSAGES_WAIT_MS = 15_000
 const MESSAGES_WANTED = ['call.started', 'call.ended', 'call.analysed'] as const
 
@@ -27,15 +27,15 @@ analysis:
     resolved: { type: boolean }
     tools: { known: tools }`
 
-/** As far as the demo reads it. */
+/** The part of the event that the demo reads. */
 interface AnalysedEvent {
   readonly type: string
   readonly subject: string
   readonly data: { readonly analysis?: CallAnalysis | null }
 }
 
-/** A receiver as docs/MESSAGES.md shows one: what it cannot verify is refused. */
-class Receiver extends HttpDouble {
+/** Receiver of messages that follows docs/MESSAGES.md: it refuses each message whose signature is wrong. */
+class Receiver extends LocalHttpServer {
   readonly events: AnalysedEvent[] = []
   refused = 0
 
@@ -60,8 +60,8 @@ class Receiver extends HttpDouble {
 }
 
 /**
- * A call, what it was about, and its messages, received by a server that verifies them as any receiver would.
- * @returns 0 when each message came, was ours, and the last one has the analysis
+ * Shows a call, its analysis and its messages. A local server receives and verifies the messages.
+ * @returns 0 if each message came and was valid, and the last message has the analysis
  */
 export async function afterDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const analyst = await AnalystDouble.start()

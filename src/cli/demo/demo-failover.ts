@@ -5,39 +5,42 @@ import { dbfsOfEnergy, energyOf } from '../../media/pcm.js'
 import { channelOf, parseWav } from '../../media/wav.js'
 import type { CallReport } from '../../simulator/call-report.js'
 import { embeddedSpeaker } from '../../simulator/vendors/agent-models.js'
-import { GeminiDouble } from '../../simulator/vendors/gemini-live-double.js'
-import { OpenAiDouble } from '../../simulator/vendors/openai-realtime-double.js'
 import { Script } from '../../simulator/vendors/double.js'
+import type { ServiceDouble } from '../../simulator/vendors/service-double.js'
+import { AUTO, REALTIME } from '../../vendors/list.js'
 import { conversation } from '../conversation.js'
+import { startDouble } from '../double.js'
 import type { Terminal } from '../terminal.js'
 import { withDemoGateway, once, placeCall, KEY, PACE_MS } from './demo-gateway.js'
 import type { DemoOptions } from './demo-gateway.js'
 
 // --- a model that dies in mid-sentence ----------------------------------------------------------------------
 
+/** First two backends of `auto`. Each double has the name of its backend. */
+const [PRIMARY = '', STANDBY = ''] = AUTO
 const GREETING = 'Hello, this is the order line. You can ask where your order is, or tell me your order number.'
 const STATUS =
   'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
-/** How long the primary answers before it is killed. */
+/** Time in ms for which the primary has spoken its answer when the demo stops the primary. */
 const KILL_AFTER_MS = 1500
-/** Quieter than this is a gap, in the recording of what the caller heard. */
+/** Level in dBFS below which the recording of the caller's sound counts as silent. */
 const GAP_DBFS = -50
 /** Sentence that must reach the caller after the failover. */
 const ANSWER = 'Order 4127 is out for delivery.'
-/** The least share of an answer's time that has sound: speech has pauses, and a busy machine adds more. */
+/** Minimum share of an answer's time that contains sound. Speech has pauses, and a busy machine adds more pauses. */
 const SOUND_SHARE_MIN = 0.4
 
 /**
- * A call whose model is killed in mid-sentence. Both models are local doubles of the vendors' services, scripted and
- * with a real voice; everything between them and the caller is the gateway as it is.
- * @returns 0 when the right status reached the caller, judged by what was sent and played (`wasAnswered`) and not by
- *   the simulated caller's recogniser, which mishears on a busy machine
+ * Shows a call whose model is stopped in mid-sentence. Both models are scripted doubles of the vendors' services with a
+ * real voice, and run on this machine. All code between the models and the caller is the production gateway.
+ * @returns 0 if the right status reached the caller. `wasAnswered` decides this from the sent text and the played
+ * sound, because the simulated caller's recogniser mishears words on a busy machine
  */
 export async function failoverDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const { record } = options
   const speaker = await embeddedSpeaker()
-  const [primary, standby] = await Promise.all([
-    OpenAiDouble.start({
+  const [{ double: primary, env: ofPrimary }, { double: standby, env: ofStandby }] = await Promise.all([
+    startDouble<ServiceDouble>(PRIMARY, {
       key: KEY,
       speaker,
       script: new Script(
@@ -49,7 +52,7 @@ export async function failoverDemo(options: DemoOptions, terminal: Terminal): Pr
         ['4127'],
       ),
     }),
-    GeminiDouble.start({
+    startDouble<ServiceDouble>(STANDBY, {
       key: KEY,
       speaker,
       script: new Script(
@@ -65,14 +68,9 @@ export async function failoverDemo(options: DemoOptions, terminal: Terminal): Pr
       ),
     }),
   ])
-  const env = {
-    OPENAI_API_KEY: KEY,
-    OPENAI_BASE_URL: primary.baseUrl,
-    GEMINI_API_KEY: KEY,
-    GEMINI_BASE_URL: standby.baseUrl,
-    GEMINI_MODEL: 'double',
-  }
-  const setting = { env, backend: 'backend: [openai, gemini]', services: [primary, standby] }
+  const models = REALTIME.get(STANDBY)?.asks.filter((setting) => setting.endsWith('_MODEL')) ?? []
+  const env = { ...ofPrimary, ...ofStandby, ...Object.fromEntries(models.map((setting) => [setting, 'double'])) }
+  const setting = { env, backend: `backend: [${PRIMARY}, ${STANDBY}]`, services: [primary, standby] }
   return withDemoGateway(options, terminal, setting, async (demo) => {
     const { gateway, folder, print } = demo
     const write = conversation(print, terminal)
@@ -80,7 +78,7 @@ export async function failoverDemo(options: DemoOptions, terminal: Terminal): Pr
       write('fault    the first model is killed in mid-sentence\n')
       primary.breakOff()
     }
-    // The third answer is the status.
+    // The primary's third answer is the status of the order.
     const unwatch = once(
       () => primary.script.answers >= 3,
       () => setTimeout(kill, KILL_AFTER_MS),
@@ -103,7 +101,7 @@ export async function failoverDemo(options: DemoOptions, terminal: Terminal): Pr
       const lookUps = kept?.toolCalls.filter((tool) => tool.name === 'lookup_order').length ?? 0
       const verdict = [
         `after it the answer was ${answered ? `sent and played whole, ${listener}` : 'NOT sent and played whole'}`,
-        `longest silence that the caller heard around it: ${gapMs} ms (between two sentences it is some hundred)`,
+        `longest silence that the caller heard around the takeover: ${gapMs} ms (a pause between two sentences has some hundred ms)`,
         `look-ups run: ${lookUps}`,
         ...(record === undefined ? [] : [`recording: ${record}`]),
       ]
@@ -114,7 +112,7 @@ export async function failoverDemo(options: DemoOptions, terminal: Terminal): Pr
   })
 }
 
-/** Sound that the caller heard, in the recording of a call. */
+/** Sound that the caller heard, read from the recording of a call. */
 export interface HeardSound {
   readonly samples: Int16Array
   readonly sampleRateHz: number
@@ -126,9 +124,9 @@ function heardBy(file: Uint8Array): HeardSound {
 }
 
 /**
- * True if the status reached the caller after the failover: the answer is in the gateway's transcript, which has only
- * what was sent, and made a sound at the caller's end while it was played.
- * @param failedOverMs since the stream opened, as the transcript's times are; Infinity without a failover
+ * True if the status reached the caller after the failover. Two conditions are checked. The gateway's transcript, which
+ * contains only sent speech, must have the answer. The caller must have received sound while the answer was played.
+ * @param failedOverMs  time in ms since the stream opened, like the transcript's times; Infinity without a failover
  */
 export function wasAnswered(transcript: CallReport['transcript'], failedOverMs: number, heard: HeardSound): boolean {
   return transcript.some(({ role, text, startMs, endMs }) => {
@@ -138,7 +136,7 @@ export function wasAnswered(transcript: CallReport['transcript'], failedOverMs: 
   })
 }
 
-/** True if there is a sound, for each 20 ms between two times. */
+/** One boolean for each 20 ms between the two times; true if there is sound in these 20 ms. */
 function soundsOf({ samples, sampleRateHz }: HeardSound, fromMs: number, toMs: number): boolean[] {
   const block = (sampleRateHz * FRAME_MS) / 1000
   const to = Math.min(samples.length, Math.floor(toMs / FRAME_MS) * block)
@@ -150,8 +148,8 @@ function soundsOf({ samples, sampleRateHz }: HeardSound, fromMs: number, toMs: n
 }
 
 /**
- * The longest silence in what the caller heard from a second before the fault to four seconds after it; 0 without a
- * fault.
+ * Maximum silence in ms that the caller heard, from one second before the fault to four seconds after the fault; 0
+ * without a fault.
  */
 function longestGapMs(heard: HeardSound, faultAtMs: number): number {
   let silent = 0

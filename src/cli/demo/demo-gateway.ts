@@ -12,7 +12,7 @@ import { placeCalls, type CallOptions } from '../../simulator/call-command.js'
 import type { CallReport } from '../../simulator/call-report.js'
 import { CALL_DEFAULTS } from '../../simulator/choices.js'
 import { AgentModels } from '../../simulator/vendors/agent-models.js'
-import { CascadeDouble } from '../../simulator/vendors/cascade-double.js'
+import { CascadeDouble } from '../../vendors/self-hosted/cascade-double.js'
 import { createLog } from '../../telemetry/log.js'
 import { conversation } from '../conversation.js'
 import { startDemoShop } from './demo-shop.js'
@@ -21,7 +21,10 @@ import { json as jsonText } from '../terminal.js'
 import type { Terminal } from '../terminal.js'
 
 export const KEY = 'key-of-the-demo'
-/** Between pieces of 100 ms: a tenth faster than speech, so that what speaks dies before its answer is complete. */
+/**
+ * Time in ms after which the double sends the next 100 ms of sound. It is a tenth faster than speech. The service must
+ * die before its answer is complete.
+ */
 export const PACE_MS = 90
 
 /** The options of `mkondo demo`. */
@@ -34,21 +37,21 @@ export interface DemoOptions {
   readonly languages?: true
   readonly knownCaller?: true
   readonly timeline?: true
-  /** Where the recording of the call is kept. */
+  /** File for the recording of the call. */
   readonly record?: string
-  /** Where the result is written as JSON: a file, or `-` for standard output; null: nowhere. */
+  /** File for the result as JSON, or `-` for standard output; null for no JSON. */
   readonly json: string | null
 }
 
-/** Gateway and shop of a demo. */
+/** Gateway and shop of one demo. */
 export interface DemoGateway {
   readonly gateway: Gateway
   readonly shop: DemoShop
-  /** Removed at the end. */
+  /** Folder that is removed at the end. */
   readonly folder: string
-  /** Since the start, as text: `3.2 s`. */
+  /** Time since the start, as text: `3.2 s`. */
   readonly elapsed: () => string
-  /** Prints for people: on standard output, unless the JSON goes there. */
+  /** Prints for people: on standard output, or on standard error if the JSON is written to standard output. */
   readonly print: (text: string) => unknown
 }
 
@@ -57,28 +60,31 @@ interface Shown {
   readonly ok: boolean
   /** The result as JSON. */
   readonly result: object
-  /** Final sentence about it; empty: it was printed already. */
+  /** Final sentence about the result; empty if the demo has printed the result itself. */
   readonly verdict: string
 }
 
 interface Setting {
-  /** Settings of the gateway. */
+  /** Additional settings of the gateway. */
   readonly env?: Environment
-  /** The lines that take the place of `backend:` in the shipped order line's file. Absent: the shipped agents as they are. */
+  /** Lines that replace `backend:` in the order line's agent file. If absent, the shipped agents are unchanged. */
   readonly backend?: string
-  /** A line that is added to that agent's `voice:`. */
+  /** Line that is added to the order agent's `voice:`. */
   readonly voice?: string
-  /** Folder of other agents than the shipped ones. */
+  /** Folder of custom agents; the shipped agents if absent. */
   readonly agentsDir?: string
-  /** Writes what the gateway reads at its start. @returns more settings */
+  /**
+   * Writes the files that the gateway reads at its start.
+   * @returns the additional settings
+   */
   readonly prepare?: (folder: string) => Promise<Environment>
-  /** Closed at the end. */
+  /** Services that are closed at the end. */
   readonly services?: readonly { close(): Promise<unknown> }[]
 }
 
 /**
- * Runs a demo on a gateway of its own, with the demo's orders API, and frees everything at the end.
- * @returns the exit code: 0 when it has shown what it should
+ * Runs a demo on its own gateway, with the demo's orders API. Frees all resources at the end.
+ * @returns the exit code: 0 if the demo succeeded
  */
 export async function withDemoGateway(
   { json }: DemoOptions,
@@ -112,7 +118,7 @@ export async function withDemoGateway(
         ...(agents === undefined ? {} : { agentsDir: agents }),
       },
       env: { ...env, SHOP_API_URL: shop.url },
-      // Not on standard output: the JSON may go there.
+      // Logged to standard error, because the JSON may be written to standard output.
       log: createLog({ level: 'error', destination: { write: (line) => terminal.err(line) } }),
     })
     open.push({ close: () => gateway.stop(2000) })
@@ -123,12 +129,13 @@ export async function withDemoGateway(
     print(verdict)
     return ok ? 0 : 1
   } finally {
-    // The gateway first: it uses the others, which are closed even where one before them cannot be.
+    // The gateway closes first, because it uses all other services. If closing one of them fails, the next one is
+    // closed.
     await open.reduceRight<Promise<unknown>>((before, one) => before.finally(() => one.close()), Promise.resolve())
   }
 }
 
-/** @returns the folder of the shipped order line's agent, changed so */
+/** @returns the folder of the shipped order line's agent, with this backend and voice */
 async function orderAgent(folder: string, backend: string, voice?: string): Promise<string> {
   const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const changed = yaml
@@ -142,7 +149,10 @@ async function orderAgent(folder: string, backend: string, voice?: string): Prom
   return agents
 }
 
-/** Looks again and again until it has happened, and then does what is to be done. @returns what ends that */
+/**
+ * Polls until `happened` is true, and then calls `then`.
+ * @returns a function that stops the polling
+ */
 export function once(happened: () => boolean, then: () => void): () => void {
   const watch = setInterval(() => {
     if (!happened()) return
@@ -152,14 +162,14 @@ export function once(happened: () => boolean, then: () => void): () => void {
   return () => clearInterval(watch)
 }
 
-/** The language model of a cascade, and what else it needs, that answers as the order line's agent does. */
+/** Models of a cascade. The language model answers like the order line's agent. */
 export async function orderModels() {
   const agentsDir = join(packageRoot(), 'agents')
   const models = await AgentModels.load({ agentsDir, names: ['order-status'], env: {}, thinkMs: 0 })
   return { models, services: await CascadeDouble.start({ key: KEY, models: models.cascade() }) }
 }
 
-/** Somebody calls a line, alone, and what is said is printed. */
+/** Places one call to a line, and prints the conversation. */
 export function callsAlone(
   demo: DemoGateway,
   line: string,

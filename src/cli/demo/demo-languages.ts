@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import type { TranscriptEntry } from '../../call/documents/record.js'
 import type { CallReport } from '../../simulator/call-report.js'
 import { embeddedSpeaker } from '../../simulator/vendors/agent-models.js'
-import { SonioxDouble } from '../../vendors/soniox/double.js'
 import { Script } from '../../simulator/vendors/double.js'
+import type { ServiceDouble } from '../../simulator/vendors/service-double.js'
+import { startDouble } from '../double.js'
 import type { Terminal } from '../terminal.js'
 import { withDemoGateway, orderModels, callsAlone, verdictOf, KEY, PACE_MS } from './demo-gateway.js'
 import { DAY_MS } from '../../core/units.js'
@@ -12,16 +13,17 @@ import type { DemoOptions } from './demo-gateway.js'
 
 // --- a caller who speaks Swahili and English ------------------------------------------------------------------
 
-/** A caller's sentence, its language, and the parts that the answer must contain, as a voice gets them. */
+/** Sentence of the caller with its language, and the parts that the agent's spoken answer must contain. */
 interface MixedTurn {
   readonly language: 'en' | 'sw'
   readonly says: string
-  /** Words of it that are English all the same. */
+  /** English words in the Swahili sentence. */
   readonly english?: readonly string[]
   readonly answer: readonly string[]
 }
 
-// Data of the demo shop: +254700000001 has one open order, 4127; the delivery is KES 350, shoes are KES 1,250.
+// Turns with data of the demo shop: +254700000001 has one open order, 4127; the delivery costs KES 350, shoes cost KES
+// 1,250.
 const MIXED_TURNS: readonly MixedTurn[] = [
   {
     language: 'sw',
@@ -49,12 +51,25 @@ const MIXED_TURNS: readonly MixedTurn[] = [
   { language: 'en', says: 'No thank you.', answer: ['Goodbye.'] },
 ]
 const MIXED_TOOLS = 'lookup_order, reschedule_order, search_catalogue, search_catalogue, end_call'
+/** Double of a service that recognises and speaks, and reports the language of each word. */
+const SERVICE = 'soniox'
+/** Running double of the service, with the texts that its voices received. */
+type BothDouble = ServiceDouble & {
+  readonly voices: readonly {
+    readonly utterances: readonly {
+      readonly config: Readonly<Record<string, unknown>>
+      readonly speech: { readonly text: string }
+    }[]
+  }[]
+}
 const VOICES = { en: 'Adrian', sw: 'Maya' } as const
 
 /**
- * A caller who asks in Swahili, with English words in it, and goes on in English, on a cascade of doubles. The recogniser
- * has the caller's words from here, since no local one hears Swahili, and tells the language of each as Soniox does.
- * @returns 0 when each answer was in the caller's language and in the voice for it, as one says it, and the tools ran as asked
+ * Shows a caller who asks in Swahili with some English words, and then continues in English. A cascade of doubles
+ * answers. Local recognisers do not understand Swahili, so the demo gives the caller's words and each word's language
+ * to the recogniser.
+ * @returns 0 if each answer was in the caller's language and that language's voice, with numbers as words, and if the
+ * expected tools ran
  */
 export async function languagesDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const languages = new Map(
@@ -62,9 +77,9 @@ export async function languagesDemo(options: DemoOptions, terminal: Terminal): P
       says.split(' ').map((word) => [word, english.includes(word) ? 'en' : language] as const),
     ),
   )
-  const [{ models, services }, soniox] = await Promise.all([
+  const [{ models, services }, { double, env: ofDouble }] = await Promise.all([
     orderModels(),
-    SonioxDouble.start({
+    startDouble<BothDouble>(SERVICE, {
       key: KEY,
       speaker: await embeddedSpeaker(),
       paceMs: PACE_MS,
@@ -77,15 +92,15 @@ export async function languagesDemo(options: DemoOptions, terminal: Terminal): P
   ])
   const env = {
     ...{ LLM_URL: services.baseUrl, LLM_API_KEY: KEY, LLM_MODEL: 'double' },
-    ...{ SONIOX_API_KEY: KEY, SONIOX_STT_URL: soniox.baseUrl, SONIOX_TTS_URL: soniox.baseUrl },
-    // Nothing is spoken ahead: what the voice gets is what the caller hears.
+    ...ofDouble,
+    // Without KEEP_CALLS no speech is synthesised in advance. So the caller hears every text that the voice receives.
     KEEP_CALLS: 'false',
-    // The date that was asked for looks like a number of a phone. The caller's own is made up.
+    // A date in the call looks like a phone number and would be masked in the record. The caller's number is invented.
     RECORDS_NUMBERS: 'full',
   }
-  const backend = 'backend: cascade\nbackends: { cascade: { stt: soniox, tts: soniox } }'
+  const backend = `backend: cascade\nbackends: { cascade: { stt: ${SERVICE}, tts: ${SERVICE} } }`
   const voice = `cascade: ${JSON.stringify(VOICES)}`
-  const setting = { env, backend, voice, services: [services, soniox, models] }
+  const setting = { env, backend, voice, services: [services, double, models] }
   return withDemoGateway(options, terminal, setting, async (demo) => {
     const { print, elapsed } = demo
     const script = join(demo.folder, 'mixed.yaml')
@@ -95,14 +110,14 @@ export async function languagesDemo(options: DemoOptions, terminal: Terminal): P
     const caller = { agent: 'order-status', script, from: '+254700000001', record: options.record }
     const call = await callsAlone(demo, 'order', caller, terminal)
     days.push(tomorrow())
-    const spoken = soniox.voices
+    const spoken = double.voices
       .flatMap(({ utterances }) => utterances)
       .map(({ config, speech: { text } }) => ({
         language: textOf(config['language']),
         voice: textOf(config['voice']),
         text,
       }))
-      // Opened ahead, and not used.
+      // Leaves out voices that were opened in advance and not used.
       .filter(({ text }) => text !== '')
     print('\nWhat the voice was given, with its language and name:\n')
     for (const { language, voice, text } of spoken) print(`  ${language}  ${voice.padEnd(6)}  ${text}\n`)
@@ -113,7 +128,7 @@ export async function languagesDemo(options: DemoOptions, terminal: Terminal): P
   })
 }
 
-/** As the double counts days: in UTC. */
+/** Tomorrow's date in UTC, because the double's dates are in UTC. */
 function tomorrow(): string {
   return new Date(Date.now() + DAY_MS).toISOString().slice(0, 10)
 }
@@ -128,7 +143,10 @@ interface MixedCall {
   readonly toolCalls: readonly Pick<CallReport['toolCalls'][number], 'name' | 'args' | 'ok'>[]
 }
 
-/** Faults of the call in two languages. @param days  that "kesho" may be */
+/**
+ * Faults of the call in two languages.
+ * @param days  dates that "kesho" (tomorrow) may stand for
+ */
 export function notAsSpoken(
   { transcript, toolCalls }: MixedCall,
   spoken: readonly { readonly language: string; readonly voice: string; readonly text: string }[],

@@ -2,16 +2,16 @@ import { existsSync } from 'node:fs'
 import type { Config } from '../../config/settings.js'
 import { GatewayError } from '../../core/errors.js'
 
-/** The demo's orders API, running. */
+/** Running orders API of the demo. */
 export interface DemoShop {
   readonly url: string
   close(): Promise<void>
 }
 
 /**
- * True if the demo's orders API takes the place of SHOP_API_URL: where that is asked for, and where the shipped agents
- * are tried out, which need one. A gateway that a carrier reaches never gets it unasked: its callers would hear of
- * orders that do not exist.
+ * True if the demo's orders API replaces SHOP_API_URL: on request, or in a trial of the shipped agents, which need an
+ * orders API. A gateway that a carrier reaches uses the demo's API only on request, because its callers would hear
+ * about orders that do not exist.
  */
 export function needsDemoShop(config: Config, asked: boolean): boolean {
   return config.shopApiUrl === null && (asked || (config.agentsDir === null && config.publicUrl === null))
@@ -25,7 +25,10 @@ export async function startDemoShop(): Promise<DemoShop> {
   return shop.startShopApi({ port: 0, host: '127.0.0.1' })
 }
 
-/** Starts `examples/pay-api` with a double of Daraja. @param pinMs  from the prompt to the PIN */
+/**
+ * Starts `examples/pay-api` with a double of Daraja.
+ * @param pinMs  time in ms between the payment prompt and the caller's PIN
+ */
 export async function startDemoPay(pinMs: number): Promise<DemoShop & { readonly prompts: readonly string[] }> {
   const pay = (await example('pay-api/demo.js')) as {
     startPayDemo(options: { pinMs: number }): ReturnType<typeof startDemoPay>
@@ -33,7 +36,7 @@ export async function startDemoPay(pinMs: number): Promise<DemoShop & { readonly
   return pay.startPayDemo({ pinMs })
 }
 
-/** An example is no part of the gateway, so it is loaded by path. */
+/** Loads an example by its path, because examples are not part of the gateway's code. */
 function example(path: string): Promise<unknown> {
   const compiled = new URL(`../../../examples/${path}`, import.meta.url)
   if (existsSync(compiled)) return import(compiled.href)

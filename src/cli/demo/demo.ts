@@ -8,8 +8,8 @@ import { type CallOptions } from '../../simulator/call-command.js'
 import type { CallReport } from '../../simulator/call-report.js'
 import { GatewayView } from '../../simulator/gateway-view.js'
 import { embeddedSpeaker } from '../../simulator/vendors/agent-models.js'
-import { DeepgramVoiceDouble } from '../../vendors/deepgram/double.js'
-import { SonioxDouble } from '../../vendors/soniox/double.js'
+import type { ServiceDouble } from '../../simulator/vendors/service-double.js'
+import { startDouble } from '../double.js'
 import { requireSpeech } from '../../speech/speech-packages.js'
 import { waterfall } from '../calls.js'
 import { Conversations } from '../conversation.js'
@@ -21,9 +21,12 @@ import { afterDemo } from './demo-after.js'
 import { languagesDemo } from './demo-languages.js'
 import { failoverDemo } from './demo-failover.js'
 
-/** `mkondo demo`. @throws GatewayError CONFIG_INVALID where the offline recogniser and voice are not installed */
+/**
+ * `mkondo demo`.
+ * @throws GatewayError CONFIG_INVALID if the offline recogniser and voice are not installed
+ */
 export async function demo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  // Its callers and agents speak.
+  // Speech is required, because the demo's callers and agents speak.
   requireSpeech()
   if (options.agent === 'support') return supportDemo(options, terminal)
   if (options.failover === true) return failoverDemo(options, terminal)
@@ -43,7 +46,7 @@ interface DemoCaller {
   readonly call: Partial<CallOptions>
 }
 
-// The demo shop: +254700000001 has exactly one open order, 4127; +254700000002 has several.
+// Callers of the demo shop: +254700000001 has exactly one open order, 4127; +254700000002 has several.
 const CALLERS: readonly DemoCaller[] = [
   {
     name: 'A caller who knows the order number',
@@ -63,7 +66,10 @@ function orderDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   })
 }
 
-/** @param atOnce  false: one after the other, where this process recognises and speaks for the services too */
+/**
+ * @param atOnce false: the calls run one after another, because this process also recognises and speaks in place of the
+ * services
+ */
 async function threeCalls(demo: DemoGateway, atOnce: boolean, options: DemoOptions, terminal: Terminal) {
   const { print, elapsed, gateway } = demo
   print(`The gateway takes calls after ${elapsed()}. Three people call the order line${atOnce ? ' at once' : ''}.\n`)
@@ -93,33 +99,33 @@ async function threeCalls(demo: DemoGateway, atOnce: boolean, options: DemoOptio
 
 // --- a cascade whose voice breaks off in mid-sentence --------------------------------------------------------
 
-/** Sound of an answer after which its voice breaks off: within the first sentence. */
+const [VOICE, SPARE_VOICE] = ['soniox', 'deepgram'] as const
+/** Duration in ms of an answer's sound after which the voice breaks off. The first sentence is longer. */
 const BREAKS_AFTER_MS = 900
 
 /**
- * The three callers again, on a cascade: recogniser and language model are local doubles that understand speech, and the
- * voice speaks over the protocols of two services. Once the first was greeted, the connection of the first voice breaks
- * in the middle of a sentence, and the other one goes on with the words that are left.
- * @returns 0 when all callers heard the right answer, and the voice did break
+ * Shows the three callers again, on a cascade. The recogniser and the language model are local doubles that understand
+ * speech. The voice uses the protocols of two services. After the first greeting, the first voice's connection breaks
+ * in the middle of a sentence, and the second voice speaks the remaining words.
+ * @returns 0 if all callers heard the right answer and the first voice broke
  */
 async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const speaker = await embeddedSpeaker()
-  const [{ models, services }, voice, spare] = await Promise.all([
+  const [{ models, services }, { double: voice, env: ofVoice }, { double: spare, env: ofSpare }] = await Promise.all([
     orderModels(),
-    // The caller hears the sentence when it breaks off.
-    SonioxDouble.start({ key: KEY, speaker, paceMs: PACE_MS }),
-    DeepgramVoiceDouble.start({ key: KEY, speaker }),
+    // The sound is sent at the speed of speech, so the caller is hearing the sentence when the voice breaks.
+    startDouble<ServiceDouble>(VOICE, { key: KEY, speaker, paceMs: PACE_MS }, '_TTS_URL'),
+    startDouble<ServiceDouble>(SPARE_VOICE, { key: KEY, speaker }, '_TTS_URL'),
   ])
   const env = {
     ...{ STT_URL: services.baseUrl, STT_API_KEY: KEY },
     ...{ LLM_URL: services.baseUrl, LLM_API_KEY: KEY, LLM_MODEL: 'double' },
-    ...{ SONIOX_API_KEY: KEY, SONIOX_TTS_URL: voice.baseUrl },
-    ...{ DEEPGRAM_API_KEY: KEY, DEEPGRAM_TTS_URL: spare.baseUrl },
-    // Nothing is spoken ahead, so that it is an answer that breaks off.
+    ...ofVoice,
+    ...ofSpare,
+    // Speech is not synthesised in advance, so that the voice breaks during an answer.
     KEEP_CALLS: 'false',
   }
-  const backend =
-    'backend: cascade\nbackends: { cascade: { stt: { service: whisper, timeoutMs: 20000 }, tts: [soniox, deepgram] } }'
+  const backend = `backend: cascade\nbackends: { cascade: { stt: { service: whisper, timeoutMs: 20000 }, tts: [${VOICE}, ${SPARE_VOICE}] } }`
   return withDemoGateway(
     options,
     terminal,
@@ -143,7 +149,7 @@ async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<nu
   )
 }
 
-/** Asked of the ops port, as `mkondo calls timeline` does. */
+/** Reads the calls' timelines from the ops port and prints them like `mkondo calls timeline`. */
 async function drawTimelines(
   calls: readonly (CallReport | { readonly error: string })[],
   opsPort: number,
@@ -160,9 +166,10 @@ async function drawTimelines(
 // --- a caller of the support line ---------------------------------------------------------------------------
 
 /**
- * One caller of the support line with a question, a balance and a broken line: the account is read out only after two
- * right answers, a fix is tried and fails, and the human who is rung has everything. The embedded backend, real speech.
- * @returns 0 when all of that happened
+ * Shows a caller of the support line who has a question, wants a balance and reports a broken line. The balance is read
+ * out only after two right answers. A fix is tried and fails. The gateway then rings a human, who gets the whole
+ * context. The demo uses the embedded backend and real speech.
+ * @returns 0 if all of this happened
  */
 function supportDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   return withDemoGateway(options, terminal, {}, async (demo) => {
@@ -175,7 +182,7 @@ function supportDemo(options: DemoOptions, terminal: Terminal): Promise<number> 
   })
 }
 
-/** Script of the caller of `--pay`. */
+/** Script of the caller for `--pay`. */
 const PAYS = `version: 1
 patienceMs: 60000
 steps:
@@ -186,8 +193,9 @@ steps:
 const PIN_MS = 8000
 
 /**
- * A caller pays by M-Pesa during the call, with a double of Daraja: the prompt, the PIN, the callback.
- * @returns 0 when the caller heard that it is paid, after one prompt, and only then
+ * Shows a caller who pays by M-Pesa during the call, with a double of Daraja. The double sends the prompt, reads the
+ * PIN and calls back.
+ * @returns 0 if there was one prompt, and the caller heard of the payment
  */
 async function payDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const pay = await startDemoPay(PIN_MS)
@@ -219,8 +227,8 @@ async function payDemo(options: DemoOptions, terminal: Terminal): Promise<number
 const ASKS_FOR_PLAN = 'version: 1\nsteps: [{ say: yes please }, { say: no thank you }]\n'
 
 /**
- * One call to the line of `examples/known-caller`, whose customer is looked up in the demo's API while the phone rings.
- * @returns 0 when the greeting had the customer's name, and the dialogue the plan
+ * Shows a call to the line of `examples/known-caller`, whose demo API knows the customer.
+ * @returns 0 if the greeting contained the customer's name and the dialogue contained the customer's plan
  */
 function knownCallerDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const agentsDir = join(packageRoot(), 'examples/known-caller/agents')
@@ -241,7 +249,7 @@ function knownCallerDemo(options: DemoOptions, terminal: Terminal): Promise<numb
   })
 }
 
-/** The expected events of the demo that did not happen. */
+/** Expected events of the demo that did not happen. */
 function missingOf(call: CallReport, packet: EscalationPacket | null): string[] {
   const said = call.transcript
     .filter(({ role }) => role === 'agent')

@@ -33,25 +33,25 @@ export interface DoctorOptions {
   readonly byHand?: true
   readonly agent?: string
   readonly bothTracks?: true
-  /** In seconds. */
+  /** Time limit in s. */
   readonly wait: number
   /** False with `--no-reach`. */
   readonly reach: boolean
   readonly write?: string
-  /** `-`: standard output; null: not wanted. */
+  /** File for the JSON; `-` for standard output; null for no JSON. */
   readonly json: string | null
   readonly config?: string
 }
 
 const VOICE = 'slt'
 
-/** Plan from the options and the settings, checked before the first request to the carrier. */
+/** Plan of the check, from the options and the settings. It is validated before the first request to the carrier. */
 interface Plan {
   readonly config: Config
   readonly publicUrl: string
-  /** Null with `--by-hand`. */
+  /** Carrier's API; null with `--by-hand`. */
   readonly api: CarrierApi | null
-  /** Where the number leads in the end; null: to where it led before. */
+  /** Route of the number after the check; null to restore the earlier route. */
   readonly finalRoute: Awaited<ReturnType<typeof routeOf>> | null
 }
 
@@ -94,7 +94,7 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
     const questions = questionsOf(calls)
     if (calls.length > 0) say(reportText(calls, questions, variables))
     if (options.write !== undefined && Object.keys(variables).length > 0) {
-      // It may hold secrets: readable by its owner alone.
+      // The file may contain secrets, so only its owner gets read permission.
       await writeWhole(options.write, withVariables(readEnvFile(options.write), variables))
       say(`written to ${options.write}\n`)
     }
@@ -160,7 +160,7 @@ interface Guide {
   readonly terminal: Terminal
 }
 
-/** Leads a number here, waits for the calls, and leads it away again. */
+/** Routes a number to this process, waits for the calls, and then sets its final route. */
 async function calledBack(
   options: DoctorOptions,
   plan: Plan,
@@ -187,7 +187,7 @@ async function calledBack(
   try {
     return await waitForCalls(options, server, name, guide)
   } finally {
-    // A doctor that was killed left its own address, at which nobody answers any more.
+    // If an earlier doctor was killed, the number still leads to that doctor's URL, which does not answer any more.
     const before = number.voiceUrl?.startsWith(`${publicUrl}/voice/doctor-`) === true ? null : number.voiceUrl
     const route =
       finalRoute ??
@@ -206,7 +206,7 @@ async function calledBack(
   }
 }
 
-/** Waits for one whole call; a call that ended too early is asked for again, within the time. */
+/** Waits for one complete call. If a call ended too early, asks for another call within the time limit. */
 async function waitForCalls(
   options: DoctorOptions,
   server: ProbeServer,
@@ -243,7 +243,7 @@ async function waitForCalls(
   }
 }
 
-/** Null after the time, and when the signal is aborted. */
+/** Result of `coming`; null if the time limit ends or the signal is aborted first. */
 async function orNull<T>(coming: Promise<T>, ms: number, signal: AbortSignal): Promise<T | null> {
   if (ms <= 0 || signal.aborted) return null
   const over = new AbortController()
@@ -255,7 +255,7 @@ async function orNull<T>(coming: Promise<T>, ms: number, signal: AbortSignal): P
   }
 }
 
-/** The spellings that worked and are not the ones that are tried first anyway. */
+/** Spellings of API requests that worked, if they differ from the first spelling that is tried. */
 function otherSpellings({ paths }: CarrierApi): readonly string[] {
   return paths
     .worked()

@@ -15,13 +15,13 @@ import type { AfterStreamFacts, CallFacts, PostFacts, PostUrl } from './wire-fac
 export interface Phrases {
   readonly welcome: Int16Array
   readonly tone: Int16Array
-  /** With the question how long the tone was. */
+  /** Question about the tone's length. */
   readonly keyForTone: Int16Array
   readonly key: Int16Array
   readonly farewell: Int16Array
 }
 
-/** The words of `Phrases`. */
+/** Text of each phrase in `Phrases`. */
 export const PHRASES: Readonly<Record<keyof Phrases, string>> = {
   welcome: 'This is Mkondo. Please stay on the line for half a minute.',
   tone: 'You will now hear a tone.',
@@ -30,33 +30,38 @@ export const PHRASES: Readonly<Record<keyof Phrases, string>> = {
   farewell: 'Thank you. The line now becomes quiet. If it is still quiet after fifteen seconds, please hang up.',
 }
 
-/** Last phrase of the carrier to the caller, when it asks how the call goes on. */
+/** Document with the last phrase to the caller, for a carrier that asks for the next document. */
 const LAST_WORDS: readonly VoiceAction[] = [{ verb: 'say', text: 'That was all. Goodbye.' }, { verb: 'hangup' }]
 
-/** A carrier that asks after this time asks too late for anybody; then the call is ended. */
+/**
+ * Time in ms to wait for the carrier's request for the next document. After this time the call is ended, because the
+ * caller would not wait longer.
+ */
 const LATE_MS = 10_000
-/** How long the end of a call may take that was asked for, by our document or through the REST API. */
+/** Time limit in ms for the end of a call after our document or the REST API has ended it. */
 const END_MS = 10_000
-/** How long we wait for the last POST of a call whose caller has hung up. */
+/** Time in ms to wait for the last POST of a call whose caller has hung up. */
 const LAST_POST_MS = 2000
-/** Longer than the whole script: such a call is not waited for. */
+/**
+ * Maximum duration in ms of a call, longer than the whole script. After this time the command does not wait any more.
+ */
 const CALL_MS_MAX = 120_000
 
 export interface ProbeCallOptions {
   readonly callSid: CallSid
   readonly track: CallFacts['track']
   readonly phrases: Phrases
-  /** Audio socket, stream status and continuation of this call, each with its token. */
+  /** URLs of this call for the audio socket, the stream's status and the continuation. Each URL contains a token. */
   readonly urls: { readonly audio: string; readonly status: string; readonly afterStream: string }
-  /** Ends the call through the REST API; null where it is not used. */
+  /** Ends the call through the REST API; null if the API is not used. */
   readonly hangUp: (() => Promise<void>) | null
-  /** Says what has happened, for whoever waits. */
+  /** Reports each step to the operator. */
   readonly onStep: (what: string) => void
 }
 
-/** One call of the carrier, answered with a script that shows how the carrier behaves. */
+/** One call of the carrier, answered with a script that tests the carrier's behaviour. */
 export class ProbeCall {
-  /** Observed facts, when it is over or has taken too long. */
+  /** Observed facts, available when the call has ended or the time limit is over. */
   readonly done: Promise<CallFacts>
   readonly #options: ProbeCallOptions
   readonly #startedMs = performance.now()
@@ -89,7 +94,7 @@ export class ProbeCall {
     return this.#phase === 'waiting' && this.#answered
   }
 
-  /** A POST to the voice URL. @returns the document */
+  /** Handles a POST to the voice URL. @returns the document */
   voice(post: Omit<PostFacts, 'atMs' | 'url' | 'state'>, webhook: Webhook): string {
     this.#note(post, 'voice', webhook)
     const { state, kind, direction, sidOfPbx, digits } = webhook
@@ -103,7 +108,8 @@ export class ProbeCall {
       known: this.#answered,
       phase: this.#phase,
       unopened: false,
-      // As for a human who was asked for: whoever asks after our close gets the way on.
+      // The state after our close is treated like a pending escalation, so that the answer to a POST is the next
+      // document.
       escalation: this.#phase === 'after' ? (this.#asked === null ? 'pending' : 'none') : 'none',
     })
     if (isTerminal(state)) this.#end()
@@ -121,7 +127,7 @@ export class ProbeCall {
     }
   }
 
-  /** A POST to the continuation after the stream. @returns the document */
+  /** Handles a POST to the continuation after the stream. @returns the document */
   afterStream(post: Omit<PostFacts, 'atMs' | 'url' | 'state'>, webhook: Webhook | null): string {
     this.#note(post, 'after-stream', webhook)
     if (webhook?.state === 'completed') {
@@ -133,7 +139,7 @@ export class ProbeCall {
     return first ? voiceXml(LAST_WORDS) : EMPTY_RESPONSE
   }
 
-  /** A POST to the events URL, whose answer the carrier does not read. */
+  /** Handles a POST to the events URL, whose answer the carrier does not read. */
   event(post: Omit<PostFacts, 'atMs' | 'url' | 'state'>, event: CarrierEvent): void {
     this.#note(post, 'events', event)
     if (isTerminal(event.state)) this.#end()
@@ -157,7 +163,7 @@ export class ProbeCall {
     })
   }
 
-  /** Gives the call up, as when the command is stopped. */
+  /** Stops the call because the command is stopped. */
   abandon(): void {
     this.#stream?.close()
     this.#end()
@@ -197,7 +203,7 @@ export class ProbeCall {
     return this.#facts()
   }
 
-  /** Until the socket is open, or the call is over without one. */
+  /** Waits until the socket is open, or until the call ends without a socket. */
   async #waitForSocket(): Promise<void> {
     const untilMs = performance.now() + SOCKET_WAIT_MS
     while (this.#phase === 'waiting' && performance.now() < untilMs) await sleep(20)
@@ -219,7 +225,9 @@ export class ProbeCall {
     onStep('we have closed the audio socket; now the carrier may ask how to continue the call')
   }
 
-  /** Waits until the carrier has asked, or it is too late; then for the end of the call. */
+  /**
+   * Waits until the carrier asks for the next document, or until the time limit. Then waits for the end of the call.
+   */
   async #afterOurs(): Promise<void> {
     if (this.#closedMs === null) return this.#until(() => false, LAST_POST_MS)
     await this.#until(() => this.#asked !== null, LATE_MS)
@@ -240,7 +248,7 @@ export class ProbeCall {
     if (this.#isOver && this.#hangUp === 'not-ended') this.#hangUp = 'ended'
   }
 
-  /** Polls until a thing has happened, the call is over, or the time has passed. */
+  /** Polls until `happened` is true, the call ends, or the time limit is over. */
   async #until(happened: () => boolean, ms: number): Promise<void> {
     const untilMs = performance.now() + ms
     while (!happened() && !this.#isOver && performance.now() < untilMs) await sleep(20)

@@ -8,6 +8,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { WebSocketServer } from 'ws'
 import { messageOf } from '../../core/errors.js'
 import { parseCallSid } from '../../core/ids.js'
+import { bytesOf } from '../../core/bytes-of.js'
 import { CARRIER_FRAME_BYTES_MAX, WEBHOOK_BODY_BYTES_MAX } from '../../core/limits.js'
 import type { EdgeTls } from '../../edge/options.js'
 import { StreamTokens } from '../../edge/public/stream-tokens.js'
@@ -21,42 +22,42 @@ import type { Phrases } from './probe-call.js'
 import { formsOf } from './wire-facts.js'
 import type { CallFacts, PostFacts, SignatureFacts } from './wire-facts.js'
 
-/** The header with which we ask whether a request comes back to this very process. */
+/** Header with a nonce, by which this process recognises its own requests. */
 export const NONCE = 'x-mkondo-doctor'
-/** In the token of an audio socket that is no call's: what comes is sent back. */
+/** SID in the token of a test socket that does not belong to a call. The server echoes this socket's messages. */
 const ECHO = parseCallSid('doctor-echo')
-/** Calls that are tried in one run; a stranger who finds the URL cannot have more. */
+/** Maximum number of calls of one run, so that strangers who find the URL cannot place calls without limit. */
 const CALLS_MAX = 20
 const BODY_TIMEOUT_MS = 10_000
 
 export interface ProbeServerOptions {
   readonly host: string
   readonly port: number
-  /** TLS on that port; null for none. */
+  /** TLS of the port; null without TLS. */
   readonly tls: EdgeTls | null
   readonly opsHost: string
   readonly opsPort: number
   readonly publicUrl: string
   readonly secrets: readonly string[]
   readonly track: CallFacts['track']
-  /** Ends a call through the REST API; null where it is not used. */
+  /** Ends a call through the REST API; null if the API is not used. */
   readonly hangUp: ((callSid: string) => Promise<void>) | null
   readonly onStep: (what: string) => void
 }
 
 /**
- * Answers the carrier in the gateway's place, on its port and at its paths, so that a proxy in front is tried with what
- * it will carry. Unsigned webhooks are answered too, since the form of the signature is one of the questions: instead,
- * the voice URL has a name that nobody can guess.
+ * Server that answers the carrier while no gateway runs. It uses the gateway's port and paths, so that the check also
+ * tests a proxy before the gateway. It answers unsigned webhooks too, because the check must find out how webhooks are
+ * signed. A secret name in the voice URL keeps strangers out.
  */
 export class ProbeServer {
-  /** The path's last part: the name of an agent that nobody else knows. */
+  /** Secret agent name, the last part of the voice URL's path. */
   readonly name = `doctor-${randomBytes(16).toString('hex')}`.slice(0, 40)
   readonly #options: ProbeServerOptions
   readonly #key = randomBytes(32)
   readonly #tokens = new StreamTokens({ tokenSecrets: [randomBytes(32).toString('base64url')], wallClock: Date.now })
   readonly #server: Server
-  /** A balancer in front asks the ops port whether it may send anything here. */
+  /** Server on the ops port. It answers a load balancer's check that the gateway is ready. */
   readonly #ops: Server = createServer((request, response) => {
     response.writeHead(request.url === '/readyz' || request.url === '/healthz' ? 200 : 404).end()
   })
@@ -64,11 +65,11 @@ export class ProbeServer {
   readonly #upgraded = new Set<Socket>()
   #call: ProbeCall | null = null
   #calls = 0
-  /** Null: no call is taken yet. */
+  /** Phrases for the callers; null until calls are accepted. */
   #phrases: Phrases | null = null
-  /** SIDs of calls that are over, whose last POSTs may still come; CALLS_MAX at most. */
+  /** SIDs of ended calls, whose last POSTs may still come; CALLS_MAX at most. */
   readonly #over = new Set<string>()
-  /** A call that came before anybody waited for it. */
+  /** Call that came while no `nextCall` was waiting; null if no call came. */
   #arrived: ProbeCall | null = null
   #callCame: ((call: ProbeCall) => void) | null = null
 
@@ -114,7 +115,7 @@ export class ProbeServer {
     return (this.#server.address() as AddressInfo).port
   }
 
-  /** URL that the carrier's number has to lead to. */
+  /** URL for the carrier's route of the number. */
   get voiceUrl(): string {
     return `${this.#options.publicUrl}/voice/${this.name}`
   }
@@ -123,23 +124,23 @@ export class ProbeServer {
     return `${this.#options.publicUrl}/events`
   }
 
-  /** The answer of this process, and of no other, to a nonce. */
+  /** Answer to a nonce, which only this process can calculate. */
   proofOf(nonce: string): string {
     return createHmac('sha256', this.#key).update(nonce).digest('hex')
   }
 
-  /** An audio socket for a check of ours: it echoes. */
+  /** URL of an audio socket that echoes, for the check from this machine. */
   echoUrl(): string {
     const token = this.#tokens.mint(ECHO, 'audio')
     return `${this.#options.publicUrl.replace(/^http/, 'ws')}/audio?t=${token}`
   }
 
-  /** Takes calls from now on. */
+  /** Accepts calls from now on. */
   takeCalls(phrases: Phrases): void {
     this.#phrases = phrases
   }
 
-  /** The next call, from its first POST on. */
+  /** Resolves with the next call, after its first POST. */
   nextCall(): Promise<ProbeCall> {
     return new Promise((resolve) => {
       if (this.#arrived === null) this.#callCame = resolve
@@ -162,7 +163,7 @@ export class ProbeServer {
 
   async #request(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      const body = await bodyOf(request)
+      const body = await bytesOf(request, WEBHOOK_BODY_BYTES_MAX)
       const { status, text } = body === null ? NOT_HERE : this.#answer(request, body)
       response.writeHead(status, text === '' ? {} : { 'content-type': 'application/xml' }).end(text)
     } catch (thrown) {
@@ -208,7 +209,7 @@ export class ProbeServer {
     }
   }
 
-  /** The call of a SID; a new one where none is under way. Null: another one is. */
+  /** The call with a SID, or a new call if no call is in progress. Null if another call is in progress. */
   #callOf(callSid: ProbeCall['callSid']): ProbeCall | null {
     if (this.#call !== null) return this.#call.callSid === callSid ? this.#call : null
     if (this.#phrases === null || this.#calls >= CALLS_MAX) return null
@@ -299,15 +300,3 @@ export class ProbeServer {
 
 const NOT_HERE = { status: 404, text: '' } as const
 const ACCEPTED = { status: 204, text: '' } as const
-
-/** Null: longer than any webhook. */
-async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > WEBHOOK_BODY_BYTES_MAX) return null
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
-}

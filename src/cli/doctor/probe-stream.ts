@@ -11,42 +11,58 @@ import type { AudioFacts, CallFacts, KillFacts, StreamFacts } from './wire-facts
 
 export const RATE_HZ = 16_000
 const FRAME_SAMPLES = msToSamples(FRAME_MS, RATE_HZ)
-/** No harmonic of speech or ringing stays pure for as long, and no DTMF tone contains it. */
+/**
+ * Frequency in Hz of the test tone. Speech and ringing are never a pure tone of this frequency for so long, and DTMF
+ * does not contain it.
+ */
 const TONE_HZ = 1000
 const TONE_MS = 3000
-/** When the tone is stopped: the carrier has played some of it by then, and has most of it still to play. */
+/**
+ * Time in ms after which the tone is stopped. The carrier has then played a part of the tone, and still has most of it
+ * in its queue.
+ */
 const KILL_AFTER_MS = 700
 /**
- * A sound that ends before this was stopped, a phone's delay included; half-way between the stop and the end. Counted from
- * the tone's beginning: on a busy machine the stop may be late.
+ * Time in ms from the tone's beginning in which a stopped tone must end. It is half-way between the stop and the tone's
+ * normal end, to allow for a phone's delay. The time counts from the beginning, because on a busy machine the stop may
+ * be late.
  */
 const STOPPED_BEFORE_MS = (KILL_AFTER_MS + TONE_MS) / 2
 const TRIES_MAX = 3
-/** A wait that ends later than this stood still; what came meanwhile is read in a step more, before the tone is stopped. */
+/**
+ * Delay in ms of a timer from which this process counts as paused. After a pause the process first reads waiting
+ * messages, then stops the tone.
+ */
 const STOOD_STILL_MS = 50
 const READ_STEP_MS = 100
-/** Time for the rest of a tone that was not stopped, and for the answer to its mark. */
+/**
+ * Time in ms to wait after the order to stop the tone. It is enough for the rest of a tone that does not stop, and for
+ * the answer to the tone's mark.
+ */
 const TONE_OVER_MS = TONE_MS - KILL_AFTER_MS + 700
-/** Frames of the tone that have to come back before its end says anything. */
+/** Minimum number of the tone's frames that must come back before the tone's end can be judged. */
 const TONE_FRAMES_MIN = 10
 const TONE_DBFS_MIN = -55
-/** Names of text frames that are counted. */
+/** Maximum number of different text-frame names that are counted. */
 const TEXT_NAMES_MAX = 64
-/** How much of a frame's power is at TONE_HZ. */
+/** Minimum share of a frame's power at TONE_HZ from which the frame counts as a part of the tone. */
 const TONE_SHARE_MIN = 0.7
-/** Sizes of messages that are reported. */
+/** Number of message sizes in the report. */
 const SIZES_SHOWN = 5
-/** Sizes that are counted; more are left out. */
+/** Maximum number of different message sizes that are counted. Further sizes are left out. */
 const SIZES_MAX = 1000
-/** How long the caller has for a key, and how long we then wait for the same key to come another way. */
+/**
+ * KEY_WAIT_MS: time in ms for the caller to press a DTMF key. KEY_AGAIN_MS: time in ms to wait until a pressed key is
+ * reported over a second channel too.
+ */
 const KEY_WAIT_MS = 8000
 const KEY_AGAIN_MS = 1200
 const MARK = 'doctor'
 
-/** The socket of the stream is closed, so that nothing more can be tried on it. */
+/** Error if the stream's socket is closed: the remaining tests cannot run. */
 export class StreamOver extends Error {}
 
-/** One audio socket of the carrier: plays what we try on it, and notes what comes. */
+/** One audio socket of the carrier. Runs the tests on the socket, and records the carrier's messages. */
 export class ProbeStream {
   readonly #socket: WebSocket
   readonly #openedMs = performance.now()
@@ -73,7 +89,7 @@ export class ProbeStream {
   #kill: KillFacts = { seen: 'unknown', by: null, marks: 'unanswered' }
   #keysAsked = false
   readonly #keys = { asTones: 0, asTexts: 0, asPosts: 0 }
-  /** The newest key, however it came. */
+  /** Newest DTMF digit; it may come over any channel. */
   #key: string | null = null
   #keyCame: () => void = () => undefined
   #endedBy: 'us' | 'carrier' = 'carrier'
@@ -93,7 +109,7 @@ export class ProbeStream {
     })
   }
 
-  /** Aborted when the socket has closed. */
+  /** Aborted when the socket closes. */
   get closed(): AbortSignal {
     return this.#closed.signal
   }
@@ -116,7 +132,7 @@ export class ProbeStream {
     }
   }
 
-  /** A key that came with a POST to the voice URL. */
+  /** Notes a DTMF digit that came with a POST to the voice URL. */
   keyPosted(key: string): void {
     this.#keys.asPosts++
     this.#pressed(key)
@@ -127,9 +143,12 @@ export class ProbeStream {
     this.#socket.close(1000)
   }
 
-  // --- what is tried ------------------------------------------------------------------------------------------
+  // --- tests --------------------------------------------------------------------------------------------------
 
-  /** Speaks at real time, a little ahead; resolves when the caller has heard it. @throws StreamOver */
+  /**
+   * Sends speech slightly ahead of real time. Resolves when the caller has heard the speech.
+   * @throws StreamOver
+   */
   async say(pcm: Int16Array): Promise<void> {
     const whole = new Int16Array(pcm.length + msToSamples(PLAYOUT_TAIL_MS, RATE_HZ))
     whole.set(pcm)
@@ -143,16 +162,16 @@ export class ProbeStream {
   }
 
   /**
-   * Sends a tone of three seconds at once and stops it early. A carrier that answers marks says what it did; else the
-   * tone may come back, on `both_tracks` or from the caller's loudspeaker; else the caller has to be asked.
+   * Sends a whole tone of three seconds and soon orders the carrier to stop it. If the carrier answers marks, its
+   * answers show whether the tone stopped. Otherwise this shows in the returned audio, which contains the tone on
+   * `both_tracks` or from the caller's loudspeaker. If the tone does not come back, `askForKey` asks the caller.
    * @throws StreamOver
    */
   async tryKillAudio(): Promise<void> {
     for (let tries = 1; tries <= TRIES_MAX; tries++) {
       const sentMs = await this.#sendTone()
-      // Before the stop only a sample that looks like a mark to the carrier answers it, of speech that it plays late
-      // (docs/PROTOCOL.md). That says nothing.
-      // Neither does a stop that comes when most of the tone was played.
+      // An answer to the mark before the stop proves nothing: the carrier may have played late speech that contains a
+      // sample like a mark (docs/PROTOCOL.md). A stop after most of the tone was played proves nothing either.
       const isTooLate = performance.now() - sentMs >= STOPPED_BEFORE_MS
       if ((this.#markAnswer !== null || isTooLate) && tries < TRIES_MAX) {
         await this.#wait(TONE_OVER_MS)
@@ -163,7 +182,8 @@ export class ProbeStream {
       await this.#wait(TONE_OVER_MS)
       this.#kill = this.#judgeKill(sentMs)
       await this.#wait(AFTER_KILL_SILENCE_MS)
-      // Where our speech comes back, too little of the tone did before it was stopped: something stood still.
+      // If our tone comes back and the result is still unknown, the test runs again. This process had probably paused,
+      // so it received too little of the tone before the stop.
       const comesBack = this.#toneFrames > 0 || this.#track === 'both_tracks'
       if (this.#kill.seen !== 'unknown' || !comesBack) return
     }
@@ -173,7 +193,8 @@ export class ProbeStream {
     const marks = this.#markAnswer === null ? 'unanswered' : 'answered'
     if (this.#markAnswer !== null) {
       const { event, atMs } = this.#markAnswer
-      // A mark that is played although most of the tone was still to come: the queue was emptied without its marks.
+      // True if the mark was answered early, although the tone's end could not be played yet: the carrier has emptied
+      // its queue but kept the mark.
       const early = atMs - sentMs < STOPPED_BEFORE_MS
       return { seen: event === 'cleared' || early ? 'obeyed' : 'ignored', by: 'marks', marks }
     }
@@ -182,7 +203,11 @@ export class ProbeStream {
     return { seen: stopped ? 'obeyed' : 'ignored', by: 'echo', marks }
   }
 
-  /** Resolves when it is time to stop it, with the time at which it was sent. @throws StreamOver */
+  /**
+   * Sends the tone. Resolves when it is time to stop the tone.
+   * @returns the time in ms at which the tone was sent
+   * @throws StreamOver
+   */
   async #sendTone(): Promise<number> {
     this.#toneFrames = 0
     this.#markAnswer = null
@@ -190,7 +215,7 @@ export class ProbeStream {
     const sentMs = performance.now()
     for (let at = 0; at < tone.length; at += FRAME_SAMPLES) this.#send(tone.subarray(at, at + FRAME_SAMPLES))
     this.#socket.send(JSON.stringify({ type: 'mark', data: { name: MARK } }))
-    // The carrier holds back what is at the end of its queue, the mark too, until more comes.
+    // Silence after the tone, because the carrier keeps the end of its queue, and so the mark, until more audio comes.
     this.#send(new Int16Array(msToSamples(PLAYOUT_TAIL_MS, RATE_HZ)))
     let dueMs = sentMs + KILL_AFTER_MS
     await this.#wait(KILL_AFTER_MS)
@@ -202,8 +227,8 @@ export class ProbeStream {
   }
 
   /**
-   * Waits for a key, in whatever way it comes. Where nothing else showed whether the tone was stopped, the caller was
-   * asked: 1 for a short tone, 2 for a long one.
+   * Waits for a DTMF digit in any form. If the tests did not show whether the tone stopped, asks for 1 (short tone) or
+   * 2 (long tone).
    * @throws StreamOver
    */
   async askForKey(question: Int16Array): Promise<void> {
@@ -229,11 +254,11 @@ export class ProbeStream {
   }
 
   #send(samples: Int16Array): void {
-    // A copy: the socket keeps what it sends until it is written.
+    // The bytes are copied, because the socket keeps its argument until it is written.
     this.#socket.send(Buffer.from(bytesOfSamples(samples)))
   }
 
-  // --- what comes ---------------------------------------------------------------------------------------------
+  // --- received messages --------------------------------------------------------------------------------------
 
   #audio(bytes: Buffer, nowMs: number): void {
     this.#messages++
@@ -306,7 +331,10 @@ export class ProbeStream {
   }
 }
 
-/** The tone that is stopped. No sample is -1: while a mark waits, the carrier takes such a sample for the mark. */
+/**
+ * Samples of the tone that is stopped. The value -1 is avoided, because the carrier treats such a sample as a waiting
+ * mark.
+ */
 function toneOf(ms: number): Int16Array {
   const pcm = new Int16Array(msToSamples(ms, RATE_HZ))
   for (let i = 0; i < pcm.length; i++) {
@@ -316,7 +344,7 @@ function toneOf(ms: number): Int16Array {
   return pcm
 }
 
-/** True if most of a frame's power is at TONE_HZ (one Goertzel filter over the frame). */
+/** True if most of the frame's power is at TONE_HZ, measured with one Goertzel filter. */
 function isTone(frame: Int16Array): boolean {
   if (levelDbfs(frame) < TONE_DBFS_MIN) return false
   const coefficient = 2 * Math.cos((2 * Math.PI * TONE_HZ) / RATE_HZ)

@@ -13,18 +13,25 @@ import { DAY_MS } from '../../core/units.js'
 import type { ProbeServer } from './probe-server.js'
 
 const TIMEOUT_MS = 10_000
-/** A certificate that ends sooner should be looked at: renewals are usually made a month before. */
+/**
+ * Number of remaining days of a certificate below which there is a warning. Certificates are usually renewed a month
+ * before their end.
+ */
 const DAYS_LEFT_MIN = 14
-/** How long a balancer in front may take until it sees that somebody listens here again, and how often we try. */
+/**
+ * BALANCER_MS: time in ms for a load balancer to detect that this port listens again. RETRY_MS: time in ms between two
+ * tries.
+ */
 const BALANCER_MS = 15_000
 const RETRY_MS = 500
 const SUBPROTOCOL = 'audio.drachtio.org'
-/** As much audio as the carrier may send at once: a proxy must not cut it. */
+/** Size in bytes of the test message. A carrier's message may be as large, and a proxy must not cut it. */
 const ECHO_BYTES = 64_000
 
 /**
- * Tries PUBLIC_URL from here as the carrier will: name, certificate, a webhook and an audio socket, which have to come
- * back to this process. The first fault ends it, since the rest would only follow from it.
+ * Tests PUBLIC_URL from this machine like the carrier uses it: its name, its certificate, a webhook and an audio
+ * socket. The webhook and the socket must come to this process. Stops at the first fault, because the later steps would
+ * then fail too.
  */
 export async function reachFindings(publicUrl: string, server: ProbeServer): Promise<readonly Finding[]> {
   const findings: Finding[] = []
@@ -61,7 +68,7 @@ async function dnsFinding({ hostname }: URL): Promise<Finding> {
   }
 }
 
-/** Meanings of certificate errors for the person who has to fix them. */
+/** Explanations of certificate errors for the person who corrects them. */
 const TLS_FAULTS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'the certificate has expired',
   ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for another name',
@@ -99,7 +106,7 @@ function tlsFinding({ hostname, port }: URL): Promise<Finding> {
   })
 }
 
-/** Finding about a verified certificate. */
+/** Finding about a valid certificate. */
 export function certificateFinding(
   { valid_to: validTo, issuer }: Pick<PeerCertificate, 'valid_to' | 'issuer'>,
   protocol: string,
@@ -111,7 +118,7 @@ export function certificateFinding(
   return days < DAYS_LEFT_MIN ? lookAt(`${what}: renew it`) : good(what)
 }
 
-/** A webhook through the public address: the answer proves that it came to this process. */
+/** Sends a webhook through the public address. Its answer proves that the webhook came to this process. */
 async function webhookFinding(server: ProbeServer): Promise<Finding> {
   const untilMs = performance.now() + BALANCER_MS
   for (;;) {
@@ -121,7 +128,9 @@ async function webhookFinding(server: ProbeServer): Promise<Finding> {
   }
 }
 
-/** @returns also whether a balancer may only not have seen yet that somebody listens here again */
+/**
+ * @returns the finding; `mayChange` is true if a load balancer may not have detected yet that this port listens again
+ */
 async function tryWebhook(server: ProbeServer): Promise<{ readonly finding: Finding; readonly mayChange: boolean }> {
   const nonce = randomBytes(16).toString('hex')
   const startedMs = performance.now()
@@ -151,7 +160,10 @@ async function tryWebhook(server: ProbeServer): Promise<{ readonly finding: Find
   }
 }
 
-/** An audio socket through the public address, with as much in one frame as the carrier may send after a stall. */
+/**
+ * Opens an audio socket through the public address. Sends one frame of the size that a carrier's frame can have after a
+ * pause.
+ */
 function socketFinding(server: ProbeServer): Promise<Finding> {
   return new Promise((resolve) => {
     const socket = new WebSocket(server.echoUrl(), [SUBPROTOCOL], {

@@ -4,19 +4,19 @@ import type { JsonObject } from '../../sautikit/call-fields.js'
 import { JSON_DEPTH_MAX } from '../../core/limits.js'
 
 /**
- * Facts of the carrier's protocol from one call, without anything of its caller: names and forms of fields, never
- * numbers, ids, tokens or words. All times are in ms since the call's first POST.
+ * Facts of the carrier's protocol from one call. They contain names and forms of fields, but no data of the caller. All
+ * times are in ms since the call's first POST.
  */
 export interface CallFacts {
   readonly track: 'inbound_track' | 'both_tracks'
-  /** The first FACTS_POSTS_MAX of the call, in order. */
+  /** First FACTS_POSTS_MAX POSTs of the call, in order. */
   readonly posts: readonly PostFacts[]
-  /** Null: the carrier opened no audio socket. */
+  /** Facts of the stream; null if the carrier opened no audio socket. */
   readonly stream: StreamFacts | null
   readonly afterStream: AfterStreamFacts
 }
 
-/** Bounds of what is kept of one call. */
+/** Limits of the facts of one call. */
 export const FACTS_POSTS_MAX = 50
 const FIELDS_MAX = 64
 const NAME_CHARS_MAX = 64
@@ -26,18 +26,18 @@ export type PostUrl = 'voice' | 'events' | 'stream-status' | 'after-stream'
 export interface PostFacts {
   readonly atMs: number
   readonly url: PostUrl
-  /** The media type alone; null without one. */
+  /** Media type without parameters; null if absent. */
   readonly contentType: string | null
   readonly state: CarrierState
   readonly signature: SignatureFacts
-  /** Names as the carrier writes them, each with the form of its value. */
+  /** Names of fields in the carrier's spelling, each with the form of its value. */
   readonly fields: Readonly<Record<string, string>>
 }
 
 export interface SignatureFacts {
-  /** `dated`: `t=…,v1=…`; `bare`: hex alone; `other`: a header of another form. */
+  /** Form of the signature's header. `dated`: `t=…,v1=…`. `bare`: only hex digits. `other`: any other form. */
   readonly form: 'dated' | 'bare' | 'other' | 'none'
-  /** Which of SAUTIKIT_WEBHOOK_SECRETS made it, from 1; null: none of them did. */
+  /** Position, from 1, of the secret in SAUTIKIT_WEBHOOK_SECRETS that made the signature; null if no secret matches. */
   readonly secret: number | null
 }
 
@@ -46,13 +46,13 @@ export interface StreamFacts {
   /** Names of the handshake's headers, in order. */
   readonly headers: readonly string[]
   readonly subprotocols: readonly string[]
-  /** Null: no text frame came. */
+  /** First text frame of the stream; null if no text frame came. */
   readonly firstText: { readonly beforeAudio: boolean; readonly fields: Readonly<Record<string, string>> } | null
-  /** Later text frames by their type. */
+  /** Number of text frames after the first, by their type. */
   readonly texts: Readonly<Record<string, number>>
   readonly audio: AudioFacts
   readonly killAudio: KillFacts
-  /** Keys that the caller pressed, by how they came. */
+  /** DTMF digits that the caller pressed, by channel. */
   readonly keys: {
     readonly asTones: number
     readonly asTexts: number
@@ -64,12 +64,12 @@ export interface StreamFacts {
 
 export interface AudioFacts {
   readonly messages: number
-  /** The most frequent sizes of messages in bytes, with how many had them. */
+  /** The most frequent message sizes in bytes, and the number of messages of each size. */
   readonly sizes: readonly { readonly bytes: number; readonly messages: number }[]
   readonly largestBytes: number
   readonly emptyMessages: number
   readonly oddMessages: number
-  /** From the opened socket to the first audio; null: none came. */
+  /** Time in ms from the socket's opening to the first audio; null if no audio came. */
   readonly firstAfterMs: number | null
   readonly channels: 1 | 2
   readonly longestGapMs: number
@@ -77,23 +77,26 @@ export interface AudioFacts {
 
 export interface KillFacts {
   readonly seen: 'obeyed' | 'ignored' | 'unknown'
-  /** Evidence: answers to a mark, our own tone in the audio that came back, or a key that the caller pressed. */
+  /** Evidence for `seen`: answers to a mark, our own tone in the returned audio, or a DTMF digit from the caller. */
   readonly by: 'marks' | 'echo' | 'caller' | null
   readonly marks: 'answered' | 'unanswered'
 }
 
 export interface AfterStreamFacts {
   readonly seen: 'continues' | 'holds' | 'unknown'
-  /** Who asked how the call goes on, and how long after our close. */
+  /**
+   * `askedBy`: URL at which the carrier asked for the next document. `askedAfterMs`: time in ms from our close to this
+   * request.
+   */
   readonly askedBy: PostUrl | null
   readonly askedAfterMs: number | null
-  /** Outcome of our request to the REST API to end the call; null: there was none. */
+  /** Outcome of our REST request to end the call; null without a request. */
   readonly hangUp: 'ended' | 'not-ended' | 'refused' | null
 }
 
 // --- forms of values ----------------------------------------------------------------------------------------
 
-/** Fields whose values are words of the protocol; all other values are a person's, or lead to one. */
+/** Fields whose values are words of the protocol. All other values are personal data, or may identify a person. */
 const WORDS =
   /^(?:call_?(?:session_?)?(?:state|status)|status|stream_?(?:event|status)|event(?:_?kind)?|kind|type|is_?active|(?:call_?)?direction|track)$/i
 
@@ -113,7 +116,7 @@ export function formOf(name: string, value: unknown): string {
   return `<${value.length} characters>`
 }
 
-/** Each field of an object with the form of its value; fields of inner objects as `data.call_id`. */
+/** Form of each field's value in an object; nested fields are named like `data.call_id`. */
 export function formsOf(object: JsonObject): Record<string, string> {
   const forms: Record<string, string> = {}
   const add = (inner: JsonObject, path: string, depth: number): void => {
@@ -129,27 +132,27 @@ export function formsOf(object: JsonObject): Record<string, string> {
   return forms
 }
 
-/** The form of a text frame: that of each field, or its length where it is no JSON object. */
+/** The forms of a text frame's fields. If the frame is not a JSON object, the frame's length. */
 export function formsOfText(text: string): Record<string, string> {
   const object = parseJsonObject(text, JSON_DEPTH_MAX)
   return object === undefined ? { '(no JSON)': `<${text.length} characters>` } : formsOf(object)
 }
 
-// --- what follows from the facts ----------------------------------------------------------------------------
+// --- answers from the facts ---------------------------------------------------------------------------------
 
-/** A question of docs/PROTOCOL.md 8, in its words, and the answer that these calls give; null: it is still open. */
+/** Question in the words of docs/PROTOCOL.md 8, and the answer from these calls; null if the question is still open. */
 export interface Question {
   readonly question: string
   readonly answer: string | null
 }
 
-/** The open questions of docs/PROTOCOL.md 8 as far as these calls settle them. */
+/** Open questions of docs/PROTOCOL.md 8, with the answers that these calls give. */
 export function questionsOf(calls: readonly CallFacts[]): readonly Question[] {
   const { after, kill, signature, bothTracks, keys, firstText } = seenIn(calls)
   return [
-    { question: 'Who asks for the Dial after our close?', answer: after === null ? null : afterText(after) },
+    { question: 'Which request asks for the Dial after our close?', answer: after === null ? null : afterText(after) },
     {
-      question: 'Is `killAudio` obeyed?',
+      question: 'Does the carrier obey `killAudio`?',
       answer: kill === null ? null : `${kill.seen === 'obeyed' ? 'yes' : 'no'} (${KILL_BY[kill.by ?? 'marks']})`,
     },
     {
@@ -180,14 +183,14 @@ const KILL_BY = {
 interface Seen {
   readonly after: AfterStreamFacts | null
   readonly kill: KillFacts | null
-  /** Signature of the voice POSTs alone; the first that differs from the others counts. */
+  /** Signature of the voice POSTs. If their signatures differ, it is the weakest of them. */
   readonly signature: SignatureFacts | null
   readonly bothTracks: AudioFacts | null
   readonly keys: string | null
   readonly firstText: string | null
 }
 
-/** The newest call that shows a thing counts. */
+/** Facts of several calls together. Each fact comes from the newest call that shows it. */
 function seenIn(calls: readonly CallFacts[]): Seen {
   const newest = <T>(read: (call: CallFacts) => T | null): T | null => {
     for (const call of [...calls].reverse()) {
@@ -214,7 +217,10 @@ function seenIn(calls: readonly CallFacts[]): Seen {
   }
 }
 
-/** The signature that the gateway trusts least: one unsigned POST of a signed call is refused all the same. */
+/**
+ * Signature that the gateway trusts least. The weakest one decides, because the gateway would refuse a single unsigned
+ * POST.
+ */
 function weakest(posts: readonly PostFacts[]): SignatureFacts | null {
   const trust = ({ form, secret }: SignatureFacts): number =>
     ['none', 'other', 'bare', 'dated'].indexOf(form) + (secret === null ? 0 : 10)
@@ -222,7 +228,7 @@ function weakest(posts: readonly PostFacts[]): SignatureFacts | null {
   return first ?? null
 }
 
-/** How a signature reads, with what it means for the gateway. */
+/** Name of a signature's form, with its meaning for the gateway. */
 export function signatureText({ form, secret }: SignatureFacts): string {
   if (form === 'none') return 'no: the gateway refuses them'
   if (form === 'other') return 'yes, in a form that the gateway does not know'
@@ -252,8 +258,8 @@ function keysText({ asTones, asTexts, asPosts, asked }: StreamFacts['keys']): st
 }
 
 /**
- * The settings that follow from the facts, by their variable.
- * @param paths  the spellings of API requests that worked, where they are not the first ones
+ * Settings that follow from the facts, by variable.
+ * @param paths  the spellings of API requests that worked, if they are not the default spellings
  */
 export function settingsOf(calls: readonly CallFacts[], paths: readonly string[]): Readonly<Record<string, string>> {
   const { after, signature } = seenIn(calls)

@@ -4,12 +4,12 @@ import { gzipSync } from 'node:zlib'
 import { packTar } from 'modern-tar'
 import { json } from '../terminal.js'
 
-/** Bytes of an archive before it is compressed; files beyond are named as missing. */
+/** Maximum size in bytes of an archive before compression. Further files are listed as missing. */
 const ARCHIVE_BYTES_MAX = 1024 * 1024 * 1024
 
-/** Files of one folder, which become one file, and what is missing among them. */
+/** Files of one folder that become one archive, and a list of the missing parts. */
 export class Archive {
-  /** Why each thing is not there. */
+  /** Missing parts, each with its reason. */
   readonly missing: string[] = []
   readonly #files: Record<string, string | Uint8Array> = {}
   #bytes = 0
@@ -18,7 +18,7 @@ export class Archive {
     return Object.keys(this.#files)
   }
 
-  /** @param content  text and bytes as they are, anything else as JSON */
+  /** @param content a text or bytes are stored unchanged, any other value is stored as JSON */
   add(name: string, content: string | object): void {
     const file = typeof content === 'string' || content instanceof Uint8Array ? content : json(content)
     const bytes = typeof file === 'string' ? Buffer.byteLength(file) : file.length
@@ -30,15 +30,15 @@ export class Archive {
     this.#files[name] = file
   }
 
-  /** A part of its README. */
+  /** Makes a section of the archive's README. */
   static section(heading: string, lines: readonly string[]): string {
     return `${heading}:\n${lines.map((line) => `  ${line}\n`).join('')}`
   }
 
   /**
-   * Writes `name.tar.gz`: the files in a folder of that name with a README, all readable by their owner alone.
-   * @param flag  `wx` refuses to write over a file
-   * @returns its path
+   * Writes `name.tar.gz`: the files in a folder of this name, and a README. Only their owner can read them.
+   * @param flag  `wx` refuses to overwrite a file
+   * @returns the path of the archive
    */
   async write(folder: string, name: string, readme: string, flag: 'w' | 'wx'): Promise<string> {
     const entries = Object.entries({ 'README.txt': readme, ...this.#files }).map(([file, text]) => {

@@ -36,9 +36,9 @@ export async function bundle(callSid: string, options: BundleOptions, terminal: 
 }
 
 /**
- * Adds what a bundle has.
- * @returns what was redacted of it
- * @throws GatewayError when the gateway does not answer, or has no record of the call
+ * Adds the files of a bundle to the archive.
+ * @returns the counts of redactions
+ * @throws GatewayError if the gateway does not answer, or the call's record is missing
  */
 async function collect(
   archive: Archive,

@@ -1,5 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
 import { forgetRows } from '../../campaigns/rows-of.js'
 import { loadConfig } from '../../config/load-config.js'
 import type { Config } from '../../config/settings.js'
@@ -8,6 +7,7 @@ import { isCallSid } from '../../core/ids.js'
 import { ERASE_PEER_MS } from '../../core/limits.js'
 import { CallerMemory } from '../../fleet/store/caller-memory.js'
 import { ofRestingRows } from '../../gateway/campaigns-side.js'
+import { dataFolders } from '../../gateway/process-plan.js'
 import { subscriberNumber, useCountry } from '../../sautikit/phone.js'
 import { holdDataFolder } from '../../telemetry/archive/data-folder.js'
 import { eraseCalls, findCalls } from '../../telemetry/archive/erasure.js'
@@ -25,7 +25,7 @@ import type { Terminal } from '../terminal.js'
 /** The options of `mkondo erase`. */
 export interface EraseOptions extends OpsOptions {
   readonly sid?: string
-  /** `-`: it is read from standard input. */
+  /** Phone number; `-` to read the number from standard input. */
   readonly number?: string
   readonly masked?: true
   readonly offline?: true
@@ -39,7 +39,7 @@ interface ErasureReport {
   readonly complete: boolean
   readonly silent: readonly string[]
   readonly storeDown: boolean
-  /** Stores that could not be looked at, in words. Absent from earlier builds. */
+  /** Stores that could not be read, as text. Absent if the gateway has an earlier version. */
   readonly unlooked?: readonly string[]
 }
 
@@ -63,11 +63,11 @@ function targetOf(sid: string | undefined, number: string | undefined, masked: b
   if ((sid === undefined) === (number === undefined)) throw new UsageError('needs either --sid or --number')
   if (number !== undefined) {
     const subscriber = subscriberNumber(number)
-    // Not repeated: a number is not printed.
+    // The error does not contain the number, because phone numbers are never printed.
     if (subscriber === null) throw new UsageError('--number is not a phone number; allowed: 7 or more digits')
     return { number: subscriber, masked }
   }
-  if (!isCallSid(sid)) throw new UsageError('--sid is not valid; allowed: 1 to 64 of A-Z a-z 0-9 _ -')
+  if (!isCallSid(sid)) throw new UsageError('--sid is not valid; allowed: 1 to 64 characters of A-Z a-z 0-9 _ -')
   if (masked) throw new UsageError('--masked needs --number')
   return { sid }
 }
@@ -80,14 +80,14 @@ async function eraseOffline(config: Config, target: Target, log: Log): Promise<E
       'CONFIG_INVALID',
       `DATA_DIR is '${dataDir}', which does not exist; allowed: a folder with records of calls`,
     )
-  const folders = [dataDir, ...processFolders(dataDir)]
+  const folders = dataFolders(dataDir)
   const held = []
   try {
     for (const folder of folders) held.push(await holdDataFolder(folder))
     const found = 'sid' in target ? { exact: [target.sid], alike: [] } : findCalls(folders, target.number)
     const alsoAlike = 'number' in target && target.masked
     const callSids = [...found.exact, ...(alsoAlike ? found.alike : [])]
-    // Here only the disk is looked at: of Redis a gateway knows more.
+    // Redis is left out, because only a gateway can safely change rows in Redis.
     const rows = await ofRestingRows({ ...config, redisUrl: null }, folders, false, log, (queue) =>
       forgetRows(queue, target),
     )
@@ -115,7 +115,10 @@ async function eraseOffline(config: Config, target: Target, log: Log): Promise<E
 
 const IN_REDIS = "the fleet's store (states of calls, campaigns, call backs, messages, memory of callers)"
 
-/** Forgets what the disk has of the memory of a caller. @returns what could not be looked at */
+/**
+ * Erases the memory of a caller from the disk.
+ * @returns the parts that could not be read
+ */
 async function forgetRemembered(
   folders: readonly string[],
   target: Target,
@@ -161,13 +164,6 @@ async function forgetRemembered(
 
 function offlineLog(terminal: Terminal): Log {
   return createLog({ level: 'error', destination: { write: (line: string) => terminal.err(line) } })
-}
-
-/** Those of further processes (`--processes`). */
-function processFolders(dataDir: string): string[] {
-  return readdirSync(dataDir)
-    .filter((name) => /^process-\d{1,3}$/.test(name))
-    .map((name) => join(dataDir, name))
 }
 
 function reportText({ erased, uncertain, silent, storeDown, unlooked = [] }: ErasureReport): string {

@@ -26,7 +26,7 @@ interface Found {
   readonly more: number
   readonly rows: readonly object[]
   readonly doNotCall: boolean
-  /** Null: the store did not answer. Absent from earlier builds. */
+  /** Memory of the caller; null if the store did not answer. Absent if the gateway has an earlier version. */
   readonly remembered?: readonly object[] | null
   /** Absent from earlier builds. */
   readonly messages?: readonly object[]
@@ -40,7 +40,7 @@ export async function exportCaller(given: string, options: ExportOptions, termin
   const { country } = loadConfig(terminal.env, options.config ?? null)
   useCountry(country)
   const number = subscriberNumber(given === '-' ? (await terminal.input()).trim() : given)
-  // Not repeated: a number is not printed.
+  // The error does not contain the number, because phone numbers are never printed.
   if (number === null) throw new UsageError('the number is not a phone number; allowed: 7 or more digits')
   const ops = opsClientOf(options, terminal, ERASE_PEER_MS)
   const found = await ops.ask<Found>('/api/export', { number, masked: options.masked === true })
@@ -65,17 +65,15 @@ function missingOf({ live, uncertain, more, silent, remembered, unlooked = [] }:
     ...unlooked
       .filter((what) => remembered !== null || what !== "the fleet's store")
       .map((what) => `${what}: not looked at`),
-    ...(remembered === null
-      ? ['what is remembered of the last calls: the store did not answer, repeat the command']
-      : []),
+    ...(remembered === null ? ['memory of the last calls: the store did not answer; repeat the command'] : []),
     ...silent.map((node) => `the calls at node ${node}, which did not answer: repeat the command when it does`),
     ...(live === 0 ? [] : [`calls that are live (${live}): repeat the command when they have ended`]),
     ...(uncertain === 0
       ? []
       : [
-          `calls with a masked number that may be this one (${uncertain}): --masked takes them too, and perhaps others'`,
+          `calls with a masked number that may be this one (${uncertain}): --masked includes them, and perhaps calls of other people`,
         ]),
-    ...(more === 0 ? [] : [`${more} more calls than one answer names`]),
+    ...(more === 0 ? [] : [`${more} more calls, which one answer cannot list`]),
   ]
 }
 
@@ -111,7 +109,7 @@ async function addCall(archive: Archive, ops: OpsClient, callSid: string): Promi
   await addFile('journal.jsonl', 'journal.jsonl', false)
 }
 
-/** The part that a file of a recording is: `recordings/SID.wav` the first, `recordings/SID.2.wav` the second. */
+/** Part number in a recording's file name: `recordings/SID.wav` is part 1, `recordings/SID.2.wav` is part 2. */
 function partOf(recording: string): string {
   return /\.(\d)\.wav$/.exec(recording)?.[1] ?? '1'
 }

@@ -7,20 +7,20 @@ import { maskText } from '../../telemetry/redact.js'
 import { outputName } from './replay-report.js'
 
 interface CutOptions {
-  /** Seconds of the call that are kept; null: all of it. */
+  /** Number of seconds from the call's start that are kept; null for the whole call. */
   readonly untilS: number | null
-  /** True if what was said stays readable; else every letter and digit of it is replaced. */
+  /** True if words stay readable; false if each letter and digit of the words is replaced. */
   readonly withWords: boolean
-  /** True if the caller's audio stays, with its words. */
+  /** True if the caller's audio is kept, and so the words in it. */
   readonly withAudio: boolean
 }
 
-/** Call SID of every cut journal, so that it does not identify the call. */
+/** SID in every cut journal. It replaces the real SID, so that the journal does not identify the call. */
 const CUT_SID = 'HD_cut'
 
 type Line = Record<string, unknown>
 
-/** Keys of inputs that may hold what somebody said or typed, or what a tool found. */
+/** Keys of inputs that may contain a person's words or digits, or a tool's result. */
 const WORDS: ReadonlySet<string> = new Set([
   'text',
   'args',
@@ -36,9 +36,9 @@ const WORDS: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Makes a test of a journal: another SID, no phone numbers, and no words or audio unless they are asked for. The cut
- * call is replayed and its outputs are written anew, so that they hold nothing that was said either.
- * @throws GatewayError JOURNAL_INVALID where the call behaves differently without its words, or cannot be replayed
+ * Makes a test from a journal: a part of the call with another SID and without phone numbers. Words and audio are kept
+ * only on request. The outputs come from a replay of the cut call, so they do not contain words either.
+ * @throws GatewayError JOURNAL_INVALID if the call behaves differently without its words, or cannot be replayed
  */
 export function cutJournal(journal: readonly string[], options: CutOptions): readonly string[] {
   const parsed = journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line)
@@ -56,7 +56,7 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
     throw new GatewayError('JOURNAL_INVALID', 'the call behaves differently without its words; use --with-words')
   }
   cut.forEach((line, index) => {
-    if ('journal' in line || Array.isArray(line['media'])) return // headers and audio have no outputs
+    if ('journal' in line || Array.isArray(line['media'])) return // header lines and audio lines do not have outputs
     const out = is.outputs.filter((timed) => timed.entry === index).map(({ output }) => output)
     if (out.length > 0) line['out'] = out
   })
@@ -68,24 +68,27 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
 }
 
 /**
- * A line of frames holds what its last frame caused. A call that is decided otherwise than it was recorded has outputs at
- * other frames, for which the journal has no line.
+ * Reason why a call cannot be cut. In a journal, a line of frames ends at the frame that caused outputs. If this
+ * version decides differently, its outputs fall on other frames, which the lines cannot express.
  */
 function whyNotCut(kept: readonly Line[]): string {
   const { header, outputs, recorded } = replayJournal(kept.map((line) => JSON.stringify(line)))
   const [first] = diffOutputs(recorded, outputs, { toleranceMs: 0 })
   if (first === undefined)
     return 'the replay of the cut call differs from its own outputs: this is a fault of the gateway'
-  const what = `the call runs otherwise in this version than in the one that recorded it (${header.build})`
+  const what = `this version runs the call differently from the version that recorded it (${header.build})`
   const advice = '"mkondo replay --diff" shows the differences; cut the call with that version'
   const { atMs, output } = first.kind === 'new' ? first.is : first.was
   const firstAtMs = kept.find((line) => typeof line['t'] === 'number')?.['t'] as number
   const sameS = Math.floor((atMs - firstAtMs) / 1000)
   const at = `${((atMs - header.options.preparedAtMs) / 1000).toFixed(3)} s into it, "${outputName(output)}"`
-  return `${what}: first ${at}; ${advice}${sameS > 0 ? `, or what came before, with --until ${sameS}` : ''}`
+  return `${what}: first ${at}; ${advice}${sameS > 0 ? `, or cut only the part before it, with --until ${sameS}` : ''}`
 }
 
-/** Actions of a call, without its words. A claim of the agent is no action; the reaction to it is one. */
+/**
+ * Actions of a call, without its words. An audited statement of the agent (a claim) is not an action, but the reaction
+ * to the claim is an action.
+ */
 function shape(replay: Replay): string {
   return JSON.stringify(
     replay.outputs.flatMap(({ atMs, output }) => (isAboutClaim(output) ? [] : [[atMs, output.type]])),
@@ -100,7 +103,7 @@ function until(lines: readonly Line[], untilS: number | null): readonly Line[] {
   if (untilS === null) return lines
   const firstAtMs = lines.find((line) => typeof line['t'] === 'number')?.['t'] as number | undefined
   const end = lines.findIndex((line) => typeof line['t'] === 'number' && line['t'] - (firstAtMs ?? 0) > untilS * 1000)
-  // Audio after the last entry goes too: a replay would make frames of it that the call did not have.
+  // Audio after the last entry is removed too. Otherwise a replay would make frames that the call did not have.
   return lines.slice(
     0,
     1 + lines.findLastIndex((line, index) => (end < 0 || index < end) && !Array.isArray(line['media'])),
@@ -110,16 +113,16 @@ function until(lines: readonly Line[], untilS: number | null): readonly Line[] {
 function scrub(line: Line, { withWords, withAudio }: CutOptions): Line {
   const { media, options, levels, pitch, ...rest } = line
   const clean = scrubValue(rest, withWords || withAudio, false) as Line
-  // The agent's own settings: no caller said them.
+  // These settings belong to the agent. They do not contain a caller's words.
   if (options !== undefined) clean['options'] = options
-  // Figures of frames as text, in which a row of digits is no phone number.
+  // The figures of frames are stored as text. They are not scrubbed, because their digits are not a phone number.
   if (levels !== undefined) clean['levels'] = levels
   if (pitch !== undefined) clean['pitch'] = pitch
   if (media !== undefined) clean['media'] = withAudio || Array.isArray(media) ? media : null
   return clean
 }
 
-/** Words as a shape: each letter is an x, and each digit a 0. */
+/** Shape of words: each letter becomes an x, each digit a 0. */
 export function shapeOf(words: string): string {
   return words.replace(/\p{L}/gu, 'x').replace(/\p{N}/gu, '0')
 }

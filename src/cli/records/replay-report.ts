@@ -3,29 +3,29 @@ import type { CallOutput } from '../../call/events.js'
 import type { FrameDifference, TimedOutput } from '../../call/journal/replay.js'
 import type { OutputDifference } from '../../call/journal/replay-diff.js'
 
-/** How one recorded call ran again. */
+/** Result of replaying one recorded call. */
 export interface ReplayVerdict {
   readonly file: string
   readonly callSid: string
   readonly agent: string
-  /** Version that recorded it. */
+  /** Version that recorded the call. */
   readonly build: string
   readonly entries: number
   readonly frames: number
   readonly outputs: number
   readonly spanMs: number
   readonly tookMs: number
-  /** When the call was prepared, on the clock of the journal: time zero of what is shown. */
+  /** Time at which the call was prepared, on the journal's clock in ms. The report counts its times from this time. */
   readonly startMs: number
-  /** True if the journal holds the caller's audio. */
+  /** True if the journal contains the caller's audio. */
   readonly audio: boolean
-  /** The replay was identical to the recording. */
+  /** True if the replay was equal to the recording. */
   readonly same: boolean
   readonly differences: readonly OutputDifference[]
   readonly frameDifferences: readonly FrameDifference[]
 }
 
-/** Differences of one call that are shown. */
+/** Maximum number of differences that are shown for one call. */
 const SHOWN_MAX = 40
 
 /** Output of `mkondo replay`. */
@@ -49,9 +49,11 @@ function callLines(verdict: ReplayVerdict, all: boolean): readonly string[] {
     head,
     ...(frameDifferences.length === 0
       ? []
-      : [`  ${frameDifferences.length} frames differ, the first at ${at(verdict, frameDifferences[0]?.atMs ?? 0)}`]),
+      : [
+          `  ${frameDifferences.length} frames differ, the first at ${at(verdict.startMs, frameDifferences[0]?.atMs ?? 0)}`,
+        ]),
     ...(differences.length === 0 ? ['  the same decisions'] : [`  ${differences.length} outputs differ:`]),
-    ...differences.slice(0, shown).map((difference) => `    ${differenceLine(verdict, difference)}`),
+    ...differences.slice(0, shown).map((difference) => `    ${differenceLine(verdict.startMs, difference)}`),
     ...(differences.length > shown
       ? [`    … and ${differences.length - shown} more${all ? '' : ' (--diff shows them)'}`]
       : []),
@@ -63,33 +65,37 @@ function callLines(verdict: ReplayVerdict, all: boolean): readonly string[] {
   ]
 }
 
-function differenceLine(verdict: ReplayVerdict, difference: OutputDifference): string {
+/**
+ * Line about a difference. It does not contain words of the call.
+ * @param startMs  start time from the verdict
+ */
+export function differenceLine(startMs: number, difference: OutputDifference): string {
   switch (difference.kind) {
     case 'gone':
-      return `- ${timed(verdict, difference.was)}`
+      return `- ${timed(startMs, difference.was)}`
     case 'new':
-      return `+ ${timed(verdict, difference.is)}`
+      return `+ ${timed(startMs, difference.is)}`
     case 'moved': {
       const byMs = difference.is.atMs - difference.was.atMs
-      return `~ ${timed(verdict, difference.was)}, now ${Math.abs(byMs).toFixed(0)} ms ${byMs < 0 ? 'earlier' : 'later'}`
+      return `~ ${timed(startMs, difference.was)}, now ${Math.abs(byMs).toFixed(0)} ms ${byMs < 0 ? 'earlier' : 'later'}`
     }
   }
 }
 
-function timed(verdict: ReplayVerdict, { atMs, output }: TimedOutput): string {
-  return `${at(verdict, atMs)}  ${outputName(output)}`
+function timed(startMs: number, { atMs, output }: TimedOutput): string {
+  return `${at(startMs, atMs)}  ${outputName(output)}`
 }
 
-/** Time since the webhook, as in a call record. */
-function at({ startMs }: ReplayVerdict, atMs: number): string {
+/** Time since the webhook, as a call record gives it. */
+function at(startMs: number, atMs: number): string {
   return `${((atMs - startMs) / 1000).toFixed(3).padStart(8)} s`
 }
 
-/** An output in one line, without what was said. */
+/** Line about an output. It does not contain words of the call. */
 export function outputName(output: CallOutput): string {
   switch (output.type) {
     case 'mark':
-      // Why the turn ended, in figures.
+      // The name of a turn's end also contains the figures by which the gateway decided it.
       return output.name === 'caller-speech-end' && output.detail !== undefined
         ? `mark ${output.name}: ${output.detail}`
         : `mark ${output.name}`

@@ -1,6 +1,6 @@
-import { readFile, readdir, stat, writeFile, mkdir } from 'node:fs/promises'
-import { basename, join } from 'node:path'
-import { gunzipSync, gzipSync } from 'node:zlib'
+import { readdir, stat, writeFile, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import type { CallSessionOptions } from '../../call/call-options.js'
 import type { JournalMedia } from '../../call/documents/journal.js'
 import { readJournal } from '../../call/journal/journal-reader.js'
@@ -14,6 +14,7 @@ import { CallerPath } from '../../media/caller-path.js'
 import { sessionOptionsSchema } from '../../call/call-options.js'
 import { loadVoiceDetectors } from '../../workers/shared/media-assets.js'
 import { cutJournal } from './journal-cut.js'
+import { inJournal, journalLines } from './journal-files.js'
 import { journalOf, opsClientOf } from '../ops-client.js'
 import type { OpsOptions } from '../ops-client.js'
 import { Progress } from '../progress.js'
@@ -22,9 +23,7 @@ import type { ReplayVerdict } from './replay-report.js'
 import { shown } from '../terminal.js'
 import type { Terminal } from '../terminal.js'
 
-/** Largest journal that is read back: four hours of a call with its audio. */
-const JOURNAL_FILE_BYTES_MAX = 1024 * 1024 * 1024
-/** Journals that are replayed by one command. */
+/** Maximum number of journals that one command replays. */
 const REPLAY_FILES_MAX = 10_000
 
 /** The options of `mkondo replay`. */
@@ -44,15 +43,18 @@ interface CutOptions {
 }
 
 /**
- * Times that may differ in a comparison by decisions: a wake-up that the recording does not have is up to 50 ms late.
+ * Tolerance in ms when the times of decisions are compared. A wake-up that the recording lacks comes up to 50 ms late.
  */
 const DIFF_TOLERANCE_MS = 60
 
-/** `mkondo replay`. @param paths  journals, folders of them, and SIDs of calls whose journal a running gateway has */
+/**
+ * `mkondo replay`.
+ * @param paths  journals, folders of journals, and SIDs of calls whose journals a running gateway sends
+ */
 export async function replay(paths: readonly string[], options: ReplayOptions, terminal: Terminal): Promise<number> {
   const files = await journalFiles(paths)
-  const read = (file: string): Promise<readonly string[]> =>
-    isSid(file) ? sentLines(file, options, terminal) : readLines(file)
+  const read = async (file: string): Promise<readonly string[]> =>
+    isSid(file) ? sentLines(file, options, terminal) : journalLines(file)
   if (options.cut !== undefined) {
     const file = files[0]
     if (files.length !== 1 || file === undefined) throw wrong(`--cut needs exactly one journal, not ${files.length}`)
@@ -61,16 +63,13 @@ export async function replay(paths: readonly string[], options: ReplayOptions, t
   }
   const settings = (options.set ?? []).map(parseSetting)
   const decisions = options.diff === true || settings.length > 0
-  const openPath = options.audio ? pathsFor(await loadVoiceDetectors()) : null
+  const replayOf = await replayer({ settings, decisions, audio: options.audio })
   const verdicts: ReplayVerdict[] = []
   const progress = new Progress(terminal, 'replay')
   try {
     for (const [index, file] of files.entries()) {
       progress.show(`${index + 1} of ${files.length} calls`)
-      const journal = await read(file)
-      const startedAtMs = performance.now()
-      const verdict = compare(journal, file, { settings, openPath, decisions })
-      verdicts.push({ ...verdict, tookMs: performance.now() - startedAtMs })
+      verdicts.push(replayOf(file, await read(file)))
     }
   } finally {
     progress.end()
@@ -79,11 +78,32 @@ export async function replay(paths: readonly string[], options: ReplayOptions, t
   return settings.length > 0 || verdicts.every((verdict) => verdict.same) ? 0 : 1
 }
 
-interface CompareOptions {
+interface ReplayerOptions {
   readonly settings: readonly Setting[]
-  readonly openPath: ((media: JournalMedia) => ReplayPath) | null
-  /** Compares decisions with some tolerance in time, not to the bit. */
+  /** True to compare only decisions, with DIFF_TOLERANCE_MS; false to compare all outputs exactly. */
   readonly decisions: boolean
+  /** True to replay the caller's audio too, in journals that contain it. */
+  readonly audio: boolean
+}
+
+/**
+ * Prepares replays with these options.
+ * @returns a function that replays one journal, and compares the result with the recording. It throws GatewayError
+ * JOURNAL_INVALID, with the name of the file
+ */
+export async function replayer(
+  options: ReplayerOptions,
+): Promise<(file: string, journal: readonly string[]) => ReplayVerdict> {
+  const openPath = options.audio ? pathsFor(await loadVoiceDetectors()) : null
+  return (file, journal) => {
+    const startedAtMs = performance.now()
+    const verdict = compare(journal, file, { ...options, openPath })
+    return { ...verdict, tookMs: performance.now() - startedAtMs }
+  }
+}
+
+interface CompareOptions extends ReplayerOptions {
+  readonly openPath: ((media: JournalMedia) => ReplayPath) | null
 }
 
 /** Replays one journal and compares the result with the recording. */
@@ -93,17 +113,19 @@ function compare(
   { settings, openPath, decisions }: CompareOptions,
 ): Omit<ReplayVerdict, 'tookMs'> {
   const media = openPath === null ? {} : { openPath, decode: (base64: string) => Buffer.from(base64, 'base64') }
-  const exact = settings.length === 0 ? named(file, () => replayJournal(journal, media)) : null
+  const exact = settings.length === 0 ? inJournal(file, () => replayJournal(journal, media)) : null
   const same =
     exact !== null &&
     exact.frameDifferences.length === 0 &&
     diffOutputs(exact.recorded, exact.outputs, { toleranceMs: 0 }).length === 0
-  // Otherwise the call runs again with its own timers: this version may ask for other wake-up times than the recording
-  // has.
+  // If the outputs differ, the call runs again with its own timers, because this version may request wake-up times that
+  // the recording does not contain.
   const run =
     exact !== null && (same || !decisions)
       ? exact
-      : named(file, () => replayJournal(journal, { ...media, options: changed(journal, settings), ownTimers: true }))
+      : inJournal(file, () =>
+          replayJournal(journal, { ...media, options: changed(journal, settings), ownTimers: true }),
+        )
   return {
     file,
     ...facts(run),
@@ -133,15 +155,10 @@ function facts(
   }
 }
 
-function named<T>(file: string, work: () => T): T {
-  try {
-    return work()
-  } catch (thrown) {
-    throw new GatewayError('JOURNAL_INVALID', `${file}: ${messageOf(thrown)}`, { cause: thrown })
-  }
-}
-
-/** One bank of voice detectors for all calls: each path takes one and gives it back. */
+/**
+ * Opens media paths that share one bank of voice detectors. Each path takes a detector from the bank and returns it at
+ * its end.
+ */
 function pathsFor(vadBank: VadBank): (media: JournalMedia) => ReplayPath {
   return ({ sampleRateHz, track }) => new CallerPath({ sampleRateHz, track, vadBank })
 }
@@ -159,12 +176,12 @@ function parseSetting(text: string): Setting {
   try {
     parsed = JSON.parse(value)
   } catch {
-    // Not JSON: a plain text.
+    // a value that is not JSON is used as plain text
   }
   return { path: key.split('.'), value: parsed }
 }
 
-/** The recorded call's options with the given settings. */
+/** Options of the recorded call, changed by the given settings. */
 function changed(journal: readonly string[], settings: readonly Setting[]): Partial<CallSessionOptions> {
   if (settings.length === 0) return {}
   const { value: header } = readJournal(journal).next()
@@ -200,10 +217,10 @@ function keysOf(settings: Readonly<Record<string, unknown>>): string {
 
 async function cut(journal: readonly string[], file: string, name: string, options: CutOptions): Promise<string> {
   if (!/^[a-z0-9][a-z0-9-]{0,60}$/.test(name))
-    throw wrong('--cut: the name is not valid; allowed: 1 to 61 of a-z, 0-9 and -')
+    throw wrong('--cut: the name is not valid; allowed: 1 to 61 characters of a-z, 0-9 and -')
   const untilS = options.until === undefined ? null : Number(options.until)
   if (untilS !== null && !(untilS > 0)) throw wrong('--until is not valid; allowed: a number of seconds above 0')
-  const lines = named(file, () =>
+  const lines = inJournal(file, () =>
     cutJournal(journal, { untilS, withWords: options.withWords === true, withAudio: options.withAudio === true }),
   )
   const target = join(options.to, `${name}.jsonl.gz`)
@@ -214,19 +231,19 @@ async function cut(journal: readonly string[], file: string, name: string, optio
   return `${target}: ${lines.length} entries. Run it with: mkondo replay ${target}\n`
 }
 
-/** A call of a running gateway, not a file. */
+/** True for a call's SID, false for a file. */
 function isSid(path: string): boolean {
   return path.startsWith('HD_') && isCallSid(path)
 }
 
-/** The journal that a running gateway sends. */
+/** Journal of a call, from a running gateway. */
 async function sentLines(callSid: string, options: ReplayOptions, terminal: Terminal): Promise<readonly string[]> {
   const journal = await journalOf(opsClientOf(options, terminal), callSid)
   if (typeof journal === 'string') return journal.split('\n')
   throw wrong(`${callSid}: ${journal.why}`)
 }
 
-/** The journals that were named, those of a folder in order of their names. */
+/** The named journals. A folder's journals are sorted by their names. */
 async function journalFiles(paths: readonly string[]): Promise<readonly string[]> {
   const files: string[] = []
   for (const path of paths) {
@@ -249,18 +266,6 @@ async function journalFiles(paths: readonly string[]): Promise<readonly string[]
   if (files.length === 0) throw wrong(`no journal (*.jsonl, *.jsonl.gz) in ${paths.join(', ')}`)
   if (files.length > REPLAY_FILES_MAX) throw wrong(`${files.length} journals; at most ${REPLAY_FILES_MAX} at once`)
   return files
-}
-
-async function readLines(file: string): Promise<readonly string[]> {
-  const bytes = await readFile(file).catch((thrown: unknown) => {
-    throw wrong(`${file}: ${messageOf(thrown)}`)
-  })
-  const text = named(file, () =>
-    file.endsWith('.gz') ? gunzipSync(bytes, { maxOutputLength: JOURNAL_FILE_BYTES_MAX }) : bytes,
-  )
-  if (text.byteLength > JOURNAL_FILE_BYTES_MAX)
-    throw wrong(`${basename(file)} is longer than ${JOURNAL_FILE_BYTES_MAX} bytes`)
-  return text.toString('utf8').split('\n')
 }
 
 function wrong(what: string): GatewayError {

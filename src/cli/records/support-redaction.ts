@@ -5,20 +5,20 @@ import { shapeOf } from './journal-cut.js'
 
 /** Redacted document. */
 export interface Redacted {
-  /** Texts of which only the shape is left. */
+  /** Number of texts that were replaced by their shape (letters by x, digits by 0). */
   texts: number
-  /** Texts in which a phone number, a key or an address was replaced. */
+  /** Number of texts in which a phone number, a key or an address was replaced. */
   masked: number
 }
 
-/** Marks and end reasons whose detail may quote the caller: a model or an operator worded it. */
+/** Marks and end reasons whose detail may quote the caller, because a model or an operator wrote the detail. */
 const WORDED_MARKS: ReadonlySet<string> = new Set(['ended', 'hang-up', 'forced', 'escalation', 'callback'])
 const WORDED_REASONS: ReadonlySet<string> = new Set(['agent-goodbye', 'escalated', 'operator-hangup'])
 
 /**
- * A call record for support: times, figures, reasons of decisions and errors stay; words of anybody become their shape,
- * and numbers are masked.
- * @param withWords  leaves the words, and masks only what looks like a number, key or address
+ * Call record for support. Times, figures, reasons of decisions and errors are unchanged. Words of people are replaced
+ * by their shape, and phone numbers are masked.
+ * @param withWords  true: the words are unchanged, and only numbers, keys and addresses are masked
  */
 export function redactForSupport(
   record: CallRecord,
@@ -74,7 +74,10 @@ export function redactForSupport(
   return { record: clean as CallRecord, redacted }
 }
 
-/** Any JSON with its texts replaced, and without `keepsNumbers` its numbers by 0. */
+/**
+ * Copy of any JSON in which each string is replaced by the result of `text`. Without `keepsNumbers`, each number
+ * becomes 0.
+ */
 function mapped(value: unknown, text: (text: string) => string, keepsNumbers: boolean): unknown {
   if (typeof value === 'string') return text(value)
   if (typeof value === 'number') return keepsNumbers ? value : 0

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { GatewayError, messageOf } from '../../core/errors.js'
 
 /**
- * Sets variables in an environment file (NAME=value lines) and leaves every other line as it is. A line that is
- * commented out is put to use again, as in a file that `mkondo init` made.
+ * Sets variables in an environment file (NAME=value lines) and keeps all other lines. A commented line such as `#
+ * NAME=`, which `mkondo init` writes, is replaced by the variable's line.
  */
 export function withVariables(text: string, variables: Readonly<Record<string, string>>): string {
   const lines = text === '' ? [] : text.replace(/\n$/, '').split('\n')
@@ -17,14 +17,20 @@ export function withVariables(text: string, variables: Readonly<Record<string, s
   return `${lines.join('\n')}\n`
 }
 
-/** The text of a file that some editors write as UTF-16, or begin with a byte order mark, which is no letter of a name. */
+/**
+ * Text of a file. Some editors write UTF-16 or a byte order mark. The mark is removed, because it would become part of
+ * a name.
+ */
 export function readText(path: string): string {
   const bytes = readFileSync(path)
   const wide = bytes[0] === 0xff && bytes[1] === 0xfe
   return new TextDecoder(wide ? 'utf-16le' : 'utf-8').decode(bytes)
 }
 
-/** The text of an environment file; empty where there is none. @throws GatewayError CONFIG_INVALID */
+/**
+ * Text of an environment file; empty if the file does not exist.
+ * @throws GatewayError CONFIG_INVALID
+ */
 export function readEnvFile(path: string): string {
   try {
     return readText(path)

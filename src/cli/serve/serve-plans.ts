@@ -16,14 +16,14 @@ import type { ProcessPlan } from '../../gateway/process-plan.js'
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
- * The environment with the variables of `--env-file`, which is read again at each roll. What the process was started
- * with wins.
+ * Environment with the variables of the `--env-file`, which is read again at each roll. Variables that were set when
+ * the process started take precedence.
  * @throws GatewayError CONFIG_INVALID
  */
 export function environmentOf(inherited: Env, file: string | null): NodeJS.ProcessEnv {
   if (file === null) return { ...inherited }
   try {
-    const set = Object.entries(inherited).filter(([, value]) => value !== '') // an empty one counts as unset
+    const set = Object.entries(inherited).filter(([, value]) => value !== '') // an empty variable counts as not set
     return { ...parseEnv(readText(file)), ...Object.fromEntries(set) }
   } catch (thrown) {
     throw new GatewayError('CONFIG_INVALID', `--env-file '${file}' cannot be read: ${messageOf(thrown)}`)
@@ -31,7 +31,7 @@ export function environmentOf(inherited: Env, file: string | null): NodeJS.Proce
 }
 
 /**
- * Settings with which a gateway of `count` processes may start.
+ * Settings for a gateway of `count` processes.
  * @throws GatewayError CONFIG_INVALID
  */
 export function startableConfig(env: Env, file: string | null, count: number): Config {
@@ -46,16 +46,21 @@ export function startableConfig(env: Env, file: string | null, count: number): C
   return config
 }
 
-/** Request that is the same for all processes of one `serve --processes`. Plain data. */
+/**
+ * Request for the plans of all processes of one `serve --processes`. It is sent as a message, so it contains only data.
+ */
 export interface PlanRequest {
   readonly type: 'plan'
   readonly count: number
   readonly configFile: string | null
-  /** URL of the demo's shop; null where SHOP_API_URL counts. */
+  /** URL of the demo's shop; null to use SHOP_API_URL. */
   readonly shopApiUrl: string | null
-  /** Where TOKEN_SECRET is not set: each process may receive the token of another one's call. */
+  /**
+   * Token secret if TOKEN_SECRET is not set. All processes need this secret, because each process may receive a token
+   * of another process's call.
+   */
   readonly tokenSecret: string
-  /** The processes share the supervisor's store: they cannot change to another one. */
+  /** True: the processes use the supervisor's store. They cannot change to another store. */
   readonly supervisorStore: boolean
 }
 
@@ -65,7 +70,7 @@ export type PlanReply =
 type Planned = Omit<Start<ProcessPlan>, 'env'>
 
 /**
- * The plans of all processes, from the settings as they are now.
+ * Plans of all processes, from the current settings.
  * @throws GatewayError CONFIG_INVALID
  */
 export function planned(config: Config, request: Omit<PlanRequest, 'type' | 'configFile'>): Planned {
@@ -85,7 +90,7 @@ export function planned(config: Config, request: Omit<PlanRequest, 'type' | 'con
   return { plans: processPlans(all, count), spare: sparePlan(all, count), drainTimeoutMs }
 }
 
-/** The answer to a `PlanRequest`, by the program and the environment of the process that runs this. */
+/** Answer to a `PlanRequest`, from the program and the environment of the calling process. */
 export function answerPlan(request: PlanRequest): PlanReply {
   try {
     return {
@@ -98,8 +103,8 @@ export function answerPlan(request: PlanRequest): PlanReply {
 }
 
 /**
- * Lets the program as it is on the disk now read the settings: it may know other ones than this process.
- * @throws GatewayError CONFIG_INVALID with every mistake of the settings
+ * Starts the program that is on the disk now, to make the plans. Its version may be newer and have other settings.
+ * @throws GatewayError CONFIG_INVALID with all mistakes in the settings
  */
 export async function planAnew(entry: string, env: NodeJS.ProcessEnv, request: PlanRequest): Promise<Planned> {
   const child = fork(entry, [], { env, serialization: 'advanced' })
@@ -126,8 +131,8 @@ export async function planAnew(entry: string, env: NodeJS.ProcessEnv, request: P
 }
 
 /**
- * The module that each process runs. Where the program was started through a link to a release, the link is kept, so
- * that a roll runs the release to which it leads then.
+ * Path of the module that each process runs. If the program was started through a link, the path contains the link, so
+ * that a roll runs the release to which the link then points.
  */
 export function processEntry(): string {
   const own = fileURLToPath(new URL('./serve-process.js', import.meta.url))
@@ -135,6 +140,6 @@ export function processEntry(): string {
   try {
     return realpathSync(asStarted) === own ? asStarted : own
   } catch {
-    return own // started through a link to the command itself
+    return own // no such file, because the link names the command and not its folder
   }
 }

@@ -1,7 +1,7 @@
 /**
- * One gateway process of several: what the supervisor forks (`serve --processes`). All its settings come from the
- * `start` message, so that a process that is started again has the same settings as the others. Before a roll one such
- * process reads the settings.
+ * One of several gateway processes that the supervisor forks (`serve --processes`). All its settings come from the
+ * `start` message, so that a restarted process has the same settings as the other processes. Before a roll, the
+ * supervisor starts such a process only to read the settings.
  */
 import { messageOf } from '../../core/errors.js'
 import { createLog } from '../../telemetry/log.js'
@@ -16,10 +16,11 @@ import { answerPlan } from './serve-plans.js'
 import type { PlanRequest } from './serve-plans.js'
 import { untilStopped } from './serve.js'
 
-// Before anything else: MCP servers of the other processes run beside this one.
+// The environment is hidden first, because MCP servers of other processes run on the same machine.
 hideEnvironment()
 
-// Without a callback a channel that has closed would throw; `disconnect` reports that.
+// The callback ignores the error, because sending on a closed channel would otherwise throw. The `disconnect` event
+// reports a closed channel.
 const send = (message: FromProcess): void => {
   process.send?.(message, undefined, undefined, () => undefined)
 }
@@ -34,7 +35,8 @@ async function run(plan: ProcessPlan, restarts: number): Promise<number> {
   const env = agentEnvironment(process.env, config)
   try {
     const gateway = await startGateway({ config, env, log, process: { plan, restarts, store: channel } })
-    // Without the supervisor nobody forwards webhooks or restarts this process, so it lets its calls finish and ends.
+    // If the supervisor is gone, this process lets its calls finish and then ends. It gets no more webhooks, and would
+    // not be restarted.
     const orphaned = (): void => {
       channel.closed()
       log.error({}, 'the supervisor has ended: this process ends after its calls')
@@ -69,13 +71,13 @@ async function run(plan: ProcessPlan, restarts: number): Promise<number> {
 }
 
 process.once('message', (message: ToProcess<ProcessPlan> | PlanRequest) => {
-  // A signal to the whole process group is for the supervisor.
+  // If a signal goes to the whole process group, the supervisor handles it.
   process.on('SIGHUP', () => undefined)
   if (message.type === 'plan') {
     process.send?.(answerPlan(message))
     return
   }
-  if (message.type !== 'start') throw new Error('the first message of a supervisor must be start')
+  if (message.type !== 'start') throw new Error('the first message from the supervisor must have the type "start"')
   void run(message.plan, message.restarts).then((code) => {
     process.exitCode = code
     // An open channel would keep the process alive.

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { exposureOf } from '../../config/exposure.js'
 import { opsUrlOf } from '../ops-client.js'
-import { nodeFault } from '../../config/node-version.js'
 import type { Config } from '../../config/settings.js'
 import { assert } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
@@ -60,11 +59,12 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   const [plan] = processPlans(given, 1)
   assert(plan !== undefined, 'one process has one plan')
   const { config } = plan
-  // Imported only here: the supervisor of several processes does not need it.
+  // Imported only here, because the supervisor of several processes does not need the module.
   const { startGateway } = await import('../../gateway/gateway.js')
   const env = agentEnvironment(process.env, config)
   const starting = startGateway({ config, env, log })
-  // Before it has started: the first process of a container is not ended by a signal that it does not handle.
+  // The signal handlers are installed before the start is complete. Otherwise the first process of a container would
+  // ignore the signals.
   const stopped = untilStopped(
     {
       stopped: starting.then((started) => started.stopped),
@@ -73,15 +73,14 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
     config.drainTimeoutMs,
     log,
   )
-  stopped.catch(() => undefined) // a start that fails is said by `starting`
+  stopped.catch(() => undefined) // `starting` reports a failed start
   const gateway = await starting
-  // Whoever closes its terminal ends it; a service that is asked to reload goes on.
+  // Closing the terminal ends the gateway. A service, which gets SIGHUP to reload, continues.
   if (!process.stdin.isTTY) {
     process.on('SIGHUP', () =>
       log.warn({}, 'SIGHUP has no effect on a single process: it replaces the processes of --processes 2 or more'),
     )
   }
-  warnOfNode(log)
   log.info(
     {
       port: gateway.publicPort,
@@ -98,7 +97,7 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   return 0
 }
 
-/** @param environment  as it is now */
+/** @param environment returns the current environment */
 async function serveTogether(
   config: Config,
   request: PlanRequest,
@@ -111,7 +110,7 @@ async function serveTogether(
   const { plans, spare } = start
   await freePorts([...plans, spare])
   const entry = processEntry()
-  // Only here: a gateway of one process needs neither.
+  // Imported only here, because a gateway of one process does not need the supervisor.
   const { Supervisor } = await import('../../fleet/supervisor.js')
   const { MemoryStore } = await import('../../fleet/store/memory-store.js')
   const supervisor = new Supervisor({
@@ -145,7 +144,6 @@ async function serveTogether(
   )
   const ready = await supervisor.start()
   if (ready !== null) {
-    warnOfNode(log)
     log.info(
       {
         port: config.port,
@@ -167,13 +165,7 @@ async function serveTogether(
   return code
 }
 
-/** Once it has started: a start that fails says in one line why. */
-function warnOfNode(log: Log): void {
-  const fault = nodeFault(process.versions.node)
-  if (fault !== null) log.warn({ node: process.versions.node }, fault)
-}
-
-/** Runs `work` now, or once more after the run that is under way. It must not reject. */
+/** Function that runs `work` at once. If `work` is running, it runs once more afterwards. `work` must not reject. */
 function oneAtATime(work: () => Promise<void>): () => void {
   let running = false
   let again = false
@@ -197,18 +189,19 @@ function sum(plans: readonly ProcessPlan[], name: 'maxCalls' | 'mediaWorkers'): 
 
 // --- signals ------------------------------------------------------------------------------------------------
 
-/** A second signal within this time of the first is a copy of it. */
+/** Time in ms after the first signal in which another signal counts as a copy of the first. */
 const SAME_SIGNAL_MS = 1000
 
 /**
- * Lets signals stop a process: the first SIGTERM or SIGINT calls `drain` once, a second one, or SIGQUIT, `atOnce`.
- * @param atOnce  may be called more than once
+ * Installs handlers of signals that stop a process. The first SIGTERM or SIGINT calls `drain`. The second of them, or
+ * any SIGQUIT, calls `atOnce`.
+ * @param atOnce may be called more than once
  */
 function onStopSignals(log: Log, drain: () => void, atOnce: () => void): void {
   const first = (signal: NodeJS.Signals): void => {
     process.off('SIGTERM', first)
     process.off('SIGINT', first)
-    // A terminal sends Ctrl-C to npm and to us, and npm passes it on.
+    // After Ctrl-C this process gets two signals: from the terminal, and from npm.
     process.on('SIGTERM', () => undefined)
     process.on('SIGINT', () => undefined)
     setTimeout(() => {
@@ -223,12 +216,12 @@ function onStopSignals(log: Log, drain: () => void, atOnce: () => void): void {
   process.once('SIGQUIT', atOnce)
 }
 
-/** How long a process that must end at once may still run. */
+/** Time in ms in which a process must end after it was ordered to end at once. */
 const AT_ONCE_MS = 1000
 
 /**
- * Resolves when a gateway of this process has stopped, by signal or by `POST /api/drain`; a second signal ends the
- * process itself. So does a gateway that must not go on, after the rejection.
+ * Resolves when a gateway of this process has stopped, by signal or by `POST /api/drain`. A second signal ends the
+ * process. Rejects if the gateway must not continue.
  */
 export function untilStopped(
   gateway: { readonly stopped: Promise<void>; stop(drainTimeoutMs: number): Promise<void> },

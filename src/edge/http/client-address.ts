@@ -3,10 +3,10 @@ import { LRUCache } from 'lru-cache'
 import { atMost } from '../../core/at-most.js'
 import type { HttpRequest, HttpResponse } from './uws.js'
 
-/** Entries of `X-Forwarded-For` that are looked at, from the right. */
+/** Maximum number of entries of `X-Forwarded-For` that are read, from the right. */
 const FORWARDED_HOPS_MAX = 32
 
-/** Peers whose address is remembered as it was read: reading one takes longer than refusing a request. */
+/** Maximum number of peers whose parsed address is remembered: parsing takes longer than refusing a request. */
 const PEERS_MAX = 4096
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
@@ -14,13 +14,12 @@ type Network = [Address, number]
 
 /**
  * Reads one trusted network: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
- * @returns undefined for anything else, and for a network of all addresses: with it each client could choose its own
- *   address
+ * @returns undefined for any other text, and for a network of all addresses: clients could then choose their address
  */
 export function parseNetwork(text: string): Network | undefined {
   const [address = '', prefix, ...rest] = text.split('/')
   const parsed = parseAddress(address)
-  // An IPv4 address in IPv6 spelling never matches: addresses of peers are brought to IPv4 first.
+  // An IPv4 address in IPv6 spelling never matches: addresses of peers are converted to IPv4 first.
   if (parsed === undefined || rest.length > 0 || (parsed.kind() === 'ipv4') !== address.includes('.')) return undefined
   const bits = parsed.kind() === 'ipv4' ? 32 : 128
   if (prefix === undefined) return [parsed, bits]
@@ -28,23 +27,25 @@ export function parseNetwork(text: string): Network | undefined {
   return length >= 1 && length <= bits ? [parsed, length] : undefined
 }
 
-/** Where a request comes from. */
+/** Origin of a request. */
 export interface Client {
   /** `203.0.113.7` or `2001:db8:0:1::/64`. */
   readonly address: string
-  /** The connection is of a trusted proxy, which has other clients as well. */
+  /** True if the connection belongs to a trusted proxy, which also sends requests of other clients. */
   readonly proxied: boolean
 }
 
 /**
  * Finds the client address of a request, for limits by address. An IPv4 address that is written as IPv6 counts as IPv4.
- * An IPv6 address is cut to its /64, because a client usually has that whole network.
+ * IPv6 addresses are cut to /64, which one client usually has.
  */
 export class ClientAddresses {
   readonly #trusted: readonly Network[]
   readonly #peers = new LRUCache<string, Client>(atMost(PEERS_MAX))
 
-  /** @param trustedProxies  networks as `parseNetwork` reads them; only their `X-Forwarded-For` is believed */
+  /**
+   * @param trustedProxies  networks as `parseNetwork` reads them; `X-Forwarded-For` is used only from their addresses
+   */
   constructor(trustedProxies: readonly string[]) {
     this.#trusted = trustedProxies.map((network) => {
       const parsed = parseNetwork(network)
@@ -59,7 +60,7 @@ export class ClientAddresses {
     return peer.proxied ? { address: this.client(text, () => forwardedFor(req)), proxied: true } : peer
   }
 
-  /** The other end of a connection itself. */
+  /** Client address of a connection's peer. */
   peer(text: string): Client {
     const known = this.#peers.get(text)
     if (known !== undefined) return known
@@ -70,8 +71,9 @@ export class ClientAddresses {
   }
 
   /**
-   * The client of a request that came from `peer`: the last hop that is no trusted proxy. `X-Forwarded-For` is read
-   * from the right, as long as its entries are trusted proxies; the first other or unreadable entry ends it.
+   * Client of a request from `peer`: the last hop that is not a trusted proxy. `X-Forwarded-For` is read from the right
+   * while its entries are trusted proxies. The search ends at the first entry that is unreadable or not a trusted
+   * proxy.
    * @param forwarded  the header's value, several headers joined with commas; read only for a trusted peer
    */
   client(peer: string, forwarded: () => string): string {
@@ -93,7 +95,7 @@ export class ClientAddresses {
   }
 }
 
-/** The address of the other end of a connection, as uWebSockets.js writes it; empty when the connection is gone. */
+/** The peer's address of a connection, as uWebSockets.js writes it; empty if the connection is closed. */
 export function peerOf(res: HttpResponse): string {
   return Buffer.from(res.getRemoteAddressAsText()).toString('latin1')
 }
@@ -107,7 +109,10 @@ function forwardedFor(req: HttpRequest): string {
   return values.join(',')
 }
 
-/** In four decimal parts or as IPv6 without a zone; an IPv4 address in IPv6 spelling comes out as IPv4. */
+/**
+ * Parses an address in four decimal parts or as IPv6 without a zone. An IPv4 address in IPv6 spelling is returned as
+ * IPv4.
+ */
 function parseAddress(text: string): Address | undefined {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text)
   return /^[0-9a-fA-F:.]{2,45}$/.test(text) && ipaddr.IPv6.isValid(text) ? ipaddr.process(text) : undefined

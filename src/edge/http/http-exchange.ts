@@ -6,17 +6,18 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 import { STATUS_LINES, errorReply } from './reply.js'
 import type { Reply } from './reply.js'
 
-/** A request's body must be here after this; the carrier waits 10 s for its answer at most. */
+/** Deadline of a request's body; the carrier waits at most 10 s for its answer. */
 const BODY_DEADLINE_MS = 5000
 /**
- * Bodies that may be on their way at once, 16 KiB each at most; one more replaces the unproven body that has waited
- * longest.
+ * Maximum number of bodies that arrive at the same time, 16 KiB each at most. A further body replaces the unproven body
+ * that has waited longest.
  */
 export const BODIES_PENDING_MAX = 2000
-/** Share of one address in these, for bodies that nothing has proven yet. */
+/** Maximum number of unproven bodies that arrive from one address at the same time. */
 export const BODIES_PER_ADDRESS_MAX = 500
 /**
- * An answer of this size does not fit into uWebSockets.js's buffer of 16 KiB (`CORK_BUFFER_SIZE`) and leaves at once.
+ * Minimum size in bytes of an answer that leaves at once, because it does not fit into uWebSockets.js's buffer of 16
+ * KiB (`CORK_BUFFER_SIZE`).
  */
 const REFUSAL_FLUSH_BYTES = 16 * 1024
 
@@ -25,18 +26,18 @@ const STANDARD_HEADERS: Reply['headers'] = [
   ['X-Content-Type-Options', 'nosniff'],
 ]
 
-/** One request, which is answered once unless its sender disconnects first. */
+/** One request. It is answered once, unless its sender disconnects first. */
 export class Exchange {
   readonly #res: HttpResponse
   readonly #unsent: UnsentReplies
   readonly #isHead: boolean
-  /** Empty: none. */
+  /** `Range` header; empty if there is none. */
   readonly #range: string
-  /** Answered or aborted. */
+  /** True if the request was answered or aborted. */
   #over = false
-  /** The connection is gone: uWebSockets.js allows no use of the response after that. */
+  /** True once the connection is closed: uWebSockets.js then allows no use of the response. */
   #gone = false
-  /** Sender of the present answer. */
+  /** Sender of the current answer's body; null if no answer is being sent. */
   #sender: BodySender | EventStream | null = null
   #whenOver: (() => void) | null = null
 
@@ -44,7 +45,8 @@ export class Exchange {
     this.#res = res
     this.#unsent = unsent
     this.#isHead = req.getMethod() === 'head'
-    // A part of what? No validator is ever sent, so what If-Range has is of another file.
+    // If the request has an If-Range, its range is ignored: the gateway never sends a validator, so the client's
+    // validator is for another file.
     this.#range = req.getHeader('if-range') === '' ? req.getHeader('range') : ''
     res.onAborted(() => {
       this.#gone = true
@@ -63,7 +65,7 @@ export class Exchange {
     this.#whenOver = handler
   }
 
-  /** @returns false when the exchange is over already */
+  /** @returns false if the exchange is already over */
   reply(reply: Reply): boolean {
     if (this.#over) return false
     this.#end()
@@ -74,12 +76,12 @@ export class Exchange {
     return true
   }
 
-  /** Closes the connection without an answer; what came behind the request is not read. */
+  /** Closes the connection without an answer; bytes after the request are not read. */
   cut(): void {
     if (!this.#over) this.#res.close()
   }
 
-  /** Begins an answer of server-sent events, which stays open; null when the exchange is over already. */
+  /** Begins an answer of server-sent events, which stays open; null if the exchange is already over. */
   stream(): EventStream | null {
     if (this.#over) return null
     const res = this.#res
@@ -87,7 +89,7 @@ export class Exchange {
       res.writeStatus(STATUS_LINES[200])
       res.writeHeader('Content-Type', 'text/event-stream')
       for (const [name, value] of STANDARD_HEADERS) res.writeHeader(name, value)
-      // A proxy that buffers would hold the events back.
+      // Without this header, a proxy that buffers would delay the events.
       res.writeHeader('X-Accel-Buffering', 'no')
       res.write(': mkondo\n\n')
     })
@@ -114,8 +116,8 @@ export class Exchange {
     const { body, status, close } = reply
     if (this.#isHead) this.#sendAndClose(reply, null, byteLength(body))
     else if (close) this.#sendAndClose(reply, typeof body === 'string' ? body : new TextDecoder().decode(body))
-    // Only the carrier and operators, who have proven who they are, get an answer without a body on a connection that
-    // stays: nothing tells whether its reader has taken it.
+    // An answer without a body leaves the connection open, and the gateway cannot see if its reader has received it.
+    // Only proven senders (carrier, operators) get such an answer.
     else if (status === 204) this.#res.cork(() => void this.#head(reply).endWithoutBody())
     else {
       const bytes = typeof body === 'string' ? Buffer.from(body) : body
@@ -166,18 +168,19 @@ export class Exchange {
     } catch (error) {
       body?.close()
       this.#unsent.broke(error)
-      if (!this.#gone) this.#write(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
+      if (!this.#gone)
+        this.#write(errorReply(500, 'INTERNAL', 'the gateway failed to answer; the reason is in its log'))
     }
   }
 
   /**
-   * Sends an answer, and closes the connection once the kernel took it; nothing that follows on it is answered.
-   *
-   * `end(…, true)` would give the response up, read on while the other side takes nothing, and answer later requests.
-   * So the whole answer is written as its status line, which uWebSockets.js sends as it is, and the response stays
-   * unfinished until the connection is closed.
-   * @param body  null: it is not sent
-   * @param bytes  its length
+   * Sends an answer, and closes the connection when the kernel has taken the answer; later requests on it are not
+   * answered.
+   * `end(…, true)` would release the response, continue to read while the peer takes no bytes, and answer later
+   * requests. So the whole answer is written as its status line, which uWebSockets.js sends unchanged. The response
+   * stays unfinished until the connection is closed.
+   * @param body  null if no body is sent
+   * @param bytes  length of the body
    */
   #sendAndClose(reply: Reply, body: string | null, bytes = byteLength(body ?? '') + 2): void {
     const text = [
@@ -187,12 +190,13 @@ export class Exchange {
       ...[...reply.headers, ...STANDARD_HEADERS].map(([name, value]) => `${name}: ${value}`),
       'Connection: close',
       ...(reply.status === 204 ? [] : [`Content-Length: ${bytes}`]),
-      // The line break behind a status line ends the head, or else is the body's last.
+      // The status line's own line break comes last. Without a body it ends the head; with a body it is the body's last
+      // two bytes.
       ...(body === null ? [''] : ['', body]),
     ].join('\r\n')
     this.#res.cork(() => void this.#res.writeStatus(text))
-    // A long answer has left uWebSockets.js's buffer by now; a short one leaves it when everything is parsed that came
-    // with the request.
+    // A long answer has left uWebSockets.js's buffer now. A short answer leaves it when all bytes that came with the
+    // request are parsed.
     if (text.length >= REFUSAL_FLUSH_BYTES) this.#res.close()
     else
       setImmediate(() => {
@@ -203,9 +207,9 @@ export class Exchange {
 
 /** An open answer of server-sent events. */
 export class EventStream {
-  /** The other side takes nothing. */
+  /** True while the peer does not read. */
   stalled = false
-  /** Called when the other side takes events again after a stall, in which some may not have been sent. */
+  /** Called when the peer reads again after a stall. Events may have been dropped during the stall. */
   onDrained: () => void = () => undefined
   readonly #res: HttpResponse
   readonly #exchange: Exchange
@@ -221,12 +225,12 @@ export class EventStream {
     return this.#exchange.over
   }
 
-  /** Sends one event of JSON; nothing while the other side takes nothing. */
+  /** Sends one event of JSON. The event is dropped while the peer does not read. */
   send(event: string, json: string): void {
     this.#write(`event: ${event}\ndata: ${json}\n\n`)
   }
 
-  /** A comment, so that each side notices when the other is gone. */
+  /** Sends a comment, so that client and gateway each notice a dead peer. */
   beat(): void {
     this.#write(BEAT)
   }
@@ -251,7 +255,7 @@ export class EventStream {
     })
   }
 
-  /** The other side has taken something. What uWebSockets.js still holds goes out with the next write only. */
+  /** Called when the peer has read. Bytes that uWebSockets.js still holds leave only with the next write. */
   #drained(bytes: number): boolean {
     if (!this.stalled) return true
     let all = false
@@ -274,24 +278,27 @@ function byteLength(body: string | Uint8Array): number {
   return typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
 }
 
-/** Why a body was not read. `evicted`: another body needed its place. `busy`: no place, and none to evict. */
+/**
+ * Reason why a body was not read. `evicted`: another body replaced it. `busy`: all slots are taken, and no body can be
+ * evicted.
+ */
 export type BodyFault = 'too-large' | 'too-slow' | 'busy' | 'evicted'
 
 interface BodyReading {
   readonly res: HttpResponse
   readonly exchange: Exchange
-  /** Value of the request's header; empty when absent. */
+  /** Value of the `Content-Length` header; empty if absent. */
   readonly contentLength: string
   readonly bytesMax: number
   readonly nowMs: number
-  /** Address of an unproven sender, whose body may be evicted. Absent: the sender is proven. */
+  /** Address of an unproven sender, whose body may be evicted. If absent, the sender is proven. */
   readonly stranger?: string
-  /** The receiver owns the bytes. */
+  /** Receives the body and owns its bytes. */
   readonly onBody: (body: Uint8Array) => void
   readonly onFault: (fault: BodyFault) => void
 }
 
-/** A body that has not arrived completely. */
+/** Body that has not arrived completely. */
 interface PendingBody {
   readonly deadlineMs: number
   readonly stranger: string | undefined
@@ -300,14 +307,14 @@ interface PendingBody {
 
 /**
  * Reads whole request bodies, with limits on size, time and number of pending bodies. `sweep` checks the deadlines
- * without a timer for each request: all deadlines have the same length, so the oldest body is always due first.
- *
- * Slow senders must not take all places. A carrier's body comes with its head or right behind it, so the body that
- * waits longest is the suspicious one. When an address has used its share, or all places are taken, the unproven body
- * that waits longest (of that address, or of all) is evicted. Bodies of proven senders are never evicted.
+ * without a timer for each request: all deadlines are equally long, so the oldest body is always due first. Slow
+ * senders must not take all slots. A carrier's body comes with its head or directly after it, so the body that has
+ * waited longest is suspicious. If an address has used its share, its unproven body that has waited longest is evicted.
+ * If all slots are taken, the unproven body that has waited longest is evicted. Bodies of proven senders are never
+ * evicted.
  */
 export class BodyReader {
-  // All three in the order of arrival: the oldest is first.
+  // Pending bodies; all three collections are in the order of arrival.
   readonly #pending = new Set<PendingBody>()
   readonly #strangers = new Set<PendingBody>()
   readonly #byAddress = new Map<string, Set<PendingBody>>()
@@ -332,7 +339,7 @@ export class BodyReader {
       if (exchange.over) return
       bytes += chunk.byteLength
       if (bytes > bytesMax) return fail('too-large')
-      // The chunk is uWebSockets.js's memory and only valid in this call.
+      // The chunk is uWebSockets.js's memory, which is valid only in this call.
       if (chunk.byteLength > 0) parts.push(new Uint8Array(chunk.slice(0)))
       if (!isLast) return
       this.#remove(body)
@@ -340,7 +347,7 @@ export class BodyReader {
     })
   }
 
-  /** Fails the bodies that are past their deadline. */
+  /** Fails the bodies whose deadline has passed. */
   sweep(nowMs: number): void {
     for (const body of this.#pending) {
       if (body.deadlineMs > nowMs) return
@@ -348,7 +355,7 @@ export class BodyReader {
     }
   }
 
-  /** @returns false when all places are taken by proven senders */
+  /** @returns false if bodies of proven senders hold all slots */
   #makeRoom(stranger: string | undefined): boolean {
     const ofAddress = stranger === undefined ? undefined : this.#byAddress.get(stranger)
     if (ofAddress !== undefined && ofAddress.size >= BODIES_PER_ADDRESS_MAX) oldest(ofAddress)?.fail('evicted')
@@ -381,7 +388,10 @@ function oldest(bodies: ReadonlySet<PendingBody>): PendingBody | undefined {
 
 // --- requests that can be read in two ways ---------------------------------------------------------------------
 
-/** Headers that a request may have once: with two, a proxy and this process could each use another one. */
+/**
+ * Headers that a request may have only once. If a request had two of them, a proxy and this process could each use a
+ * different header.
+ */
 const GIVEN_ONCE: ReadonlySet<string> = new Set([
   'content-length',
   'transfer-encoding',
@@ -392,9 +402,9 @@ const GIVEN_ONCE: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Why a request can be read in two ways; null for a sound one. uWebSockets.js takes the first of two Content-Lengths,
- * an empty one for 0 and every Transfer-Encoding for chunked, so that a second request can hide in what a proxy
- * considers the body of the first (request smuggling, RFC 9112 section 11.2).
+ * Reason why a request can be read in two ways; null if it cannot. uWebSockets.js uses the first of two
+ * Content-Lengths. It reads an empty Content-Length as 0, and every Transfer-Encoding as chunked. So bytes that a proxy
+ * reads as the first request's body could hide a second request (request smuggling, RFC 9112 section 11.2).
  */
 function headFault(req: HttpRequest): string | null {
   const seen = new Set<string>()
@@ -418,20 +428,18 @@ function refuseAmbiguous(exchange: Exchange, fault: string): void {
 }
 
 /**
- * An answer that leaves at once with those before it, and closes the connection.
- *
- * uWebSockets.js buffers an answer until it has parsed everything that came with the request, and closes the connection
- * over an unfinished answer when another request comes behind it. An answer larger than its buffer leaves at once, and
- * the connection closes before anything behind it is parsed. Hence the spaces at the end.
+ * Makes an answer that leaves at once with the answers before it, and closes the connection. uWebSockets.js buffers an
+ * answer until it has parsed all bytes that came with the request. It closes the connection with an unfinished answer
+ * if another request follows. An answer larger than its buffer leaves at once, and the connection closes before later
+ * bytes are parsed. The spaces at the end make the answer larger than the buffer.
  */
 export function atOnce(reply: Reply<string>): Reply<string> {
   return { ...reply, body: reply.body.padEnd(REFUSAL_FLUSH_BYTES), close: true }
 }
 
 /**
- * Puts the check of each request's head before all routes that are added from here on, upgrades included.
- * @param onAmbiguous  called for each refused request; its response may be used for its address only, or to close the
- *   connection unanswered
+ * Adds the check of each request's head to all later routes, upgrades included.
+ * @param onAmbiguous  called for each refused request. It may only read the address or close the connection
  */
 export function refuseAmbiguousRequests(
   app: TemplatedApp,
@@ -445,7 +453,7 @@ export function refuseAmbiguousRequests(
   })
 }
 
-/** Calls `around` instead of the handlers of all routes that are added from here on, upgrades included. */
+/** Calls `around` instead of the handlers of all later routes, upgrades included. */
 export function aroundRequests(
   app: TemplatedApp,
   around: (res: HttpResponse, req: HttpRequest, handle: () => void) => void,

@@ -5,19 +5,25 @@ import type { Log } from '../../telemetry/log.js'
 import type { Metrics } from '../../telemetry/metrics.js'
 import type { HttpResponse } from './uws.js'
 
-/** A watcher that reads nothing for this long is cut off. */
+/** Time in ms after which a reader that does not read is cut off. */
 export const OPS_STREAM_STALLED_MS = 15_000
 
 /**
- * A longer body is sent in pieces of this size, one in each turn of the event loop: the ticks of live calls come in
- * between, and a request that is pipelined behind it finds the answer unfinished.
+ * Size in bytes of the pieces in which a longer body is sent, one in each turn of the event loop. In between, live
+ * calls get their ticks. If a pipelined request comes in between, the answer is still unfinished.
  */
 export const PIECE_BYTES = 64 * 1024
-/** Bytes of all answers together that wait for their readers; a metrics page has 100 KB, the console's script 300 KB. */
+/**
+ * Maximum total size in bytes of all answers that wait for their readers. A metrics page has 100 KB, the console's
+ * script 300 KB.
+ */
 const UNSENT_BYTES_MAX = 32 * 1024 * 1024
-/** Answers that wait for their readers; each also fills what the kernel holds for its connection. */
+/** Maximum number of answers that wait for their readers; each also fills the kernel's buffer of its connection. */
 const UNSENT_MAX = 256
-/** Files that are sent at once: each has a descriptor, and all share one read at a time. */
+/**
+ * Maximum number of files that are sent at the same time. Each file needs a descriptor, and files are read one at a
+ * time.
+ */
 const FILES_MAX = 16
 
 /** Bytes `from` to `to` of a file, both included. */
@@ -26,25 +32,28 @@ interface ByteRange {
   readonly to: number
 }
 
-/** Why an answer was not sent whole. `left`: its reader closed the connection, or asked for more before it had read. */
+/**
+ * Reason why an answer was not sent completely. `left`: its reader closed the connection, or sent another request
+ * before reading the answer.
+ */
 type Cut = 'stalled' | 'crowded' | 'left' | 'busy' | 'disk'
 
-/** An answer whose rest waits for its reader. */
+/** Answer with an unsent part, which waits for the reader. */
 interface Waiting {
-  /** Closes its connection. */
+  /** Closes the answer's connection. */
   cut(): void
 }
 
 /**
- * All answers that are not sent yet, of both ports. A connection has one at most: uWebSockets.js closes it when a
- * request comes while an answer is unfinished. When too many wait, or too many bytes, the one that has made no progress
- * for the longest time is cut off.
+ * All unsent answers of both ports, at most one for each connection. uWebSockets.js closes the connection if a request
+ * comes while an answer is unfinished. If too many answers or bytes wait, the answer without progress for the longest
+ * time is cut off.
  */
 export class UnsentReplies {
   readonly cuts: Record<Cut, number> = { stalled: 0, crowded: 0, left: 0, busy: 0, disk: 0 }
   bytes = 0
   readonly #options: { readonly clock: Clock; readonly log: Log }
-  /** By their last progress, the oldest first. */
+  /** Waiting answers by their last progress, the oldest first. */
   readonly #waiting = new Map<Waiting, { readonly bytes: number; readonly sinceMs: number }>()
   #files = 0
   #reads: Promise<unknown> = Promise.resolve()
@@ -52,13 +61,16 @@ export class UnsentReplies {
   constructor(options: { readonly clock: Clock; readonly log: Log; readonly metrics: Metrics }) {
     this.#options = options
     const { metrics } = options
-    metrics.countEach('replies_cut', 'Answers of both ports that were not sent whole, by why', 'why', this.cuts)
+    metrics.countEach('replies_cut', 'Answers of both ports that were not sent in full, by reason', 'why', this.cuts)
     options.metrics
-      .defineGauge('replies_unsent_bytes', 'Bytes of answers that wait for their readers')
+      .defineGauge('replies_unsent_bytes', 'Bytes of answers that clients have not read yet')
       .from(() => this.bytes)
   }
 
-  /** The reader takes no more for now. @param bytes  that are left */
+  /**
+   * Notes that the reader takes no more bytes for now.
+   * @param bytes  number of bytes that are left
+   */
   waits(reply: Waiting, bytes: number): void {
     this.done(reply)
     this.#waiting.set(reply, { bytes, sinceMs: this.#options.clock() })
@@ -72,13 +84,13 @@ export class UnsentReplies {
     this.#waiting.delete(reply)
   }
 
-  /** The connection of an unfinished answer is gone. */
+  /** Notes that the connection of an unfinished answer was closed. */
   left(reply: Waiting): void {
     this.done(reply)
     this.cuts.left++
   }
 
-  /** Cuts off the readers that have taken nothing for OPS_STREAM_STALLED_MS; called by the edge's one timer. */
+  /** Cuts off readers that have not read for OPS_STREAM_STALLED_MS; called by the edge's one timer. */
   sweep(nowMs: number): void {
     for (const { sinceMs } of this.#waiting.values()) {
       if (nowMs - sinceMs <= OPS_STREAM_STALLED_MS) return
@@ -86,7 +98,10 @@ export class UnsentReplies {
     }
   }
 
-  /** @returns null when too many files are sent already @throws what the file system throws */
+  /**
+   * @returns null if too many files are being sent
+   * @throws the error of the file system
+   */
   async openFile(path: string): Promise<FileHandle | null> {
     if (this.#files >= FILES_MAX) {
       this.cuts.busy++
@@ -111,8 +126,8 @@ export class UnsentReplies {
   }
 
   /**
-   * Fills `piece` from `at` on. One read at a time: a disk that hangs holds one thread of Node's pool, whose others look
-   * up names.
+   * Fills `piece` with the bytes from `at`. Reads are done one at a time. So a hanging disk blocks only one thread of
+   * Node's pool, and the other threads can still look up names.
    */
   read(handle: FileHandle, piece: Uint8Array, at: number): Promise<void> {
     const reading = this.#reads.then(async () => {
@@ -126,7 +141,7 @@ export class UnsentReplies {
     return reading
   }
 
-  /** The disk failed in the middle of an answer. */
+  /** Notes that the disk failed during an answer. */
   broke(error: unknown): void {
     this.cuts.disk++
     this.#options.log.error({ err: error }, 'a file could not be read while it was sent')
@@ -144,7 +159,7 @@ export class UnsentReplies {
 /** The body of an answer, in pieces. */
 export interface Body {
   readonly bytes: number
-  /** The piece at `at`; its memory is used until the next one is asked for. */
+  /** Returns the piece at `at`; its memory is valid until the next piece is requested. */
   piece(at: number): Uint8Array | Promise<Uint8Array>
   close(): void
 }
@@ -153,7 +168,10 @@ export function bytesBody(body: Uint8Array): Body {
   return { bytes: body.length, piece: (at) => body.subarray(at, at + PIECE_BYTES), close: () => undefined }
 }
 
-/** A part of a file; null when too many files are being sent. @throws what the file system throws */
+/**
+ * Opens a part of a file; null if too many files are being sent.
+ * @throws the error of the file system
+ */
 export async function openBody(unsent: UnsentReplies, path: string, { from, to }: ByteRange): Promise<Body | null> {
   const handle = await unsent.openFile(path)
   if (handle === null) return null
@@ -171,15 +189,15 @@ export async function openBody(unsent: UnsentReplies, path: string, { from, to }
 }
 
 /**
- * Sends the body of one answer as fast as its reader takes it, and keeps one piece of it beside what the kernel holds.
- * The response stays unfinished until the last piece is taken.
+ * Sends the body of one answer as fast as its reader takes it, and holds one piece besides the kernel's buffer. Until
+ * the last piece the response stays unfinished.
  */
 export class BodySender {
   readonly #res: HttpResponse
   readonly #unsent: UnsentReplies
   readonly #body: Body
   #piece: Uint8Array
-  /** Where the piece begins. */
+  /** Offset of the piece in the body. */
   #at = 0
   #over = false
 
@@ -191,12 +209,12 @@ export class BodySender {
     this.#piece = first
   }
 
-  /** Sends the first piece; within a cork that has written the head. */
+  /** Sends the first piece; call it within a cork that has written the head. */
   begin(): void {
     if (!this.#try() && !this.#over) this.#res.onWritable(() => this.#writable())
   }
 
-  /** The connection is gone. */
+  /** Notes that the connection was closed. */
   left(): void {
     if (this.#over) return
     this.#unsent.left(this)
@@ -213,7 +231,7 @@ export class BodySender {
     this.#body.close()
   }
 
-  /** @returns whether the reader took all that there was to send */
+  /** @returns true if the reader took the whole body */
   #try(): boolean {
     const rest = this.#piece.subarray(this.#res.getWriteOffset() - this.#at)
     const [taken, finished] = this.#res.tryEnd(rest, this.#body.bytes)
@@ -258,12 +276,12 @@ export class BodySender {
   }
 }
 
-/** Between two pieces. */
+/** Placeholder between two pieces. */
 const NOTHING = new Uint8Array(0)
 
 /**
- * The part of a file that a `Range` header asks for. Null: all of it, also where the header is not understood or asks for
- * several parts, which RFC 9110 allows.
+ * Part of a file that a `Range` header requests; null for the whole file. The whole file is also sent if the header is
+ * unreadable or requests several parts; RFC 9110 allows this.
  */
 export function rangeOf(header: string, bytes: number): ByteRange | 'unsatisfiable' | null {
   const [, first = '', last = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header.trim()) ?? []

@@ -31,7 +31,7 @@ export const STATUS_LINES = {
 
 export type HttpStatus = keyof typeof STATUS_LINES
 
-/** The gateway's codes, and those of the HTTP ports alone. */
+/** Error codes of the gateway and of the HTTP ports. */
 export type HttpErrorCode = ErrorCode | keyof typeof HTTP_ERRORS
 
 /** An answer as a value: handlers return it, `Exchange` writes it. */
@@ -40,7 +40,7 @@ export interface Reply<Content extends string | Uint8Array | StoredFile = string
   readonly body: Content
   readonly contentType: string | null
   readonly headers: readonly (readonly [string, string])[]
-  /** Closes the connection after it: the rest of the request is not read. */
+  /** True if the connection closes after the answer: the rest of the request is not read. */
   readonly close: boolean
 }
 
@@ -68,10 +68,10 @@ export function errorReply(
 }
 
 /**
- * The answer for a fault of a request.
- * @param statuses  by the codes that are answered
- * @param retryAfterS  by the codes after which the same request may be made again
- * @throws what has another code, or none
+ * Answer for a fault of a request.
+ * @param statuses  HTTP status by error code, for each code that is answered
+ * @param retryAfterS  time in s by error code, for codes that allow the request to be repeated
+ * @throws `thrown` if it has another code or no code
  */
 export function faultReply(
   thrown: unknown,
@@ -85,7 +85,10 @@ export function faultReply(
   return errorReply(status, code, message, afterS === undefined ? {} : { headers: [['Retry-After', String(afterS)]] })
 }
 
-/** The refusal where records of calls cannot be read now. @throws `thrown` where it is another fault */
+/**
+ * Refusal if records of calls cannot be read now.
+ * @throws `thrown` if it is another fault
+ */
 export function keptFault(thrown: unknown): Reply {
   return faultReply(thrown, { STORAGE: 503, CAPACITY: 503 }, { CAPACITY: 1 })
 }
@@ -98,12 +101,12 @@ export function textReply(body: string, contentType: string, status: HttpStatus 
   return { status, body, contentType, headers: [], close: false }
 }
 
-/** All of a file, or the part that the request asks for. */
+/** Answer with the whole file, or the part that the request asks for. */
 export function fileReply(body: StoredFile, contentType: string): Reply {
   return { status: 200, body, contentType, headers: [['Accept-Ranges', 'bytes']], close: false }
 }
 
-/** The body of an answer of JSON. */
+/** JSON in the body of an answer. */
 export function jsonOf({ body }: Pick<Reply, 'body'>): unknown {
   assert(typeof body === 'string', 'an answer of JSON is text')
   return JSON.parse(body)

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { jsonOrNull } from '../../core/json.js'
 import type { ErrorCode } from '../../core/errors.js'
 import { isAgentName } from '../../core/ids.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
@@ -8,7 +7,7 @@ import type { HttpStatus, Reply } from '../http/reply.js'
 import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions } from '../options.js'
 
-/** The caller that a tool is tried for: a number, or empty for a withheld one. */
+/** Caller of a trial: a number, or empty for a withheld number. */
 const fromSchema = z
   .string()
   .max(40)
@@ -19,17 +18,24 @@ const fromSchema = z
     return z.NEVER
   })
 
-const orderSchema = z.strictObject({
-  args: z.record(z.string().max(64), z.unknown()).default({}),
-  from: fromSchema.nullable().default(null),
-  verified: z.boolean().default(false),
-  send: z.boolean().default(false),
+/** Body of `POST /api/agents/{name}/tools/{tool}`. */
+export const trialSchema = z.strictObject({
+  args: z.record(z.string().max(64), z.unknown()).default({}).describe('Arguments, as a model would send them.'),
+  from: fromSchema
+    .nullable()
+    .default(null)
+    .describe(
+      "The caller's number; an empty text stands for a withheld number. Default: the number of the agent's `sample`.",
+    ),
+  verified: z.boolean().default(false).describe('Try it as the verified caller of `sample.identity`.'),
+  send: z.boolean().default(false).describe('Send the request even if it may change data.'),
 })
 
-/** Longest phrase that an operator may hear, characters. */
+/** Maximum length in characters of a phrase that an operator may hear. */
 const SAY_CHARS_MAX = 300
 
-const saySchema = z.strictObject({ text: z.string().trim().min(1).max(SAY_CHARS_MAX) })
+/** Body of `POST /api/agents/{name}/say`. */
+export const saySchema = z.strictObject({ text: z.string().trim().min(1).max(SAY_CHARS_MAX) })
 
 const BAD_SAY: Reply = errorReply(
   400,
@@ -56,45 +62,45 @@ export class AgentsApi {
     this.#audit = audit
   }
 
-  /** `GET /api/agents`: the loaded definitions, redacted, and the agents folder as it is now. */
+  /** `GET /api/agents`: the loaded definitions, redacted, and the files of the agents folder. */
   async list(): Promise<Reply> {
     return this.#agents === undefined ? NO_AGENTS : jsonReply(await this.#agents.view())
   }
 
-  /**
-   * `POST /api/agents/{name}/tools/{tool}`. The arguments and the answer are the operator's and a person's: neither is
-   * logged.
-   */
-  async tryTool(name: string, tool: string, body: Uint8Array, operator: Operator): Promise<Reply> {
+  /** `POST /api/agents/{name}/tools/{tool}`. Arguments and answer may be about a person, so they are not logged. */
+  async tryTool(
+    name: string,
+    tool: string,
+    order: z.output<typeof trialSchema> | undefined,
+    operator: Operator,
+  ): Promise<Reply> {
     const agents = this.#agents
-    const order = orderOf(body)
     const reply =
       agents === undefined
         ? NO_AGENTS
-        : order === null
+        : order === undefined
           ? BAD_ORDER
           : await agents.tryTool(name, { tool, ...order }).then(
               (result) => jsonReply(result),
               (thrown: unknown) => refusalOf(thrown),
             )
     const command = order?.send === true ? 'send-tool' : 'try-tool'
-    // A name that belongs to nothing makes no line.
+    // The audit log leaves out the name of a tool that does not exist.
     const tried = reply.status === 200 ? { tool } : {}
     this.#audit({ command, ...(isAgentName(name) ? { agent: name } : {}), ...tried }, reply, operator)
     return reply
   }
 
-  /** `POST /api/agents/{name}/say`: a phrase in the agent's voice. The words are not logged. */
-  async say(name: string, body: Uint8Array, operator: Operator): Promise<Reply> {
+  /** Answers `POST /api/agents/{name}/say` with a phrase in the agent's voice. The words are not logged. */
+  async say(name: string, order: z.output<typeof saySchema> | undefined, operator: Operator): Promise<Reply> {
     const agents = this.#agents
-    const text = saySchema.safeParse(jsonOrNull(body)).data?.text
     const reply =
       agents === undefined
         ? NO_AGENTS
-        : text === undefined
+        : order === undefined
           ? BAD_SAY
           : await agents
-              .say(name, text)
+              .say(name, order.text)
               .then(
                 (wav): Reply => ({ status: 200, body: wav, contentType: 'audio/wav', headers: [], close: false }),
                 refusalOf,
@@ -113,11 +119,7 @@ const BAD_ORDER: Reply = errorReply(
     '"verified" and "send" (true or false)',
 )
 
-function orderOf(body: Uint8Array): z.output<typeof orderSchema> | null {
-  return orderSchema.safeParse(body.byteLength > 0 ? jsonOrNull(body) : {}).data ?? null
-}
-
-/** @throws what is no refusal */
+/** @throws any fault without a status */
 function refusalOf(thrown: unknown): Reply {
   return faultReply(thrown, STATUS, { CAPACITY: 5, RATE_LIMITED: 5 })
 }

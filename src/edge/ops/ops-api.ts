@@ -1,6 +1,6 @@
 import { extname } from 'node:path'
 import { z } from 'zod'
-import { jsonObject, jsonOrNull } from '../../core/json.js'
+import { jsonOrNull } from '../../core/json.js'
 import type { CallTimelineView, ListedCall, LiveCallView } from '../../call/documents/call-view.js'
 import { endedRow, timelineOf } from '../../call/documents/call-view.js'
 import { isOfNumbers } from '../../call/documents/call-search.js'
@@ -19,9 +19,9 @@ import type { EdgeOptions } from '../options.js'
 import type { Admission } from '../public/admission.js'
 import type { Refusals } from '../public/rejections.js'
 
-/** Ended calls that one page of the API lists. */
+/** Maximum number of live calls, and of ended calls, in one answer. */
 const API_CALLS_MAX = 1000
-/** Messages that one answer lists. */
+/** Maximum number of messages in one answer. */
 const API_MESSAGES_MAX = 1000
 
 /** Views and commands of one call. */
@@ -33,13 +33,13 @@ export const CALL_VIEWS = [
   'carrier-recording',
   'journal.jsonl',
 ] as const
-/** Types of the carrier's recordings. */
+/** Content types of the carrier's recordings, by file extension. */
 const AUDIO_TYPES: Readonly<Record<string, string>> = { '.wav': 'audio/wav', '.mp3': 'audio/mpeg', '.ogg': 'audio/ogg' }
 export type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate', 'whisper'] as const
 export type CallCommand = (typeof CALL_COMMANDS)[number]
 
-/** This node's part of the operator's API: answers as values, so that it can be read and tested without a server. */
+/** This node's part of the operator's API. Answers are values, so that it can be tested without a server. */
 export class OpsApi {
   readonly #options: EdgeOptions
   readonly #audit: Audit
@@ -54,13 +54,13 @@ export class OpsApi {
     this.#refusals = refusals
   }
 
-  /** Why this node takes no new call; null when it takes one. */
+  /** Reason why this node refuses new calls; null if it accepts them. */
   get notReady(): string | null {
     const { refusal } = this.#admission
     return refusal === 'capacity' ? 'full' : (refusal ?? this.#options.fleet?.node.notReady ?? null)
   }
 
-  /** `GET /readyz`: whether this process takes a new call. */
+  /** Answers `GET /readyz`: the status shows if this process takes a new call. */
   ready(): Reply {
     const { free, capacity } = this.#options.calls
     const why = this.notReady
@@ -77,7 +77,7 @@ export class OpsApi {
     )
   }
 
-  /** `GET /api/calls`: the live ones, then the ended ones, newest first. */
+  /** `GET /api/calls`: live calls, then ended calls with the newest first. */
   list(): Reply {
     const { calls } = this.#options
     const live = [...calls.live()].slice(0, API_CALLS_MAX).map((call) => call.view())
@@ -86,10 +86,10 @@ export class OpsApi {
   }
 
   /**
-   * At most `limit` live calls and `limit` ended ones, newest first, without what was said.
-   * @param outcome  of the ended ones; null: any
-   * @param numbers  of ours; null: any
-   * @param search  of ended ones; see `isFound`
+   * Newest calls without their words: at most `limit` live calls and `limit` ended calls.
+   * @param outcome  outcome of the ended calls; null for any outcome
+   * @param numbers  our numbers whose calls are listed; null for all numbers
+   * @param search  subject of the ended calls, as for `isFound`; null for any subject
    */
   newest(
     limit: number,
@@ -100,7 +100,10 @@ export class OpsApi {
     return { live: this.rows(limit, numbers), ended: this.#ended(limit, outcome, numbers, search) }
   }
 
-  /** At most `limit` live calls, newest first. @param numbers  of ours; null: any */
+  /**
+   * Rows of at most `limit` live calls, newest first. @param numbers  our numbers whose calls are listed; null for all
+   * numbers
+   */
   rows(limit: number, numbers: readonly string[] | null = null): readonly ListedCall[] {
     const live = [...this.#options.calls.live()]
     if (numbers === null)
@@ -112,7 +115,7 @@ export class OpsApi {
     return rows.slice(-limit).reverse()
   }
 
-  /** A live call of this node with its timeline; null when it has none of that SID. */
+  /** A live call of this node with its timeline; null if this node has no live call with that SID. */
   watched(callSid: CallSid): { readonly call: LiveCallView; readonly timeline: CallTimelineView } | null {
     const live = this.#live(callSid)
     return live === undefined ? null : { call: live.view(), timeline: live.timeline() }
@@ -136,14 +139,14 @@ export class OpsApi {
       .reverse()
   }
 
-  /** `GET /api/refusals`: the calls and sockets that this process refused lately, and why, newest first. */
+  /** Answers `GET /api/refusals`: calls and sockets that this process refused recently, with reasons, newest first. */
   refusals(): Reply {
     return jsonReply({ refusals: this.#refusals.newest, dropped: this.#refusals.dropped })
   }
 
   /**
-   * `GET /api/messages`: the messages of this process that no receiver has taken; before them those that are tried no more, in
-   * a fleet of all its nodes.
+   * Answers `GET /api/messages`: messages of this process that no receiver has accepted. Dead messages come first. In a
+   * fleet the messages of all nodes are listed.
    */
   async messages(): Promise<Reply> {
     const { outbox } = this.#options
@@ -161,7 +164,7 @@ export class OpsApi {
     return reply
   }
 
-  /** `GET /api/calls/{sid}`: a live call's view, or the record of an ended one. */
+  /** `GET /api/calls/{sid}`: the view of a live call, or the record of an ended call. */
   async call(callSid: string | undefined): Promise<Reply> {
     const live = this.#live(callSid)
     if (live !== undefined) return jsonReply(live.view())
@@ -175,14 +178,17 @@ export class OpsApi {
     return this.#live(callSid) !== undefined || (await this.#record(callSid)) !== undefined
   }
 
-  /** Calls of this run from memory, of earlier runs from the disk. */
+  /** Record of a call: from memory for a call of this run, from the disk for a call of an earlier run. */
   async #record(callSid: CallSid): Promise<CallRecord | undefined> {
     const { calls, kept } = this.#options
-    // Read as written: the archive holds records only, and a later version may have more keys.
+    // The record is not checked: the archive has only records, and records of a later version may have more keys.
     return calls.record(callSid) ?? ((await kept?.('record', callSid)) as CallRecord | undefined)
   }
 
-  /** `GET /api/settings`: this node's settings by their variables; of secrets only whether they are set. */
+  /**
+   * Answers `GET /api/settings`: this node's settings by their variables. For a secret, the answer shows only if it is
+   * set.
+   */
   settings(): Reply {
     return jsonReply({ settings: this.#options.settings ?? {} })
   }
@@ -192,7 +198,7 @@ export class OpsApi {
     return jsonReply({ backends: this.#options.calls.backends() })
   }
 
-  /** @param part  of a recording, from 1; null: the newest @throws GatewayError STORAGE */
+  /** @param part  part of a recording, from 1; null for the newest part @throws GatewayError STORAGE */
   async view(callSid: string | undefined, view: CallView, part: number | null = null): Promise<Reply> {
     if (!isCallSid(callSid)) return noCall()
     const { calls, recording } = this.#options
@@ -233,41 +239,44 @@ export class OpsApi {
     }
   }
 
-  /**
-   * `POST /api/calls/{sid}/hangup` and `/escalate`; the body may give a `reason`, and `speak: true` a goodbye. `/whisper`: the body
-   * has the `text` for the model.
-   */
+  /** `POST /api/calls/{sid}/hangup`, `/escalate` and `/whisper`. */
   command(callSid: string | undefined, command: CallCommand, body: Uint8Array): Reply {
     const live = this.#live(callSid)
     if (live === undefined) return noCall()
     if (live.state === 'ended') return errorReply(409, 'CALL_UNKNOWN', 'this call has ended')
-    if (command === 'whisper') return whispered(live, body)
-    const order = readOrder(body)
-    if (order === null)
-      return errorReply(
-        400,
-        'BAD_REQUEST',
-        'the body is empty or a JSON object with "reason" (text) and "speak" (true or false)',
-      )
-    if (command === 'hangup') live.hangup('operator-hangup', order.reason, order.speak)
-    else live.escalate(order.reason)
+    switch (command) {
+      case 'hangup': {
+        const order = orderIn(body, hangUpSchema).data
+        if (order === undefined) return BAD_COMMAND
+        live.hangup('operator-hangup', order.reason, order.speak)
+        break
+      }
+      case 'escalate': {
+        const order = orderIn(body, escalateSchema).data
+        if (order === undefined) return BAD_COMMAND
+        live.escalate(order.reason)
+        break
+      }
+      case 'whisper': {
+        const order = orderIn(body, whisperSchema).data
+        if (order === undefined) return BAD_WHISPER
+        if (!live.whisper(order.text)) return NO_MODEL
+      }
+    }
     return jsonReply({ callSid, command, accepted: true }, 202)
   }
 
-  /**
-   * `POST /api/calls`: a `callOrderSchema`; the carrier rings, and the person who answers talks to the agent.
-   */
-  async place(body: Uint8Array): Promise<Reply> {
+  /** Answers `POST /api/calls`: the carrier rings, and the person who answers talks to the agent. */
+  async place(read: z.ZodSafeParseResult<z.output<typeof callOrderSchema>>): Promise<Reply> {
     const { outbound, isDoNotCall, log } = this.#options
-    const read = readCallOrder(body)
-    if (typeof read === 'string') return errorReply(400, 'BAD_REQUEST', read)
+    if (!read.success) return errorReply(400, 'BAD_REQUEST', orderFault(read.error))
     if (outbound === undefined) return errorReply(409, 'CALL_REFUSED', 'this gateway places no calls')
-    const { ignoreDoNotCall, ...order } = read
+    const { ignoreDoNotCall, ...order } = read.data
     const mayRing = async (): Promise<void> => {
       if (!ignoreDoNotCall && (await isDoNotCall?.(order.to)) === true)
         throw new GatewayError(
           'DO_NOT_CALL',
-          'the number is on the do-not-call list; allowed: another one, or ignoreDoNotCall (--ignore-do-not-call)',
+          'the number is on the do-not-call list; allowed: another number, or ignoreDoNotCall (--ignore-do-not-call)',
         )
     }
     try {
@@ -280,8 +289,8 @@ export class OpsApi {
   }
 
   /**
-   * `drain`: no new calls, live ones finish, and the process ends. `cordon`: no new calls, until `uncordon`; the process
-   * stays.
+   * Runs a command. `drain`: this node takes no new calls, finishes its live calls, and ends. `cordon`: it takes no new
+   * calls until `uncordon`, and its process stays.
    */
   commandNode(command: 'drain' | 'cordon' | 'uncordon'): Reply {
     const { calls, fleet, onDrain } = this.#options
@@ -304,7 +313,7 @@ export class OpsApi {
   }
 }
 
-/** Any other code is the carrier's refusal: 502. */
+/** HTTP status by error code. Any other code is the carrier's refusal and gets 502. */
 const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   CALL_REFUSED: 409,
   DO_NOT_CALL: 409,
@@ -315,62 +324,81 @@ const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   STORE_DOWN: 503,
 }
 
-const callOrderSchema = outboundOrderSchema.extend({
-  /** Rings a number that is on the do-not-call list too. Default: false. */
-  ignoreDoNotCall: z.boolean().default(false),
+/** Reads the body of a request by its schema. An empty body is an empty object. */
+export function orderIn<Schema extends z.ZodType>(
+  body: Uint8Array,
+  schema: Schema,
+): z.ZodSafeParseResult<z.output<Schema>> {
+  return schema.safeParse(body.byteLength === 0 ? {} : jsonOrNull(body))
+}
+
+/** Body of `POST /api/calls`. */
+export const callOrderSchema = outboundOrderSchema.extend({
+  ignoreDoNotCall: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Ring the number even if it is on the do-not-call list. If false, a listed number is refused (409, `DO_NOT_CALL`). While the list cannot be read, every number is refused (503).',
+    ),
 })
 
-/** Longest whisper of a supervisor at once. */
-const WHISPER_CHARS_MAX = 500
-const whisperSchema = z.strictObject({ text: z.string().trim().min(1).max(WHISPER_CHARS_MAX) })
-
-/** Longest reason that an operator may give. */
+/** Maximum length in characters of a reason that an operator gives. */
 const REASON_CHARS_MAX = 200
 
-function whispered(live: LiveCall, body: Uint8Array): Reply {
-  const read = whisperSchema.safeParse(jsonOrNull(body))
-  if (!read.success)
-    return errorReply(
-      400,
-      'BAD_REQUEST',
-      `the body is a JSON object with "text" of 1 to ${WHISPER_CHARS_MAX} characters`,
-    )
-  return live.whisper(read.data.text)
-    ? jsonReply({ callSid: live.callSid, command: 'whisper', accepted: true }, 202)
-    : errorReply(409, 'CALL_REFUSED', 'no model hears this call now: it has no stream, or goes to a human')
-}
+/** Body of `POST /api/calls/{sid}/escalate`. */
+export const escalateSchema = z.object({
+  reason: z
+    .string()
+    .transform((reason) => reason.slice(0, REASON_CHARS_MAX))
+    .default('an operator asked for it')
+    .describe(`Reason, for the record. The first ${REASON_CHARS_MAX} characters are stored.`),
+})
+/** Body of `POST /api/calls/{sid}/hangup`. */
+export const hangUpSchema = escalateSchema.extend({
+  speak: z.boolean().default(false).describe('The agent says goodbye first.'),
+})
+
+/** Maximum length in characters of one whisper of a supervisor. */
+const WHISPER_CHARS_MAX = 500
+/** Body of `POST /api/calls/{sid}/whisper`. */
+export const whisperSchema = z.strictObject({ text: z.string().trim().min(1).max(WHISPER_CHARS_MAX) })
+
+const BAD_COMMAND: Reply = errorReply(
+  400,
+  'BAD_REQUEST',
+  'the body is empty or a JSON object with "reason" (text) and "speak" (true or false)',
+)
+
+const BAD_WHISPER: Reply = errorReply(
+  400,
+  'BAD_REQUEST',
+  `the body is a JSON object with "text" of 1 to ${WHISPER_CHARS_MAX} characters`,
+)
+
+const NO_MODEL: Reply = errorReply(
+  409,
+  'CALL_REFUSED',
+  'no model hears this call now: it has no stream, or goes to a human',
+)
 
 function noCall(): Reply {
   return errorReply(404, 'CALL_UNKNOWN', 'this process has no call of that SID, live or lately ended')
 }
 
-/** @returns what is wrong with it, without what it says: it has a number */
-function readCallOrder(body: Uint8Array): z.output<typeof callOrderSchema> | string {
-  const read = callOrderSchema.safeParse(jsonOrNull(body))
-  if (read.success) return read.data
-  const [issue] = read.error.issues
+/** @returns the first fault of the body. It quotes no values of the body, because `to` is a person's number */
+function orderFault({ issues: [issue] }: z.ZodError): string {
   const at = issue?.path.join('.') ?? ''
   return `the body is a JSON object with "agent" and "to", and perhaps "from", "externalId", "idempotencyKey" (texts), "variables" (texts by name) and "ignoreDoNotCall" (true or false); ${at === '' ? 'it' : at}: ${issue?.message ?? ''}`
 }
 
-function readOrder(body: Uint8Array): { readonly reason: string; readonly speak: boolean } | null {
-  const standard = 'an operator asked for it'
-  if (body.byteLength === 0) return { reason: standard, speak: false }
-  const value = jsonObject(body)
-  if (value === null) return null
-  const { reason = standard, speak = false } = value
-  if (typeof reason !== 'string' || typeof speak !== 'boolean') return null
-  return { reason: reason.slice(0, REASON_CHARS_MAX), speak }
-}
-
-/** `GET /healthz`: the process runs and answers; independent of backends and stores. */
+/** Answers `GET /healthz`: the process runs and answers. The answer does not depend on backends and stores. */
 export function healthy(): Reply {
   return textReply('ok\n', 'text/plain; charset=utf-8')
 }
 
 /**
- * True if a call is about what is searched for: `intent:refund` is a field with that value, anything else a part of the
- * summary or of a value. Small and capital letters are alike.
+ * True if a call matches a search. `intent:refund` searches the field `intent`. Other texts are searched in the summary
+ * and all fields. Upper and lower case are equal.
  */
 export function isFound(
   { summary = null, fields = {} }: Pick<ListedCall, 'summary' | 'fields'>,

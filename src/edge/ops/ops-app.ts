@@ -1,5 +1,6 @@
+import type { z } from 'zod'
 import type { NodeHead } from '../../call/documents/call-view.js'
-import { jsonObject } from '../../core/json.js'
+import { assert } from '../../core/assert.js'
 import { WEBHOOK_BODY_BYTES_MAX } from '../../core/limits.js'
 import { ClientAddresses } from '../http/client-address.js'
 import { BodyReader, Exchange } from '../http/http-exchange.js'
@@ -9,10 +10,9 @@ import type { CounterOf } from '../../telemetry/metric-families.js'
 import { ScrapePage } from '../../telemetry/metrics.js'
 import { pageFor } from '../../telemetry/text-format.js'
 import type { Admission } from '../public/admission.js'
-import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
-import { FleetApi, queryOf } from './ops-fleet.js'
+import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy, orderIn } from './ops-api.js'
+import { FleetApi } from './ops-fleet.js'
 import { NODE_COMMANDS } from './ops-requests.js'
-import type { OpsQuery } from './ops-fleet.js'
 import { auditOf } from './ops-audit.js'
 import type { Operator } from './ops-audit.js'
 import { CAMPAIGN_COMMANDS } from '../../campaigns/campaign.js'
@@ -22,13 +22,13 @@ import { EDITOR_BODY_BYTES_MAX, EditorApi } from './ops-editor.js'
 import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
-import { accessOf } from './ops-rights.js'
-import type { OpsPath, OpsRoute } from './ops-rights.js'
+import { accessOf, rowOf } from './ops-routes.js'
+import type { OpsRoute, OrderOf, QueryOf } from './ops-routes.js'
 import { LiveFeeds } from './ops-live.js'
 import { ListenSockets } from './ops-listen.js'
 import { PhoneSockets } from './ops-phone.js'
-import { SESSION_RIGHTS } from './ops-session.js'
-import type { Session, SessionRights } from './ops-session.js'
+import { loginSchema } from './ops-session.js'
+import type { Session } from './ops-session.js'
 import { BODY_FAULTS } from '../public/rejections.js'
 import type { Refusals } from '../public/rejections.js'
 import type { EdgeOptions } from '../options.js'
@@ -36,14 +36,18 @@ import type { UnsentReplies } from '../http/reply-writer.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from '../http/uws.js'
 
 /**
- * How long the answer to each further one is delayed, and how many wait at once; beyond it the connection is closed.
+ * Delay in ms of the answer after too many wrong tokens. The second constant is the maximum number of delayed answers;
+ * above it, the connection is closed.
  */
 export const OPS_SLOWED_MS = 1000
 export const OPS_SLOWED_MAX = 100
 
-type Answer = (request: Admitted) => Reply | Promise<Reply>
+type Answer<Route extends OpsRoute> = (request: Admitted<Route>) => Reply | Promise<Reply>
 
-/** The console runs its own script and talks to its own origin; nothing else is loaded into it, and nothing is inline. */
+/**
+ * Headers of the console's page. The page runs its own script and connects to its own origin. It may not load other
+ * resources or use inline scripts.
+ */
 const CONSOLE_HEADERS: Reply['headers'] = [
   [
     'Content-Security-Policy',
@@ -56,7 +60,7 @@ const CONSOLE_HEADERS: Reply['headers'] = [
   ['Cross-Origin-Resource-Policy', 'same-origin'],
 ]
 
-/** The routes of the ops port. The guard checks each request; health and the console's files need no token. */
+/** Registers the routes of the ops port. The guard checks each request. Health and the console's files need no token. */
 export class OpsApp {
   readonly #options: EdgeOptions
   readonly #unsent: UnsentReplies
@@ -74,7 +78,7 @@ export class OpsApp {
   readonly #live: LiveFeeds
   readonly #phones: PhoneSockets
   readonly #listeners: ListenSockets
-  /** Allowed methods by path; all others get a 405. */
+  /** Allowed methods by path. All other methods get a 405. */
   readonly #allowed = new Map<string, string>()
 
   constructor(options: EdgeOptions, refusals: Refusals, admission: Admission, unsent: UnsentReplies) {
@@ -135,11 +139,11 @@ export class OpsApp {
         return { exchange, operator: this.#operator(res, req, 'SOCKET /api/calls/:sid/listen') }
       },
     })
-    this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
+    this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port refused', ['reason'])
     for (const reason of OPS_REFUSALS) this.#refused({ reason })
     this.#slowedAnswers = metrics.defineCounter(
       'ops_slowed',
-      'Answers to wrong tokens that were held back, or cut off because too many were held',
+      'Answers to wrong tokens that were delayed, or cut off because too many were delayed',
       ['result'],
     )
     for (const result of ['held', 'cut']) this.#slowedAnswers({ result })
@@ -147,108 +151,109 @@ export class OpsApp {
 
   routes(app: TemplatedApp): void {
     const { metrics, callSeries } = this.#options
-    this.#open(app, '/healthz', healthy)
-    this.#open(app, '/readyz', () => this.#api.ready())
+    this.#open(app, 'GET /healthz', healthy)
+    this.#open(app, 'GET /readyz', () => this.#api.ready())
     for (const [path, file] of this.#options.console) {
       const page = { ...textReply('', file.contentType), body: file.body, headers: CONSOLE_HEADERS }
-      // The page says what the session says, and needs no more.
+      // The page shows only the session at first, so it needs the right of `GET /api/session`.
       this.#getOrHead(app, path, 'GET /api/session', (exchange) => void exchange.reply(page))
     }
     this.#phones.routes(app)
     this.#listeners.routes(app)
     this.#sessions(app)
-    this.#stream(app, '/api/live', (exchange, _, holder) => this.#live.watchList(exchange, holder))
-    this.#stream(app, '/api/calls/:sid/live', (exchange, req, holder) =>
+    this.#stream(app, 'GET /api/live', (exchange, _, holder) => this.#live.watchList(exchange, holder))
+    this.#stream(app, 'GET /api/calls/:sid/live', (exchange, req, holder) =>
       this.#live.watchCall(exchange, req.getParameter(0), holder),
     )
     const nodePage = this.#page('fleet', () => metrics.render())
     const calls = this.#page('calls', () => callSeries.renderInSlices())
-    const scraped = (path: OpsPath<'GET'>, page: ScrapePage, contentType: string): void => {
-      const answer: Answer = async ({ accept }) => {
-        const { body, contentType: type } = pageFor(accept, { body: await page.get(), contentType })
-        return textReply(body, type)
-      }
-      this.#get(app, path, answer)
+    const on = <Route extends OpsRoute>(route: Route, answer: Answer<Route>, bytesMax?: number): void =>
+      this.#on(app, route, answer, bytesMax)
+    const scraped = async (accept: string, page: ScrapePage, contentType: string): Promise<Reply> => {
+      const { body, contentType: type } = pageFor(accept, { body: await page.get(), contentType })
+      return textReply(body, type)
     }
-    scraped('/metrics', nodePage, metrics.contentType)
-    scraped('/metrics/calls', calls, callSeries.contentType)
+    on('GET /metrics', ({ accept }) => scraped(accept, nodePage, metrics.contentType))
+    on('GET /metrics/calls', ({ accept }) => scraped(accept, calls, callSeries.contentType))
     const [api, fleet, agents, campaigns, erase] = [this.#api, this.#fleet, this.#agents, this.#campaigns, this.#erase]
-    const get = (path: OpsPath<'GET'>, answer: Answer): void => this.#get(app, path, answer)
-    const post = (path: OpsPath<'POST'>, answer: Answer): void => this.#post(app, path, answer)
-    /** An answer about a call, for a token that may be limited to some numbers. */
-    const ofCall =
-      (answer: (sid: string, request: Admitted) => Promise<Reply>): Answer =>
-      (request) => {
+    /** Registers an answer about a call, for a token that may be limited to some numbers. */
+    const onCall = <Route extends OpsRoute>(
+      route: Route,
+      answer: (sid: string, request: Admitted<Route>) => Promise<Reply>,
+    ): void =>
+      on(route, (request) => {
         const [sid = ''] = request.params
         return fleet.ofNumbers(sid, request.numbers, () => answer(sid, request))
-      }
-    get('/api/backends', () => api.backends())
-    get('/api/calls', () => api.list())
-    get('/api/settings', () => api.settings())
-    get('/api/refusals', () => api.refusals())
-    get('/api/messages', () => api.messages())
-    post('/api/messages/:key/retry', ({ params: [key = ''], operator }) => api.retryMessage(key, operator))
-    get('/api/agents', () => agents.list())
-    post('/api/agents/:name/tools/:tool', ({ params: [name = '', tool = ''], body, operator }) =>
-      agents.tryTool(name, tool, body, operator),
+      })
+    on('GET /api/backends', () => api.backends())
+    on('GET /api/calls', () => api.list())
+    on('GET /api/settings', () => api.settings())
+    on('GET /api/refusals', () => api.refusals())
+    on('GET /api/messages', () => api.messages())
+    on('POST /api/messages/:key/retry', ({ params: [key = ''], operator }) => api.retryMessage(key, operator))
+    on('GET /api/agents', () => agents.list())
+    on('POST /api/agents/:name/tools/:tool', ({ params: [name = '', tool = ''], order, operator }) =>
+      agents.tryTool(name, tool, order().data, operator),
     )
-    post('/api/agents/:name/say', ({ params: [name = ''], body, operator }) => agents.say(name, body, operator))
+    on('POST /api/agents/:name/say', ({ params: [name = ''], order, operator }) =>
+      agents.say(name, order().data, operator),
+    )
     this.#edits(app)
-    get('/api/campaigns', () => campaigns.list())
-    const create: Answer = ({ body, operator }) => campaigns.create(body, operator)
-    this.#post(app, '/api/campaigns', create, CAMPAIGN_BODY_BYTES_MAX)
-    get('/api/campaigns/:id', ({ params: [id = ''] }) => campaigns.view(id))
-    get('/api/campaigns/:id/report.csv', ({ params: [id = ''] }) => campaigns.report(id))
+    on('GET /api/campaigns', () => campaigns.list())
+    on('POST /api/campaigns', ({ body, operator }) => campaigns.create(body, operator), CAMPAIGN_BODY_BYTES_MAX)
+    on('GET /api/campaigns/:id', ({ params: [id = ''] }) => campaigns.view(id))
+    on('GET /api/campaigns/:id/report.csv', ({ params: [id = ''] }) => campaigns.report(id))
     for (const command of CAMPAIGN_COMMANDS)
-      post(`/api/campaigns/:id/${command}`, ({ params: [id = ''], operator }) =>
+      on(`POST /api/campaigns/:id/${command}`, ({ params: [id = ''], operator }) =>
         campaigns.command(id, command, operator),
       )
-    post('/api/campaigns/:id/remove', ({ params: [id = ''], operator }) => campaigns.remove(id, operator))
-    get('/api/do-not-call', () => campaigns.doNotCallList())
-    post('/api/do-not-call', ({ body, operator }) => campaigns.doNotCall(body, operator))
-    get('/api/fleet', () => fleet.status())
-    get('/api/fleet/calls', ({ query, numbers }) => fleet.list(query, numbers))
-    get('/api/find', ({ query, numbers }) => fleet.find(query, numbers))
-    get('/api/charts', ({ query, numbers }) => fleet.charts(query, numbers))
-    get(
-      '/api/calls/:sid',
-      ofCall((sid) => fleet.call(sid)),
-    )
-    for (const view of CALL_VIEWS) {
-      const answer = ofCall((sid, { query, operator }) => fleet.view(sid, view, query.part, operator))
-      get(`/api/calls/:sid/${view}`, answer)
-    }
-    for (const command of CALL_COMMANDS) {
-      const answer = ofCall((sid, { body, operator }) => fleet.command(sid, command, body, operator))
-      post(`/api/calls/:sid/${command}`, answer)
-    }
-    post('/api/calls', ({ body, operator }) => fleet.place(body, operator))
-    post('/api/erase', ({ body, operator }) => erase.erase(body, operator))
-    post('/api/export', ({ body, operator }) => erase.export(body, operator))
+    on('POST /api/campaigns/:id/remove', ({ params: [id = ''], operator }) => campaigns.remove(id, operator))
+    on('GET /api/do-not-call', () => campaigns.doNotCallList())
+    on('POST /api/do-not-call', ({ order, operator }) => campaigns.doNotCall(order().data, operator))
+    on('GET /api/fleet', () => fleet.status())
+    on('GET /api/fleet/calls', ({ query, numbers }) => fleet.list(query, numbers))
+    on('GET /api/find', ({ query, numbers }) => fleet.find(query, numbers))
+    on('GET /api/charts', ({ query, numbers }) => fleet.charts(query, numbers))
+    onCall('GET /api/calls/:sid', (sid) => fleet.call(sid))
+    onCall('GET /api/calls/:sid/why', (sid, { numbers }) => fleet.why(sid, numbers))
+    for (const view of CALL_VIEWS)
+      onCall(`GET /api/calls/:sid/${view}`, (sid, { query, operator }) =>
+        fleet.view(sid, view, query?.part ?? null, operator),
+      )
+    for (const command of CALL_COMMANDS)
+      onCall(`POST /api/calls/:sid/${command}`, (sid, { body, operator }) =>
+        fleet.command(sid, command, body, operator),
+      )
+    on('POST /api/calls', ({ order, operator }) => fleet.place(order(), operator))
+    on('POST /api/erase', ({ order, operator }) => erase.erase(order().data, operator))
+    on('POST /api/export', ({ order, operator }) => erase.export(order().data, operator))
     for (const command of NODE_COMMANDS)
-      post(`/api/${command}`, ({ body, operator }) => fleet.commandNode(command, body, operator))
+      on(`POST /api/${command}`, ({ order, operator }) => fleet.commandNode(command, order().data, operator))
     this.#otherMethods(app)
     app.any('/*', (res, req) => {
       this.#exchange(res, req).reply(errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
     })
   }
 
-  /** Agents are edited by who may act: also what only reads is a POST, because it shows more than who only reads may see. */
+  /**
+   * Registers the routes of the editor. An agent's text is read with a POST, because reading it needs the right to act.
+   */
   #edits(app: TemplatedApp): void {
     const editor = this.#editor
     const bytesMax = this.#options.editor === undefined ? undefined : EDITOR_BODY_BYTES_MAX
-    const post = (path: OpsPath<'POST'>, answer: Answer): void => this.#post(app, path, answer, bytesMax)
-    this.#get(app, '/api/editor', () => editor.list())
-    post('/api/editor/open', ({ body, operator }) => editor.open(body, operator))
-    post('/api/editor/check', ({ body }) => editor.check(body))
-    post('/api/editor/draft', ({ body, operator }) => editor.draft(body, operator))
-    post('/api/editor/publish', ({ body, operator }) => editor.publish(body, operator))
+    const on = <Route extends OpsRoute>(route: Route, answer: Answer<Route>): void =>
+      this.#on(app, route, answer, bytesMax)
+    on('GET /api/editor', () => editor.list())
+    on('POST /api/editor/open', ({ order, operator }) => editor.open(order().data, operator))
+    on('POST /api/editor/check', ({ order }) => editor.check(order().data))
+    on('POST /api/editor/draft', ({ order, operator }) => editor.draft(order().data, operator))
+    on('POST /api/editor/publish', ({ order, operator }) => editor.publish(order().data, operator))
   }
 
-  /** The console's session: who it is, and how it gets and loses its rights. */
+  /** Registers the routes of the console's session: its rights, login and logout. */
   #sessions(app: TemplatedApp): void {
     const { calls, clock, wallClock, opsToken, phone, editor, version = '' } = this.#options
-    this.#open(app, '/api/session', (head) => {
+    this.#open(app, 'GET /api/session', (head) => {
       const rights = this.#guard.rights(head, wallClock())
       const session: Session =
         rights === null
@@ -263,9 +268,9 @@ export class OpsApp {
             }
       return jsonReply(session)
     })
-    this.#postOpen(app, '/api/login', (exchange, body, head) => {
-      const order = readLogin(body)
-      if (order === null) {
+    this.#postOpen(app, 'POST /api/login', (exchange, body, head) => {
+      const order = orderIn(body, loginSchema).data
+      if (order === undefined) {
         const message =
           'the body is a JSON object with "token" (OPS_TOKEN, to listen OPS_LISTEN_TOKEN) and "rights" (read, act or listen)'
         return void exchange.reply(errorReply(400, 'BAD_REQUEST', message))
@@ -275,11 +280,11 @@ export class OpsApp {
       if (typeof opened === 'string') exchange.reply({ ...NO_CONTENT, headers: [['Set-Cookie', opened]] })
       else this.#refuse(exchange, opened, nowMs)
     })
-    this.#postOpen(app, '/api/logout', (exchange, _body, head) => {
+    this.#postOpen(app, 'POST /api/logout', (exchange, _body, head) => {
       const left = this.#guard.logOut(head, wallClock())
-      void this.#answer(exchange, '/api/logout', async () => {
+      void this.#answer(exchange, 'POST /api/logout', async () => {
         await this.#fleet.sessionsEnded(left?.ended ?? [])
-        // With a body, as anybody may ask for it: see `Exchange`.
+        // The answer needs no token, so it must have a body: see `Exchange`.
         const session: Session = { login: left !== null, rights: left === null ? 'listen' : null }
         const reply = jsonReply(session)
         return left === null ? reply : { ...reply, headers: [['Set-Cookie', left.cookie]] }
@@ -303,19 +308,19 @@ export class OpsApp {
     })
   }
 
-  /** Why this node takes no new call; null when it takes one. */
+  /** Reason why this node refuses new calls; null if it accepts them. */
   get notReady(): string | null {
     return this.#api.notReady
   }
 
-  /** Ends the console's streams and calls; the port is about to close. */
+  /** Ends the console's streams and calls before the port closes. */
   close(): void {
     this.#live.close()
     this.#phones.closeAll()
     this.#listeners.closeAll()
   }
 
-  /** Fails bodies that are past their deadline, and writes held answers; called by the edge's one timer. */
+  /** Fails bodies after their deadline, and writes answers that were delayed. The edge's one timer calls it. */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
     this.#slowed.sweep(nowMs)
@@ -325,9 +330,9 @@ export class OpsApp {
     return new Exchange(res, req, this.#unsent)
   }
 
-  /** A route that needs no token. */
-  #open(app: TemplatedApp, path: OpsPath<'GET'>, answer: (head: OpsHead) => Reply): void {
-    this.#getOrHead(app, path, `GET ${path}`, (exchange, res, req) => void exchange.reply(answer(headOf(res, req))))
+  /** Registers a route that needs no token. */
+  #open(app: TemplatedApp, route: OpsRoute, answer: (head: OpsHead) => Reply): void {
+    this.#getOrHead(app, pathOf(route), route, (exchange, res, req) => void exchange.reply(answer(headOf(res, req))))
   }
 
   #getOrHead(
@@ -345,15 +350,18 @@ export class OpsApp {
     this.#allow(path, 'GET, HEAD')
   }
 
-  /** A POST that needs no token: it is how one gets in. Pages of other sites are refused all the same. */
+  /**
+   * Registers a POST that needs no token, because it creates a session. Requests from pages of other sites are refused.
+   */
   #postOpen(
     app: TemplatedApp,
-    path: OpsPath<'POST'>,
+    route: OpsRoute,
     answer: (exchange: Exchange, body: Uint8Array, head: OpsHead) => void,
   ): void {
+    const path = pathOf(route)
     app.post(path, (res, req) => {
       const exchange = this.#exchange(res, req)
-      if (!this.#admit(exchange, res, req, 'POST', `POST ${path}`)) return
+      if (!this.#admit(exchange, res, req, 'POST', route)) return
       const head = headOf(res, req)
       this.#read(exchange, res, req, (body) => answer(exchange, body, head))
     })
@@ -362,18 +370,19 @@ export class OpsApp {
 
   #stream(
     app: TemplatedApp,
-    path: OpsPath<'GET'>,
+    route: OpsRoute,
     watch: (exchange: Exchange, req: HttpRequest, holder: string) => void,
   ): void {
+    const path = pathOf(route)
     app.get(path, (res, req) => {
       const exchange = this.#exchange(res, req)
-      if (this.#admit(exchange, res, req, 'GET', `GET ${path}`))
+      if (this.#admit(exchange, res, req, 'GET', route))
         watch(exchange, req, this.#guard.holderOf(headOf(res, req), this.#options.wallClock()))
     })
     this.#allow(path, 'GET')
   }
 
-  /** @returns false when the request is refused, and answered or about to be. */
+  /** @returns false if the request is refused; the refusal is sent at once or later */
   #admit(exchange: Exchange, res: HttpResponse, req: HttpRequest, method: OpsMethod, route: OpsRoute): boolean {
     const nowMs = this.#options.clock()
     const refused = this.#guard.check(headOf(res, req), method, route, nowMs, this.#options.wallClock())
@@ -394,34 +403,37 @@ export class OpsApp {
     if (!held) exchange.reply(TOO_MANY_GUESSES)
   }
 
-  #get(app: TemplatedApp, path: OpsPath<'GET'>, answer: Answer): void {
-    this.#getOrHead(app, path, `GET ${path}`, (exchange, res, req) => {
-      const request = this.#admitted(res, req, `GET ${path}`)
-      void this.#answer(exchange, path, () => answer(request))
-    })
-  }
-
-  #post(app: TemplatedApp, path: OpsPath<'POST'>, answer: Answer, bytesMax = WEBHOOK_BODY_BYTES_MAX): void {
+  /** Registers a route of the table. A query that does not fit its schema is answered here. */
+  #on<Route extends OpsRoute>(app: TemplatedApp, route: Route, answer: Answer<Route>, bytesMax?: number): void {
+    const path = pathOf(route)
+    const parameters = path.match(/:\w+/g) ?? []
+    /** Copies the parts of the request that `answer` needs, because the request is valid only during its handler. */
+    const asked = (res: HttpResponse, req: HttpRequest): ((exchange: Exchange, body?: Uint8Array) => void) => {
+      const query = queryOf(route, req)
+      const request = {
+        params: parameters.map((_, index) => req.getParameter(index) ?? ''),
+        accept: req.getHeader('accept'),
+        operator: this.#operator(res, req, route),
+        numbers: this.#guard.numbersOf(headOf(res, req)),
+      }
+      return (exchange, body = NO_BODY) =>
+        void this.#answer(exchange, route, () =>
+          query.success
+            ? answer({ ...request, query: query.data, body, order: () => orderOf(route, body) })
+            : badQuery(query.error),
+        )
+    }
+    if (route.startsWith('GET ')) {
+      this.#getOrHead(app, path, route, (exchange, res, req) => asked(res, req)(exchange))
+      return
+    }
     app.post(path, (res, req) => {
       const exchange = this.#exchange(res, req)
-      if (!this.#admit(exchange, res, req, 'POST', `POST ${path}`)) return
-      const request = this.#admitted(res, req, `POST ${path}`)
-      const answered = (body: Uint8Array): void => void this.#answer(exchange, path, () => answer({ ...request, body }))
-      this.#read(exchange, res, req, answered, bytesMax)
+      if (!this.#admit(exchange, res, req, 'POST', route)) return
+      const answered = asked(res, req)
+      this.#read(exchange, res, req, (body) => answered(exchange, body), bytesMax)
     })
     this.#allow(path, 'POST')
-  }
-
-  /** The request object is valid only during its handler, so all of it is copied. */
-  #admitted(res: HttpResponse, req: HttpRequest, route: OpsRoute): Admitted {
-    return {
-      params: [...route.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index) ?? ''),
-      query: queryOf((name) => req.getQuery(name) ?? ''),
-      accept: req.getHeader('accept'),
-      body: NO_BODY,
-      operator: this.#operator(res, req, route),
-      numbers: this.#guard.numbersOf(headOf(res, req)),
-    }
   }
 
   #read(
@@ -452,12 +464,12 @@ export class OpsApp {
     }
   }
 
-  async #answer(exchange: Exchange, path: string, answer: () => Reply | Promise<Reply>): Promise<void> {
+  async #answer(exchange: Exchange, route: OpsRoute, answer: () => Reply | Promise<Reply>): Promise<void> {
     try {
       exchange.reply(await Promise.resolve().then(answer).catch(keptFault))
     } catch (error) {
-      this.#options.log.error({ err: error, path }, 'an ops request could not be answered')
-      exchange.reply(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
+      this.#options.log.error({ err: error, path: pathOf(route) }, 'an ops request could not be answered')
+      exchange.reply(errorReply(500, 'INTERNAL', 'the gateway failed to answer; the reason is in its log'))
     }
   }
 
@@ -478,26 +490,54 @@ export class OpsApp {
 }
 
 /** A request that was admitted. */
-interface Admitted {
+interface Admitted<Route extends OpsRoute> {
   /** Parameters of the path, in their order. */
   readonly params: readonly string[]
-  readonly query: OpsQuery
-  /** The header; empty without one. */
+  readonly query: QueryOf<Route>
+  /** `Accept` header; empty if there is none. */
   readonly accept: string
   /** Empty for a GET. */
   readonly body: Uint8Array
+  /** Reads the body by the schema of the route. */
+  readonly order: () => z.ZodSafeParseResult<OrderOf<Route>>
   readonly operator: Operator
-  /** Our numbers to whose calls its token is limited; null: to none. */
+  /**
+   * Numbers of ours, if the request's token is limited to the calls of these numbers; null if the token is not limited.
+   */
   readonly numbers: ReadonlySet<string> | null
 }
 
-/** For a wrong token while too many held answers wait. */
+/** The path of a route, as the server matches it. */
+function pathOf(route: OpsRoute): string {
+  return route.replace(/^\w+ /, '')
+}
+
+/** Reads the query by the schema of the route; an empty parameter counts as absent. */
+function queryOf<Route extends OpsRoute>(route: Route, req: HttpRequest): z.ZodSafeParseResult<QueryOf<Route>> {
+  const { query: schema } = rowOf(route)
+  const given = Object.keys(schema?.shape ?? {}).map((name) => [name, req.getQuery(name) ?? ''] as const)
+  const query = schema?.safeParse(Object.fromEntries(given.filter(([, value]) => value !== ''))) ?? NO_QUERY
+  return query as z.ZodSafeParseResult<QueryOf<Route>>
+}
+
+function orderOf<Route extends OpsRoute>(route: Route, bytes: Uint8Array): z.ZodSafeParseResult<OrderOf<Route>> {
+  const { body } = rowOf(route)
+  assert(body !== undefined, `${route} has a schema of its body`)
+  return orderIn(bytes, body) as z.ZodSafeParseResult<OrderOf<Route>>
+}
+
+function badQuery({ issues: [issue] }: z.ZodError): Reply {
+  return errorReply(400, 'BAD_REQUEST', `${issue?.path.join('.') ?? 'the query'}: ${issue?.message ?? ''}`)
+}
+
+/** Answer to a wrong token while too many answers are being delayed. */
 const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens', {
   headers: [['Retry-After', String(Math.ceil(OPS_SLOWED_MS / 1000))]],
   close: true,
 })
 
 const NO_BODY = new Uint8Array(0)
+const NO_QUERY = { success: true, data: undefined }
 
 /** The peer's own address: no proxy is trusted at this port. */
 const ADDRESSES = new ClientAddresses([])
@@ -514,10 +554,4 @@ function headOf(res: HttpResponse, req: HttpRequest): OpsHead {
     origin: req.getHeader('origin'),
     fetchSite: req.getHeader('sec-fetch-site'),
   }
-}
-
-function readLogin(body: Uint8Array): { readonly token: string; readonly rights: SessionRights } | null {
-  const { token, rights } = jsonObject(body) ?? {}
-  const known = SESSION_RIGHTS.find((name) => name === rights)
-  return typeof token !== 'string' || !/^\S+$/.test(token) || known === undefined ? null : { token, rights: known }
 }

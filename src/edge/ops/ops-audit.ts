@@ -2,9 +2,12 @@ import { z } from 'zod'
 import type { Log } from '../../telemetry/log.js'
 import type { Reply } from '../http/reply.js'
 
-/** Who gave a command. */
+/** Token and address of the operator who gave a command. */
 export const operatorSchema = z.object({
-  /** `OPS_LISTEN_TOKEN`: for listening, which no other allows. `of-numbers`: one that NUMBERS_FILE limits to some numbers. `none`: the port needs none. */
+  /**
+   * Token of the request. `OPS_LISTEN_TOKEN`: the route needs the right to listen. `of-numbers`: a token of
+   * NUMBERS_FILE. `none`: the port needs no token.
+   */
   token: z.enum(['OPS_TOKEN', 'OPS_LISTEN_TOKEN', 'of-numbers', 'none']),
   address: z.string().max(64),
 })
@@ -12,25 +15,25 @@ export type Operator = z.output<typeof operatorSchema>
 
 interface AuditFields {
   readonly command: string
-  /** The node that it is for; null where none has the call. Absent: this one. */
+  /** Node that carries the command out; null if no node has the call; this node if absent. */
   readonly node?: string | null
-  /** Absent or null: of no call. */
+  /** Call of the command; absent or null if the command is not about a call. */
   readonly call_sid?: string | null
-  /** The node that passed it on. */
+  /** Node that forwarded the command. */
   readonly via?: string
-  /** How many calls and files were erased. Never which, nor whose. */
+  /** Counts of erased calls and files. Names are never logged. */
   readonly erased?: Readonly<Record<string, number>> | undefined
-  /** How many calls were exported. */
+  /** Number of exported calls. */
   readonly calls?: number | undefined
   readonly agent?: string
   /** Key of a message. */
   readonly key?: string
   readonly tool?: string
-  /** The call tries a draft of the agent. */
+  /** Set if the call tries a draft of the agent. */
   readonly tries?: 'draft'
-  /** A name in the agents folder. */
+  /** Name of a file in the agents folder. */
   readonly file?: string
-  /** Hashes of a file's text, before and after. Never the text. */
+  /** Hashes of a file's text before and after the change. The text is never logged. */
   readonly before?: string
   readonly after?: string
 }
@@ -38,10 +41,10 @@ interface AuditFields {
 export type Audit = (fields: AuditFields, reply: Pick<Reply, 'status'>, operator: Operator) => void
 
 /**
- * The audit log: one line for each command of an operator, for each recording that one fetches, and for the beginning and
- * end of each call from the console: what, by whom, when,
- * and its outcome. Component `audit`.
- * @param node  this one
+ * Makes the audit log, component `audit`. A line is written for each command of an operator, for each fetched
+ * recording, and for the beginning and the end of each call from the console. A line contains the command, the
+ * operator, the time and the outcome.
+ * @param node  name of this node; null without a fleet
  */
 export function auditOf(log: Log, node: string | null): Audit {
   return (fields, { status }, { token, address }) => {

@@ -1,4 +1,5 @@
-import { jsonObject, jsonOrNull } from '../../core/json.js'
+import { z } from 'zod'
+import { jsonOrNull } from '../../core/json.js'
 import type { CampaignCommand } from '../../campaigns/campaign.js'
 import { GatewayError } from '../../core/errors.js'
 import { errorReply, jsonReply, textReply } from '../http/reply.js'
@@ -6,10 +7,16 @@ import type { HttpStatus, Reply } from '../http/reply.js'
 import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions } from '../options.js'
 
-/** The largest file of rows: 10,000 of 800 bytes. */
+/** Maximum size in bytes of a file of rows: 10,000 rows of 800 bytes. */
 export const CAMPAIGN_BODY_BYTES_MAX = 8 * 1024 * 1024
-/** Numbers of the do-not-call list that one answer has. */
+/** Maximum number of do-not-call numbers in one answer. */
 const DO_NOT_CALL_LISTED_MAX = 10_000
+
+/** Body of `POST /api/do-not-call`. */
+export const doNotCallSchema = z.object({
+  number: z.string().describe('E.164.'),
+  remove: z.boolean().default(false).describe('Take the number off the list.'),
+})
 
 const STATUS: Readonly<Record<string, HttpStatus>> = {
   CONFIG_INVALID: 400,
@@ -35,7 +42,10 @@ export class CampaignsApi {
     return this.#answer(async (desk) => jsonReply({ campaigns: await desk.list() }))
   }
 
-  /** `POST /api/campaigns`: a draft of a whole file, or what is wrong with it. */
+  /**
+   * Answers `POST /api/campaigns`: makes a draft of a whole file, or lists its faults. The campaign desk reads the body
+   * by `campaignFileSchema`, and names each fault.
+   */
   create(body: Uint8Array, operator: Operator): Promise<Reply> {
     return this.#audited('campaign-create', operator, async (desk) => {
       const made = await desk.create(jsonOrNull(body))
@@ -53,7 +63,7 @@ export class CampaignsApi {
     return this.#answer(async (desk) => textReply(await desk.report(id), 'text/csv; charset=utf-8'))
   }
 
-  /** `POST /api/campaigns/{id}/start` and the other commands. */
+  /** `POST /api/campaigns/{id}/start`, `/pause`, `/resume` and `/stop`. */
   command(id: string, command: CampaignCommand, operator: Operator): Promise<Reply> {
     return this.#audited(`campaign-${command}`, operator, async (desk) => jsonReply(await desk.command(id, command)))
   }
@@ -71,13 +81,15 @@ export class CampaignsApi {
     return this.#answer(async (desk) => jsonReply({ numbers: await desk.doNotCallList(DO_NOT_CALL_LISTED_MAX) }))
   }
 
-  /** `POST /api/do-not-call`: `number`, and `remove: true` to take it off. */
-  doNotCall(body: Uint8Array, operator: Operator): Promise<Reply> {
+  /** `POST /api/do-not-call` */
+  doNotCall(order: z.output<typeof doNotCallSchema> | undefined, operator: Operator): Promise<Reply> {
     return this.#audited('do-not-call', operator, async (desk) => {
-      const { number, remove = false } = jsonObject(body) ?? {}
-      if (typeof number !== 'string' || typeof remove !== 'boolean')
-        throw new GatewayError('CONFIG_INVALID', 'the body is a JSON object with "number" (text) and perhaps "remove"')
-      return jsonReply({ changed: await desk.doNotCall(number, !remove) })
+      if (order === undefined)
+        throw new GatewayError(
+          'CONFIG_INVALID',
+          'the body must be a JSON object with "number" (text) and optionally "remove"',
+        )
+      return jsonReply({ changed: await desk.doNotCall(order.number, !order.remove) })
     })
   }
 

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { jsonOrNull } from '../../core/json.js'
 import type { ErrorCode } from '../../core/errors.js'
 import { AGENT_FILE_BYTES_MAX } from '../../core/limits.js'
 import { errorReply, faultReply, jsonOf, jsonReply } from '../http/reply.js'
@@ -10,7 +9,6 @@ import type {
   EditedHere,
   EditedList,
   EdgeOptions,
-  NodeOutcome,
   Publication,
   PublishedHere,
   PublishOrder,
@@ -19,14 +17,24 @@ import type {
 import { editedFileSchema, editedTextSchema, textHashSchema } from './ops-requests.js'
 import type { OpsRequest } from './ops-requests.js'
 
-/** A text in JSON, where most characters that are escaped take two bytes. */
+/** Maximum size in bytes of a body: a text in JSON, in which most escaped characters take two bytes. */
 export const EDITOR_BODY_BYTES_MAX = 2 * AGENT_FILE_BYTES_MAX + 1024
-/** A node checks the text in a thread, and waits until new calls use it. */
+/** Time in ms that another node may need to check the text in a thread and to use it for new calls. */
 const PUBLISH_PEER_MS = 30_000
 
-const openSchema = z.strictObject({ file: editedFileSchema, version: textHashSchema.nullable().default(null) })
-const draftSchema = z.strictObject({ file: editedFileSchema, text: editedTextSchema })
-const publishSchema = z.strictObject({ ...draftSchema.shape, base: textHashSchema })
+/** Body of `POST /api/editor/open`. */
+export const openSchema = z.strictObject({
+  file: editedFileSchema,
+  version: textHashSchema.nullable().default(null).describe('Hash of a stored text; null for the current text.'),
+})
+/** Body of `POST /api/editor/check` and `/draft`. */
+export const draftSchema = z.strictObject({ file: editedFileSchema, text: editedTextSchema })
+/** Body of `POST /api/editor/publish`. */
+export const publishSchema = z.strictObject({
+  ...draftSchema.shape,
+  base: textHashSchema.describe('Hash of the text that was opened.'),
+})
+type Draft = z.output<typeof draftSchema>
 
 const STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   AGENT_UNKNOWN: 404,
@@ -39,7 +47,7 @@ const STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   STORE_REFUSED: 503,
 }
 
-/** The answers of all other nodes by their names; null: none. */
+/** Asks all other nodes. Resolves with their answers by name; null if a node did not answer. */
 type AskAll = (request: OpsRequest, answerMs?: number) => Promise<readonly (readonly [string, Reply | null])[]>
 
 /** Editing agents in the console: the texts of this node's folder, and their publication at all nodes of the fleet. */
@@ -56,7 +64,10 @@ export class EditorApi {
     this.#audit = audit
   }
 
-  /** `GET /api/editor`: the files of each node's folder, by hashes of their texts, and the versions that its new calls get. */
+  /**
+   * `GET /api/editor`: the files of each node's folder with hashes of their texts, and the versions that its new calls
+   * get.
+   */
   async list(): Promise<Reply> {
     const own = await this.here()
     if (own.status !== 200) return own
@@ -69,22 +80,24 @@ export class EditorApi {
     return jsonReply({ nodes })
   }
 
-  /** The hashes that this and the other nodes have of a file. */
+  /** @returns the hashes of a file's text at all nodes */
   async #held(file: string): Promise<ReadonlySet<string>> {
     const { nodes } = jsonOf(await this.list()) as EditedList
     const hashes = nodes.flatMap(({ files }) => files.flatMap((one) => (one.file === file ? [one.hash] : [])))
     return new Set(hashes.filter((hash) => hash !== null))
   }
 
-  /** This node's part of the list. */
+  /** Lists this node's files, as a part of the whole list. */
   async here(): Promise<Reply> {
     const editor = this.#editor
     return editor === undefined ? NO_EDITOR : answered(async () => jsonReply(await editor.here()))
   }
 
-  /** `POST /api/editor/open`: a text as it is, or as it was. A POST, because a session that only reads may not have it. */
-  async open(body: Uint8Array, operator: Operator): Promise<Reply> {
-    const order = openSchema.safeParse(jsonOrNull(body)).data
+  /**
+   * Answers `POST /api/editor/open`: the present text of a file, or an earlier text. It is a POST because it needs the
+   * right to act.
+   */
+  async open(order: z.output<typeof openSchema> | undefined, operator: Operator): Promise<Reply> {
     const reply = await this.#asked(order, (editor, { file, version }) =>
       answered(async () => jsonReply(await editor.open(file, version))),
     )
@@ -92,32 +105,32 @@ export class EditorApi {
     return reply
   }
 
-  /** `POST /api/editor/check`: what is wrong with a text. It changes nothing, and leaves no line in the audit log. */
-  check(body: Uint8Array): Promise<Reply> {
-    const order = draftSchema.safeParse(jsonOrNull(body)).data
+  /**
+   * Answers `POST /api/editor/check`: lists the faults of a text. It changes no file, and leaves no line in the audit
+   * log.
+   */
+  check(order: Draft | undefined): Promise<Reply> {
     return this.#asked(order, (editor, draft) => answered(async () => jsonReply(await editor.check(draft))))
   }
 
-  /** `POST /api/editor/draft`: holds a text for calls of the softphone. */
-  async draft(body: Uint8Array, operator: Operator): Promise<Reply> {
-    const order = draftSchema.safeParse(jsonOrNull(body)).data
+  /** Answers `POST /api/editor/draft`: keeps a text as a draft for calls of the softphone. */
+  async draft(order: Draft | undefined, operator: Operator): Promise<Reply> {
     const reply = await this.#asked(order, (editor, draft) =>
       answered(async () => jsonReply(await editor.draft(draft))),
     )
     const found = reply.status === 200 ? (jsonOf(reply) as TriableDraft) : null
-    // A text with faults is not tried.
+    // The audit log counts a text with faults as refused, because no call can try it.
     const status = found !== null && found.faults.length > 0 ? 400 : reply.status
     this.#note('try-agent', order, { status }, operator, found === null ? {} : { after: found.hash })
     return reply
   }
 
   /**
-   * `POST /api/editor/publish`: this node first, then all others. Another node's file may also have a text that was
-   * published here before, if that node never had the one that was opened: it was away then.
+   * Answers `POST /api/editor/publish`: publishes at this node, then at all other nodes. If another node could not be
+   * reached earlier, its file may still have an earlier text of this node, which is replaced too.
    */
-  async publish(body: Uint8Array, operator: Operator): Promise<Reply> {
+  async publish(order: z.output<typeof publishSchema> | undefined, operator: Operator): Promise<Reply> {
     if (this.#editor === undefined) return NO_EDITOR
-    const order = publishSchema.safeParse(jsonOrNull(body)).data
     if (order === undefined) return BAD_ORDER
     const { file, text, base } = order
     const held = (): Promise<ReadonlySet<string>> => this.#held(file)
@@ -131,7 +144,7 @@ export class EditorApi {
     return published({ published: true, faults, hash, nodes: [here, ...others.map(outcomeOf)] })
   }
 
-  /** Publishes at this node. @param via  the node that asks for it; null: this one */
+  /** Publishes at this node. @param via  node that asks for the publication; null for this node */
   async publishHere(
     { file, text, bases, held }: PublishOrder,
     operator: Operator,
@@ -158,7 +171,7 @@ export class EditorApi {
     return order === undefined ? BAD_ORDER : ask(this.#editor, order)
   }
 
-  /** A name that belongs to nothing makes no line. */
+  /** Writes a line of the audit log. It leaves out the name of a file that does not exist. */
   #note(
     command: string,
     order: { readonly file: string } | undefined,
@@ -172,6 +185,8 @@ export class EditorApi {
   }
 }
 
+type NodeOutcome = Publication['nodes'][number]
+
 function outcomeOf([name, reply]: readonly [string, Reply | null]): NodeOutcome {
   if (reply?.status !== 200)
     return { name, outcome: reply === null ? 'unknown' : 'refused', inUse: false, why: refusalOf(reply) }
@@ -182,7 +197,7 @@ function outcomeOf([name, reply]: readonly [string, Reply | null]): NodeOutcome 
     : { name, outcome: 'refused', inUse: false, why: `${fault.line}:${fault.col} ${fault.what}` }
 }
 
-/** The reason why another node's answer is not what it was asked for. */
+/** Reason of another node's refusal, as text. */
 function refusalOf(reply: Reply | null): string {
   if (reply === null) return 'it did not answer'
   const { error } = jsonOf(reply) as { readonly error?: { readonly message?: string } }

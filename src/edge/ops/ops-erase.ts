@@ -1,7 +1,6 @@
 import { z } from 'zod'
-import { jsonOrNull } from '../../core/json.js'
 import type { DocumentOf } from '../../call/documents/document.js'
-import { isCallSid } from '../../core/ids.js'
+import { CALL_SID } from '../../core/ids.js'
 import type { CallSid } from '../../core/ids.js'
 import { ERASE_PEER_MS, EXPORT_CALLS_MAX, OPS_PEER_MS } from '../../core/limits.js'
 import type { NodeRecord } from '../../fleet/store/call-store.js'
@@ -16,15 +15,33 @@ import { operatorSchema } from './ops-audit.js'
 import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions, ErasureHere, ErasureTarget } from '../options.js'
 
-const targetSchema = z.union([
-  z.strictObject({ sid: z.custom<CallSid>(isCallSid) }),
-  z.strictObject({ number: z.string().max(64), masked: z.boolean().default(false) }),
+/** Body of `POST /api/export`. */
+export const exportSchema = z.strictObject({
+  number: z.string().max(64).describe("The caller's number, E.164."),
+  masked: z
+    .boolean()
+    .default(false)
+    .describe('Include calls whose record has a masked number that may be this number.'),
+})
+/** Body of `POST /api/erase`. */
+export const eraseSchema = z.union([
+  z.strictObject({
+    sid: z
+      .string()
+      .regex(CALL_SID)
+      .transform((sid) => sid as CallSid)
+      .describe('SID of an ended call.'),
+  }),
+  exportSchema,
 ])
 
-/** Request from node to node. `live`: asks if one of the calls is live there; nothing is erased. `find`: an export. */
+/**
+ * Request from one node to another. `live`: asks if a matching call is live at the other node, and erases no data.
+ * `find`: an export.
+ */
 export const eraseRequestSchema = z.object({
   what: z.enum(['live', 'erase', 'find']),
-  target: targetSchema,
+  target: eraseSchema,
   operator: operatorSchema,
 })
 type EraseRequest = z.output<typeof eraseRequestSchema>
@@ -48,14 +65,15 @@ export const eraseAnswerSchema = z.object({
 type EraseAnswer = DocumentOf<typeof eraseAnswerSchema>
 
 /**
- * `POST /api/erase`: erases what all nodes keep of a call, or of all calls of a number. First every node is asked whether
- * such a call is live: then nothing is erased anywhere. What was erased is counted, and named nowhere.
+ * Handles `POST /api/erase`: erases the data of a call, or of all calls of a number, at all nodes. First every node is
+ * asked if one of these calls is live. If a call is live, no data is erased at any node. The answer and the log have
+ * counts of the erased data, and no names.
  *
- * `POST /api/export`: the same nodes name the ended calls of a number, for whoever copies what is kept of a caller.
+ * Handles `POST /api/export`: lists the ended calls of a number at all nodes, for a copy of a caller's data.
  */
 export class EraseApi {
   readonly #erasure: ErasureHere | undefined
-  /** Null without a fleet. */
+  /** This node in its fleet; null without a fleet. */
   readonly #node: FleetNode | null
   readonly #audit: Audit
 
@@ -66,8 +84,9 @@ export class EraseApi {
     this.#node?.onRequest('erase', (request, from) => this.#asked(request, from))
   }
 
-  async erase(body: Uint8Array, operator: Operator): Promise<Reply> {
-    const target = targetOf(body)
+  /** @param order  undefined if the body is not valid */
+  async erase(order: ErasureTarget | undefined, operator: Operator): Promise<Reply> {
+    const target = targetOf(order)
     const [erasure, node] = [this.#erasure, this.#node]
     const done = (reply: Reply, erased?: Readonly<Record<string, number>>): Reply => {
       this.#audit({ command: 'erase', call_sid: sidOf(target), erased }, reply, operator)
@@ -104,13 +123,16 @@ export class EraseApi {
     const complete = without.length === 0 && unlooked.length === 0
     const uncertain = sum(all.map((answer) => answer.uncertain))
     if (complete && 'sid' in target && sum(Object.values(erased)) === 0)
-      return done(errorReply(404, 'CALL_UNKNOWN', 'no node keeps anything of a call of that SID'))
+      return done(errorReply(404, 'CALL_UNKNOWN', 'no node stores data of a call of that SID'))
     return done(jsonReply({ erased, uncertain, complete, silent: without, storeDown: kept === null, unlooked }), erased)
   }
 
-  /** The calls of a number at all nodes, and what campaigns and the memory of callers have of it. */
-  async export(body: Uint8Array, operator: Operator): Promise<Reply> {
-    const target = targetOf(body)
+  /**
+   * Lists the calls of a number at all nodes, and its data in campaigns and in the memory of callers.
+   * @param order  undefined if the body is not valid
+   */
+  async export(order: z.output<typeof exportSchema> | undefined, operator: Operator): Promise<Reply> {
+    const target = targetOf(order)
     const [erasure, node] = [this.#erasure, this.#node]
     const done = (reply: Reply, calls?: number): Reply => {
       this.#audit({ command: 'export', calls }, reply, operator)
@@ -119,14 +141,14 @@ export class EraseApi {
     if (target === null || 'sid' in target) return done(BAD_NUMBER)
     if (erasure === undefined) return done(NOTHING_KEPT)
     const others = node?.others() ?? []
-    // A node that is silent is not waited for as long as one that reads its archive.
+    // This quick question finds silent nodes. Nodes that answer it get more time, because they read an archive.
     const asked = await this.#askAll(node, others, { what: 'live', target, operator }, OPS_PEER_MS)
     const answering = others.filter(({ name }) => !asked.silent.includes(name))
     const live = erasure.live(target) + sum(asked.answers.map((answer) => answer.live))
     const [here, campaigns, remembered, there] = await Promise.all([
       erasure.find(target),
       erasure.campaignsOf(target.number),
-      // Null: the store does not answer.
+      // Null if the store did not answer.
       erasure.rememberedOf(target.number).catch(() => null),
       this.#askAll(node, answering, { what: 'find', target, operator }, ERASE_PEER_MS),
     ]).catch((thrown: unknown) => {
@@ -140,9 +162,9 @@ export class EraseApi {
     const more = sum(found.map((each) => each.more))
     const unlooked = unlookedOf([campaigns, ...there.answers], remembered === null ? [STORE_SILENT] : [])
     const complete = silent.length === 0 && more === 0 && unlooked.length === 0
-    // Nodes that share a queue find the same rows.
+    // If nodes share a queue, each of them finds its rows. So repeated rows are removed.
     const rows = distinct([...campaigns.rows, ...there.answers.flatMap((answer) => answer.found?.rows ?? [])])
-    // All nodes of a fleet list the same dead messages.
+    // Every node of a fleet lists all dead messages of the fleet. So repeated messages are removed.
     const messages = [...new Map(found.flatMap((each) => each.messages).map((each) => [each.key, each])).values()]
     const { doNotCall } = campaigns
     const answer = {
@@ -170,7 +192,7 @@ export class EraseApi {
     return { answers, silent }
   }
 
-  /** Another node asks. Throws what an erasure throws; the node that asked then counts this one as silent. */
+  /** Answers another node. Throws if the erasure throws; the node that asked then counts this node as silent. */
   async #asked(body: unknown, from: string): Promise<EraseAnswer | null> {
     const read = eraseRequestSchema.safeParse(body)
     const erasure = this.#erasure
@@ -192,7 +214,7 @@ export class EraseApi {
   }
 }
 
-const NOTHING_KEPT: Reply = errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls')
+const NOTHING_KEPT: Reply = errorReply(404, 'NOT_FOUND', 'this process stores no data of its calls')
 
 const BAD_TARGET: Reply = errorReply(
   400,
@@ -210,10 +232,9 @@ function sidOf(target: ErasureTarget | null): CallSid | null {
   return target !== null && 'sid' in target ? target.sid : null
 }
 
-function targetOf(body: Uint8Array): ErasureTarget | null {
-  const read = targetSchema.safeParse(jsonOrNull(body))
-  if (!read.success) return null
-  const target = read.data
+/** @returns the target with its number as E.164; null if the number is not a subscriber's number */
+function targetOf(target: ErasureTarget | undefined): ErasureTarget | null {
+  if (target === undefined) return null
   if ('sid' in target) return target
   const number = subscriberNumber(target.number)
   return number === null ? null : { ...target, number }
@@ -234,7 +255,7 @@ async function ownedBySilent(node: FleetNode, callSid: CallSid, silent: readonly
   return entry !== null && entry.phase !== 'over' && silent.some(({ name }) => name === entry.owner.node)
 }
 
-/** @returns null when the store does not answer */
+/** @returns the number of erased states; null if the store did not answer */
 async function eraseKept(
   erasure: ErasureHere,
   target: ErasureTarget,
@@ -252,12 +273,12 @@ async function eraseKept(
 
 const STORE_SILENT = "the fleet's store"
 
-/** Stores that some node could not look at, each once. */
+/** Stores that a node could not read, each listed once. */
 function unlookedOf(parts: readonly { readonly unlooked: readonly string[] }[], more: readonly string[]): string[] {
   return [...new Set([...more, ...parts.flatMap(({ unlooked }) => unlooked)])]
 }
 
-/** The rows, each once: by its campaign and its id. */
+/** Removes repeated rows, by campaign and id. */
 function distinct(rows: readonly object[]): readonly object[] {
   const keyOf = (row: { readonly campaign?: unknown; readonly id?: unknown }): string =>
     JSON.stringify([row.campaign, row.id])

@@ -1,13 +1,12 @@
 import { csvText } from '../../core/csv.js'
-import { jsonObject } from '../../core/json.js'
 import type { CallTimelineView, FleetRow, FoundView, ListedCall, LiveCallView } from '../../call/documents/call-view.js'
-import { CHART_QUERY_KEYS, chartQuerySchema, chartRange, chartsOf } from '../../call/documents/call-charts.js'
+import { chartQuerySchema, chartRange, chartsOf } from '../../call/documents/call-charts.js'
 import type { ChartsView } from '../../call/documents/call-charts.js'
-import { CALL_SEARCH_KEYS, callSearchSchema, isAlike, isOfNumbers } from '../../call/documents/call-search.js'
+import { callSearchSchema, isAlike, isOfNumbers } from '../../call/documents/call-search.js'
 import type { CallSearch } from '../../call/documents/call-search.js'
 import type { ChartedCalls, FoundCalls } from '../../telemetry/archive/index/call-finder.js'
 import { LRUCache } from 'lru-cache'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { isCallSid } from '../../core/ids.js'
 import type { CallRecord } from '../../call/documents/record.js'
 import type { ErrorCode } from '../../core/errors.js'
@@ -19,31 +18,90 @@ import { fleetStatus } from '../../fleet/fleet-status.js'
 import type { OwnStatus } from '../../fleet/fleet-status.js'
 import { errorReply, jsonOf, jsonReply, keptFault, textReply } from '../http/reply.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
-import { CALL_OUTCOMES } from '../../call/documents/record.js'
+import { CALL_OUTCOMES, callRecordSchema, neverOpened } from '../../call/documents/record.js'
+import { whyOf } from '../../call/why/why.js'
 import type { Audit, Operator } from './ops-audit.js'
 import type { Reply } from '../http/reply.js'
 import { isFound } from './ops-api.js'
 import type { CallCommand, CallView, OpsApi } from './ops-api.js'
 import type { EndedSession } from './ops-session.js'
 import type { EdgeOptions, PublishOrder } from '../options.js'
-import { outcomeSchema, requestSchema, SEARCH_CHARS_MAX } from './ops-requests.js'
+import { requestSchema, SEARCH_CHARS_MAX } from './ops-requests.js'
 import type { NodeCommand, OpsRequest, CallRequest } from './ops-requests.js'
 
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'finder' | 'log' | 'wallClock'>
 
-/** Allowed query parameters: for a list of calls, for a search of ended ones, for charts, and `part` of a recording. */
-const QUERIES = ['limit', 'search', 'format', 'part', 'cursor', 'over', 'by', ...CALL_SEARCH_KEYS] as const
-/** Each is empty where the query does not have it. */
-export type OpsQuery = Readonly<Record<(typeof QUERIES)[number], string>>
+/** Schema of a whole number in a query, from 1 to `max`. @param error  names the allowed numbers */
+const fromOneTo = (max: number, error: string) =>
+  z.coerce.number({ error }).int({ error }).min(1, { error }).max(max, { error })
 
-export function queryOf(read: (name: string) => string): OpsQuery {
-  return Object.fromEntries(QUERIES.map((name) => [name, read(name)])) as OpsQuery
-}
+const limitSchema = fromOneTo(OPS_LIST_MAX, `allowed: a whole number from 1 to ${OPS_LIST_MAX}`)
+  .default(50)
+  .describe('Maximum number of calls.')
+
+const ownNumberSchema = z
+  .string()
+  .max(SEARCH_CHARS_MAX)
+  .transform((text, context) => {
+    const number = subscriberNumber(text)
+    if (number !== null) return number
+    context.addIssue({ code: 'custom', message: 'allowed: a number of ours, such as +254720000101, with its + as %2B' })
+    return z.NEVER
+  })
+  .exactOptional()
+
+/** Query of `GET /api/fleet/calls`. */
+export const listQuerySchema = z.strictObject({
+  limit: limitSchema.describe('Maximum number of calls in each list.'),
+  outcome: z.enum(CALL_OUTCOMES).exactOptional().describe('Only ended calls with this outcome.'),
+  number: ownNumberSchema.describe(
+    'Only calls of this number of ours. The number must be in NUMBERS_FILE; write its + as %2B.',
+  ),
+  search: z
+    .string()
+    .trim()
+    .max(SEARCH_CHARS_MAX, { error: `allowed: at most ${SEARCH_CHARS_MAX} characters` })
+    .exactOptional()
+    .describe(
+      'Only ended calls about this subject: a field with its value, such as intent:refund, or a part of the summary or of a value.',
+    ),
+  format: z
+    .enum(['json', 'csv'])
+    .default('json')
+    .describe('csv: the ended calls as a table, with a column for each field.'),
+})
+
+/** Query of `GET /api/find`. */
+export const findQuerySchema = callSearchSchema.extend({
+  limit: limitSchema,
+  cursor: z
+    .string()
+    .refine((text) => CURSOR.test(text), { error: 'allowed: the cursor of the previous answer, unchanged' })
+    .exactOptional()
+    .describe('Cursor from the previous answer.'),
+})
+
+/** Query of `GET /api/charts`. */
+export const chartsQuerySchema = chartQuerySchema.extend({
+  number: ownNumberSchema.describe('Only calls of this number of ours. Write its + as %2B.'),
+})
+
+/** Query of `GET /api/calls/{sid}/recording.wav`. */
+export const partQuerySchema = z.strictObject({
+  part: fromOneTo(99, 'allowed: the number of a part of the recording, from 1 to 99')
+    .exactOptional()
+    .describe('Part of a call that continued with a new stream. Default: the newest part.'),
+})
+
+/** Body of `POST /api/drain`, `/api/cordon` and `/api/uncordon`. */
+export const nodeSchema = z.object({
+  node: z.string().nullable().default(null).describe('Name of the node; null for the node that gets the request.'),
+})
 
 /**
- * The operator's API over all nodes of a fleet: any node answers for the calls of every other, and passes commands on.
- * A node that does not answer is named. Every command leaves a line in the log, at the node that got it and at the node
- * that carried it out.
+ * Operator's API over all nodes of a fleet. Any node answers for the calls of all nodes, and passes commands on to
+ * them. The answer names each node that did not answer. Every command leaves a line in the audit logs of two nodes: the
+ * node that received it and the node that carried it out.
  */
 export class FleetApi {
   readonly #options: FleetApiOptions
@@ -52,13 +110,13 @@ export class FleetApi {
   readonly #onSessionEnded: (session: EndedSession) => void
   readonly #hear: (callSid: string, id: string, operator: Operator) => Reply
   readonly #edits: EditsHere
-  /** By listener. */
+  /** Node that last returned the sound of a call, by listener. */
   readonly #hearsFrom = new LRUCache<string, string>({ max: LISTENERS_KNOWN_MAX })
 
   /**
-   * @param onSessionEnded  another node has ended a session of the console
-   * @param hear  gives the sound of a live call of this node to a listener at another
-   * @param edits  of this node's agents, for an operator at another
+   * @param onSessionEnded  called when another node has ended a session of the console
+   * @param hear  returns the sound of a live call of this node for a listener at another node
+   * @param edits  edits this node's agents for an operator at another node
    */
   constructor(
     options: FleetApiOptions,
@@ -95,11 +153,15 @@ export class FleetApi {
     return { notReady: this.#here.notReady, clockDifferenceMs: clockAheadMs }
   }
 
-  /** `POST /api/drain`, `/api/cordon` and `/api/uncordon`; the body may name a `node`. */
-  async commandNode(command: NodeCommand, body: Uint8Array, operator: Operator): Promise<Reply> {
-    const target = nodeNamed(body)
-    if (target === undefined)
+  /** `POST /api/drain`, `/api/cordon` and `/api/uncordon`. */
+  async commandNode(
+    command: NodeCommand,
+    order: z.output<typeof nodeSchema> | undefined,
+    operator: Operator,
+  ): Promise<Reply> {
+    if (order === undefined)
       return errorReply(400, 'BAD_REQUEST', 'the body is empty or a JSON object with "node", the name of a node')
+    const target = order.node
     const node = this.#options.fleet?.node
     const [name, reply] =
       target === null || target === node?.name
@@ -109,7 +171,7 @@ export class FleetApi {
     return reply
   }
 
-  /** Ends sessions of the console at the other nodes, which accept the same cookies. */
+  /** Ends sessions of the console at all other nodes, because they accept this node's cookies. */
   async sessionsEnded(sessions: readonly EndedSession[]): Promise<void> {
     const asked = sessions.map((session) => this.#askOthers({ what: 'session-ended', ...session }))
     const silent = (await Promise.all(asked)).flat().flatMap(([name, reply]) => (reply?.status === 200 ? [] : [name]))
@@ -135,35 +197,29 @@ export class FleetApi {
   // --- calls --------------------------------------------------------------------------------------------------
 
   /**
-   * `GET /api/fleet/calls`: live and ended calls of all nodes, newest first, at most `limit` of each; of the ended ones
-   * those with `outcome`, where one is named; of `number`, one of ours, where one is named; about `search`. With `format=csv`
-   * the ended ones, for a spreadsheet.
-   * @param allowed  to whose calls the token is limited; null: to none
+   * Answers `GET /api/fleet/calls`: live and ended calls of all nodes, newest first.
+   * @param allowed  numbers of ours to which the token is limited; null without a limit
    */
-  async list(query: OpsQuery, allowed: ReadonlySet<string> | null = null): Promise<Reply> {
-    if (query.search.length > SEARCH_CHARS_MAX)
-      return errorReply(400, 'BAD_REQUEST', `search has at most ${SEARCH_CHARS_MAX} characters`)
-    if (!['', 'json', 'csv'].includes(query.format)) return errorReply(400, 'BAD_REQUEST', 'format is json or csv')
-    const search = query.search.trim() === '' ? null : query.search
-    const limit = limitOf(query)
-    if (limit === null) return BAD_LIMIT
-    const named = outcomeSchema.safeParse(query.outcome === '' ? null : query.outcome)
-    if (!named.success) return errorReply(400, 'BAD_REQUEST', `outcome is one of ${CALL_OUTCOMES.join(', ')}`)
-    const outcome = named.data
-    const numbers = numbersAsked(query, allowed)
+  async list(
+    { limit, number, format, ...query }: z.output<typeof listQuerySchema>,
+    allowed: ReadonlySet<string> | null = null,
+  ): Promise<Reply> {
+    const outcome = query.outcome ?? null
+    const search = query.search === undefined || query.search === '' ? null : query.search
+    const numbers = numbersAsked(number, allowed)
     if (numbers !== null && 'status' in numbers) return numbers
     const lists = await this.#ofAllNodes<NodeCalls>({ what: 'list', limit, outcome, numbers, search })
     if ('status' in lists) return lists
     const newest = (of: 'live' | 'ended'): readonly ListedCall[] =>
       lists
         .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
-        // A node that runs an earlier version sends all of its ended calls.
+        // A node that runs an earlier version sends all of its ended calls, so they are filtered here.
         .filter((call) => of === 'live' || outcome === null || call.outcome === outcome)
         .filter((call) => isOfNumbers(call, numbers))
         .filter((call) => of === 'live' || search === null || isFound(call, search))
         .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
         .slice(0, limit)
-    if (query.format === 'csv') return textReply(csvOf(newest('ended')), 'text/csv; charset=utf-8')
+    if (format === 'csv') return textReply(csvOf(newest('ended')), 'text/csv; charset=utf-8')
     return jsonReply({
       live: newest('live'),
       ended: newest('ended'),
@@ -172,36 +228,34 @@ export class FleetApi {
   }
 
   /**
-   * `GET /api/find`: ended calls of all nodes, of this run and earlier ones, newest first. A page goes as far back as every
-   * node that answers has looked.
-   * @param allowed  to whose calls the token is limited; null: to none
+   * Answers `GET /api/find`: ended calls of all nodes, of this run and earlier runs, newest first. A page goes back to
+   * a time to which every answering node has searched.
+   * @param allowed  numbers of ours, if the token is limited to their calls; null if the token is not limited
    */
-  async find(query: OpsQuery, allowed: ReadonlySet<string> | null): Promise<Reply> {
-    const read = callSearchSchema.safeParse(given(query, CALL_SEARCH_KEYS))
-    if (!read.success) return badQuery(read.error)
-    const limit = limitOf(query)
-    if (limit === null) return BAD_LIMIT
-    const [, id = '', node = '', lacks = ''] = CURSOR.exec(query.cursor) ?? []
-    if (id === '' && query.cursor !== '')
-      return errorReply(400, 'BAD_REQUEST', 'cursor is what the answer before says, as it is')
+  async find(
+    { limit, cursor: mark = '', ...search }: z.output<typeof findQuerySchema>,
+    allowed: ReadonlySet<string> | null,
+  ): Promise<Reply> {
+    const [, id = '', node = '', lacks = ''] = CURSOR.exec(mark) ?? []
     const cursor = id === '' ? null : { id: Number(id), node: node === '' ? BEYOND_ALL : node }
     const numbers = allowed === null ? null : [...allowed]
-    const request: OpsRequest = { what: 'find', search: read.data, cursor, limit, numbers }
+    const request: OpsRequest = { what: 'find', search, cursor, limit, numbers }
     const pages = await this.#ofAllNodes<FoundCalls>(request)
-    return 'status' in pages ? pages : jsonReply(pageOf(pages, { limit, search: read.data, numbers, lacks }))
+    return 'status' in pages ? pages : jsonReply(pageOf(pages, { limit, search, numbers, lacks }))
   }
 
   /**
-   * `GET /api/charts`: figures of the ended calls of all nodes over a day, a week or a month, by agent or version; of
-   * `number`, one of ours, where one is named.
-   * @param allowed  to whose calls the token is limited; null: to none
+   * Answers `GET /api/charts`: figures of the ended calls of all nodes over a day, a week or a month, by agent or
+   * version.
+   * @param allowed  numbers of ours, if the token is limited to their calls; null if the token is not limited
    */
-  async charts(query: OpsQuery, allowed: ReadonlySet<string> | null): Promise<Reply> {
-    const read = chartQuerySchema.safeParse(given(query, CHART_QUERY_KEYS))
-    if (!read.success) return badQuery(read.error)
-    const numbers = numbersAsked(query, allowed)
+  async charts(
+    { number, ...query }: z.output<typeof chartsQuerySchema>,
+    allowed: ReadonlySet<string> | null,
+  ): Promise<Reply> {
+    const numbers = numbersAsked(number, allowed)
     if (numbers !== null && 'status' in numbers) return numbers
-    const range = chartRange(read.data, this.#options.wallClock())
+    const range = chartRange(query, this.#options.wallClock())
     const request: OpsRequest = { what: 'chart', range, numbers }
     const answers = await this.#ofAllNodes<ChartedCalls>(request)
     if ('status' in answers) return answers
@@ -209,7 +263,7 @@ export class FleetApi {
     return jsonReply({ ...chartsOf(range, groups), nodes: nodesOf(answers) } satisfies ChartsView)
   }
 
-  /** The live calls of all nodes for the console: what a list needs, each with its node. */
+  /** Rows of the live calls of all nodes for the console's list. */
   async liveRows(): Promise<LiveRows> {
     const here = this.#here.rows(OPS_LIVE_ROWS_MAX)
     const rows: FleetRow[] = here.map((row) => ({ ...row, node: this.#options.fleet?.node.name ?? null }))
@@ -221,7 +275,7 @@ export class FleetApi {
     return { rows, silent: silent.sort() }
   }
 
-  /** A call for those who watch it; null when it is on no node. */
+  /** Live view or record of a call that is watched, with its timeline; null if no node has the call. */
   async watched(sid: CallSid): Promise<WatchedCall | null> {
     const here = this.#here.watched(sid)
     if (here !== null) return { ...here, elsewhere: false }
@@ -239,10 +293,32 @@ export class FleetApi {
 
   /** `GET /api/calls/{sid}` */
   call(sid: string): Promise<Reply> {
-    return this.#ofCall({ what: 'call', callSid: sid, left: false })
+    return this.#ofCall({ what: 'call', callSid: sid, left: false, leaves: false })
   }
 
-  /** Answers about a call for a token that may be limited to some numbers: of the calls of others it is refused. */
+  /**
+   * Answers `GET /api/calls/{sid}/why`: the account of an ended call (its cause, its waits, unusual values), compared
+   * with the calls in this node's index.
+   * @param numbers  numbers of ours, if the token is limited to their calls; null if the token is not limited. A
+   * limited token gets no comparison, because usual values are calculated from the calls of all numbers
+   */
+  async why(sid: string, numbers: ReadonlySet<string> | null): Promise<Reply> {
+    const call = await this.call(sid)
+    if (call.status !== 200) return call
+    const body = jsonOf(call)
+    const found = callRecordSchema.safeParse(body)
+    if (!found.success)
+      return typeof (body as { readonly outcome?: unknown }).outcome === 'string'
+        ? errorReply(409, 'OTHER_NODE', 'a node of another version wrote this record; ask a node of that version')
+        : errorReply(409, 'CALL_LIVE', 'this call is live; allowed: a call that has ended')
+    const { agent, startedAt } = found.data
+    // If the index cannot be read, the account has no comparison.
+    const finder = numbers === null ? this.#options.finder : undefined
+    const usual = (await finder?.usual(agent, Date.parse(startedAt)).catch(() => null)) ?? null
+    return jsonReply(whyOf(found.data, usual))
+  }
+
+  /** Answers about a call. A token that is limited to some numbers is refused if the call belongs to another number. */
   async ofNumbers(sid: string, numbers: ReadonlySet<string> | null, answer: () => Promise<Reply>): Promise<Reply> {
     if (numbers === null) return answer()
     const call = await this.call(sid)
@@ -251,19 +327,17 @@ export class FleetApi {
     return isOfNumbers(found, [...numbers]) ? answer() : NOT_ITS_NUMBER
   }
 
-  /** @param part  of a recording: a number from 1; empty: the newest */
-  async view(sid: string, view: CallView, part: string, operator: Operator): Promise<Reply> {
-    if (!/^(?:|[1-9]\d?)$/.test(part))
-      return errorReply(400, 'BAD_REQUEST', 'part is the number of a part of the recording, from 1')
-    const reply = await this.#ofCall({ what: 'view', callSid: sid, view, part: part === '' ? null : Number(part) })
+  /** @param part  part of a recording, from 1; null for the newest part */
+  async view(sid: string, view: CallView, part: number | null, operator: Operator): Promise<Reply> {
+    const reply = await this.#ofCall({ what: 'view', callSid: sid, view, part })
     if (FILES.includes(view) && reply.status === 200 && isCallSid(sid))
       this.#audit({ command: view, call_sid: sid }, reply, operator)
     return reply
   }
 
-  /** `POST /api/calls`: at this node. */
-  async place(body: Uint8Array, operator: Operator): Promise<Reply> {
-    const reply = await this.#here.place(body)
+  /** Answers `POST /api/calls`: this node places the call. */
+  async place(order: Parameters<OpsApi['place']>[0], operator: Operator): Promise<Reply> {
+    const reply = await this.#here.place(order)
     const placed = jsonOf(reply) as { readonly callSid?: unknown }
     const sid = typeof placed.callSid === 'string' ? placed.callSid : null
     this.#audit({ command: 'call', call_sid: sid }, reply, operator)
@@ -271,8 +345,8 @@ export class FleetApi {
   }
 
   /**
-   * The sound of a call of another node, for somebody who listens here.
-   * @param id  of the listener; the node that has answered for it is asked again
+   * Fetches the sound of a call of another node, for a listener at this node.
+   * @param id  id of the listener; the last answering node is asked first
    */
   async heard(sid: string, id: string, operator: Operator): Promise<Reply> {
     const node = this.#options.fleet?.node
@@ -286,7 +360,7 @@ export class FleetApi {
     return reply
   }
 
-  /** `POST /api/calls/{sid}/hangup` and `/escalate` */
+  /** Runs `POST /api/calls/{sid}/hangup`, `/escalate` and `/whisper`. The node of the call reads the body. */
   command(sid: string, command: CallCommand, body: Uint8Array, operator: Operator): Promise<Reply> {
     const text = new TextDecoder().decode(body)
     return this.#ofCall({ what: 'call-command', callSid: sid, command, body: text, operator })
@@ -304,7 +378,10 @@ export class FleetApi {
     return reply
   }
 
-  /** The owner is asked first; then, or when it is not known, all others at once. */
+  /**
+   * Asks the call's owner first. If the owner is unknown or does not answer, all other nodes are asked at the same
+   * time.
+   */
   async #elsewhere(node: FleetNode, request: CallRequest): Promise<readonly [string | null, Reply]> {
     const others = node.others()
     const entry = await node.store.read(request.callSid).catch(() => null)
@@ -326,18 +403,16 @@ export class FleetApi {
 
   // --- between nodes ------------------------------------------------------------------------------------------
 
-  async #ask(
+  #ask(
     node: FleetNode,
-    { name, incarnation }: NodeRecord,
+    other: NodeRecord,
     request: OpsRequest,
     answerMs = ['find', 'chart'].includes(request.what) ? FIND_PEER_MS : OPS_PEER_MS,
   ): Promise<PeerReply | null> {
-    const asked = await node.ask({ node: name, incarnation }, 'ops', request, answerMs)
-    // Both ends are authenticated, and run this program.
-    return asked.result === 'answered' ? (asked.answer as PeerReply) : null
+    return askPeer(node, other, request, answerMs)
   }
 
-  /** Answer of each other node, by name; null: none. */
+  /** Answer of each other node, by its name; null if it did not answer. */
   async #askOthers(request: OpsRequest, answerMs?: number): Promise<readonly (readonly [string, PeerReply | null])[]> {
     const node = this.#options.fleet?.node
     if (node === undefined) return []
@@ -347,19 +422,21 @@ export class FleetApi {
     return Promise.all(asked)
   }
 
-  /** As `#askOthers`, with the answers as replies. */
+  /** Calls `#askOthers`, and makes a reply from each answer. */
   async askAll(request: OpsRequest, answerMs?: number): Promise<readonly (readonly [string, Reply | null])[]> {
     const answers = await this.#askOthers(request, answerMs)
     return answers.map(([name, reply]) => [name, reply === null ? null : jsonReply(reply.body, reply.status)] as const)
   }
 
   /**
-   * The answers of all nodes that keep calls by their names, beginning with this one's own; null for one that did not answer,
-   * or whose index cannot be read. Where no node has an answer, the fault of this one. Where one is too busy, its refusal:
-   * pages without its calls would leave them out, though it answers a moment later.
+   * Asks all nodes that keep calls.
+   * @returns their answers by name, this node first; null for a node that did not answer, or whose index cannot be
+   * read. If no node has an answer, the result is the fault of this node. If a node is too busy, the result is its
+   * refusal, because the page could not show that this node's calls are missing
    */
   async #ofAllNodes<T>(request: OpsRequest): Promise<readonly (readonly [string | null, T | null])[] | Reply> {
-    // Its list is made before the others answer: a call that moves meanwhile is then listed twice rather than not at all.
+    // This node makes its list before other nodes answer. A call that moves between nodes is then listed twice instead
+    // of left out.
     const [own, others] = await Promise.all([this.#answer(request), this.#askOthers(request)])
     const replies = [[this.#options.fleet?.node.name ?? null, toPeer(own)] as const, ...others]
     const busy = replies.find(([, reply]) => isRefused(reply, 'CAPACITY'))
@@ -383,7 +460,7 @@ export class FleetApi {
     return toPeer(reply)
   }
 
-  /** This node's own answer. @param from  the node that asks; null: this one */
+  /** Answer of this node. @param from  node that asks; null for this node */
   async #answer(request: OpsRequest, from: string | null = null): Promise<Reply> {
     const here = this.#here
     switch (request.what) {
@@ -395,7 +472,7 @@ export class FleetApi {
         const { finder, fleet } = this.#options
         if (finder === undefined) return NOTHING_TO_FIND
         const { search, cursor, limit, numbers } = request
-        // Calls with the same id are in the order of their nodes.
+        // Calls with equal ids are sorted by the names of their nodes.
         const before = cursor === null ? null : cursor.id + ((fleet?.node.name ?? '') > cursor.node ? 1 : 0)
         return finder.find(search, before, limit, numbers).then((page) => jsonReply(page), keptFault)
       }
@@ -406,10 +483,12 @@ export class FleetApi {
       }
       case 'call': {
         const reply = await here.call(request.callSid)
-        const left = request.left ? this.#options.fleet?.left(request.callSid) : undefined
-        if (reply.status !== 404 || left === undefined) return reply
-        const { endReason, resumed } = left
-        return jsonReply({ endReason, resumed, isLeft: true } satisfies RecordThere)
+        const { fleet } = this.#options
+        if (!request.left || from === null || fleet === undefined) return reply
+        const left = fleet.left(request.callSid)
+        const there =
+          reply.status === 200 ? (jsonOf(reply) as RecordThere) : left && { ...recordPart(left), isLeft: true }
+        return there === undefined ? reply : jsonReply(await withDecision(fleet.node, request, from, there))
       }
       case 'view': {
         const reply = await here.view(request.callSid, request.view, request.part)
@@ -435,70 +514,134 @@ export class FleetApi {
   }
 }
 
-/** Live calls of this node that a watcher gets; of each other node it gets OPS_LIST_MAX. */
+/**
+ * Maximum number of this node's live calls in a watcher's list. The list has at most OPS_LIST_MAX calls of each other
+ * node.
+ */
 const OPS_LIVE_ROWS_MAX = 10_000
 
-/** The first search of a node starts the thread of its index, and indexes what is new. */
+/**
+ * Time limit in ms for a search at another node. The first search takes longer: it starts the thread of the index,
+ * which indexes new records.
+ */
 const FIND_PEER_MS = 5000
-/** Most listeners for which the node of their call is remembered; for more, it is searched again. */
+/**
+ * Maximum number of listeners for which the node of their call is remembered. For other listeners the node is searched
+ * again.
+ */
 const LISTENERS_KNOWN_MAX = 64
 
-/** A node's answer to another: the status of the HTTP answer, and the JSON of its body. */
+/** Answer of a node to another node: the status of the HTTP answer, and the JSON of its body. */
 interface PeerReply {
   readonly status: Reply['status']
   readonly body: unknown
 }
 
-/** This node's part of editing agents. @see EditorApi */
+/** Editing of this node's agents. @see EditorApi */
 interface EditsHere {
   readonly here: () => Promise<Reply>
   readonly publishHere: (order: PublishOrder, operator: Operator, via: string | null) => Promise<Reply>
 }
 
 /**
- * Says whether another node has a call, live or as a record: the first node that says so counts, and no other is waited for.
- * A live owner that is a run of this node that is gone may still be taken over. Of two nodes with a record each may ask the other,
- * and one keeps it: the one to which the stream came, else the store's owner of the call, or who had it later, or the first by name.
- * @param ours  record of the call here
- * @param leftAtWallMs  when an earlier run of this node wrote ours down for the last time; null: it is of this run. Where the store
- *   knows nothing of the call any more, one that is not left counts; and where it knows that the call was over long afterwards,
- *   these files are of before its end (a snapshot of DATA_DIR), and whoever ended it has made its record
+ * Finds if another node has a call, live or as a record. The first node with the call decides; the function does not
+ * wait for the other answers.
+ *
+ * Two nodes may each have a record of a call and ask each other. One of them keeps its record. These rules are tried in
+ * order:
+ * 1. The node with the live call keeps its record.
+ * 2. The node to which the stream came keeps its record, then the node whose caller hung up before a stream came.
+ * 3. The node that saw the end of the call keeps its record, unless the other node has decided before.
+ * 4. The owner of the call in the store keeps its record.
+ * 5. The node with the call itself keeps its record, if the other node only rang the person.
+ * 6. The node with the later part of the call keeps its record, then the node that is first by name.
+ *
+ * The store may name an earlier run of this node as the live owner. Such a call may still be taken over.
+ * @param ours  record of the call at this node
+ * @param leftAtWallMs  calendar time at which an earlier run of this node last wrote our record; null if the record is
+ * of this run. If the store no longer knows the call, a record of this run counts. If the store has an end of the call
+ * long after this time, our files are older than the end (a snapshot of DATA_DIR). Another node has then made the
+ * record.
+ * @param isLast  true: no other check follows. If no node can read the store, the records alone decide.
  */
 export async function recordAt(
   node: FleetNode,
   callSid: CallSid,
-  ours: Pick<CallRecord, 'endReason' | 'resumed'>,
+  ours: OurRecord,
   leftAtWallMs: number | null = null,
+  isLast = false,
+): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+  return node.leftRecords.ask(callSid, () => lookAround(node, callSid, ours, leftAtWallMs, isLast))
+}
+
+async function lookAround(
+  node: FleetNode,
+  callSid: CallSid,
+  ours: OurRecord,
+  leftAtWallMs: number | null,
+  isLast: boolean,
 ): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
   const isLeft = leftAtWallMs !== null
-  // A node that has just been started, and has not seen a heartbeat, asks nobody: it does not know of the others.
+  // Before its first heartbeat a node does not know the other nodes, so it cannot ask them.
   const seen = node.clockAheadMs !== null
-  // No caller waits for it, and the next look is 5 s away.
-  const reading = node.store.patient.read(callSid).catch(() => undefined)
+  // The read may be slow, because no caller waits for it and the next check is 5 s away.
+  const reading = node.store.patient.read(callSid).then(
+    (entry) => {
+      node.leftRecords.noteOwner(callSid, entry?.owner.node ?? null)
+      return entry
+    },
+    () => undefined,
+  )
+  /** Other nodes that are still asking if their own record counts. */
+  const deciding = new Set<string>()
   const isTheirs = async (name: string, theirs: RecordThere): Promise<boolean> => {
-    const { endReason, resumed = [], isLeft: isLeftThere = false } = theirs
-    if (endReason !== 'socket-never-came') {
+    const { endReason, resumed = [], isLeft: isLeftThere = false, asks = false } = theirs
+    if (endReason === undefined) return true
+    if (node.leftRecords.isKeptFor(callSid, name)) return false
+    const [there, here] = [weight({ ...theirs, endReason }), weight(ours)]
+    if (there !== here && Math.min(there, here) < SAW_MORE) return there > here
+    // A record that was made from a dead node's files does not contain the end of the call.
+    const [diedThere, diedHere] = [endReason === 'process-died', ours.endReason === 'process-died']
+    if (there === here && diedThere !== diedHere) {
+      // A decided record stays. A record of an older node also stays, because an older node does not ask. An undecided
+      // node may not know our record yet.
+      if (diedThere && !isLeftThere && !asks) return true
+      if (diedThere && asks) deciding.add(name)
+      return resumed.length === ours.resumed.length ? diedHere : resumed.length > ours.resumed.length
+    }
+    if (there >= SAW_MORE) {
       const entry = await reading
-      // The next look reads it again: the other node may be able to, and goes by it.
-      if (entry === undefined) return false
-      // The call was decided by those who were there.
-      if (entry === null && isLeft !== isLeftThere) return isLeft
-      if (entry?.owner.node === name || entry?.owner.node === node.name) return entry.owner.node === name
+      // If one of the two nodes cannot read the store, it uses the owner that the other node has read.
+      const owner = entry?.owner.node ?? theirs.storeOwner ?? (entry === undefined ? undefined : null)
+      // The owner has ended the call. An older node may have repeated an order later; its record would hide the end of
+      // the call.
+      if (owner === name || owner === node.name) return owner === name
+      if (there !== here) return there > here
+      // The owner is unknown: this node keeps its record until the next check, which reads the store again.
+      if (owner === undefined && !isLast) return false
+      // If one node had the call in its present run and the other node has only files of an earlier run, the first node
+      // knows more.
+      if (owner === null && isLeft !== isLeftThere) return isLeft
     }
     return resumed.length === ours.resumed.length ? name < node.name : resumed.length > ours.resumed.length
   }
-  const asking = node.others().map(async ({ name, incarnation }) => {
-    const request: OpsRequest = { what: 'call', callSid, left: true }
-    const asked = await node.ask({ node: name, incarnation }, 'ops', request, STORE_PATIENCE_MS)
-    // Both ends are authenticated, and run this program.
-    const { status, body } = asked.result === 'answered' ? (asked.answer as PeerReply) : { status: 0, body: {} }
-    const theirs = body as RecordThere
-    const has = status === 200 && (counts(theirs, ours) ?? (await isTheirs(name, theirs)))
-    return { result: asked.result, has }
+  const asking = node.others().map(async (other) => {
+    const reply = await askForCall(node, other, callSid)
+    const has = reply?.status === 200 && (await isTheirs(other.name, reply.body as RecordThere))
+    return { answered: reply !== null, has: has ? other : null }
   })
-  const found = asking.map(async (answer) => (await answer).has || Promise.reject(new Error('not there')))
-  if (await Promise.any(found).catch(() => false)) return 'elsewhere'
+  const found = asking.map(async (answer) => (await answer).has ?? Promise.reject(new Error('not there')))
+  const at = await Promise.any(found).catch(() => null)
+  if (at !== null) {
+    const isLeft = await node.leftRecords.leave(callSid, at.name, async () => {
+      const reply = await askForCall(node, at, callSid, true)
+      // An older node does not send `keeps`.
+      return reply?.status === 200 && (reply.body as RecordThere).keeps !== false
+    })
+    return isLeft ? 'elsewhere' : 'unknown'
+  }
   const [entry, answers] = await Promise.all([reading, Promise.all(asking)])
+  if (deciding.size > 0 && !isLast) return 'unknown'
   if (
     leftAtWallMs !== null &&
     ours.endReason === 'process-died' &&
@@ -508,24 +651,113 @@ export async function recordAt(
   )
     return 'elsewhere'
   const sure = seen && entry !== undefined && (entry === null || entry.phase === 'over')
-  return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
+  return sure && answers.every(({ answered }) => answered) ? 'nowhere' : 'unknown'
+}
+
+/** Asks another node. @returns null if it has not answered within `answerMs` */
+async function askPeer(
+  node: FleetNode,
+  { name, incarnation }: NodeRecord,
+  request: OpsRequest,
+  answerMs: number,
+): Promise<PeerReply | null> {
+  const asked = await node.ask({ node: name, incarnation }, 'ops', request, answerMs)
+  // `PEER_ANSWERS` has checked the form.
+  return asked.result === 'answered' ? (asked.answer as PeerReply) : null
 }
 
 /**
- * Longest time, in ms, from the last writing of a call's files to its death: OPEN_RECORD_EVERY_MS after a change of the
- * call, by a clock that may be 30 s beside the store's.
+ * Asks another node for a call: live, as a record, or left by an earlier run of the asked node.
+ * @param leaves  true: this node drops its record if the asked node keeps a record
+ */
+function askForCall(node: FleetNode, other: NodeRecord, callSid: CallSid, leaves = false): Promise<PeerReply | null> {
+  return askPeer(node, other, { what: 'call', callSid, left: true, leaves }, STORE_PATIENCE_MS)
+}
+
+/**
+ * Asks all other nodes about a call.
+ * @returns `bodies`: views of the live call, and records. `nodes`: all nodes that answered. `isWhole`: every node answered
+ */
+export async function callElsewhere(
+  node: FleetNode,
+  callSid: CallSid,
+): Promise<{ readonly bodies: readonly unknown[]; readonly nodes: readonly NodeRecord[]; readonly isWhole: boolean }> {
+  const others = node.others()
+  const answers = await Promise.all(
+    others.map(async (other) => ({ other, reply: await askForCall(node, other, callSid) })),
+  )
+  const heard = answers.filter(({ reply }) => reply !== null && [200, 404].includes(reply.status))
+  return {
+    bodies: heard.flatMap(({ reply }) => (reply?.status === 200 ? [reply.body] : [])),
+    nodes: heard.map(({ other }) => other),
+    // Before its first heartbeat this node knows no other node.
+    isWhole: node.clockAheadMs !== null && heard.length === others.length,
+  }
+}
+
+/** True if another node has the live call. */
+export async function isLiveElsewhere(node: FleetNode, callSid: CallSid): Promise<boolean> {
+  const { bodies } = await callElsewhere(node, callSid)
+  return bodies.some((body) => (body as RecordThere).endReason === undefined)
+}
+
+/**
+ * Maximum time in ms between the last writing of a call's files and the death of its process. Files are written
+ * OPEN_RECORD_EVERY_MS after a change of the call, and the clock may differ from the store's clock by 30 s.
  */
 const LEFT_BEFORE_MS = 60_000
 
-/** Another node's record of a call; of a live one the parts have no end reason. `isLeft`: an earlier run has left it there. */
-type RecordThere = Partial<Pick<CallRecord, 'endReason' | 'resumed'>> & { readonly isLeft?: boolean }
+type OurRecord = Pick<CallRecord, 'endReason' | 'resumed' | 'direction' | 'durationMs'>
 
-/** @returns whether another node's call or record counts more than ours; null where each may lose to the other */
-function counts({ endReason }: RecordThere, ours: Pick<CallRecord, 'endReason'>): boolean | null {
-  const came = (reason: typeof endReason): boolean => reason !== 'socket-never-came' && reason !== 'not-taken'
-  if (endReason !== undefined && came(endReason) === came(ours.endReason)) return null
-  return came(endReason)
+/** Another node's record of a call. A live call has no end reason. A record left by an older node lacks more fields. */
+interface RecordThere extends Partial<OurRecord> {
+  /** True if an earlier run of the other node left the record. */
+  readonly isLeft?: boolean
+  /**
+   * True while the other node asks further nodes if its record counts. Absent if it does not ask, or is an older node.
+   */
+  readonly asks?: boolean
+  /**
+   * Owner of the call in the store, as the other node read it, or null. Absent if the store did not answer, or the
+   * other node is an older node.
+   */
+  readonly storeOwner?: string | null
+  /** False if the other node drops its record. Absent if it was not asked to drop its record, or is an older node. */
+  readonly keeps?: boolean
 }
+
+function recordPart({ endReason, resumed, direction, durationMs }: CallRecord): RecordThere {
+  return { endReason, resumed, direction, durationMs }
+}
+
+/** Adds facts to a record, or to a live call. Another node uses them in `recordAt` to decide about its own record. */
+export async function withDecision<There extends RecordThere>(
+  node: FleetNode,
+  { callSid, leaves }: { readonly callSid: string; readonly leaves: boolean },
+  from: string,
+  there: There,
+): Promise<There & RecordThere> {
+  if (leaves) return { ...there, keeps: node.leftRecords.keeps(callSid, from) }
+  // A live call needs no decision.
+  if (there.endReason === undefined) return there
+  const asks = node.leftRecords.asks(callSid) ? { asks: true } : {}
+  const storeOwner = await node.store.read(callSid).then(
+    (entry) => entry?.owner.node ?? null,
+    () => node.leftRecords.ownerOf(callSid),
+  )
+  return { ...there, ...asks, ...(storeOwner === undefined ? {} : { storeOwner }) }
+}
+
+/**
+ * Part of the call that a node with this record has seen. 0: the webhook. 1: a hang-up before the stream. 2: a person
+ * was rung. 3: the call itself.
+ */
+function weight(record: Partial<OurRecord> & Pick<OurRecord, 'endReason'>): 0 | 1 | 2 | 3 {
+  if (record.endReason === 'socket-never-came') return 0
+  return neverOpened(record) ? 1 : record.endReason === 'not-taken' ? 2 : 3
+}
+/** Minimum weight of a node that saw more of the call than the webhook and the caller's hang-up. */
+const SAW_MORE = 2
 
 interface LiveRows {
   readonly rows: readonly FleetRow[]
@@ -533,49 +765,32 @@ interface LiveRows {
   readonly silent: readonly string[]
 }
 
-/** A live call's view or an ended one's record, with its timeline. */
+/** View of a live call or record of an ended call, with its timeline. */
 export interface WatchedCall {
   readonly call: LiveCallView | CallRecord
   readonly timeline: CallTimelineView
-  /** True if it is on another node. */
+  /** True if the call is on another node. */
   readonly elsewhere: boolean
 }
 
-/** Calls of one node, newest first. */
+/** Rows of one node, newest first. */
 interface NodeCalls {
   readonly live: readonly ListedCall[]
   readonly ended: readonly ListedCall[]
 }
 
-const LIST_DEFAULT = 50
-
-/** @returns null for one that is not allowed */
-function limitOf({ limit }: OpsQuery): number | null {
-  const asked = limit === '' ? LIST_DEFAULT : Number(limit)
-  return Number.isInteger(asked) && asked >= 1 && asked <= OPS_LIST_MAX ? asked : null
-}
-
-/** The given ones of these parameters in a query. */
-function given(query: OpsQuery, keys: readonly (keyof OpsQuery)[]): Partial<OpsQuery> {
-  return Object.fromEntries(keys.filter((key) => query[key] !== '').map((key) => [key, query[key]]))
-}
-
-function badQuery({ issues: [issue] }: z.ZodError): Reply {
-  return errorReply(400, 'BAD_REQUEST', `${issue?.path.join('.') ?? 'the query'}: ${issue?.message ?? ''}`)
-}
-
-/** The numbers of ours to which an answer is limited, as asked for and as allowed; null: to none. */
-function numbersAsked(query: OpsQuery, allowed: ReadonlySet<string> | null): string[] | null | Reply {
-  const number = subscriberNumber(query.number)
-  if (number === null && query.number !== '')
-    return errorReply(400, 'BAD_REQUEST', 'number is one of our own, such as +254720000101, with its + as %2B')
-  if (number !== null && allowed?.has(number) === false) return NOT_ITS_NUMBER
-  return number !== null ? [number] : allowed === null ? null : [...allowed]
+/**
+ * @returns numbers of ours, if query and token limit the answer to the calls of these numbers; null if the answer is
+ * not limited
+ */
+function numbersAsked(number: string | undefined, allowed: ReadonlySet<string> | null): string[] | null | Reply {
+  if (number === undefined) return allowed === null ? null : [...allowed]
+  return allowed?.has(number) === false ? NOT_ITS_NUMBER : [number]
 }
 
 /**
- * The nodes that were asked, and whether all of their records are indexed.
- * @param lacks  of a cursor: a node that left a page out is missing in the whole, however it answers the next
+ * Lists the nodes that were asked, and reports if all of their records are indexed.
+ * @param lacks  marks of the cursor. A node that was silent on an earlier page is listed as silent again.
  */
 function nodesOf(
   answers: readonly (readonly [string | null, { readonly current: boolean } | null])[],
@@ -591,29 +806,31 @@ function nodesOf(
   return [...nodes].map(([name, node]) => ({ name, ...node }))
 }
 
-const BAD_LIMIT: Reply = errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
-
 /**
- * Where a page ends, `ID` or `ID:NODE`, and what it and those before it lack: `,-NODE` for a node that did not answer, `,~NODE` for
- * one that had not indexed all of its records, and `,*` for calls of numbers that are shown alike.
+ * End of a page: `ID` or `ID:NODE`, then a mark for each gap of this page and the pages before it. `,-NODE`: the node
+ * did not answer. `,~NODE`: the node had not indexed all of its records. `,*`: records of other numbers may have an
+ * equal masked number, so their calls may be in the list.
  */
 const CURSOR = /^([0-9]{1,16})(?::([A-Za-z0-9._-]{1,63}))?((?:,(?:[-~][A-Za-z0-9._-]{0,63}|\*))*)$/
 
-/** In the order of nodes after all of them. */
+/** Text that sorts after the names of all nodes. */
 const BEYOND_ALL = '\uffff'
 
-const NOTHING_TO_FIND: Reply = errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls (KEEP_CALLS)')
+const NOTHING_TO_FIND: Reply = errorReply(404, 'NOT_FOUND', 'this process stores no data of its calls (KEEP_CALLS)')
 
 interface PageWanted {
   readonly limit: number
   readonly search: CallSearch
-  /** Numbers of ours to whose calls the asker is limited; null: to none. */
+  /** Numbers of ours, if the token is limited to the calls of these numbers; null if the token is not limited. */
   readonly numbers: readonly string[] | null
-  /** Marks of the cursor: what the pages before it lack. */
+  /** Marks of the cursor for the gaps of earlier pages. */
   readonly lacks: string
 }
 
-/** The newest of what the nodes have found, down to where each of them has looked. */
+/**
+ * Makes a page of the newest calls that the nodes found. The page goes back only to a time that every node has reached
+ * in its search.
+ */
 function pageOf(
   pages: readonly (readonly [string | null, FoundCalls | null])[],
   { limit, search, numbers, lacks }: PageWanted,
@@ -638,7 +855,7 @@ function pageOf(
 const NOT_ITS_NUMBER: Reply = errorReply(
   403,
   'FORBIDDEN',
-  'this token has the right to the calls of its own numbers only, and this is none of them',
+  'this token has the right to the calls of its own numbers only, and this request is about other calls',
 )
 
 const NO_FLEET: Reply = errorReply(404, 'NOT_FOUND', 'this process is not a node of a fleet')
@@ -664,36 +881,27 @@ function isRefused(reply: PeerReply | null, code: ErrorCode): boolean {
   return (reply?.body as { error?: { code?: unknown } } | null | undefined)?.error?.code === code
 }
 
-/** A JSON answer. */
+/** Answer to another node, from a reply with JSON. */
 function toPeer(reply: Reply): PeerReply {
   return { status: reply.status, body: jsonOf(reply) }
 }
 
-/** Views that are files of a caller's own words: fetched from their own node, and audited. */
+/** Views that are files with a caller's words. They are fetched from the node that has them, and audited. */
 const FILES: readonly CallView[] = ['recording.wav', 'carrier-recording', 'journal.jsonl']
 
-/** A file is megabytes: it is fetched from its own node, which says here where that is. */
+/** Refusal with the address of the node that has a file. A file has megabytes, so it is fetched from that node. */
 function fileElsewhere(
   { callSid, view, part }: Extract<OpsRequest, { what: 'view' }>,
   { name, opsUrl }: NodeRecord,
 ): Reply {
   const where =
     opsUrl === null
-      ? 'ask its ops port on its own machine, from where alone it is reached'
+      ? 'ask its ops port from its own machine; other machines cannot reach this port'
       : `ask ${opsUrl}/api/calls/${callSid}/${view}${part === null ? '' : `?part=${part}`}`
   return errorReply(409, 'OTHER_NODE', `node ${name} has this file: ${where}`)
 }
 
-/** Null: none is named. Undefined: not a body that may come. */
-function nodeNamed(body: Uint8Array): string | null | undefined {
-  if (body.byteLength === 0) return null
-  const value = jsonObject(body)
-  if (value === null) return undefined
-  const { node = null } = value
-  return node === null || typeof node === 'string' ? node : undefined
-}
-
-/** Ended calls as a table, a column for each field of any of them. */
+/** Makes a table of ended calls. Each field that a call has gets a column. */
 function csvOf(calls: readonly ListedCall[]): string {
   const names = [...new Set(calls.flatMap(({ fields = {} }) => Object.keys(fields)))].sort()
   const columns = [

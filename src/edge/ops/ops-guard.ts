@@ -4,17 +4,22 @@ import { errorReply } from '../http/reply.js'
 import type { Exchange } from '../http/http-exchange.js'
 import type { Reply } from '../http/reply.js'
 import { RateLimit } from '../../core/rate-limit.js'
-import { accessOf, mayUse } from './ops-rights.js'
-import type { OpsAccess, OpsRoute } from './ops-rights.js'
+import { mayUse } from './ops-rights.js'
+import type { OpsAccess } from './ops-rights.js'
+import { accessOf } from './ops-routes.js'
+import type { OpsRoute } from './ops-routes.js'
 import { ConsoleSessions } from './ops-session.js'
 import type { EndedSession, SessionRights } from './ops-session.js'
 
-/** Wrong tokens of one address that the ops port answers at once, and how many more of them each second later on. */
+/**
+ * Number of wrong tokens of one address that are answered without a delay. The second constant is the rate per second
+ * at which this number recovers.
+ */
 export const OPS_WRONG_TOKENS_BURST = 10
 const OPS_WRONG_TOKENS_PER_S = 0.1
 const OPS_WRONG_TOKENS_ADDRESSES_MAX = 1000
 
-/** `SOCKET`: the upgrade of the softphone, which acts. */
+/** HTTP method; `SOCKET` for an upgrade, which needs the right to act. */
 export type OpsMethod = 'GET' | 'HEAD' | 'POST' | 'SOCKET'
 
 export const OPS_REFUSALS = [
@@ -32,23 +37,29 @@ export const OPS_REFUSALS = [
 export interface OpsRefusal {
   readonly reason: (typeof OPS_REFUSALS)[number]
   readonly reply: Reply
-  /** True after too many wrong tokens of this address: the answer is held. */
+  /** True after too many wrong tokens of this address. The answer is then delayed. */
   readonly slow: boolean
 }
 
 /**
- * Who may use the ops port. With a token set: requests that carry it. Without one the port is for this machine. Web
- * pages in the operator's browser must not reach it: `Sec-Fetch-Site` refuses pages of other sites, the origin those that
- * would act from another host than the one they ask, and the content type refuses forms. Without a token the Host refuses
- * names that were pointed here (DNS rebinding); with one such a page has no cookie. A POST that has no body needs no
- * content type, unless it carries an Origin or a Sec-Fetch-Site, as a page's does.
+ * Decides which requests the ops port admits. If a token is set, a request must carry it. Without a token the port is
+ * for this machine only.
  *
- * The right token is always admitted, whatever else comes from its address: a stranger cannot lock the operator out.
+ * Pages of other sites in the operator's browser must not use the port:
+ * - `Sec-Fetch-Site` shows a page of another site, which is refused.
+ * - A request that acts is refused if its Origin has another host than the `Host` header.
+ * - The content type refuses forms. A POST without a body needs no content type, unless it carries an Origin or a
+ *   Sec-Fetch-Site.
+ * - Without a token the Host must be an address or localhost, to stop names that point to this machine (DNS
+ *   rebinding). If a token is set, such a page cannot send the cookie.
+ *
+ * The right token is always admitted, even from an address with many wrong tokens: a stranger cannot lock the operator
+ * out.
  */
 export class OpsGuard {
-  /** Null: no token is needed. */
+  /** Hashes of the tokens; null if no token is needed. */
   readonly #tokens: { readonly all: Buffer; readonly metrics: Buffer | null; readonly listen: Buffer | null } | null
-  /** Null: no token is needed, so there is nothing to exchange for a session. */
+  /** Sessions of the console; null if the port needs no token. */
   readonly #sessions: ConsoleSessions | null
   readonly #wrongTokens = new RateLimit({
     perSecond: OPS_WRONG_TOKENS_PER_S,
@@ -59,9 +70,10 @@ export class OpsGuard {
   readonly #ofNumbers: ReadonlyMap<string, ReadonlySet<string>>
 
   /**
-   * @param opsReadToken  reads metrics; counts beside an `opsToken` only, as do
-   * @param opsListenToken  may listen, too; null: nobody may where there is an `opsToken`
-   * @param ofNumbers  tokens for the calls of some of our numbers, by their SHA-256, hex
+   * @param opsReadToken  token that may read metrics; used only with an `opsToken`
+   * @param opsListenToken  token that may also listen; used only with an `opsToken`. If it is null and an `opsToken` is
+   * set, requests may not listen
+   * @param ofNumbers  numbers of ours to whose calls a token is limited, by the SHA-256 of the token (hex)
    */
   constructor(
     opsToken: string | null,
@@ -83,13 +95,14 @@ export class OpsGuard {
   }
 
   /**
-   * @param route  whose row says which right it needs
-   * @param wallMs  calendar, for sessions
-   * @returns the refusal, or null
+   * @param route  route of the request; its row defines the right that the request needs
+   * @param wallMs  calendar time, for sessions
+   * @returns the refusal; null if the request is admitted
    */
   check(head: OpsHead, method: OpsMethod, route: OpsRoute, nowMs: number, wallMs: number): OpsRefusal | null {
     const access = accessOf(route)
-    // A browser sends no Sec-Fetch-Site with a socket, nor an old one with anything: what acts goes by the origin too.
+    // Browsers do not send Sec-Fetch-Site with a socket, and old browsers never send it. So the origin is checked for
+    // requests that act.
     const foreign = head.fetchSite === 'cross-site' || head.fetchSite === 'same-site'
     const acts = method === 'SOCKET' || method === 'POST'
     if (access.right !== 'open' && (foreign || (acts && !isOwnOrigin(head))))
@@ -103,17 +116,23 @@ export class OpsGuard {
             ? this.#checkSession(head, access, wallMs)
             : this.#checkToken(head, access, nowMs)
     if (refused !== null) return refused
-    // Any page can send a form to any site; JSON needs a CORS preflight, which this port does not answer.
+    // Any page can send a form to any site. JSON needs a CORS preflight, which this port does not answer.
     if (method === 'POST' && !/^application\/json\s*(;|$)/i.test(head.contentType) && !isBare(head)) {
       return refusal(
         'content-type',
-        errorReply(415, 'CONTENT_TYPE', 'POST with Content-Type: application/json; without a body, no web page may'),
+        errorReply(
+          415,
+          'CONTENT_TYPE',
+          'a POST needs Content-Type: application/json, unless it has no body and is not from a web page',
+        ),
       )
     }
     return null
   }
 
-  /** The numbers to whose calls a request with a token is limited; null: to none. Of a request that was admitted. */
+  /**
+   * Numbers of ours, if the token of an admitted request is limited to their calls; null if the token is not limited.
+   */
   numbersOf({ authorization }: OpsHead): ReadonlySet<string> | null {
     const given = bearerOf(authorization)
     return this.#tokens === null || given === undefined
@@ -121,20 +140,20 @@ export class OpsGuard {
       : (this.#ofNumbers.get(digest(given).toString('hex')) ?? null)
   }
 
-  /** Name of the session of an admitted request, or else its address: what it takes of a share counts there. */
+  /** Name under which the streams of an admitted request are counted: its session, or its address without a session. */
   holderOf({ cookie, address, authorization }: OpsHead, wallMs: number): string {
     const session = authorization === '' ? this.#sessions?.sessionsOf(cookie, wallMs)[0]?.id : undefined
     return session === undefined ? `address ${address}` : `session ${session}`
   }
 
-  /** Rights of the console's page: all where no token is needed; null without a session. */
+  /** Rights of the console's page: all rights if no token is needed; null without a session. */
   rights({ cookie }: OpsHead, wallMs: number): SessionRights | null {
     return this.#sessions === null ? 'listen' : this.#sessions.rightsOf(cookie, wallMs)
   }
 
   /**
    * Exchanges OPS_TOKEN for a session.
-   * @returns the value of `Set-Cookie`, or the refusal
+   * @returns the value of `Set-Cookie`, or a refusal
    */
   logIn(head: OpsHead, token: string, rights: SessionRights, nowMs: number, wallMs: number): string | OpsRefusal {
     if (this.#sessions === null)
@@ -145,8 +164,8 @@ export class OpsGuard {
   }
 
   /**
-   * Ends the sessions of this browser. Null where there are none.
-   * @returns the value of `Set-Cookie`, and what other nodes have to end
+   * Ends the sessions of this browser.
+   * @returns the value of `Set-Cookie`, and the sessions that other nodes must end; null if the port needs no token
    */
   logOut(head: OpsHead, wallMs: number): { readonly cookie: string; readonly ended: readonly EndedSession[] } | null {
     if (this.#sessions === null) return null
@@ -155,7 +174,7 @@ export class OpsGuard {
     return { cookie: this.#sessions.forget(isSecure(head)), ended }
   }
 
-  /** Another node says that a session was ended there. */
+  /** Ends a session that was ended at another node. */
   sessionEnded(session: EndedSession, wallMs: number): void {
     this.#sessions?.end(session, wallMs)
   }
@@ -172,25 +191,25 @@ export class OpsGuard {
     const given = bearerOf(authorization)
     if (given === undefined) return refusal('token-missing', unauthorized(access))
     const found = digest(given)
-    // All are always compared, so that the time does not tell which one matched.
+    // Each token is always compared, so that the time does not reveal the matching token.
     const isAll = this.#tokens !== null && timingSafeEqual(found, this.#tokens.all)
     const isMetrics = this.#tokens?.metrics != null && timingSafeEqual(found, this.#tokens.metrics)
     const isListen = this.#tokens?.listen != null && timingSafeEqual(found, this.#tokens.listen)
     if (isListen) return mayUse('listen', access) ? null : MAY_NOT_LISTEN
     if (isAll) return mayUse('act', access) ? null : MAY_NOT_LISTEN
-    // The table is of digests: the time of a look-up tells nothing of a token.
+    // The table has digests, so that the time of a look-up reveals nothing about a token.
     if (this.#ofNumbers.has(found.toString('hex'))) return mayUse('of-numbers', access) ? null : OF_NUMBERS
     if (isMetrics && mayUse('OPS_READ_TOKEN', access)) return null
     if (isMetrics)
       return refusal(
         'token-read-only',
-        errorReply(403, 'FORBIDDEN', 'OPS_READ_TOKEN reads metrics only; this wants OPS_TOKEN'),
+        errorReply(403, 'FORBIDDEN', 'OPS_READ_TOKEN reads metrics only; this request needs OPS_TOKEN'),
       )
     return refusal('token-wrong', unauthorized(access), this.#wrongTokens.take(address, nowMs) > 0)
   }
 }
 
-/** The parts of an ops request that decide whether it is admitted. */
+/** Parts of an ops request that decide if it is admitted. */
 export interface OpsHead {
   readonly authorization: string
   readonly cookie: string
@@ -200,7 +219,7 @@ export interface OpsHead {
   readonly transferEncoding: string
   readonly origin: string
   readonly fetchSite: string
-  /** Address of the socket's other end. */
+  /** Address of the socket's peer. */
   readonly address: string
 }
 
@@ -210,7 +229,11 @@ function bearerOf(authorization: string): string | undefined {
 
 const OF_NUMBERS: OpsRefusal = refusal(
   'token-of-numbers',
-  errorReply(403, 'FORBIDDEN', 'this token has the right to the calls of its own numbers only; this wants OPS_TOKEN'),
+  errorReply(
+    403,
+    'FORBIDDEN',
+    'this token has the right to the calls of its own numbers only; this request needs OPS_TOKEN',
+  ),
 )
 
 const MAY_NOT_LISTEN: OpsRefusal = refusal(
@@ -218,11 +241,11 @@ const MAY_NOT_LISTEN: OpsRefusal = refusal(
   errorReply(
     403,
     'FORBIDDEN',
-    'hearing callers, live, recorded or in a journal, is a right of its own: this wants OPS_LISTEN_TOKEN, or a session opened with it',
+    'the voices and words of callers need a right of their own: use OPS_LISTEN_TOKEN, or a session that was opened with it',
   ),
 )
 
-/** A request without a body, as `curl -X POST` sends it. Every browser adds an Origin to a POST. */
+/** True for a request without a body, as `curl -X POST` sends it. Every browser adds an Origin to a POST. */
 function isBare({ contentType, contentLength, transferEncoding, origin, fetchSite }: OpsHead): boolean {
   const hasBody = (contentLength !== '' && contentLength !== '0') || transferEncoding !== ''
   return !hasBody && contentType === '' && origin === '' && fetchSite === ''
@@ -239,7 +262,10 @@ function unauthorized(access: OpsAccess): Reply {
   })
 }
 
-/** True for a page of this port. A program sends no Origin, and no page can leave it out of a POST or a socket. */
+/**
+ * True for a page of this port, and for a program, which does not send an Origin. Every page sends an Origin with a
+ * POST or a socket.
+ */
 function isOwnOrigin({ origin, host }: OpsHead): boolean {
   return origin === '' || /^https?:\/\/(.*)$/i.exec(origin)?.[1]?.toLowerCase() === host.toLowerCase()
 }
@@ -248,38 +274,38 @@ function isSecure({ origin }: OpsHead): boolean {
   return origin.startsWith('https:')
 }
 
-/** An address or `localhost`: any other name could belong to a stranger. */
+/** Refuses any Host other than an address or `localhost`: another name could belong to a stranger. */
 function checkHost(host: string): OpsRefusal | null {
   const name = host.replace(/:\d+$/, '').toLowerCase()
   const address = /^(?:\d{1,3}\.){3}\d{1,3}$/.test(name) || /^\[[0-9a-f:.]+\]$/.test(name)
   if (address || name === 'localhost' || name.endsWith('.localhost')) return null
   return refusal(
     'host',
-    errorReply(403, 'FORBIDDEN', 'without OPS_TOKEN this port answers to an address or localhost only'),
+    errorReply(403, 'FORBIDDEN', 'without OPS_TOKEN the Host header must be an IP address or localhost'),
   )
 }
 
-/** The comparison needs equal lengths. */
+/** A digest, because `timingSafeEqual` needs equal lengths. */
 function digest(text: string): Buffer {
   return createHash('sha256').update(text).digest()
 }
 
 /**
- * Answers that are held for a while, so that a guesser waits for each guess. All are held equally long, so the oldest
- * is always first; `sweep` writes those that are due. An aborted exchange is dropped.
+ * Delayed answers, so that each guess of a token takes time. Delays are equal: the oldest answer is due first. `sweep`
+ * writes due answers. Aborted exchanges are dropped.
  */
 export class SlowedAnswers {
   readonly #delayMs: number
   readonly #most: number
   readonly #held = new Map<Exchange, { readonly dueMs: number; readonly reply: Reply }>()
 
-  /** @param most  answers held at once */
+  /** @param most  maximum number of delayed answers */
   constructor(delayMs: number, most: number) {
     this.#delayMs = delayMs
     this.#most = most
   }
 
-  /** @returns false when too many are held already: the caller answers the exchange */
+  /** @returns false if too many answers are delayed; the calling code then answers the exchange */
   hold(exchange: Exchange, reply: Reply, nowMs: number): boolean {
     if (this.#held.size >= this.#most) return false
     this.#held.set(exchange, { dueMs: nowMs + this.#delayMs, reply })

@@ -13,14 +13,19 @@ import type { Reply } from '../http/reply.js'
 import { NO_COMPRESSION } from '../http/uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from '../http/uws.js'
 
-/** Listeners to calls of this process at once. */
+/** Maximum number of listeners to calls of this process. */
 const LISTENERS_MAX = 16
-/** Unsent audio of one listener, 4 s at 16 kHz; more is dropped, and the call is not held up. */
+/**
+ * Maximum number of unsent bytes of one listener, 4 s at 16 kHz. More audio is dropped, so that the call does not wait.
+ */
 const LISTENER_BACKLOG_BYTES_MAX = 256 * 1024
-/** How often a node asks for the sound of a call of another, and how long after the last time it counts as gone. */
+/**
+ * Time in ms between two requests for the sound of another node's call. The second constant is the time without a
+ * request after which the listener counts as gone.
+ */
 const ASKS_EVERY_MS = 100
 const GONE_AFTER_MS = 3000
-/** A listener says nothing. */
+/** Maximum size in bytes of a listener's message; a listener does not need to send any. */
 const LISTENER_MESSAGE_BYTES_MAX = 64
 
 interface ListenerData {
@@ -30,7 +35,7 @@ interface ListenerData {
   begun: boolean
 }
 
-/** Audio and events of a call since a listener at another node last asked. */
+/** Audio of a call since the last request of a listener at another node. */
 const heardSchema = z.object({
   sampleRateHz: z.int(),
   /** s16le as base64, the caller left and the agent right. */
@@ -38,7 +43,7 @@ const heardSchema = z.object({
   over: z.boolean(),
 })
 
-/** Somebody at another node who listens to a call of this one. */
+/** Listener at another node to a call of this node. */
 interface FarListener {
   readonly callSid: string
   readonly operator: Operator
@@ -51,10 +56,10 @@ interface FarListener {
 }
 
 /**
- * `GET /api/calls/{sid}/listen` (upgrade): both voices of a live call. That of another node is fetched from there a few times
- * a second. The first message is a text,
- * `{"type":"format","sampleRateHz":16000,"channels":2}`; the others are binary, s16le, the caller left and the agent
- * right. The socket closes with 1000 when the stream is over. A listener who does not read loses audio.
+ * `GET /api/calls/{sid}/listen` (upgrade): both voices of a live call. The sound of another node's call is fetched from
+ * the other node ten times a second. The first message is a text,
+ * `{"type":"format","sampleRateHz":16000,"channels":2}`. All later messages are binary: s16le, the caller left and the
+ * agent right. The socket closes with 1000 when the stream ends. A listener who does not read loses audio.
  */
 export class ListenSockets {
   readonly #options: ListenOptions
@@ -65,7 +70,10 @@ export class ListenSockets {
   constructor(options: ListenOptions) {
     this.#options = options
     const { metrics } = options
-    const dropped = metrics.defineOne('listen_messages_dropped', 'Audio that slow listeners of live calls lost')
+    const dropped = metrics.defineOne(
+      'listen_messages_dropped',
+      'Audio messages that slow listeners of live calls lost',
+    )
     this.#dropped = () => dropped.inc()
     metrics.defineGauge('listeners', 'Operators who listen to live calls of this process').from(() => this.#listeners)
   }
@@ -75,7 +83,8 @@ export class ListenSockets {
       maxPayloadLength: LISTENER_MESSAGE_BYTES_MAX,
       compression: NO_COMPRESSION,
       idleTimeout: SOCKET_IDLE_S,
-      // LISTENER_BACKLOG_BYTES_MAX is the bound: a close frame has to fit behind it.
+      // No limit by uWebSockets.js: LISTENER_BACKLOG_BYTES_MAX limits the audio, and a close frame must fit behind the
+      // audio.
       maxBackpressure: 0,
       sendPingsAutomatically: true,
       upgrade: (res, req, context) => {
@@ -121,7 +130,7 @@ export class ListenSockets {
     return this.#open.size + this.#far.size
   }
 
-  // --- who listens here to a call of another node ------------------------------------------------------------
+  // --- listeners here to a call of another node --------------------------------------------------------------
 
   async #relay(ws: WebSocket<ListenerData>): Promise<void> {
     const { callSid, operator } = ws.getUserData()
@@ -146,9 +155,9 @@ export class ListenSockets {
     }
   }
 
-  // --- who listens at another node to a call of this one -----------------------------------------------------
+  // --- listeners at another node to a call of this node ------------------------------------------------------
 
-  /** The sound since the last time that this listener was asked for. */
+  /** Returns the sound since the listener's last request. */
   hear(callSid: string, id: string, operator: Operator): Reply {
     const nowMs = this.#options.clock()
     for (const [other, { askedAtMs }] of this.#far) if (nowMs - askedAtMs > GONE_AFTER_MS) this.#endFar(other)
@@ -172,7 +181,8 @@ export class ListenSockets {
         if (far !== undefined) far.over = true
       },
     )
-    if (listening === null) return errorReply(409, 'CONFLICT', 'the call has no stream, or enough listeners')
+    if (listening === null)
+      return errorReply(409, 'CONFLICT', 'the call has no stream, or already has the maximum number of listeners')
     const { rateHz } = listening
     const stop = (): void => listening.stop()
     const far = { callSid, operator, rateHz, chunks: [], bytes: 0, over: false, askedAtMs: nowMs, stop }
@@ -198,7 +208,7 @@ export class ListenSockets {
     this.#note('listen-over', 200, far.callSid, far.operator)
   }
 
-  // --- who listens here to a call of this node ---------------------------------------------------------------
+  // --- listeners here to a call of this node -----------------------------------------------------------------
 
   #begin(ws: WebSocket<ListenerData>): void {
     const data = ws.getUserData()
@@ -212,7 +222,7 @@ export class ListenSockets {
     data.listening = this.#options.calls.find(data.callSid)?.listen(heard, over) ?? null
     if (data.listening === null) {
       this.#note('listen', 409, data.callSid, data.operator)
-      return ws.end(4409, 'the call has no stream, or as many listeners as it may have')
+      return ws.end(4409, 'the call has no stream, or already has the maximum number of listeners')
     }
     data.begun = true
     this.#note('listen', 200, data.callSid, data.operator)
@@ -238,11 +248,11 @@ export class ListenSockets {
 interface ListenOptions {
   readonly calls: Pick<CallDirectory, 'find'>
   readonly clock: Clock
-  /** Asks the node that has a call for its sound; null without other nodes. @param id  of the listener */
+  /** Asks the node that has a call for its sound; null without other nodes. @param id  id of the listener */
   readonly elsewhere: ((callSid: string, id: string, operator: Operator) => Promise<Reply>) | null
   readonly audit: Audit
   readonly metrics: Metrics
-  /** Answers a request that may not listen; null then. */
+  /** Admits a request; null if it may not listen. The refused request is then answered. */
   readonly admit: (
     res: HttpResponse,
     req: HttpRequest,

@@ -9,16 +9,22 @@ import { errorReply } from '../http/reply.js'
 import type { EventStream, Exchange } from '../http/http-exchange.js'
 import type { FleetApi, WatchedCall } from './ops-fleet.js'
 
-/** Streams of server-sent events at once, of all pages together; each browser tab has one or two. */
+/** Maximum number of streams of server-sent events, for all pages together. Each browser tab has one or two. */
 const OPS_STREAMS_MAX = 64
-/** Streams of one holder: of a session, or of an address where there is none. A browser opens six connections to one origin. */
+/**
+ * Maximum number of streams of one session, or of one address without a session. A browser opens six connections to one
+ * origin.
+ */
 export const OPS_STREAMS_OF_ONE_MAX = 16
-/** How often the list of live calls is compared with what its watchers have, and how often one watched call is. */
+/**
+ * Time in ms between two comparisons with the state that watchers have. The first constant is for the list of live
+ * calls, the second for one watched call.
+ */
 const OPS_LIVE_LIST_MS = 1000
 const OPS_LIVE_CALL_MS = 250
-/** Another node is asked for its call this often. */
+/** Time in ms between two requests to another node for its call. */
 const OPS_LIVE_CALL_ELSEWHERE_MS = 1000
-/** A comment is sent after this time without news, so that a lost connection is noticed. */
+/** Time in ms without an event after which a comment is sent, so that a lost connection is noticed. */
 const OPS_STREAM_BEAT_MS = 5000
 
 interface LiveFeedsOptions {
@@ -27,16 +33,16 @@ interface LiveFeedsOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly node: () => NodeHead
-  /** How often each subject on this node is looked at, in place of OPS_LIVE_LIST_MS and OPS_LIVE_CALL_MS. */
+  /** Replaces OPS_LIVE_LIST_MS and OPS_LIVE_CALL_MS. */
   readonly everyMs: number | undefined
 }
 
 /**
- * Server-sent events for the console. `GET /api/live`: the live calls of all nodes, first all, then what has changed.
- * `GET /api/calls/{sid}/live`: one call, first whole, then each part that has changed.
+ * Server-sent events for the console. `GET /api/live`: the live calls of all nodes, first all calls, then the changes.
+ * `GET /api/calls/{sid}/live`: one call, first the whole call, then each part that changes.
  *
- * Nothing is queued for a watcher: while it takes nothing it gets nothing, and then the whole again. The calls are
- * looked at on a timer that runs while somebody watches, so that a call costs the same whether it is watched or not.
+ * Events are not queued for a watcher. A watcher whose connection is full misses events, and then gets the whole state
+ * again. A timer checks the calls only while there are watchers. So watching a call adds no work to the call itself.
  */
 export class LiveFeeds {
   readonly #options: LiveFeedsOptions
@@ -52,13 +58,13 @@ export class LiveFeeds {
     this.#list = new ListFeed(options)
     this.#refused = options.metrics.defineCounter(
       'ops_streams_refused',
-      'Event streams of the console that were refused, because their session had its share or all were taken',
+      'Event streams of the console that were refused, because the limit of the session or of the process was reached',
       ['full'],
     )
     for (const full of ['share', 'all']) this.#refused({ full })
   }
 
-  /** @param holder  who watches: names a session, or an address */
+  /** @param holder  name of the session or address that watches */
   watchList(exchange: Exchange, holder: string): void {
     this.#watch(exchange, this.#list, holder)
   }
@@ -115,10 +121,10 @@ export class LiveFeeds {
   }
 }
 
-/** One subject and all who watch it. */
+/** A list or a call, with its watchers. */
 abstract class Feed {
   protected readonly options: LiveFeedsOptions
-  /** Those that need the whole state; the others need what has changed. */
+  /** Watchers that need the whole state; all other watchers need only the changes. */
   readonly #whole = new Set<EventStream>()
   readonly #watchers = new Set<EventStream>()
   #sentAtMs = 0
@@ -166,7 +172,10 @@ abstract class Feed {
       })
   }
 
-  /** Sends `changes`, or the whole state to those that need it. Either may be null: there is none. */
+  /**
+   * Sends the whole state to watchers that need it, and `changes` to all other watchers. `changes` is null if nothing
+   * has changed.
+   */
   protected publish(event: string, changes: string | null, whole: () => string): void {
     let text: string | null = null
     for (const stream of [...this.#watchers]) {
@@ -202,7 +211,7 @@ class ListFeed extends Feed {
     const changed: FleetRow[] = []
     this.#rows = new Map()
     for (const row of rows) {
-      // The page counts the seconds itself.
+      // The row's duration is not compared, because the page itself counts the seconds of a call.
       const key = JSON.stringify({ ...row, durationMs: row.durationMs > 0 })
       this.#rows.set(row.callSid, { row, key })
       if (before.get(row.callSid)?.key !== key) changed.push(row)
@@ -221,7 +230,7 @@ class ListFeed extends Feed {
 
 class CallFeed extends Feed {
   readonly #sid: CallSid
-  /** The JSON of each part, as last sent. */
+  /** JSON that was last sent for each part, by the part's name. */
   #parts = new Map<string, string>()
   #elsewhere = false
 
@@ -255,7 +264,7 @@ function joined(parts: readonly (readonly [string, string])[]): string {
   return `{${parts.map(([name, json]) => `"${name}":${json}`).join(',')}}`
 }
 
-/** The parts in which a live call changes. The length of the call is not one: the page counts the seconds itself. */
+/** Parts of a live call that change. The duration is left out: the page itself counts the seconds. */
 function partsOf({ call, timeline }: WatchedCall): CallEvent {
   const { transcript, toolCalls, durationMs: _, ...head } = call
   const { turns, bargeIns, stages, timeline: marks, timelineDropped, streamOpenedMs, live } = timeline

@@ -8,29 +8,32 @@ import type { HttpStatus } from '../http/reply.js'
 import { NO_COMPRESSION } from '../http/uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from '../http/uws.js'
 
-/** Calls from browsers at once. */
+/** Maximum number of calls from browsers at the same time. */
 const SOFTPHONE_CALLS_MAX = 8
-/** Messages of the browser's socket: a tenth of a second of audio has 3,200 bytes, and a typed sentence less. */
+/** Maximum size in bytes of a browser's message. 100 ms of audio has 3,200 bytes, and a typed sentence has fewer. */
 const SOFTPHONE_MESSAGE_BYTES_MAX = 8 * 1024
-/** Unsent audio of one browser, 2 s; more frames are dropped. */
+/** Maximum number of unsent audio bytes of one browser, 2 s; further frames are dropped. */
 const SOFTPHONE_BACKLOG_BYTES_MAX = 64 * 1024
-/** Characters of one typed sentence. */
+/** Maximum number of characters of one typed sentence. */
 const SOFTPHONE_TEXT_CHARS_MAX = 300
 
-/** Places calls from browsers as a carrier does: webhook, document and audio socket. The composition root provides it. */
+/**
+ * Places calls from browsers as a carrier does: webhook, document and audio socket. The composition root provides it.
+ */
 export interface Softphone {
   /**
-   * Begins a call. A call that cannot be placed ends.
-   * @param order.from  caller's number
-   * @throws GatewayError AGENT_UNKNOWN where the draft is gone
+   * Begins a call. If the call cannot be placed, its events report the end.
+   * @throws GatewayError AGENT_UNKNOWN if the draft no longer exists
    */
   place(order: SoftphoneOrder, events: SoftphoneEvents): SoftphoneCall
 }
 
 interface SoftphoneEvents {
-  /** Actions of the carrier, as plain JSON with a `type`; `ended` is the last. */
+  /** Called with actions of the carrier, as plain JSON with a `type`; `ended` is the last. */
   readonly news: (news: Readonly<Record<string, unknown>>) => void
-  /** 20 ms of what the caller hears, s16le at 16 kHz; valid during the call only. */
+  /**
+   * Called with 20 ms of sound for the caller, s16le at 16 kHz; the bytes are valid only until the function returns.
+   */
   readonly heard: (bytes: Uint8Array) => void
   readonly over: () => void
 }
@@ -38,7 +41,7 @@ interface SoftphoneEvents {
 interface PhoneData {
   readonly operator: Operator
   call: SoftphoneCall | null
-  /** Frames that were not sent because the browser does not read. */
+  /** Number of frames that were dropped because the browser did not read. */
   framesDropped: number
 }
 
@@ -48,7 +51,8 @@ const DRAFT = /^[0-9a-f-]{36}$/
 
 /**
  * `GET /api/phone` (upgrade): the softphone of the console, one call at a time on each socket. Binary messages are
- * audio both ways. Texts are JSON: `call`, `press`, `say` and `hang-up` from the browser; what the carrier did, to it.
+ * audio in both directions. Text messages are JSON: `call`, `press`, `say` and `hang-up` from the browser, and actions
+ * of the carrier to the browser.
  */
 export class PhoneSockets {
   readonly #options: PhoneOptions
@@ -92,7 +96,7 @@ export class PhoneSockets {
     })
   }
 
-  /** Calls in progress. */
+  /** Number of calls in progress. */
   get calls(): number {
     return [...this.#open].filter((ws) => ws.getUserData().call !== null).length
   }
@@ -174,7 +178,7 @@ export class PhoneSockets {
 
 interface SoftphoneOrder {
   readonly agent: string
-  /** Id of a draft of it that the call is to try; null: it gets a version as any call does. */
+  /** Id of a draft of the agent that the call tries; null for the version that other calls get. */
   readonly draft: string | null
   /** E.164. Never logged. */
   readonly from: string
@@ -182,7 +186,7 @@ interface SoftphoneOrder {
 
 interface SoftphoneCall {
   readonly callSid: string
-  /** The microphone, s16le at 16 kHz, any length; copied. */
+  /** Takes sound of the microphone, s16le at 16 kHz, of any length; the bytes are copied. */
   audio(bytes: Uint8Array): void
   press(keys: string): void
   /** Speaks a text for a caller without a microphone. */
@@ -191,10 +195,10 @@ interface SoftphoneCall {
 }
 
 interface PhoneOptions {
-  /** Null where no call can be placed. */
+  /** Places calls; null if no call can be placed. */
   readonly phone: Softphone | null
   readonly log: Log
-  /** Answers a request that may not act; null then. */
+  /** Admits a request; null if it may not act. The refused request is then answered. */
   readonly admit: (res: HttpResponse, req: HttpRequest) => Operator | null
   readonly audit: Audit
 }

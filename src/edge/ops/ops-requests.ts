@@ -6,7 +6,7 @@ import { CALL_OUTCOMES } from '../../call/documents/record.js'
 import { operatorSchema } from './ops-audit.js'
 import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
 
-/** Numbers of ours to whose calls a list may be limited. */
+/** Maximum number of our numbers in a request that limits a list to their calls. */
 const LISTED_NUMBERS_MAX = 5000
 export const SEARCH_CHARS_MAX = 200
 
@@ -15,21 +15,23 @@ export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
 export type NodeCommand = (typeof NODE_COMMANDS)[number]
 
 const callSid = z.string().max(64)
-export const outcomeSchema = z.enum(CALL_OUTCOMES).nullable()
-/** Names in the agents folder are compared letter for letter with those that it has. */
-export const editedFileSchema = z.string().min(1).max(255)
-export const editedTextSchema = z.string().refine((text) => Buffer.byteLength(text) <= AGENT_FILE_BYTES_MAX)
+/** Name of a file. It is compared exactly with the names of the folder's files. */
+export const editedFileSchema = z.string().min(1).max(255).describe('Name of a file, as `GET /api/editor` lists it.')
+export const editedTextSchema = z
+  .string()
+  .refine((text) => Buffer.byteLength(text) <= AGENT_FILE_BYTES_MAX)
+  .describe(`Text of the file, at most ${AGENT_FILE_BYTES_MAX / 1024} KiB.`)
 export const textHashSchema = z.string().regex(/^[0-9a-f]{16}$/)
-/** Texts that a publication may replace: those that are kept, and the one that was opened. */
+/** Maximum number of texts that a publication may replace: the kept texts, and the text that was opened. */
 const BASES_MAX = 64
 
-/** Request from node to node on behalf of an operator. */
+/** Request from one node to another on behalf of an operator. */
 export const requestSchema = z.discriminatedUnion('what', [
   z.object({ what: z.literal('status') }),
   z.object({
     what: z.literal('list'),
     limit: z.int().min(1).max(OPS_LIST_MAX),
-    outcome: outcomeSchema.default(null),
+    outcome: z.enum(CALL_OUTCOMES).nullable().default(null),
     numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable().default(null),
     search: z.string().max(SEARCH_CHARS_MAX).nullable().default(null),
   }),
@@ -45,8 +47,16 @@ export const requestSchema = z.discriminatedUnion('what', [
     range: chartRangeSchema,
     numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable(),
   }),
-  /** `left`: also one that an earlier run of that node has left, and that may still be another node's. */
-  z.object({ what: z.literal('call'), callSid, left: z.boolean().default(false) }),
+  /**
+   * `left`: also asks for a record that an earlier run of the asked node has left; another node may still keep this
+   * record. `leaves`: the asking node drops its own record of the call if the asked node keeps its record.
+   */
+  z.object({
+    what: z.literal('call'),
+    callSid,
+    left: z.boolean().default(false),
+    leaves: z.boolean().default(false),
+  }),
   z.object({
     what: z.literal('view'),
     callSid,

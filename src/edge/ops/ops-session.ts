@@ -1,26 +1,33 @@
 import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
+import { z } from 'zod'
 
-/** Sessions of the console: one that may act or listen, and one that may only read. */
+/** Duration in s of a session that may act or listen, and of a session that only reads. */
 const CONSOLE_ACT_SESSION_S = 8 * 3600
 const CONSOLE_READ_SESSION_S = 24 * 3600
 
 /**
- * Rights of a console session: `read` looks at calls, `act` also commands them and calls, `listen` also hears live calls and
- * needs another token.
+ * Rights of a console session. `read` reads calls. `act` also gives commands and places calls. `listen` also hears live
+ * calls, and needs another token.
  */
 export const SESSION_RIGHTS = ['read', 'act', 'listen'] as const
 export type SessionRights = (typeof SESSION_RIGHTS)[number]
 
-/** `GET /api/session`. */
+/** Body of `POST /api/login`. */
+export const loginSchema = z.object({
+  token: z.string().regex(/^\S+$/).describe('OPS_TOKEN; for `listen` OPS_LISTEN_TOKEN.'),
+  rights: z.enum(SESSION_RIGHTS),
+})
+
+/** Answer of `GET /api/session`. */
 export interface Session {
-  /** A token is needed here, or would be. */
+  /** True if the port requires a token. */
   readonly login: boolean
-  /** Null: log in first. */
+  /** Rights of the session; null if the operator must log in first. */
   readonly rights: SessionRights | null
   readonly version?: string
   readonly agents?: readonly string[]
   readonly phone?: boolean
-  /** Agents can be edited at this process. */
+  /** True if agents can be edited at this process. */
   readonly edit?: boolean
 }
 
@@ -32,33 +39,36 @@ const LENGTH_S: Readonly<Record<SessionRights, number>> = {
 
 const COOKIE = /^(read|act|listen)\.(\d{1,12})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})$/
 
-/** Sessions that were ended before their time. Only who has OPS_TOKEN can open one; beyond this older ones end too. */
+/**
+ * Maximum number of remembered sessions that were ended before their expiry. Above this number, older sessions end too.
+ */
 const ENDED_MAX = 10_000
 
-/** A session as it is named when it ends. */
+/** Session that was ended. */
 export interface EndedSession {
   readonly id: string
-  /** Calendar time, in seconds, at which it would have ended by itself. */
+  /** Calendar time in s at which the session would have expired. */
   readonly expiresS: number
 }
 
 /**
- * Sessions of the console, kept in a cookie that the page's scripts cannot read: rights, expiry, a random name, and an
- * HMAC over them with a key that is derived from OPS_TOKEN. Open ones are not stored, so each process with that token
- * accepts them, and another token ends them all. Those that were ended are remembered until they would have ended by
- * themselves, in this process; so a process accepts none that is older than itself.
+ * Sessions of the console. A session is a cookie that the page's scripts cannot read: rights, expiry, a random name,
+ * and an HMAC over them. The key of the HMAC is derived from OPS_TOKEN. Open sessions are not stored: each process with
+ * the same token accepts them, and a new token ends all of them.
+ * A process remembers sessions that were ended, until their expiry. It does not accept a session that is older than the
+ * process, because the session may have been ended before.
  */
 export class ConsoleSessions {
   readonly #key: Buffer
-  /** Cookies do not tell ports apart: gateways of one host with other tokens have other names. */
+  /** Name of the cookie. It depends on the token, because a browser sends the cookies of one host to all its ports. */
   readonly #name: string
-  /** When each would have ended by itself, in the order in which they were ended. */
+  /** Expiry of each ended session, by the session's id; in the order in which the sessions were ended. */
   readonly #ended = new Map<string, number>()
   readonly #startedS: number
-  /** A session that ends no later than this may be one that was ended and is forgotten. */
+  /** Latest expiry in s among the ended sessions that were forgotten. Sessions up to this expiry are refused. */
   #floorS = 0
 
-  /** @param startedMs  calendar time of the start of this process */
+  /** @param startedMs  calendar time at which this process started */
   constructor(opsToken: string, startedMs: number) {
     this.#startedS = Math.floor(startedMs / 1000)
     this.#key = Buffer.from(hkdfSync('sha256', opsToken, '', 'mkondo console session', 32))
@@ -66,20 +76,20 @@ export class ConsoleSessions {
   }
 
   /**
-   * The `Set-Cookie` of a new session.
-   * @param secure  the page came over TLS
+   * Makes the `Set-Cookie` of a new session.
+   * @param secure  true if the page came over TLS
    */
   open(rights: SessionRights, wallMs: number, secure: boolean): string {
     const head = `${rights}.${Math.floor(wallMs / 1000) + LENGTH_S[rights]}.${randomBytes(16).toString('base64url')}`
     return this.#cookie(`${head}.${this.#mac(head)}`, LENGTH_S[rights], secure)
   }
 
-  /** The `Set-Cookie` by which a browser forgets its session. */
+  /** `Set-Cookie` header that makes a browser forget its session. */
   forget(secure: boolean): string {
     return this.#cookie('', 0, secure)
   }
 
-  /** From now on this session is not valid. */
+  /** Ends a session: it is not valid any more. */
   end({ id, expiresS }: EndedSession, wallMs: number): void {
     for (const [ended, endsS] of this.#ended) {
       const gone = endsS * 1000 <= wallMs
@@ -90,12 +100,12 @@ export class ConsoleSessions {
     this.#ended.set(id, expiresS)
   }
 
-  /** The rights of a request's `Cookie` header; null without a session that is valid now. */
+  /** Rights of a request by its `Cookie` header; null without a valid session. */
   rightsOf(cookies: string, wallMs: number): SessionRights | null {
     return this.sessionsOf(cookies, wallMs)[0]?.rights ?? null
   }
 
-  /** The sessions of a request's `Cookie` header that are valid now. */
+  /** Valid sessions in a request's `Cookie` header. */
   sessionsOf(cookies: string, wallMs: number): (EndedSession & { readonly rights: SessionRights })[] {
     return cookies.split(';').flatMap((cookie) => {
       const at = cookie.indexOf('=')

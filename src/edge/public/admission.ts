@@ -4,7 +4,7 @@ import type { EdgeOptions } from '../options.js'
 
 type AdmissionOptions = Pick<EdgeOptions, 'calls' | 'fleet'>
 
-/** Decides whether this node takes a new call; the webhooks and `/readyz` ask the same. */
+/** Decides if this node takes a new call; webhooks and `/readyz` use the same decision. */
 export class Admission {
   readonly #options: AdmissionOptions
   readonly #descriptors: Pick<DescriptorGuard, 'low' | 'why'>
@@ -14,18 +14,18 @@ export class Admission {
     this.#descriptors = descriptors
   }
 
-  /** Why it takes none; null when it takes one. */
+  /** Reason for refusing new calls; null if the node takes a new call. */
   get refusal(): NoRoomReason | null {
     const { calls, fleet } = this.#options
     if (calls.draining) return 'draining'
     if (fleet?.node.state === 'cordoned') return 'cordoned'
     if (calls.overload !== null) return calls.overload
     if (calls.free <= 0) return 'capacity'
-    // The port of its audio socket is closed.
+    // If descriptors are scarce, the port for the call's audio socket is closed.
     return this.#descriptors.low ? 'file-descriptors' : null
   }
 
-  /** A refusal with the figures that decided it. */
+  /** Reason of a refusal as text, with the figures that decided it. */
   why(refusal: NoRoomReason): string {
     const { capacity, free } = this.#options.calls
     switch (refusal) {

@@ -4,31 +4,34 @@ import { partyKey } from '../../sautikit/phone.js'
 import type { CallRefusal } from '../../call/documents/record.js'
 import type { CallDirectory } from '../../workers/main/live-call.js'
 
-/** Callers whose calls of the last minute are remembered; of more, those not seen for longest start anew. */
+/**
+ * Maximum number of callers whose calls of the last minute are remembered. Above it, the callers that called least
+ * recently are forgotten, and their counts restart.
+ */
 const CALLERS_MAX = 50_000
 
 /** Limits of one caller at this gateway. */
 export interface CallerLimitSettings {
-  /** Live calls of one number, in the whole fleet. */
+  /** Maximum number of live calls of one number, in the whole fleet. */
   readonly calls: number
-  /** New calls of one number in a minute, at each node. A minute's worth may come at once. */
+  /** Maximum number of new calls of one number in a minute, at each node. All of them may come at once. */
   readonly perMinute: number
-  /** The share of a node's slots that callers with a withheld number may have together. */
+  /** Maximum share in percent of a node's slots for all callers with a withheld number together. */
   readonly withheldPercent: number
-  /** Numbers to which none of this applies. */
+  /** Numbers to which these limits do not apply. */
   readonly exempt: readonly string[]
 }
 
-/** Why a caller gets no stream, where there may be slots. */
+/** Reason why a caller gets no stream although slots may be free. */
 interface CallerRefusal {
   readonly reason: Extract<CallRefusal, 'caller-calls' | 'caller-rate' | 'withheld-calls'>
   readonly why: string
 }
 
 /**
- * Keeps one caller from taking every slot. Live calls are counted, not added up and down, so nothing can leak. Callers
- * with a withheld number look alike: they share a part of the slots, and have no rate of their own. Calls that the
- * gateway places do not count.
+ * Keeps one caller from taking every slot. Live calls are counted each time, so no count can become wrong. Callers with
+ * a withheld number cannot be distinguished. They share a part of the slots, and have no rate limit of their own. Calls
+ * that the gateway places do not count.
  */
 export class CallerLimits {
   readonly #limits: CallerLimitSettings
@@ -49,7 +52,7 @@ export class CallerLimits {
     this.#rate = new RateLimit({ perSecond: limits.perMinute / 60, burst: limits.perMinute, keysMax: CALLERS_MAX })
   }
 
-  /** Says whether a new call of this caller is refused; null when it may be taken. Counts nothing. */
+  /** Refusal of a new call of this caller; null if the call may be taken. The call is not counted. */
   refusal(from: string, nowMs: number): CallerRefusal | null {
     const caller = partyKey(from)
     if (this.#exempt.has(caller)) return null
@@ -66,7 +69,7 @@ export class CallerLimits {
     return { reason: 'caller-rate', why: `more than ${perMinute} calls of this number in a minute` }
   }
 
-  /** A new call of this caller got a stream, or the agent's fallback. */
+  /** Counts a new call of this caller that got a stream, or the agent's fallback. */
   answered(from: string, nowMs: number): void {
     const caller = partyKey(from)
     if (caller !== '' && !this.#exempt.has(caller)) this.#rate.take(caller, nowMs)

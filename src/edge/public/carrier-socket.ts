@@ -7,49 +7,53 @@ import { parseStreamText } from '../../sautikit/stream-messages.js'
 import type { LiveCall, MediaSink } from '../../workers/main/live-call.js'
 import type { WebSocket } from '../http/uws.js'
 
-/** The carrier's byte rate is measured over this time. docs/PROTOCOL.md. */
+/** Time in ms over which the carrier's byte rate is measured (docs/PROTOCOL.md). */
 const CARRIER_RATE_WINDOW_MS = 10_000
-/** A call ends after this time without any frame from the carrier. */
+/** Time in ms without any frame from the carrier after which a call ends. */
 const CARRIER_SILENT_MS = 5000
-/** The server pings each carrier socket this often. */
+/** Time in ms between two pings of the server to each carrier socket. */
 const SOCKET_PING_MS = 15_000
-/** After an empty binary frame and no audio for this long, the carrier waits for us to close. */
+/** Time in ms without audio after an empty binary frame: the carrier then waits for us to close. */
 const CARRIER_FLUSHED_MS = 1000
-/** Text frames of one socket in one rate window; the carrier sends a handful a call. */
+/** Maximum number of text frames of one socket in one rate window; the carrier sends a few per call. */
 const TEXT_FRAMES_PER_WINDOW_MAX = 500
 
-/** State that uWebSockets.js keeps with a socket. It copies the fields of this object, so the state is behind one of them. */
+/**
+ * State that uWebSockets.js stores with a socket. uWebSockets.js copies the fields of this object. So the object has
+ * only one field, which refers to the state.
+ */
 export interface SocketData {
   readonly carrier: CarrierSocket
 }
 export type SocketCounters = ReturnType<typeof socketCounters>
 
 /**
- * The carrier sends a frame every 20 ms as long as its leg lives, and a stall of the network holds up the answer to a
- * ping as well. So no frames, and an answer to a ping that was sent after the first of these times, is a hang-up whose
- * socket was left open (seen in production, for 5 and for 32 s); the call ends after the second.
+ * Time in ms without frames after which a ping is sent. The carrier sends a frame every 20 ms while its leg lives, and
+ * a stall of the network also delays the answer to a ping. So if a ping after LEG_PING_MS is answered and no frames
+ * come, the caller has hung up and the carrier left the socket open. In production, such sockets were seen for 5 s and
+ * for 32 s. The call ends after LEG_OVER_MS.
  */
 const LEG_PING_MS = 1000
 const LEG_OVER_MS = 2000
 
 interface CarrierSocketOptions {
   readonly call: LiveCall
-  /** Channels that the agent's track may bring; two only where both tracks were asked for. */
+  /** Number of channels of the agent's track; two only if both tracks were requested. */
   readonly channels: 1 | 2
   readonly counters: SocketCounters
   /** Called once, with the first audio. */
   readonly onFirstAudio: () => void
-  /** Monotonic. */
+  /** Monotonic clock. */
   readonly clock: Clock
 }
 
 /**
- * One carrier socket: passes frames between the carrier and its call, and watches for faults. Frames only increment
+ * One carrier socket: passes frames between the carrier and its call, and detects faults. Frames only increment
  * counters; `sweep` reads the clock, a few times a second for all sockets.
  */
 export class CarrierSocket implements MediaSink {
   readonly call: LiveCall
-  /** Why it ended or is about to end; null while it is in use. */
+  /** Cause of the socket's end, if it has ended or will end; null while it is in use. */
   cause: CloseCause | null = null
   readonly #counters: SocketCounters
   readonly #onFirstAudio: () => void
@@ -57,15 +61,17 @@ export class CarrierSocket implements MediaSink {
   readonly #bytesPerMs: number
   readonly #windowBytesMax: number
   #ws: WebSocket<SocketData> | null = null
-  /** Frames of any kind, and what the last sweep saw of them. */
+  /** Number of frames of any kind, and the number at the last sweep. */
   #frames = 0
   #framesSeen = 0
   #quietMs = 0
-  /** The carrier answered a ping that was sent while no frame came: its connection works, so its leg is over. */
+  /**
+   * True if the carrier answered a ping that was sent while no frames came: its connection works, so its leg has ended.
+   */
   #answersInSilence = false
   #binaryFrames = 0
   #textFrames = 0
-  /** The carrier sent an empty frame: it will send no more audio. */
+  /** True if the carrier sent an empty frame: it will send no more audio. */
   #flushed = false
   #windowBytes = 0
   #windowTexts = 0
@@ -88,7 +94,7 @@ export class CarrierSocket implements MediaSink {
     return this.#ws !== null
   }
 
-  /** Bytes that wait in this socket beyond what the kernel holds. */
+  /** Number of bytes that wait in this socket, without the kernel's buffer. */
   get backpressureBytes(): number {
     return this.#ws?.getBufferedAmount() ?? 0
   }
@@ -97,19 +103,19 @@ export class CarrierSocket implements MediaSink {
     this.#ws = ws
   }
 
-  /** The socket is gone; uWebSockets.js allows no more use of it. */
+  /** Notes that the socket is closed; uWebSockets.js allows no more use of the object. */
   gone(): void {
     this.#ws = null
   }
 
   // --- from the carrier ---------------------------------------------------------------------------------------
 
-  /** The carrier answered a ping. */
+  /** Notes that the carrier answered a ping. */
   pong(): void {
     if (this.#quietMs >= LEG_PING_MS) this.#answersInSilence = true
   }
 
-  /** @param message only valid during the call; the call copies what it takes of it. */
+  /** @param message  its memory is valid only until this method returns; the call copies the bytes that it keeps */
   binary(message: ArrayBuffer): void {
     this.#frames++
     const bytes = message.byteLength
@@ -130,7 +136,10 @@ export class CarrierSocket implements MediaSink {
     this.call.audio(new Uint8Array(message))
   }
 
-  /** A window is longer after a stall of this process, whose frames then come all at once. */
+  /**
+   * True if the rate of frames is too high. After a stall of this process the window is longer, because the delayed
+   * frames then come all at once.
+   */
   #tooMany(): boolean {
     const windowMs = Math.max(CARRIER_RATE_WINDOW_MS, this.#clock() - this.#windowStartMs)
     return this.#windowBytes > windowBytesMax(this.#bytesPerMs, windowMs)
@@ -156,7 +165,8 @@ export class CarrierSocket implements MediaSink {
   sendAudio(bytes: Uint8Array): boolean {
     const ws = this.#ws
     if (ws === null || this.cause !== null) return false
-    // 1: sent, 0: kept for later, 2: dropped, because two seconds already wait beyond what the kernel holds.
+    // Results of `send`. 1: sent. 0: kept and sent later. 2: dropped, because two seconds of audio already wait in
+    // addition to the kernel's buffer.
     const sent = ws.send(bytes, true, false)
     if (sent === 2) {
       this.#stuck()
@@ -194,7 +204,7 @@ export class CarrierSocket implements MediaSink {
     this.#end('refused', 1000)
   }
 
-  /** Ends call and socket because of what the carrier did. */
+  /** Ends call and socket because of a fault or an end at the carrier. */
   fail(reason: EndReason & ('caller-hung-up' | 'carrier-silent' | 'carrier-abuse'), detail: string): void {
     if (this.cause !== null) return
     this.cause = reason === 'caller-hung-up' ? 'carrier-silent' : reason
@@ -202,12 +212,12 @@ export class CarrierSocket implements MediaSink {
     this.#ws?.end(1000)
   }
 
-  /** The carrier does not read any more. The call ends at once, before it learns of the socket's end. */
+  /** Handles a carrier that does not read any more. The call ends at once, before the socket reports its own end. */
   #stuck(): void {
     if (this.cause !== null) return
     this.cause = 'backpressure'
     this.call.hangup('carrier-not-reading', 'the carrier does not read its socket', false)
-    // Later: closing calls back into the call, which is still sending.
+    // The close is done later, because it calls a method of the call, which is still sending.
     queueMicrotask(() => this.#ws?.close())
   }
 
@@ -220,10 +230,10 @@ export class CarrierSocket implements MediaSink {
   // --- the watch ----------------------------------------------------------------------------------------------
 
   /**
-   * Looks at what came since the last sweep.
-   * @param elapsedMs  since then, without stalls of this process: frames that it has not read yet are not silence of
-   *   the carrier
-   * @param stalled  this process has just stood still: the window goes on until its frames are read
+   * Checks the frames since the last sweep.
+   * @param elapsedMs  time in ms since the last sweep, without stalls of this process: unread frames are not silence of
+   * the carrier
+   * @param stalled  true: this process has just paused, and the window stays open until its frames are read
    */
   sweep(nowMs: number, elapsedMs: number, stalled: boolean): void {
     const ws = this.#ws
@@ -256,7 +266,7 @@ export class CarrierSocket implements MediaSink {
 
 // --- how a socket ended ---------------------------------------------------------------------------------------
 
-/** Why an audio socket closed, as it is counted. */
+/** Reason why an audio socket closed, for the counter. */
 type CloseCause =
   | 'carrier'
   | 'carrier-error'
@@ -274,16 +284,16 @@ type CloseCause =
 /** A socket's end, as it is reported to its call. */
 interface SocketEnd {
   readonly cause: CloseCause
-  /** The carrier's close code, or the one of RFC 6455 for its protocol error; 1006 without a close frame. */
+  /** The carrier's close code, or the RFC 6455 code for its protocol error; 1006 without a close frame. */
   readonly code: number
-  /** Absent where the socket was closed in order. */
+  /** Fault of the stream; absent if the socket was closed in order. */
   readonly fault?: StreamFault
 }
 
-/** Close codes of a carrier whose caller hung up, or whose stream was stopped: normal, going away, none given. */
+/** Close codes of a carrier whose caller hung up, or whose stream was stopped: normal, going away, no code. */
 const HANG_UP_CODES: ReadonlySet<number> = new Set([1000, 1001, 1005])
 
-/** The reasons that uWebSockets.js gives, in words, when it cuts a socket by itself. */
+/** Reasons that uWebSockets.js gives when it cuts a socket, with their meanings. */
 const CUTS: ReadonlyMap<string, Required<SocketEnd>> = new Map([
   ['Received too big message', broken('too-big', 1009, `a frame of more than ${CARRIER_FRAME_BYTES_MAX} bytes`)],
   ['Received invalid WebSocket frame', broken('protocol', 1002, 'bytes that are no WebSocket frame')],
@@ -299,7 +309,10 @@ const CUTS: ReadonlyMap<string, Required<SocketEnd>> = new Map([
   ],
 ])
 
-/** The end of a socket that we did not close. @param reason  the one that uWebSockets.js gives */
+/**
+ * End of a socket that the gateway did not close.
+ * @param reason  reason from uWebSockets.js
+ */
 export function endOfSocket(code: number, reason: string): SocketEnd {
   if (HANG_UP_CODES.has(code)) return { cause: 'carrier', code }
   if (code !== 1006)
@@ -317,7 +330,7 @@ export function endOfSocket(code: number, reason: string): SocketEnd {
   )
 }
 
-/** The end of a socket that we closed. Its call already knows the cause, except for a shutdown. */
+/** End of a socket that we closed. Its call already knows the cause, except for a shutdown. */
 export function endOfOurs(cause: CloseCause, code: number): SocketEnd {
   return cause === 'shutdown'
     ? { cause, code, fault: { reason: 'drain-limit', detail: 'the process ends' } }
@@ -335,20 +348,20 @@ export function socketCounters() {
     bytesIn: 0,
     framesOut: 0,
     bytesOut: 0,
-    /** Sends that the socket kept for later. */
+    /** Number of sends that the socket delayed. */
     sendsDelayed: 0,
     emptyFrames: 0,
     oddFrames: 0,
     textFrames: 0,
-    /** Text frames beyond the bound of one window; not read. */
+    /** Number of unread text frames above the limit of one window. */
     textFramesDropped: 0,
-    /** Pieces of text frames that are neither JSON nor metadata, and JSON of types that are not known. */
+    /** Pieces of text frames that are neither JSON nor metadata, and JSON of unknown types. */
     garbageTexts: 0,
     unknownTexts: 0,
   }
 }
 
-/** Most bytes of one window: twice real time, and one burst, which may follow a stall of the carrier. */
+/** Maximum number of bytes of one window: twice real time, and one burst, which may follow a stall of the carrier. */
 function windowBytesMax(bytesPerMs: number, windowMs: number): number {
   return bytesPerMs * (2 * windowMs + CARRIER_BURST_MS)
 }

@@ -18,7 +18,10 @@ import { NO_COMPRESSION } from '../http/uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, UpgradeContext, WebSocket } from '../http/uws.js'
 import type { WebhookGuard } from './webhook-guard.js'
 
-/** Unsent bytes of one socket: 2 s of 16 kHz audio beyond what the kernel holds. More ends the call. */
+/**
+ * Maximum number of unsent bytes of one socket: 2 s of 16 kHz audio besides the kernel's buffer. More bytes end the
+ * call.
+ */
 const SOCKET_BACKPRESSURE_BYTES_MAX = 64 * 1024
 
 type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'fleet'>
@@ -42,12 +45,12 @@ const TOKEN_REFUSALS: Readonly<Record<string, readonly [RefusalReason, HttpStatu
   expired: ['token-expired', 403, 'TOKEN_EXPIRED'],
 }
 
-/** Refusals of valid tokens that this gateway made. */
+/** Refusals of tokens that are valid and were made by this gateway. */
 const TOKEN_WAS_OURS: readonly RefusalReason[] = ['token-used', 'call-unknown', 'duplicate']
 
 /**
- * The audio sockets of all calls. Everything that can be refused is refused before the upgrade, because the carrier
- * then reports a `stream-error`. After the upgrade a socket can only be closed.
+ * Audio sockets of all calls. Every refusal comes before the upgrade, because the carrier then reports a
+ * `stream-error`. After the upgrade a socket can only be closed.
  */
 export class MediaSockets {
   readonly counters: SocketCounters = socketCounters()
@@ -61,7 +64,7 @@ export class MediaSockets {
   readonly #utf8 = new TextDecoder()
   #sweptAtMs: number
 
-  /** @param answeredAtMs  when a call's first webhook was answered, on the same clock */
+  /** @param answeredAtMs  returns the time of the answer to a call's first webhook, on this clock */
   constructor(
     options: MediaOptions,
     tokens: StreamTokens,
@@ -85,7 +88,7 @@ export class MediaSockets {
       maxPayloadLength: CARRIER_FRAME_BYTES_MAX,
       compression: NO_COMPRESSION,
       idleTimeout: SOCKET_IDLE_S,
-      sendPingsAutomatically: false, // sweep() does, spread over the sockets
+      sendPingsAutomatically: false, // sweep() sends pings, spread over the sockets
       maxBackpressure: SOCKET_BACKPRESSURE_BYTES_MAX,
       upgrade: (res, req, context) => this.#upgrade(res, req, context),
       open: (ws) => this.#opened(ws),
@@ -99,18 +102,21 @@ export class MediaSockets {
     })
   }
 
-  /** Looks at all sockets; called by the edge's one timer. */
+  /** Checks all sockets; called by the edge's one timer. */
   sweep(nowMs: number): void {
-    // After a stall of this process its sockets hold frames that no handler has seen yet.
+    // After a stall of this process its sockets hold frames that no handler has received yet.
     const sinceMs = nowMs - this.#sweptAtMs
     const elapsedMs = Math.min(sinceMs, 2 * EDGE_SWEEP_MS)
     this.#sweptAtMs = nowMs
     for (const socket of this.#open) socket.sweep(nowMs, elapsedMs, elapsedMs < sinceMs)
   }
 
-  /** Closes all sockets (1001). @returns how many there were */
+  /**
+   * Closes all sockets (1001).
+   * @returns the number of sockets
+   */
   closeAll(): number {
-    const sockets = [...this.#open] // each leaves the set while it closes
+    const sockets = [...this.#open] // copied, because each socket leaves the set while it closes
     for (const socket of sockets) socket.shutDown()
     return sockets.length
   }
@@ -141,18 +147,18 @@ export class MediaSockets {
     })
     this.#tokens.use(nonce)
     const metadata = handshakeMetadata(headersOf(req))
-    // Opens the socket before it returns.
+    // `upgrade` opens the socket before it returns.
     res.upgrade<SocketData>({ carrier }, req.getHeader('sec-websocket-key'), subprotocol, '', context)
     if (!carrier.open) return
     // Metadata in the handshake's headers replaces the first text frame.
     if (metadata !== null) call.text([metadata])
-    // Not waited for: the caller is heard meanwhile, and this node's own memory has the nonces that it has seen.
+    // The result is not awaited: the call has already begun, and this node remembers its used nonces itself.
     void fleet?.node.streamOpened(call.callSid, nonce).then((result) => {
       if (result === 'used') carrier.disown()
     })
   }
 
-  /** Ignores the address: a good token is admitted, whatever else came from the same address. */
+  /** Checks the token and ignores the address: a good token is admitted even from an address with failures. */
   #admit(req: HttpRequest): Admission | Refusal {
     const subprotocol = offersSubprotocol(req.getHeader('sec-websocket-protocol'))
     if (subprotocol === null) {
@@ -176,7 +182,8 @@ export class MediaSockets {
         `the call of this token is not at ${where}: it is over, or NODE_URL leads to another node than its owner`,
       )
     }
-    // A token of an earlier owner: it had the call before this node took it over. Without the store there is no epoch.
+    // The token belongs to an earlier owner, which had the call before this node took it over. Without the store there
+    // is no epoch.
     if (fleet !== undefined && token.epoch !== 0 && !fleet.node.heldIn(token.callSid, token.epoch))
       return refusal('token-invalid', 403, 'TOKEN_INVALID', 'the token in the URL is of an earlier owner of its call')
     if (call.state !== 'waiting') return taken()
@@ -185,13 +192,13 @@ export class MediaSockets {
 
   #refuse(exchange: Exchange, refused: Refusal, client: Client): void {
     const closes = this.#guard.closes(client.address)
-    // A token of ours gets its own reason, whatever else came from the same address.
+    // A token that we made gets its own reason, even from an address with failures.
     if (closes !== null && !TOKEN_WAS_OURS.includes(refused.reason)) {
       this.#options.metrics.callsRefused({ reason: 'rate-limit' }).inc()
       return this.#guard.close(exchange, client, closes)
     }
     this.#options.metrics.callsRefused({ reason: refused.reason }).inc()
-    // Beyond the limit a refusal is only counted: a flood must not displace other entries of the log and the list.
+    // Above the limit a refusal is only counted, because a flood must not displace entries of the log and the list.
     if (closes === null) {
       this.#guard.refusals.note({ reason: refused.reason, why: refused.message, callSid: null, agent: null })
       this.#options.log.warn(

@@ -17,12 +17,12 @@ import { handlerFault } from './webhooks.js'
 
 type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics'>
 
-/** Answers a proven webhook; a promise only where it is forwarded. Neither throws nor rejects. */
+/** Answers a proven webhook. The result is a promise only if the webhook is forwarded. Does not throw or reject. */
 export type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise<WebhookAnswer>
 
 const NOWHERE = rejection('not-found', 404, 'NOT_FOUND', 'there is nothing at this path')
 
-/** Upgrades have been taken by the WebSocket route (`media-socket.ts`) by now. */
+/** Only wrong upgrades come here: the WebSocket route (`media-socket.ts`) has handled the right upgrades. */
 const NO_UPGRADE = rejection('not-found', 426, 'UPGRADE_REQUIRED', 'this is a WebSocket', {
   headers: [
     ['Upgrade', 'websocket'],
@@ -30,18 +30,18 @@ const NO_UPGRADE = rejection('not-found', 426, 'UPGRADE_REQUIRED', 'this is a We
   ],
 })
 
-/** A request that the public port turned away, as it is logged: without anything of its body. */
+/** Request that the public port rejected, for the log. It contains no part of the request's body. */
 interface RejectedRequest {
-  /** Null: the path is not a webhook's. */
+  /** Route of the webhook; null if the path is not a webhook's path. */
   readonly route: WebhookRoute | null
-  /** The agent name in the URL, which need not exist; null: the URL has none. */
+  /** Agent name in the URL, which may be the name of no agent; null if the URL contains no name. */
   readonly agent: string | null
   readonly address: string
 }
 
 /**
- * The routes of the public port (`PUBLIC_ROUTES`) except the audio socket (`media-socket.ts`), and nothing else. Routes are
- * exact, so that nothing of the ops port can be reached here.
+ * Routes of the public port (`PUBLIC_ROUTES`) except the audio socket (`media-socket.ts`). Routes are exact, so that no
+ * function of the ops port can be reached here.
  */
 export class PublicApp {
   readonly #options: PublicOptions
@@ -50,7 +50,7 @@ export class PublicApp {
   readonly #addresses: ClientAddresses
   readonly #unsent: UnsentReplies
   readonly #bodies = new BodyReader()
-  /** A carrier whose secret is wrong looks just like a stranger, and its callers hear nothing. */
+  /** Log of rejections. A carrier with a wrong secret looks like a stranger, and its callers hear nothing. */
   readonly #rejections: LimitedLog<WebhookRejection>
   readonly #rateLimited: { inc: () => void }
 
@@ -84,7 +84,7 @@ export class PublicApp {
   }
 
   /**
-   * Fails bodies that are past their deadline, and logs how many lines were suppressed; called by the edge's one timer.
+   * Fails bodies whose deadline has passed, and logs the number of suppressed lines; called by the edge's one timer.
    */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
@@ -100,7 +100,7 @@ export class PublicApp {
   #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | null): void {
     const startedMs = this.#options.clock()
     const exchange = new Exchange(res, req, this.#unsent)
-    // The request object is valid only during this call, so what is needed later is copied.
+    // The request object is valid only during this call, so the needed parts are copied.
     const client = this.#addresses.of(res, req)
     const { address } = client
     const queryAgent = req.getQuery('agent')
@@ -155,7 +155,7 @@ export class PublicApp {
     })
   }
 
-  /** Answers a rejected request, or closes its connection where it is not worth an answer. */
+  /** Answers a rejected request, or closes its connection without an answer. */
   #reject(exchange: Exchange, client: Client, rejected: Rejection, request: Omit<RejectedRequest, 'address'>): void {
     const closes = this.#guard.isUnproven(rejected) ? this.#guard.closes(client.address) : null
     if (closes !== null) return this.#close(exchange, client, closes)
@@ -191,7 +191,7 @@ export class PublicApp {
   }
 }
 
-/** As `standardwebhooks` takes them. */
+/** Headers in the form of `standardwebhooks`. */
 function standardHeaders(req: HttpRequest): Record<string, string> {
   const names = ['webhook-id', 'webhook-timestamp', 'webhook-signature']
   return Object.fromEntries(names.map((name) => [name, req.getHeader(name)] as const))

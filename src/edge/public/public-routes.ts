@@ -1,19 +1,21 @@
 import type { WebhookRoute } from '../../telemetry/metric-labels.js'
 
-/** Where the audio socket opens, below the origin of NODE_URL. */
+/** Path of the audio socket, below the origin of NODE_URL. */
 export const AUDIO_PATH = '/audio'
 
 interface PublicRoute {
-  /** Below the origin of PUBLIC_URL; `:agent` is an agent's name. */
+  /** Path below the origin of PUBLIC_URL; `:agent` is an agent's name. */
   readonly path: `/${string}`
   readonly method: 'POST' | 'GET'
-  /** `audio`: a WebSocket, whose path a balancer finds below the node's own path. */
+  /**
+   * Webhook that comes to this path. `audio`: a WebSocket; behind a balancer, its path begins with the node's own path.
+   */
   readonly takes: WebhookRoute | 'audio'
 }
 
 /**
- * All that the public port answers. The port has no other routes, and the list in deploy/haproxy*.cfg is made of these
- * (`npm run documents`), so that no balancer refuses one.
+ * All routes of the public port. The list in deploy/haproxy*.cfg is generated from them (`npm run documents`), so that
+ * balancers accept all of them.
  */
 export const PUBLIC_ROUTES: readonly PublicRoute[] = [
   { path: '/voice', method: 'POST', takes: 'voice' },

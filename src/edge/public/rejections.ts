@@ -5,13 +5,13 @@ import { errorReply } from '../http/reply.js'
 import type { BodyFault } from '../http/http-exchange.js'
 import type { HttpErrorCode, HttpStatus, Reply } from '../http/reply.js'
 
-/** Refusals that `GET /api/calls` still shows. */
+/** Maximum number of refusals that `GET /api/calls` shows. */
 const REFUSALS_KEPT = 200
 
-/** A request that is turned away: the answer, and the reason it is counted under. */
+/** Rejected request: the answer, and the reason under which it is counted. */
 export interface Rejection {
   readonly reason: WebhookRejection
-  /** In words, as in the answer; holds nothing of the body. */
+  /** Reason as text, as in the answer. It does not contain any part of the body. */
   readonly why: string
   readonly reply: Reply
 }
@@ -19,7 +19,7 @@ export interface Rejection {
 /** The answer to a webhook. */
 export type WebhookAnswer = Reply | Rejection
 
-/** Answers for a body that was not read. */
+/** Answers for each reason why a body was not read. */
 export const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
   'too-large': rejection(
     'too-large',
@@ -39,21 +39,21 @@ export const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
   }),
 }
 
-/** A call that got no stream, or a socket that was not opened. */
+/** Call that got no stream, or socket that was not opened. */
 interface Refusal {
-  /** Calendar time, ISO 8601. */
+  /** Calendar time of the refusal, ISO 8601. */
   readonly at: string
   readonly reason: RefusalReason
-  /** Why, with the figures that decided it. */
+  /** Reason of the refusal, with the deciding figures. */
   readonly why: string
-  /** Null where the request named no call, or was not proven. */
+  /** Call SID; null if the request named no call, or was not proven. */
   readonly callSid: string | null
   readonly agent: string | null
 }
 
-/** The last refusals, for the operator: of calls, which leave a record too, and of sockets, which leave none. */
+/** Last refusals, for the operator. Refused calls also have a record; refused sockets do not. */
 export class Refusals {
-  /** How many older ones were dropped. */
+  /** Number of older refusals that were dropped. */
   dropped = 0
   readonly #wallClock: WallClock
   readonly #kept: Refusal[] = []

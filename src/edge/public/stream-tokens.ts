@@ -7,29 +7,33 @@ import type { WallClock } from '../../core/clock.js'
 import { checkToken, mintToken } from '../../sautikit/token.js'
 import type { TokenPurpose, TokenResult } from '../../sautikit/token.js'
 
-/** How long the token in an audio URL may be used. docs/PROTOCOL.md. */
+/** Lifetime in s of the token in an audio URL (docs/PROTOCOL.md). */
 const AUDIO_TOKEN_TTL_S = 60
-/** How long the tokens of a call's URLs but the audio socket's are good. */
+/** Lifetime in s of the tokens in a call's URLs, except the audio socket's token. */
 const CONTINUATION_TOKEN_TTL_S = 6 * 3600
-/** Audio tokens that are remembered as used; each is good for a minute, so this is enough for 800 calls a second. */
+/**
+ * Maximum number of used audio tokens that are remembered. Each is valid for a minute, so this is enough for 800 calls
+ * a second.
+ */
 const USED_TOKENS_MAX = 50_000
 
-/** The tokens in our URLs: makes them, checks them, and remembers which audio tokens have opened a socket. */
+/** Tokens in our URLs: creates and checks them, and remembers the audio tokens that have opened a socket. */
 export class StreamTokens {
   readonly #secrets: readonly string[]
   readonly #wallClock: WallClock
   /** Nonces of audio tokens that opened a socket. */
   readonly #used = new LRUCache<string, true>(atMost(USED_TOKENS_MAX))
 
-  /** @param options.tokenSecrets  the first one signs, each may have signed */
+  /** @param options.tokenSecrets  the first secret signs; each of them may have signed a received token */
   constructor(options: { readonly tokenSecrets: readonly string[]; readonly wallClock: WallClock }) {
     this.#secrets = options.tokenSecrets
     this.#wallClock = options.wallClock
   }
 
   /**
-   * A token for one URL of a call; good for a minute (audio) or for longer than any call.
-   * @param epoch  of the call's owner, for audio: the socket must open where this epoch owns the call
+   * Creates a token for one URL of a call; valid for a minute (audio) or for longer than any call.
+   * @param epoch  for audio, the epoch of the call's owner: the socket must open at the node that owns the call in this
+   * epoch
    */
   mint(callSid: CallSid, purpose: Exclude<TokenPurpose, 'continue'>, epoch = 0): string {
     assert(purpose === 'audio' || epoch === 0, 'only audio tokens have an epoch')
@@ -43,7 +47,10 @@ export class StreamTokens {
     })
   }
 
-  /** A token at whose URL the outcome of one tool call may be posted. @param id  of its wait */
+  /**
+   * Creates a token for the URL at which the outcome of one tool call may be posted.
+   * @param id  id of the waiting tool call
+   */
   mintContinue(callSid: CallSid, id: string, ttlS: number): string {
     const expiresAtS = Math.floor(this.#wallClock() / 1000) + ttlS
     return mintToken(this.#secrets, { callSid, purpose: 'continue', epoch: 0, expiresAtS, nonce: id })

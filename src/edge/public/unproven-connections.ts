@@ -4,21 +4,24 @@ import type { Clock } from '../../core/clock.js'
 import type { HttpResponse } from '../http/uws.js'
 import type { WebhookGuard } from './webhook-guard.js'
 
-/** uWebSockets.js closes a connection that sends no whole head after this: ten seconds, looked at every four. */
+/**
+ * Time in s after which uWebSockets.js closes a connection without a complete head. Its limit is ten seconds, and it
+ * checks the limit every four seconds.
+ */
 const HEAD_S_MAX = 14
-/** Share of the file descriptors for the connections of one address that has proven nothing; at least ten connections. */
+/** Share of the file descriptors for the connections of one unproven address; at least ten connections. */
 const ADDRESS_SHARE = 1 / 8
 const ADDRESS_MIN = 10
-/** Where the system does not say how many there are. */
+/** Number of descriptors that is used if the system does not report its limit. */
 const DESCRIPTORS_USUAL = 65_536
-/** Addresses whose connections are counted. */
+/** Maximum number of addresses whose connections are counted. */
 const ADDRESSES_MAX = 10_000
 
 /**
- * Connections that have sent no whole head yet, the oldest first. uWebSockets.js gives a handle when a connection opens and
- * no identity with a request: nothing tells on which connection a request came. So a handle is held only while it is certain
- * that it is valid: until the connection closes, or any request comes from its address. From then on the connections of that
- * address are bounded by its share alone.
+ * Connections that have not sent a complete head yet, the oldest first. uWebSockets.js gives a handle when a connection
+ * opens, and does not show on which connection a request came. So a handle is kept only while it is certainly valid:
+ * until the connection closes, or any request comes from its address. Later connections of this address are limited
+ * only by its share.
  */
 export class UnprovenConnections {
   readonly #guard: WebhookGuard
@@ -27,19 +30,20 @@ export class UnprovenConnections {
   readonly #waiting = new Set<HttpResponse>()
   readonly #byPeer = new Map<string, Set<HttpResponse>>()
 
-  /** @param descriptors  that the process may have; null: not known */
+  /** @param descriptors  limit of the process; null if unknown */
   constructor(descriptors: number | null, guard: WebhookGuard, clock: Clock) {
     this.#guard = guard
     this.#clock = clock
-    // Connections that an address may open at once, and again while uWebSockets.js gives them up: together its share.
+    // Half of the address's share may open at once. The other half may open while uWebSockets.js closes the first half.
     const burst = Math.max(ADDRESS_MIN, ((descriptors ?? DESCRIPTORS_USUAL) * ADDRESS_SHARE) / 2)
     this.#opened = new RateLimit({ burst, perSecond: burst / HEAD_S_MAX, keysMax: ADDRESSES_MAX })
   }
 
   /**
-   * A connection was opened. A known carrier and a trusted proxy may open any number; another address is closed at once
-   * where there is no time for it, or it has its share and descriptors are scarce.
-   * @param peer  its other end as `peerOf` gives it
+   * Takes a connection that was opened. A known carrier and a trusted proxy may open any number. Another address's
+   * connection is closed at once if the time for unproven work is used up. It is also closed if descriptors are scarce
+   * and the address has used its share.
+   * @param peer  its peer's address from `peerOf`
    */
   opened(res: HttpResponse, peer: string, client: Client, scarce: boolean): void {
     const { work } = this.#guard
@@ -58,18 +62,18 @@ export class UnprovenConnections {
     res.onAborted(() => this.#forget(res, peer))
   }
 
-  /** A request came from there: its handler may end, close or upgrade any of the connections from there. */
+  /** Notes a request from this address: its handler may end, close or upgrade any of the address's connections. */
   requested(peer: string): void {
     for (const res of this.#byPeer.get(peer) ?? []) this.#waiting.delete(res)
     this.#byPeer.delete(peer)
   }
 
-  /** Closes the connection that has waited longest; nothing where there is none. */
+  /** Closes the connection that has waited longest, if there is one. */
   evict(): void {
     const [oldest] = this.#waiting
     if (oldest === undefined) return
     this.#guard.countClosed('evicted')
-    oldest.close() // and forgets it
+    oldest.close() // `close` also forgets it
   }
 
   #forget(res: HttpResponse, peer: string): void {

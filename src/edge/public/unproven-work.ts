@@ -3,33 +3,34 @@ import { atMost } from '../../core/at-most.js'
 import type { Clock } from '../../core/clock.js'
 
 /**
- * Limit of unproven requests and connections on the main thread: a fifth of its time, and this much at once, which the
- * frames that were sent ahead outlast.
+ * Limit of unproven requests and connections on the main thread: a fifth of its time. The second constant is the
+ * maximum time in ms without a pause, less than playout's lead.
  */
 const SHARE = 1 / 5
 const AT_ONCE_MS = 10
 /**
- * Unproven work begins only where this much is left: a tick's share. No request takes more than that; what lasts longer was
- * interrupted, or ran for the first time.
+ * Minimum time in ms that must be left in the budget when unproven work begins. Only an interrupted or a first request
+ * takes longer.
  */
 const REQUEST_MS_MAX = 1
-/** A connection costs the kernel and uWebSockets.js about this much beside what is measured here. */
+/** Approximate cost in ms of a connection in the kernel and uWebSockets.js, beside the measured time. */
 const CONNECTION_MS = 0.03
-/** The copy of an unproven body, a kilobyte: it is made while the body arrives, before the work that is measured. */
+/** Cost in ms of copying each kilobyte of an unproven body: it is copied while it arrives, before the measured work. */
 const BODY_MS_PER_KB = 0.001
-/** All that uWebSockets.js parses in one go takes less. */
+/** Maximum time in ms that uWebSockets.js parses without a pause. */
 const JUST_NOW_MS = 20
-/** A carrier's address counts as known for this long after its last proven request. */
+/** Time in ms that a carrier's address counts as known after its last proven request. */
 const KNOWN_MS = 3_600_000
-/** Known addresses; the one whose proof is oldest is forgotten. */
+/** Maximum number of known addresses; the address with the oldest proof is forgotten. */
 const KNOWN_MAX = 10_000
 
 /**
- * The one budget for all unproven work of the public port: heads, bodies, signatures, new connections. Where it is spent,
- * what is unproven is closed unread. It is measured, not counted, so that it holds on a slow machine, too.
+ * Budget for all unproven work of the public port: heads, bodies, signatures, new connections. When it is used up,
+ * unproven requests are closed unread. The work is measured in time, not counted, so the limit also holds on a slow
+ * machine.
  */
 export class UnprovenWork {
-  /** Milliseconds in all. */
+  /** Total time in ms. */
   totalMs = 0
   readonly #clock: Clock
   readonly #known: LRUCache<string, number>
@@ -43,7 +44,7 @@ export class UnprovenWork {
     this.#known = new LRUCache(atMost(KNOWN_MAX))
   }
 
-  /** Does the work of one request, which counts unless `proved` is called meanwhile. */
+  /** Does the work of one request. The work counts unless `proved` is called during the work. */
   count(work: () => void): void {
     const fromMs = this.#clock()
     this.#proven = false
@@ -51,17 +52,17 @@ export class UnprovenWork {
     if (!this.#proven) this.#took(Math.min(REQUEST_MS_MAX, this.#clock() - fromMs))
   }
 
-  /** A connection was accepted. */
+  /** Counts a connection that was accepted. */
   connection(): void {
     this.#took(CONNECTION_MS)
   }
 
-  /** An unproven body has come. */
+  /** Counts an unproven body that has arrived. */
   body(bytes: number): void {
     this.#took((bytes / 1024) * BODY_MS_PER_KB)
   }
 
-  /** The request that is being worked on is proven, and its address known. */
+  /** Marks the current request as proven, and its address as known. */
   proved(address: string): void {
     this.#proven = true
     this.#known.set(address, this.#clock())
@@ -72,13 +73,13 @@ export class UnprovenWork {
     return this.#clock() - (this.#known.get(address) ?? -Infinity) < JUST_NOW_MS
   }
 
-  /** True if a request of this address was proven lately. */
+  /** True if a request of this address was proven recently. */
   isKnown(address: string): boolean {
     const provenAtMs = this.#known.get(address)
     return provenAtMs !== undefined && this.#clock() - provenAtMs < KNOWN_MS
   }
 
-  /** True if nothing unproven may be done any more in this tick. */
+  /** True if no unproven work may be done any more in this tick. */
   get spent(): boolean {
     return this.#left() < REQUEST_MS_MAX
   }

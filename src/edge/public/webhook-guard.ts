@@ -22,15 +22,21 @@ import type { Rejection } from './rejections.js'
 import type { StreamTokens } from './stream-tokens.js'
 import { UnprovenWork } from './unproven-work.js'
 
-/** Failed requests (unsigned, malformed, refused) allowed for one address, and addresses that are remembered. */
+/**
+ * Number of failed requests (unsigned, malformed, refused) allowed per second for one address. The second constant is
+ * the maximum number of addresses that are remembered.
+ */
 const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100
 const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
-/** Webhooks of one call: its lifecycle has about ten, and each of STREAM_OFFERS_MAX streams that do not open six. */
+/**
+ * Limit of one call's webhooks per second: a call has about ten, and each failed stream (at most STREAM_OFFERS_MAX)
+ * adds six.
+ */
 const CALL_WEBHOOKS_PER_S = 5
 const CALL_WEBHOOKS_BURST = 60
 
-/** Rejections of a sender without proof; those of a proven one are not charged to its address. */
+/** Rejections of a sender without proof. Rejections of a proven sender do not count against its address. */
 const UNPROVEN: readonly WebhookRejection[] = [
   'unsigned',
   'token-only',
@@ -48,22 +54,21 @@ const UNPROVEN: readonly WebhookRejection[] = [
 const NO_BODY = new Uint8Array()
 
 /**
- * Verifies and parses webhooks, and limits how many are accepted.
- *
- * An address is charged for each request without proof, and after too many of them its connections are closed at the next
- * one (`close`). That never applies to a request that verifies: behind one proxy the carrier and all strangers share an
- * address. So a request is judged by its head first (`judgeHead`), and one that may verify is read and verified before the
- * limit of its address applies. The cost of all floods is bounded by `work`, beyond which only an address that has proven
- * itself lately may still have a request read that may verify.
+ * Verifies and parses webhooks, and limits how many are accepted. A request without proof counts against its address.
+ * After too many of these, each further request without proof from this address is answered by closing its connection
+ * (`close`). A request that verifies is never closed, because behind one proxy the carrier and all strangers share an
+ * address. So a request is judged by its head first (`judgeHead`). A request that may verify is read and verified
+ * before its address's limit applies. `work` bounds the cost of all floods. When this budget is used up, a request that
+ * may verify is read only from a recently proven address.
  */
 export class WebhookGuard {
   /** Cost limit of unproven requests. */
   readonly work: UnprovenWork
-  /** The calls and sockets that this process refused lately. */
+  /** Calls and sockets that this process refused recently. */
   readonly refusals: Refusals
   readonly #options: GuardOptions
   readonly #tokens: StreamTokens
-  /** Only what fails is charged: behind one load balancer all of the carrier's requests have one address. */
+  /** Only failures count: behind one load balancer all of the carrier's requests have one address. */
   readonly #failures = new RateLimit({
     perSecond: FAILED_REQUESTS_PER_S,
     burst: FAILED_REQUESTS_BURST,
@@ -75,7 +80,10 @@ export class WebhookGuard {
     keysMax: ANSWERED_CALLS_MAX,
   })
   readonly #datedSecrets = new Set<string>()
-  /** Routes on which a post with a valid signature has come; one that never does is the carrier's habit, not an attack. */
+  /**
+   * Routes that had a post with a valid signature. On any other route the carrier does not sign, so a missing signature
+   * is not an attack.
+   */
   readonly #signedRoutes = new Set<WebhookRoute>()
   readonly #closed: Readonly<Record<ClosedUnproven | 'share' | 'evicted', { inc: () => void }>>
   #warned = false
@@ -85,7 +93,7 @@ export class WebhookGuard {
     this.work = new UnprovenWork(options.clock)
     const closed = options.metrics.defineCounter(
       'unproven_closed',
-      'Connections that were closed because of an unproven request or before one, by why',
+      'Connections that were closed because of an unproven request, or before a request, by reason',
       ['why'],
     )
     this.#closed = {
@@ -96,7 +104,7 @@ export class WebhookGuard {
     }
     options.metrics.countOne(
       'unproven_work_seconds',
-      'Time of the main thread that unproven requests took',
+      'Time of the main thread that unproven requests used',
       () => this.work.totalMs / 1000,
     )
     this.#tokens = tokens
@@ -108,14 +116,14 @@ export class WebhookGuard {
     return this.#failures.waitS(address, this.#options.clock()) > 0
   }
 
-  /** True if nothing proves the sender of a rejected request, so that it counts against its address. */
+  /** True if a rejected request's sender is not proven, so that the request counts against its address. */
   isUnproven({ reason }: Rejection): boolean {
     return UNPROVEN.includes(reason) || (this.#open && CONTENT_FAULTS.includes(reason))
   }
 
   /**
-   * Why the connection of an unproven request is closed instead of an answer; null where the request gets one. Charges the
-   * request to its address.
+   * Reason why the connection of an unproven request is closed without an answer; null if the request is answered. The
+   * request counts against its address.
    */
   closes(address: string): ClosedUnproven | null {
     const why = this.exhausted(address) ? 'address' : this.work.spent ? 'tick' : null
@@ -124,35 +132,35 @@ export class WebhookGuard {
   }
 
   /**
-   * Ends a request that gets no answer. Its connection is closed, and what follows on it is not read: a stranger could send
-   * thousands of requests at once, which are all parsed in one turn of the event loop. A trusted proxy is answered as long
-   * as there is time for it: it sends one request at a time, and counts the answer against the stranger. The answer to a
-   * proven request that came before it on the same connection leaves first.
+   * Ends a request without an answer. Its connection is closed, and later bytes are not read. A stranger could send
+   * thousands of requests at once, and one turn of the event loop would parse all of them. A trusted proxy is answered
+   * while time is left: it sends one request at a time, and counts the answer against the stranger. The answer to an
+   * earlier proven request on this connection leaves first.
    */
   close(exchange: Exchange, { address, proxied }: Client, why: ClosedUnproven): void {
     this.countClosed(why)
     const answered = this.work.wasProvenJustNow(address)
     if (!answered && (!proxied || why === 'tick')) return exchange.cut()
     const waitS = Math.max(1, this.#failures.waitS(address, this.#options.clock()))
-    const message = `too many requests of this address that failed; try again in ${waitS} s`
+    const message = `too many failed requests from this address; try again in ${waitS} s`
     const reply = errorReply(429, 'RATE_LIMITED', message, { headers: [['Retry-After', String(waitS)]], close: true })
     exchange.reply(answered ? atOnce(reply) : reply)
   }
 
-  /** Counts a connection that was closed because nothing proves who is there. */
+  /** Counts a connection that was closed because its sender is not proven. */
   countClosed(why: ClosedUnproven | 'share' | 'evicted'): void {
     this.#closed[why].inc()
   }
 
-  /** Charges an address for a request that was turned away. */
+  /** Counts a rejected request against its address. */
   failed(address: string): void {
     this.#failures.take(address, this.#options.clock())
   }
 
   /**
    * Judges a webhook before its body is read.
-   * @returns the proof of a good token; null where the body decides; a rejection where no body could help, or why the
-   *   connection is closed
+   * @returns the proof of a good token; null if the body decides. Otherwise a rejection, or the reason for closing the
+   * connection
    */
   judgeHead(head: WebhookHead): Proof | null | Rejection | ClosedUnproven {
     const { address } = head
@@ -168,15 +176,15 @@ export class WebhookGuard {
     const signed = this.#options.webhookSecrets.length > 0
     if (signed && mayVerify(may)) return this.work.spent && !this.work.isKnown(address) ? 'tick' : null
     if (this.exhausted(address)) return 'address'
-    // If only the time is wrong, the body shows whether a clock is off or the signature is forged.
+    // If only the signature's time is wrong, the body shows if a clock is wrong or the signature is forged.
     if (signed && !this.work.spent && mayVerify({ ...may, skewS: Infinity })) return null
     const proof = this.#prove(head, NO_BODY)
     return 'reply' in proof ? proof : null
   }
 
   /**
-   * Verifies a webhook and parses its body. Nothing after this does either again, on this node or on another.
-   * @param judged  of `judgeHead`
+   * Verifies a webhook and parses its body. No later step repeats this, on this node or on another node.
+   * @param judged  result of `judgeHead`
    */
   prove(head: WebhookHead, judged: Proof | null, body: Uint8Array): ProvenWebhook | Rejection {
     const proof = judged === null ? this.#prove(head, body) : this.#signedToo(head, judged, body)
@@ -186,14 +194,14 @@ export class WebhookGuard {
       const webhook = parsed({ ...head, route: head.route }, body, proof.callSid)
       if (proof.unsigned !== true || 'reply' in webhook) return webhook
       return saysOver(webhook)
-        ? tokenAlone('the token in the URL is good, but an end is believed only with a valid signature')
+        ? tokenAlone('the token in the URL is good, but the end of a call is accepted only with a valid signature')
         : { ...webhook, unsigned: true }
     } catch (error) {
       return badBody(error)
     }
   }
 
-  /** An outcome from a tool's API, for whose URL the token is good. */
+  /** Reads an outcome from a tool's API, whose URL has a good token. */
   #continuation(head: WebhookHead, { callSid, waitId }: Proof, body: Uint8Array): ProvenWebhook | Rejection {
     const { continueSecrets = [] } = this.#options
     if (callSid === null || waitId === undefined)
@@ -217,13 +225,16 @@ export class WebhookGuard {
     return rejection('malformed', 400, 'WEBHOOK_MALFORMED', `${fault}; allowed: { "status", "result" } as JSON`)
   }
 
-  /** Unsigned webhooks are accepted: a developer's machine. */
+  /** True if unsigned webhooks are accepted, as on a developer's machine. */
   get #open(): boolean {
     const { webhookSecrets, insecure = false, publicUrl } = this.#options
     return webhookSecrets.length === 0 && (publicUrl === null || insecure)
   }
 
-  /** Counts one more webhook of a call. @returns a rejection when there were too many */
+  /**
+   * Counts one more webhook of a call.
+   * @returns a rejection if there were too many
+   */
   admitCall(callSid: string): Rejection | null {
     const waitS = this.#calls.take(callSid, this.#options.clock())
     if (waitS === 0) return null
@@ -232,7 +243,7 @@ export class WebhookGuard {
     })
   }
 
-  /** A post with a good token that has a signature too. */
+  /** Checks the signature of a post with a good token. */
   #signedToo(head: WebhookHead, proof: Proof, body: Uint8Array): Proof | Rejection {
     const { webhookSecrets, tokenOnly, log } = this.#options
     if (webhookSecrets.length === 0 || head.signature === undefined) return proof // judged by its head
@@ -240,13 +251,16 @@ export class WebhookGuard {
     if (tokenOnly === 'learn' && !this.#signedRoutes.has(head.route))
       log.info(
         { route: head.route },
-        'the carrier signs the posts of a route: a token alone is refused there from now on',
+        'the carrier signs the posts of a route: this route now refuses posts with a token alone',
       )
     this.#signedRoutes.add(head.route)
     return proof
   }
 
-  /** A post with a good token that no signature proves. URLs are in the logs of proxies, so its sender may be a reader of one. */
+  /**
+   * Decides about a post with only a good token. URLs are in the logs of proxies, so the sender may be a person who
+   * reads such a log.
+   */
   #byTokenAlone({ route }: WebhookHead, proof: Proof): Proof | Rejection {
     const { webhookSecrets, tokenOnly, metrics } = this.#options
     if (webhookSecrets.length === 0) return proof
@@ -260,13 +274,16 @@ export class WebhookGuard {
     return { ...proof, unsigned: true }
   }
 
-  /** Proof is a token for the route, or a valid signature, also beside a token that is refused. */
+  /**
+   * Finds the sender's proof: a token for the route, or a valid signature. A valid signature counts even beside a
+   * refused token.
+   */
   #prove(head: WebhookHead, body: Uint8Array): Proof | Rejection {
     const purpose = purposeOf(head.route)
     if (purpose === null || head.token === undefined) return this.#proveSignature(head, body)
     const checked = this.#tokens.check(head.token, purpose)
     if (checked.result === 'ok') return this.#byTokenAlone(head, { callSid: checked.callSid })
-    // A carrier may use a URL again after its token has expired; it signs that request as any other.
+    // A carrier may use a URL again after its token has expired; it signs this request like any other request.
     if (this.#options.webhookSecrets.length > 0 && this.#signature(head, body) === 'ok') return { callSid: null }
     const code = checked.result === 'expired' ? 'TOKEN_EXPIRED' : 'TOKEN_INVALID'
     if (head.route === 'continue' && checked.result === 'expired')
@@ -305,7 +322,7 @@ export class WebhookGuard {
           403,
           'WEBHOOK_UNSIGNED',
           this.#options.bareSignatures
-            ? 'X-Sautikit-Signature has no time, and its secret has signed with a time before'
+            ? 'X-Sautikit-Signature has no time, but an earlier signature with this secret had a time'
             : 'X-Sautikit-Signature is not t=…,v1=…; the form without a time needs SAUTIKIT_BARE_SIGNATURES=true',
         )
       case 'bare-ambiguous':
@@ -337,28 +354,28 @@ export interface WebhookHead {
   readonly route: WebhookRoute
   readonly contentType: string | undefined
   readonly signature: string | undefined
-  /** The headers of Standard Webhooks that sign a continuation; empty for any other route. */
+  /** Headers of Standard Webhooks that sign a continuation; empty for any other route. */
   readonly standard: Readonly<Record<string, string>>
-  /** The `t` of the query. */
+  /** Parameter `t` of the query. */
   readonly token: string | undefined
-  /** The `agent` of the path or of the query. */
+  /** `agent` in the path or in the query. */
   readonly agent: string | null
-  /** The `clientRequestId` of the query: identifies a call that we placed. */
+  /** Parameter `clientRequestId` of the query, for a call that we placed. */
   readonly clientRequestId: string | null
-  /** The query has `draft`. Absent: no. */
+  /** True if the query has `draft`; false if absent. */
   readonly draft?: boolean
-  /** The `since` of the query: `heldSinceMs` of the webhook. */
+  /** Parameter `since` of the query: `heldSinceMs` of the webhook. */
   readonly since: string | undefined
   /** The `Host` header. */
   readonly host: string
   readonly address: string
 }
 
-/** A proven sender; a token also names the call that it was made for, and that of a tool the wait. */
+/** Proof of a sender. A token also names its call; a tool's token also names the wait. */
 interface Proof {
   readonly callSid: CallSid | null
   readonly waitId?: string
-  /** Secrets are set, and no valid signature came with the token. */
+  /** True if secrets are set and no valid signature came with the token. */
   readonly unsigned?: true
 }
 
@@ -376,13 +393,19 @@ type GuardOptions = Pick<
   | 'metrics'
 >
 
-/** Charged only where webhooks are taken unsigned: the carrier's own mistakes cost its address nothing. */
+/**
+ * Content faults that count against an address only if webhooks are accepted unsigned: the carrier's own mistakes do
+ * not count.
+ */
 const CONTENT_FAULTS: readonly WebhookRejection[] = ['content-type', 'malformed']
 
-/** Why an unproven request gets no answer: its address has failed too often, or the work of this tick is done. */
+/**
+ * Reason why an unproven request is not answered: its address has failed too often, or the budget of this tick is used
+ * up.
+ */
 export type ClosedUnproven = 'address' | 'tick'
 
-/** Null: the route is proven by a signature alone. */
+/** Purpose of the tokens of a route; null if only a signature proves the route. */
 function purposeOf(route: WebhookRoute): TokenPurpose | null {
   return route === 'voice' || route === 'events' ? null : route
 }
@@ -405,8 +428,9 @@ export function tokenAlone(message: string): Rejection {
 }
 
 /**
- * True if a post says that a call, or the leg of a human, is over: whoever can read a proxy's log could end it. The carrier's
- * own end of a call comes to /voice too, or with the close of the audio socket.
+ * True if a post reports the end of a call or of a human's leg. A person who reads a proxy's log could end the call
+ * with such a post. The carrier's own report of a call's end also comes to /voice, or with the close of the audio
+ * socket.
  */
 function saysOver(webhook: ProvenWebhook): boolean {
   const { route, content } = webhook
@@ -454,7 +478,9 @@ function parsed(
   }
 }
 
-/** The body of a continuation with a token, which needs none; null where it cannot be read or names another call. */
+/**
+ * Body of a continuation. With a token the body is optional: null if it is empty, cannot be read or names another call.
+ */
 function bodyOf(tokenSid: CallSid, contentType: string | undefined, body: Uint8Array): CarrierWebhook | null {
   if (body.byteLength === 0) return null
   try {
@@ -465,7 +491,7 @@ function bodyOf(tokenSid: CallSid, contentType: string | undefined, body: Uint8A
   }
 }
 
-/** @throws the error itself where it is not a fault of the body */
+/** @throws the error itself if it is not a fault of the body */
 function badBody(error: unknown): Rejection {
   const { code, message } = error instanceof GatewayError ? error : { code: null, message: '' }
   if (code === 'CONTENT_TYPE') return rejection('content-type', 415, code, message)

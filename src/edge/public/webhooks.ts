@@ -32,30 +32,33 @@ import type { StreamTokens } from './stream-tokens.js'
 import { tokenAlone } from './webhook-guard.js'
 import type { WebhookGuard } from './webhook-guard.js'
 
-/** Event ids that are remembered, to notice repetitions; a minute's worth of a large installation. */
+/** Maximum number of event ids that are remembered, to detect repetitions: one minute of a large installation. */
 const EVENT_IDS_MAX = 20_000
 
 type WebhookOf<Route extends WebhookRoute> = Extract<ProvenWebhook, { readonly route: Route }>
 
 /**
- * Callers who were turned away, by their calls: the carrier's last word about one comes within minutes. Where one is
- * forgotten, the fleet's store still knows it.
+ * Maximum number of remembered calls of refused callers: the last webhook about a call comes within minutes. The
+ * fleet's store knows forgotten calls.
  */
 const TURNED_AWAY_MAX = 10_000
 
-/** For a human whose caller has left. */
+/** Document for a human whose caller has left. */
 const HANG_UP: readonly VoiceAction[] = [{ verb: 'hangup' }]
 
 const LATE = errorReply(410, 'GONE', 'nothing waits for this outcome any more')
 const AGAIN = { headers: [['Retry-After', '2']] } as const
-/** Answers an outcome whose call is moving to another node. */
+/** Answer to the post of a tool's outcome while the call moves to another node. */
 const MOVING = errorReply(503, 'MOVING', 'the call moves to another node; send it again', AGAIN)
 const NOT_KEPT = errorReply(503, 'NOT_KEPT', 'the outcome could not be stored; send it again', AGAIN)
 
 /** The carrier's event for a recording that can be fetched. */
 const RECORDING_READY = /^call\.recording\.(ready|completed|available)$/i
 
-/** Answers to the carrier's webhooks. No I/O: webhooks come proven and parsed, answers leave as values. */
+/**
+ * Answers to the carrier's webhooks. This class does no I/O: webhooks come proven and parsed, and answers are returned
+ * as values.
+ */
 export class Webhooks {
   readonly #options: WebhookOptions
   readonly #guard: WebhookGuard
@@ -74,7 +77,7 @@ export class Webhooks {
     this.#tokens = tokens
   }
 
-  /** When a call's first webhook was answered, on the monotonic clock. */
+  /** Time of the answer to a call's first webhook, on the monotonic clock. */
   answeredAtMs(callSid: string): number | undefined {
     return this.#answered.get(callSid)?.answeredAtMs
   }
@@ -84,12 +87,15 @@ export class Webhooks {
     return this.#turnedAway.has(callSid)
   }
 
-  /** As `offer`; a new call without a free slot gets the agent's fallback. */
+  /** Answers like `offer`; a new call without a free slot gets the agent's fallback. */
   answer(webhook: ProvenWebhook): WebhookAnswer | Promise<WebhookAnswer> {
     return this.offer(webhook, 'open')
   }
 
-  /** Does not throw. Only the answer to an outcome is a promise, which does not reject. */
+  /**
+   * Answers a webhook; a new call is declined if there is no free slot. Does not throw. Only the answer to an outcome
+   * is a promise, which does not reject.
+   */
   offer(webhook: ProvenWebhook, how: 'open-or-decline'): WebhookAnswer | Promise<WebhookAnswer> | NoRoom
   offer(webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): WebhookAnswer | Promise<WebhookAnswer>
   offer(webhook: ProvenWebhook, how: AnswerHow): WebhookAnswer | Promise<WebhookAnswer> | NoRoom {
@@ -137,7 +143,7 @@ export class Webhooks {
     }
     const callKnown = call !== undefined || calls.known(webhook.callSid)
     const refused = !callKnown && (known || this.#turnedAway.has(webhook.callSid))
-    // The first webhook of a caller who was turned away comes again: the words have not been heard yet.
+    // If the first webhook of a refused caller is repeated, the caller has not heard the words yet.
     if (refused && webhook.kind === null && webhook.state === 'ringing') {
       return this.#wordsFor(
         webhook.callSid,
@@ -153,7 +159,7 @@ export class Webhooks {
       direction: webhook.direction,
       sidOfPbx: webhook.sidOfPbx,
       served: this.#answered.get(webhook.callSid)?.served !== false,
-      // A call that ends is not a new one, where nobody can say whether it was known.
+      // If no node knows if a call was answered before, a call that ends does not count as new.
       known: known || refused || callKnown || (how === 'owner-unknown' && webhook.state === 'completed'),
       phase: call?.state ?? null,
       unopened: this.#isUnopened(webhook.callSid),
@@ -164,7 +170,7 @@ export class Webhooks {
         return this.#openStream(webhook, request, how)
       case 'repeat-document':
         this.#noteServed(webhook)
-        // One that this node has just taken over has no document of its own yet.
+        // A call that this node has just taken over has no document yet, so it gets a new stream.
         return call?.document == null ? this.newStream(webhook.callSid, request.host) : xmlReply(call.document)
       case 'resume-stream':
         return this.#comeBack(call as LiveCall, request.host)
@@ -179,7 +185,10 @@ export class Webhooks {
     }
   }
 
-  /** A call that was placed, before it has a stream. @param placed  undefined when another process placed it */
+  /**
+   * Answers about a placed call before it has a stream.
+   * @param placed  undefined if another process placed it
+   */
   #calledOut(
     webhook: Webhook,
     placed: PlacedCall | undefined,
@@ -189,7 +198,8 @@ export class Webhooks {
     const { calls, outbound } = this.#options
     if (placed !== undefined && webhook.kind === null)
       outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
-    if (isTerminal(webhook.state)) return xmlReply(EMPTY_RESPONSE)
+    // A late post, such as a stream's end, must not open a call that is over or belongs to another node.
+    if (isTerminal(webhook.state) || how === 'known') return xmlReply(EMPTY_RESPONSE)
     // If the stream opened while the phone rings, the agent would talk to the ringback tone.
     const agent = placed?.agent ?? request.agent ?? calls.defaultAgent
     const wait = agent !== null && calls.agent(agent)?.outbound.openOn === 'answered'
@@ -197,11 +207,11 @@ export class Webhooks {
     return this.#openStream(webhook, request, how, placed)
   }
 
-  /** The state of a call's escalation, as far as webhooks show it. */
+  /** State of a call's escalation, as far as webhooks show it. */
   #escalationOf(webhook: Webhook, call: LiveCall | undefined): 'none' | 'pending' | 'dialing' {
     if (call === undefined) return 'none'
     if (this.#answered.get(webhook.callSid)?.dialServed === true) return 'dialing'
-    // The carrier may report the stream's end before our own socket has noticed it.
+    // The carrier may report the stream's end before our own socket has detected it.
     const streamOver =
       webhook.state === 'stream-stopped' || webhook.state === 'stream-error' || webhook.state === 'dial-completed'
     return call.state === 'after' || streamOver ? 'pending' : 'none'
@@ -209,7 +219,7 @@ export class Webhooks {
 
   #openStream(
     webhook: Webhook,
-    request: WebhookOf<'voice'>,
+    request: Pick<ProvenWebhook, 'agent' | 'host' | 'draft'>,
     how: AnswerHow,
     placed?: PlacedCall,
   ): WebhookAnswer | NoRoom {
@@ -226,7 +236,7 @@ export class Webhooks {
       log.call(callSid).warn({ agent: name, reason, why, hears }, 'a call was refused')
       return this.#wordsFor(callSid, name, hears, callsIn ? from : '', ours)
     }
-    // Never another version in its place.
+    // A draft is never replaced by another version.
     if (request.draft === true && this.#options.editor?.tries(webhook.callSid) !== true)
       return refuse('agent-unknown', 'the draft that it is to try is not at this node', 'busy')
     if (agent === undefined) {
@@ -234,14 +244,14 @@ export class Webhooks {
         name === null
           ? 'the path names no agent, and there is no default'
           : calls.agentNames().includes(name)
-            ? 'NUMBERS_FILE has not the facts of this number that its agent reads'
+            ? 'NUMBERS_FILE lacks facts of this number that its agent reads'
             : 'there is no agent of that name'
       return refuse('agent-unknown', why, 'busy')
     }
     const origins = this.#originsOf(request.host)
-    if (origins === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is no host')
+    if (origins === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is not a host')
 
-    // First: a caller over the limits gets no fallback either, because that may ring a human.
+    // This is checked first: a caller over the limits does not get the fallback, because the fallback may ring a human.
     const limited = callsIn ? this.#callers.refusal(webhook.from, clock()) : null
     if (limited !== null) return refuse(limited.reason, limited.why, 'busy')
 
@@ -254,9 +264,9 @@ export class Webhooks {
         ? { noRoom: reason }
         : fallback(reason, this.#admission.why(reason))
     const refusal = this.#admission.refusal
-    // A person whom this node has rung gets the agent also after a cordon.
+    // A person whom this node has rung gets the agent even after a cordon.
     if (refusal !== null && (refusal !== 'cordoned' || placed === undefined)) return noRoom(refusal)
-    // No other node may take it either.
+    // The agent's limit holds for the whole fleet, so other nodes may not take the call either.
     if (agentIsFull(agent, calls, this.#options.fleet?.node))
       return fallback('agent-capacity', `all ${agent.maxCalls} calls of the agent are live`)
     if (how === 'late') return fallback('no-owner', `no node took the call within ${FALLBACK_AFTER_MS} ms`)
@@ -292,7 +302,10 @@ export class Webhooks {
     }
   }
 
-  /** The answer that opens a call's stream. @throws GatewayError when it cannot be written */
+  /**
+   * Answer that opens a call's stream.
+   * @throws GatewayError if it cannot be written
+   */
   #streamReply(call: LiveCall, agent: AgentFacts, origins: Origins, ours: string): Reply {
     const { callSid } = call
     const epoch = this.#options.fleet?.node.token(callSid)?.epoch ?? 0
@@ -310,9 +323,9 @@ export class Webhooks {
     this.#answered.set(callSid, { agent, number, answeredAtMs, dialServed: false, served: false })
   }
 
-  // --- calls whose node or stream is gone ---------------------------------------------------------------------
+  // --- calls whose node or stream is lost ---------------------------------------------------------------------
 
-  /** The carrier asks how a call goes on whose stream was lost. */
+  /** Answers the carrier's question how to continue a call whose stream was lost. */
   #comeBack(call: LiveCall, host: string): WebhookAnswer {
     const { callSid, agent, lostStream } = call
     if (lostStream !== null) {
@@ -320,14 +333,14 @@ export class Webhooks {
         this.reopen(lostStream)
         return this.newStream(callSid, host)
       } catch (error) {
-        this.#options.log.call(callSid).error({ err: error }, 'a call whose stream was lost cannot go on')
+        this.#options.log.call(callSid).error({ err: error }, 'a call whose stream was lost cannot continue')
       }
     }
     call.continuation('after-stream')
     return this.fallbackReply(callSid, agent)
   }
 
-  /** The carrier asks how a call goes on whose stream it could not open. */
+  /** Answers the carrier's question how to continue a call whose stream could not be opened. */
   #offerAgain(call: LiveCall, host: string): WebhookAnswer {
     const { callSid, agent, isOfferedAgain } = call
     if (isOfferedAgain) return this.newStream(callSid, host)
@@ -335,14 +348,14 @@ export class Webhooks {
     return this.fallbackReply(callSid, agent)
   }
 
-  /** True if a call has ended because its stream never came: a caller of whom the carrier still asks has heard nothing. */
+  /** True if a call has ended because its stream never came: the caller, if still on the line, has heard nothing. */
   #isUnopened(callSid: CallSid): boolean {
     return this.#options.calls.record(callSid)?.endReason === 'socket-never-came'
   }
 
   /**
-   * Opens a call here as a lost node, or a lost stream, left it.
-   * @throws GatewayError when this node cannot take it, or the call cannot go on
+   * Opens a call here, in the state that a lost node or a lost stream left.
+   * @throws GatewayError if this node cannot take it, or the call cannot continue
    */
   reopen(state: KeptState): void {
     const call = callOf(state.kept, this.#options.clock())
@@ -350,7 +363,19 @@ export class Webhooks {
     this.#noteAnswered(call.callSid, call.agent, call.direction === 'outbound' ? call.from : call.to)
   }
 
-  /** The document with the new stream of a call that `reopen` opened. Does not throw. @param host  of the request */
+  /**
+   * Opens an unknown call from the carrier's post.
+   * @returns its document; words if its caller may not be served; null without a call or a free slot
+   */
+  beginAnew(webhook: ProvenWebhook): { readonly answer: WebhookAnswer; readonly isOpen: boolean } | null {
+    if ((webhook.route !== 'voice' && webhook.route !== 'after-stream') || webhook.content === null) return null
+    const content = normaliseParties(webhook.content, this.#options.ownedNumbers)
+    const opened = this.#openStream(content, webhook, 'open-or-decline')
+    if ('noRoom' in opened) return null
+    return { answer: opened, isOpen: this.#options.calls.find(content.callSid) !== undefined }
+  }
+
+  /** Document with the new stream of a call that `reopen` opened. Does not throw. @param host  `Host` of the request */
   newStream(callSid: CallSid, host: string): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
     const agent = call === undefined ? undefined : this.#agentOf(callSid, call.agent)
@@ -365,14 +390,14 @@ export class Webhooks {
     }
   }
 
-  /** The fallback of an agent, for a call that cannot go on with it. Does not throw. */
+  /** Fallback of an agent, for a call that cannot continue with the agent. Does not throw. */
   fallbackReply(callSid: CallSid, agent: string | null): Reply {
     return this.#wordsFor(callSid, agent, 'fallback')
   }
 
   /**
-   * Words, and the same question again: how a call goes on cannot be said yet. Does not throw.
-   * @returns null once its caller has waited for CALLER_HELD_MS
+   * Document with words and a Redirect to ask again, because the next document is not known yet. Does not throw.
+   * @returns null when the caller has waited for CALLER_HELD_MS
    */
   hold(webhook: ProvenWebhook): Reply | null {
     const { route, callSid, agent, host, content } = webhook
@@ -388,15 +413,16 @@ export class Webhooks {
     const named = facts === undefined ? '' : `&agent=${facts.name}`
     const url = `${origins.webhooks}/${path}?t=${this.#tokens.mint(callSid, path)}${named}&since=${sinceMs}`
     const { noAgent } = this.#options
-    // A carrier that does not follow a Redirect goes on with what is behind it.
+    // A carrier that does not follow a Redirect continues with the verbs after it.
     const instead = facts?.busy(language) ?? noAgent
     const actions = [...(facts?.hold(language) ?? []), { verb: 'redirect', method: 'POST', url } as const, ...instead]
     return xmlReply(this.#write(callSid, actions, instead))
   }
 
   /**
-   * Words in place of a stream, and with the fallback a human where one is set; the settings' where there is no agent.
-   * They are in the language of the call, else in that of the caller's last one.
+   * Document with words in place of a stream. The fallback also rings a human, if the agent's file names one. Without
+   * an agent, the words come from the settings. The language is the call's language; if it is unknown, the language of
+   * the caller's last call.
    */
   #wordsFor(callSid: CallSid, agent: string | null, hears: 'fallback' | 'busy', from = '', ours = ''): Reply {
     const facts = this.#agentOf(callSid, agent, ours)
@@ -409,7 +435,7 @@ export class Webhooks {
     return xmlReply(this.#write(callSid, words.length === 0 ? noAgent : words, noAgent))
   }
 
-  /** An agent's fallback with the humans who may be rung now; without them, other words. */
+  /** Agent's fallback with the humans who may be rung now; other words if no human may be rung. */
   #fallbackOf(
     { fallback: of, busy }: AgentFacts,
     isCaller: (number: string) => boolean,
@@ -424,7 +450,7 @@ export class Webhooks {
     return fallback.map((action) => (action === dial ? { ...dial, numbers } : action))
   }
 
-  /** Any node accepts webhooks; only the audio must come to this one. */
+  /** Origins of a call's URLs: any node accepts webhooks, but the audio must come to this node. */
   #originsOf(host: string): Origins | null {
     const { nodeUrl, nodePort, publicUrl, tls = null } = this.#options
     const scheme = tls === null ? 'http' : 'https'
@@ -451,7 +477,8 @@ export class Webhooks {
     how: AnswerHow,
   ): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
-    // The end of the socket was waited for, and sound still comes: it is not the carrier that asks how the call goes on.
+    // The carrier asks how to continue only after the socket's end. While audio still comes, this post is not from the
+    // carrier.
     if (unsigned === true && call?.state === 'streaming')
       return tokenAlone('the token in the URL is good, but while the stream is open only a signed post is answered')
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
@@ -460,7 +487,7 @@ export class Webhooks {
     if (call?.state === 'cut') return this.#comeBack(call, host)
     if (call?.state === 'waiting') return this.#offerAgain(call, host)
     if (this.#isUnopened(callSid)) return this.fallbackReply(callSid, named)
-    // Its node and its state are gone: it was not ended by its agent, so its caller hears no goodbye.
+    // The node and the state of this call are lost. The agent did not end the call, so the caller hears no goodbye.
     const { calls } = this.#options
     const died = calls.record(callSid)?.endReason === 'process-died'
     if (call === undefined && (how === 'owner-unknown' || died || !(how === 'known' || calls.known(callSid))))
@@ -482,7 +509,8 @@ export class Webhooks {
   }
 
   /**
-   * Remembers that the document was the answer to a post whose answer is read; the answer to an event may be ignored.
+   * Remembers that this document answered a post, and that the carrier reads the answer to this post. The carrier may
+   * ignore the answer to an event.
    */
   #noteServed(webhook: Webhook): void {
     const answered = this.#answered.get(webhook.callSid)
@@ -498,17 +526,20 @@ export class Webhooks {
 
   // --- POST /human --------------------------------------------------------------------------------------------
 
-  /** The leg of a human who was called into a conference. The token names the caller's call; the body, the human's. */
+  /**
+   * Handles the leg of a human who was called into a conference. The token names the caller's call; the body names the
+   * human's call.
+   */
   #human({ callSid, content: { callSid: leg, state, kind } }: WebhookOf<'human'>): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
-    // Read before the call gets the event: the call may end when the human is there.
+    // Read before the call gets the event, because the call may end when the human has joined.
     const document = call?.humanDocument() ?? HANG_UP
     const event = humanLeg(state)
     if (event !== null) call?.human(event)
     if (kind !== null || isTerminal(state)) return xmlReply(EMPTY_RESPONSE)
-    // Later states of a leg that is in the room: another document would take it out again.
+    // The leg is already in the conference room: another document would take it out of the room.
     if (!this.#isNewEvent(`human ${leg} ${state}`)) return xmlReply(EMPTY_RESPONSE)
-    // Without a call the caller has gone: the human must not join an empty conference.
+    // If the call no longer exists, the caller has left: the human must not join an empty conference.
     return xmlReply(this.#write(callSid, document, HANG_UP))
   }
 
@@ -525,13 +556,13 @@ export class Webhooks {
         .warn({ stream_sid: status.streamSid, reason: status.error }, 'the carrier reports a stream error')
     }
     call.carrierState(status.event)
-    // Carriers do not read this answer, so a pending continuation is kept for a webhook whose answer they read.
+    // Carriers do not read this answer. A pending continuation is kept for a webhook whose answer they read.
     return NO_CONTENT
   }
 
   // --- POST /continue -----------------------------------------------------------------------------------------
 
-  /** The outcome of a tool that waits. Resolves when it is kept, within SAVED_WITHIN_MS. */
+  /** Takes the outcome of a waiting tool. Resolves when it is stored, within SAVED_WITHIN_MS. */
   async #continue({ callSid, content }: WebhookOf<'continue'>, how: AnswerHow): Promise<WebhookAnswer> {
     const { waitId, news } = content
     const { calls } = this.#options
@@ -546,7 +577,8 @@ export class Webhooks {
       case 'unkept':
         return NOT_KEPT
       case 'late':
-        return LATE
+        // The call may be at a node that does not answer.
+        return how === 'owner-unknown' ? MOVING : LATE
     }
   }
 
@@ -554,10 +586,12 @@ export class Webhooks {
 
   #event({ callSid, content }: WebhookOf<'events'>): WebhookAnswer {
     if (callSid !== null) this.#note(content, callSid)
-    return NO_CONTENT // the answer to an event is not read, so no document is taken from the call here
+    else if (content.account !== undefined && this.#isNewEvent(content.dedupeKey))
+      this.#options.onAccountEvent?.(content.account)
+    return NO_CONTENT // the answer to an event is not read, so the call must not give a document away here
   }
 
-  /** Handles an event of a call once, whichever URL it was posted to. */
+  /** Handles an event of a call once, at any URL. */
   #note(event: CarrierEvent, callSid: CallSid): void {
     if (!this.#isNewEvent(event.dedupeKey)) return
     const call = this.#options.calls.find(callSid)
@@ -570,7 +604,7 @@ export class Webhooks {
     if (human !== null) call?.human(human)
   }
 
-  /** XML of `actions`, or of `instead` where they cannot be written; remembers that a Dial was served. */
+  /** XML of `actions`, or of `instead` if they cannot be written. Remembers that a Dial was served. */
   #write(callSid: CallSid, actions: readonly VoiceAction[], instead: readonly VoiceAction[]): string {
     try {
       const document = voiceXml(actions)
@@ -585,7 +619,7 @@ export class Webhooks {
     }
   }
 
-  /** True the first time that a key is seen (within memory). */
+  /** True if this key was not seen before, as far as this process remembers. */
   #isNewEvent(dedupeKey: string): boolean {
     if (this.#events.has(dedupeKey)) return false
     this.#events.set(dedupeKey, true)
@@ -598,6 +632,7 @@ type WebhookOptions = Pick<
   | 'calls'
   | 'editor'
   | 'onRecordingReady'
+  | 'onAccountEvent'
   | 'publicUrl'
   | 'tls'
   | 'nodeUrl'
@@ -613,27 +648,28 @@ type WebhookOptions = Pick<
   | 'metrics'
 > & { readonly outbound?: Pick<OutboundCalls, 'find' | 'state' | 'taken'> }
 
-/** Logs a fault of ours. @returns what is answered */
+/**
+ * Logs a fault of ours.
+ * @returns the answer
+ */
 export function handlerFault(log: Log, route: WebhookRoute, error: unknown): Reply {
   log.error({ err: error, route }, 'a webhook could not be answered')
-  return errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why')
+  return errorReply(500, 'INTERNAL', 'the gateway failed to answer; the reason is in its log')
 }
 
-/** Where a call's URLs lead: `https://gw-3.example.com`, or `http://127.0.0.1:8080` on a developer's machine. */
+/** Origin of a call's URLs: `https://gw-3.example.com`, or `http://127.0.0.1:8080` on a developer's machine. */
 type Origin = string & { readonly origin: unique symbol }
 
 const ORIGIN =
   /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$|^https?:\/\/\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?$/
 
-/**
- * An origin from settings or from a request's Host; null when it cannot be part of a URL. A trailing slash is removed.
- */
+/** Origin from settings or from a request's Host; null if it cannot be part of a URL. A trailing slash is removed. */
 export function parseOrigin(text: string): Origin | null {
   const origin = text.replace(/\/+$/, '')
   return ORIGIN.test(origin) ? (origin as Origin) : null
 }
 
-/** Webhooks of a call may go to any node that shares the port, its audio socket only to the owner. */
+/** Two origins. Webhooks may go to any node that shares the port; the audio socket must go to the call's owner. */
 interface Origins {
   readonly webhooks: Origin
   readonly audio: Origin
@@ -641,15 +677,15 @@ interface Origins {
 
 interface StreamAnswer {
   readonly actions: readonly VoiceAction[]
-  /** URL of the continuation, token included. */
+  /** URL of the continuation, with its token. */
   readonly afterStreamUrl: string
-  /** URL at which the leg of a human gets its document; null when the call has no conference. */
+  /** URL at which the leg of a human gets its document; null without a conference. */
   readonly humanUrl: string | null
 }
 
 /**
- * The answer to a call's first webhook: the carrier's first words, the stream, and the continuation after the
- * stream. The trailing Redirect is harmless where the carrier does not follow it; docs/PROTOCOL.md.
+ * Answer to a call's first webhook: the carrier's first words, the stream, and the continuation after the stream. The
+ * last Redirect is harmless if it is not followed (docs/PROTOCOL.md).
  */
 function streamAnswer(
   agent: AgentFacts,
@@ -664,15 +700,15 @@ function streamAnswer(
     stream.statusCallback,
     () => `${origin}/stream-status?t=${tokens.mint(callSid, 'stream-status')}`,
   )
-  // The agent's name travels along: the node that answers may not be the call's owner.
+  // The URL has the agent's name, because the node that answers may not be the call's owner.
   const afterStreamUrl = `${origin}/after-stream?t=${tokens.mint(callSid, 'after-stream')}&agent=${agent.name}`
   const actions: VoiceAction[] = agent.say === null ? [] : [agent.say]
   actions.push({
     verb: 'stream',
-    // The carrier's URL parser wants a path before the query.
+    // The carrier's URL parser needs a path before the query.
     url: `${origins.audio.replace(/^http/, 'ws')}/audio?t=${tokens.mint(callSid, 'audio', epoch)}`,
     track: stream.track,
-    // With a conference the conference answers the call, and the stream runs beside it.
+    // If there is a conference, it answers the call, and the stream runs beside it.
     connect: !agent.conference,
     samplingRateHz: legRateHz,
     name: stream.name,
@@ -683,7 +719,7 @@ function streamAnswer(
       : { statusCallback, statusEvents: stream.statusEvents }),
   })
   if (agent.conference) {
-    // The caller is alone in it until a human joins; it ends when the human leaves.
+    // The caller is alone in the conference until a human joins. The conference ends when the human leaves.
     actions.push({ verb: 'conference', name: roomOf(callSid), startOnEnter: true, endOnExit: false, beep: false })
   }
   actions.push({ verb: 'redirect', method: 'POST', url: afterStreamUrl })
@@ -691,31 +727,31 @@ function streamAnswer(
   return { actions, afterStreamUrl, humanUrl }
 }
 
-/** Where stream events go: to us, to nobody, or to a URL of the agent's own. */
+/** URL for stream events: our URL, none, or a URL in the agent's file. */
 function statusUrl(setting: boolean | string, ours: () => string): string | null {
   if (typeof setting === 'string') return setting
   return setting ? ours() : null
 }
 
-/** True when the document rings a human, so that the next busy or no-answer is about that leg. */
+/** True if the document rings a human: the next busy or no-answer is then about the human's leg. */
 function dials(actions: readonly VoiceAction[]): boolean {
   return actions.some((action) => action.verb === 'dial' || action.verb === 'conference')
 }
 
-/** Our own number in a call: the one that was called, or that calls. */
+/** Our own number in a call: the called or the calling number. */
 function oursOf({ direction, from, to }: Pick<Webhook, 'direction' | 'from' | 'to'>): string {
   return direction === 'outbound' ? from : to
 }
 
-/** Answer that a call got. Kept after its end, because webhooks may still come. */
+/** Call that was answered. It is remembered after its end, because webhooks may still come. */
 interface AnsweredCall {
   readonly agent: string
   /** Our own number. */
   readonly number: string
-  /** When its first webhook was answered, on the monotonic clock. */
+  /** Time of the answer to its first webhook, on the monotonic clock. */
   readonly answeredAtMs: number
-  /** The carrier has been given a Dial (or a conference): a busy leg that follows is the human's, not the caller's. */
+  /** True when the carrier got a Dial (or a conference): a later busy leg is the human's leg, not the caller's. */
   dialServed: boolean
-  /** The document was the answer to a post that is not an event, so its sender has read it. */
+  /** True if the document answered a post that is not an event. The sender of such a post reads the answer. */
   served: boolean
 }

@@ -11,9 +11,15 @@ import { GONE_MS } from './call-store.js'
 import type { CallStore } from './call-store.js'
 import { derivedKey, openedWith, sealedWith } from '../secrets.js'
 
-/** A call that is erased is recalled no more for as long as any could be: the most that `retention.recordsDays` takes. */
+/**
+ * Time in ms for which the mark of an erased call stays. It is the maximum of `retention.recordsDays`, so no call is
+ * remembered for longer than its mark.
+ */
 const ERASED_MS = 36_500 * 86_400_000
-/** Lines of one caller that are remembered: what one business knows of them, another does not. The oldest goes. */
+/**
+ * Maximum number of lines (our number and agent) that are remembered for one caller. If there are more, the oldest is
+ * dropped. Each line has its own memory, because its business may differ.
+ */
 const LINES_OF_CALLER_MAX = 10
 
 const lineSchema = z.object({ untilMs: z.number(), call: earlierCallSchema })
@@ -22,18 +28,18 @@ export const callerMemorySchema = z.record(z.string(), lineSchema)
 
 interface CallerMemoryOptions {
   readonly store: Pick<CallStore, 'once' | 'settle' | 'standing'>
-  /** The values of TOKEN_SECRET: the first seals, each opens. */
+  /** Values of TOKEN_SECRET. The first seals; each of them can open. */
   readonly secrets: readonly string[]
   readonly wallClock: WallClock
   readonly log: Log
 }
 
 /**
- * The last call of each caller to each line, in the call store: under a keyed hash of their number, encrypted. What the store
- * cannot read or write counts as not remembered.
+ * Memory of each caller's last call to each line. It is encrypted in the call store, under a keyed hash of the caller's
+ * number. A call that ends while the store fails is not remembered.
  */
 export class CallerMemory {
-  /** Calls that could not be remembered, recalled or forgotten. Plain field, copied at each scrape. */
+  /** Number of failed reads and writes of the memory. Plain field, copied at each scrape. */
   lost = 0
   readonly #options: CallerMemoryOptions
   readonly #keys: readonly Buffer[]
@@ -43,7 +49,10 @@ export class CallerMemory {
     this.#keys = options.secrets.map((secret) => derivedKey(secret, 'caller-memory'))
   }
 
-  /** Does not reject. @param line  our own number and the agent */
+  /**
+   * Reads a caller's last call to a line from the memory. Never rejects.
+   * @param line  our own number and the agent
+   */
   recall(caller: string, line: string): Promise<EarlierCall | null> {
     return this.#attempt(
       async () => (await this.ofCaller(caller)).find((kept) => kept.line === line)?.call ?? null,
@@ -51,18 +60,21 @@ export class CallerMemory {
     )
   }
 
-  /** Memory of a caller, line by line. @throws GatewayError STORE_DOWN */
+  /**
+   * Memory of a caller, by line.
+   * @throws GatewayError STORE_DOWN
+   */
   async ofCaller(caller: string): Promise<readonly { readonly line: string; readonly call: EarlierCall }[]> {
     return (await this.#standing(caller)).map(([line, { call }]) => ({ line, call }))
   }
 
-  /** Does not reject. */
+  /** Stores a call in the memory. Never rejects. */
   async remember(caller: string, line: string, call: EarlierCall, keptMs: number): Promise<void> {
     const key = this.#keys[0]
     if (key === undefined || partyKey(caller) === '') return
     await this.#attempt(async () => {
       const nowMs = this.#options.wallClock()
-      // The erasure of a call may come before its end.
+      // A call that was erased while it was live is not stored.
       const own = (await this.#isErased(call)) ? [] : [[line, { untilMs: nowMs + keptMs, call }] as const]
       const others = (await this.#standing(caller)).filter(([other]) => own.length === 0 || other !== line)
       const lines = [...others.slice(own.length - LINES_OF_CALLER_MAX), ...own]
@@ -74,20 +86,24 @@ export class CallerMemory {
     }, undefined)
   }
 
-  /** The owner of this number wants to be forgotten. @throws GatewayError STORE_DOWN */
+  /**
+   * Erases the memory of a caller's number.
+   * @throws GatewayError STORE_DOWN
+   */
   async forget(number: string): Promise<void> {
     for (const key of this.#keys) await this.#options.store.settle(nameOf(key, number), '', GONE_MS)
   }
 
   /**
-   * This call is erased, and nobody says whose it was: its facts are hidden at once, and removed at the next call of that number that
-   * is remembered, or when the time of all its lines is over. @throws GatewayError STORE_DOWN
+   * Erases a call whose caller is unknown. A mark hides the call's facts at once. They are removed when the caller's
+   * next call is stored or all lines have expired.
+   * @throws GatewayError STORE_DOWN
    */
   async forgetCall(callSid: string): Promise<void> {
     await this.#options.store.once(erasedName(callSid), '', ERASED_MS)
   }
 
-  /** By line, those whose time is not over and that are not erased. */
+  /** Lines of a caller that have neither expired nor been erased. */
   async #standing(caller: string): Promise<readonly (readonly [string, KeptLine])[]> {
     const nowMs = this.#options.wallClock()
     const kept = Object.entries(await this.#lines(caller)).filter(([, { untilMs }]) => untilMs > nowMs)
@@ -119,7 +135,7 @@ export class CallerMemory {
       this.lost++
       this.#options.log.warn(
         { reason: messageOf(thrown) },
-        'the memory of callers is not reached: a call counts as the first',
+        "the memory of callers cannot be reached: a call counts as the caller's first call",
       )
       return otherwise
     }
@@ -130,7 +146,10 @@ function erasedName(callSid: string): string {
   return `erased:${callSid}`
 }
 
-/** Numbers have so few values that a plain hash could be guessed. */
+/**
+ * Name of a caller's entry in the store. The hash has a key, because anyone could try all phone numbers on a plain
+ * hash.
+ */
 function nameOf(key: Buffer, caller: string): string {
   return `caller:${createHmac('sha256', key).update(partyKey(caller)).digest('base64url')}`
 }

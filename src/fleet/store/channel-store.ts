@@ -4,10 +4,10 @@ import type { CallStore } from './call-store.js'
 import { RelayedStore, runOp } from './relayed-store.js'
 import type { StoreArgs, StoreOp, StoreResult } from './relayed-store.js'
 
-/** Operations that one process waits for on the channel to the supervisor's store. */
+/** Maximum number of operations of one process that wait for the supervisor's store. */
 export const STORE_WAITING_MAX = 1000
 
-/** From a process of `--processes` to its supervisor. */
+/** Request of a process of `--processes` to its supervisor. */
 export interface StoreRequest {
   readonly type: 'store'
   readonly id: number
@@ -27,8 +27,9 @@ interface Waiting {
 }
 
 /**
- * The store in the memory of the supervisor, for one of its processes. The channel is that of `fork` with
- * `serialization: 'advanced'`, which carries bytes. Both ends run the same build, and trust each other.
+ * Client, in one process, for the store in the supervisor's memory. Operations go over the channel of `fork`. With
+ * `serialization: 'advanced'` this channel can carry bytes. The supervisor and its processes run the same build, and
+ * trust each other.
  */
 export class ChannelStore extends RelayedStore {
   readonly #send: (request: StoreRequest) => void
@@ -38,8 +39,8 @@ export class ChannelStore extends RelayedStore {
   #closed = false
 
   /**
-   * @param send  must not throw; a request to a supervisor that is gone is lost
-   * @param deadlineMs  tests on a machine with other work give more
+   * @param send  must not throw. Requests are lost if the supervisor is gone
+   * @param deadlineMs  deadline of an operation in ms; longer in tests on a busy machine
    */
   constructor(send: (request: StoreRequest) => void, deadlineMs = STORE_DEADLINE_MS) {
     super()
@@ -49,12 +50,12 @@ export class ChannelStore extends RelayedStore {
 
   received(reply: StoreReply): void {
     const waiting = this.#take(reply.id)
-    if (waiting === null) return // its deadline has passed
+    if (waiting === null) return // no operation waits, because its deadline has passed
     if ('refused' in reply) waiting.reject(new GatewayError('STORE_REFUSED', reply.refused))
     else waiting.resolve(reply.value)
   }
 
-  /** The supervisor is gone, and the store with it. Idempotent. */
+  /** Rejects all waiting operations, because the supervisor and its store are gone. Idempotent. */
   closed(): void {
     this.#closed = true
     for (const id of [...this.#waiting.keys()]) this.#take(id)?.reject(down('its supervisor is gone'))
@@ -88,7 +89,7 @@ export class ChannelStore extends RelayedStore {
   }
 }
 
-/** The supervisor's end: runs a process's operation on the store, a `MemoryStore`. Never rejects. */
+/** Runs an operation of a process on the supervisor's store, a `MemoryStore`. Never rejects. */
 export async function serveStore(store: CallStore, { id, op, args }: StoreRequest): Promise<StoreReply> {
   try {
     return { type: 'stored', id, value: await runOp(store, op, args as StoreArgs<typeof op>) }

@@ -6,20 +6,23 @@ import type { CallStore } from './call-store.js'
 import { RelayedStore, runOp } from './relayed-store.js'
 import type { StoreArgs, StoreOp, StoreResult } from './relayed-store.js'
 
-/** A disk that has not taken states within this is one that does not: the store's own deadline would be about all of it. */
+/** Maximum time in ms to wait for the disk: half of the store's deadline. After this time the disk counts as failed. */
 const DISK_WITHIN_MS = STORE_PATIENCE_MS / 2
 
-/** Where the states of live calls, and what was written once, survive the process. No method throws. */
+/** Disk that keeps the states of live calls and the values of `once` after the process ends. No method throws. */
 export interface StatesOnDisk {
-  /** Resolves when they are written; false: too much waits for the disk, or it does not take them. */
+  /**
+   * Resolves to true when the changes are written. Resolves to false if too many changes are waiting for the disk, or
+   * the disk failed.
+   */
   keep(changes: readonly SealedChange[]): Promise<boolean>
   gone(callSid: string): void
   value(value: StoredValue): void
 }
 
 /**
- * A store whose memory dies with the process: what its owner saves of a call goes to the disk too, from where the next
- * start gives it to its own store; and so do intents of tools, so that none runs again because the process has died.
+ * Store that also writes call states and intents of tools to the disk, because its inner store is lost with the
+ * process. So calls continue after a restart, and no tool runs twice.
  */
 export class DurableStore extends RelayedStore {
   readonly #inner: CallStore
@@ -40,7 +43,7 @@ export class DurableStore extends RelayedStore {
     const taken = args[0].filter((_, i) => answers[i] === 'ok')
     if (taken.length === 0) return answers
     const kept = this.#disk.keep(taken.map(({ key, change }) => ({ callSid: key, ...change })))
-    // The keeper then writes all of these calls again.
+    // The error makes `CallKeeper` write all these calls again.
     if (!(await Promise.race([kept, sleep(DISK_WITHIN_MS, false, { ref: false })])))
       throw new GatewayError('STORE_REFUSED', 'the disk does not take the states of calls')
     return answers

@@ -6,27 +6,27 @@ import { RelayedStore, runOp } from './relayed-store.js'
 import type { StoreArgs, StoreOp, StoreResult } from './relayed-store.js'
 
 /**
- * How an operation ended: done; its deadline passed; the store refused it or is not connected; not tried, because the
- * store rests.
+ * Outcome of an operation. `ok`: done. `lost-deadline`: the deadline passed. `refused`: the store refused it or is not
+ * connected. `skipped`: not tried, because the store rests.
  */
 type StoreOutcome = 'ok' | 'lost-deadline' | 'refused' | 'skipped'
 
 type StoreCounters = Record<StoreOp, Record<StoreOutcome, number>>
 
 interface GuardOptions {
-  /** Monotonic. */
+  /** Monotonic clock. */
   readonly clock: Clock
-  /** After each operation that was tried, for a histogram of durations. Must not throw. */
+  /** Called after each operation that was tried, for a histogram of durations. Must not throw. */
   readonly onOp: (op: StoreOp, durationMs: number) => void
 }
 
 /**
- * Keeps a store from delaying calls: no operation takes longer than STORE_DEADLINE_MS. After one that did, the store
- * rests for STORE_REST_MS: operations reject at once. Then one is tried, and when it is answered, the rest are too.
- * Operations of `patient` may take STORE_PATIENCE_MS, and are tried also while the store rests.
+ * Guard against a slow store. No operation takes longer than STORE_DEADLINE_MS, so that calls are not delayed. After a
+ * timeout the store rests for STORE_REST_MS: operations reject at once without a request. After the rest, a single
+ * operation tests the store.
  */
 export class GuardedStore extends RelayedStore {
-  /** Operations by name and outcome; plain fields, copied at each scrape. */
+  /** Counts of operations by name and outcome; plain fields, copied at each scrape. */
   readonly counters: StoreCounters = {
     claim: noneYet(),
     save: noneYet(),
@@ -43,16 +43,19 @@ export class GuardedStore extends RelayedStore {
     beat: noneYet(),
     leave: noneYet(),
   }
-  /** Writes to a call that had another owner by then, or was over. */
+  /** Number of writes to a call that had another owner, or was over. */
   conflicts = 0
-  /** For what no new caller waits for: the same store, with more time. */
+  /**
+   * The same store with a longer deadline (STORE_PATIENCE_MS), which never rests. It is for operations for which no new
+   * caller waits.
+   */
   readonly patient: CallStore
   readonly #inner: CallStore
   readonly #options: GuardOptions
   #up = true
-  /** Null: it does not rest. */
+  /** End of the store's rest, on the clock; null if the store does not rest. */
   #restsUntilMs: number | null = null
-  /** True: the rest is over, and one operation finds out whether the store answers again. */
+  /** True while one operation tests whether the store answers again after its rest. */
   #trying = false
 
   constructor(inner: CallStore, options: GuardOptions) {
@@ -62,7 +65,7 @@ export class GuardedStore extends RelayedStore {
     this.patient = new PatientStore(this, (op, args) => this.#timed(op, args, STORE_PATIENCE_MS))
   }
 
-  /** True if the store answered when it was last asked; true before the first time. */
+  /** True if the store answered the last request, or was not asked yet. */
   get up(): boolean {
     return this.#up
   }
@@ -92,7 +95,8 @@ export class GuardedStore extends RelayedStore {
     let timer: NodeJS.Timeout | undefined
     let late = false
     try {
-      // The timer is set before the operation begins, and so fires before a deadline of the same length inside.
+      // The timer is set before the operation starts. So this deadline passes before an equal deadline inside the
+      // operation.
       const deadline = new Promise<never>((_resolve, reject) => {
         timer = setTimeout(() => {
           late = true
@@ -102,7 +106,7 @@ export class GuardedStore extends RelayedStore {
       const result = await Promise.race([runOp(this.#inner, op, args), deadline])
       counters.ok++
       this.conflicts += [result].flat().filter((each) => each === 'lost').length
-      // Who got a late answer had the time; for others the store is as it was.
+      // An answer that is in time only for a patient operation does not show that the store is up for other operations.
       if (clock() - startMs <= STORE_DEADLINE_MS) this.#answered(true)
       return result
     } catch (thrown) {
@@ -121,7 +125,9 @@ export class GuardedStore extends RelayedStore {
     }
   }
 
-  /** It answered within the deadline. What it refuses for good reasons, it has read. */
+  /**
+   * Notes an answer that came in time. `up` is true even if the store refused an entry, because it has read the entry.
+   */
   #answered(up: boolean): void {
     this.#up = up
     this.#restsUntilMs = null

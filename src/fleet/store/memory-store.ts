@@ -25,7 +25,10 @@ import type {
   StoredWrite,
 } from './call-store.js'
 
-/** Limits of a store in a process's memory: calls, including ended ones, and values written once. The oldest goes. */
+/**
+ * Limits of a store in a process's memory: number of calls, including ended calls, and number of values of `once`. The
+ * oldest entries are dropped first.
+ */
 const MEMORY_CALLS_MAX = 100_000
 const MEMORY_ONCE_MAX = 100_000
 const MEMORY_TALLIES_MAX = 20_000
@@ -40,20 +43,23 @@ interface Entry {
   readonly streams: Set<string>
 }
 
-/** Bounds of a `MemoryStore`, for tests. */
+/** Limits of a `MemoryStore`, for tests. */
 interface MemoryBounds {
   readonly calls: number
   readonly once: number
 }
 
-/** The store in the memory of one process. Entries expire when they are next looked at, without timers. */
+/** Store in the memory of one process. Entries expire at their next read; there are no timers. */
 export class MemoryStore implements CallStore {
-  /** Counts of entries that it could not hold; plain fields, copied at each scrape. */
+  /** Counts of entries that the store could not hold; plain fields, copied at each scrape. */
   readonly counters = {
-    /** Entries that were given up for newer ones. Least recently used first: calls that are over, before live ones. */
+    /**
+     * Entries that were dropped because newer entries needed space. Ended calls are dropped before live calls, the
+     * least recently used first.
+     */
     callsDropped: 0,
     onceDropped: 0,
-    /** Heartbeats of nodes beyond NODES_MAX. */
+    /** Heartbeats that were refused because the fleet has NODES_MAX nodes. */
     nodesRefused: 0,
   }
   readonly #clock: WallClock
@@ -64,7 +70,8 @@ export class MemoryStore implements CallStore {
 
   constructor(clock: WallClock, bounds: MemoryBounds = { calls: MEMORY_CALLS_MAX, once: MEMORY_ONCE_MAX }) {
     this.#clock = clock
-    // Without a resolution, the cache would hold on to a time for a millisecond by a timer.
+    // Time to live of the cache's entries. Without `ttlResolution: 0`, the cache would use a timer to remember the time
+    // for a millisecond.
     const expiry = { perf: { now: clock }, ttlResolution: 0 }
     this.#calls = new LRUCache({
       ...expiry,
@@ -209,7 +216,7 @@ export class MemoryStore implements CallStore {
   }
 }
 
-/** Without fields that a caller may have added: an owner is compared and sent as it is. */
+/** Owner with exactly these fields, because owners are compared and sent with all their fields. */
 function ownerToken({ node, incarnation, nonce }: Owner, epoch: number): OwnerToken {
   return { node, incarnation, nonce, epoch }
 }

@@ -4,11 +4,11 @@ import { GatewayError } from '../../core/errors.js'
 import { STORE_DEADLINE_MS } from '../../core/limits.js'
 import type { RedisAddress } from './redis-url.js'
 
-/** Connecting to Redis or to a Sentinel, whose answer is a part of it. */
+/** Maximum time in ms to connect to Redis or to a Sentinel. It includes the Sentinel's answer. */
 const REDIS_CONNECT_MS_MAX = 1000
-/** The longest pause between two attempts. */
+/** Maximum pause in ms before the next attempt to connect. */
 export const REDIS_RETRY_MS_MAX = 500
-/** How often a cluster is asked which server has what. */
+/** Time in ms between two requests to a cluster for its servers and their slots. */
 const CLUSTER_LOOK_MS = 1000
 
 const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), REDIS_RETRY_MS_MAX)
@@ -20,19 +20,19 @@ export const REDIS_CONNECTION = {
   protocol: 2,
   replyMapping: 'legacy',
   connectTimeout: REDIS_CONNECT_MS_MAX,
-  // A connection to a frozen server does not end in order.
+  // A limit is needed, because a connection to a frozen server cannot be closed in an orderly way.
   disconnectTimeout: STORE_DEADLINE_MS,
   maxLoadingRetryTime: REDIS_RETRY_MS_MAX,
   retryStrategy,
-  // After a failover the connection is to a replica: the next one is to the new master.
+  // READONLY means that the connection leads to a replica after a failover. A new connection leads to the new master.
   reconnectOnError: ({ message }: Error) => message.includes('READONLY'),
 } as const satisfies RedisOptions
 
 /**
- * A client of the Redis at an address. It connects at once, and again whenever it is not connected, until
- * `endRedisClient`; whoever makes it listens to its `error`s.
- * @param own  how its commands wait
- * @param ownOfCluster  the same, of a cluster
+ * Client for a Redis address. It stays connected until `endRedisClient`. The code that uses it must listen to its
+ * `error` event.
+ * @param own options for its commands
+ * @param ownOfCluster these options for a cluster
  */
 export function redisClient(
   { tls, hosts, masterName, cluster, db, username, password }: RedisAddress,
@@ -50,15 +50,17 @@ export function redisClient(
     return new Cluster([...hosts], {
       clusterRetryStrategy: retryStrategy,
       slotsRefreshTimeout: REDIS_CONNECT_MS_MAX,
-      // A master that stands still says nothing of its replica, which has taken its place.
+      // Slots are requested regularly, because a master that does not respond cannot report that a replica has replaced
+      // it.
       slotsRefreshInterval: CLUSTER_LOOK_MS,
-      // Certificates have the names of the servers, which a cluster knows by these names then.
+      // The certificates contain the servers' names, so the cluster must use the servers' names, not their addresses.
       ...(tls && { dnsLookup: (name: string, found: (error: null, address: string) => void) => found(null, name) }),
       ...ownOfCluster,
       redisOptions: options,
     })
   if (masterName === null) return new Redis({ ...options, ...hosts[0], db })
-  // Given only to those that ask for one, because ioredis writes a warning where a Sentinel has none.
+  // The password is sent only to Sentinels that ask for it, because ioredis logs a warning if a Sentinel does not need
+  // it.
   const learning = (client: Redis): Redis =>
     client.on('sentinelError', ({ message }: Error) => {
       if (password === null || !message.includes('NOAUTH')) return
@@ -72,7 +74,7 @@ export function redisClient(
     name: masterName,
     sentinelRetryStrategy: retryStrategy,
     sentinelCommandTimeout: own.commandTimeout ?? REDIS_CONNECT_MS_MAX,
-    // With Sentinels ioredis takes `tls` for the master, only where the second is true, and never for the Sentinels.
+    // ioredis does not use `tls` for Sentinels, and for their master only if `enableTLSForSentinelMode` is true.
     ...(tls && { sentinelTLS: {}, enableTLSForSentinelMode: true }),
   })
   const duplicate = redis.duplicate.bind(redis)
@@ -80,19 +82,21 @@ export function redisClient(
   return learning(redis)
 }
 
-/** Commands by which ioredis makes a connection usable. */
+/** Commands with which ioredis prepares a connection. */
 const HANDSHAKE = ['auth', 'client', 'hello', 'info', 'readonly', 'select']
 
 /**
- * Bounds the commands of a client that have no answer yet: without a connection ioredis lets any number wait. One more
- * rejects with STORE_DOWN; a part of a transaction does not, because the rest would be carried out without it.
+ * Limits the number of a client's unanswered commands, because ioredis has no limit while there is no connection.
+ * Commands above the limit reject with STORE_DOWN.
  */
 export function boundCommands(client: Redis | Cluster, max: number, onRefused: () => void): void {
   const waiting = new Set<Command>()
   const send = client.sendCommand.bind(client) as (command: Command, ...at: unknown[]) => unknown
   client.sendCommand = (command: Command, ...at: unknown[]) => {
-    // On the next connection ioredis sends it again.
+    // A command that is already waiting is not counted again: ioredis sends it again on the next connection.
     if (waiting.has(command) || HANDSHAKE.includes(command.name)) return send(command, ...at)
+    // A command inside a transaction is always sent. Otherwise the rest of the transaction would be executed without
+    // this command.
     if (waiting.size >= max && at[0] === undefined) {
       onRefused()
       command.reject(new GatewayError('STORE_DOWN', `${max} commands wait for Redis already`, { retryable: true }))
@@ -105,9 +109,9 @@ export function boundCommands(client: Redis | Cluster, max: number, onRefused: (
   }
 }
 
-/** Closes it for good, at once. */
+/** Closes the client at once and for ever. */
 export function endRedisClient(client: Redis | Cluster): void {
   client.disconnect()
-  // ioredis goes on looking for slots, each second and for ever, where a look is under way now.
+  // A running query for slots must be stopped too. Otherwise ioredis would repeat it every second for ever.
   if (client instanceof Cluster) client.refreshSlotsCache = () => undefined
 }

@@ -1,9 +1,9 @@
 /**
- * Every command that a node sends to Redis: its own, those in its scripts, and BullMQ's. deploy/redis.conf and
- * `mkondo check` are made of this list; a test compares it with the scripts, and others run under it. `A|B` is a subcommand.
+ * All Redis commands that a node uses: directly, in scripts, or by BullMQ. `A|B` is a subcommand. deploy/redis.conf and
+ * `mkondo check` use this list. Tests compare it with the scripts.
  */
 export const REDIS_COMMANDS = [
-  // The connection's; AUTH and HELLO need no permission.
+  // Commands for the connection. AUTH and HELLO do not need a permission.
   ...['client|setname', 'cluster|info', 'cluster|slots', 'info', 'ping', 'readonly', 'role', 'select', 'time'],
   ...['discard', 'eval', 'evalsha', 'exec', 'multi', 'wait'],
   ...['del', 'exists', 'persist', 'pexpire', 'pttl', 'rename', 'type'],
@@ -29,10 +29,10 @@ export const REDIS_COMMANDS = [
   ...['zremrangebyrank', 'zremrangebyscore', 'zrevrange', 'zrevrangebyscore', 'zscore'],
 ] as const
 
-/** Patterns of the keys that nodes with this REDIS_PREFIX use. */
+/** Patterns of the keys that nodes use with this REDIS_PREFIX. */
 export const redisKeys = (prefix: string): readonly [string, string] => [`${prefix}*`, `{${prefix}campaigns}*`]
 
-/** A line of redis.conf: the user with what a node needs, and nothing else. */
+/** Line of redis.conf for a user that has only the permissions that a node needs. */
 export function redisUser(prefix: string, password: string): string {
   const keys = redisKeys(prefix).map((pattern) => `~${pattern}`)
   const commands = REDIS_COMMANDS.map((command) => `+${command}`)

@@ -4,7 +4,7 @@ import { CLOCK_SKEW_MS_MAX, STORE_PATIENCE_MS } from '../../core/limits.js'
 import { REDIS_COMMANDS, redisKeys } from './redis-commands.js'
 import type { RedisAddress } from './redis-url.js'
 
-/** `bad`: calls or records are lost with it, or operations fail. `look`: allowed, and seldom wanted. */
+/** `bad`: calls or records may be lost, or operations fail. `look`: allowed, but probably not intended. */
 export interface RedisFinding {
   readonly is: 'good' | 'look' | 'bad'
   readonly what: string
@@ -14,41 +14,47 @@ const good = (what: string): RedisFinding => ({ is: 'good', what })
 const look = (what: string): RedisFinding => ({ is: 'look', what })
 const bad = (what: string): RedisFinding => ({ is: 'bad', what })
 
-/** Most arguments that a command needs before Redis says whether its user may run it. */
+/**
+ * Number of different argument counts that are tried for each command. Redis reports a missing permission only if the
+ * number of arguments is right.
+ */
 const ARGUMENTS_MAX = 7
-/** Slots of a Redis Cluster. */
+/** Number of slots of a Redis Cluster. */
 const SLOTS = 16_384
 
 interface LookOptions {
   readonly address: RedisAddress
-  /** REDIS_PREFIX. */
+  /** Value of REDIS_PREFIX. */
   readonly prefix: string
   /** Calendar time of this machine. */
   readonly wallClock: () => number
 }
 
 /**
- * Findings about the Redis that a node has reached: version, memory, replicas, slots, clock, and the
- * permissions of its user. It changes nothing there.
- * @param servers  those that take writes
+ * Findings about a node's Redis: its version, memory, replicas, slots and clock, and the permissions of the node's
+ * user. Changes nothing in Redis.
+ * @param servers servers that accept writes
  */
 export async function lookAtServers(servers: readonly Redis[], options: LookOptions): Promise<readonly RedisFinding[]> {
   const each = await Promise.all(servers.map((server) => lookAt(server, options)))
-  // Several servers of a cluster may say the same.
+  // A finding that several servers of a cluster have is listed once.
   const found = [...new Map(each.flat().map((finding) => [finding.what, finding])).values()]
   const [first] = servers
   if (options.address.cluster && first !== undefined) found.push(await slotsFinding(first))
   return found
 }
 
-/** On a connection of its own: no operation of the store waits for it, or falls into its transaction. */
+/**
+ * Inspects a server over a separate connection. So operations of the store do not wait for the inspection and do not
+ * become part of its transaction.
+ */
 async function lookAt(server: Redis, options: LookOptions): Promise<readonly RedisFinding[]> {
   const probe = server.duplicate({
     ...{ lazyConnect: true, enableReadyCheck: false, enableOfflineQueue: false, retryStrategy: null },
-    sentinelRetryStrategy: () => null, // else it asks Sentinels that are away without end
+    sentinelRetryStrategy: () => null, // without this limit, ioredis would ask Sentinels that are down for ever
     commandTimeout: STORE_PATIENCE_MS,
   })
-  probe.on('error', () => undefined) // `connect` and the commands reject with it
+  probe.on('error', () => undefined) // `connect` and the commands reject with the error
   try {
     await probe.connect()
     return await findingsOf(probe, options)
@@ -75,7 +81,7 @@ function evictionFinding(policy: string, maxmemory: string): RedisFinding {
   return bad(`Redis drops calls and messages ${when}: maxmemory-policy is ${policy}; allowed: noeviction`)
 }
 
-/** Where nobody named Sentinels or a cluster, one server is what is wanted. */
+/** Findings about replicas. If the URL has no Sentinels and is not a cluster, a single server is intended. */
 function replicaFindings({ masterName, cluster }: RedisAddress, role: string, replicas: number): RedisFinding[] {
   if ((masterName === null && !cluster) || role !== 'master') return []
   if (replicas > 0) return [good(`the Redis master has ${replicas} ${replicas === 1 ? 'replica' : 'replicas'}`)]
@@ -100,14 +106,16 @@ async function slotsFinding(server: Redis): Promise<RedisFinding> {
   const assigned = Number(/^cluster_slots_ok:(\d+)/m.exec(info)?.[1] ?? 0)
   return info.includes('cluster_state:ok') && assigned === SLOTS
     ? good(`all ${SLOTS} slots of the Redis Cluster have a server`)
-    : bad(`${SLOTS - assigned} of ${SLOTS} slots of the Redis Cluster have no server: calls whose entry is there fail`)
+    : bad(
+        `${SLOTS - assigned} of ${SLOTS} slots of the Redis Cluster have no server: calls whose entry is in such a slot fail`,
+      )
 }
 
-/** Asks in a transaction that is never carried out: Redis judges each command of it when it comes. */
+/** Checks permissions in a transaction that is never executed. Redis checks each command when it arrives. */
 async function permissionFinding(probe: Redis, prefix: string): Promise<RedisFinding> {
   const lacks = await deniedOf(probe, redisKeys(prefix))
   if (lacks.length === 0) return good('the Redis user may run all commands that nodes send')
-  return bad(`the Redis user may not ${lacks.join(', ')}; deploy/redis.conf has the line of one that may`)
+  return bad(`the Redis user may not ${lacks.join(', ')}; deploy/redis.conf has the line of a user that may`)
 }
 
 async function deniedOf(probe: Redis, patterns: readonly string[]): Promise<readonly string[]> {
@@ -119,7 +127,7 @@ async function deniedOf(probe: Redis, patterns: readonly string[]): Promise<read
     )
   }
   const begun = await ask('multi')
-  // Without it the commands would be carried out.
+  // Without a transaction the check ends, because Redis would execute the commands.
   if (/NOPERM/.test(begun)) return ['run MULTI']
   if (begun !== '') throw new Error(begun)
   const keys = patterns.map((pattern) => pattern.replace('*', 'check'))
@@ -137,7 +145,7 @@ async function deniedOf(probe: Redis, patterns: readonly string[]): Promise<read
       if (/NOPERM.*keys/.test(await ask('get', key))) denied.add(`use the keys ${patterns[i] ?? ''}`)
     }),
   ])
-  // Ends the transaction; EXEC then finds none.
+  // Makes EXEC fail, so that the transaction is never executed.
   const discarded = await ask('discard')
   if (/NOPERM/.test(discarded)) denied.add('run DISCARD')
   else if (/NOPERM/.test(await ask('exec'))) denied.add('run EXEC')

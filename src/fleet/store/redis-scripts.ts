@@ -1,22 +1,25 @@
 /**
- * Scripts of `RedisStore`: one script for each operation, so that each is atomic. For Redis from 6.2 on. Each has one key,
- * so that a Redis Cluster can hold the entries.
+ * Scripts of `RedisStore`, for Redis from 6.2 on. There is one script for each operation, so that each operation is
+ * atomic. Each script has one key, so that the entries can be in a Redis Cluster.
  *
- * A call is one hash (all of it expires together): `format`, the owner (`node`, `incarnation`, `nonce`, `epoch`), `phase`,
- * `write` (number of the owner's last write), `state`, `chunks` and `log:1`, `log:2`, … (the log), `streams` and
- * `stream:<nonce>` (the attached streams); of one that is over also `over-at`, and no state or log. The sorted set of a node has the keys of its calls, by the time at which they
- * expire; its content is a hint, and the call's hash decides. The hash of nodes has for each node `<format> <changedAtMs>
- * <beat> <incarnation> <JSON>`; the JSON carries its own proof (`node-record-proof.ts`). The hash of a sum has the part of
- * each counting node.
+ * - A call is one hash, so that it expires as a whole. Its fields are `format`, the owner (`node`, `incarnation`,
+ * `nonce`, `epoch`), `phase`, `write` (number of the owner's last write), `state`, `chunks` and `log:1`, `log:2`, …
+ * (the log), `streams` and `stream:<nonce>` (the attached streams). An ended call has `over-at`, but no state and no
+ * log.
+ * - The sorted set of a node contains the keys of its calls, sorted by the time of their expiry. This set is only a
+ * hint: the hash of a call decides who owns the call.
+ * - The hash of nodes contains `<format> <changedAtMs> <beat> <incarnation> <JSON>` for each node. The JSON contains
+ * its own proof (`node-proof.ts`).
+ * - The hash of a sum contains one part for each counting node.
  *
- * A script that fails in its middle is not undone. So each looks first, and its first write is one that a full Redis
- * refuses, or that makes room.
+ * If a script fails in the middle, Redis does not undo its writes. So each script does all reads first. Its first write
+ * is one that a full Redis refuses, or one that frees memory.
  */
 
-/** Version of the entries; a node reads only this one. */
+/** Version of the entries. A node reads only entries of this version. */
 export const ENTRY_FORMAT = '1'
 
-/** Scripts answer with this error for an entry that another program, or another version, wrote. */
+/** Error of the scripts for an entry that another program or another version wrote. */
 export const FOREIGN = 'MKONDO_FOREIGN'
 
 const NOW = `
@@ -24,7 +27,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
 
-/** KEYS[1] is the call. Leaves its fields in `format`, `node`, … */
+/** KEYS[1] is the call. Sets the call's fields as `format`, `node`, … */
 const LOOK = `
 local format, node, incarnation, nonce, epoch, phase, write =
   unpack(redis.call('HMGET', KEYS[1], 'format', 'node', 'incarnation', 'nonce', 'epoch', 'phase', 'write'))
@@ -38,7 +41,7 @@ const OWNED = `${LOOK}
 if node ~= ARGV[1] or incarnation ~= ARGV[2] or nonce ~= ARGV[3] or epoch ~= ARGV[4] then return 'lost' end
 `
 
-/** Lua by name; each is of one key. */
+/** Lua by name; each script has one key. */
 export const SCRIPTS = {
   /** KEYS: call. ARGV: owner with the new epoch (4), expected epoch, CLAIM_TTL_MS. */
   claim: `${LOOK}
@@ -49,9 +52,9 @@ if not format or (epoch == ARGV[5] and phase ~= 'over') then
 end
 return redis.call('HGETALL', KEYS[1])`,
   /**
-   * KEYS: call. ARGV: owner (4), number of this write, CALL_TTL_MS, renew below this, 1 to replace the log, 1 for a new
-   * state, state, chunks…. It is the script of each live call and second, so it does little else than the write. Answers
-   * `new` where the time to live began anew.
+   * KEYS: call. ARGV: owner (4), number of this write, CALL_TTL_MS, renewal limit in ms, 1 to replace the log, 1 for a
+   * new state, state, chunks…. This script runs each second for each live call, so it does little more than write. Its
+   * answer is `new` if it has renewed the time to live.
    */
   save: `${OWNED}
 if phase == 'over' then return 'lost' end
@@ -104,7 +107,9 @@ redis.call('HSET', KEYS[1], 'format', '${ENTRY_FORMAT}', 'node', node, 'incarnat
   'epoch', epoch, 'phase', 'over', 'write', write, 'over-at', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 'ok'`,
-  /** KEYS: calls of a node. ARGV: key of one, CALL_TTL_MS. The index lives as long as an entry can. */
+  /**
+   * KEYS: calls of a node. ARGV: key of one call, CALL_TTL_MS. The index lives as long as the entry of its newest call.
+   */
   index: `${NOW}
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
@@ -119,7 +124,7 @@ return standing`,
   /** KEYS: the value. ARGV: value, TTL. */
   settle: `
 if redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end`,
-  /** KEYS: the value. ARGV: value that is expected, empty for none; value, TTL. */
+  /** KEYS: the value. ARGV: expected value (empty for no value), value, TTL. */
   swap: `
 local standing = redis.call('GET', KEYS[1])
 if (standing or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
@@ -136,7 +141,7 @@ if tonumber(ARGV[2]) > (had or 0) and (had or #all / 2 < tonumber(ARGV[4])) then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
 return string.format('%.17g', others)`,
-  /** KEYS: nodes. ARGV: name, incarnation, beat, JSON, NODE_FORGET_MS, NODES_MAX, 1 to replace whatever stands there. */
+  /** KEYS: nodes. ARGV: name, incarnation, beat, JSON, NODE_FORGET_MS, NODES_MAX, 1 to replace any existing entry. */
   beat: `${NOW}
 local pattern = '^${ENTRY_FORMAT} (%d+) (%d+) (%S+) '
 local all = redis.call('HGETALL', KEYS[1])

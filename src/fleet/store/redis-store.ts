@@ -38,20 +38,26 @@ import type { RedisFinding } from './redis-look.js'
 import { REDIS_URL_FORM, parseRedisUrl, shownRedisUrl } from './redis-url.js'
 import type { RedisAddress } from './redis-url.js'
 
-/** How long a start waits for Redis before it goes on without. */
+/** Maximum time in ms that a start waits for Redis. After this time the start continues without Redis. */
 const REDIS_START_MS_MAX = 2000
 
-/** A replica of the same network has a write within milliseconds. While it is waited for, the node's other operations wait too. */
+/**
+ * Maximum time in ms to wait until a replica has a write. In one network this takes some milliseconds. The limit is
+ * short, because the node's other operations wait during this time too.
+ */
 const REPLICA_MS_MAX = 100
-/** How long it is remembered whether a server has a replica. */
+/** Time in ms for which this class remembers whether a server has a replica. */
 const REPLICA_LOOK_MS = 5000
 
-/** An entry's time to live begins anew when a quarter of it is over, not with each write. */
+/**
+ * Remaining time to live in ms below which a write renews it. So it is not renewed at each write, but only when a
+ * quarter has passed.
+ */
 const RENEW_BELOW_MS = CALL_TTL_MS * 0.75
 
 export type IgnoredEntries = RedisStore['ignored']
 
-/** A heartbeat as it is proven: with the store's time in the view before it, 0 where there was none. */
+/** Proven heartbeat. It contains the store's time from the node's previous view; 0 if there was no view before. */
 type ProvenRecord = NodeRecord & { readonly storeTimeMs: number }
 
 type Reply = string | null | readonly (string | Buffer)[]
@@ -59,16 +65,18 @@ type RunScript = (...args: readonly (string | number | Uint8Array)[]) => Promise
 type ScriptName = keyof typeof SCRIPTS
 
 class RedisStore implements CallStore {
-  /** Counts of entries that this node read in Redis and rejected; plain fields, copied at each scrape. */
+  /** Counts of entries that this node read in Redis and rejected. Plain fields, copied at each scrape. */
   readonly ignored = {
-    /** Calls and values that another program, or another version of this one, wrote: such an operation fails. */
+    /** Calls and values that another program or another version wrote. An operation with such an entry fails. */
     entries: 0,
-    /** Heartbeats that no node with our TOKEN_SECRET wrote. */
+    /** Heartbeats that were written without our TOKEN_SECRET. */
     unproven: 0,
-    /** Proven ones that are older than what was seen of that run, or than NODE_FORGET_MS. */
+    /** Proven heartbeats that are older than the newest heartbeat of their run, or than NODE_FORGET_MS. */
     late: 0,
   }
-  /** Settles when the first connection is usable or cannot be had now; rejects when it never will. */
+  /**
+   * Resolves when the first connection is usable, or when it cannot be opened for now. Rejects if waiting cannot help.
+   */
   readonly started: Promise<void>
   readonly #redis: Redis | Cluster
   readonly #replicas = new WeakMap<Redis, { readonly has: boolean; readonly atMs: number }>()
@@ -77,21 +85,24 @@ class RedisStore implements CallStore {
   readonly #prefix: string
   readonly #deadlineMs: number
   readonly #log: Log
-  /** Why no operation can be done now; null when the connection is usable. */
+  /** Reason why operations are impossible at the moment; null if the connection is usable. */
   #downReason: string | null = 'it is not connected yet'
   #closed = false
   #lastWrite = 0
   readonly #proof: NodeProof
-  /** The newest heartbeats, by name and by run, with the text that each was read from. */
+  /** Newest heartbeats, by name and by run, with their texts. */
   readonly #newest = new LRUCache<string, { readonly text: string; readonly node: StoredNode }>({ max: 4 * NODES_MAX })
   readonly #unproven: LimitedLog<'unproven'>
   #storeTimeMs = 0
-  /** The entry under our name is not ours, so its beat does not make our next one late. */
+  /**
+   * True if a foreign program wrote the entry under this node's name. This node's next heartbeat then replaces the
+   * entry, even if the entry has a higher beat.
+   */
   #forged = false
-  /** A start looks at Redis once. */
+  /** True if Redis was inspected, which happens once for each start. */
   #looked = false
   readonly #refusals: LimitedLog<string>
-  /** Faults of this outage that are in the log. */
+  /** Faults of this outage that have been logged. */
   readonly #said = new Set<string>()
   #settleStart: (error: GatewayError | null) => void = () => undefined
 
@@ -122,19 +133,20 @@ class RedisStore implements CallStore {
     const token = { ...owner, epoch: expectedEpoch + 1 }
     const [reply] = await Promise.all([
       this.#run('claim', this.#call(key), [...ownerArgs(token), expectedEpoch, CLAIM_TTL_MS]),
-      // Where the claim is lost, whoever reads the index takes it out again.
+      // If the claim fails, this key in the index is wrong. The next reader of the index removes it.
       this.#index(key, owner.node),
     ])
     const entry = this.#parsed(key, reply)
     assert(entry !== null, 'a claim leaves an entry')
-    // A call that was taken over has an owner before, and a failover that loses this claim would give it back to that one.
+    // A takeover waits for a replica. Otherwise a failover could lose the claim, and the call would belong to its
+    // earlier owner again.
     if (expectedEpoch > 0 && entry.owner.nonce === owner.nonce) await this.#replicated()
     return entry
   }
 
   /**
-   * Resolves when a replica has what this node wrote, where there is one, or after REPLICA_MS_MAX: one that is late, or that has
-   * just died, keeps no caller waiting. Does not reject.
+   * Resolves when a replica has this node's writes, or after REPLICA_MS_MAX, because callers must not wait for a slow
+   * replica. If there is no replica, resolves at once. Never rejects.
    */
   async #replicated(): Promise<void> {
     const all = this.#servers().map(async (server) => {
@@ -153,7 +165,7 @@ class RedisStore implements CallStore {
   }
 
   async save(key: string, token: OwnerToken, { state, append = [], replace }: StoredChange): Promise<'ok' | 'lost'> {
-    // The server may get to a write that was given up only when it has done a later one, on the next connection.
+    // Writes have numbers, because after a reconnection the server may execute an abandoned write after a later one.
     this.#lastWrite = Math.max(this.#lastWrite + 1, Date.now() * 1000)
     const args = [...ownerArgs(token), this.#lastWrite, CALL_TTL_MS, RENEW_BELOW_MS, replace === true ? 1 : 0]
     const result = await this.#run('save', this.#call(key), [
@@ -167,7 +179,7 @@ class RedisStore implements CallStore {
   }
 
   async saveAll(writes: readonly StoredWrite[]): Promise<readonly ('ok' | 'lost' | 'refused')[]> {
-    // Commands of one turn of the event loop leave in one piece.
+    // All commands of one turn of the event loop are sent together.
     const done = await Promise.allSettled(writes.map(({ key, token, change }) => this.save(key, token, change)))
     return done.map((each) => {
       if (each.status === 'fulfilled') return each.value
@@ -188,14 +200,14 @@ class RedisStore implements CallStore {
   async over(key: string, token: OwnerToken): Promise<'ok' | 'lost'> {
     const result = await this.#run('over', this.#call(key), [...ownerArgs(token), OVER_TTL_MS])
     if (result !== 'ok') return 'lost'
-    // A remaining entry is removed when it expires, or is read.
+    // A failure is ignored: the key is removed when it expires, or when the index is next read.
     this.#redis.zrem(this.#callsOf(token.node), key).catch(() => undefined)
     return 'ok'
   }
 
   /**
-   * Removes entries of other owners, and of ended calls, from the index. A call that comes back to this node in that moment
-   * is put there again by its first `save`.
+   * Entries of a node. Removes keys of other owners' calls and of ended calls from the index. If a call returns to the
+   * node at the same time, its first `save` adds its key again.
    */
   async callsOf(node: string): Promise<readonly OwnedKey[]> {
     if (this.#downReason !== null) throw this.#down(this.#downReason)
@@ -209,7 +221,7 @@ class RedisStore implements CallStore {
       const stale: string[] = []
       for (const [i, key] of keys.entries()) {
         const entry = entries[i]
-        // An entry of another program; any other error concerns all of them.
+        // An entry of another program is skipped. Any other error affects all entries.
         if (entry?.status !== 'fulfilled') {
           if (!messageOf(entry?.reason).includes('WRONGTYPE')) throw entry?.reason
           continue
@@ -267,8 +279,8 @@ class RedisStore implements CallStore {
   }
 
   /**
-   * A node as its heartbeats prove it. One that is not proven takes nobody's place, nor the proven one before it, which
-   * stands still then; one that comes late, or again, neither.
+   * Node according to its newest proven heartbeat. If the entry in Redis is unproven, late or repeated, it is ignored,
+   * and the last proven heartbeat is returned.
    */
   #nodeOf(name: string, text: string, own: string): StoredNode | null {
     const newest = this.#newest.get(name)
@@ -295,7 +307,7 @@ class RedisStore implements CallStore {
     return node
   }
 
-  /** Null when it is no heartbeat that a node with our secret wrote, or of a build that this one does not understand. */
+  /** Reads a heartbeat and its proof. Null if it was written without our secret, or if this build cannot read it. */
   #proven(name: string, text: string): StoredNode | null {
     const [, format, beat, incarnation, json = ''] = /^(\d{1,4}) \d{1,15} (\d{1,15}) (\S+) (\{.*\})$/s.exec(text) ?? []
     if (format !== ENTRY_FORMAT) return null
@@ -311,8 +323,9 @@ class RedisStore implements CallStore {
   }
 
   /**
-   * Runs a script of another part of the fleet, under the prefix of this store. Answers its list, or its one value in a list.
-   * @param name  the same for the same script
+   * Runs another module's script under the prefix of this store.
+   * @param name  unique name of the script
+   * @returns the script's list, or a list with its value
    * @throws GatewayError STORE_DOWN
    */
   async evaluate(
@@ -365,7 +378,7 @@ class RedisStore implements CallStore {
   async #run(name: ScriptName, key: string, args: readonly (string | number | Uint8Array)[]): Promise<Reply> {
     if (this.#downReason !== null) throw this.#down(this.#downReason)
     const withBytes = name === 'claim' || name === 'read'
-    // `defineCommand` makes these two methods for each script.
+    // For each script, `defineCommand` creates these two methods.
     const run = (this.#redis as unknown as Record<string, RunScript>)[
       `${commandOf(name)}${withBytes ? 'Buffer' : ''}`
     ] as RunScript
@@ -381,7 +394,7 @@ class RedisStore implements CallStore {
     }
   }
 
-  /** The error for the caller of an operation. Without the text of Redis, which may quote arguments. */
+  /** Error with which an operation rejects. It does not contain the text of Redis, which may quote arguments. */
   #errorOf(name: ScriptName, key: string, thrown: unknown): GatewayError {
     const message = messageOf(thrown)
     if (message.includes(FOREIGN) || message.includes('WRONGTYPE')) {
@@ -391,7 +404,9 @@ class RedisStore implements CallStore {
     return this.#refusal(message)
   }
 
-  /** Fault of a server that is connected: nobody else says why its operations fail. */
+  /**
+   * Error for a fault of a connected server. Also logs the fault, because no other message says why operations fail.
+   */
   #refusal(message: string): GatewayError {
     const reason = meaningOf(message)
     if (this.#downReason === null) this.#refusals.note(reason, { redis: this.#shown }, performance.now())
@@ -429,9 +444,9 @@ class RedisStore implements CallStore {
   #start(): Promise<void> {
     const redis = this.#redis
     const { masterName, cluster, password } = this.#address
-    /** Fault of this attempt that waiting does not repair; null: none. */
+    /** Fault of this attempt that waiting cannot correct; null if there is none. */
     let wrong: string | null = null
-    /** Why this attempt has failed; null: a connection that worked is lost. */
+    /** Reason why this attempt failed; null if a working connection was lost. */
     let failed: string | null = null
     /** Answers of the Sentinels in this round. */
     let nameUnknown = false
@@ -442,16 +457,16 @@ class RedisStore implements CallStore {
     })
     redis.on('sentinelError', ({ message }: Error) => {
       if (/No such master|invalid reply: null/.test(message)) nameUnknown = true
-      // `redisClient` asks again, with the password.
+      // `redisClient` asks this Sentinel again, with the password.
       else if (message.includes('NOAUTH') && password !== null) passwordAsked = true
       else wrong ??= settingFault(message, 'a Sentinel')
     })
     redis.on('error', ({ message: said, lastNodeError }: Error & { readonly lastNodeError?: Error }) => {
-      // In a cluster: the answer of the server that was asked last.
+      // In a cluster, this is the answer of the server that was asked last.
       const message = lastNodeError?.message ?? said
       if (passwordAsked) {
         passwordAsked = false
-        return // they are asked again, with the password
+        return // the Sentinels are asked again, with the password
       }
       if (nameUnknown) wrong ??= `the Sentinels know no master of the name ${masterName ?? ''}`
       nameUnknown = false
@@ -461,8 +476,9 @@ class RedisStore implements CallStore {
       this.#fails(wrong, failed ?? 'the connection is lost')
     })
     redis.on('ready', () => {
-      if (wrong !== null) return // a database that it does not have; ioredis would go on with another
-      // In a cluster this also opens the connections: an entry whose server has none is refused.
+      if (wrong !== null) return // the database does not exist; ioredis would continue with another database
+      // In a cluster, this also opens the connections to the servers. Operations on a server that is not connected are
+      // refused.
       Promise.all(this.#servers().map((server) => server.info('server'))).then(
         (infos) => {
           wrong = infos.map((info) => serverFault(info, cluster)).find((fault) => fault !== null) ?? null
@@ -479,7 +495,7 @@ class RedisStore implements CallStore {
       )
     })
     redis.on('end', () => {
-      // ioredis gives up for good when a connection that it is making is closed under it.
+      // If a connection is closed while it is being opened, ioredis gives up for ever.
       if (!this.#closed) setTimeout(() => void redis.connect().catch(() => undefined), REDIS_RETRY_MS_MAX).unref()
     })
     return new Promise((resolve, reject) => {
@@ -496,8 +512,9 @@ class RedisStore implements CallStore {
   }
 
   /**
-   * Listens to the Sentinels for another master. After a failover the old one may take writes for seconds, and they are
-   * lost. (ioredis has that too, as `failoverDetector`, but writes each Sentinel's errors to the console.)
+   * Listens to the Sentinels for a new master and then changes the connection at once. Otherwise writes would be lost
+   * that the old master still accepts for some seconds. The `failoverDetector` of ioredis is not used, because it
+   * writes the errors of each Sentinel to the console.
    */
   #watchFailover(): void {
     const { tls, hosts, masterName, password, username } = this.#address
@@ -511,7 +528,7 @@ class RedisStore implements CallStore {
         autoResubscribe: false,
         enableReadyCheck: false,
       })
-      sentinel.on('error', () => undefined) // the connection to the master says what is wrong
+      sentinel.on('error', () => undefined) // a Sentinel's errors are ignored, because the connection to the master reports the fault
       sentinel.on('ready', () => {
         sentinel.subscribe('+switch-master').catch((error: unknown) => {
           if (password === null || !messageOf(error).includes('NOAUTH')) return
@@ -527,29 +544,32 @@ class RedisStore implements CallStore {
     }
   }
 
-  /** Those that take writes. */
+  /** Servers that accept writes. */
   #servers(): readonly Redis[] {
     return this.#redis instanceof Redis ? [this.#redis] : this.#redis.nodes('master')
   }
 
   #reconnect(): void {
-    // A connection that is being made already finds what is there now.
+    // Only an open connection is replaced, because a new connection finds the current server itself.
     if (this.#redis.status === 'ready') this.#redis.disconnect(true)
   }
 
-  /** Findings about it, as `mkondo check` says them. @throws Error of Redis */
+  /**
+   * Findings about Redis, in the form that `mkondo check` shows.
+   * @throws Error of Redis
+   */
   look(): Promise<readonly RedisFinding[]> {
     const options = { address: this.#address, prefix: this.#prefix, wallClock: Date.now }
     return lookAtServers(this.#servers(), options)
   }
 
-  /** Null when the connection is usable. */
+  /** Reason why the connection is not usable; null when it is usable. */
   get downReason(): string | null {
     return this.#downReason
   }
 
   async #warn(): Promise<void> {
-    // Without an answer there is nothing to say; operations fail with the reason.
+    // Nothing is logged if Redis does not answer, because the errors of operations contain the reason.
     const found = await this.look().catch(() => [])
     for (const { is, what } of found)
       if (is !== 'good' && !this.#closed)
@@ -565,13 +585,13 @@ class RedisStore implements CallStore {
   }
 
   /**
-   * @param wrong  what is wrong with the settings, so that waiting does not help; null: it may pass
-   * @param why  what happened
+   * @param wrong fault of the settings, which waiting cannot correct; null if waiting may help
+   * @param why observed event
    */
   #fails(wrong: string | null, why: string): void {
     if (this.#closed) return
     this.#downReason = wrong ?? why
-    // Each reason once, not at each attempt to connect.
+    // Each reason is logged only once, not at each attempt to connect.
     if (!this.#said.has(this.#downReason)) {
       this.#said.add(this.#downReason)
       const fields = { redis: this.#shown, reason: this.#downReason }
@@ -585,18 +605,24 @@ class RedisStore implements CallStore {
 }
 
 interface RedisStoreOptions {
-  /** As in `REDIS_URL`. */
+  /** Value of `REDIS_URL`. */
   readonly url: string
-  /** Before each key; several fleets may share a Redis. */
+  /** Prefix of all keys. Several fleets may use the same Redis. */
   readonly prefix: string
-  /** TOKEN_SECRET: the first proves this node's heartbeats, each may have proven another's. */
+  /** Values of TOKEN_SECRET. The first proves this node's heartbeats. Another node may use any of them. */
   readonly secrets: readonly string[]
   readonly log: Log
-  /** Deadline of each operation, and of a connection that owes an answer. Default: STORE_PATIENCE_MS; `GuardedStore` has less. */
+  /**
+   * Deadline in ms of each operation, and of a connection on which an answer is missing. Default: STORE_PATIENCE_MS.
+   * `GuardedStore` has a shorter deadline.
+   */
   readonly deadlineMs?: number
 }
 
-/** An operation is sent at once or not at all, and only once: what it would write may be old by then. */
+/**
+ * Client options with which an operation is sent at once and only once, or not at all. Data that is sent later could be
+ * out of date.
+ */
 const commandsWithin = (deadlineMs: number) => ({
   commandTimeout: deadlineMs,
   socketTimeout: deadlineMs,
@@ -605,10 +631,10 @@ const commandsWithin = (deadlineMs: number) => ({
   autoResendUnfulfilledCommands: false,
 })
 
-/** A command whose outcome is unknown after a lost connection is not sent again. */
+/** If the connection is lost while a command runs, the command's outcome is unknown. It is not sent again. */
 const CLUSTER_COMMANDS = { enableOfflineQueue: false, retryDelayOnFailover: 0, retryDelayOnClusterDown: 0 }
 
-/** The client's method for a script: `once` and `save` are methods of its own. */
+/** Name of the client's method for a script. It has a prefix, because the client has methods `once` and `save`. */
 function commandOf(name: string): string {
   return `script-${name}`
 }
@@ -625,8 +651,8 @@ function textsOf(reply: Reply): string[] {
   return Array.isArray(reply) ? reply.map(String) : []
 }
 
-/** Null when it is no entry of ours. */
-function parseCall(fields: ReadonlyMap<string, Buffer>): StoredCall | null {
+/** Reads an entry of a call from its fields; null if a field is missing or invalid. */
+export function parseCall(fields: ReadonlyMap<string, Buffer>): StoredCall | null {
   const text = (name: string): string => fields.get(name)?.toString() ?? ''
   const [node, incarnation, nonce] = [text('node'), text('incarnation'), text('nonce')]
   const phase = PHASES.find((known) => known === text('phase'))
@@ -655,7 +681,7 @@ const WHOLE = /^\d{1,15}$/
 
 const provenRecord = nodeRecordSchema.extend({ storeTimeMs: z.int().min(0) })
 
-/** Errors of Redis and of ioredis by what they contain, most telling first. */
+/** Meanings of errors of Redis and ioredis, by the errors' text. More specific texts come first. */
 const MEANINGS: readonly (readonly [RegExp, string])[] = [
   [/READONLY/, 'it is a replica and takes no writes'],
   [/\bOOM\b/, 'its memory is full (maxmemory), and it takes no writes'],
@@ -679,32 +705,32 @@ const MEANINGS: readonly (readonly [RegExp, string])[] = [
   [/altnames/, 'no TLS connection could be made: its certificate has another name'],
   [
     /self.signed certificate|unable to (?:verify|get)/,
-    'no TLS connection could be made: an authority signed its certificate that this node does not know (NODE_EXTRA_CA_CERTS, which a start reads)',
+    'no TLS connection could be made: this node does not know the authority that signed its certificate (NODE_EXTRA_CA_CERTS, which is read at the start)',
   ],
   [/certificate|CERT|SSL|TLS|wrong version number/, 'no TLS connection could be made: certificate or port are wrong'],
   [/isn't writeable|Connection is closed|max retries|ECONNRESET|EPIPE|aborted/, 'the connection is lost'],
 ]
 
 function meaningOf(message: string): string {
-  // The rest of an error's text may quote what was sent.
+  // Only the start of the error's text is used, because the rest may quote sent data.
   return (
     MEANINGS.find(([sign]) => sign.test(message))?.[1] ??
     `it answered ${/^[A-Z]{2,20}\b/.exec(message)?.[0] ?? 'an error'}`
   )
 }
 
-/** Wrong setting that an error names; null when it names none. */
+/** Text about the wrong setting that an error shows; null if the error does not show a wrong setting. */
 function settingFault(message: string, who: string): string | null {
   if (/WRONGPASS|invalid password/.test(message)) return `user or password are wrong for ${who}`
   if (message.includes('NOAUTH')) return `${who} asks for a password, and the URL has none`
   if (message.includes('NOPERM'))
-    return `${who} does not let its user run INFO; deploy/redis.conf has the line of one that may`
+    return `${who} does not let its user run INFO; deploy/redis.conf has the line of a user that may`
   if (message.includes('cluster support disabled')) return `${who} is no Redis Cluster; its URL is redis://host:port`
   if (/DB index|SELECT is not allowed/.test(message)) return `${who} does not have the database of the URL`
   return null
 }
 
-/** Reason in the answer to INFO that rules this server out. */
+/** Reason in a server's INFO why this server cannot be used. */
 function serverFault(info: string, cluster: boolean): string | null {
   const field = (name: string): string | undefined => new RegExp(`^${name}:(\\S*)`, 'm').exec(info)?.[1]
   const mode = field('redis_mode')
@@ -718,10 +744,10 @@ function serverFault(info: string, cluster: boolean): string | null {
 }
 
 /**
- * Connects to the Redis of a fleet. When it only cannot be reached, the store is down, and heals by itself: the
- * connection is tried again for as long as the store is open.
- * @throws GatewayError CONFIG_INVALID when waiting would not help: a URL that is none, a wrong password, user, database
- *   or master name, a Redis before 6.2, a Redis Cluster under the URL of one server
+ * Connects to the Redis of a fleet. If Redis cannot be reached, the store is down. The connection is tried again as
+ * long as the store is open.
+ * @throws GatewayError CONFIG_INVALID if waiting would not help. Examples: a malformed URL, a wrong password or master
+ * name, a Redis before 6.2, a Redis Cluster under the URL of a single server
  */
 export async function connectRedis(options: RedisStoreOptions): Promise<RedisStore> {
   const address = parseRedisUrl(options.url)
@@ -736,9 +762,7 @@ export async function connectRedis(options: RedisStoreOptions): Promise<RedisSto
   return store
 }
 
-/**
- * The Redis of a fleet as `mkondo check`, `doctor` and a start see it. Never rejects.
- */
+/** Findings about a fleet's Redis, for `mkondo check`, for `mkondo doctor` and for a start. Never rejects. */
 export async function lookAtRedis(options: RedisStoreOptions): Promise<readonly RedisFinding[]> {
   let store: RedisStore | null = null
   try {
@@ -746,7 +770,7 @@ export async function lookAtRedis(options: RedisStoreOptions): Promise<readonly 
     const { downReason } = store
     return downReason === null ? await store.look() : [{ is: 'bad', what: `REDIS_URL cannot be used: ${downReason}` }]
   } catch (thrown) {
-    // The texts of ioredis may quote what was sent.
+    // The error's text is left out, because texts of ioredis may quote sent data.
     return [
       {
         is: 'bad',

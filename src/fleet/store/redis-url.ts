@@ -1,10 +1,12 @@
-/** Sentinels of one URL. */
+/** Maximum number of Sentinels in one URL. */
 const REDIS_SENTINELS_MAX = 16
 
 /** Content of `REDIS_URL`. */
 export interface RedisAddress {
   readonly tls: boolean
-  /** The server; with a `masterName`, the Sentinels that know where the master is; of a cluster, any of its servers. */
+  /**
+   * Address of one server, of some servers of a cluster, or, with a `masterName`, of Sentinels that know the master.
+   */
   readonly hosts: readonly { readonly host: string; readonly port: number }[]
   readonly masterName: string | null
   readonly cluster: boolean
@@ -13,7 +15,7 @@ export interface RedisAddress {
   readonly password: string | null
 }
 
-/** For the error of a setting that is not such a URL. */
+/** Form of a Redis URL, for the error message about a setting. */
 export const REDIS_URL_FORM =
   'redis://[user:password@]host[:port][/db], rediss:// for TLS, or redis+sentinel://[user:password@]host[:port],host[:port]/master-name[/db] ' +
   'and rediss+sentinel://, or redis+cluster://[user:password@]host[:port],host[:port] and rediss+cluster://; characters such as @ / : in a password are written as %40 %2F %3A'
@@ -21,7 +23,7 @@ export const REDIS_URL_FORM =
 const SHAPE = /^redis(s?)(\+sentinel|\+cluster)?:\/\/(?:([^@/?#\s]*)@)?([^@/?#\s]+?)(?:\/([^?#\s]*))?$/
 const HOST = /^(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::(\d{1,5}))?$/
 
-/** @returns undefined when it is no URL of REDIS_URL_FORM. Never throws. */
+/** @returns undefined if the text does not match REDIS_URL_FORM. Never throws. */
 export function parseRedisUrl(text: string): RedisAddress | undefined {
   const [, secure, kind, credentials, hostList = '', path = ''] = SHAPE.exec(text) ?? []
   if (secure === undefined) return undefined
@@ -33,7 +35,7 @@ export function parseRedisUrl(text: string): RedisAddress | undefined {
   const [masterName = '', dbText = ''] = sentinel ? parts : ['', ...parts]
   const nameFits = sentinel ? parts.length <= 2 && /^[\w.-]{1,100}$/.test(masterName) : parts.length === 1
   const hostsMax = kind === undefined ? 1 : REDIS_SENTINELS_MAX
-  // A cluster has one database.
+  // A cluster has only one database.
   if (
     login === undefined ||
     !nameFits ||
@@ -54,14 +56,17 @@ export function parseRedisUrl(text: string): RedisAddress | undefined {
     : undefined
 }
 
-/** The URL for people: without user and password. */
+/** URL in the form for people: without user and password. */
 export function shownRedisUrl({ tls, hosts, masterName, cluster, db }: RedisAddress): string {
   const authority = hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',')
   if (cluster) return `redis${tls ? 's' : ''}+cluster://${authority}`
   return `redis${tls ? 's' : ''}${masterName === null ? '' : '+sentinel'}://${authority}${masterName === null ? '' : `/${masterName}`}/${db}`
 }
 
-/** Missing protection of a Redis on a network: a party in between can read, or change, the fleet's state. */
+/**
+ * Protections that the URL of a Redis on a network lacks. Without them, other machines on the path can read or change
+ * the fleet's state.
+ */
 export function redisExposure(
   { tls, hosts, password }: RedisAddress,
   isLoopback: (host: string) => boolean,
@@ -82,7 +87,7 @@ function parseCredentials(text: string | undefined): Pick<RedisAddress, 'usernam
   try {
     const username = decodeURIComponent(text.slice(0, Math.max(0, colon)))
     const password = decodeURIComponent(text.slice(colon + 1))
-    // A user without a password, or a password without a colon before it, is more likely a mistake.
+    // A user without a password is probably a mistake, because the user may be a password with its colon missing.
     return colon === -1 || password === '' ? undefined : { username: username === '' ? null : username, password }
   } catch {
     return undefined // not percent-encoding

@@ -4,7 +4,7 @@ export type StoreOp = Exclude<keyof CallStore, 'close'>
 export type StoreArgs<Op extends StoreOp> = Parameters<CallStore[Op]>
 export type StoreResult<Op extends StoreOp> = Awaited<ReturnType<CallStore[Op]>>
 
-/** A store that does the same for every operation: it sends them elsewhere, or watches them. */
+/** Store that handles all operations by one function, for example to forward or to observe them. */
 export abstract class RelayedStore implements CallStore {
   claim = this.#by('claim')
   save = this.#by('save')
@@ -31,7 +31,7 @@ export abstract class RelayedStore implements CallStore {
 
 /** Runs one operation by its name. */
 export function runOp<Op extends StoreOp>(store: CallStore, op: Op, args: StoreArgs<Op>): Promise<StoreResult<Op>> {
-  // TypeScript does not follow that the operation and its arguments belong together.
+  // TypeScript cannot infer that this operation and these arguments belong together.
   const run = store[op] as (...args: StoreArgs<Op>) => Promise<StoreResult<Op>>
   return run.apply(store, args)
 }

@@ -4,13 +4,13 @@ import { derivedKey, openedWith, sealedWith } from '../secrets.js'
 
 const FORMAT = 1
 
-/** Which of a call's values: one never opens as the other. */
+/** Kind of a sealed value. A value never opens as another kind. */
 type SealedKind = 'state' | 'log' | 'message'
 
 /**
- * Encrypts what the store holds of a call: AES-256-GCM with the call's SID and the kind as associated data, so that a
- * value opens only for the call that it was sealed for. Each call has a key of its own, because a key may not be used
- * with more than 2^32 random nonces (NIST SP 800-38D, 8.3), which a fleet writes in weeks.
+ * Encryption of a call's data in the store: AES-256-GCM with the call's SID and the kind as associated data. So a value
+ * can be opened only for its own call. Each call has its own key, because a key may be used with at most 2^32 random
+ * nonces (NIST SP 800-38D, 8.3), and a fleet writes this number of values within weeks.
  *
  *     1 byte format | 12 bytes nonce | 16 bytes tag | ciphertext
  */
@@ -18,7 +18,7 @@ export class SealedCall {
   readonly #callSid: string
   readonly #keys: readonly Buffer[]
 
-  /** @param secrets  of TOKEN_SECRET: the first seals, each opens */
+  /** @param secrets values of TOKEN_SECRET. The first seals; each of them can open */
   constructor(callSid: string, secrets: readonly string[]) {
     this.#callSid = callSid
     this.#keys = secrets.map((secret) =>
@@ -30,7 +30,7 @@ export class SealedCall {
     return Buffer.concat([Buffer.of(FORMAT), sealedWith(this.#keys[0] as Buffer, this.#about(kind), text)])
   }
 
-  /** @throws GatewayError KEPT_CALL_INVALID when it was sealed otherwise, or changed since */
+  /** @throws GatewayError KEPT_CALL_INVALID if the value was sealed with another key, SID or kind, or was changed */
   open(kind: SealedKind, bytes: Uint8Array): string {
     if (bytes[0] !== FORMAT)
       throw new GatewayError('KEPT_CALL_INVALID', `a stored ${kind} of ${bytes.length} bytes has not format ${FORMAT}`)

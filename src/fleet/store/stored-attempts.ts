@@ -8,29 +8,29 @@ import type { CallStore } from './call-store.js'
 import { derivedKey } from '../secrets.js'
 
 /**
- * How long an attempt stays reserved without a verdict: more than the look-up of an account may take. It is not longer,
- * because a store that answers late may reserve one that nobody knows of.
+ * Time in ms for which an attempt without a verdict stays reserved. It is longer than the look-up of an account. It is
+ * not much longer, because a slow store may leave an unused attempt reserved.
  */
 const RESERVED_MS = 120_000
 
 interface StoredAttemptsOptions {
   readonly store: Pick<CallStore, 'once' | 'settle'>
-  /** The values of TOKEN_SECRET: one, or two while one is replaced. */
+  /** Values of TOKEN_SECRET: one, or two while the secret is being replaced. */
   readonly secrets: readonly string[]
   readonly log: Log
 }
 
 /**
- * Verification attempts in the call store, so that a number has no more of them at many nodes than at one. The attempts
- * of a number are places, `failures` of them; each is a value that is written once, so that two nodes never have the same
- * one. A reserved place is `open`, a wrong answer makes it `wrong` for the rule's time, any other verdict frees it. The
- * store has neither numbers nor answers.
+ * Verification attempts in the call store, so that a number cannot get more attempts by calling several nodes. A number
+ * has `failures` slots. Each slot is a value that is written once, so two nodes can never reserve the same slot. A
+ * reserved slot is `open`. A wrong answer changes it to `wrong` for the time in the rule; any other verdict frees it.
+ * The store contains neither numbers nor answers in plain text.
  *
- * While TOKEN_SECRET is replaced there is a place for each of the two secrets, so that a node that has only one of them
- * finds it.
+ * While TOKEN_SECRET is being replaced, there are slots for each of the two secrets, so that a node that has only one
+ * secret finds them.
  */
 export class StoredAttempts implements SharedAttempts {
-  /** Attempts and verdicts of which the store did not learn. Plain field, copied at each scrape. */
+  /** Number of attempts and verdicts that could not be stored. Plain field, copied at each scrape. */
   unshared = 0
   readonly #options: StoredAttemptsOptions
   readonly #keys: readonly Buffer[]
@@ -63,14 +63,14 @@ export class StoredAttempts implements SharedAttempts {
     this.#attempt(work())
   }
 
-  /** @returns the place; null when there is none left */
+  /** @returns the reserved slot; null if all slots are in use */
   async #reserve(number: string, { failures }: LockRule): Promise<number | null> {
     const { store } = this.#options
     for (let place = 0; place < failures; place++) {
       const names = this.#names(number, place)
       const standing = await Promise.all(names.map((name) => store.once(name, 'open', RESERVED_MS)))
       if (standing.every((value) => value === null)) return place
-      // Known under one secret only: what was written under the other is not kept.
+      // If the slot is in use under one secret, the value that was just written under the other secret is removed.
       await Promise.all(names.filter((_, i) => standing[i] === null).map((name) => store.settle(name, '', GONE_MS)))
     }
     return null
@@ -87,7 +87,10 @@ export class StoredAttempts implements SharedAttempts {
     )
   }
 
-  /** Digits only: nodes may have the number in different spellings. */
+  /**
+   * Names of a slot, one for each secret. Only the number's digits are hashed, because nodes may spell the number
+   * differently.
+   */
   #names(number: string, place: number): string[] {
     return this.#keys.map(
       (key) => `attempt:${createHmac('sha256', key).update(digitsOf(number)).digest('base64url')}:${place}`,
@@ -102,7 +105,7 @@ export class StoredAttempts implements SharedAttempts {
     this.unshared++
     this.#options.log.warn(
       { reason: messageOf(thrown) },
-      'a verification attempt is not known to the other nodes: the memory of this one decides',
+      'a verification attempt is not known to the other nodes: this node decides from its own memory',
     )
   }
 }

@@ -6,15 +6,20 @@ import type { AgentEditor } from './agent-editor.js'
 import type { AgentHeads } from './agent-heads.js'
 
 const LOOK_MS = 5000
-/** A text that could not be taken is tried again after this time. */
+/**
+ * Time in ms after which a faulty text is tried again and reported again. A text that no other node has is requested at
+ * each check, but reported only once in this time.
+ */
 const AGAIN_MS = 60_000
-/** Files that could not be taken are remembered up to this number. */
+/** Maximum number of refused files that are remembered. */
 const REFUSED_MAX = 200
 const TEXT_ANSWER_MS = 2000
 
 const REQUEST = 'agent-text'
-const requestSchema = z.object({ file: z.string().min(1).max(255), hash: z.string().regex(/^[0-9a-f]{16}$/) })
-const answerSchema = z.object({ text: z.string().nullable() })
+export const agentTextRequestSchema = z.object({
+  file: z.string().min(1).max(255),
+  hash: z.string().regex(/^[0-9a-f]{16}$/),
+})
 
 interface AgentCatchUpOptions {
   readonly editor: Pick<AgentEditor, 'here' | 'textOf' | 'publish'>
@@ -25,15 +30,18 @@ interface AgentCatchUpOptions {
 }
 
 /**
- * A node that was away takes the texts that were published meanwhile, from a node that has them. It replaces only texts that
- * the fleet has had before: what somebody has edited where it lies stays.
+ * Finds texts that were published while this node was away, gets them from other nodes, and publishes them here. A text
+ * that was edited in this node's folder is not replaced.
  */
 export class AgentCatchUp {
   readonly #options: AgentCatchUpOptions
-  /** By file, the last published text that this run has had: who replaces it afterwards edits the file where it lies. */
+  /**
+   * Hash of the newest published text that the folder has contained in this run, by file. If the folder's text differs
+   * later, somebody edited it in the folder.
+   */
   readonly #had = new Map<string, string>()
-  /** By file and hash, when a text could not be taken. */
-  readonly #refused = new Map<string, number>()
+  /** Refused texts by file and hash, each with the time of its last report. */
+  readonly #refused = new Map<string, { readonly atMs: number; readonly faulty: boolean }>()
   #timer: NodeJS.Timeout | null = null
   #looking: Promise<void> | null = null
   #closed = false
@@ -42,12 +50,12 @@ export class AgentCatchUp {
     this.#options = options
     const { node, editor } = options
     node.onRequest(REQUEST, async (body) => {
-      const asked = requestSchema.safeParse(body)
+      const asked = agentTextRequestSchema.safeParse(body)
       return { text: asked.success ? await editor.textOf(asked.data.file, asked.data.hash) : null }
     })
   }
 
-  /** Looks once, and then every few seconds. */
+  /** Checks once, and then every few seconds. */
   async start(): Promise<void> {
     await this.look()
     if (this.#closed) return
@@ -61,10 +69,10 @@ export class AgentCatchUp {
     await this.#looking
   }
 
-  /** Does not reject. */
+  /** Checks for missed texts. Never rejects. */
   look(): Promise<void> {
     this.#looking ??= this.#look()
-      // The store's guard counts and reports it.
+      // A fault is ignored here, because the store's guard counts and reports it.
       .catch(() => undefined)
       .finally(() => (this.#looking = null))
     return this.#looking
@@ -78,29 +86,32 @@ export class AgentCatchUp {
       const head = published.get(file)
       if (head === undefined || hash === null) continue
       if (hash === head.hash) this.#had.set(file, hash)
-      // A text that is not an earlier one was edited here, and so was one that follows the last.
+      // An edited text is not replaced. It was edited if it is not in the list of earlier texts, or if this folder had
+      // the newest published text before.
       if (this.#had.get(file) === head.hash || !head.before.includes(hash)) continue
       const key = `${file} ${head.hash}`
-      if (clock() - (this.#refused.get(key) ?? -Infinity) < AGAIN_MS) continue
-      const why = await this.#take(file, hash, head.hash)
+      const refused = this.#refused.get(key)
+      const reported = refused !== undefined && clock() - refused.atMs < AGAIN_MS
+      if (reported && refused.faulty) continue
+      const text = (await editor.textOf(file, head.hash)) ?? (await this.#asked(file, head.hash))
+      // A node that has just started may not know all other nodes yet.
+      if (text === null && reported) continue
+      const why = text === null ? 'no node that answers has it' : await this.#take(file, hash, text)
       if (why === null) {
         this.#refused.delete(key)
         log.info({ file, before: hash, after: head.hash }, 'took a text that was published while this node was away')
         continue
       }
       if (this.#refused.size >= REFUSED_MAX) this.#refused.clear()
-      this.#refused.set(key, clock())
+      this.#refused.set(key, { atMs: clock(), faulty: text !== null })
       log.error({ file, before: hash, after: head.hash, why }, 'cannot take a text that was published at another node')
     }
   }
 
-  /** @returns reason why the text was not taken; null if it was */
-  async #take(file: string, before: string, hash: string): Promise<string | null> {
-    const { editor } = this.#options
-    const text = (await editor.textOf(file, hash)) ?? (await this.#asked(file, hash))
-    if (text === null) return 'no node that answers has it'
+  /** @returns the reason why the text was not published here; null if it was published */
+  async #take(file: string, before: string, text: string): Promise<string | null> {
     try {
-      const { faults } = await editor.publish({ file, text, bases: [before] })
+      const { faults } = await this.#options.editor.publish({ file, text, bases: [before] })
       const [fault] = faults
       return fault === undefined ? null : `${fault.line}:${fault.col} ${fault.what}`
     } catch (thrown) {
@@ -113,8 +124,10 @@ export class AgentCatchUp {
     const alive = node.others().filter(({ seen }) => seen !== 'gone')
     for (const { name, incarnation } of alive) {
       const asked = await node.ask({ node: name, incarnation }, REQUEST, { file, hash }, TEXT_ANSWER_MS)
-      const answer = asked.result === 'answered' ? answerSchema.safeParse(asked.answer).data : undefined
-      if (answer?.text != null) return answer.text
+      if (asked.result !== 'answered') continue
+      // `PEER_ANSWERS` has checked the form.
+      const { text } = asked.answer as { readonly text: string | null }
+      if (text !== null) return text
     }
     return null
   }

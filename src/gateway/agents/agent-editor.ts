@@ -24,48 +24,57 @@ import { inThread } from './agent-inspector.js'
 import type { ExaminedDraft } from './agents-thread.js'
 import type { UseVersion } from './hosted-agents.js'
 
-/** Drafts that may be tried at once, and how long one is kept that is not called. */
+/**
+ * DRAFTS_MAX: maximum number of drafts that are kept for operators' trials. DRAFT_IDLE_MS: time in ms for which a draft
+ * without a call is kept.
+ */
 const DRAFTS_MAX = 8
 const DRAFT_IDLE_MS = 15 * 60_000
-/** Texts that are checked or wait for it; more are refused. */
+/** Maximum number of texts that are being checked or wait for their check. Further texts are refused. */
 const WAITING_MAX = 4
-/** Longest wait of a publication until new calls use the text, and the interval of its looks: the watch settles within 3 s. */
+/**
+ * IN_USE_WITHIN_MS: maximum time in ms that a publication waits until new calls use the text; the folder's watch needs
+ * up to 3 s. IN_USE_LOOK_MS: time between two checks.
+ */
 const IN_USE_WITHIN_MS = 6000
 const IN_USE_LOOK_MS = 50
 
 type ShownText = ReturnType<typeof shownText>
 
 interface AgentEditorOptions {
-  /** Agents of new calls; changed in place by edits of the folder. */
+  /** Agents of new calls. Edits of the folder change this map in place. */
   readonly agents: ReadonlyMap<string, HostedAgent>
   readonly dir: string
   readonly texts: AgentTexts
   readonly use: UseVersion
   readonly env: Environment
-  /** `process.env` of its thread. */
+  /** `process.env` of the thread that checks texts. */
   readonly workerEnv: Readonly<Record<string, string>>
   readonly drafts: Drafts
-  /** The texts that the fleet has published last. */
+  /** The newest published texts of the fleet. */
   readonly heads: Pick<AgentHeads, 'claim'>
   /** True if words of offline dialogues are checked. */
   readonly speech: boolean
 }
 
-/** Drafts that operators try, and the calls that try them. A call gets a draft because it was placed for it, and no other way. */
+/** Drafts that operators try, and the trial calls. A draft is used only by calls that were placed for this draft. */
 export class Drafts {
   readonly #held = new LRUCache<string, HostedAgent>({
     ...{ max: DRAFTS_MAX, ttl: DRAFT_IDLE_MS, ttlAutopurge: true, updateAgeOnGet: true },
   })
   readonly #calls = new Map<string, HostedAgent>()
 
-  /** @returns an id for calls that try it */
+  /** @returns an id for calls that try the draft */
   hold(agent: HostedAgent): string {
     const id = randomUUID()
     this.#held.set(id, agent)
     return id
   }
 
-  /** A call is placed that tries a draft. @returns false where there is no such draft of that agent */
+  /**
+   * Registers a call that is placed to try a draft.
+   * @returns false if the agent has no draft with this id
+   */
   begin(id: string, name: string, callSid: string): boolean {
     const agent = this.#held.get(id)
     if (agent?.definition.name !== name) return false
@@ -73,12 +82,12 @@ export class Drafts {
     return true
   }
 
-  /** The call is over. */
+  /** Removes the call when it is over. */
   end(callSid: string): void {
     this.#calls.delete(callSid)
   }
 
-  /** The draft that a call tries; undefined: none. */
+  /** Draft that a call tries; undefined if there is none. */
   of(callSid: string): HostedAgent | undefined {
     return this.#calls.get(callSid)
   }
@@ -95,7 +104,7 @@ export class AgentEditor implements AgentEditing {
     this.#options = options
   }
 
-  /** All files are read for it, so all who ask meanwhile get the same answer. */
+  /** Reads all files. Requests during the reading share one answer. */
   here(): Promise<EditedHere> {
     const listing: Promise<EditedHere> = (this.#listing ??= this.#list().finally(() => {
       if (this.#listing === listing) this.#listing = null
@@ -123,7 +132,7 @@ export class AgentEditor implements AgentEditing {
     return { file, text: shown.refusal === null ? text : null, ...shown, hash, current, versions }
   }
 
-  /** A text of a file as it is or was, by its hash; null: it is not here. */
+  /** Current or earlier text of a file, by its hash; null if this node does not have the text. */
   async textOf(file: string, hash: string): Promise<string | null> {
     const { texts } = this.#options
     try {
@@ -144,20 +153,22 @@ export class AgentEditor implements AgentEditing {
     const { texts, heads } = this.#options
     const hash = hashOf(Buffer.from(text))
     const before = await texts.hashOf(file)
-    // Before the work of a check.
+    // This check of the hash is cheap, so it comes before the text is examined.
     if (before !== hash && !bases.includes(before)) throw changed(before)
     const earlier = (await texts.versions(file)).map((kept) => kept.hash)
-    // The next text is checked together with this one.
+    // Texts are checked and published one at a time, so the next text is checked against this text.
     const { faults, hosted } = await this.#inTurn(async () => {
       const examined = await this.#examined({ file, text })
       if (examined.hosted === null) return examined
-      // The fleet first: of two who publish at two nodes, one has not published anything anywhere.
+      // The publication is first claimed in the fleet's store. If two people publish at two nodes, only the first claim
+      // succeeds.
       const undo =
         held === undefined ? null : await heads.claim({ file, base: bases[0] ?? before, hash, kept: earlier, held })
       try {
         await texts.publish(file, text, bases)
       } catch (thrown) {
-        // Where the store is away the next publication finds that no node has this text.
+        // If the store does not answer, the claim stays. This does no harm: the next publication finds that no node has
+        // the claimed text, and replaces the claim.
         await undo?.().catch(() => undefined)
         throw thrown
       }
@@ -165,7 +176,7 @@ export class AgentEditor implements AgentEditing {
     })
     if (hosted === null) return { faults, before, hash, inUse: false, earlier }
     const inUse = await this.#inUse(hosted)
-    this.#listing = null // it may have begun before
+    this.#listing = null // a listing that is being made may have begun before the change
     return { faults, before, hash, inUse, earlier }
   }
 
@@ -179,7 +190,7 @@ export class AgentEditor implements AgentEditing {
     if (fault !== null)
       throw new GatewayError(
         'AGENT_INVALID',
-        `it can be published, and not tried: a draft is tried as a canary; ${fault}`,
+        `it can be published, but not tried, because a draft is tried as a canary: ${fault}`,
       )
     await texts.keepTried(draft.file, draft.text)
     return { faults, hash, id: drafts.hold(hosted), agent, version }
@@ -189,7 +200,10 @@ export class AgentEditor implements AgentEditing {
     return this.#options.drafts.of(callSid) !== undefined
   }
 
-  /** A check takes most of a second of CPU, in a thread: one at a time, with the publication that it allows. */
+  /**
+   * Runs `work` when all earlier work has ended. A check uses almost a second of CPU in a thread, so checks run one at
+   * a time, each with its publication.
+   */
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     if (this.#waiting >= WAITING_MAX) throw new GatewayError('CAPACITY', 'too many texts are being checked; try again')
     this.#waiting++
@@ -202,12 +216,12 @@ export class AgentEditor implements AgentEditing {
     }
   }
 
-  /** @returns `hosted`: as calls would get it, without a share of them; null where there are faults */
+  /** @returns `hosted`: the agent in the form that calls would use, but without calls; null if there are faults */
   async #examined(
     draft: AgentDraft,
   ): Promise<{ readonly faults: ExaminedDraft['faults']; readonly hosted: HostedAgent | null }> {
     const { dir, env, texts, workerEnv, speech, use } = this.#options
-    await texts.hashOf(draft.file) // it is a file that is edited here
+    await texts.hashOf(draft.file) // throws if this editor may not edit the file
     const task = { what: 'draft', dir, draft, env, speech } as const
     const { faults, version } = await inThread<ExaminedDraft>(task, workerEnv)
     if (version === null) return { faults, hosted: null }
@@ -218,7 +232,7 @@ export class AgentEditor implements AgentEditing {
     }
   }
 
-  /** @returns whether new calls use the version by now */
+  /** @returns true if new calls already use the version */
   async #inUse(published: HostedAgent): Promise<boolean> {
     const { name, canary } = published.definition
     const version = versionOf(published)

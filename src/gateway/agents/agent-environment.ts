@@ -6,8 +6,8 @@ import type { Config } from '../../config/settings.js'
 import type { Setting } from '../../core/setting.js'
 
 /**
- * Variables of the gateway's own secrets: settings that are secret, and what the trace exporter reads from the
- * environment by itself.
+ * Variables with the gateway's own secrets: secret settings, and variables that the trace exporter reads from the
+ * environment.
  */
 const SECRET_VARIABLES: readonly string[] = [
   ...Object.values(SETTINGS)
@@ -17,15 +17,18 @@ const SECRET_VARIABLES: readonly string[] = [
   'OTEL_EXPORTER_OTLP_TRACES_HEADERS',
 ]
 
-/** Variables of credentials that the SDKs of clouds find by themselves. */
+/** Variables with credentials that the SDKs of clouds find without a setting. */
 const CLOUD_VARIABLE = /^(?:AWS_|AZURE_|GOOGLE_APPLICATION_CREDENTIALS$|CLOUDSDK_)/
-/** A name of a variable in a file, as a template or in a list. */
+/** Name of a variable in a file: in a template or in a list. */
 const VARIABLE = /\b[A-Z][A-Z0-9_]{0,63}\b/g
 
-/** The settings that decide which variables no agent is given. */
+/** Settings that decide which variables agents cannot read. */
 type Withholding = Pick<Config, 'shopApiUrl' | 'numbersFile' | 'messagesFile'>
 
-/** Names that stand in NUMBERS_FILE and MESSAGES_FILE: secrets of businesses and receivers. Non-secret settings are no such. */
+/**
+ * Names of the variables that NUMBERS_FILE and MESSAGES_FILE contain. They are secrets of businesses and receivers.
+ * Names of settings that are not secret are left out.
+ */
 function namesInFiles({ numbersFile, messagesFile }: Withholding): readonly string[] {
   const plain = new Set(
     Object.values(SETTINGS)
@@ -38,7 +41,10 @@ function namesInFiles({ numbersFile, messagesFile }: Withholding): readonly stri
     .filter((name) => !plain.has(name))
 }
 
-/** The texts of a file, or of the files of a folder; none of what cannot be read, which its own reader reports. */
+/**
+ * Texts of a file, or of all files in a folder. A file that cannot be read is left out, because its own reader reports
+ * it.
+ */
 function textsOf(path: string): readonly string[] {
   try {
     if (!statSync(path).isDirectory()) return [readFileSync(path, 'utf8')]
@@ -50,8 +56,9 @@ function textsOf(path: string): readonly string[] {
 
 /**
  * Values that agent files read as `{{env.NAME}}`: the environment, and the orders API of the settings or of
- * `--with-shop`. What is withheld is undefined: the gateway's own secrets, credentials of clouds, and, as the files are now, variables
- * that NUMBERS_FILE or MESSAGES_FILE names. A mistake in an agent file, or who edits one, would send them to an API.
+ * `--with-shop`. Three kinds of variables are undefined: the gateway's secrets, credentials of clouds, and variables
+ * that NUMBERS_FILE or MESSAGES_FILE names now. Otherwise an agent file could send these values to an API, by mistake
+ * or on purpose.
  */
 export function agentEnvironment(env: Environment, config: Withholding): Environment {
   const { shopApiUrl } = config
@@ -62,14 +69,14 @@ export function agentEnvironment(env: Environment, config: Withholding): Environ
 }
 
 /**
- * The `process.env` of worker threads, and so of `module:` code: what agent files may read. A media worker gets the
- * keys of its backends with its settings.
+ * `process.env` of worker threads, and so of `module:` code. It has only variables that agent files may read. Media
+ * workers get the backends' keys in their settings instead.
  */
 export function workerEnvironment(env: Environment, config: Withholding): Readonly<Record<string, string>> {
   return definedIn(agentEnvironment(env, config))
 }
 
-/** The `process.env` of the thread that talks to the object storage, whose SDK may look for credentials there. */
+/** `process.env` of the object storage's thread, because its SDK may look for credentials in the environment. */
 export function storageEnvironment(
   env: Environment,
   workerEnv: Readonly<Record<string, string>>,
@@ -80,7 +87,7 @@ export function storageEnvironment(
   }
 }
 
-/** The variables of a gateway's own files: of NUMBERS_FILE and MESSAGES_FILE. @param agentEnv  as `agentEnvironment` */
+/** Variables that NUMBERS_FILE and MESSAGES_FILE may use. @param agentEnv see `agentEnvironment` */
 export function fileEnvironment(env: Environment, agentEnv: Environment): Environment {
   return { ...env, ...definedIn(agentEnv) }
 }

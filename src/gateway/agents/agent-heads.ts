@@ -6,60 +6,67 @@ import type { WallClock } from '../../core/clock.js'
 import type { CallStore } from '../../fleet/store/call-store.js'
 import { SealedCall } from '../../fleet/store/sealed-call.js'
 
-/** The value of the store that says which text of each file was published last. */
+/** Key in the store. Its value names the newest published text of each file. */
 const KEY = 'agent-texts'
 const KEPT_MS = 365 * 86_400_000
-/** Files, and texts before the last that are known of each: what a node that was away may still have. */
+/**
+ * FILES_MAX: maximum number of files. BEFORE_MAX: maximum number of earlier texts that are listed for each file. The
+ * list shows whether a node's text is an earlier published text.
+ */
 const FILES_MAX = 200
 const BEFORE_MAX = 20
-/** Tries of one publication while others publish other files. */
+/** Maximum number of tries of one publication. A try fails if a publication of any file comes first. */
 const TRIES_MAX = 8
-/** A text that was published this recently may be on its way to every node. */
+/** Time in ms that a published text needs at most to reach every node. */
 const ON_ITS_WAY_MS = 120_000
 
 const hash = z.string().regex(/^[0-9a-f]{16}$/)
 const headSchema = z.object({
   hash,
-  /** Hashes of the texts before it, oldest first. */
+  /** Hashes of earlier texts, oldest first. */
   before: z.array(hash).max(BEFORE_MAX),
-  /** Calendar time of its publication. */
+  /** Calendar time of the publication. */
   atMs: z.number(),
 })
 const headsSchema = z.record(z.string().max(255), headSchema)
 
-/** The text of a file that was published last in the fleet. */
+/** The newest published text of a file in the fleet. */
 type Head = z.output<typeof headSchema>
 type Heads = Readonly<Record<string, Head>>
 
 interface AgentHeadsOptions {
-  /** The fleet's. */
+  /** The fleet's store. */
   readonly store: Pick<CallStore, 'standing' | 'swap'>
   /** Secrets of TOKEN_SECRET. */
   readonly secrets: readonly string[]
   readonly wallClock: WallClock
 }
 
-/** A publication as the fleet decides on it. */
+/** A publication, as submitted to the fleet's store, which accepts or refuses it. */
 interface Claim {
   readonly file: string
-  /** Hash of the text that was opened. */
+  /** Hash of the text that the editor opened. */
   readonly base: string
-  /** Hash of the text that is published. */
+  /** Hash of the text that the editor publishes. */
   readonly hash: string
-  /** Hashes of the texts of the file that this node has had. */
+  /** Hashes of all texts of the file that this node's folder has contained. */
   readonly kept: readonly string[]
-  /** Hashes that the nodes that answer have of the file now. Asked only where the last publication is not `base`. */
+  /**
+   * Returns the hashes of the file's texts at all nodes that answer. Called only if the newest published text is not
+   * `base`.
+   */
   readonly held: () => Promise<ReadonlySet<string>>
 }
 
 /**
- * Which text of each file the fleet has published last: one value of its store, replaced by compare-and-set, so that of two
- * publications of one text at two nodes one wins. Sealed: whoever writes to Redis can undo nothing.
+ * Newest published text of each file in the fleet. One value of the store lists all files, and it is replaced by
+ * compare-and-set. So if two nodes publish a file at the same time, only one publication succeeds. The value is sealed,
+ * so that other programs with access to Redis cannot undo publications.
  */
 export class AgentHeads {
   readonly #options: AgentHeadsOptions
   readonly #seal: SealedCall
-  /** As they were last read or written. */
+  /** Newest published texts that this node has read or written. */
   #known: Heads = {}
 
   constructor(options: AgentHeadsOptions) {
@@ -67,16 +74,16 @@ export class AgentHeads {
     this.#seal = new SealedCall(KEY, options.secrets)
   }
 
-  /** The last publication of each file. @throws GatewayError STORE_DOWN */
+  /** Last publication of each file. @throws GatewayError STORE_DOWN */
   async read(): Promise<ReadonlyMap<string, Head>> {
     const { heads } = await this.#read()
     return new Map(Object.entries(heads))
   }
 
   /**
-   * Has the fleet go from one text of a file to another.
-   * @returns takes that back, where the text could not be written
-   * @throws GatewayError AGENT_CHANGED where another text was published meanwhile, CAPACITY, STORE_DOWN
+   * Replaces a file's newest published text for the whole fleet.
+   * @returns a function that undoes the claim
+   * @throws GatewayError AGENT_CHANGED if another text was published first, CAPACITY, STORE_DOWN
    */
   async claim({ file, base, hash, kept, held }: Claim): Promise<() => Promise<void>> {
     const { wallClock } = this.#options
@@ -84,7 +91,8 @@ export class AgentHeads {
       const { raw, heads } = await this.#read()
       const head = Object.hasOwn(heads, file) ? heads[file] : undefined
       if (head?.hash === hash) return () => Promise.resolve()
-      // Files may be edited where they lie: what no node has any more was replaced there, after its publication.
+      // The folder's files may also be edited directly. So the publication is allowed if no node has the newest
+      // published text any more.
       if (head !== undefined && head.hash !== base) {
         const isReplacedHere = !head.before.includes(base) && kept.includes(head.hash)
         const isOnItsWay = !isReplacedHere && Math.abs(wallClock() - head.atMs) < ON_ITS_WAY_MS
@@ -93,12 +101,12 @@ export class AgentHeads {
       if (head === undefined && Object.keys(heads).length >= FILES_MAX)
         throw new GatewayError('CAPACITY', `${FILES_MAX} files were published already`)
       const earlier = [...(head === undefined ? [] : [...head.before, head.hash]), base]
-      // A roll back is the last text again, and no text before it.
+      // If an earlier text is published again (a roll-back), it is removed from the list of earlier texts.
       const before = [...new Set(earlier)].filter((one) => one !== hash).slice(-BEFORE_MAX)
       const next: Heads = { ...heads, [file]: { hash, before, atMs: wallClock() } }
       const undo = (): Promise<void> => this.#undo(file, hash, head)
       const isOurs = await this.#swap(raw, next).catch(async (thrown: unknown) => {
-        // It may have been written all the same.
+        // Despite the error, the value may have been written.
         await undo().catch(() => undefined)
         throw thrown
       })
@@ -107,7 +115,9 @@ export class AgentHeads {
     throw new GatewayError('CAPACITY', 'too many files are published at once; try again')
   }
 
-  /** The store has lost what it held: it gets what this node knows, unless another node was first. */
+  /**
+   * Writes this node's values again after the store has lost its content, unless another node has already written them.
+   */
   async restore(): Promise<void> {
     if (Object.keys(this.#known).length > 0) await this.#swap(null, this.#known)
   }
@@ -128,7 +138,7 @@ export class AgentHeads {
     return { raw, heads }
   }
 
-  /** Reads a value of the store. A value that does not open was not written by this fleet. */
+  /** Opens the store's value. A value that cannot be opened was written by a program outside this fleet. */
   #opened(raw: string): Heads {
     try {
       return headsSchema.parse(jsonOrNull(this.#seal.open('message', Buffer.from(raw, 'base64'))))

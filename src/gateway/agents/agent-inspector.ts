@@ -17,46 +17,60 @@ import type { HostedAgent } from '../../workers/main/main-thread-context.js'
 import type { AgentsTask } from './agents-thread.js'
 
 /**
- * For reading the agents folder, or trying a tool, for an operator, with the start of the thread; a tool's own deadline is
- * at most 15 s.
+ * Time limit in ms for an operator's request that reads the agents folder or tries a tool. It includes the thread's
+ * start. A tool's own deadline is at most 15 s.
  */
 const AGENTS_THREAD_MS = 20_000
-/** Phrases that an operator may hear at once, and how many more each second: a vendor's voice costs money. */
+/**
+ * SAYS_BURST: number of phrases that operators may request without a pause. SAYS_PER_S: number of further phrases per
+ * second. Phrases are limited, because a vendor's voice costs money.
+ */
 const SAYS_BURST = 10
 const SAYS_PER_S = 0.5
-/** Heap of that thread. */
+/** Heap size in MB of the agents' thread. */
 const AGENTS_THREAD_MEMORY_MB = 256
-/** How long the view of the agents folder is kept while its files do not change; with more files it is not kept. */
+/**
+ * Maximum time in ms for which the view of the agents folder is kept if its files do not change. A folder with too many
+ * files is read for every request.
+ */
 const AGENTS_VIEW_KEPT_MS = 60_000
 const AGENTS_VIEW_FILES_MAX = 2000
 
 interface AgentInspectorOptions {
-  /** Agents of new calls; changed in place by edits of the folder. */
+  /** Agents of new calls. Edits of the folder change this map in place. */
   readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition' | 'assets' | 'shares' | 'canary'>>
   readonly dir: string
-  /** Edits of the folder are followed. */
+  /** True if the gateway uses edits of the folder without a restart. */
   readonly watched: boolean
   readonly env: Environment
-  /** `process.env` of its threads. */
+  /** `process.env` of the inspector's threads. */
   readonly workerEnv: Readonly<Record<string, string>>
-  /** A phrase in an agent's voice, as a WAV file; absent: none can be heard (tests). */
+  /** Speaks a phrase in an agent's voice. Its result is a WAV file. Absent if phrases cannot be heard (tests). */
   readonly say?: (agent: Pick<HostedAgent, 'definition' | 'shares'>, text: string) => Promise<Uint8Array>
-  /** Sentences about models of an agent that end soon, or are over; absent: none (tests). */
+  /** Returns sentences about an agent's models that end soon or have ended. Absent in tests that do not need them. */
   readonly modelEnds?: (agent: Pick<HostedAgent, 'definition' | 'shares'>) => readonly string[]
+  /**
+   * Returns the reason why a canary gets no calls; null if it gets its share of calls. If this function is absent
+   * (tests), every canary gets calls.
+   */
+  readonly stopped?: (agent: string, version: string) => string | null
   /** True if words of offline dialogues are checked. */
   readonly speech: boolean
 }
 
-/** A view, and what it was made from. */
+/** View, and the data from which it was made. */
 interface KeptView {
   readonly view: AgentsView
-  /** Stamp of the folder's files. */
+  /** Names, sizes and times of the folder's files. */
   readonly stamp: string
   readonly definitions: readonly unknown[]
   readonly madeAtMs: number
 }
 
-/** The agents of this process for an operator: what is loaded, what the folder holds, and tools to try. */
+/**
+ * Serves an operator's requests about the agents of this process. Shows the loaded agents and the folder's content,
+ * speaks phrases and tries tools.
+ */
 export class AgentInspector implements AgentsHere {
   readonly #options: AgentInspectorOptions
   #kept: KeptView | null = null
@@ -70,22 +84,37 @@ export class AgentInspector implements AgentsHere {
   }
 
   /**
-   * Loaded agents and the folder's content; all who ask meanwhile get the same answer. Reading it takes most of a
-   * second of CPU, so it is read again only when something has changed, or after a minute: modules may import from
-   * elsewhere.
+   * Loaded agents and the folder's content. Requests that come during a reading share its answer. A reading takes
+   * almost a second of CPU, so the view is kept until a file of the folder changes. It is kept for a minute at most,
+   * because modules may import files from other folders.
    * @throws GatewayError CALL_FAULT
    */
-  view(): Promise<AgentsView> {
+  async view(): Promise<AgentsView> {
     this.#reading ??= this.#view().finally(() => {
       this.#reading = null
     })
-    return this.#reading
+    const { stopped } = this.#options
+    const view = await this.#reading
+    if (stopped === undefined) return view
+    const agents = view.agents.map(({ canary, ...agent }) => ({
+      ...agent,
+      canary: canary === null ? null : { ...canary, stopped: stopped(agent.name, canary.version) },
+    }))
+    return { ...view, agents }
   }
 
   async #view(): Promise<AgentsView> {
     const { agents, dir, watched, env, workerEnv, speech, modelEnds } = this.#options
     const loaded = [...agents.values()].map(({ definition, assets = NO_ASSETS, shares, canary }) => ({
-      ...{ definition, assets, backends: namesIn(shares), modelEnds: modelEnds?.({ definition, shares }) ?? [] },
+      ...{ definition, assets, backends: namesIn(shares) },
+      // Models of the agent and of its canary, because calls use both versions.
+      modelEnds: [
+        ...new Set(
+          [{ definition, shares }, ...(canary === undefined ? [] : [canary.version])].flatMap(
+            (version) => modelEnds?.(version) ?? [],
+          ),
+        ),
+      ],
       canary:
         canary === undefined
           ? undefined
@@ -112,9 +141,8 @@ export class AgentInspector implements AgentsHere {
   }
 
   /**
-   * A phrase in an agent's voice, one at a time.
-   * @throws GatewayError AGENT_UNKNOWN, CALL_FAULT, CAPACITY while another
-   *   is spoken, RATE_LIMITED
+   * Speaks a phrase in an agent's voice. Only one phrase is spoken at a time.
+   * @throws GatewayError AGENT_UNKNOWN, CALL_FAULT, CAPACITY while another phrase is spoken, RATE_LIMITED
    */
   async say(name: string, text: string): Promise<Uint8Array> {
     const { agents, say } = this.#options
@@ -133,8 +161,8 @@ export class AgentInspector implements AgentsHere {
   }
 
   /**
-   * Tries a tool, one at a time.
-   * @throws GatewayError AGENT_UNKNOWN, TOOL_UNKNOWN, CAPACITY while another is tried
+   * Tries a tool. Only one tool is tried at a time.
+   * @throws GatewayError AGENT_UNKNOWN, TOOL_UNKNOWN, CAPACITY while another tool is tried
    */
   async tryTool(name: string, order: TrialOrder): Promise<TrialResult> {
     const { agents, env, workerEnv } = this.#options
@@ -160,7 +188,7 @@ export class AgentInspector implements AgentsHere {
   }
 }
 
-/** Names, sizes and times of a folder's files; null when they cannot be read, or are too many. */
+/** Names, sizes and times of a folder's files; null if they cannot be read, or the folder has too many files. */
 async function stampOf(dir: string): Promise<string | null> {
   try {
     const found = await readdir(dir, { recursive: true })
@@ -171,11 +199,14 @@ async function stampOf(dir: string): Promise<string | null> {
       .map(({ size, mtimeMs, ctimeMs, ino }, at) => [files[at], size, mtimeMs, ctimeMs, ino].join())
       .join('\n')
   } catch {
-    return null // the view says what is wrong with it
+    return null // An unreadable folder is reported by the view.
   }
 }
 
-/** One task for the thread of the agents. @throws GatewayError CALL_FAULT when it ended without an answer */
+/**
+ * Runs one task in the agents' thread.
+ * @throws GatewayError CALL_FAULT if the thread ended without an answer
+ */
 export async function inThread<T>(task: AgentsTask, env: Readonly<Record<string, string>>): Promise<T> {
   const worker = new Worker(new URL('./agents-thread.js', import.meta.url), {
     workerData: { ...task, country: homeCountry() },
@@ -183,14 +214,14 @@ export async function inThread<T>(task: AgentsTask, env: Readonly<Record<string,
     env,
     resourceLimits: { maxOldGenerationSizeMb: AGENTS_THREAD_MEMORY_MB },
   })
-  worker.unref() // a gateway that stops does not wait for it
+  worker.unref() // a gateway that stops does not wait for this thread
   let timer: NodeJS.Timeout | undefined
   try {
     return await new Promise<T>((resolve, reject) => {
       const failed = (why: string): void => reject(new GatewayError('CALL_FAULT', why))
       timer = setTimeout(() => failed(`it did not end in ${AGENTS_THREAD_MS} ms`), AGENTS_THREAD_MS).unref()
       worker.once('message', (answer: T) => resolve(answer))
-      // Without the message: a tool's own words may hold its arguments.
+      // The error's message is left out: the text of a tool's error may contain the tool's arguments.
       worker.once('error', (thrown: unknown) =>
         failed(`it failed: ${thrown instanceof Error ? thrown.name : typeof thrown}`),
       )

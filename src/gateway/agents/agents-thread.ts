@@ -25,14 +25,15 @@ import { HttpClient } from '../../http/http-client.js'
 import { useCountry } from '../../sautikit/phone.js'
 
 /**
- * Shows the agents and their folder to an operator, checks a draft, or tries one tool: one task, one answer, and the thread ends. A thread of its own, because
- * reading takes tenths of a second, a tool in code may block, and its environment is not the gateway's.
+ * Thread that does one task for an operator, sends one answer and ends. The task shows the agents and their folder,
+ * checks a draft, or tries one tool. It has its own thread because a reading takes some 100 ms, because a tool's code
+ * may block, and because agents must not see the gateway's environment.
  */
 
-/** Longest wait for the MCP servers of an agent that is shown. */
+/** Maximum time in ms to wait for the MCP servers of an agent that is shown. */
 const SERVERS_VIEW_MS = 2000
 
-/** An agent as new calls get it. */
+/** Agent in the form in which new calls get it. */
 interface LoadedAgent {
   readonly definition: AgentDefinition
   readonly assets: AgentAssets
@@ -41,7 +42,7 @@ interface LoadedAgent {
   readonly canary: FolderVersion | undefined
 }
 
-/** Its `workerData`. */
+/** `workerData` of the thread. */
 export type AgentsTask = { readonly env: Environment } & (
   | {
       readonly what: 'try'
@@ -70,16 +71,19 @@ export type AgentsTask = { readonly env: Environment } & (
     }
 )
 
-/** A text as the folder's agent, or what is wrong with it: as `mkondo check` says it, and literal secrets. */
+/**
+ * Result of a check of a text: the agent's version, or the text's faults. Faults are the faults of `mkondo check`, and
+ * secrets that are written in the text.
+ */
 export interface ExaminedDraft {
   readonly faults: AgentFileView['faults']
-  /** Null where there are faults. */
+  /** Null if there are faults. */
   readonly version: FolderVersion | null
 }
 
 async function examined({ dir, draft, env, speech }: Extract<AgentsTask, { what: 'draft' }>): Promise<ExaminedDraft> {
   const source = parseYaml(draft.text)
-  // Before anything that the text names is looked at: to check an agent imports its modules.
+  // This check comes first, because a full check of the agent imports the modules that the text names.
   const added = 'value' in source ? await namedCode(source, join(dir, draft.file)) : []
   if (added.length > 0) return { faults: added, version: null }
   const { read, broken } = await examineDraft(draft, dir, env, speech ? await offlineSource() : null)
@@ -98,7 +102,10 @@ async function examined({ dir, draft, env, speech }: Extract<AgentsTask, { what:
   }
 }
 
-/** Places of a text that name code which the file does not name. Who edits in the console has no shell by it. */
+/**
+ * Faults of a text that names code which the current file does not name. Without these faults, anyone who may edit
+ * agents at the console could run any code.
+ */
 async function namedCode(source: YamlSource, file: string): Promise<AgentFileView['faults']> {
   const onDisk = parseYaml(await readFile(file, 'utf8'))
   return addedCode(source.value, 'value' in onDisk ? onDisk.value : undefined).map((path) => ({
@@ -147,7 +154,7 @@ async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, {
   return { watched, files, folderFault, agents }
 }
 
-/** Present tools of an agent's MCP servers; none from one that is down. */
+/** Current tools of an agent's MCP servers; empty for a server that is down. */
 async function serverTools(
   definition: AgentDefinition,
   assets: AgentAssets,

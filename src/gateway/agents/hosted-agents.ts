@@ -20,14 +20,13 @@ import type { ModelEnd } from '../../backends/model-ends.js'
 import { modelsOf, resolveBackend } from '../../backends/registry.js'
 import type { BackendSettings } from '../../backends/registry.js'
 import { cascadeSettings, grpcService } from '../../backends/cascade/service-facts.js'
-import type { ServiceSettings } from '../../backends/cascade/service-facts.js'
 import { allCallsOn, namesIn, resolveShares } from '../../backends/split.js'
 import { packageRoot } from '../../config/package-root.js'
 import { readPrices } from '../../config/prices-file.js'
 import { SETTINGS } from '../../config/settings.js'
 import type { Config } from '../../config/settings.js'
 import { readYamlFile } from '../../config/yaml-file.js'
-import { VENDORS } from '../../vendors/list.js'
+import { REALTIME, VENDORS } from '../../vendors/list.js'
 import type { WallClock } from '../../core/clock.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { dialTo } from '../../escalation/documents.js'
@@ -45,18 +44,18 @@ import { fileEnvironment } from './agent-environment.js'
 import { findGrpc, findMcpClient, findSpeech } from '../on-demand.js'
 import { Numbers } from './numbers.js'
 
-/** The default agent where none is set: a shipped one that needs no settings. */
+/** Default agent if the settings do not name an agent: a shipped agent that does not need settings. */
 const SHIPPED_DEFAULT = 'order-status'
 
-/** The folder that agents come from. */
+/** Folder from which the agents are loaded. */
 export function agentsDirOf(config: Config): string {
   return config.agentsDir ?? join(packageRoot(), 'agents')
 }
 
 /**
- * An agent with its backends resolved.
- * @param only  the backend of all agents, whatever their files name
- * @throws GatewayError for a backend that is not set up, or whose packages are not installed
+ * Agent whose backends were found and can be used.
+ * @param only backend that replaces the backends in the agent files
+ * @throws GatewayError if a backend is not set up, or its packages are missing
  */
 function hosted(
   definition: AgentDefinition,
@@ -74,7 +73,7 @@ function hosted(
     assets,
     facts: factsOf(definition),
     reads: factsReadBy(definition),
-    // A run with another backend is one that is compared with others: all of its calls get the same version.
+    // With `only`, canaries are left out: runs with `only` are compared with each other, so all calls use one version.
     ...(canary === undefined || only !== undefined
       ? {}
       : {
@@ -98,22 +97,22 @@ function hosted(
   return agent
 }
 
-/** @throws GatewayError where packages of the agent's cascade are not installed */
+/** @throws GatewayError if packages of the agent's cascade are not installed */
 function findCascade({ name, backends }: AgentDefinition, settings: BackendSettings): void {
   const service = grpcService(settings.cascade, backends.cascade ?? {})
   if (service !== null) findGrpc(`the recogniser ${service} of the agent ${name}`)
 }
 
 /**
- * A version of an agent as new calls would get it.
- * @param canary  its second version
- * @throws GatewayError with why it cannot be used
+ * Makes the agent that new calls use, from a version of the agent's file.
+ * @param canary the agent's second version
+ * @throws GatewayError if the version cannot be used
  */
 export type UseVersion = (version: FolderVersion, canary?: FolderVersion) => HostedAgent
 
-/** @param only  the backend of all agents, whatever their files name */
+/** @param only backend that replaces the backends in the agent files */
 export function versionsFor(config: Config, numbers: Numbers, only?: string): UseVersion {
-  // Read once: an edit of the folder needs neither the key file nor the prices again.
+  // The key file and the prices are read only once, and not again after an edit of the folder.
   const settings = backendSettings(config)
   return ({ agent, assets }, canary) => {
     const lacking = agent.canary === undefined ? numbers.lacking(agent) : null
@@ -124,10 +123,10 @@ export function versionsFor(config: Config, numbers: Numbers, only?: string): Us
   }
 }
 
-/** The backend whose recogniser and voice take a message without a model. */
+/** Backend whose recogniser and voice take a message without a model. */
 const TAKES_MESSAGES = 'cascade'
 
-/** An agent that begins at once to take a message. */
+/** The agent in the form in which it begins a call by taking a message. */
 function takingMessages(agent: AgentDefinition): AgentDefinition {
   const { escalation } = agent
   if (escalation?.message == null) return agent
@@ -135,7 +134,10 @@ function takingMessages(agent: AgentDefinition): AgentDefinition {
   return { ...agent, greeting: only, escalation: { ...escalation, message: { ...escalation.message, name: only } } }
 }
 
-/** Why a business cannot have the budget that its entry asks for; null: it can, or asks for none. */
+/**
+ * Reason why a business cannot have the budget of its entry in NUMBERS_FILE; null if it can, or if the entry has no
+ * budget.
+ */
 function budgetFault(
   { budget }: Business,
   agent: AgentDefinition,
@@ -145,10 +147,10 @@ function budgetFault(
   if (budget === undefined) return null
   const [unrated] = unratedCurrencies(config, settings.prices)
   if (unrated !== undefined)
-    return `budget: PRICES_FILE has no exchange rate from ${unrated} to ${config.currency} (CURRENCY), so what calls cost is not known`
+    return `budget: PRICES_FILE has no exchange rate from ${unrated} to ${config.currency} (CURRENCY), so the cost of calls is unknown`
   const { escalation } = agent
   if (escalation?.strategies.includes('callback') !== true || escalation.message === null)
-    return `budget: the agent ${agent.name} takes no messages, which are all that is left beyond it; allowed: an agent with callback in escalation.strategies, and escalation.message`
+    return `budget: the agent ${agent.name} takes no messages, but callers can only leave messages when the budget is used up; allowed: an agent with callback in escalation.strategies, and escalation.message`
   try {
     resolveBackend(agent.name, TAKES_MESSAGES, settings, agent.backends)
     findCascade(agent, settings)
@@ -162,18 +164,18 @@ function budgetFault(
   }
 }
 
-/** Currencies in which calls are charged, and that PRICES_FILE does not convert to CURRENCY. */
+/** Currencies of charges that PRICES_FILE does not convert to CURRENCY. */
 export function unratedCurrencies({ currency }: Pick<Config, 'currency'>, prices: PriceFile | null): string[] {
   const charged = [priceList([prices]).currency, (prices?.carrier ?? CARRIER_RATES).currency]
   return [...new Set(charged)].filter((from) => exchangeRate(prices, from, currency) === null)
 }
 
 /**
- * The agents of the settings' folder that can be used, with their backends resolved.
- * @param only  the backend of all of them, whatever their files name
- * @param ownEnv  has the secrets that NUMBERS_FILE names, which no agent is given
- * @returns `faults`: those of all files, also where a backend is not set up
- * @throws GatewayError where no agent can be used, or with what is wrong with the settings
+ * Usable agents of the settings' folder, with their backends resolved.
+ * @param only  backend that replaces the backends in the agent files
+ * @param ownEnv  environment with the secrets that NUMBERS_FILE names, which agents cannot read
+ * @returns `faults`: faults of all files, including backends that are not set up
+ * @throws GatewayError if all agents are unusable, or for wrong settings
  */
 export async function hostedAgents(
   config: Config,
@@ -186,7 +188,8 @@ export async function hostedAgents(
   numbers: Numbers
   faults: readonly AgentFault[]
 }> {
-  // Agents, their files of callers and NUMBERS_FILE have national numbers.
+  // The country is set first, because agents, their files of callers and NUMBERS_FILE may contain numbers in national
+  // form.
   useCountry(config.country)
   const settings = backendSettings(config)
   const set = await loadUsableAgents(agentsDirOf(config), env, offlineSpeech)
@@ -213,7 +216,7 @@ export async function hostedAgents(
   dropStrandedCanaries(agents, faultOf)
   if (agents.size === 0) throw fault
   if (eachVersion(agents).some(([, { definition }]) => definition.mcp.length > 0)) await findMcpClient()
-  // It may be one that has a fault, and answers once that is mended.
+  // A default agent with a fault is not an error here, because it is absent only until its fault is corrected.
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent) && faults.every(isSpared)) {
     throw new GatewayError(
       'AGENT_UNKNOWN',
@@ -230,7 +233,10 @@ export async function hostedAgents(
   return { agents, numbers, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped, faults }
 }
 
-/** Those that hand over to an agent that cannot be used, and in turn those that hand over to them; by name, the fault. */
+/**
+ * Agents that cannot be used because they hand over to an unusable agent, directly or through other agents. The value
+ * is the fault's text.
+ */
 function strandedIn(agents: ReadonlyMap<string, HostedAgent>): Map<string, string> {
   const stranded = new Map<string, string>()
   for (let before = -1; before !== stranded.size;) {
@@ -243,7 +249,10 @@ function strandedIn(agents: ReadonlyMap<string, HostedAgent>): Map<string, strin
   return stranded
 }
 
-/** @param use  makes the agent @returns it, without a canary that cannot be used: all its calls get the agent itself */
+/**
+ * @param use makes the agent
+ * @returns the agent. If its canary cannot be used, the agent is without a canary, so all calls use the agent itself
+ */
 function withCanary(
   use: (canary?: FolderVersion) => HostedAgent,
   canary: FolderVersion | undefined,
@@ -253,14 +262,14 @@ function withCanary(
   try {
     return use(canary)
   } catch (thrown) {
-    // Throws where the fault is the agent's.
+    // `use` throws if the agent has a fault even without its canary.
     const agent = use()
     faultOf(versionName(canary.agent), messageOf(thrown))
     return agent
   }
 }
 
-/** As `strandedIn`, for canaries alone. */
+/** Drops canaries that hand over to unusable agents; see `strandedIn`. */
 function dropStrandedCanaries(agents: Map<string, HostedAgent>, faultOf: (name: string, what: string) => void): void {
   for (const [name, { canary, ...agent }] of agents) {
     if (canary === undefined) continue
@@ -272,7 +281,10 @@ function dropStrandedCanaries(agents: Map<string, HostedAgent>, faultOf: (name: 
   }
 }
 
-/** As `hostedAgents`. @throws GatewayError AGENT_INVALID also where one file of agents or one number has a fault */
+/**
+ * Usable agents like `hostedAgents`.
+ * @throws GatewayError as `hostedAgents`, and AGENT_INVALID if any agent file or any number has a fault
+ */
 export async function faultlessAgents(
   config: Config,
   env: Environment,
@@ -285,7 +297,7 @@ export async function faultlessAgents(
   return hosted
 }
 
-/** A hash of the versions of all agents that new calls get: the same at nodes that answer alike. */
+/** Hash of the versions of all agents for new calls. Nodes that use equal versions have an equal hash. */
 export function agentsDigest(agents: ReadonlyMap<string, HostedAgent>): string {
   const versions = [...agents].map(([name, { canary, ...agent }]) => [
     ...[name, versionOf(agent)],
@@ -299,7 +311,7 @@ function definitionsOf(agents: ReadonlyMap<string, HostedAgent>): Map<string, Ag
   return new Map([...agents].map(([name, { definition }]) => [name, definition]))
 }
 
-/** Agents that read facts of a business, where no number leads to them: their callers are refused. */
+/** Agents that read facts of a business, but to which no number leads. Their callers are refused. */
 export function withoutNumbers(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers): string[] {
   const led = new Set([...numbers.businesses.values()].map(({ agent }) => agent))
   return [...agents.values()].flatMap(({ definition: { name }, reads }) =>
@@ -307,14 +319,17 @@ export function withoutNumbers(agents: ReadonlyMap<string, HostedAgent>, numbers
   )
 }
 
-/** A handover that no call gets: facts that `to` reads are lacking where `agent` has a call. */
+/** Impossible handover: `to` reads facts of a business that calls of `agent` do not have. */
 interface LackingHandover {
   readonly agent: string
   readonly to: string
   readonly facts: readonly string[]
 }
 
-/** Handovers, by agents to which numbers lead and those that they hand over to, that numbers have not the facts for. */
+/**
+ * Handovers to agents that read facts which the call's number does not have. All agents that a call can reach from a
+ * number are searched, directly or by handovers.
+ */
 export function handoversWithoutFacts(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers): LackingHandover[] {
   const handovers = new Map<string, readonly string[]>()
   for (const [name, { definition }] of eachVersion(agents))
@@ -334,21 +349,21 @@ export function handoversWithoutFacts(agents: ReadonlyMap<string, HostedAgent>, 
     }
   }
   for (const business of numbers.businesses.values()) follow(business.agent, business)
-  // Agents that no number's call reaches have calls without a number.
+  // A call to an agent without a number does not have a business.
   for (const name of agents.keys()) if (!known.has(name)) follow(name, null)
   return [...lacking.values()]
 }
 
-/** Models of a backend that have no price, so that no budget counts them. */
+/** Models of a backend for which there is no price, so budgets cannot count them. */
 export interface Unpriced {
   readonly agent: string
   readonly backend: string
-  /** Currency of the prices that were looked up. */
+  /** Currency in which the prices were searched. */
   readonly currency: string
   readonly models: readonly string[]
 }
 
-/** Those of an agent's backends that have models without a price. */
+/** Backends of an agent that use models without a price. */
 export function unpricedOf(
   settings: BackendSettings,
   { name, budget, backends: options }: AgentDefinition,
@@ -363,7 +378,10 @@ export function unpricedOf(
   })
 }
 
-/** Ends of the models that an agent's backends use, of which operators are to know now. @param nowMs  wall clock */
+/**
+ * Ends of backends' models about which operators must know now.
+ * @param nowMs  wall clock
+ */
 export function endsOf(
   settings: BackendSettings,
   { definition, shares }: Pick<HostedAgent, 'definition' | 'shares'>,
@@ -376,7 +394,7 @@ export function endsOf(
   })
 }
 
-/** Costs that our numbers' daily budgets do not count. */
+/** Backends without a price that serve numbers with a daily budget. The budget cannot count their costs. */
 export function uncountedByBudgets(
   settings: BackendSettings,
   agents: ReadonlyMap<string, HostedAgent>,
@@ -388,11 +406,14 @@ export function uncountedByBudgets(
     const cheaper = own.flatMap(({ budget }) => budget?.cheaper?.backend ?? [])
     return own.length === 0 ? [] : unpricedOf(settings, definition, [...new Set([...namesIn(shares), ...cheaper])])
   })
-  // Both versions of an agent may lack the same.
+  // A model that both versions of an agent use is listed once.
   return [...new Map(found.map((one) => [JSON.stringify(one), one])).values()]
 }
 
-/** Agents with `backend: auto` whose callers nobody answers while the model cannot be reached. */
+/**
+ * Agents with `backend: auto` but without the embedded backend. They cannot answer callers while no model can be
+ * reached.
+ */
 export function withoutReplacement(agents: ReadonlyMap<string, HostedAgent>): string[] {
   const found = eachVersion(agents).filter(([, { shares }]) =>
     shares.some(({ auto, names }) => auto && !names.includes('embedded')),
@@ -401,8 +422,9 @@ export function withoutReplacement(agents: ReadonlyMap<string, HostedAgent>): st
 }
 
 /**
- * Follows edits of the agents folder and of NUMBERS_FILE: `agents` is what new calls get, and is changed in place, as
- * `numbers` is. Live calls keep what they were started with. @returns ends that
+ * Uses edits of the agents folder and of NUMBERS_FILE without a restart. Changes `agents` (for new calls) and `numbers`
+ * in place.
+ * @returns a function that stops this
  */
 export async function followAgents(options: {
   readonly config: Config
@@ -411,7 +433,7 @@ export async function followAgents(options: {
   readonly agents: Map<string, HostedAgent>
   readonly numbers: Numbers
   readonly only?: string | undefined
-  /** Gets how many errors the agents folder has. */
+  /** Called with the number of errors in the agents folder. */
   readonly onCount?: (faults: number) => void
 }): Promise<() => Promise<void>> {
   const { config, env, agents, numbers, only } = options
@@ -452,7 +474,7 @@ export async function followAgents(options: {
     onChange: (names) => {
       log.info({ agents: names }, 'agents were edited: new calls use the new version')
       tellEdited(names)
-      // A number may lead to one that could not be used before.
+      // NUMBERS_FILE is read again, because an agent that a number names may be usable now.
       void numbers.look(log)
     },
     onFault: (what) =>
@@ -469,13 +491,13 @@ export async function followAgents(options: {
 }
 
 interface FactsOptions {
-  /** The carrier's REST API is available: without it no human can be called into a conference. */
+  /** True if the carrier's REST API is available. Without the API, humans cannot be called into a conference. */
   readonly carrier: boolean
-  /** Calendar, for the hours of humans. */
+  /** Calendar clock for the working hours of humans. */
   readonly wallClock: WallClock
 }
 
-/** Facts of an agent with which the edge answers webhooks. */
+/** Facts of an agent that the edge needs to answer webhooks. */
 export function agentFacts(
   agent: AgentDefinition,
   { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now },
@@ -505,7 +527,7 @@ export function agentFacts(
       ringMs: agent.outbound.ringTimeoutS * 1000,
       openOn: agent.outbound.openOn,
     },
-    // Which numbers it rings depends on the hour.
+    // A function, because the numbers that the fallback rings depend on the hour.
     fallback: (language) => [spoken(say.fallback, language), ...human(), { verb: 'hangup' }],
     busy: (language) => [spoken(say.busy, language), { verb: 'hangup' }],
     hold: (language) => [spoken(say.hold, language)],
@@ -517,7 +539,10 @@ export function agentFacts(
   }
 }
 
-/** Contents of the files that settings of vendors name. @throws GatewayError CONFIG_INVALID, without the contents */
+/**
+ * Contents of the files that vendors' settings name.
+ * @throws GatewayError CONFIG_INVALID, without the contents
+ */
 function filesOf(config: Config): Readonly<Record<string, unknown>> {
   const values = config as Readonly<Record<string, unknown>>
   return Object.fromEntries(
@@ -531,48 +556,12 @@ function filesOf(config: Config): Readonly<Record<string, unknown>> {
   )
 }
 
-/** The part of the settings that media workers need to open backends. */
+/** The settings that media workers need to open backends. */
 export function backendSettings(config: Config): BackendSettings {
   const cascade = cascadeSettings(config, filesOf(config))
-  const llm = cascade.llm['chat'] as ServiceSettings | null
   return {
     auto: config.autoBackend,
-    openai: {
-      apiKey: config.openaiApiKey,
-      baseUrl: config.openaiBaseUrl,
-      model: config.openaiModel,
-      turns: config.openaiTurns,
-    },
-    openaiLive: {
-      apiKey: config.openaiApiKey,
-      baseUrl: config.openaiLiveUrl ?? config.openaiBaseUrl,
-      model: config.openaiLiveModel,
-      delegate: config.openaiLiveDelegate,
-      delegateModel: config.openaiLiveDelegateModel,
-      llm,
-    },
-    gemini: {
-      apiKey: config.geminiApiKey,
-      baseUrl: config.geminiBaseUrl,
-      model: config.geminiModel,
-      turns: config.geminiTurns,
-    },
-    azureVoiceLive: {
-      apiKey: config.azureVoiceLiveKey,
-      baseUrl: config.azureVoiceLiveUrl,
-      model: config.azureVoiceLiveModel,
-    },
-    selfHosted:
-      config.realtimeUrl === null
-        ? null
-        : {
-            baseUrl: config.realtimeUrl,
-            apiKey: config.realtimeApiKey,
-            model: config.realtimeModel,
-            turns: config.realtimeTurns,
-            dialect: config.realtimeDialect,
-            rateHz: config.realtimeRateHz === '16000' ? 16000 : 24000,
-          },
+    realtime: Object.fromEntries([...REALTIME].map(([name, service]) => [name, service.settings(config)])),
     cascade,
     prices: config.pricesFile === null ? null : readPrices(config.pricesFile),
     messageMs: config.backendMessageMs,

@@ -10,20 +10,23 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import type { Receiver } from '../../messages/receivers.js'
 import type { Log } from '../../telemetry/log.js'
 
-/** Why a business cannot be served by its agent with the gateway's settings; null: it can. */
+/** Reason why an agent cannot serve a business with the gateway's settings; null if it can serve the business. */
 type FaultOf = (business: Business, agent: AgentDefinition) => string | null
 
-/** The businesses of NUMBERS_FILE. The maps are changed in place by edits. */
+/** The businesses of NUMBERS_FILE. Edits of the file change the maps in place. */
 export class Numbers {
   /** By number. */
   readonly businesses = new Map<string, Business>()
-  /** Receivers of messages about a number's calls, by number; numbers without any are absent. */
+  /** Receivers of messages about a number's calls, by number. Numbers without receivers are absent. */
   readonly receivers = new Map<string, readonly Receiver[]>()
-  /** Our numbers to which a token of the ops port is limited, by the SHA-256 of the token, hex. */
+  /**
+   * Numbers whose calls a token of the ops port may see, by the token's SHA-256 in hex. A token that may see all
+   * numbers is not listed.
+   */
   readonly opsTokens = new Map<string, ReadonlySet<string>>()
   readonly #file: NumbersFile | null
   readonly #faultOf: FaultOf
-  /** Present errors of the file, one a line, and their count; empty and 0 for none. */
+  /** Current errors of the file, one per line, and the number of errors. The text is empty if there are no errors. */
   fault = ''
   faults = 0
   #agents: () => ReadonlyMap<string, AgentDefinition> = () => new Map()
@@ -34,10 +37,10 @@ export class Numbers {
   }
 
   /**
-   * @param path  null: no number has a business
-   * @param agents  what calls get, whenever numbers are read
-   * One that has a mistake is left out, and named in `fault`.
-   * @throws GatewayError AGENT_INVALID with every fault, one a line, where no number can be used
+   * Reads NUMBERS_FILE. A number whose entry has a mistake is left out, and `fault` names the mistake.
+   * @param path path of the file; null if numbers have no businesses
+   * @param agents returns the agents of new calls; called each time the file is read
+   * @throws GatewayError AGENT_INVALID with all faults, one per line, if all numbers are unusable
    */
   static async open(
     path: string | null,
@@ -52,13 +55,16 @@ export class Numbers {
     return numbers
   }
 
-  /** The first number that leads to an agent; null for none. */
+  /** First number that leads to an agent; null if there is none. */
   firstOf(agent: string): string | null {
     for (const business of this.businesses.values()) if (business.agent === agent) return business.number
     return null
   }
 
-  /** Why an agent's new version cannot be used by a business whose number it answers. Null: it can. */
+  /**
+   * Reason why a new version of an agent cannot serve one of the businesses whose numbers lead to the agent; null if it
+   * can serve all of them.
+   */
   lacking(agent: AgentDefinition): string | null {
     const reads = factsReadBy(agent)
     const served = [...this.businesses.values()].filter((business) => business.agent === agent.name)
@@ -68,7 +74,10 @@ export class Numbers {
       : `reads ${[...missing].map((name) => `{{business.${name}}}`).join(', ')}, which not all of its numbers have (NUMBERS_FILE)`
   }
 
-  /** Follows edits: new calls get the new facts. Resolves when edits are seen. @returns ends that */
+  /**
+   * Uses edits without a restart: new calls use the new facts. Resolves when the watch has begun.
+   * @returns a function that stops the watch
+   */
   async follow(log: Log): Promise<() => Promise<void>> {
     if (this.#file === null) return () => Promise.resolve()
     const { path } = this.#file
@@ -78,7 +87,7 @@ export class Numbers {
     return () => watch.close()
   }
 
-  /** Reads the file again: it, or an agent that its numbers lead to, was edited. */
+  /** Reads the file again, after an edit of the file or of an agent that the file names. */
   async look(log: Log): Promise<void> {
     const before = this.fault
     const changed = await this.#read()
@@ -88,7 +97,7 @@ export class Numbers {
       log.error({ fault }, 'an edit of NUMBERS_FILE has errors: calls use the previous version')
   }
 
-  /** @returns how many numbers have changed */
+  /** @returns the number of changed numbers */
   async #read(): Promise<number> {
     if (this.#file === null) return 0
     try {

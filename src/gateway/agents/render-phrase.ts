@@ -1,6 +1,6 @@
 import { callContext } from '../../agents/tools/call-context.js'
 import type { AgentDefinition } from '../../agents/file/definition.js'
-import type { Backend } from '../../backends/backend.js'
+import type { Backend, BackendSink } from '../../backends/backend.js'
 import { CallLanguage } from '../../call/spoken/call-language.js'
 import { codeOf } from '../../call/spoken/localized-text.js'
 import { ownVoiceOf } from '../../backends/cascade/services.js'
@@ -20,22 +20,22 @@ import type { SpeechPool } from '../../speech/speech-pool.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
 import { trialSession } from './trial-session.js'
 
-/** How long one phrase may take to be spoken. */
+/** Maximum time in ms to speak one phrase. */
 const SAY_MS_MAX = 15_000
 const SAY_RATE_HZ = 16_000
 
 interface SaidOptions {
   readonly speech: SpeechPool
   readonly settings: BackendSettings
-  /** The cascade's voices ask for one; nothing is kept in it. */
+  /** Store that the cascade's voices require. It stores nothing. */
   readonly store: PhraseStore
 }
 
 /**
- * A phrase in the voice of an agent's first backend, with its pronunciations, as a WAV file: in the language that its words
- * are in, of those that the agent speaks, else in the first. A realtime model is asked for exactly these words, as for a
- * greeting.
- * @throws GatewayError CALL_FAULT where its voice failed
+ * Speaks a phrase in the voice of an agent's first backend, with the agent's pronunciations. The result is a WAV file.
+ * The language is the phrase's own language if the agent speaks it, otherwise the agent's first language. A realtime
+ * model is instructed to say exactly these words, like a greeting.
+ * @throws GatewayError CALL_FAULT if the voice failed
  */
 export async function renderPhrase(
   { definition, shares }: Pick<HostedAgent, 'definition' | 'shares'>,
@@ -85,7 +85,7 @@ export async function renderPhrase(
   return writeWav({ sampleRateHz: phrase.sampleRateHz, channels: 1, samples: phrase.pcm })
 }
 
-/** A model says these words in a session of its own. */
+/** Sound of these words, spoken by a realtime model in a separate session. */
 async function saidByModel(
   definition: AgentDefinition,
   backend: string,
@@ -93,7 +93,7 @@ async function saidByModel(
   language: string,
   settings: BackendSettings,
 ): Promise<Uint8Array> {
-  // Some speak no faster than they are heard.
+  // Some models do not speak faster than real time.
   const signal = AbortSignal.timeout(SAY_MS_MAX + PHRASE_MS_MAX)
   const trial = trialSession(definition, backend, settings, SAY_RATE_HZ, language)
   const told = callContext({ agent: definition, from: '', backends: [backend] }, Date.now())
@@ -109,7 +109,7 @@ async function saidByModel(
     await new Promise<void>((resolve, reject) => {
       const failed = (why: string): void => reject(new GatewayError('CALL_FAULT', `the voice failed: ${why}`))
       signal.addEventListener('abort', () => failed('it took too long'), { once: true })
-      model = create({
+      const sink: BackendSink = {
         event: (event) => {
           if (event.type === 'turn-done' && event.status === 'completed') resolve()
           else if (event.type === 'turn-done') failed(event.reason ?? event.status)
@@ -122,7 +122,13 @@ async function saidByModel(
           if (ms > PHRASE_MS_MAX) return failed('it spoke for too long')
           pieces.push(pcm.slice())
         },
-      })
+      }
+      try {
+        model = create(sink)
+      } catch (thrown) {
+        // A thrown error means that the backend is not set up.
+        return failed(messageOf(thrown))
+      }
       model
         .connect({ ...trial.session, instructions, greeting: text, tools: [] }, signal)
         .then(() => model?.sendText('', { role: 'system', respond: true }))

@@ -10,28 +10,31 @@ import type { Drafts } from './agent-editor.js'
 interface SoftphoneOptions {
   readonly config: Config
   readonly log: Log
-  /** Where this process takes webhooks and audio; known once its ports are open. */
+  /** Port of this process for webhooks and audio; known when this process's ports are open. */
   readonly publicPort: () => number
-  /** Origin at which the documents of this process have its audio socket; null: that of the webhook. */
+  /** Origin that documents give for this process's audio socket; null if they use the webhook's origin. */
   readonly mediaOrigin: string | null
-  /** The port for which that origin stands. */
+  /** The port behind `mediaOrigin`. */
   readonly mediaPort: () => number
-  /** A number of NUMBERS_FILE that leads to an agent: the call is about its business. Null: there is none. */
+  /**
+   * Finds a number of NUMBERS_FILE that leads to an agent; null if there is no such number. A call through the number
+   * has the number's business.
+   */
   readonly numberOf: (agent: string) => string | null
   readonly drafts: Drafts
 }
 
-/** The called number of the console's calls to an agent without a number; it is nobody's. */
+/** Called number if the console calls an agent without a number. No phone has this number. */
 const CALLED_NUMBER = '+254700000000'
 
 /**
- * The softphone's side of the carrier. Each call is carried as the simulator's are: it posts a signed webhook to the
- * public port, runs the document that comes back, and opens its audio socket, so the gateway cannot tell it from the
- * carrier's. Only the caller is at a browser. What carries it is loaded with the first call.
+ * Carrier for the softphone. A call works as in the simulator: this carrier posts a signed webhook to the public port,
+ * executes the document in the answer, and opens the document's audio socket. The caller speaks in a browser. The
+ * gateway handles such a call like a real carrier's call. The carrier's code is loaded at the first call.
  */
 export class BrowserPhone implements Softphone {
   readonly #options: SoftphoneOptions
-  /** Voices of typed sentences, of the carrier's words and of the people who are rung. */
+  /** Voices of typed sentences, of sentences that the carrier says, and of people who are rung. */
   #speech: Promise<CallerVoices> | null = null
 
   constructor(options: SoftphoneOptions) {
@@ -43,7 +46,7 @@ export class BrowserPhone implements Softphone {
     const { drafts } = this.#options
     if (order.draft !== null && !drafts.begin(order.draft, order.agent, callSid))
       throw new GatewayError('AGENT_UNKNOWN', 'this draft of the agent is not kept any more; press Try it again')
-    // Sound and commands may come before what carries the call is loaded: those are lost, as on a line that still rings.
+    // The caller's sound and commands are dropped until the code is loaded, like on a line that still rings.
     let caller: BrowserCaller | null = null
     let hungUp = false
     const run = async (): Promise<void> => {
@@ -97,7 +100,10 @@ export class BrowserPhone implements Softphone {
     await (await this.#speech?.catch(() => null))?.close()
   }
 
-  /** A call that tries a draft goes to this very process, which alone keeps it: past a port that several share. */
+  /**
+   * Voice URL of a call. A call that tries a draft uses a port of this process alone, because other processes do not
+   * have the draft.
+   */
   #voiceUrl({ agent, draft }: Parameters<Softphone['place']>[0]): string {
     if (draft === null) return `${this.#origin}/voice/${agent}`
     const origin =
@@ -107,7 +113,7 @@ export class BrowserPhone implements Softphone {
 
   get #origin(): string {
     const { config, publicPort } = this.#options
-    // The certificate is for the public name.
+    // With TLS, the URL contains the public host, because the certificate is valid only for this host.
     if (config.tlsCert !== null) return config.publicUrl ?? `https://localhost:${publicPort()}`
     return `http://${this.#host}:${publicPort()}`
   }
@@ -120,9 +126,9 @@ export class BrowserPhone implements Softphone {
   }
 
   /**
-   * Documents name the origin that the carrier reaches, often a balancer with TLS in front of this very process. From
-   * here it is shorter, and works without a network, to go to the port behind it, where that speaks no TLS itself;
-   * another node's origin is left alone.
+   * URL at which this machine reaches an audio socket. Documents contain the public origin, often a load balancer.
+   * Without TLS on the port, this URL leads directly to the port behind the balancer. URLs of other nodes are
+   * unchanged.
    */
   #mediaRoute(url: string): string {
     const { config, mediaOrigin, mediaPort } = this.#options
@@ -136,7 +142,7 @@ export class BrowserPhone implements Softphone {
   #voices(): Promise<CallerVoices> {
     this.#speech ??= import('../../carrier/caller-voices.js').then(({ CallerVoices }) => CallerVoices.load())
     this.#speech.catch(() => {
-      this.#speech = null // the next sentence tries again
+      this.#speech = null // after a failure, the next sentence loads the voices again
     })
     return this.#speech
   }

@@ -1,16 +1,15 @@
 import type { AgentDefinition } from '../../agents/file/definition.js'
 import type { BackendSession } from '../../backends/backend.js'
-import type { BackendContext } from '../../backends/load-backend.js'
+import type { BackendContext } from '../../backends/backend-context.js'
 import type { BackendSettings } from '../../backends/registry.js'
 import { textIn } from '../../call/spoken/localized-text.js'
 import type { LocalizedText } from '../../call/spoken/localized-text.js'
 import type { LegRateHz } from '../../core/units.js'
 
 /**
- * Session of an agent's backend outside of a call: `mkondo check` opens such a session, and an operator hears a phrase
- * in it.
- * @param name  of the backend
- * @param language  tag of the language in which it begins
+ * Session of an agent's backend without a call, for `mkondo check` and for phrases at the console.
+ * @param name  name of the backend
+ * @param language  tag of the first language
  */
 export function trialSession(
   definition: AgentDefinition,

@@ -24,7 +24,7 @@ export function analysesPart(
         done: async (ended, analysis, isTold) => {
           const record = calls.join(ended.callSid, { analysis })
           if (isTold && record === null) return
-          // That of a node which died is not among the records here.
+          // A dead node's record is not in this node's memory, so the cost is added here.
           const joined = record ?? costs.withCost({ ...ended, analysis })
           if (!isTold) costs.countAnalysis(joined)
           await kept.analysed(joined, isTold ? 'record' : record === null ? 'message' : 'both')

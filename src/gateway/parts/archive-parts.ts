@@ -33,8 +33,8 @@ export function archivePart(shared: Shared<'inputs' | 'metrics' | 'folder' | 'fl
 }
 
 /**
- * The end of the messages, when no call is live any more: while the fleet's store still accepts which of them receivers have
- * taken, and says whose the last calls are.
+ * Part that stops the sending of messages after the last live call. It stops before the fleet's store, which names the
+ * owners of the last calls and stores which messages were accepted.
  */
 export function messagesPart(shared: Shared<'kept' | 'unsettledCalls'>): Part {
   return {

@@ -22,8 +22,8 @@ import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
 /**
- * Memory bound of one media worker, for the heap and for the buffers outside it each: a base, and an allowance per
- * call. A call was measured at 0.27 MB, two thirds of it outside the heap (bench L2-prod).
+ * Memory limit in MB of one media worker: a base, and an amount for each call. The limit applies to the heap, and again
+ * to buffers outside the heap. One call needs 0.27 MB, two thirds of it outside the heap (bench L2-prod).
  */
 export const WORKER_MEMORY_BASE_MB = 256
 export const WORKER_MEMORY_CALL_MB = 1
@@ -44,6 +44,7 @@ type CallsShared = Shared<
   | 'calls'
   | 'costs'
   | 'budgets'
+  | 'canaries'
   | 'analyses'
   | 'details'
   | 'placing'
@@ -51,7 +52,7 @@ type CallsShared = Shared<
   | 'recordListeners'
 >
 
-/** The calls, and the media workers that carry them. What follows from a call's end is here too. */
+/** The calls, the media workers that carry them, and the work after each call's end. */
 export function callsPart(shared: CallsShared): Part {
   const { config, log, agents } = shared.inputs
   return {
@@ -64,11 +65,11 @@ export function callsPart(shared: CallsShared): Part {
         fallbacksPerMinute: config.fallbackDialsPerMinute,
       })
       shared.humanCalls = humanCalls
-      // The first of each is in a rate.
+      // All series exist from the start with the value 0, so that a rate includes the first count of each series.
       for (const reason of CALL_BACK_REFUSALS) metrics.callBacksRefused({ reason })
       metrics.countEach(
         'human_calls_refused',
-        'Calls to a human that were not begun, because of too many in a minute',
+        'Calls to a human that were not placed, because the limit per minute was reached',
         'by',
         humanCalls.refused,
       )
@@ -76,11 +77,13 @@ export function callsPart(shared: CallsShared): Part {
         earlier: kept.left.map(({ record }) => record),
         isLive: (callSid) => calls.find(callSid) !== undefined,
         recordOf: (callSid) => calls.record(callSid),
-        recordAt: async (callSid, ours) => {
+        recordAt: async (callSid, ours, isLast) => {
           const left = kept.left.find(({ record }) => record === shared.unsettledCalls.record(callSid))
           const stored = left === undefined ? 'nowhere' : await kept.inStorage(callSid)
-          return stored === 'nowhere' ? recordAt(fleet.node, callSid, ours, left?.atWallMs) : stored
+          return stored === 'nowhere' ? recordAt(fleet.node, callSid, ours, left?.atWallMs, isLast) : stored
         },
+        // From now on, the other node handles requests about this call.
+        onElsewhere: (callSid) => fleet.node.handedOver(callSid),
         isKept: kept.openRecords !== null,
         log: log.component('workers'),
       })
@@ -88,7 +91,8 @@ export function callsPart(shared: CallsShared): Part {
       shared.calls = calls
       const recognises = eachVersion(agents).some(([, { shares }]) => shares.some(usesRecogniser))
       try {
-        // Otherwise the speech workers start with the first call, and their voice is ready before the gateway has to speak.
+        // The speech workers start before the first call. Otherwise the voice would not be ready when the gateway must
+        // speak.
         await Promise.all([recognises ? speech.ready() : null, calls.ready()])
       } catch (thrown) {
         await calls.close()
@@ -107,6 +111,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
     defaultAgent,
     businesses: numbers.businesses,
     draftOf: (callSid) => shared.drafts.of(callSid),
+    isCanaryStopped: (agent, version) => shared.canaries.stopped(agent, version) !== undefined,
     openPool: (pooled) => new MediaPool({ ...pooled, ...poolOptions(shared, assets) }),
     env,
     speech: speaks ? speech : null,
@@ -153,7 +158,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
     sharedAttempts: fleet.attempts,
     callerMemory: fleet.callerMemory,
     onStreamLost: (state, cut) => shared.edge.streamLost(state, cut),
-    leaveWaits: (callSid) => leaveWaits(shared, callSid),
+    leaveResting: (callSid) => leaveResting(shared, callSid),
     elsewhere: () => fleet.node.takesCallsElsewhere,
     onRefused: (record, packet) => kept.keepRefused(record, packet),
     onGoneElsewhere: (callSid, part) => goneElsewhere(shared, callSid, part),
@@ -173,26 +178,32 @@ function poolOptions(
       assets,
       env,
       backends,
-      // No caller's words are in these files: they are none of the kinds that retention and erasure go through.
+      // These files do not contain callers' words, so retention and erasure ignore them.
       phrasesFolder: folder === null ? null : join(config.dataDir, 'voices'),
-      // Every worker could carry all calls: when one is down the others take them.
+      // Each worker has enough memory for all calls: if a worker is down, other workers carry its calls.
       memoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
     },
   }
 }
 
-/** This node stops, and a call only waits for outcomes of tools: its state goes to who can go on with it. */
-async function leaveWaits(
+/**
+ * Gives a call without session and stream to another node, because this node is stopping. If no node accepts the call,
+ * its stored state is left for the next run.
+ */
+async function leaveResting(
   { inputs, fleet, edge }: CallsShared,
   callSid: CallSid,
-): ReturnType<NonNullable<CallRegistryOptions['leaveWaits']>> {
+): ReturnType<NonNullable<CallRegistryOptions['leaveResting']>> {
   if (!(await fleet.keeper.saved(callSid))) return 'nowhere'
   if (await edge.give(callSid)) return 'moved'
   if (fleet.storeHome.home === 'redis') fleet.node.leaveBehind()
   return fleet.storeHome.home === 'redis' || inputs.keepsAlone ? 'kept' : 'nowhere'
 }
 
-/** Another node goes on with a call of this one. @param part  the record of the part that was here */
+/**
+ * Handles a call of this node that another node continues.
+ * @param part  record of the part of the call that was here
+ */
 function goneElsewhere(
   { fleet, journals, unsettledCalls, calls, kept }: CallsShared,
   sid: CallSid,
@@ -206,7 +217,10 @@ function goneElsewhere(
   })
 }
 
-/** A call is over. @param told  the store's answer about its owner; null: it is this node's */
+/**
+ * Handles a call that has ended.
+ * @param told  the store's answer about the call's owner; null if this node owns the call
+ */
 function ended(shared: CallsShared, record: CallRecord, told: Promise<OverAnswer> | null): void {
   const { fleet, journals, costs, analyses, kept, unsettledCalls, calls, details, placing } = shared
   const { callSid } = record
@@ -214,8 +228,9 @@ function ended(shared: CallsShared, record: CallRecord, told: Promise<OverAnswer
   journals?.close(callSid)
   costs.count(record)
   const tellsRow = (): void => placing?.campaigns.ended(record)
-  // A row is not over whose person another node may have on the line.
-  const waits = told !== null && record.endReason === 'not-taken'
+  // The row waits for the decision, because another node may have the row's person on the line, or may have ended the
+  // row's call.
+  const waits = told !== null && (record.endReason === 'not-taken' || record.endReason === 'process-died')
   if (told === null) {
     analyses.take(record)
     kept.over(record)

@@ -25,7 +25,7 @@ type CarrierShared = Shared<
   | 'joinedListeners'
 >
 
-/** Uses of the carrier's REST API: calls that we place, its records of ended calls, its wallet. */
+/** Parts that use the carrier's REST API: calls that we place, the carrier's records of ended calls, and its wallet. */
 export function carrierPart(shared: CarrierShared): Part {
   const { inputs } = shared
   const { config, log, api } = inputs
@@ -55,7 +55,7 @@ export function carrierPart(shared: CarrierShared): Part {
       shared.wallet = wallet
       if (wallet !== null)
         metrics
-          .defineGauge('carrier_wallet_minor', "What the carrier's wallet holds, in minor units; NaN: not known")
+          .defineGauge('carrier_wallet_minor', "Balance of the carrier's wallet, in minor units; NaN if it is unknown")
           .from(() => wallet.minor ?? NaN)
       shared.outbound = outboundCalls(shared)
       countCarrier(metrics, api, shared.details, shared.outbound)
@@ -64,7 +64,7 @@ export function carrierPart(shared: CarrierShared): Part {
   }
 }
 
-/** Adds the carrier's details to the record of an ended call. Does not throw. */
+/** Adds the carrier's details to the record of an ended call. Never throws. */
 function joinDetail(shared: CarrierShared, callSid: CallSid, detail: CarrierDetail): void {
   joinedRecord(callSid, detail, shared.calls, shared.kept).then(
     (found) => {
@@ -106,7 +106,8 @@ function outboundCalls(shared: CarrierShared): OutboundCalls {
     prefixes: config.outboundPrefixes,
     isOurs: (number) => numbers.businesses.has(number),
     budgetSpent: (number) => budgets.step(number) === 'messages',
-    // An earlier run may have placed it, or another node, and that one, or who took it over, may have the person on the line.
+    // The fleet's store decides about the call's end. If another node or an earlier run has placed the call, another
+    // node may have the person on the line.
     onUnreached: (record) => {
       const told = fleet.node.unreached(record.callSid)
       calls.enter(record, told)

@@ -16,8 +16,10 @@ import { liveCount } from '../../workers/main/live-call.js'
 import { AgentCatchUp } from '../agents/agent-catch-up.js'
 import { AgentEditor } from '../agents/agent-editor.js'
 import { AgentHeads } from '../agents/agent-heads.js'
+import { stoppedText } from '../canary-watch.js'
 import { AgentInspector } from '../agents/agent-inspector.js'
 import { CallErasure } from '../call-erasure.js'
+import { noteAccountEvent } from '../carrier-side.js'
 import { isListed, ofRestingRows, unreadRows } from '../campaigns-side.js'
 import type { CampaignsSide } from '../campaigns-side.js'
 import { consoleFiles } from '../console-files.js'
@@ -27,7 +29,10 @@ import { BrowserPhone } from '../agents/softphone.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
-/** After the last call of a drain, for the carrier's webhooks about its end, and for the answer to whoever commanded it. */
+/**
+ * Time in ms for which the ports stay open after the last call of a drain. In this time the carrier sends its last
+ * webhooks, and the drain command gets its answer.
+ */
 const LAST_WEBHOOKS_MS = 500
 
 type EdgeShared = Shared<
@@ -43,17 +48,19 @@ type EdgeShared = Shared<
   | 'humanCalls'
   | 'unsettledCalls'
   | 'calls'
+  | 'canaries'
   | 'analyses'
   | 'details'
   | 'outbound'
+  | 'wallet'
   | 'placing'
   | 'edge'
   | 'agentCatchUp'
 >
 
 /**
- * The ports. They close when the live calls are over.
- * @param onDrain  an operator commands a drain
+ * The ports. They close when all live calls have ended.
+ * @param onDrain  called when an operator commands a drain
  */
 export function edgePart(shared: EdgeShared, onDrain: () => void): Part {
   const { config, log, numbers, process: one } = shared.inputs
@@ -78,7 +85,8 @@ export function edgePart(shared: EdgeShared, onDrain: () => void): Part {
     stop: async ({ drainTimeoutMs, byCommand }) => {
       const carried = liveCount(shared.calls)
       await shared.calls.drain(drainTimeoutMs)
-      // The carrier posts a call's end after the call, and whoever gave the command has to get its answer.
+      // Two things still need the ports: the carrier's webhooks about the ended calls, and the answer to the drain
+      // command.
       if (carried > 0 || byCommand) await sleep(LAST_WEBHOOKS_MS)
       shared.edge.stopAccepting()
       await shared.edge.close()
@@ -87,7 +95,7 @@ export function edgePart(shared: EdgeShared, onDrain: () => void): Part {
   }
 }
 
-/** Those of its options that only repeat settings. */
+/** Options that only repeat settings. */
 function settingsOf({ inputs }: EdgeShared) {
   const { config, numbers, tokenSecrets, version, process: one } = inputs
   return {
@@ -124,7 +132,7 @@ function settingsOf({ inputs }: EdgeShared) {
   } satisfies Partial<EdgeOptions>
 }
 
-/** Those of its options that lead to the other parts. */
+/** Options that connect the ports to other parts. */
 function servicesOf(shared: EdgeShared) {
   const { inputs, metrics, callSeries, calls, outbound, humanCalls, kept, placing, speech } = shared
   const { config, env, log, agents, numbers, backends, clock, workerEnv } = inputs
@@ -140,6 +148,7 @@ function servicesOf(shared: EdgeShared) {
     calls,
     outbound,
     onRecordingReady: (callSid) => shared.details?.recordingReady(callSid),
+    onAccountEvent: (event) => noteAccountEvent(event, shared.wallet, log.component('sautikit-api')),
     erasure: callErasure(shared),
     outbox: kept.outbox,
     ...(placing === null
@@ -160,10 +169,14 @@ function servicesOf(shared: EdgeShared) {
       env,
       workerEnv,
       say: async (agent, text) => {
-        // Only here: on this thread nothing else speaks.
+        // Imported only here, because nothing else on this thread needs a voice.
         const { renderPhrase } = await import('../agents/render-phrase.js')
         const store = new PhraseStore(join(config.dataDir, 'voices'))
         return renderPhrase(agent, text, { speech, settings: backends, store })
+      },
+      stopped: (agent, version) => {
+        const why = shared.canaries.stopped(agent, version)
+        return why === undefined ? null : stoppedText(why)
       },
       modelEnds: (agent) => endsOf(backends, agent, Date.now()).map(endText),
       speech: true,
@@ -172,13 +185,13 @@ function servicesOf(shared: EdgeShared) {
   } satisfies Partial<EdgeOptions>
 }
 
-/** The editor, and what keeps its texts as the fleet has them. */
+/** The editor of agents, and the store of the fleet's newest published texts. */
 function agentEditor(shared: EdgeShared): AgentEditor {
   const { inputs, drafts, fleet } = shared
   const { config, env, agents, numbers, workerEnv, onlyBackend, clock, log, tokenSecrets } = inputs
   const dir = agentsDirOf(config)
   const heads = new AgentHeads({ store: fleet.store.patient, secrets: tokenSecrets, wallClock: Date.now })
-  // The store's guard counts and reports what it does not take.
+  // Failed writes are not handled here, because the store's guard counts and reports them.
   fleet.onForgotten(() => void heads.restore().catch(() => undefined))
   const editor = new AgentEditor({
     ...{ agents, dir, env, workerEnv, drafts, heads, speech: true },
@@ -202,7 +215,7 @@ function fleetOptions({
     node: fleet.node,
     storeHome: fleet.storeHome,
     kept: (callSid, entry) => fleet.keeper.opened(callSid, entry),
-    // The call of an earlier run of this node has its record on the disk.
+    // A call of this node's earlier run is left out if its record is on the disk.
     lost: (state) => {
       const { callSid, node } = state.kept
       if (node !== fleet.node.name || unsettledCalls.record(callSid) === undefined) calls.addLostCall(state)
@@ -220,7 +233,7 @@ function fleetOptions({
   }
 }
 
-/** Asks the desk of what is placed here, if anything is. Does not reject. */
+/** Runs `work` with the campaign desk of this gateway, if the gateway has a desk. Never rejects. */
 async function servedRows<T>(
   { placing, inputs: { config } }: Pick<EdgeShared, 'placing' | 'inputs'>,
   ask: (desk: CampaignsSide['desk']) => Promise<T>,
@@ -251,7 +264,7 @@ function callErasure({ inputs, kept, idle, calls, analyses, details, placing, fl
     forgetIndexed: async (callSids) => kept.finder?.forget(callSids),
     forgetDetail: (callSid) => details?.forget(callSid),
     messagesOf: (callSids) => kept.outbox.list(EXPORT_CALLS_MAX, new Set(callSids)),
-    // An id of its own: messages about the erased calls are gone.
+    // The message has an id of its own instead of a call's, because messages about the erased calls are deleted.
     told: (callSids) =>
       kept.tell({ type: 'caller.erased', callSid: `erasure-${randomUUID()}`, agent: '', data: { callSids } }),
     forgetRows: async (target, folders) => {

@@ -7,8 +7,8 @@ import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
 /**
- * The store of calls and the way to other nodes.
- * @param onNameTaken  another live node has this one's name
+ * Store of calls, and connections to other nodes.
+ * @param onNameTaken  called if another live node uses this node's name
  */
 export function fleetPart(
   shared: Shared<'inputs' | 'metrics' | 'fleet' | 'kept' | 'budgets'> & {
@@ -41,7 +41,7 @@ export function fleetPart(
         clock,
         log,
         metrics: shared.metrics,
-        // Another node may ask before the calls can be taken.
+        // Null at first: another node may send a request before this node accepts calls.
         calls: () => shared.calls ?? null,
         isRinging: (number) => shared.outbound?.isRinging(number) === true,
         liveCosts: () => shared.budgets.liveCosts,
@@ -54,8 +54,8 @@ export function fleetPart(
 }
 
 /**
- * The calls of this node as the fleet knows them: those that an earlier run left are given back to it. At the end the
- * newest states are written and the node leaves, while the workers of its calls still run.
+ * This node's membership in the fleet. When it starts, the node gets the calls of its earlier run back. When it stops,
+ * the newest states of calls are written and the node leaves the fleet, while its workers still run.
  */
 export function membershipPart(shared: Shared<'inputs' | 'fleet' | 'kept'>): Part {
   const { log } = shared.inputs

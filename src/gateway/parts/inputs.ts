@@ -37,48 +37,51 @@ import type { ProcessPlan } from '../process-plan.js'
 
 export interface GatewayOptions {
   readonly config: Config
-  /** The environment that tool templates read; the gateway's own secrets are not visible to them. */
+  /** Environment for tool templates, without the gateway's own secrets. */
   readonly env: Environment
   readonly log: Log
-  /** Set for one of several processes on one public port. */
+  /** Input of one of several processes on one public port; absent for a single process. */
   readonly process?: GatewayProcess
-  /** Backend of all agents, whatever their files name. */
+  /** Backend that all agents use instead of the backends in their files. */
   readonly onlyBackend?: string
 }
 
-/** Input of one of several processes, beside its share of the settings. */
+/** Additional input of a process that is one of several. */
 interface GatewayProcess {
   readonly plan: ProcessPlan
-  /** How often it was started again after it had died. */
+  /** Number of times that this process died and was started again. */
   readonly restarts: number
-  /** Store that it shares with the others if REDIS_URL is not set. */
+  /** Store that all processes share if REDIS_URL is not set. */
   readonly store: CallStore
 }
 
-/** Inputs of a gateway: its settings, and the files that they name, read and checked. None of them needs closing. */
+/**
+ * Inputs of a gateway: its settings, and the files that the settings name. The files have been read and checked. Inputs
+ * need not be closed.
+ */
 export interface GatewayInputs extends GatewayOptions {
-  /** By name. Edits of their files change it in place, as they do `numbers`. */
+  /** Agents by name. Edits of the agent files change this map in place. `numbers` is changed in place too. */
   readonly agents: Map<string, HostedAgent>
   readonly defaultAgent: string | null
   readonly numbers: Numbers
-  /** Faults of agents' files at the start. */
+  /** Faults of agent files at the start. */
   readonly faults: readonly AgentFault[]
   readonly backends: BackendSettings
-  /** Null without SAUTIKIT_API_KEY. */
+  /** Carrier's REST API; null without SAUTIKIT_API_KEY. */
   readonly api: CarrierApi | null
-  /** True if the gateway's own phrases are spoken: the offline recogniser and voice are installed. */
+  /** True if the gateway can speak its own phrases, because the offline recogniser and voice are installed. */
   readonly speaks: boolean
-  /** At least one. */
+  /** Values of TOKEN_SECRET, at least one. */
   readonly tokenSecrets: readonly string[]
   /** `process.env` of worker threads. */
   readonly workerEnv: Readonly<Record<string, string>>
-  /** True if the calls of a process that dies go on in its next run, without other nodes. */
+  /** True if this process's calls survive its death and continue in its next run, without other nodes. */
   readonly keepsAlone: boolean
   readonly clock: Clock
   readonly version: string
 }
 
-/** @throws GatewayError for settings, agents and keys that cannot be used */
+/** @throws GatewayError for unusable settings, agents and keys */
 export async function readInputs(options: GatewayOptions): Promise<GatewayInputs> {
   const { config, env, log, onlyBackend } = options
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
@@ -120,7 +123,7 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
   }
 }
 
-/** How long the agent's calls are kept; null: as long as the settings say. */
+/** Time in days for which the agent's calls are stored; null for the default of the settings. */
 export function retentionOf({ agents }: GatewayInputs, agent: string): AgentDefinition['retention'] | null {
   return agents.get(agent)?.definition.retention ?? null
 }
@@ -143,11 +146,14 @@ function warnOfAgents(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers
   for (const lacking of handoversWithoutFacts(agents, numbers))
     log.warn(
       { ...lacking },
-      'an agent hands over to one that reads facts, and stays with the calls of numbers without these',
+      'an agent hands over to an agent that reads facts; calls of numbers without these facts stay with the first agent',
     )
 }
 
-/** Whoever asks for such a human hears that nobody is free: their number is refused when it is to be rung. */
+/**
+ * Warns about humans whose number the gateway may not ring. A caller who asks for such a human hears that no human is
+ * available.
+ */
 function warnOfHumans(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers, config: Config, log: Log): void {
   const isUnrung = (number: string): boolean => ringFault('human', number, '', config.outboundPrefixes) !== null
   const ofAgents = eachVersion(agents).flatMap(([name, { definition }]) =>
@@ -174,7 +180,7 @@ function warnOfEnds(
   for (const [agent, version] of eachVersion(agents))
     for (const end of endsOf(backends, version, nowMs))
       if (end.state === 'soon') log.warn({ agent, ...end }, 'a model ends soon')
-      else log.error({ agent, ...end }, 'a model is over by the list of this version; calls try it all the same')
+      else log.error({ agent, ...end }, 'a model has ended according to the list of this version; calls still try it')
 }
 
 function warnOfPrices(

@@ -1,14 +1,16 @@
 import { join } from 'node:path'
 import { CallCosts } from '../call-costs.js'
 import { DailyBudgets } from '../daily-budgets.js'
+import { UsageDifferences } from '../usage-differences.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
-/** Costs of calls, and the daily budget of each number. */
+/** Costs of calls, the daily budget of each number, and differences between our usage and the vendors' bills. */
 export function moneyPart(
   shared: Shared<'inputs' | 'metrics' | 'folder' | 'fleet' | 'calls' | 'costs' | 'budgets'>,
 ): Part {
   const { config, log, numbers, backends } = shared.inputs
+  let differences: UsageDifferences | null = null
   return {
     name: 'money',
     start: async () => {
@@ -36,13 +38,27 @@ export function moneyPart(
       shared.budgets = budgets
       const gauge = metrics.defineLabelledGauge(
         'budget_numbers',
-        'Numbers with a budget of the day, by how far it is used up',
+        'Numbers with a daily budget, by step of the budget',
         ['step'],
         'max',
       )
       for (const step of ['cheaper', 'messages', null] as const)
         gauge.from({ step: step ?? 'none' }, () => budgets.count(step))
+      differences = new UsageDifferences({
+        folder: folder === null ? null : config.dataDir,
+        gauge: metrics.defineLabelledGauge(
+          'usage_differences',
+          "Figures of a model that differ between its vendor's newest compared file and the call records",
+          ['model'],
+          'max',
+        ),
+        wallClock: Date.now,
+        log: log.component('gateway'),
+      })
     },
-    stop: () => shared.budgets.close(),
+    stop: async () => {
+      await differences?.close()
+      await shared.budgets.close()
+    },
   }
 }

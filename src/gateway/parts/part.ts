@@ -1,30 +1,30 @@
 import type { Log } from '../../telemetry/log.js'
 
-/** How a gateway stops. */
+/** Circumstances of a gateway's stop. */
 export interface StopOrder {
-  /** How long live calls may go on. */
+  /** Maximum time in ms for which live calls may continue. */
   readonly drainTimeoutMs: number
-  /** By `POST /api/drain`: whoever asked waits for the answer. */
+  /** True after `POST /api/drain`, because the sender waits for the answer. */
   readonly byCommand: boolean
 }
 
-/** A part of a gateway: what it opens and closes together. */
+/** Part of a gateway: resources that are opened and closed together. */
 export interface Part {
-  /** For the log, where it cannot be stopped. */
+  /** Name that is logged if the part cannot be stopped. */
   readonly name: string
-  /** Opens what the part is about. A part that throws has nothing open. */
+  /** Opens the part's resources. If this throws, the part has closed its resources again. */
   start(): Promise<void> | void
-  /** Frees it. Called once, and only after `start` has succeeded. */
+  /** Frees the resources. Called once, only after a successful `start`. */
   stop(order: StopOrder): Promise<void> | void
 }
 
 const AT_ONCE: StopOrder = { drainTimeoutMs: 0, byCommand: false }
 
 /**
- * Starts the parts in their order. Where one fails, those before it are stopped. A part that cannot be stopped is logged,
- * and the others are stopped all the same.
- * @returns stops them in the reverse order; once
- * @throws what the part throws that does not start
+ * Starts the parts in their order. If a start fails, all earlier parts are stopped. If stopping a part fails, the error
+ * is logged and the next part is stopped.
+ * @returns a function that stops all parts in reverse order; call it once
+ * @throws the error of the part that cannot start
  */
 export async function startParts(parts: readonly Part[], log: Log): Promise<(order: StopOrder) => Promise<void>> {
   const started: Part[] = []

@@ -1,19 +1,22 @@
 import { getDefaultAutoSelectFamilyAttemptTimeout, setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { defaultSpeechWorkers } from '../../config/settings.js'
 import { CONNECT_ATTEMPT_MS } from '../../core/limits.js'
 import { LookupCounts, installNameLookup } from '../../http/name-lookup.js'
 import { SpeechPool } from '../../speech/speech-pool.js'
+import { SPEECH_REFUSALS } from '../../speech/speech-protocol.js'
 import { holdDataFolder } from '../../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptNames } from '../../telemetry/archive/kept-files.js'
 import { CallSeries } from '../../telemetry/call-series.js'
 import { Metrics } from '../../telemetry/metrics.js'
 import { endsOf } from '../agents/hosted-agents.js'
+import { eachVersion } from '../../workers/main/canary.js'
 import { usesDataFolder } from '../call-archive.js'
 import { openJournals } from '../journal-files.js'
 import { loadTraceExport } from '../on-demand.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
-/** DATA_DIR, which one process writes to at a time. */
+/** DATA_DIR. Only one process at a time may write to it. */
 export function dataFolderPart(shared: Shared<'inputs' | 'folder'>): Part {
   const { config, log } = shared.inputs
   return {
@@ -23,23 +26,23 @@ export function dataFolderPart(shared: Shared<'inputs' | 'folder'>): Part {
       shared.folder = folder
       const access = folder?.close() ?? 'closed'
       if (access === 'closes')
-        log.info({ data_dir: config.dataDir }, 'DATA_DIR was open to other users: its mode is 0700 now')
+        log.info({ data_dir: config.dataDir }, 'other users could read DATA_DIR: its mode is now 0700')
       if (access === 'open')
         log.warn(
           { data_dir: config.dataDir },
-          'DATA_DIR is open to other users, and has records and recordings: make it readable by this user alone (chmod 700)',
+          'DATA_DIR has records and recordings, and other users can read it: make it readable for this user alone (chmod 700)',
         )
       if (folder === null && KEPT_KINDS.some((kind) => keptNames(config.dataDir, kind).length > 0))
         log.warn(
           { data_dir: config.dataDir },
-          'DATA_DIR has files of earlier calls, which nobody deletes: with these settings no call is kept',
+          'DATA_DIR has files of earlier calls, which are not deleted: with these settings the gateway stores no calls',
         )
     },
     stop: () => shared.folder?.release(),
   }
 }
 
-/** How this process looks up names, and how long it tries each address of one. */
+/** Name look-ups of this process, with a cache of addresses. */
 export function connectionsPart(shared: Shared<'lookups'>): Part {
   const attemptMsBefore = getDefaultAutoSelectFamilyAttemptTimeout()
   let uninstall = (): void => undefined
@@ -88,7 +91,7 @@ export function telemetryPart(
       metrics.countFrom(spans({ result: 'dropped' }), () => traces?.dropped ?? 0)
       const faults = metrics.defineLabelledGauge(
         'file_faults',
-        'Errors in the files of agents and numbers; what has one is not in use, or in its version before, or without that file',
+        'Errors in the files of agents and numbers. A file with an error is not in use, its previous version is in use, or an agent works without it',
         ['file'],
         'max',
       )
@@ -96,13 +99,13 @@ export function telemetryPart(
       faults.from({ file: 'numbers' }, () => numbers.faults)
       const ending = metrics.defineLabelledGauge(
         'models_ending',
-        'Models of loaded agents that their vendors switch off within 60 days, or have switched off',
+        'Models of loaded agents that the vendor ends within 60 days, or has ended',
         ['state'],
         'max',
       )
       for (const state of ['soon', 'over'] as const)
         ending.from({ state }, () => {
-          const ends = [...agents.values()].flatMap((agent) => endsOf(backends, agent, Date.now()))
+          const ends = eachVersion(agents).flatMap(([, version]) => endsOf(backends, version, Date.now()))
           return new Set(ends.filter((end) => end.state === state).map(({ model }) => model)).size
         })
     },
@@ -113,18 +116,18 @@ export function telemetryPart(
   }
 }
 
-/** Offline recogniser and voice. Their threads start with the first call, or with the workers of calls. */
+/** Offline recogniser and voice. Their threads start with the media workers, or at the first call. */
 export function speechPart(shared: Shared<'inputs' | 'metrics' | 'speech'>): Part {
   const { config, log, workerEnv } = shared.inputs
   return {
     name: 'speech',
     start: () => {
       const { metrics } = shared
-      // From 0, so that rates include the first death.
+      // The series exist from the start with the value 0, so that a rate includes the first death.
       for (const pool of ['media', 'speech']) metrics.workerDeaths({ pool })
       const speech = new SpeechPool({
         workerEnv,
-        threads: config.speechWorkers,
+        threads: config.speechWorkers ?? defaultSpeechWorkers(),
         decodersPerThread: config.speechDecoders,
         onFault: (error) => {
           metrics.workerDeaths({ pool: 'speech' }).inc()
@@ -134,6 +137,12 @@ export function speechPart(shared: Shared<'inputs' | 'metrics' | 'speech'>): Par
       shared.speech = speech
       metrics.workers.from({ pool: 'speech' }, () => speech.threads)
       metrics.workerTasks.from({ pool: 'speech' }, () => speech.stats.sessions)
+      const refused = metrics.defineCounter(
+        'speech_refused',
+        'Utterances that the embedded recogniser missed, wholly or in part, because other callers used all decoders',
+        ['reason'],
+      )
+      for (const reason of SPEECH_REFUSALS) metrics.countFrom(refused({ reason }), () => speech.refusals(reason))
     },
     stop: () => shared.speech.close(),
   }

@@ -4,7 +4,7 @@ import { followAgents } from '../agents/hosted-agents.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
-/** Edits of agents and numbers are taken up while the gateway runs. */
+/** Uses edits of agents and numbers while the gateway is running. */
 export function agentFilesPart(shared: Shared<'inputs' | 'agentFaults'>): Part {
   const { config, env, log, agents, numbers, onlyBackend } = shared.inputs
   let unfollow: (() => Promise<void>) | null = null
@@ -21,7 +21,7 @@ export function agentFilesPart(shared: Shared<'inputs' | 'agentFaults'>): Part {
   }
 }
 
-/** New calls, those that are placed too; and what earlier runs have left to be done. First to stop. */
+/** New calls, including placed calls, and unfinished work of earlier runs. This part stops first. */
 export function newCallsPart(
   shared: Shared<
     | 'inputs'
@@ -45,9 +45,10 @@ export function newCallsPart(
     start: async () => {
       const { metrics, fleet, kept, analyses, details, placing, wallet } = shared
       await fleet.node.start()
-      // Before this node is known to be ready: what was published while it was away is not missed by one more call.
+      // The catch-up ends before other nodes know that this node is ready, because new calls must use the texts that
+      // were published while this node was away.
       await shared.agentCatchUp?.start()
-      // Redis may be away: calls come in all the same.
+      // Calls are accepted even if Redis does not answer.
       void placing?.campaigns.look()
       void wallet?.look()
       settleLeft(shared)
@@ -57,7 +58,7 @@ export function newCallsPart(
         () => one?.restarts ?? 0,
       )
       metrics.start()
-      // The first metrics page takes ten times as long as later ones, so it is made while no call waits.
+      // The first metrics page takes ten times as long as later pages, so it is created before calls come.
       await metrics.render()
       await releaseStartMemory()
       void analyses.takeLeft(kept.ended).then(() => analyses.look())
@@ -72,7 +73,7 @@ export function newCallsPart(
   }
 }
 
-/** Decides on the calls that were live when an earlier process died. */
+/** Settles the calls that were live when an earlier process died. */
 function settleLeft({
   kept,
   unsettledCalls,

@@ -16,6 +16,7 @@ import { Drafts } from '../agents/agent-editor.js'
 import type { CallAnalyses } from '../call-analyses.js'
 import type { CallArchive } from '../call-archive.js'
 import type { CallCosts } from '../call-costs.js'
+import type { CanaryWatch } from '../canary-watch.js'
 import type { CampaignsSide } from '../campaigns-side.js'
 import type { DailyBudgets } from '../daily-budgets.js'
 import type { FleetSide } from '../fleet-side.js'
@@ -25,32 +26,35 @@ import type { IdleFolders } from '../process-plan.js'
 import type { GatewayInputs } from './inputs.js'
 
 /**
- * Services that the parts of one gateway open for each other. One part sets each field when it starts; those that start
- * before it read the field only when a call needs it, which is after all have started. A part's parameter names the
- * fields that it may touch: `Shared<'inputs' | 'metrics'>`.
+ * Services that the parts of one gateway provide to each other. Each field is set by one part when this part starts. An
+ * earlier part may read the field only later, when all parts have started. The type of a part's parameter lists the
+ * fields that the part may use: `Shared<'inputs' | 'metrics'>`.
  */
 export class GatewayShared {
   readonly inputs: GatewayInputs
   readonly drafts = new Drafts()
-  /** Each gets the record of each call that ended. */
+  /** Listeners that are called with the record of each ended call. */
   readonly recordListeners: ((record: CallRecord) => void)[] = []
-  /** Each gets the record of an ended call again, when the carrier's detail or the analysis has been joined to it. */
+  /**
+   * Listeners that are called with the record of an ended call when the carrier's details or the analysis have been
+   * added.
+   */
   readonly joinedListeners: ((record: CallRecord) => void)[] = []
-  /** Errors in agent files, as the last look found them. */
+  /** Number of errors in agent files at the last check. */
   agentFaults: number
 
   lookups!: LookupCounts
   metrics!: Metrics
   callSeries!: CallSeries
-  /** Null: nobody collects traces. */
+  /** Export of traces; null if traces are not collected. */
   traces!: TraceExport | null
-  /** DATA_DIR; null where nothing is written to it. */
+  /** DATA_DIR; null if the gateway writes no files. */
   folder!: DataFolder | null
   speech!: SpeechPool
-  /** Null without JOURNAL_CALLS. */
+  /** Journals; null without JOURNAL_CALLS. */
   journals!: JournalFiles | null
   fleet!: FleetSide
-  /** Data folders that no process has all the time. */
+  /** Data folders whose process does not always run. */
   idle!: IdleFolders
   kept!: CallArchive
   humanCalls!: HumanCalls
@@ -58,14 +62,15 @@ export class GatewayShared {
   calls!: CallRegistry
   costs!: CallCosts
   budgets!: DailyBudgets
+  canaries!: CanaryWatch
   analyses!: CallAnalyses
-  /** Null without the carrier's API, as `wallet` and `placing` are. */
+  /** Null without the carrier's API. `wallet` and `placing` are also null then. */
   details!: CallDetails | null
   wallet!: WalletWatch | null
   outbound!: OutboundCalls
   placing!: CampaignsSide | null
   edge!: Edge
-  /** Null where agents are not edited. */
+  /** Null if agents cannot be edited. */
   agentCatchUp: AgentCatchUp | null = null
 
   constructor(inputs: GatewayInputs) {
@@ -74,5 +79,5 @@ export class GatewayShared {
   }
 }
 
-/** The fields of what the parts share that one part may touch. */
+/** The fields of `GatewayShared` that a part may use. */
 export type Shared<Field extends keyof GatewayShared> = Pick<GatewayShared, Field>

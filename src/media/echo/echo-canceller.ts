@@ -3,77 +3,90 @@ import { energyOf } from '../pcm.js'
 import { HALF_BAND_HISTORY, echoKernel } from './echo-kernel.js'
 import { ECHO_DELAY_MS_MAX, SEARCH_PEAKS, SEARCH_SAMPLES } from './echo-limits.js'
 
-/** The matcher works at 8 kHz whatever the leg's rate. */
+/** Number of samples per millisecond at 8 kHz, the matcher's rate on all legs. */
 const PER_MS = 8
 const NARROW_FRAME = FRAME_MS * PER_MS
-// -66 dBFS, on either side.
+// Energy per sample below which a frame is silent, on either side: -66 dBFS.
 const SILENT_ENERGY = 16 * 16
 
 /**
  * Content of a frame of the caller's side:
- * - `clear`: none of our own speech can be in it;
- * - `own`: our own speech and next to nothing else;
- * - `mixed`: our speech was found in it; `foreignShare` is the share of the power that is somebody else's;
- * - `unknown`: our speech may be in it, at a delay that is not known (yet). Levels must decide.
+ * - `clear`: the frame cannot contain the agent's speech;
+ * - `own`: the frame contains almost only the agent's speech;
+ * - `mixed`: the frame contains the agent's speech and another sound, which has the share `foreignShare` of the power;
+ * - `unknown`: the frame may contain the agent's speech at an unknown delay. Levels must decide.
  */
 export type EchoMatch = 'clear' | 'own' | 'mixed' | 'unknown'
 
-/** A delay that may be the right one for the run of speech that plays. */
+/** Possible delay of the agent's speech in the present run. */
 interface Candidate {
-  /** In samples. */
+  /** Delay in samples. */
   lag: number
-  /** Power of the frames that were compared at this delay, and the power that did not fit; older frames count less. */
+  /**
+   * Power of the frames that were compared at this delay. `left`: the part of this power that did not match. Older
+   * frames have less weight.
+   */
   power: number
   left: number
   frames: number
-  /** In how many it left next to nothing, and far less than the best, at the level at which our speech comes back. */
+  /**
+   * Number of frames that match this delay very well. Such a frame leaves far less unexplained power than at the best
+   * delay, and has the usual level of the agent's speech.
+   */
   alike: number
-  /** How often a search ended here. */
+  /** Number of searches that ended at this delay. */
   found: number
 }
 
 /**
- * Finds our own speech, sample for sample, in a stream into which the carrier mixes both parties. The sent audio is
- * known, so a frame is compared with it: five taps are fitted (1/8 ms apart: level, and a delay that is no whole number
- * of samples), and the rest, which they cannot explain, is the caller. So a caller is heard over an agent of the same
- * loudness; levels alone cannot do that.
+ * Finds our own speech, sample for sample, in a stream into which the carrier mixes both parties. A frame is compared
+ * with the sent audio: five taps, 1/8 ms apart, are fitted to explain level and delay. The unexplained rest is the
+ * caller. So a caller is detected even while the agent is equally loud; levels alone cannot do this.
  *
- * The delay is one number of samples for a whole run of speech, but another for each run: the carrier's hold-back and
- * its tick begin anew. It is found by correlating over all delays. A vowel fits nearly as well a period of its pitch
- * too late, so several candidates are kept until one of them leaves next to nothing over:
+ * The delay is constant within a run of speech. Each run has its own delay, because the carrier's hold-back and tick
+ * start again. The delay is found by correlation over all delays. A vowel fits nearly as well one pitch period too
+ * late. So several candidates are kept until one of them leaves almost no rest:
  *
- * | state     | treatment of a frame                                               | leaves by                       |
- * |-----------|--------------------------------------------------------------------|---------------------------------|
- * | searching | laid beside all candidates, and a new one is looked for            | one holds for 2 frames -> held  |
- * | held      | the same; somebody else's voice is now distinguished from ours     | it holds for longer -> settled  |
- * | settled   | laid beside one; a new one is looked for when it does not fit      | a better one -> that one        |
+ * | state     | treatment of a frame                                    | next state                            |
+ * |-----------|---------------------------------------------------------|---------------------------------------|
+ * | searching | compared at all candidates; the search continues        | a candidate fits for 2 frames -> held |
+ * | held      | compared at all candidates; other voices are detected   | it fits for longer -> settled         |
+ * | settled   | compared at the best candidate; if that fails, searched | a better candidate -> held or settled |
  *
- * A new run begins with searching, and so does the audio after `disturbed`. Audio that waits only on its way to the
- * caller is not seen from here: then frames do not fit, and another delay leaves next to nothing of them, at the same
- * level. All of this happens at 8 kHz; a frame costs nothing while we are silent, 5 (8 kHz) to 10 us while we talk, half
- * of it to take us out, and a search 25 us; searches are bounded: one in two frames while somebody else is heard over us.
+ * A new run begins with searching, and so does the audio after `disturbed`. If audio is delayed only on its way to the
+ * caller, this class does not see the gap. But frames then stop fitting, and another delay at the same level leaves
+ * almost no rest.
+ *
+ * All work is at 8 kHz. A frame costs nothing while we are silent, and 5 us (8 kHz) to 10 us while we talk. Half of
+ * this time is for removing our speech. A search costs 25 us. While another voice is heard over ours, at most every
+ * second frame searches.
  */
 export class EchoMatcher {
-  /** True once our own speech was found in the stream: from then on it is bound to be in it. */
+  /** True if the agent's speech has been found in the stream. Its copy is then expected. */
   proven = false
-  /** 0 to 1, of the frame that was matched last. */
+  /** Share of other sound in the power of the last matched frame, 0 to 1. */
   foreignShare = 1
-  /** How much louder or softer our speech comes back. */
+  /** Level in dB of the agent's speech in the stream, relative to the level at which it was sent. */
   gainDb = 0
   framesMatched = 0
   searches = 0
-  /** By how much the delay was found to have moved with the frame that was matched last, without `disturbed`; mostly 0. */
+  /**
+   * Distance in ms by which the delay moved at the last matched frame, although `disturbed` was not called; usually 0.
+   */
   movedMs = 0
   readonly #sent: SentSpeech
   readonly #canceller: EchoCanceller
   readonly #heardHistory = new Int16Array(HALF_BAND_HISTORY)
-  /** Where the next frame of the caller's side begins, counted at 8 kHz, as its time of arrival is not exact. */
+  /**
+   * Start of the caller's next frame, in samples at 8 kHz. It is counted from samples, because arrival times are not
+   * exact.
+   */
   #heardAt = -Infinity
-  /** The best one first. */
+  /** Candidates, best candidate first. */
   #candidates: Candidate[] = []
   /**
-   * The one that is taken out of the frame that was matched last: the best, or one that leaves far less of this frame,
-   * `#leaves` of its power, also before it has held for long enough to be the delay of the run.
+   * Candidate whose copy is removed from the last matched frame. Usually it is the best candidate; a newer candidate
+   * replaces it with a far better match. `#leaves`: maximum share of unexplained power at this candidate.
    */
   #explains: Candidate | null = null
   #leaves = 1
@@ -83,11 +96,11 @@ export class EchoMatcher {
   #searchEvery = SEARCH_EVERY
   #sinceFollowed = 0
   #nextLag = NaN
-  /** Frames without anything of ours since the last that was ours. */
+  /** Number of frames since the agent's speech was last found in a frame. */
   #missed = 0
-  /** Until here the delay may become another one, as in `#heardAt`: `disturbed`. */
+  /** Time until which the delay may move after `disturbed`, on the time axis of `#heardAt`. */
   #movesUntil = -Infinity
-  /** Rest of the last matched frame at the best delay; 0 while the delay is not known. */
+  /** Unexplained power of the last matched frame at the best delay; 0 until the delay is known. */
   #bestLeaves = 0
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
@@ -95,43 +108,52 @@ export class EchoMatcher {
     this.#canceller = new EchoCanceller(this.#sent)
   }
 
-  /** The delay of the run of speech that was matched last, against the times that were given; null before any. */
+  /**
+   * Delay of the last matched run of speech in ms, relative to the times passed to this class; null before the first
+   * match.
+   */
   get delayMs(): number | null {
     const best = this.#candidates[0]
     return this.proven && best !== undefined ? best.lag / PER_MS : null
   }
 
   /**
-   * When what ends with the frame that was matched last was sent; null before any is proven. Whatever moves the delay,
-   * an echo of the caller's loudspeaker comes as long after this as ever.
+   * Time in ms at which the end of the last matched frame was sent; null until the agent's speech was found. The
+   * loudspeaker's echo comes at a constant delay after it.
    */
   get sentAtMs(): number | null {
     const lag = this.#explains?.lag
     return this.proven && lag !== undefined ? (this.#heardAt - lag) / PER_MS : null
   }
 
-  /** 20 ms that the carrier plays from about `playedAtMs` on. A jump in these times begins a new run of speech. */
+  /**
+   * Adds 20 ms that the carrier plays from about `playedAtMs`. A jump of `playedAtMs` between two calls begins a new
+   * run of speech.
+   */
   reference(frame: Int16Array, playedAtMs: number): void {
     if (this.#sent.add(frame, playedAtMs)) this.#beginRun()
   }
 
   /**
-   * The delay may be another one from now on: audio was lost or held up on its way, or the clock of `match` was set
-   * right.
-   * @param ms by how much at most, earlier or later
+   * Reports that the delay may move from now on: audio was lost or delayed, or the clock of `match` was corrected.
+   * @param ms  maximum move in ms, in either direction
    */
   disturbed(ms: number): void {
-    // Audio that waited on its way to the caller comes back later than audio that waited on its way to us.
+    // Delayed audio on the path to the caller returns later than delayed audio on the path to the gateway.
     this.#movesUntil = this.#heardAt + Math.max(0, this.#candidates[0]?.lag ?? 0) + (ms + MOVES_WITHIN_MS) * PER_MS
     this.#beginRun()
   }
 
-  /** Call for every frame of the caller's side, in order. @param capturedAtMs the frame's end */
+  /**
+   * Compares a frame with the agent's speech. Call this method for every frame of the caller's side, in order.
+   * @param capturedAtMs time of the frame's end
+   */
   match(frame: Int16Array, capturedAtMs: number): EchoMatch {
     const now = Math.round((capturedAtMs - FRAME_MS) * PER_MS)
     const sent = this.#sent
     const between = (this.#heardAt - LAG_MAX) * sent.step > sent.soundEnd
-    // The carrier's samples have no gaps, whenever they arrive: while our speech is among them they are counted.
+    // The carrier's samples have no gaps, whatever their arrival times. So the position is counted in samples while the
+    // agent's speech is in the stream.
     if (Math.abs(now - this.#heardAt) > (between ? HEARD_JUMP_BETWEEN : HEARD_JUMP)) this.#heardAt = now
     const at = this.#heardAt
     this.#heardAt += NARROW_FRAME
@@ -146,7 +168,8 @@ export class EchoMatcher {
     const power = kernel.matchFrame(sent.wide)
     for (let i = 0; i < HALF_BAND_HISTORY; i++)
       this.#heardHistory[i] = frame[frame.length - HALF_BAND_HISTORY + i] as number
-    // Too little power to compare. A hiss above 4 kHz is ours if our speech is known to be in the stream.
+    // The frame is too quiet for a comparison. If the agent's speech is known to be in the stream, sound above 4 kHz in
+    // this frame is the agent's.
     if (power < SILENT_ENERGY * NARROW_FRAME) {
       return energyOf(frame) < SILENT_ENERGY * frame.length
         ? 'clear'
@@ -166,7 +189,7 @@ export class EchoMatcher {
       this.#searchEvery = SEARCH_EVERY
     }
     if (this.#state === 'settled' && share < OWN_SHARE && best !== undefined) this.#follow(at, best)
-    // One that leaves more may be a period of the pitch off.
+    // If more power than usual is unexplained, the candidate may be wrong by one pitch period.
     if (this.#state !== 'settled' || share >= (this.#isExact ? OWN_SHARE : SURE_SHARE)) {
       share = Math.min(share, this.#explore(at, power))
     }
@@ -181,18 +204,19 @@ export class EchoMatcher {
   }
 
   /**
-   * Takes our own speech out of the frame that was just matched, in place; for `own` and `mixed` frames. What is left
-   * is the caller, and a residue 30 to 45 dB below what was there.
-   *
-   * @returns what is left, against the power of our own speech at its peak: 0.004 and less is what filters and codecs
-   * made of the hiss in it
+   * Removes the agent's speech from the last matched frame, in place. The caller's speech stays, with a residue 30 to
+   * 45 dB below the agent's speech.
+   * @returns the remaining power, relative to the peak of the agent's speech; filters and codecs leave up to 0.004
    */
   cancel(frame: Int16Array): number {
     const lag = this.#explains?.lag
     return lag === undefined ? 1 : this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - lag) * this.#sent.step)
   }
 
-  /** Tries all the other candidates and looks for new ones. @returns the least share that is left over */
+  /**
+   * Tries all other candidates and searches for new candidates.
+   * @returns the minimum unexplained share of the power
+   */
   #explore(at: number, power: number): number {
     const known = this.#candidates.length
     let least = 1
@@ -202,7 +226,8 @@ export class EchoMatcher {
       at < this.#movesUntil ||
       this.#sinceSearch >= (this.#bestLeaves >= OWN_SHARE ? SEARCH_EVERY_MISSED : this.#searchEvery)
     if (due) least = this.#search(at, power)
-    // A caller who talks over us is the likelier reason: others are asked now and then.
+    // The frame probably matches badly because the caller talks over the agent. So the other candidates are tried only
+    // sometimes.
     for (let i = 1; i < known && (due || this.#state !== 'settled' || !this.#isExact); i++) {
       const candidate = this.#candidates[i]
       if (candidate !== undefined) least = Math.min(least, this.#try(at, candidate, power))
@@ -216,7 +241,7 @@ export class EchoMatcher {
     if (this.#state === 'settled') this.#searchEvery = Math.min(SEARCH_EVERY_MAX, 2 * this.#searchEvery)
     this.#searchesLeft = Math.max(0, this.#searchesLeft - 1)
     this.searches++
-    // The rest distinguishes them far better than their likeness.
+    // The remaining power distinguishes the delays far better than the correlation.
     let lag = NaN
     let share = 1
     const count = searchLags(this.#sent, at)
@@ -241,13 +266,13 @@ export class EchoMatcher {
     return share
   }
 
-  /** The best one leaves over no more than what a line adds. */
+  /** True if the best candidate explains all power except the small part that a line adds. */
   get #isExact(): boolean {
     const best = this.#candidates[0]
     return best !== undefined && best.left < SURE_SHARE * best.power
   }
 
-  /** The best one to the front; decides whether it is good enough to rely on. */
+  /** Moves the best candidate to the front and decides if it is reliable. */
   #choose(): void {
     const candidates = this.#candidates
     const trusted = this.#state === 'searching' ? undefined : candidates[0]
@@ -256,11 +281,11 @@ export class EchoMatcher {
     if (best === undefined || best.frames === 0) return
     const share = best.left / best.power
     let holds = share < OWN_SHARE && best.frames >= HELD_FRAMES
-    // At the end of a word only its echo out of a loudspeaker sounds, and that has another delay; but another level too.
+    // At the end of a word only its echo from the loudspeaker sounds, at another delay and another level.
     if (trusted !== undefined && best !== trusted && best.power < RIVAL_POWER_MIN * trusted.power)
       holds &&= best.alike >= HELD_FRAMES
     if (!holds && trusted !== undefined) {
-      // The caller talks over it: no reason to believe in another delay.
+      // The caller is talking over the agent, so a poor match does not make another delay more likely.
       candidates.splice(candidates.indexOf(trusted), 1)
       candidates.unshift(trusted)
       return
@@ -270,7 +295,7 @@ export class EchoMatcher {
     const second = candidates[1]
     const clear = share < SURE_SHARE || second === undefined || second.left / second.power > 3 * share
     const settled = best.frames >= SETTLED_FRAMES && clear
-    // The first proof that our speech is in the stream must be stronger than the likeness of two vowels.
+    // The first proof that the agent's speech is in the stream must be stronger than the similarity of two vowels.
     if (!this.proven && share > SURE_SHARE && !settled) return
     if (trusted !== undefined && this.#heardAt >= this.#movesUntil)
       this.movedMs = Math.abs(best.lag - trusted.lag) / PER_MS
@@ -278,10 +303,13 @@ export class EchoMatcher {
     this.proven = true
   }
 
-  /** Compares the frame with what was sent `candidate.lag` before. @returns the share of the power that does not fit */
+  /**
+   * Compares the frame with the audio sent `candidate.lag` samples earlier.
+   * @returns the unexplained share of the power
+   */
   #try(at: number, candidate: Candidate, power: number): number {
     const share = this.#fit(at, candidate.lag, power)
-    // The rest of the run before says nothing about the delay of this one.
+    // The echo of the previous run's end contains no information about this run's delay.
     if ((at - candidate.lag) * this.#sent.step < this.#sent.runStart) return share
     candidate.power = candidate.power * REMEMBER + power
     candidate.left = candidate.left * REMEMBER + share * power
@@ -300,24 +328,30 @@ export class EchoMatcher {
       this.#explains = candidate
       this.#leaves = share
     }
-    // The end of our speech in a run is soft, and fits by accident; so does a vowel at a wrong delay.
+    // The soft end of a run may match by chance, and so may a vowel at a wrong delay. Such frames contain no
+    // information about the gain.
     const tellsGain = !this.proven || (this.#state !== 'searching' && candidate === this.#candidates[0])
     if (tellsGain && share < (this.proven && this.#isExact ? SURE_SHARE : OWN_SHARE))
       this.gainDb += (gainDb - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
     return share
   }
 
-  /** The clocks of both sides differ by some samples a minute, and the first frames may have been a little off. */
+  /**
+   * Adjusts the delay. The two clocks differ by some samples per minute, and the first estimate may be slightly wrong.
+   */
   #follow(at: number, best: Candidate): void {
     if (++this.#sinceFollowed < FOLLOW_EVERY) return
     this.#sinceFollowed = 0
     const lag = refineLag(this.#sent, at, best.lag)
-    // A new lag counts only when the next frame agrees.
+    // A new lag is used only if the next frame leads to it too.
     if (lag === this.#nextLag) best.lag = lag
     this.#nextLag = lag
   }
 
-  /** Seconds of talk without our speech in it: the match was an accident, or the carrier does not mix any more. */
+  /**
+   * Forgets the delay after seconds of talk without the agent's speech. Either the match was by chance, or the carrier
+   * has stopped mixing.
+   */
   #unlearn(): void {
     this.proven = false
     this.#missed = 0
@@ -334,7 +368,10 @@ export class EchoMatcher {
     this.#searchEvery = SEARCH_EVERY
   }
 
-  /** @returns the share of the frame that what was sent `lag` samples before does not explain, 0 to 1 */
+  /**
+   * @returns the unexplained share of the frame's power, 0 to 1, if the frame is compared with the audio sent `lag`
+   * samples earlier
+   */
   #fit(at: number, lag: number, power: number): number {
     this.#sent.copyNarrow(at - lag - MIDDLE, NARROW_FRAME + TAPS - 1)
     const explained = kernel.fit(this.#sent.wide, SILENT_ENERGY)
@@ -342,7 +379,7 @@ export class EchoMatcher {
   }
 }
 
-/** Those that were never tried come last. */
+/** Sorts candidates by their unexplained share. Candidates that were not tried come last. */
 function byLeftOver(a: Candidate, b: Candidate): number {
   return (a.frames === 0 ? 2 : a.left / a.power) - (b.frames === 0 ? 2 : b.left / b.power)
 }
@@ -351,52 +388,63 @@ const HEARD_JUMP = 500 * PER_MS
 const HEARD_JUMP_BETWEEN = 20 * PER_MS
 const TAPS = 5
 const MIDDLE = 2
-// A caller 6 dB below our own speech is heard over it; what a telephone codec and a filter add is 15 dB and more below.
+// Maximum unexplained share of a frame that counts as the agent's own speech. With this limit, a caller 6 dB below the
+// agent is detected. The share that a telephone codec and a filter add is at least 15 dB smaller.
 const OWN_SHARE = 0.2
-// Rest at the right delay, unless the line is a bad one; a vowel a period too late leaves more.
+// Maximum unexplained share at the right delay, except on a bad line. If the delay is wrong by one pitch period, a
+// vowel leaves a larger share.
 const SURE_SHARE = 0.02
-// Under the voice of somebody else a delay is believed when the search ends there again and again.
+// Maximum unexplained share of a delay while another voice is heard. If several searches end at such a delay, it is
+// trusted.
 const DOUBLE_TALK_SHARE = 0.8
 const FOUND_OFTEN = 3
 const EXPLAINS_SHARE = 0.5
-// A wrong delay is a period of the pitch off, 50 Hz and more; what a loudspeaker sends back comes later.
+// Maximum error of a delay that is wrong by one pitch period; the pitch is 50 Hz or more. A loudspeaker's echo comes
+// later than this.
 const PERIOD_MAX = 20 * PER_MS
 const HELD_FRAMES = 2
 const SETTLED_FRAMES = 5
-// Hold-back of the carrier and of us, after the waiting audio has come.
+// Maximum time in ms from the arrival of delayed audio to the move of the delay. It covers what the carrier and the
+// gateway hold back.
 const MOVES_WITHIN_MS = 200
 const MISSED_FRAMES_MAX = 100
 const CANDIDATES = 4
 const AGREE_SAMPLES = 3
 const REMEMBER = 0.95
 const RIVAL_POWER_MIN = 0.5
-// The copy that a carrier mixes keeps its level; the echo of a loudspeaker is softer by more.
+// Maximum difference in dB between two levels of the carrier's copy. A loudspeaker's echo differs by more.
 const ALIKE_DB = 3
 const ALIKE_SHARE = 0.1
-// -50 dBFS. When a run begins, the line may be all that is heard for longer than the searches last.
+// Minimum energy per sample of a frame for a search: -50 dBFS. At the beginning of a run, the line's noise may sound
+// alone for longer than the searches last.
 const SEARCH_ENERGY = 104 * 104
-// One after the other when a run begins, one in 160 ms when those found nothing.
+// Number of consecutive searches at the beginning of a run. If they fail, a search follows every 160 ms (`SEARCH_EVERY`
+// frames).
 const SEARCHES = 12
 const SEARCH_EVERY = 8
-// While a known delay does not fit: a caller, or it has moved. Chosen by `bench/echo --tuning --disturbed waits --ms 200`.
+// Number of frames from one search to the next while a known delay does not match. The caller may be speaking, or the
+// delay may have moved. Chosen with `bench/echo --tuning --disturbed waits --ms 200`.
 const SEARCH_EVERY_MISSED = 2
-// Twice as long each time while a delay that held finds no better one.
+// Maximum number of frames between searches. The number doubles while the searches find no better delay than a proven
+// one.
 const SEARCH_EVERY_MAX = 64
 const GAIN_LEARN = 0.1
 const FOLLOW_EVERY = 4
 
 // --- the search for a delay ----------------------------------------------------------------------
 
-// The carrier may hold audio back, so that we expect the echo too late: then its lag is negative.
+// Minimum lag. It is negative, because the echo may come earlier than expected if the carrier does not hold audio back
+// for as long as assumed.
 const LAG_MIN = -250 * PER_MS
 const LAG_MAX = (ECHO_DELAY_MS_MAX + 60) * PER_MS
 
 /**
- * The delays at which a frame resembles most what was sent, into `lags`: at 2 kHz, where a voice has most of its power
- * and a search is 16 times cheaper, then to a sample. Several, as a vowel resembles itself a period of the pitch later.
+ * Finds the delays at which a frame resembles the sent audio most, and writes them to `lags`. The search first uses
+ * samples at 2 kHz. They contain most of a voice's power, and this search is 16 times cheaper. The result is then
+ * refined to one sample. Several delays are kept, because a vowel resembles itself one pitch period later.
  *
- * @param at where the frame of `match` begins, on the time axis of `sent`, at 8 kHz
- * @returns how many; 0 where nothing was sent
+ * @param at  start of the frame of `match`, on the time axis of `sent`, at 8 kHz
+ * @returns the number of delays; 0 if no audio was sent
  */
 function searchLags(sent: SentSpeech, at: number): number {
   sent.copyNarrow(at - LAG_MAX, SEARCH_SAMPLES)
@@ -406,7 +454,7 @@ function searchLags(sent: SentSpeech, at: number): number {
   return count
 }
 
-/** The delay to a sample, of those near `lag`. */
+/** @returns the best delay near `lag`, exact to one sample */
 function refineLag(sent: SentSpeech, at: number, lag: number): number {
   sent.copyNarrow(at - lag - REFINE, NARROW_FRAME + 2 * REFINE)
   const shift = kernel.refine(sent.wide, REFINE)
@@ -420,12 +468,12 @@ const REFINE = 6
 const lags = new Int32Array(SEARCH_PEAKS)
 const kernel = echoKernel.exports
 
-// --- taking our own speech out -------------------------------------------------------------------
+// --- removing our own speech ---------------------------------------------------------------------
 
-/** Removes our own speech from frames in which only level, filters and codecs have changed it. */
+/** Removes the agent's speech from frames in which it was changed only by its level, filters and codecs. */
 class EchoCanceller {
   readonly #sent: SentSpeech
-  /** Power of our own speech on the caller's side: the peak, which decays from frame to frame. */
+  /** Peak power of the agent's speech on the caller's side; decays from frame to frame. */
   #ownPower = 0
 
   constructor(sent: SentSpeech) {
@@ -433,9 +481,9 @@ class EchoCanceller {
   }
 
   /**
-   * @param frame at the leg's rate, changed in place
-   * @param from where in what was sent it begins, in samples of the leg
-   * @returns what is left, against the power of our own speech at its peak
+   * @param frame  at the leg's rate, changed in place
+   * @param from  the frame's position in the sent audio, in samples
+   * @returns the remaining power, relative to the agent's peak
    */
   cancel(frame: Int16Array, from: number): number {
     const taps = this.#sent.step * TAPS_8K
@@ -453,30 +501,32 @@ class EchoCanceller {
   }
 }
 
-// More than it takes to find our speech: filters and codecs on the way spread a sample.
+// Number of taps at 8 kHz. It is greater than in the search, because filters and codecs on the path spread a sample
+// over several samples.
 const TAPS_8K = 8
-// 1 dB in 20 ms.
+// Factor by which the peak power decays per frame of 20 ms: 1 dB.
 const OWN_DECAY = 0.8
 
-// --- what was sent -------------------------------------------------------------------------------
+// --- the sent audio ------------------------------------------------------------------------------
 
 /**
- * Audio that we sent in the last 2 s, on the time axis on which the carrier plays it. It comes in runs: within one the
- * carrier's delay is one number of samples.
+ * Audio sent in the last 2 s, on the time axis of the carrier's playout. It consists of runs; within a run the
+ * carrier's delay is constant.
  */
 class SentSpeech {
-  /** Samples of the leg in one at 8 kHz. */
+  /** Number of the leg's samples per sample at 8 kHz. */
   readonly step: 1 | 2
-  /** 1 where there are two. */
+  /** 1 for a leg of 16 kHz, otherwise 0. */
   readonly wide: 0 | 1
   /**
-   * Beginning of the newest run, end of all that was sent and of the last of it that made a sound: samples of the leg.
+   * Beginning of the newest run, in samples of the leg. `soundEnd`: end of the last audible frame. `#end`: end of all
+   * sent audio.
    */
   runStart = -Infinity
   soundEnd = -Infinity
   #end = -Infinity
   readonly #sampleRateHz: LegRateHz
-  /** Made when first needed. */
+  /** Memory of the samples; null until it is needed. */
   #samples: Int16Array | null = null
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
@@ -485,13 +535,17 @@ class SentSpeech {
     this.wide = this.step === 2 ? 1 : 0
   }
 
-  /** 20 ms that are played from about `playedAtMs` on. @returns true when a new run begins with them */
+  /**
+   * Adds 20 ms that are played from about `playedAtMs`.
+   * @returns true if a new run begins with this audio
+   */
   add(frame: Int16Array, playedAtMs: number): boolean {
     const samples = (this.#samples ??= new Int16Array(SENT_SAMPLES))
     const at = Math.round((playedAtMs * this.#sampleRateHz) / 1000)
     const begins = Math.abs(at - this.#end) > RUN_JUMP * this.step
     if (begins) {
-      // Before the end of the last run: that one was cut off, and its rest was never played.
+      // Samples between the runs become zero. Samples after a cut in the last run become zero too, because they were
+      // never played.
       for (let i = Math.max(this.#end, at - SENT_SAMPLES); i < at; i++) samples[indexOf(i)] = 0
       this.runStart = at
       this.#end = at
@@ -505,7 +559,10 @@ class SentSpeech {
     return begins
   }
 
-  /** `length` samples at the leg's rate from `from` on, to the kernel; zeros where nothing was sent or is not known any more. */
+  /**
+   * Copies `length` samples from position `from`, at the leg's rate, to the kernel. Unsent and forgotten samples are
+   * zeros.
+   */
   copy(from: number, length: number): void {
     const out = echoKernel.sentPart
     const samples = this.#samples
@@ -522,7 +579,7 @@ class SentSpeech {
     out.fill(0, known, length)
   }
 
-  /** As many of them as `length` samples at 8 kHz are made of. */
+  /** Copies the leg's samples that correspond to `length` samples at 8 kHz. */
   copyNarrow(from: number, length: number): void {
     if (this.step === 1) this.copy(from, length)
     else this.copy(2 * from - HALF_BAND_HISTORY, 2 * length + HALF_BAND_HISTORY)
@@ -533,6 +590,6 @@ function indexOf(position: number): number {
   return position & (SENT_SAMPLES - 1)
 }
 
-// 2 s at 16 kHz.
+// Capacity in samples: 2 s at 16 kHz.
 const SENT_SAMPLES = 32_768
 const RUN_JUMP = 1 * PER_MS

@@ -6,39 +6,42 @@ import { ECHO_DELAY_MS_MAX } from './echo-limits.js'
 
 interface EchoGateOptions {
   /**
-   * Before one was learnt, an echo may be as loud as we are: for a stream that mixes both parties (`both_tracks` in
-   * mono), in which our own speech is bound to come back. Otherwise it is at most as loud as a loudspeaker and its room
-   * make it.
+   * True for a mono stream with both parties (`both_tracks`). Until the echo is learnt, it may then be as loud as the
+   * agent. False: the echo is at most as loud as the echo of a loudspeaker.
    */
   readonly assumeEcho: boolean
 }
 
 /**
- * Distinguishes the echo of our own speech from the caller, by levels. It remembers the sent audio for 2.5 s, in slots
- * of 10 ms. For each delay up to half a second it learns the level difference between the caller's side and the sent
- * audio, and how steady it is. The delay with the steadiest difference is the echo's delay; the difference is its gain.
+ * Distinguishes the echo of the agent's speech from the caller, by levels. The class stores the sent levels of the last
+ * 2.5 s, in slots of 10 ms. For each delay up to half a second it learns the level difference between the caller's side
+ * and the sent audio. It also learns the variance of this difference. The delay with the minimum variance is the echo's
+ * delay; the difference is the echo's gain.
  *
- * Until then, each frame that is softer than an echo would be lowers the loudest possible echo for that delay
- * (`#bounds`). So after the first half second of our speech, a line without an echo is recognised.
+ * Until a delay is learnt, each delay has a limit for the echo (`#bounds`). A frame that is softer than the possible
+ * echo lowers this limit. So a line without an echo is recognised after half a second of the agent's speech.
  *
- * A frame is echo when it is no louder than the echo should be, with a margin. So a caller who talks over the agent is
- * heard as soon as he is louder than the echo. A softer caller cannot be distinguished by level.
+ * A frame is echo if it is not louder than the expected echo plus a margin. So a caller who talks over the agent is
+ * detected only if the caller is louder than the echo.
  */
 export class EchoGate {
-  /** The learnt delay; null while no echo was found. */
+  /** Learnt delay in ms; null until an echo is found. */
   delayMs: number | null = null
   gainDb = 0
   framesOfEcho = 0
   readonly #boundDbMax: number
-  /** Gain that an echo has at most, dB, for each `BIN_SLOTS` of delay. */
+  /** Maximum gain of an echo in dB. Each value is for a range of `BIN_SLOTS` delays. */
   readonly #bounds: Float32Array
   readonly #sent = smallArray(Float32Array, SLOTS).fill(SILENT_DBFS)
-  /** As `NEWEST_SLOT` and what follows it say. In an array, because V8 makes an object for each fraction that a field gets. */
+  /**
+   * Several values, at the indexes `NEWEST_SLOT` and following. They are in an array, because V8 would allocate an
+   * object for each fractional number in a field.
+   */
   readonly #newest = smallArray(Float64Array, NEWEST_VALUES)
   readonly #meanDb = smallArray(Float32Array, LAGS)
   readonly #variance = smallArray(Float32Array, LAGS).fill(VARIANCE_AT_START)
   #framesLearnt = 0
-  /** Frames louder than the echo that was expected, less those that fitted. */
+  /** Number of frames that were louder than the expected echo, minus the number of frames that matched it. */
   #framesOver = 0
 
   constructor(options: EchoGateOptions) {
@@ -48,9 +51,9 @@ export class EchoGate {
   }
 
   /**
-   * 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered.
-   *
-   * @returns when they are played
+   * Adds 20 ms that were sent to the carrier. If several frames are sent at once, they are played one after another, so
+   * they are stored one after another.
+   * @returns the time at which the frame is played
    */
   reference(frame: Int16Array, sentAtMs: number): number {
     const newest = this.#newest
@@ -61,7 +64,10 @@ export class EchoGate {
     return startMs
   }
 
-  /** 20 ms whose sound began at `startMs` on the clock of `isEcho`: the other channel of a stereo stream. */
+  /**
+   * Adds 20 ms whose sound began at `startMs` on the clock of `isEcho`. They come from the second channel of a stereo
+   * stream.
+   */
   referenceAt(frame: Int16Array, startMs: number): void {
     const slot = Math.round(startMs / SLOT_MS)
     const half = frame.length / 2
@@ -71,15 +77,15 @@ export class EchoGate {
     this.#write(slot)
   }
 
-  /** False when no echo can come any more: usually the caller talks and we are silent. */
+  /** False if no echo of sent audio can come any more. Usually the caller is talking and the agent is silent. */
   awaits(capturedAtMs: number): boolean {
     return slotOf(capturedAtMs) - (this.#newest[NEWEST_SLOT] as number) <= LAGS + 1
   }
 
   /**
-   * @param level of the caller's frame, dBFS: its `telephoneDbfs`
-   * @param capturedAtMs when the carrier took it, as near as is known: the frame's end
-   * @param wholeLevel of the frame with what is above 4 kHz
+   * @param level  the frame's level in dBFS, from `telephoneDbfs`
+   * @param capturedAtMs  estimated time at which the carrier captured the frame's end
+   * @param wholeLevel  level of the frame with its sound above 4 kHz
    */
   isEcho(level: number, capturedAtMs: number, wholeLevel = level): boolean {
     if (!this.awaits(capturedAtMs)) return false
@@ -88,7 +94,8 @@ export class EchoGate {
     if (!this.#lookBack(slot)) return false
     const echoDbfs = this.delayMs === null ? this.#loudestEcho(heard) : this.#learntEcho(this.delayMs)
     const over = echoDbfs === null || (heard > SILENT_DBFS && heard > echoDbfs + MARGIN_DB)
-    // A caller who talks over the agent must not unlearn the echo. But a level above it for a long time is no echo.
+    // A caller who talks over the agent must not change the learnt echo. Only if the level stays above the echo for a
+    // long time is the learnt echo wrong.
     this.#framesOver = this.delayMs !== null && over ? this.#framesOver + 1 : Math.max(0, this.#framesOver - 1)
     if (this.delayMs === null || !over || this.#framesOver > OVER_FRAMES_MAX) this.#learn(heard)
     if (over || wholeLevel <= SILENT_DBFS) return false
@@ -97,8 +104,8 @@ export class EchoGate {
   }
 
   /**
-   * True if a frame is no louder than an echo of the loudest slot that we sent in the last 2.5 s. For a stream that is
-   * known to hold our speech, at a delay that is not known.
+   * True if a frame is not louder than the echo of the audio of the last 2.5 s. Used if the agent's speech is in the
+   * stream at an unknown delay.
    */
   couldBeEcho(level: number, capturedAtMs: number, gainDb: number): boolean {
     if (!this.awaits(capturedAtMs)) return false
@@ -107,7 +114,10 @@ export class EchoGate {
     return loudest > SILENT_DBFS && level <= loudest + gainDb + MARGIN_DB
   }
 
-  /** Copies what was sent of late, so that `recent` holds it by lag. @returns whether any of it was audible */
+  /**
+   * Copies the recently sent levels to `recent`, ordered by lag.
+   * @returns true if any level was audible
+   */
   #lookBack(slot: number): boolean {
     let sound = false
     for (let i = 0; i < recent.length; i++) {
@@ -118,7 +128,7 @@ export class EchoGate {
     return sound
   }
 
-  /** Level of the echo that was learnt; null where nothing was sent. */
+  /** @returns the level of the learnt echo; null if no audio was sent */
   #learntEcho(delayMs: number): number | null {
     const at = delayMs / SLOT_MS
     let sent = SILENT_DBFS
@@ -127,9 +137,10 @@ export class EchoGate {
   }
 
   /**
-   * Level of the loudest echo that there can be while none was learnt; null where nothing was sent. A frame that is
-   * softer lowers the bounds of those delays at which we spoke all the while, as neither the delay nor the time of a
-   * frame is exact.
+   * @returns the maximum possible level of an echo while the echo is not learnt yet; null if no audio was sent.
+   *
+   * If the heard frame is softer than this level, the bound becomes lower for each delay at which speech was sent
+   * without a gap.
    */
   #loudestEcho(heard: number): number | null {
     const bounds = this.#bounds
@@ -145,14 +156,14 @@ export class EchoGate {
       }
       const bound = bounds[bin] as number
       if (most > SILENT_DBFS) {
-        // Each run of speech may be a bin earlier or later than the last.
+        // The delay of a run of speech may be one bin lower or higher than in the previous run.
         const near = Math.max(before, bound, bounds[bin + 1] ?? -Infinity)
         if (most + near > loudest) loudest = most + near
       }
       before = bound
       if (least <= SILENT_DBFS) continue
       const gainDb = heard - least
-      // In small steps: a frame may be lost.
+      // A bound changes in small steps, because one frame may be lost.
       bounds[bin] =
         gainDb < bound
           ? Math.max(gainDb, bound - BOUND_DOWN_DB, BOUND_DB_MIN)
@@ -168,7 +179,7 @@ export class EchoGate {
       const sent = recent[lag + NEAR_SLOTS] as number
       if (sent > SILENT_DBFS || heard > SILENT_DBFS) {
         const off = heard - sent - (this.#meanDb[lag] as number)
-        // The level of a caller who talks over the agent is far from the mean and must not change it at once.
+        // If a caller talks over the agent, the level is far from the mean. Such a level must change the mean slowly.
         const step = off > OFF_DB_MAX ? OFF_DB_MAX : off < -OFF_DB_MAX ? -OFF_DB_MAX : off
         this.#meanDb[lag] = (this.#meanDb[lag] as number) + step * LEARN
         this.#variance[lag] = (this.#variance[lag] as number) * (1 - LEARN) + step * step * LEARN
@@ -197,7 +208,10 @@ export class EchoGate {
     return this.#sent[indexOf(slot)] as number
   }
 
-  /** Notes the `powers` of two times 10 ms. Slots hold the level of the 20 ms that begin with them, to compare frames with. */
+  /**
+   * Stores the levels of two blocks of 10 ms from their `powers`. A slot contains the level of the 20 ms that begin
+   * there, because it is compared with frames of 20 ms.
+   */
   #write(from: number): void {
     const newest = this.#newest
     const sent = this.#sent
@@ -218,22 +232,25 @@ export class EchoGate {
 }
 
 /**
- * Level of 20 ms below 4 kHz. The gate compares these levels on both sides: of an "s" that we send at 16 kHz, a
- * telephone line returns almost nothing.
+ * Level of 20 ms below 4 kHz. The gate compares these levels on both sides, because a telephone line returns almost no
+ * sound of an "s" at 16 kHz.
  */
 export function telephoneDbfs(frame: Int16Array): number {
   if (frame.length === WIDE_FRAME) echoKernel.takes(frame)
   return dbfsOfEnergy(telephonePower(frame, 0, frame.length), 1)
 }
 
-/** Mean square of the samples `from` to `to` below 4 kHz, of 20 ms at 8 or 16 kHz; those at 16 kHz are in the kernel. */
+/**
+ * Mean square of the samples `from` to `to` below 4 kHz, in a frame of 20 ms. Samples at 16 kHz are in the kernel's
+ * memory.
+ */
 function telephonePower(frame: Int16Array, from: number, to: number): number {
   if (frame.length < WIDE_FRAME) return energyOf(frame, from, to) / (to - from)
   const count = (to - from - HALF_BAND_HISTORY) / 2
   return echoKernel.exports.telephoneEnergy(from, count) / (count * 32 * 32)
 }
 
-/** Slot with which the frame begins that ends at `capturedAtMs`. */
+/** @returns the first slot of the frame that ends at `capturedAtMs` */
 function slotOf(capturedAtMs: number): number {
   return Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
 }
@@ -242,52 +259,55 @@ function indexOf(slot: number): number {
   return ((slot % SLOTS) + SLOTS) % SLOTS
 }
 
-/** @param power of two slots, summed */
+/** @param power  sum of the powers of two slots */
 function slotDbfs(power: number): number {
   return Math.max(SILENT_DBFS, dbfsOfEnergy(power, 2))
 }
 
-// Places in `#newest`: the newest slot that was written, slots being numbered by time; its power; the end of what was sent, when
-// the frames are laid one after the other.
+// Indexes in `#newest`. `NEWEST_SLOT`: the newest written slot (slots are numbered by time). `NEWEST_POWER`: its power.
+// `SENT_END_MS`: end of the sent frames, if they are played one after another.
 const NEWEST_SLOT = 0
 const NEWEST_POWER = 1
 const SENT_END_MS = 2
 const NEWEST_VALUES = 3
 const SLOT_MS = 10
 const WIDE_FRAME = frameSamples(16000)
-// 2.56 s: after a stall of 2 s its frames are still compared with what was sent when they were taken.
+// Number of slots: 2.56 s. After a stall of 2 s, a late frame can still be compared with the audio to which it belongs.
 const SLOTS = 256
 const LAGS = ECHO_DELAY_MS_MAX / SLOT_MS + 1
-// Quieter than this counts as silence on either side.
+// Level below which a frame counts as silence, on either side.
 const SILENT_DBFS = -60
-// More than playout's largest lead.
+// Maximum time in ms from sending audio to its playout. It is more than playout's maximum lead.
 const AHEAD_MS_MAX = 250
 const LEARN = 0.03
 const LEARN_FRAMES_MIN = 50
 const VARIANCE_AT_START = 150
-// An echo follows our level within 4 dB once its delay is right; the wrong delays of speech are off by 8 and more.
+// Maximum deviation in dB of the level difference at the right delay. An echo follows the agent's level within 4 dB; at
+// a wrong delay speech deviates by 8 dB or more.
 const DEVIATION_DB_MAX = 4.5
 const DEVIATION_DB_KEPT = 7
 const OFF_DB_MAX = 20
 const GAIN_DB_MIN = -35
 const GAIN_DB_MAX = 10
-// Until more is known: what a loudspeaker and its room send back. A caller is louder.
+// Gain in dB that is assumed for a loudspeaker and its room until the gain is learnt. A caller is louder.
 const GAIN_DB_EXPECTED = -14
 const MARGIN_DB = 6
-// The delay of speech is blurred by a frame, and each run of speech waits anew for the carrier's hold-back and tick.
+// Number of slots by which a delay may vary. Frames blur the delay, and in each run the carrier begins its hold-back
+// and its tick again.
 const NEAR_SLOTS = 4
 const OVER_FRAMES_MAX = 100
-// The window around a bin is as wide as that around a delay that was learnt.
+// Number of slots in a bin. The window around a bin is then as wide as the window around a learnt delay.
 const BIN_SLOTS = 4
 const BIN_REACH = BIN_SLOTS + 2 * NEAR_SLOTS
 const BINS = Math.ceil(LAGS / BIN_SLOTS)
 const BOUND_DOWN_DB = 3
-// While a caller talks over us each frame is louder than an echo: 2.5 dB a second.
+// Increase of a bound per frame in dB; it is 2.5 dB per second. The increase is slow, because while a caller talks over
+// the agent each frame is louder than an echo.
 const BOUND_UP_DB = 0.05
-// Softer than any echo that the voice detector takes for speech.
+// Minimum of a bound in dB. The voice detector would not classify a softer echo as speech.
 const BOUND_DB_MIN = -45
 
-// Scratch of all calls of a thread: the power of each half of a frame that was sent.
+// Scratch that all calls of a thread share: the power of each half of a sent frame.
 const powers = new Float64Array(2)
-// Scratch of all calls of a thread: what was sent, from `NEAR_SLOTS` after the frame back to the longest delay.
+// Scratch that all calls of a thread share: sent levels, from `NEAR_SLOTS` after the frame back to the maximum delay.
 const recent = new Float32Array((BINS - 1) * BIN_SLOTS + BIN_REACH)

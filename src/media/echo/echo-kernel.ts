@@ -13,30 +13,32 @@ import {
   WINDOW,
 } from './echo-limits.js'
 
-/** A global that does not change. */
+/** A constant WebAssembly global. */
 interface Address {
   readonly value: number
 }
 
-/** Samples at 16 kHz that the filter to 8 kHz reads before a frame. */
+/** Number of samples before a frame that the filter from 16 to 8 kHz reads. */
 export const HALF_BAND_HISTORY = 6
 const PAGE_BYTES = 65_536
 const CACHE_LINE_BYTES = 64
 
 /**
- * The WebAssembly of echo-kernel/ and a block of its memory for each call of a thread, kept on a free list. The memory is
- * allocated once for all calls that a worker may carry, because growing it would detach the views. Unused pages cost only
- * address space.
+ * The WebAssembly of echo-kernel/. Each call gets a block of its memory from a list of free blocks. The memory is
+ * allocated once, because its growth would detach the views.
  */
 class EchoKernel {
   readonly exports: KernelExports
-  /** Result of `exports.compare`: audible bands, the sum of the excess over the expected, the same beyond a limit, power. */
+  /**
+   * Result of `exports.compare`: the number of audible bands, the sum of their excess above the expected level, the sum
+   * of the excess above a limit, and the power of the expected echo.
+   */
   readonly found: Float64Array
-  /** Sent audio, at the leg's rate, as `exports.fit`, `cancel`, `search` and `refine` read it. */
+  /** Sent audio at the leg's rate, which `exports.fit`, `cancel`, `search` and `refine` read. */
   readonly sentPart: Int16Array
   /** Result of `exports.search`. */
   readonly peaks: Int32Array
-  /** The samples before the frame, for `exports.matchFrame`, and the frame. */
+  /** Samples before the frame, for `exports.matchFrame`. `frame`: the frame, which follows these samples in memory. */
   readonly history: Int16Array
   readonly frame: Int16Array
   readonly #blockBytes: number
@@ -45,7 +47,7 @@ class EchoKernel {
   #end: number
 
   constructor() {
-    // The shapes of these exports are fixed by echo-kernel/index.ts.
+    // The types of these exports are as echo-kernel/index.ts defines them.
     this.exports = new WebAssembly.Instance(new WebAssembly.Module(code)).exports as unknown as KernelExports
     const { memory, FRAME, FOUND, SENT_PART, PEAKS, BLOCK_BYTES, FREE } = this.exports
     this.#blockBytes = Math.ceil(BLOCK_BYTES.value / CACHE_LINE_BYTES) * CACHE_LINE_BYTES
@@ -63,7 +65,8 @@ class EchoKernel {
 
   /**
    * @returns the address of a block for a new call
-   * @throws Error when more are open than a worker may carry calls: a mistake in this program
+   *
+   * @throws Error if more blocks are in use than a worker may carry calls. This is a programming error
    */
   open(): number {
     assert(this.#open < CALLS_PER_WORKER_MAX, 'more echoes than a worker may carry calls')
@@ -77,13 +80,13 @@ class EchoKernel {
     return block
   }
 
-  /** Puts the block on the free list. */
+  /** Puts the block back into the list of free blocks. */
   close(block: number): void {
     this.#open--
     this.#free.push(block)
   }
 
-  /** Copies a frame to where `exports.takeSent`, `takeHeard` and `telephoneEnergy` read it. */
+  /** Copies a frame into the kernel's memory for `exports.takeSent`, `takeHeard` and `telephoneEnergy`. */
   takes(frame: Int16Array): void {
     this.frame.set(frame)
   }
@@ -101,7 +104,8 @@ class EchoKernel {
       upTo(WINDOW).map((i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * (i + 0.5)) / WINDOW)),
     )
     write(TURNS, [...upTo(half).map(cosine), ...upTo(half).map(sine)])
-    // For each pass that joins two: the turns of its first half, then of its second.
+    // Rotations for each pass. A pass does the work of two simple passes: first come the rotations of its first half,
+    // then the rotations of its second half.
     write(
       PASSES,
       [2, 8, 32].flatMap((m) => {
@@ -127,7 +131,7 @@ class EchoKernel {
   }
 }
 
-/** Exports of echo-kernel/index.ts, which documents each. Addresses are in bytes. */
+/** Exports of echo-kernel/index.ts, which documents each export. Addresses are in bytes. */
 interface KernelExports {
   readonly memory: WebAssembly.Memory
   readonly FRAME: Address
@@ -184,14 +188,17 @@ interface KernelExports {
   refine(wide: number, reach: number): number
 }
 
-/** The bits of `i` from behind, of as many as `size` has numbers. */
+/** @returns `i` with its bits in reverse order, for a list of `size` numbers */
 function reversed(i: number, size: number): number {
   let to = 0
   for (let bit = 1; bit < size; bit *= 2) to = 2 * to + (i & bit ? 1 : 0)
   return to
 }
 
-/** First bin of each band and the end of the last: equal steps of mel, one bin at least. */
+/**
+ * First bin of each band, and the end of the last band. The bands are equal steps on the mel scale, with at least one
+ * bin each.
+ */
 function bandEdges(): readonly number[] {
   const mel = (hz: number) => Math.log(1 + hz / 700)
   const all: number[] = []

@@ -1,3 +1,3 @@
-/** The compiled echo-kernel/, which the build puts into a module, as a pure layer reads no file. */
+/** The compiled echo-kernel/. The build stores it as a module, because a pure layer must not read files. */
 declare const code: Uint8Array<ArrayBuffer>
 export default code

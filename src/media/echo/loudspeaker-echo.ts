@@ -13,66 +13,81 @@ import {
 import { echoKernel } from './echo-kernel.js'
 
 /**
- * Verdict about a frame of the caller's side: `echo`, our own speech and nobody else's; `caller`, somebody speaks,
- * perhaps over our echo; `unknown`, no echo was learnt, none can come now, or the sound is too loud for one that was held
- * up.
+ * Verdict about a frame of the caller's side.
+ * - `echo`: only the agent's speech.
+ * - `caller`: a voice, perhaps over the agent's echo.
+ * - `unknown`: no echo is known, or the sound is too loud for an echo.
  */
 type Verdict = 'unknown' | 'echo' | 'caller'
 
 /**
- * Decides whether a voice in the caller's audio is the agent's own, returned by a loudspeaker, or the caller's, by the
- * level of 32 bands. No sample needs to match, so a loudspeaker may clip, a room may reflect, a delay may wander and a telephone may level what it hears.
+ * Decides by the levels of 32 bands whether a voice in the caller's audio is the caller, or the agent returned by a
+ * loudspeaker. Samples need not match: a loudspeaker may clip, a room may reflect, a delay may drift, and a telephone
+ * may adjust levels.
  *
- * The *delay* is found first: for each slot of 10 ms one bit a band says whether it is louder than usual, and the delay
- * at which the bits of both sides agree most, for long enough, is that of the echo (the idea is that of WebRTC's
- * delay_estimator.c). Each run of our speech may come a few slots earlier or later, as the carrier's hold-back begins
- * anew; there it is followed by what rises and falls. So it is after `disturbed`, over as many slots as it may have moved.
+ * The *delay* is found first. For each slot of 10 ms, one bit per band shows if the band is louder than usual. The
+ * echo's delay is the delay at which the bits of both sides agree most, for long enough (idea: WebRTC's
+ * delay_estimator.c). Each run of the agent's speech may return a few slots earlier or later, because the carrier's
+ * hold-back starts again. Rises and falls of the level are used to follow this change. After `disturbed` the search
+ * covers as many slots as the delay may have moved.
  *
- * Then the *coupling* of each band is learnt, how much softer it comes back. What is heard is compared with what was
- * sent, through the coupling, plus the noise of the line. Echo alone is over that now and then and a little; a caller
- * has power in bands and moments where we have none. So what counts is how far a frame is over the expected by more than
- * `OVER_DB`, mean of the audible bands, smoothed over 150 ms. Frames of the caller hardly change what was learnt.
+ * Then the *coupling* of each band is learnt: the band's gain on the return path. The heard level is compared with the
+ * expected level: the sent level times the coupling, plus the line's noise. Echo without a caller exceeds the expected
+ * level rarely and slightly. A caller has power in other bands and moments. So the measure is a frame's excess above
+ * `OVER_DB`, as the mean of the audible bands, smoothed over 150 ms. The caller's frames hardly change the coupling.
  *
- * While no echo is found it rests four fifths of the time. 16 kB a call, in the memory of echo-kernel/; a frame allocates
- * nothing.
+ * Until an echo is found, the search is inactive for four fifths of the time. A call uses 16 kB in the memory of
+ * echo-kernel/. A frame allocates no memory.
  */
 export class LoudspeakerEcho {
-  /** By how much the caller's side is over the echo that was expected, dB; see the class. */
+  /** Excess in dB of the caller's side over the expected echo; see the class comment. */
   overDb = 0
-  /** The frame that was judged last is for the most part echo: it says nothing about the caller's line. */
+  /** True if the last judged frame is mostly echo. Such a frame contains no information about the caller's line. */
   dominates = false
   #delay: number | null = null
-  /** Kernel memory of this call: levels, and the learnt bands and delays. */
+  /** Address of this call's block in the kernel's memory, with levels, and the learnt bands and delays. */
   readonly #block: number
   readonly #wide: 0 | 1
-  /** Loudness of what was sent, by slot: 1 for loud. Slots are numbered by time. */
+  /** 1 for each slot in which the sent audio was loud. Slots are numbered by time. */
   readonly #sentLoud = smallArray(Uint8Array, SLOTS)
   #newestSlot = -Infinity
   #loudSlot = -Infinity
   #runSlot = -Infinity
-  /** Recent frames of the caller's side, for a delay that is found, or found to have moved. */
+  /** Number of caller frames stored so far. They serve to find the delay, or its move. */
   #heardFrames = 0
   #agreed = 0
   #agreedFrames = 0
   #framesLeft = SEARCH_FRAMES
   #resting = false
-  /** Frames of this run of speech in which the delay was followed; the usual delay of a run; whose run it is. */
+  /**
+   * Number of frames of a run that were used to follow the delay. `#fittedRun`: this run. `#usualDelay`: the usual
+   * delay of a run.
+   */
   #fittedFrames = 0
   #usualDelay = 0
   #fittedRun = -Infinity
-  /** By how many slots the delay may have moved since it was last known, in this run and in the next. */
+  /**
+   * Number of slots by which the delay may have moved since it was last known. It applies from the next run on.
+   * `#reachOfRun`: the number that applies to this run.
+   */
   #reach = 0
   #reachOfRun = 0
-  /** The frame that was heard last, and the one from which on the echo is of what was sent after `disturbed`. */
+  /**
+   * Slot of the last heard frame. `#echoesSlot`: first slot whose echo comes from audio that was sent after
+   * `disturbed`.
+   */
   #heardSlot = -Infinity
   #echoesSlot = Infinity
-  /** Level of the echo above or below the learnt one, in all bands: telephones level what they hear. */
+  /**
+   * Present level of the echo in dB relative to the learnt level, for all bands together. It changes because telephones
+   * adjust levels.
+   */
   #gainDb = 0
   #learntFrames = 0
-  /** Power of the loudest echo that was expected of late. */
+  /** Power of the loudest echo that was expected recently; it decays from frame to frame. */
   #loudestEcho = 0
   #caller = false
-  /** In a row. */
+  /** Number of consecutive caller frames. */
   #callerFrames = 0
   #released = false
 
@@ -81,17 +96,17 @@ export class LoudspeakerEcho {
     this.#block = echoKernel.open()
   }
 
-  /** From what was sent to its echo; null while none was found. Exact to a slot of 10 ms. */
+  /** Delay in ms from sent audio to its echo, exact to a slot of 10 ms; null until an echo is found. */
   get delayMs(): number | null {
     return this.#delay === null ? null : this.#delay * SLOT_MS
   }
 
-  /** How much softer the echo comes back, dB: mean of the bands. */
+  /** Mean gain of the echo in dB, over the bands. */
   get gainDb(): number {
     return kernel.meanCoupling(this.#block) + this.#gainDb
   }
 
-  /** 20 ms whose sound begins at `startMs` on the clock of `judge`, in order and not before the end of the last. */
+  /** Adds 20 ms whose sound begins at `startMs` on the clock of `judge`, in order and without overlap. */
   reference(frame: Int16Array, startMs: number): void {
     const slot = Math.round(startMs / SLOT_MS)
     if (slot <= this.#newestSlot || this.#resting) return
@@ -111,9 +126,8 @@ export class LoudspeakerEcho {
   }
 
   /**
-   * The delay may be another one from now on: audio was lost or held up on its way, or the clock of `judge` was set
-   * right.
-   * @param ms by how much at most, earlier or later
+   * Reports that the delay may move from now on: audio was lost or delayed, or the clock of `judge` was corrected.
+   * @param ms  maximum move in ms, in either direction
    */
   disturbed(ms: number): void {
     this.#reach = Math.min(REACH_SLOTS_MAX, Math.max(this.#reach, Math.ceil(ms / SLOT_MS)))
@@ -123,21 +137,25 @@ export class LoudspeakerEcho {
   }
 
   /**
-   * @param frame every frame of the caller's side, in order; on a mixed line after our own speech was taken out of it
-   * @param capturedAtMs when the carrier took it, as near as is known: the frame's end. On a mixed line when what its copy
-   * ends with was sent
-   * @param mayMove whether the delay may become another one unseen; not where the carrier's copy of our speech tells the
-   * time
+   * Judges a frame.
+   *
+   * @param frame  frame of the caller's side. All frames must be given, in order. On a mixed line the agent's speech
+   * must have been removed
+   * @param capturedAtMs  estimated time at which the carrier captured the frame's end; on a mixed line, the time at
+   * which the audio was sent whose copy ends with the frame
+   * @param mayMove  true if the delay may move without a report; false if the carrier's copy of the agent's speech
+   * gives the time
    */
   judge(frame: Int16Array, capturedAtMs: number, mayMove = true): Verdict {
-    // A long search without a result repeats only now and then.
+    // After a long search without a result, the search runs only sometimes.
     if (this.#resting) {
       this.#framesLeft += REST_EARNS
       this.#resting = this.#framesLeft < SEARCH_AGAIN_FRAMES
       return 'unknown'
     }
     const slot = Math.round(capturedAtMs / SLOT_MS) - 1
-    // On a mixed line frames without our speech are not judged. Who spoke before them says nothing about what comes now.
+    // On a mixed line, a frame without the agent's speech is not judged. The last verdict may be about another speaker,
+    // so it does not apply.
     if (slot > this.#heardSlot + RUN_GAP_SLOTS) this.#forgetCaller()
     this.#heardSlot = slot
     echoKernel.takes(frame)
@@ -163,7 +181,7 @@ export class LoudspeakerEcho {
     echoKernel.close(this.#block)
   }
 
-  /** Notes the window that begins at sample `from` and ends with `slot`. */
+  /** Stores the levels of the window that begins at sample `from` and ends with `slot`. */
   #write(slot: number, from: number): void {
     const power = kernel.levelsOfSent(this.#block, from)
     const loud = kernel.noteSent(this.#block, indexOf(slot), 10 * Math.log10(power) + SPREAD_DB)
@@ -171,7 +189,10 @@ export class LoudspeakerEcho {
     if (loud === 1) this.#loudSlot = slot
   }
 
-  /** True if an echo of something loud may come at `slot`. Else the frame says nothing about echoes. */
+  /**
+   * True if an echo of a loud sound may arrive at `slot`. Without such a sound, the frame contains no information about
+   * echoes.
+   */
   #awaits(slot: number): boolean {
     const delays = this.#delay === null ? DELAYS : DELAYS_MOVED
     if (this.#loudSlot <= slot - DELAY_MIN - delays) return false
@@ -184,7 +205,7 @@ export class LoudspeakerEcho {
     return slot <= this.#newestSlot && slot > this.#newestSlot - SLOTS
   }
 
-  /** Looks for the delay at which our speech is in what is heard. */
+  /** Searches for the delay of the agent's speech. */
   #align(slot: number): void {
     const known = this.#delay
     const { NOT_AHEAD } = kernel
@@ -203,7 +224,10 @@ export class LoudspeakerEcho {
     if (known === null) this.#recall(best)
   }
 
-  /** Learns the coupling from the frames that revealed the delay: they were echo. Leaves the newest as the current frame. */
+  /**
+   * Learns the coupling from the frames that were used to find the delay, because these frames were echo. The newest of
+   * these frames is the current frame.
+   */
   #recall(delay: number): void {
     for (let i = Math.max(0, this.#heardFrames - HEARD_FRAMES); i < this.#heardFrames; i++) {
       const slot = kernel.recall(this.#block, i % HEARD_FRAMES)
@@ -213,18 +237,18 @@ export class LoudspeakerEcho {
     }
   }
 
-  /** Rises and falls tell the delay of a run more exactly than levels. */
+  /** Follows the delay of a run by the rises and falls of the level; they are more exact than the levels. */
   #follow(slot: number, delay: number): void {
     if (this.#fittedRun !== this.#runSlot && slot - delay + FOLLOW_SLOTS >= this.#runSlot) {
       this.#fittedRun = this.#runSlot
       this.#usualDelay = Math.round(this.#usualDelay + (delay - this.#usualDelay) * USUAL_DELAY_LEARN)
       this.#delay = this.#usualDelay
       this.#beginRun()
-      // The hold-up of the last run is over in this one.
+      // The additional delay of the previous run ends with the previous run.
       this.#reachOfRun = this.#reach
       this.#reach = 0
     }
-    // Audio that waited on its way to the caller comes back only now.
+    // From this slot on, the echo is the echo of audio that was delayed on the path to the caller.
     if (slot >= this.#echoesSlot) {
       this.#echoesSlot = Infinity
       this.#reachOfRun = Math.max(this.#reachOfRun, this.#reach)
@@ -253,7 +277,10 @@ export class LoudspeakerEcho {
     this.overDb = 0
   }
 
-  /** Compares what is heard, whose power is `heardPower`, with what is expected, and learns from it. */
+  /**
+   * Compares the heard levels with the expected levels, and learns from the heard levels.
+   * @param heardPower  power of the heard levels
+   */
   #compare(slot: number, delay: number, heardPower: number, mayMove: boolean): Verdict {
     if (this.#expect(slot, delay) < SENT_LOUD_DB) {
       this.dominates = false
@@ -268,7 +295,8 @@ export class LoudspeakerEcho {
     this.dominates = ECHO_DOMINATES * echoPower > heardPower
     this.#loudestEcho = Math.max(echoPower, LOUDEST_DECAY * this.#loudestEcho)
     this.overDb += (over / Math.max(AUDIBLE_BANDS_MIN, audible) - this.overDb) * OVER_LEARN
-    // One or two seconds of learning do not explain all our speech: a caller must stand out more.
+    // After one or two seconds, not all of the agent's speech is explained yet. Until more is learnt, a caller must
+    // exceed the expected level by more.
     const young = Math.max(0, 1 - this.#learntFrames / YOUNG_FRAMES)
     const learning = young > 0 && !this.#caller
     this.#learntFrames++
@@ -281,7 +309,8 @@ export class LoudspeakerEcho {
         return 'echo'
       }
     }
-    // With many delays the expectation is the loudest one: that is no measure of the echo.
+    // If many delays are possible, the expected level is the maximum over these delays. It is then no measure of the
+    // echo.
     if (this.#reachOfRun > 0 && this.#unsureSlots > 0) return this.#caller ? 'caller' : 'echo'
     const share = this.#caller ? CALLER_LEARN_SHARE : 1
     if (audible >= AUDIBLE_BANDS_MIN && !learning) {
@@ -293,9 +322,9 @@ export class LoudspeakerEcho {
   }
 
   /**
-   * Audio that waits only on its way to the caller is not seen from here. But then all that is heard fits another delay,
-   * and not the known one; a caller fits none. Only every fourth of the first frames of what seems a caller is
-   * looked at: a moved echo nearly always shows in the first.
+   * Finds a moved delay. A delay on the path to the caller is not reported to this class, but all heard sound then
+   * matches a new delay. A caller's voice does not match any delay. Only every fourth of a caller's first frames is
+   * checked.
    */
   #hasMoved(slot: number, known: number): boolean {
     const frames = Math.min(MOVED_FRAMES_MAX, this.#callerFrames + MOVED_FRAMES_BEFORE, this.#heardFrames)
@@ -317,12 +346,15 @@ export class LoudspeakerEcho {
     return true
   }
 
-  /** Until this run's delay is known, any that a run can have is expected: by how much it may be another one. */
+  /** Number of slots around the delay that are searched for an echo too, until this run's delay is known. */
   get #unsureSlots(): number {
     return this.#fittedFrames < FOLLOWED_FRAMES + this.#reachOfRun ? FOLLOW_SLOTS + 1 + this.#reachOfRun : 0
   }
 
-  /** Computes the expected echo in `slot`. @returns the loudest */
+  /**
+   * Computes the expected echo in `slot`.
+   * @returns its loudest level
+   */
   #expect(slot: number, delay: number): number {
     return kernel.expect(this.#block, indexOf(slot), this.#newestSlot - slot, delay, this.#unsureSlots)
   }
@@ -339,16 +371,18 @@ function indexOf(slot: number): number {
 const SLOT_MS = 10
 const SLOT = 80
 const kernel = echoKernel.exports
-// No delay is known.
+// Value of the delay while it is unknown.
 const NONE = 1000
 const HEARD_LOUD_DB = -70
-// A loudspeaker that clips puts power into bands in which nothing was sent.
+// Level in dB relative to the sent power that a clipping loudspeaker adds to every band, even if nothing was sent in
+// the band.
 const SPREAD_DB = -40
 
-// --- the delay: chosen by the calls of `bench/echo --tuning`, where it is found 0.7 to 1.5 s after we begin to speak
+// --- the delay: constants chosen with the calls of `bench/echo --tuning`
+// In these calls the delay is found 0.7 to 1.5 s after our speech begins.
 const AGREED_FRAMES = 12
 const AGREED_FRAMES_KNOWN = 36
-// Frames with our speech in which an echo is looked for at first, and each time again after a rest.
+// Number of frames with the agent's speech in the first search for an echo, and in each search after a rest.
 const SEARCH_FRAMES = 500
 const SEARCH_AGAIN_FRAMES = 100
 const REST_EARNS = 0.25
@@ -357,12 +391,13 @@ const FOLLOW_SLOTS = 5
 const FOLLOWED_FRAMES = 20
 const FIT_LEARN = 0.02
 const FIT_FRAMES = 8
-// Among more delays a wrong one fits for longer: chosen by `bench/echo --tuning --disturbed`, against 0 and 1.
+// Number of frames that are needed for each possible slot. If more delays are possible, a wrong delay may match for
+// longer. Chosen with `bench/echo --tuning --disturbed`; 0 and 1 were compared too.
 const FIT_FRAMES_A_SLOT = 0.5
 const CALLER_FITS_SHARE = 0.3
 const USUAL_DELAY_LEARN = 0.3
 
-// --- what is expected
+// --- the expected level
 const YOUNG_FRAMES = 150
 const YOUNG_DB = 3
 const CALLER_LEARN_SHARE = 0.1
@@ -371,20 +406,23 @@ const GAIN_FALL = 0.06
 const GAIN_RISE = 0.04
 const GAIN_DB_MAX = 15
 
-// --- who it is. Of 128,000 frames of the tuning calls, each alone, this one number tells caller and echo apart as well
-// as a logistic regression on eight such numbers does (area under the curve .994 against .995).
+// --- caller or echo
+// On 128,000 frames of the tuning calls, `overDb` alone decides as well as logistic regression on eight numbers (area
+// under the curve .994 against .995).
 const OVER_LEARN = 0.12
-// In the tuning calls, 1 % of the echo frames were over 1.0 to 1.3, before the delay of a run was followed.
+// Excess in dB from which a frame counts as the caller's. In the tuning calls, 1 % of the echo frames had an excess of
+// 1.0 to 1.3 dB, before the delay of a run was followed.
 const CALLER_BEGINS_DB = 2
 const CALLER_ENDS_DB = 1
-// 6 dB
+// Power ratio: 6 dB.
 const ECHO_DOMINATES = 4
-// Where our echo can come only if it was held up, a caller is 6 dB louder than the loudest of it, which is forgotten by 5 dB a second.
+// Power ratio of 6 dB. If only later audio can cause an echo, a caller is 6 dB louder than the loudest recent echo. The
+// stored level of this echo decays by 5 dB per second.
 const LATE_LOUDER = 4
 const LOUDEST_DECAY = 0.977
 
-// --- whether the delay has moved: chosen by `bench/echo --tuning --disturbed waits --ms 200`
-// Looked at from the first frame that seems to be a caller's, with those before it that made it one.
+// --- a moved delay: constants chosen with `bench/echo --tuning --disturbed waits --ms 200`
+// A moved delay is searched for from the caller's first frame on; the frames before it are included.
 const MOVED_WITHIN_FRAMES = 32
 const MOVED_EVERY_FRAMES = 4
 const MOVED_FRAMES_BEFORE = 2

@@ -2,70 +2,74 @@ import { JITTER_SLOTS } from '../../core/limits.js'
 import { smallArray } from '../../core/small-arrays.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../core/units.js'
 
-/** Caller frames that the jitter buffer holds: the carrier's own 2 s and one more. */
+/**
+ * Maximum number of caller frames in the jitter buffer. The carrier itself buffers 2 s; this limit is one second more.
+ */
 export const JITTER_FRAMES_MAX = 150
-/** Deepest delay that the jitter buffer learns; what comes later is a stall. */
+/** Maximum lateness in ms that the jitter buffer learns. A later frame counts as a stall. */
 const JITTER_DEPTH_MS_MAX = 160
 
 type JitterState = 'empty' | 'steady' | 'catching-up' | 'stalled'
 
 /**
- * Turns bursts and stalls of the carrier back into a steady clock of 20 ms frames.
+ * Turns the carrier's bursts and stalls back into a steady clock of 20 ms frames.
  *
- * The transport is TCP, so nothing is lost or reordered; frames are only late. Each frame is due when the fastest
- * frames of the last four seconds say it could have come (`baseline`), plus a learnt depth: the lateness that 95 % of
- * the frames keep within. On a clean line the depth is 0 and a frame leaves as soon as it came. Because the baseline
- * moves with the arrivals, a carrier clock that runs fast or slow neither fills the buffer nor starves it.
+ * The transport is TCP, so frames are never lost or reordered, only late. A frame's due time is its earliest possible
+ * arrival plus a learnt depth. The fastest frames of the last four seconds give the earliest arrival (`baseline`). The
+ * depth is the lateness of 95 % of the frames. On a clean line the depth is 0 and a frame leaves on arrival. The
+ * baseline follows the arrivals, so a fast or slow carrier clock neither fills nor starves the buffer.
  *
  * | state       | meaning                                                | leaves by                                     |
  * |-------------|--------------------------------------------------------|-----------------------------------------------|
- * | empty       | nothing came yet                                       | first frame -> steady                         |
+ * | empty       | no frame has come yet                                  | first frame -> steady                         |
  * | steady      | frames leave when they are due                         | a frame is 20 ms overdue -> stalled;          |
  * |             |                                                        | more waits than the depth -> catching-up      |
  * | stalled     | one faded frame was made up if the caller was talking,  | a frame comes -> steady or catching-up        |
- * |             | then nothing                                           |                                               |
- * | catching-up | frames leave at twice real time, silence is given up   | no more waits than the depth -> steady        |
+ * |             | then none                                              |                                               |
+ * | catching-up | frames leave at twice real time, silence is skipped    | no more waits than the depth -> steady        |
  *
- * Speech is never thrown away below the bound of `JITTER_FRAMES_MAX`. Nothing allocates, but for a ring that grows
- * in a burst and shrinks afterwards.
+ * Speech is dropped only if more than `JITTER_FRAMES_MAX` frames wait. The buffer does not allocate, except for a ring
+ * that grows in a burst and shrinks afterwards.
  */
 export class JitterBuffer {
   framesIn = 0
   framesOut = 0
-  /** Silent frames that were given up to catch up. */
+  /** Number of silent frames skipped to reduce the delay. */
   framesSkipped = 0
-  /** Frames lost because more than `JITTER_FRAMES_MAX` waited. */
+  /** Number of frames that were lost because more than `JITTER_FRAMES_MAX` waited. */
   framesDropped = 0
   framesConcealed = 0
-  /** How often a frame was more than one frame overdue. */
+  /** Number of times that a frame was overdue by more than one frame. */
   stalls = 0
-  /** The learnt depth. */
+  /** Learnt depth in milliseconds. */
   depthMs = 0
-  /** The frame that was pulled last, 20 ms: where it lies, until the next `place` or `pull`. */
+  /** The last pulled frame, 20 ms, as a view of the ring; valid until the next `place` or `pull`. */
   frame: Int16Array
-  /** Tags that came with that frame at its `push`. */
+  /** Tags that `push` got with the last pulled frame. */
   tags = 0
   #state: JitterState = 'empty'
   readonly #samples: number
-  /** The ring of a line without bursts. */
+  /** Ring for a line without bursts. */
   readonly #steadyRing: JitterRing
   #ring: JitterRing
   #head = 0
   #waiting = 0
-  /** Quiet frames in a row at the head, given out or given up. */
+  /** Number of consecutive quiet frames before and at the head. They may be delivered or skipped. */
   #quietRun = 0
   #calmFrames = 0
-  /** All times, in one array: V8 allocates a heap object for each field that holds a fraction. */
+  /**
+   * All times of the clock. They are in one array, because V8 allocates a heap object for each field with a fraction.
+   */
   readonly #clock = smallArray(Float64Array, CLOCK_VALUES)
   #bucket = 0
   #lateRun = 0
-  /** Where the frame that was pulled last still lies. */
+  /** Slot of the last pulled frame. */
   #lastSlot = 0
   #lastWasQuiet = true
-  /** Memory for a concealed frame; most calls never need one. */
+  /** Memory for a concealed frame; null until one is needed. */
   #madeUp: Int16Array | null = null
 
-  /** @param slots  `JITTER_SLOTS` frames of memory for the frames that wait; its own when left out */
+  /** @param slots  memory of `JITTER_SLOTS` frames; by default the buffer allocates its own */
   constructor({
     sampleRateHz,
     slots,
@@ -86,17 +90,17 @@ export class JitterBuffer {
     clock[LATENESS_TOTAL] = PRIOR_FRAMES
   }
 
-  /** Media time of the end of the frame that was pulled last. */
+  /** Media time at the end of the last pulled frame. */
   get mediaMs(): number {
     return this.#clock[MEDIA_MS] as number
   }
 
-  /** Arrival time that came with that frame at its `push`. */
+  /** Arrival time that `push` got with the last pulled frame. */
   get arrivalMs(): number {
     return this.#clock[ARRIVAL_MS] as number
   }
 
-  /** When it would have arrived without jitter, as far as is known now: when the carrier took it, plus a constant. */
+  /** Estimated arrival time without jitter. It is the time at which the carrier captured the frame, plus a constant. */
   get capturedAtMs(): number {
     return this.mediaMs - FRAME_MS + (this.#clock[BASELINE_MS] as number)
   }
@@ -109,32 +113,48 @@ export class JitterBuffer {
     return this.#state
   }
 
-  /** Frames that wait now. */
+  /** Number of waiting frames. */
   get waiting(): number {
     return this.#waiting
   }
 
-  /** When the next frame would arrive without jitter; Infinity before the first. */
+  /** True if a waiting frame is louder than this level. */
+  waitsAbove(levelDbfs: number): boolean {
+    const { facts } = this.#ring
+    for (let i = 0; i < this.#waiting; i++)
+      if ((facts[((this.#head + i) % this.capacity) * FACTS + FACT_LEVEL_DBFS] as number) > levelDbfs) return true
+    return false
+  }
+
+  /** Lateness in ms of the last pushed frame, relative to the earliest frame of the last four seconds. */
+  get latenessMs(): number {
+    return this.#clock[LATENESS_MS] as number
+  }
+
+  /** Arrival time of the next frame without jitter; Infinity before the first frame. */
   get expectedArrivalMs(): number {
     return this.framesIn * FRAME_MS + (this.#clock[BASELINE_MS] as number)
   }
 
-  /** Frames that fit into the memory now. */
+  /** Number of frames that the memory can hold now. */
   get capacity(): number {
     return this.#ring.slots.length
   }
 
-  /** Where the next frame is to be written, 20 ms: write it there, then `push`. Until then nothing has changed. */
+  /**
+   * @returns the memory for the next frame, 20 ms. Write the frame there, then call `push`. The buffer changes only
+   * with `push`
+   */
   place(): Int16Array {
-    // One more than may wait: the oldest is given up by `push`, not here.
+    // The ring can have one frame more than the limit, because `push` drops the oldest frame, not this method.
     if (this.#waiting === this.capacity) this.#resize(Math.min(JITTER_FRAMES_MAX + 1, 2 * this.capacity))
     return this.#ring.slots[this.#nextSlot] as Int16Array
   }
 
   /**
-   * Takes the frame that was written to `place()`.
-   * @param quiet nobody speaks in it: it may be skipped to catch up
-   * @param levelDbfs kept beside the frame, as `tags` (0 to 255) is
+   * Adds the frame written to `place()`.
+   * @param quiet  true if the frame contains no speech and may be skipped
+   * @param levelDbfs  level of the frame, which is stored with it. `tags` are stored too (0 to 255)
    */
   push(arrivalMs: number, quiet: boolean, levelDbfs = 0, tags = 0): void {
     this.#learn(this.framesIn, arrivalMs)
@@ -153,8 +173,8 @@ export class JitterBuffer {
   }
 
   /**
-   * Before this time `pull` gives nothing and changes nothing, unless a frame is pushed; Infinity when only `push`
-   * can.
+   * Time of the next due frame, unless a frame is pushed earlier; Infinity if only `push` can make a frame due. Before
+   * this time `pull` returns 'none' and changes nothing.
    */
   get dueMs(): number {
     if (this.#waiting === 0) {
@@ -166,8 +186,8 @@ export class JitterBuffer {
   }
 
   /**
-   * The next frame that is due, in `frame`. Call until it gives 'none': after a late tick more than one may be due.
-   * @param readMs  up to when what had come was read; a frame can only be overdue by then
+   * Copies the next due frame to `frame`. Call it until it returns 'none': after a late tick, several frames are due.
+   * @param readMs  time up to which the socket was read
    */
   pull(nowMs: number, readMs = nowMs): 'frame' | 'concealed' | 'none' {
     if (this.#waiting === 0) return this.#pullFromEmpty(readMs)
@@ -178,7 +198,7 @@ export class JitterBuffer {
     const behind = this.#waiting * FRAME_MS > enoughMs
     if (!behind && nowMs < this.#dueMs()) return 'none'
     this.#state = behind ? 'catching-up' : 'steady'
-    // Twice real time at most, with as much credit as one late tick may need.
+    // Frames leave at most at twice real time. One missed tick may be made up for.
     this.#clock[NEXT_RELEASE_MS] = Math.max(releaseMs + RELEASE_MS, nowMs - RELEASE_MS)
     this.#take()
     return 'frame'
@@ -203,14 +223,14 @@ export class JitterBuffer {
     return 'concealed'
   }
 
-  /** When the frame at the head (or the next to come) is due. */
+  /** Due time of the frame at the head. Without a waiting frame, due time of the next frame to arrive. */
   #dueMs(): number {
     return (this.framesIn - this.#waiting) * FRAME_MS + (this.#clock[BASELINE_MS] as number) + this.depthMs
   }
 
   #take(): void {
     const ring = this.#ring
-    // No copy: a later frame overwrites this place only when it is pushed.
+    // The frame is not copied, because only a later `push` overwrites its slot.
     this.frame = ring.slots[this.#head] as Int16Array
     this.#lastSlot = this.#head
     const { facts } = ring
@@ -227,7 +247,10 @@ export class JitterBuffer {
     if (this.#calmFrames >= RING_SHRINK_AFTER && ring !== this.#steadyRing) this.#resize(JITTER_SLOTS)
   }
 
-  /** Skips silence while more than `enoughMs` waits; a pause of up to 60 ms is part of speech and stays. */
+  /**
+   * Skips silence while more than `enoughMs` of audio waits. The first 60 ms of a pause are kept, because they belong
+   * to speech.
+   */
   #skipSilence(enoughMs: number): void {
     while (
       this.#waiting * FRAME_MS > enoughMs &&
@@ -247,7 +270,7 @@ export class JitterBuffer {
   #dropHead(): void {
     this.#quietRun = this.#headIsQuiet ? this.#quietRun + 1 : 0
     this.#waiting--
-    // On a clean line all frames go through one place, which stays in the cache.
+    // On a clean line only one slot is used, which stays in the CPU cache.
     this.#head = this.#waiting === 0 ? 0 : (this.#head + 1) % this.capacity
   }
 
@@ -259,10 +282,11 @@ export class JitterBuffer {
     if (offsetMs < (clock[bucket] as number)) clock[bucket] = offsetMs
     if (offsetMs < (clock[BASELINE_MS] as number)) clock[BASELINE_MS] = offsetMs
     const latenessMs = offsetMs - (clock[BASELINE_MS] as number)
+    clock[LATENESS_MS] = latenessMs
 
     if (latenessMs > JITTER_DEPTH_MS_MAX) {
-      // A stall, and no reason for a deeper buffer. But frames that keep coming one by one and all late mean that
-      // the carrier has lost audio: the old baseline will not come back.
+      // A stall does not increase the depth. If frames stay late, the carrier has lost audio, and the old baseline will
+      // not return.
       this.#lateRun = arrivalMs - (clock[LAST_ARRIVAL_MS] as number) > FRAME_MS / 2 ? this.#lateRun + 1 : 0
       if (this.#lateRun >= LOST_AUDIO_FRAMES) {
         clock.fill(Infinity, BUCKET_MIN_MS, BUCKET_MIN_MS + BASELINE_BUCKETS)
@@ -286,7 +310,9 @@ export class JitterBuffer {
     clock[BASELINE_MS] = min
   }
 
-  /** The depth grows at once and shrinks only now and then, because each change moves the clock. */
+  /**
+   * Learns the depth. It grows at once but shrinks rarely, because each change moves the time at which frames leave.
+   */
   #learnDepth(latenessMs: number, mayShrink: boolean): void {
     const clock = this.#clock
     for (let i = LATENESS; i < LATENESS + DEPTH_BINS; i++) clock[i] = (clock[i] as number) * FORGET
@@ -304,13 +330,13 @@ export class JitterBuffer {
     if (depthMs > this.depthMs || mayShrink) this.depthMs = depthMs
   }
 
-  /** Moves all frames to the beginning of a larger or smaller ring. */
+  /** Moves all frames to a larger or smaller ring. */
   #resize(capacity: number): void {
     const old = this.#ring
     const ring = capacity === JITTER_SLOTS ? this.#steadyRing : ringOf(slotsOf(capacity, this.#samples))
     for (let i = 0; i < this.#waiting; i++) copyFrame(old, (this.#head + i) % this.capacity, ring, i)
-    // A concealment may need the frame that was given out last. The last slot is free: fewer than `capacity` frames
-    // wait.
+    // The last delivered frame may be needed to conceal a gap. It goes to the last slot, which is unused because fewer
+    // than `capacity` frames wait.
     copyFrame(old, this.#lastSlot, ring, capacity - 1)
     this.#ring = ring
     this.#lastSlot = capacity - 1
@@ -319,50 +345,59 @@ export class JitterBuffer {
   }
 }
 
-// After a second with almost nothing waiting, the memory of a burst is released: up to 115 KB.
+// Maximum number of waiting frames at which a line counts as calm. After `RING_SHRINK_AFTER` calm frames (one second),
+// the memory of a burst, up to 115 KB, is released.
 const RING_CALM_FRAMES = 4
 const RING_SHRINK_AFTER = 50
-// Eight half seconds: longer than bursts and their pauses, and 200 ppm of drift move it by under 1 ms.
+// Number of half seconds that the baseline covers: four seconds. This is longer than bursts and their pauses. In this
+// time, a drift of 200 ppm moves the baseline by less than 1 ms.
 const BASELINE_BUCKETS = 8
 const BASELINE_BUCKET_FRAMES = 25
-// A steady half second of late frames.
+// Number of consecutive late frames after which audio counts as lost: half a second.
 const LOST_AUDIO_FRAMES = 25
 const DEPTH_BIN_MS = 10
 const DEPTH_BINS = JITTER_DEPTH_MS_MAX / DEPTH_BIN_MS + 1
-// 4 s of memory; as NetEq does, 5 % of the frames may come later than the depth allows.
+// Factor by which older frames count less, for each frame: about 4 s of memory. `LATE_SHARE`: share of frames that may
+// be later than the depth, as in NetEq.
 const FORGET = 0.995
 const LATE_SHARE = 0.05
-// A new line counts as clean. Without this prior, the fifth frame alone could set the depth.
+// Number of imaginary punctual frames at the start, because a new line counts as clean. Without them, the fifth frame
+// alone could set the depth.
 const PRIOR_FRAMES = 20
 const OVERDUE_MS = FRAME_MS
 const RELEASE_MS = FRAME_MS / 2
 const QUIET_KEPT_FRAMES = 3
 
-// Places in #clock. The clock itself: when frame n would have come on the best path is n x 20 ms + BASELINE_MS.
+// Indexes in #clock. `BASELINE_MS`: offset of the fastest path, on which frame n would arrive at n x 20 ms + this
+// offset.
 const BASELINE_MS = 0
 const NEXT_RELEASE_MS = 1
 const LAST_ARRIVAL_MS = 2
 const MEDIA_MS = 3
 const ARRIVAL_MS = 4
 const LEVEL_DBFS = 5
-/** Frames that `LATENESS` counts, less what is forgotten of them. */
+/** Number of frames that `LATENESS` counts, after decay. */
 const LATENESS_TOTAL = 6
-/** The least offset of each half second, `BASELINE_BUCKETS` of them. */
-const BUCKET_MIN_MS = 7
-/** How many frames were how late, `DEPTH_BINS` bins. */
+const LATENESS_MS = 7
+/** Minimum offset in each of the last `BASELINE_BUCKETS` half seconds. */
+const BUCKET_MIN_MS = 8
+/** Number of frames for each lateness, in `DEPTH_BINS` bins. */
 const LATENESS = BUCKET_MIN_MS + BASELINE_BUCKETS
 const CLOCK_VALUES = LATENESS + DEPTH_BINS
 
-/** The memory of a jitter buffer: frames of s16 mono, and what came with each. */
+/** Memory of a jitter buffer: frames of s16 mono, and facts about each frame. */
 interface JitterRing {
   readonly slots: readonly Int16Array[]
-  /** `FACTS` numbers for each frame, in one array: four arrays cost a frame eight more cache misses. */
+  /**
+   * Numbers of all frames, `FACTS` for each frame, in one array. Four arrays would cost eight more cache misses per
+   * frame.
+   */
   readonly facts: Float64Array
 }
 
 /**
- * Places of a frame's numbers: the arrival of its last byte, its level, the caller's tags, and 1 where nobody speaks in
- * it.
+ * Indexes of a frame's numbers: arrival of its last byte, level, the caller's tags, and 1 if the frame contains no
+ * speech.
  */
 const FACT_ARRIVAL_MS = 0
 const FACT_LEVEL_DBFS = 1
@@ -374,7 +409,7 @@ function ringOf(slots: readonly Int16Array[]): JitterRing {
   return { slots, facts: smallArray(Float64Array, slots.length * FACTS) }
 }
 
-/** Frames in one piece of memory. */
+/** @returns frames that share one piece of memory */
 function slotsOf(count: number, samples: number): readonly Int16Array[] {
   const frames = new Int16Array(count * samples)
   return Array.from({ length: count }, (_, slot) => frames.subarray(slot * samples, (slot + 1) * samples))
@@ -386,9 +421,9 @@ function copyFrame(from: JitterRing, slot: number, to: JitterRing, toSlot: numbe
 }
 
 /**
- * Bridges 20 ms that have not come: the last pitch period of the frame before again and again, fading to silence.
- * @see ITU-T G.711 appendix I, of which this is the first and simplest step
- * @param samples the frame before; read only
+ * Bridges 20 ms of missing audio: repeats the last pitch period and fades to silence.
+ * @see ITU-T G.711 appendix I; only the first and simplest step of the appendix is used here
+ * @param samples  the previous frame; read only
  * @param out  20 ms, overwritten
  */
 function concealFrame(samples: Int16Array, out: Int16Array): void {
@@ -399,7 +434,7 @@ function concealFrame(samples: Int16Array, out: Int16Array): void {
   }
 }
 
-/** The lag, 2.5 to 12.5 ms, at which the end of the 20 ms before `end` resembles itself most. */
+/** @returns the lag, 2.5 to 12.5 ms, at which the 20 ms before `end` are most similar to the samples before them */
 function pitchPeriod(samples: Int16Array, end: number, length: number): number {
   const window = Math.floor(length * 0.375)
   let best = Math.floor(length / 8)
@@ -413,7 +448,8 @@ function pitchPeriod(samples: Int16Array, end: number, length: number): number {
       energy += then * then
     }
     const likeness = product > 0 ? (product * product) / energy : 0
-    // A multiple of the period is as alike as the period; the shortest wins unless a longer one is clearly better.
+    // At a multiple of the period the samples are as similar as at the period itself. So the shortest lag is chosen,
+    // unless a longer lag is clearly better.
     if (likeness > bestLikeness * 1.05) {
       best = lag
       bestLikeness = likeness

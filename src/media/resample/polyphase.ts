@@ -2,12 +2,11 @@ import { assert } from '../../core/assert.js'
 import type { SampleRateHz } from '../../core/units.js'
 
 /**
- * The build keeps libsamplerate's weights as rows (`scripts/polyphase-rows.mjs`), and the hot path runs the rows
- * (`fir-kernel/`). The library stays the source and the reference for the quality; see docs/LATENCY.md for what that
- * saves.
+ * The build stores the weights of libsamplerate as rows (`scripts/polyphase-rows.mjs`), and `fir-kernel/` filters with
+ * these rows. The library remains the reference for quality. docs/LATENCY.md states how much time this saves.
  */
 
-/** The polyphase rows of one ratio: plain data, can be posted to a worker. */
+/** The polyphase rows of one ratio: plain data that can be posted to a worker. */
 export interface PolyphaseRows {
   readonly inRateHz: SampleRateHz
   readonly outRateHz: SampleRateHz
@@ -15,29 +14,33 @@ export interface PolyphaseRows {
   readonly upBy: number
   /** inRateHz / gcd */
   readonly downBy: number
-  /** Taps of each row, a multiple of 16. */
+  /** Number of taps in each row, a multiple of 16. */
   readonly tapsPerRow: number
-  /** `upBy` rows of `tapsPerRow`; row p is for outputs p / upBy behind an input sample, oldest input first. */
+  /**
+   * `upBy` rows of `tapsPerRow` coefficients; the coefficient of the oldest input comes first. Row p is for an output
+   * that lies p / upBy after an input sample.
+   */
   readonly coefficients: Float32Array
-  /** Delay of the output against the input, in input samples: a multiple of `downBy`, so that phases are kept. */
+  /** Delay of the output in input samples. It is a multiple of `downBy`, so that an output keeps its phase. */
   readonly delaySamples: number
-  /** Samples of history that the filter needs before the first new one. */
+  /** Number of earlier samples that the filter needs before the first new sample. */
   readonly historySamples: number
 }
 
-/** Taps of a row that are held in two parts: a multiple of this. */
+/** Step by which the number of taps that are stored in two parts grows. */
 const PEAK_GROUP = 16
-/** Fewest fraction bits of the low parts. */
+/** Minimum number of fraction bits in the low parts. */
 const LOW_BITS_MIN = 19
 /**
- * Taps that a kernel takes at once, two in each of four lanes. Cutting off a multiple of it leaves each tap in its
- * lane.
+ * Number of taps that a kernel processes at once: two in each of four lanes. If a multiple of this number is removed,
+ * each tap stays in its lane.
  */
 export const TAP_STEP = 8
-// The high parts count in 2^-15. What the sums of four lanes lose at their end so that they cannot run over, in bits.
+// Number of fraction bits in the high parts. `LANE_BITS`: number of bits by which a lane's sum is shifted right, so
+// that the sum of four lanes cannot overflow.
 const HIGH_BITS = 15
 export const LANE_BITS = 2
-/** Bits behind the point of an output, before it is rounded. */
+/** Number of fraction bits in an output before it is rounded. */
 export const OUTPUT_BITS = HIGH_BITS - LANE_BITS
 const LOW_BITS_MAX = 20
 const LANES = 4
@@ -45,30 +48,33 @@ const LANES = 4
 /**
  * Polyphase rows as whole numbers, for products of 16 by 16 bits, eight at a time: half the work of floats.
  *
- * Sixteen bits are not enough for a whole row: with the peak of the sinc in steps of 2^-15 the error of its hundred
- * taps would be noise at -84 dB and 2 LSB high. So the taps round the peak are held in two parts. Their high parts
- * count in 2^-15; what is left of them, and all other taps, which are under 1/16, count in 2^-19. Then the result is
- * within 1 LSB of libsamplerate's (test/media/resampler.test.ts); eight taps in two parts, the rest in 2^-18, left it
- * at 1.3. The price is one product in seven.
+ * Sixteen bits are too few for a whole row. Because the sinc's peak would have steps of 2^-15, the errors of its
+ * hundred taps would be noise at -84 dB, up to 2 LSB. So the taps around the peak are stored in two parts: the high
+ * part in units of 2^-15, the low part in units of 2^-19. All other taps are less than 1/16 and are stored in units of
+ * 2^-19. The result is within 1 LSB of libsamplerate's (test/media/resampler.test.ts). With only eight taps in two
+ * parts, and units of 2^-18, the error was up to 1.3 LSB. The additional taps cost one product in seven.
  */
 export interface FixedRows {
   readonly rows: PolyphaseRows
-  /** Low parts of a row: `rows.tapsPerRow` less the oldest that are zero in every row, a multiple of 8. */
+  /**
+   * Number of low parts in a row, a multiple of 8. It is `rows.tapsPerRow` without the oldest taps, if they are zero in
+   * every row.
+   */
   readonly taps: number
-  /** Samples of history that these taps need before the first new one. */
+  /** Number of earlier samples that these taps need before the first new sample. */
   readonly historySamples: number
   /** `upBy` rows of `taps` low parts and `peakTaps` high parts. */
   readonly coefficients: Int16Array
   readonly peakTaps: number
-  /** Tap that the first high part belongs to. */
+  /** Index of the tap that the first high part belongs to. */
   readonly peakAt: number
-  /** Right shift of a sum of low parts, so that it counts in 2^-OUTPUT_BITS. */
+  /** Number of bits by which a sum of low parts is shifted right to have the unit 2^-OUTPUT_BITS. */
   readonly lowShift: number
 }
 
-/** @throws Error when a row does not fit; the rows of these low-pass filters always do */
+/** @throws Error if a row is too large. The rows of these low-pass filters never are */
 export function fixedRows(rows: PolyphaseRows): FixedRows {
-  // A filter to a lower rate has a wider peak.
+  // The peak is wider if the filter goes to a lower rate, so larger numbers are tried too.
   for (let peakTaps = PEAK_GROUP; peakTaps <= rows.tapsPerRow; peakTaps += PEAK_GROUP) {
     const fixed = withPeak(rows, peakTaps)
     if (fixed !== null) return withoutOldZeros(fixed)
@@ -76,7 +82,7 @@ export function fixedRows(rows: PolyphaseRows): FixedRows {
   throw new Error(`the filter from ${rows.inRateHz} to ${rows.outRateHz} Hz amplifies`)
 }
 
-/** Null when a tap outside a peak of this width is too large for the low parts. */
+/** @returns null if a tap outside a peak of this width is too large for the low parts */
 function withPeak(rows: PolyphaseRows, peakTaps: number): FixedRows | null {
   const { coefficients: exact, tapsPerRow, upBy } = rows
   const peakAt = peakOf(rows, peakTaps)
@@ -101,7 +107,7 @@ function withPeak(rows: PolyphaseRows, peakTaps: number): FixedRows | null {
         add(lowSums, tap, low)
         if (Math.abs(low) > 32767) fits = false
       }
-      // For any samples, no lane may overflow 32 bits.
+      // For any samples, the sum in a lane must fit into 32 bits.
       if (lowSums.some(runsOver)) fits = false
       assert(!highSums.some(runsOver), 'a filter that amplifies')
     }
@@ -121,8 +127,8 @@ function withPeak(rows: PolyphaseRows, peakTaps: number): FixedRows | null {
 }
 
 /**
- * Rows are filled up to a multiple of 16 at their old end: what is zero there is a product in eighteen from 24 to 16
- * kHz.
+ * Removes the zeros at the old end of the rows, which were filled up to a multiple of 16 taps. From 24 to 16 kHz, these
+ * zeros are one product in eighteen.
  */
 function withoutOldZeros(fixed: FixedRows): FixedRows {
   const { rows, taps, peakTaps, peakAt, coefficients } = fixed
@@ -155,7 +161,7 @@ function runsOver(sum: number): boolean {
   return sum * 32768 >= 2 ** 31
 }
 
-/** Where a window of `peakTaps` taps leaves the smallest maximum outside it. */
+/** @returns the position of the window of `peakTaps` taps at which the largest tap outside the window is smallest */
 function peakOf({ coefficients, tapsPerRow, upBy }: PolyphaseRows, peakTaps: number): number {
   const largest = Array.from({ length: tapsPerRow }, (_, tap) =>
     Math.max(

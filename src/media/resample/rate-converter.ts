@@ -1,19 +1,21 @@
-/** Taps on each side of a sample, and positions between two samples for which the filter is kept. */
+/**
+ * Number of taps on each side of a sample. `PHASES`: number of positions between two samples that have a filter of
+ * their own.
+ */
 const HALF_TAPS = 12
 const PHASES = 256
 
 /**
- * Resamples a stream between any two rates, for sound that is not at a rate of the gateway: voices at 22,050 Hz, recordings at 44,100 Hz.
- * A windowed sinc, 24 taps at the lower of the two rates; flat to 0.8 of the band, which is more than a telephone line
- * passes.
+ * Resamples a stream between any two rates: voices at 22,050 Hz, recordings at 44,100 Hz. The filter is a windowed sinc
+ * of 24 taps at the lower rate. It is flat up to 0.8 of the band, which is more than a telephone line carries.
  */
 export class RateConverter {
   readonly #step: number
   readonly #half: number
   readonly #kernel: Float32Array
-  /** Input that later output still needs; silence at the start. */
+  /** Input samples that later output still needs. At the start they are silence. */
   #kept: Float32Array
-  /** Position of the next output sample, in samples of `#kept`. */
+  /** Position of the next output sample, counted in samples of `#kept`. */
   #position: number
 
   constructor(fromHz: number, toHz: number) {
@@ -32,7 +34,7 @@ export class RateConverter {
         this.#kernel[phase * taps + tap] = value
         sum += value
       }
-      // Every phase has unit gain at 0 Hz: otherwise a constant would become a hum.
+      // The filter of every phase gets a gain of 1 at 0 Hz. Otherwise a constant input would become a hum.
       for (let tap = 0; tap < taps; tap++)
         this.#kernel[phase * taps + tap] = (this.#kernel[phase * taps + tap] as number) / sum
     }
@@ -40,7 +42,7 @@ export class RateConverter {
     this.#position = this.#half
   }
 
-  /** Converts the next samples. Output that depends on later input is returned with that input. */
+  /** Converts the next samples. If output depends on later input, it is returned when that input comes. */
   process(pcm: Int16Array): Int16Array {
     const input = new Float32Array(this.#kept.length + pcm.length)
     input.set(this.#kept)
@@ -65,7 +67,7 @@ export class RateConverter {
     return out
   }
 
-  /** The last samples, computed with silence after them. */
+  /** Returns the samples that still need later input; the later input is taken as silence. */
   flush(): Int16Array {
     return this.process(new Int16Array(this.#half + 1))
   }

@@ -3,48 +3,49 @@ import { frameSamples, type SampleRateHz } from '../../core/units.js'
 import { Views } from '../../core/views.js'
 import { LANE_BITS, OUTPUT_BITS, TAP_STEP, fixedRows, type FixedRows, type PolyphaseRows } from './polyphase.js'
 
-/** Resamplers that one worker may have open: two directions of every call it may carry. */
+/** Maximum number of resamplers of one worker: two directions for every call that the worker may carry. */
 const RESAMPLER_STREAMS_MAX = 4000
 
 interface ResamplerBankOptions {
-  /** From `loadMediaAssets` (`scripts/polyphase-rows.mjs` makes them), one for each pair of rates that streams will need. */
+  /** Rows from `loadMediaAssets`, one entry for each pair of rates in use. `scripts/polyphase-rows.mjs` makes them. */
   readonly rows: readonly PolyphaseRows[]
-  /** The compiled `fir-kernel.wasm`; null runs the same arithmetic in JavaScript. */
+  /** Compiled `fir-kernel.wasm`; null: JavaScript does the same arithmetic. */
   readonly kernel: WebAssembly.Module | null
 }
 
-/** One direction of one call. Samples are mono s16. */
+/** Resampler of one direction of one call. Samples are mono s16. */
 export interface StreamResampler {
   readonly inRateHz: SampleRateHz
   readonly outRateHz: SampleRateHz
-  /** How long a sample takes from input to output. */
+  /** Delay in ms of a sample from input to output. */
   readonly delayMs: number
-  /** The most samples that `process` writes for `inputSamples` samples. */
+  /** Maximum number of output samples of `process` for `inputSamples` samples. */
   outputSamplesMax(inputSamples: number): number
   /**
-   * Chunks may have any length: together they give the same samples as the whole would. 20 ms in give exactly
-   * 20 ms out from the first call on.
-   * @param output at least `outputSamplesMax(input.length)` long; overwritten from its start
-   * @returns samples written to `output`
+   * Resamples a chunk of any length. The output does not depend on the division into chunks, and 20 ms of input give 20
+   * ms of output.
+   * @param output  at least `outputSamplesMax(input.length)` long; overwritten
+   * @returns the number of samples written to `output`
    */
   process(input: Int16Array, output: Int16Array): number
   /**
-   * The same for a stream of 20 ms frames, without a copy of the output.
-   * @returns 20 ms: the stream's own memory, valid until its next call; at equal rates `frame` itself
+   * Resamples a frame of 20 ms without a copy.
+   * @returns 20 ms in the stream's memory, valid until the next call of `convert` or `process`; `frame` itself if the
+   * rates are equal
    */
   convert(frame: Int16Array): Int16Array
-  /** Forget the past: the next sample is the first of a new stream. */
+  /** Clears the history: the next sample is the first of a new stream. */
   reset(): void
   /** Releases the slot; the object must not be used afterwards. */
   release(): void
 }
 
 /**
- * All resamplers of one thread. The rows of a ratio are in memory once; a stream has a slot of one shared memory, kept
- * on a free list, with its history and a frame of output.
+ * All resamplers of one thread; the rows of each ratio are stored once. Each stream has a slot of a shared memory, with
+ * its history and a frame of output.
  */
 export class ResamplerBank {
-  /** Streams that are open now. */
+  /** Number of open streams. */
   openStreams = 0
   readonly #rows: readonly PolyphaseRows[]
   readonly #kernel: Kernel
@@ -56,14 +57,15 @@ export class ResamplerBank {
     this.#kernel = options.kernel === null ? new JsKernel(options.rows) : new WasmKernel(options.rows, options.kernel)
   }
 
-  /** Slots in use or free: the most streams that were open at once. */
+  /** Number of slots that are in use or free. It is the maximum number of streams that were open at once. */
   get slots(): number {
     return this.#slots
   }
 
   /**
-   * A stream with no past. Same rate in and out gives a stream that copies.
-   * @throws Error when the bank has no rows for this pair, or too many streams are open: a mistake in this program
+   * Opens a stream without a history. If the rates are equal, the stream copies.
+   * @throws Error if there are no rows for the pair of rates, or if too many streams are open. Both are programming
+   * errors
    */
   open(inRateHz: SampleRateHz, outRateHz: SampleRateHz): StreamResampler {
     if (inRateHz === outRateHz) return new CopyStream(inRateHz)
@@ -91,7 +93,7 @@ class FirStream implements StreamResampler {
   readonly #slot: number
   readonly #frame: Int16Array
   readonly #giveBack: () => void
-  /** Position of the next output after the next input sample, in units of 1 / upBy input samples. */
+  /** Distance of the next output from the next input sample, in units of 1 / upBy input samples. */
   #position = 0
   #released = false
 
@@ -145,10 +147,10 @@ class FirStream implements StreamResampler {
     this.#giveBack()
   }
 
-  /** @returns how many samples came out */
+  /** @returns the number of output samples */
   #run(input: Int16Array, toFrame: boolean): number {
     assert(!this.#released, 'resampler used after its release')
-    // Outputs whose place lies before the end of the input.
+    // Number of outputs that lie before the end of the input.
     const outputSamples = Math.ceil((input.length * this.#upBy - this.#position) / this.#downBy)
     this.#kernel.run(this.#ratio, this.#slot, this.#position, input, outputSamples, toFrame)
     this.#position += outputSamples * this.#downBy - input.length * this.#upBy
@@ -190,25 +192,25 @@ class CopyStream implements StreamResampler {
 
 /** Kernel of a resampler: the slots of all streams, and the filter. */
 interface Kernel {
-  /** The slot's memory for a frame of output. */
+  /** Slot's memory for a frame of output. */
   frame(slot: number, samples: number): Int16Array
   /** Clears the slot's history. */
   clear(slot: number): void
   /**
    * Filters `input` (at most `BLOCK_SAMPLES`) and keeps its end as the slot's history.
-   * @param toFrame  the output goes to the slot's frame; else it is in `output` until the next run
+   * @param toFrame  true: the output goes to the slot's frame. False: `output` returns it until the next run
    */
   run(ratio: number, slot: number, position: number, input: Int16Array, outputSamples: number, toFrame: boolean): void
-  /** The first `samples` samples that the last run left, unless they are in a slot's frame. */
+  /** The first `samples` samples of the last run, if they are not in a slot's frame. */
   output(samples: number): Int16Array
 }
 
-/** The most samples that go through a kernel at once: 100 ms at 24 kHz, the longest message of a backend. */
+/** Maximum number of samples in one run of a kernel: 100 ms at 24 kHz. A backend's message is not longer. */
 export const BLOCK_SAMPLES = 2400
-/** Size of a slot's frame: 20 ms at 24 kHz. */
+/** Number of samples in a slot's frame: 20 ms at 24 kHz. */
 const FRAME_SAMPLES_MAX = frameSamples(24_000)
 
-/** The same samples without WebAssembly, some twenty times slower. */
+/** Kernel without WebAssembly. It computes the same samples, about twenty times slower. */
 class JsKernel implements Kernel {
   readonly #rows: readonly FixedRows[]
   readonly #slots: { readonly history: Int16Array; readonly frame: Int16Array }[] = []
@@ -277,8 +279,8 @@ const PAGE_BYTES = 65536
 const SAMPLE_BYTES = Int16Array.BYTES_PER_ELEMENT
 
 /**
- * `fir-kernel/` with one memory for everything. It is allocated once for all slots, because growing it would detach the
- * views. Unused pages cost only address space.
+ * Kernel that runs `fir-kernel/`, with one memory for all slots. The memory is allocated once, because its growth would
+ * detach the views. Unused pages cost only address space.
  */
 class WasmKernel implements Kernel {
   readonly #rows: readonly FixedRows[]
@@ -295,11 +297,12 @@ class WasmKernel implements Kernel {
 
   constructor(rows: readonly PolyphaseRows[], kernel: WebAssembly.Module) {
     const { exports } = new WebAssembly.Instance(kernel)
-    // The shapes of these two exports are fixed by fir-kernel/index.ts.
+    // The types of these two exports are as fir-kernel/index.ts defines them.
     this.#memory = exports['memory'] as WebAssembly.Memory
     this.#run = exports['run'] as RunExport
     this.#rows = rows.map(fixedRows)
-    // The kernel computes pairs of four outputs; with shorter rows their inputs would not overlap.
+    // The kernel computes eight outputs as two groups of four. If the rows were shorter, the inputs of the groups would
+    // not overlap.
     for (const {
       taps,
       rows: { downBy },
@@ -366,7 +369,7 @@ class WasmKernel implements Kernel {
   }
 }
 
-/** Up to the next multiple of 16. */
+/** Rounds up to a multiple of 16. */
 function aligned(bytes: number): number {
   return (bytes + 15) & ~15
 }
@@ -374,11 +377,10 @@ function aligned(bytes: number): number {
 const HALF = 1 << (OUTPUT_BITS - 1)
 
 /**
- * The FIR kernel in JavaScript: the same samples as `fir-kernel/`, bit for bit, because it sums in the same four
- * lanes. For machines without SIMD, and to test the kernel against.
- *
- * @param scratch  history then new samples: `historySamples + inputSamples` values
- * @param position of the first output behind the first new sample, in units of 1 / upBy input samples
+ * The FIR kernel in JavaScript, for machines without SIMD and for tests. Its results equal the results of `fir-kernel/`
+ * bit for bit, because it also sums in four lanes.
+ * @param scratch  history, then new samples: `historySamples + inputSamples` values
+ * @param position  distance of the first output from the first new sample, in units of 1 / upBy input samples
  */
 function filterInJs(
   fixed: FixedRows,

@@ -1,20 +1,23 @@
 import type { LegRateHz } from '../../core/units.js'
+import { LineFilter } from './line-filter.js'
 
-/** Six bands up to 4 kHz: to 250, 500, 1000, 2000, 3000 and 4000 Hz. */
+/** Six bands from 0 to 4 kHz; their upper limits are 250, 500, 1000, 2000, 3000 and 4000 Hz. */
 export const BANDS = 6
-/** Samples below 1 kHz in a frame of 20 ms, at 2 kHz. */
+/** Number of samples in a frame of 20 ms below 1 kHz, at 2 kHz. */
 export const LOW_SAMPLES = 40
-// Digital silence and the last bit of mu-law would make the floor too low.
+// Minimum level in dB. Without it, digital silence or the last bit of mu-law would make the noise floor too low.
 const DB_MIN = 14
 const TEN_LOG = 10 / Math.LN10
 
 /**
- * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is
- * known is this frame: a level is compared with itself as it is kept, so rounding decides, and the first step is a
- * large one. The kernel, whose levels are not as fine, gets these bits, so that it begins where the units were derived.
+ * @returns one bit for each band (bit 0: the lowest band): 1 if the band counts as louder than usual in the first frame
+ * of a stream.
+ *
+ * In the first frame a band's level is compared with its own rounded value, so rounding decides. The kernel's levels
+ * are less exact, so the kernel gets these bits from here.
  */
-export function bandsAboveThemselves(firstFrame: Int16Array, sampleRateHz: LegRateHz): number {
-  new BandSplitter({ sampleRateHz }).take(firstFrame, bandPower, low)
+export function bandsAboveThemselves(firstFrame: Int16Array, sampleRateHz: LegRateHz, filters: boolean): number {
+  new BandSplitter({ sampleRateHz }).take(firstFrame, bandPower, low, filters)
   return bandPower.reduce(
     (bits, power, band) => (decibels(power) > Math.fround(decibels(power)) ? bits | (1 << band) : bits),
     0,
@@ -26,12 +29,12 @@ export function decibels(power: number): number {
   return db < DB_MIN ? DB_MIN : db
 }
 
-/** Halves a band: both halves at half the rate. The sum and the difference of two all-passes are its halves. */
+/** Splits a band into two halves at half the rate. They are the sum and the difference of two all-passes. */
 class HalfSplit {
   #even = 0
   #odd = 0
 
-  /** @param length of `samples`, even; both halves get half as many, and may not be `samples` */
+  /** @param length  number of `samples`, even; each half gets length / 2 samples, and needs memory of its own */
   take(samples: Float32Array, length: number, lower: Float32Array, upper: Float32Array): void {
     let even = this.#even
     let odd = this.#odd
@@ -50,14 +53,15 @@ class HalfSplit {
   }
 }
 
-// The pair of WebRTC's splitting filter.
+// Coefficients of WebRTC's splitting filter.
 const ALL_PASS_EVEN = 0.64
 const ALL_PASS_ODD = 0.17
 
-/** Splits frames of 20 ms into bands. The signal above 4 kHz is left out: a telephone line does not carry it. */
+/** Splits frames of 20 ms into bands. Ignores the signal above 4 kHz, because a telephone line does not carry it. */
 export class BandSplitter {
   readonly #splits: readonly HalfSplit[]
   readonly #wide: HalfSplit | null
+  #filter: LineFilter | null = null
 
   constructor(options: { readonly sampleRateHz: 8000 | 16000 }) {
     this.#splits = Array.from({ length: BANDS - 1 }, () => new HalfSplit())
@@ -65,10 +69,11 @@ export class BandSplitter {
   }
 
   /**
-   * @param bandPower of each band, per sample at its own rate, is written there
-   * @param low everything below 1 kHz, at 2 kHz: 40 samples, is written there
+   * @param bandPower  output: power per sample of each band, at the band's rate
+   * @param low  output: 40 samples below 1 kHz
+   * @param filters  true on a faulty line: uses `LineFilter`
    */
-  take(frame: Int16Array, bandPower: Float64Array, low: Float32Array): void {
+  take(frame: Int16Array, bandPower: Float64Array, low: Float32Array, filters: boolean): void {
     const [at2000, at1000, at3000, at500, at250] = this.#splits
     input.set(frame)
     if (this.#wide !== null) {
@@ -77,10 +82,13 @@ export class BandSplitter {
     }
     at2000?.take(input, 160, lower, upper)
     at3000?.take(upper, 80, high, input)
-    // The upper half of a band is mirrored: its low part is what was highest.
+    // The upper half of a band is mirrored, so its low part contains the highest frequencies.
     bandPower[5] = powerOf(high, 40)
     bandPower[4] = powerOf(input, 40)
     at1000?.take(lower, 80, low, upper)
+    // When the line becomes faulty, a new filter begins.
+    this.#filter = filters ? (this.#filter ?? new LineFilter()) : null
+    this.#filter?.take(low, 0, LOW_SAMPLES)
     bandPower[3] = powerOf(upper, 40)
     at500?.take(low, 40, lower, upper)
     bandPower[2] = powerOf(upper, 20)
@@ -96,12 +104,12 @@ function powerOf(samples: Float32Array, length: number): number {
   return sum / length
 }
 
-// Scratch of all calls of a thread.
+// Scratch that all calls of a thread share.
 const input = new Float32Array(320)
 const lower = new Float32Array(160)
 const upper = new Float32Array(160)
 const high = new Float32Array(40)
 
-// Scratch of all calls of a thread.
+// Scratch that all calls of a thread share.
 const bandPower = new Float64Array(BANDS)
 const low = new Float32Array(LOW_SAMPLES)

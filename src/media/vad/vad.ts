@@ -1,58 +1,78 @@
 import type { LegRateHz } from '../../core/units.js'
 import { DtmfDetector } from '../dtmf.js'
-import { levelDbfs } from '../pcm.js'
+import { levelDbfs as rawDbfs } from '../pcm.js'
+import { LineLevel } from './line-filter.js'
 import { VOICE_DBFS_MIN } from './detection-limits.js'
 import { isPureTone } from './pure-tone.js'
 
 /**
- * Voice activity detection of one stream: decides for each 20 ms frame whether somebody speaks. Frames come in order.
- * DTMF digits, pure tones, echo and silence are decided elsewhere: `CallerPath` asks only about frames without our own
- * speech, and overrules the answer.
+ * Voice activity detection of one stream: decides for each 20 ms frame, in order, whether a person speaks. `CallerPath`
+ * excludes the agent's speech, digits, tones and silence.
  */
 export interface Vad {
   isSpeech(frame: Int16Array): boolean
-  /** The frame that was asked about last is speech, but may be music or a noise. Undefined where it cannot tell. */
+  /**
+   * True if the line has a constant offset or mains hum (`LineLevel`). It is set before each `isSpeech`, because such a
+   * line may disturb a detector.
+   */
+  lineIsFaulty?: boolean
+  /**
+   * True if the last frame counts as speech, but may be music or noise. Undefined if the detector cannot distinguish
+   * them.
+   */
   readonly doubtful?: boolean
-  /** Forget the stream so far. */
+  /** Clears the state of the stream. */
   reset(): void
-  /** Gives the memory back; the object must not be used afterwards. */
+  /** Releases the memory; the object must not be used afterwards. */
   release(): void
 }
 
 /**
- * Finds voice and DTMF digits in the frames of one caller as they leave the jitter buffer: frames in order, without our
- * own echo and without concealed ones.
+ * Finds voice and DTMF digits in a caller's frames as they leave the jitter buffer. The frames come in order, without
+ * the agent's echo and without concealed frames.
  */
 export interface FrameDetector {
   /**
-   * Memory for `JITTER_SLOTS` frames of the stream, in which the jitter buffer keeps them: a frame that lies in one of
-   * them is read there, any other is copied first. Undefined where the detector reads frames wherever they lie.
+   * Memory for `JITTER_SLOTS` frames, in which the jitter buffer stores the frames. Frames in other memory are copied
+   * first. Undefined if the detector reads frames from any memory.
    */
   readonly slots?: readonly Int16Array[]
-  /** The caller's voice is in the frame that `detect` took last: not a digit, not a tone, not silence. No hang-over. */
+  /**
+   * True if the last frame of `detect` contains the caller's voice, and not a digit, tone or silence. Each frame is
+   * judged alone, without hang-over.
+   */
   readonly voiced: boolean
-  /** It is voiced, but that may be music or a noise. */
+  /** True if the frame is voiced, but may be music or noise. */
   readonly doubtful: boolean
-  /** The DTMF digit (0-9, *, #, A-D) that was recognised in that frame; each press once. */
+  /** DTMF digit (0-9, *, #, A-D) recognised in the last frame, once per press; null if there is none. */
   readonly digit: string | null
+  /**
+   * True if the line had a constant offset or mains hum in the last frame that arrived. Level and voice are then
+   * measured without them.
+   */
+  readonly lineIsFaulty: boolean
+  /** @param levelDbfs  level of the frame that the method `levelDbfs` returned when it arrived */
   detect(frame: Int16Array, levelDbfs: number): void
-  /** `levelDbfs` of pcm.ts for any frame of 20 ms. Does not change the stream. */
+  /**
+   * Returns the level of a frame in dBFS. On a faulty line it is the level after `LineLevel`'s filter. Call this method
+   * for each frame on arrival, in order, even for frames that `detect` never gets.
+   */
   levelDbfs(frame: Int16Array): number
-  /** Gives the memory back; the object must not be used afterwards. */
+  /** Releases the memory; the object must not be used afterwards. */
   release(): void
 }
 
-/** All detectors of one thread. `VoiceBank` is the default; docs/VAD.md shows how a neural network takes its place. */
+/** All detectors of one thread. `VoiceBank` is the default; docs/VAD.md shows how to use a neural network instead. */
 export interface VadBank {
   open(sampleRateHz: LegRateHz): Vad
   /**
-   * For a bank that finds digits and tones more cheaply along the way. Without it, `ComposedDetector` finds them beside
-   * `open`'s `Vad`.
+   * Opens a detector of voice, digits and tones, if the bank can find all three together at less cost. If absent,
+   * `ComposedDetector` finds digits and tones, and the `Vad` of `open` finds voice.
    */
   openDetector?(sampleRateHz: LegRateHz): FrameDetector
 }
 
-/** Puts a `FrameDetector` together from any `Vad` and the TypeScript detectors of digits and tones. */
+/** Combines any `Vad` with the TypeScript detectors of digits and tones. */
 export class ComposedDetector implements FrameDetector {
   voiced = false
   doubtful = false
@@ -60,6 +80,7 @@ export class ComposedDetector implements FrameDetector {
   readonly #sampleRateHz: LegRateHz
   readonly #vad: Vad
   readonly #dtmf: DtmfDetector
+  readonly #level = new LineLevel()
 
   constructor(options: { readonly sampleRateHz: LegRateHz; readonly vad: Vad }) {
     this.#sampleRateHz = options.sampleRateHz
@@ -68,18 +89,24 @@ export class ComposedDetector implements FrameDetector {
   }
 
   detect(frame: Int16Array, levelDbfs: number): void {
-    this.digit = this.#dtmf.detect(frame, levelDbfs)
-    // The voice detector learns from every frame, so it runs first, even if a digit or a tone overrules it.
+    // DTMF digits are searched for in the unfiltered line.
+    this.digit = this.#dtmf.detect(frame, rawDbfs(frame))
+    // The voice detector runs first, because it learns from every frame. A digit or a tone may then overrule it.
+    this.#vad.lineIsFaulty = this.lineIsFaulty
     this.voiced =
       this.#vad.isSpeech(frame) &&
       levelDbfs > VOICE_DBFS_MIN &&
       !this.#dtmf.active &&
-      !isPureTone(frame, this.#sampleRateHz)
+      !isPureTone(frame, this.#sampleRateHz, this.lineIsFaulty ? levelDbfs : null)
     this.doubtful = this.voiced && this.#vad.doubtful === true
   }
 
+  get lineIsFaulty(): boolean {
+    return this.#level.isFaulty
+  }
+
   levelDbfs(frame: Int16Array): number {
-    return levelDbfs(frame)
+    return this.#level.take(frame)
   }
 
   release(): void {

@@ -6,19 +6,23 @@ import { dbfsOfEnergy } from '../pcm.js'
 import { bandsAboveThemselves } from './band-splitter.js'
 import type { FrameDetector, Vad, VadBank } from './vad.js'
 
-/** The numbers of the units, in the order in which caller-kernel/ reads them. `voice-model.f32` holds both in a row. */
+/**
+ * Weights of the units, in the order of caller-kernel/. The file `voice-model.f32` contains both stages, one after the
+ * other.
+ */
 export interface VoiceModels {
   readonly first: Float32Array
   readonly second: Float32Array
 }
 
-/** How many are of the first stage: 32 units that weigh 48 features, their weights in the output, and its bias. */
+/** Number of weights of the first stage: 32 units that weigh 48 features, their output weights, and the bias. */
 export const FIRST_NUMBERS = 32 + 48 * 32 + 32 + 1
 
 /**
- * The default bank: the features of a frame are weighed by 32 units whose numbers were derived from speech in noise
- * (bench/vad/). Speech begins when it is likely and ends when it is unlikely, so that a decision does not flutter. What
- * is likely to the first stage, but not by all that was heard so far, is music or noise.
+ * The default bank. 32 units weigh a frame's features; their weights were derived from speech in noise (bench/vad/).
+ *
+ * Speech begins when it is likely and ends when it is unlikely, so decisions do not flutter. If the first stage finds
+ * speech that is unlikely in the whole stream, it is music or noise.
  */
 export class VoiceBank implements VadBank {
   readonly #kernel: CallerKernel
@@ -36,7 +40,7 @@ export class VoiceBank implements VadBank {
   }
 }
 
-/** A global that does not change. */
+/** A constant WebAssembly global. */
 interface Address {
   readonly value: number
 }
@@ -54,7 +58,8 @@ interface KernelExports {
   readonly STREAM_BYTES: Address
   readonly FREE: Address
   begin(stream: number, bandsAbove: number): void
-  energy(frame: number, wide: number): number
+  beginLine(stream: number): void
+  lineEnergy(stream: number, frame: number, wide: number): number
   isSpeech(stream: number, frame: number, wide: number): number
   detect(stream: number, frame: number, wide: number, levelDbfs: number): number
 }
@@ -63,33 +68,32 @@ const PAGE_BYTES = 65_536
 const CACHE_LINE_BYTES = 64
 const DTMF_BLOCK = 80
 const DTMF_RATE_HZ = 8000
-/** Size of a slot: a frame at 16 kHz. */
+/** Size of a slot in bytes: a frame at 16 kHz. */
 const SLOT_BYTES = frameSamples(16_000) * Int16Array.BYTES_PER_ELEMENT
 
 /**
- * The detection of all streams of a thread: the WebAssembly of caller-kernel/ and a block of its memory for each
- * stream, kept on a free list. A block holds the stream's state, 3 KB, and `JITTER_SLOTS` frames.
+ * Detection for all streams of a thread. It runs the WebAssembly of caller-kernel/. Each stream gets a block of memory
+ * from a list of free blocks: 3 KB of state and `JITTER_SLOTS` frames.
  *
- * The memory is allocated once for all calls that a worker may carry, because growing it would detach the views. Unused
- * pages cost only address space.
+ * The memory is allocated once, because its growth would detach the views. Unused pages cost only address space.
  */
 export class CallerKernel {
   readonly exports: KernelExports
-  /** Streams that are open now. */
+  /** Number of open streams. */
   openStreams = 0
-  /** Streams that have a block, open or free: the most that were open at once. */
+  /** Number of blocks that are in use or free. It is the maximum number of streams that were open at once. */
   blocks = 0
-  /** Bytes of a stream's state; its slots lie behind it. */
+  /** Size in bytes of a stream's state. The slots of the stream follow it. */
   readonly stateBytes: number
-  /** Frames that are not in a slot are copied to this address. */
+  /** Address to which frames outside a slot are copied. */
   readonly #frameAt: number
   readonly #frame: Int16Array
   readonly #free: number[] = []
   #end: number
 
-  /** @param module the compiled caller-kernel.wasm */
+  /** @param module  the compiled caller-kernel.wasm */
   constructor(module: WebAssembly.Module, models: VoiceModels) {
-    // The shapes of these exports are fixed by caller-kernel/index.ts.
+    // The types of these exports are as caller-kernel/index.ts defines them.
     this.exports = new WebAssembly.Instance(module).exports as unknown as KernelExports
     const { memory, FRAME, MODEL, SECOND_MODEL, STREAM_BYTES, FREE } = this.exports
     this.stateBytes = STREAM_BYTES.value
@@ -105,8 +109,9 @@ export class CallerKernel {
   }
 
   /**
-   * @returns the address of a block, which is only clean after `begin`
-   * @throws Error when more are open than a worker may carry calls: a mistake in this program
+   * @returns the address of a block, which is clean only after `begin`
+   *
+   * @throws Error if more blocks are in use than a worker may carry calls. This is a programming error
    */
   open(): number {
     assert(this.openStreams < CALLS_PER_WORKER_MAX, 'more callers listened to than a worker may carry calls')
@@ -119,7 +124,7 @@ export class CallerKernel {
     return block
   }
 
-  /** Puts the block on the free list. */
+  /** Puts the block back into the list of free blocks. */
   close(block: number): void {
     this.openStreams--
     this.#free.push(block)
@@ -154,12 +159,13 @@ export class CallerKernel {
   }
 }
 
-/** One stream of a `CallerKernel`: voice alone by `isSpeech`, or voice, digits and tones in one call by `detect`. */
+/** One stream of a `CallerKernel`: `isSpeech` detects only voice; `detect` detects voice, digits and tones in one call. */
 export class KernelStream implements Vad, FrameDetector {
   readonly slots: readonly Int16Array[]
   readonly sampleRateHz: LegRateHz
   voiced = false
   doubtful = false
+  lineIsFaulty = false
   digit: string | null = null
   readonly #kernel: CallerKernel
   readonly #exports: KernelExports
@@ -176,6 +182,7 @@ export class KernelStream implements Vad, FrameDetector {
     this.#slotsAt = this.#block + kernel.stateBytes
     this.sampleRateHz = sampleRateHz
     this.#wide = sampleRateHz === 16_000 ? 1 : 0
+    this.#exports.beginLine(this.#block)
     this.slots = Array.from(
       { length: JITTER_SLOTS },
       (_, slot) =>
@@ -190,7 +197,7 @@ export class KernelStream implements Vad, FrameDetector {
 
   detect(frame: Int16Array, levelDbfs: number): void {
     this.#begin(frame)
-    // Bit 0: voiced; bit 1: doubtful; the others: 1 + the place of the digit, or 0.
+    // Bit 0: voiced; bit 1: doubtful; higher bits: 1 + the digit's index, or 0.
     const bits = this.#exports.detect(this.#block, this.#addressOf(frame), this.#wide, levelDbfs)
     this.voiced = (bits & 1) === 1
     this.doubtful = (bits & 2) === 2
@@ -198,11 +205,15 @@ export class KernelStream implements Vad, FrameDetector {
   }
 
   levelDbfs(frame: Int16Array): number {
-    return dbfsOfEnergy(this.#exports.energy(this.#addressOf(frame), this.#wide), frame.length)
+    const energy = this.#exports.lineEnergy(this.#block, this.#addressOf(frame), this.#wide)
+    // A negative sign means that the line is faulty. The energy itself may be zero (-0).
+    this.lineIsFaulty = energy < 0 || Object.is(energy, -0)
+    return dbfsOfEnergy(Math.abs(energy), frame.length)
   }
 
   reset(): void {
-    this.#begun = false
+    this.#begun = this.lineIsFaulty = false
+    this.#exports.beginLine(this.#block)
   }
 
   release(): void {
@@ -211,16 +222,16 @@ export class KernelStream implements Vad, FrameDetector {
     this.#kernel.close(this.#block)
   }
 
-  /** Checks a frame, and initialises the block before the stream's first one. */
+  /** Checks the size of a frame. Before the stream's first frame, it initialises the block. */
   #begin(frame: Int16Array): void {
     assert(!this.#released, 'VAD used after its release')
     assert(frame.length === (this.#wide === 1 ? 320 : 160), 'the VAD takes frames of 20 ms')
     if (this.#begun) return
     this.#begun = true
-    this.#exports.begin(this.#block, bandsAboveThemselves(frame, this.sampleRateHz))
+    this.#exports.begin(this.#block, bandsAboveThemselves(frame, this.sampleRateHz, this.lineIsFaulty))
   }
 
-  /** On a line without jitter all frames lie in the first slot. */
+  /** On a line without jitter all frames are in the first slot. */
   #addressOf(frame: Int16Array): number {
     const slot = this.slots.indexOf(frame)
     return slot < 0 ? this.#kernel.copied(frame) : this.#slotsAt + slot * SLOT_BYTES

@@ -4,10 +4,10 @@ import type { CalleeKind } from '../choices.js'
 import { HUMAN_OUTCOMES } from '../../carrier/choices.js'
 import type { OutboundLeg, PlaceCallOptions, SimulatedCallResult } from '../../carrier/call-options.js'
 import type { CallerScript, CallerStep } from '../caller-script.js'
-import type { OutboundRequest } from './rest-server.js'
+import type { OutboundRequest } from '../../carrier/rest-server.js'
 import type { Workspace } from '../../carrier/workspace.js'
 
-/** Who answers at a called number, and how. */
+/** The person or machine at a called number, and the way of answering. */
 type Callee = Omit<OutboundLeg, 'clientRequestId'> & Pick<CallerOptions, 'script'> & Partial<CallerOptions>
 
 const RING_MS = 1500
@@ -15,7 +15,7 @@ const TALK_MS = 8000
 const MACHINE_WORDS =
   'Hello, you have reached my voicemail. I cannot come to the phone right now. Please leave your name, your number and a short message after the tone, and I will call you back as soon as I can.'
 
-/** The callee of a kind. */
+/** @returns the callee of this kind: a person, a machine, … */
 export function callee(
   kind: CalleeKind,
   options: { readonly ringMs?: number; readonly talkMs?: number; readonly machineWords?: string } = {},
@@ -49,9 +49,9 @@ function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): Calle
 
 interface CalleeSwitchOptions {
   readonly workspace: Workspace
-  /** Who is at a number. */
+  /** The callee at a number. */
   readonly callee: (number: string) => Callee
-  /** Options that are the same for all calls. */
+  /** Options shared by all calls. */
   readonly carrier: Omit<
     PlaceCallOptions,
     'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'workspace'

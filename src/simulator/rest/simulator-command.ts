@@ -3,7 +3,7 @@ import { CallerSpeech } from '../caller-speech.js'
 import { vocabularyOf } from '../vocabulary.js'
 import type { CalleeKind } from '../choices.js'
 import { callee, ringCallees } from './callees.js'
-import { RestServer } from './rest-server.js'
+import { RestServer } from '../../carrier/rest-server.js'
 import { type OwnedNumber, Workspace } from '../../carrier/workspace.js'
 
 interface SimulatorIo {
@@ -25,7 +25,7 @@ export interface SimulatorSettings {
   readonly ringMs: number
 }
 
-/** Runs a carrier to test against until `io.signal` aborts. */
+/** Runs a simulated carrier for tests until `io.signal` aborts. */
 export async function runSimulator(settings: SimulatorSettings, io: SimulatorIo): Promise<void> {
   const speech = await CallerSpeech.start(null)
   const workspace = new Workspace({

@@ -9,46 +9,50 @@ import { filesOf } from '../caller-script.js'
 import { SIMULATOR_KEY } from '../choices.js'
 import { GatewayView } from '../gateway-view.js'
 import { assertNotStopped, simulateCalls } from '../simulate.js'
+import { telephone } from '../telephones.js'
 import { knownOrders, ordersInShop, vocabularyOf } from '../vocabulary.js'
 import { type ObservedCall, observedCall } from './judge.js'
 import type { Scenario } from './scenario.js'
 
-/** A gateway as a carrier and an operator reach it. */
+/** Addresses at which a carrier and an operator reach a gateway. */
 export interface GatewayAddress {
   readonly url: string
   readonly opsUrl: string
   readonly opsToken: string | null
-  /** Signs the webhooks; null for a gateway that accepts unsigned ones. */
+  /** Secret for signing the webhooks; null for a gateway that accepts unsigned webhooks. */
   readonly secret: string | null
 }
 
 interface AudioCallOptions {
-  /** Starts the gateway: with this carrier's API for a placed call, else with null. */
+  /** Starts the gateway. `carrierUrl`: the API of this carrier, for a placed call; null for any other call. */
   readonly gateway: (carrierUrl: string | null) => Promise<GatewayAddress>
-  /** The orders API that says which orders exist; null for none. */
+  /** Address of the orders API, which knows the existing orders; null if there is none. */
   readonly shopUrl: string | null
   readonly scenario: Scenario
   readonly seed: number
   /** The agent's file, for the recogniser's vocabulary; null if it is not available. */
   readonly agentYaml: string | null
-  /** Where the call is written as WAV; null to record nothing. */
+  /** WAV file for the call's sound; null to record nothing. */
   readonly recordTo: string | null
-  /** Decides what the caller does, in place of the script. Absent: the script decides. */
+  /** Decides the caller's moves instead of the script. Absent: the script decides. */
   readonly ask?: AskCaller
   readonly signal: AbortSignal | null
 }
 
-/** How long to wait for the record of an ended call, also on a busy machine. */
+/** Wait in ms for the record of an ended call, long enough for a busy machine. */
 const RECORD_WAIT_MS = 8000
-/** The gateway waits for the carrier's answer. */
+/** Time limit in ms for the request of a call: the gateway waits for the carrier's answer. */
 const ORDER_TIMEOUT_MS = 10_000
-/** Beyond the scenario's own time: loading voices and recogniser, hanging up, the last webhooks. */
+/**
+ * Time in ms added to the scenario's own time: to load voices and recogniser, to hang up, and for the last webhooks.
+ */
 const GRACE_MS = 60_000
 
 /** Runs one spoken call through the carrier's protocol, and reads its record from the gateway's ops port. */
 export async function runAudioCall(options: AudioCallOptions): Promise<ObservedCall> {
   const { scenario, seed, signal, shopUrl, ask } = options
   const { line, noise, script, placed } = scenario
+  const differences = telephone(scenario.telephone)
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
   const shop = shopUrl === null ? [] : await ordersInShop(shopUrl, script.order, scenario.from)
@@ -71,7 +75,9 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
             ...(noise === undefined ? {} : { snrDb: noise.snrDb, noise: noise.kind }),
             echo: line.echo ?? null,
             loss: line.loss ?? null,
+            ...differences.line,
           },
+          ...differences.caller,
         },
       ],
       vocabulary: vocabularyOf(options.agentYaml, knownOrders(shop, script.order)),
@@ -89,6 +95,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
         human: scenario.human,
         stalls: line.stalls,
         jitter: line.jitterMs === undefined ? null : { everyMs: 1000, stallMsMax: line.jitterMs, seed },
+        ...differences.carrier,
       },
       ...(placed === null ? {} : { rest: { port: 0, key: SIMULATOR_KEY, placed: true } }),
     },
@@ -117,7 +124,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
   return record === null && view.fault !== null ? { ...observed, ended: view.fault } : observed
 }
 
-/** @throws GatewayError CALL_FAULT if the gateway does not take the order */
+/** @throws GatewayError CALL_FAULT if the gateway does not accept the request for a call */
 async function order({ opsUrl }: GatewayAddress, call: Readonly<Record<string, unknown>>): Promise<void> {
   const response = await fetch(`${opsUrl}/api/calls`, {
     method: 'POST',
@@ -129,8 +136,9 @@ async function order({ opsUrl }: GatewayAddress, call: Readonly<Record<string, u
 }
 
 /**
- * The recogniser knows the sentences of the agent's file alone. What the agent said since the caller was asked last is read from the
- * gateway's transcript, as a voice says it; where the gateway does not tell, the caller has what was recognised.
+ * Asks for the caller's moves with the agent's words since the last request. The words come from the gateway's
+ * transcript, because the recogniser knows only sentences of the agent's file. If there is no transcript, the
+ * recognised words are used.
  */
 function heardIn(ask: AskCaller, view: () => GatewayView | null, events: readonly SimulatorEvent[]): AskCaller {
   let read = 0

@@ -9,7 +9,7 @@ import { priceList, type PriceList } from '../../backends/prices.js'
 import type { BackendSettings } from '../../backends/registry.js'
 
 const ASK_TIMEOUT_MS = 60_000
-/** The backend whose text models are asked; they have its prices. */
+/** The backend whose text models and prices are used. */
 const CASCADE = 'cascade'
 
 type Llm = NonNullable<BackendOptions['cascade']>['llm']
@@ -18,22 +18,22 @@ type Llm = NonNullable<BackendOptions['cascade']>['llm']
 export interface ModelsUsed {
   readonly requests: number
   readonly currency: string
-  /** Null: unknown. */
+  /** Cost of the models; null if unknown. */
   readonly cost: number | null
   readonly unknown: string | null
 }
 
 interface BoundedModelsOptions {
   readonly settings: Pick<BackendSettings, 'cascade' | 'prices'>
-  /** In the currency of the prices. 0: only models whose price is 0. */
+  /** Maximum cost in the currency of the prices. 0: only models whose price is 0. */
   readonly costMax: number
   readonly requestsMax: number
   readonly signal: AbortSignal
 }
 
 /**
- * The text models of one run, within its bounds. A bound holds before each request; those that run then are still paid. Once one
- * is reached nothing more is asked, and `stopped` is aborted.
+ * The text models of one run, within its bounds. A bound is checked before each request. So requests in progress still
+ * cost money after a bound is reached. Once a bound is reached, no more requests start and `stopped` is aborted.
  */
 export class BoundedModels {
   readonly #options: BoundedModelsOptions
@@ -41,7 +41,7 @@ export class BoundedModels {
   readonly #meter: CostMeter
   readonly #stopped = new AbortController()
   #requests = 0
-  /** The bound that was reached; null: none was. */
+  /** The limit that was reached; null if no limit was reached. */
   #reached: string | null = null
 
   constructor(options: BoundedModelsOptions) {
@@ -64,7 +64,7 @@ export class BoundedModels {
     return { requests: this.#requests, currency, cost: amount, unknown }
   }
 
-  /** The reason why this model cannot be asked within the bounds; null where it can. */
+  /** @returns the reason why this model cannot be used within the limits; null if it can be used */
   missing(llm: Llm): { readonly setting: true } | { readonly bound: string } | null {
     const model = this.nameOf(llm)
     if (model === null) return { setting: true }
@@ -76,12 +76,12 @@ export class BoundedModels {
       : null
   }
 
-  /** The model that this names, as it is priced; null: none is set. */
+  /** The model's name in the price list; null if no model is set. */
   nameOf(llm: Llm): string | null {
     return textModelName(this.#options.settings.cascade, ownModel(llm))
   }
 
-  /** @throws Error whose message has none of the words of the conversation */
+  /** @throws Error; its message does not quote the conversation */
   async ask(llm: Llm, request: ModelRequest): ReturnType<typeof wholeAnswer> {
     const factory = await textModelOf(this.#options.settings.cascade, ownModel(llm))
     if (factory === null) throw new Error('no text model is set')

@@ -2,7 +2,7 @@ import type { EscalationPacket } from '../../call/documents/handoff.js'
 import type { CallRecord, ClaimRecord, ToolCallRecord, TranscriptEntry } from '../../call/documents/record.js'
 import { codeOf } from '../../call/spoken/localized-text.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
-import type { HumanOutcome } from '../../carrier/choices.js'
+import type { RungOutcome } from '../../carrier/choices.js'
 import { TIME_LIMIT } from '../caller.js'
 import { spokenTranscript } from '../call-report.js'
 import type { CallerLatency } from '../../carrier/caller-leg.js'
@@ -20,47 +20,47 @@ type SpokenLine = Pick<TranscriptEntry, 'text' | 'startMs' | 'endMs' | 'interrup
 export interface Verdict {
   readonly name: string
   readonly verdict: 'pass' | 'fail' | 'unclear'
-  /** Words of the agent in the transcript; null: none that are there. */
+  /** Words of the agent that are in the transcript; null if there is no quote. */
   readonly quote: string | null
-  /** The reason why the judge's answer is not taken; null: it is. */
+  /** The reason why the judge's answer is rejected; null if it is accepted. */
   readonly why: string | null
 }
 
-/** The part of models in one call. */
+/** Results of the models in one call. */
 export interface JudgedByModels {
-  /** The fault of the caller's model; null: it has none, or the caller is no model. */
+  /** Fault of the caller's model; null if there is no fault or no model. */
   readonly callerFault: string | null
-  /** The fault of the judge's model; null: it has none, or nobody judges. */
+  /** Fault of the judge's model; null if there is no fault or no judge. */
   readonly judgeFault: string | null
-  /** The judge's model; null: nobody judges. */
+  /** The judge's model; null if there is no judge. */
   readonly judge: string | null
-  /** In the order of the scenario. */
+  /** Verdicts in the order of the scenario's criteria. */
   readonly criteria: readonly Verdict[]
 }
 
-/** One call of a scenario as seen from outside. The expectations are checked against it. */
+/** One call of a scenario as observed from outside. The expectations are checked against this data. */
 export interface ObservedCall {
   readonly callSid: string
-  /** The gateway's record; null if it has none or cannot be reached. */
+  /** The gateway's record; null if it is missing or the gateway cannot be reached. */
   readonly record: CallRecord | null
   /** The handoff packet; null if there was no escalation. */
   readonly packet: EscalationPacket | null
   readonly lines: readonly SpokenLine[]
-  readonly dials: readonly { readonly outcome: HumanOutcome }[]
-  /** Caller-perceived. */
+  readonly dials: readonly { readonly outcome: RungOutcome }[]
+  /** Caller-perceived latency. */
   readonly callerHeard: CallerLatency
-  /** From the webhook to the end. */
+  /** Duration in ms from the webhook to the end. */
   readonly durationMs: number
   readonly ended: string
-  /** Faults that a real carrier would not have accepted. */
+  /** Errors of the gateway that a real carrier would not have accepted. */
   readonly complaints: readonly string[]
-  /** Why the call had to be ended by force, such as the scenario's time limit; null if it ended by itself. */
+  /** The reason why the call was ended by force, such as the scenario's time limit; null if it ended by itself. */
   readonly overdue: string | null
-  /** The part of models in it. Absent: none called, and none judged. */
+  /** Results of the models. Absent if no model called or judged. */
   readonly models?: JudgedByModels
 }
 
-/** A simulated call and what the gateway has of it, as they are judged. */
+/** Joins a simulated call and the gateway's data about it, for the checks. */
 export function observedCall(
   result: SimulatedCallResult,
   events: readonly SimulatorEvent[],
@@ -74,7 +74,7 @@ export function observedCall(
     const startMs = event.atMs - zeroMs
     return [{ role: 'carrier', text: event.text, startMs, endMs: startMs + spokenMs(event.text) }]
   })
-  // Where the caller wants nothing kept, the record has no words.
+  // If the caller refused the storage of data, the caller's words are not in the record.
   const onTheLine = record?.consent === 'refused' ? spokenTranscript(result) : []
   const { callSid, dials, callerHeard, durationMs, ended, complaints } = result
   return {
@@ -94,11 +94,11 @@ export function linesOf(record: CallRecord | null, carrier: readonly SpokenLine[
 /** One difference between a call and its expectations. */
 export interface Finding {
   readonly what: string
-  /** Where in the call it is, in milliseconds since the stream opened; null for the end of the call. */
+  /** Time of the difference in the call, in milliseconds since the stream opened; null for the end of the call. */
   readonly nearMs: number | null
 }
 
-/** Every difference between a call and its expectations; empty if all of them hold. */
+/** Every difference between a call and its expectations; empty if the call meets every expectation. */
 export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] {
   const { record, overdue, complaints, ended } = call
   const found = [
@@ -123,7 +123,7 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
   ]
 }
 
-/** A model that fails, or is unclear, is never a call that passed. */
+/** If a model fails or gives an unclear verdict, the call does not pass. */
 function byTheModels(models: JudgedByModels | undefined): Finding[] {
   if (models === undefined) return []
   const { callerFault, judgeFault, criteria } = models
@@ -142,11 +142,13 @@ function finding(what: string, nearMs: number | null = null): Finding {
   return { what, nearMs }
 }
 
-function inTheEnd(record: CallRecord, { outcome, endReason, language }: Expectations): Finding[] {
+function inTheEnd(record: CallRecord, { outcome, served, endReason, language }: Expectations): Finding[] {
   const found: Finding[] = []
   const why = record.endDetail === '' ? record.endReason : `${record.endReason}: ${record.endDetail}`
   if (outcome.length > 0 && !outcome.some((one) => one === record.outcome))
     found.push(finding(`the outcome is ${record.outcome} (${why}); expected ${outcome.join(' or ')}`))
+  if (served.length > 0 && !served.some((one) => one === record.served))
+    found.push(finding(`the caller was served as ${record.served ?? 'not known'}; expected ${served.join(' or ')}`))
   if (endReason.length > 0 && !endReason.some((one) => one === record.endReason))
     found.push(finding(`the call ended by ${why}; expected ${endReason.join(' or ')}`))
   if (language !== undefined && codeOf(record.language ?? '') !== language)
@@ -181,7 +183,7 @@ function inTheWaits({ waits }: CallRecord, { waits: expected }: Expectations): F
   return [finding(`tools waited: ${found}; expected ${expected.map(words).join('; ')}`)]
 }
 
-/** Other stages may lie between those that were expected. */
+/** Checks the order of the expected stages; other stages may lie between them. */
 function inTheStages(record: CallRecord, { stage: stages }: Expectations): Finding[] {
   const been = record.stages.map(({ stage }) => stage)
   const last = stages.at(-1)
@@ -244,7 +246,7 @@ function callText({ tool, with: args }: ExpectedCall): string {
   return shown.length === 0 ? tool : `${tool} with ${shown.join(', ')}`
 }
 
-/** No agent may claim what no tool did. */
+/** An agent must not claim an action that no tool performed. */
 function inTheClaims(claims: readonly ClaimRecord[]): Finding[] {
   return claims
     .filter(({ verdict }) => verdict !== 'done')
@@ -261,7 +263,7 @@ function inTheWords(lines: readonly SpokenLine[], { said, neverSaid, understood 
   const callers = lines.filter((line) => line.role === 'caller')
   return [
     ...said.flatMap((one) => unsaid(ours, one)),
-    ...missing(callers, understood, 'was never understood of the caller'),
+    ...missing(callers, understood, 'was never understood from the caller'),
     ...neverSaid.flatMap((pattern) => {
       const line = ours.find((one) => says(one, pattern))
       return line === undefined ? [] : [finding(`${quoted(pattern)} was said: "${line.text}"`, line.startMs)]
@@ -269,7 +271,10 @@ function inTheWords(lines: readonly SpokenLine[], { said, neverSaid, understood 
   ]
 }
 
-/** Matches the text of the transcript, or as a voice of the call's language says it: KES 350 is "shilingi mia tatu na hamsini" too. */
+/**
+ * Matches the text of the transcript, or the text as a voice of the call's language speaks it. KES 350 is also
+ * "shilingi mia tatu na hamsini".
+ */
 function says({ text, language }: SpokenLine, pattern: TextPattern): boolean {
   return hasPattern(text, pattern) || (language !== undefined && hasPattern(spokenForm(text, language), pattern))
 }
@@ -371,7 +376,7 @@ interface Timing {
   readonly atMs: number | null
 }
 
-/** Measurements of each kind; null: an awaited event that never came. */
+/** Measured durations of each kind; null for an expected event that did not occur. */
 const TIMINGS: Readonly<
   Record<
     TimedThing,
@@ -397,7 +402,7 @@ const TIMINGS: Readonly<
   call: { name: 'the call', of: (_call, record) => [{ ms: record.durationMs, atMs: null }] },
 }
 
-/** Without a last turn that has no answer: the caller may hang up or be transferred before it comes. */
+/** Omits the last turn if it has no answer, because the caller may hang up or be transferred before the answer. */
 function answered(turns: CallRecord['turns']): CallRecord['turns'] {
   return turns.at(-1)?.firstSoundMs === null ? turns.slice(0, -1) : turns
 }
@@ -414,7 +419,7 @@ function inTheTimes(call: ObservedCall, record: CallRecord, { withinMs }: Expect
   return found
 }
 
-/** @returns what would have been right; null when `count` is */
+/** @returns the expected range; null if `count` is in the range */
 function rangeFault(count: number, { min = 0, max = Infinity }: Range = {}): string | null {
   if (count >= min && count <= max) return null
   if (min === max) return `exactly ${min}`

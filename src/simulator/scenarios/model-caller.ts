@@ -7,12 +7,15 @@ import type { CallerMove } from '../caller-model.js'
 import type { BoundedModels } from './bounded-models.js'
 import type { ModelCaller } from './scenario.js'
 
-/** A caller who says more at once gives a speech. */
+/** Maximum number of characters of the caller's text in one turn. A caller does not say a longer text in one turn. */
 const SAID_CHARS_MAX = 500
 const HANG_UP = 'hang_up'
 const PRESS_KEYS = 'press_keys'
 const LISTEN = 'listen'
-/** Precedes the example in the instructions, one line each, to the end; the stand-in reads it there. */
+/**
+ * Heading before the example in the instructions. The example has one line per answer and comes last. The double reads
+ * the example there.
+ */
 export const LINES_HEADING = 'For example, such a caller says:'
 
 const TOOLS = [
@@ -23,7 +26,7 @@ const TOOLS = [
   },
   {
     name: LISTEN,
-    description: 'You say nothing and wait, such as on hold, or while you are connected to somebody.',
+    description: 'You say nothing and wait, for example while you are on hold or somebody connects you.',
     parameters: { type: 'object' as const, properties: {} },
   },
   {
@@ -46,7 +49,7 @@ export class ModelConversation {
   #turns = 0
   #fault: string | null = null
 
-  /** @param seed  of the run */
+  /** @param seed  seed of the run */
   constructor(caller: ModelCaller, models: BoundedModels, seed: number) {
     this.#caller = caller
     this.#models = models
@@ -54,12 +57,15 @@ export class ModelConversation {
     this.#messages = [{ role: 'system', content: instructionsOf(caller) }]
   }
 
-  /** The fault of the model, by which the call says nothing about the agent; null: none. */
+  /** Fault of the model; null if there is no fault. After a fault, the call is not evidence about the agent. */
   get fault(): string | null {
     return this.#fault
   }
 
-  /** Asks what the caller does after these words. Never rejects: a model that fails hangs up, and `fault` says why. */
+  /**
+   * Asks the model for the caller's move after these words. Never rejects: if the model fails, the caller hangs up and
+   * `fault` has the reason.
+   */
   readonly ask = async (heard: string): Promise<readonly CallerMove[]> => {
     if (this.#turns++ >= this.#caller.turns) return this.#failed(`did not hang up within ${this.#caller.turns} answers`)
     this.#messages.push({ role: 'user', content: heard === '' ? '(Nobody says anything.)' : heard })
@@ -70,7 +76,7 @@ export class ModelConversation {
         seed: this.#seed,
       })
       if (cut !== null)
-        return this.#failed(cut === 'filter' ? 'refused to answer' : 'its answer was cut at its longest')
+        return this.#failed(cut === 'filter' ? 'refused to answer' : 'its answer was cut off at the maximum length')
       return this.#moves(spokenWordsOf(text), calls)
     } catch (thrown) {
       return this.#failed(messageOf(thrown))
@@ -88,11 +94,12 @@ export class ModelConversation {
       if (name === HANG_UP) moves.push({ type: 'hangup', why: 'the caller has hung up' })
       else if (name === PRESS_KEYS && typeof keys === 'string' && keys !== '' && areDtmfDigits(keys))
         moves.push({ type: 'press', keys })
-      else if (name !== LISTEN) return this.#failed('used a tool in a way that it has not')
+      else if (name !== LISTEN) return this.#failed('used a tool in a way that the tool does not support')
     }
     if (moves.length === 0 && calls.length === 0) return this.#failed('answered nothing')
     if (said !== '') this.#messages.push({ role: 'assistant', content: said })
-    // Not as calls of tools, whose ids and reasoning some services want back.
+    // The moves are sent as text, not as tool calls. Some services require the ids and the reasoning of tool calls to
+    // be sent back.
     const did = moves.flatMap((move) => (move.type === 'press' ? [`(You pressed ${move.keys}.)`] : []))
     if (moves.length === 0) did.push('(You waited.)')
     this.#messages.push(...did.map((content): ChatMessage => ({ role: 'user', content })))
@@ -105,7 +112,7 @@ export class ModelConversation {
   }
 }
 
-/** Without directions such as "[sighs]" or "*laughs*", without marks of emphasis, and on one line. */
+/** Removes directions such as "[sighs]" or "*laughs*" and marks of emphasis, and joins the lines. */
 function spokenWordsOf(text: string): string {
   const unspoken = new UnspokenText()
   return (unspoken.push(text) + unspoken.flush()).replace(/[*\s]+/g, ' ').trim()

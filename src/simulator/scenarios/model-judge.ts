@@ -11,7 +11,7 @@ import type { Judge } from './scenario.js'
 export const VERDICTS_TOOL = 'give_verdicts'
 const QUOTE_CHARS_MAX = 500
 
-/** One verdict of a judge. One that is none of these is left out, and its criterion is undecided. */
+/** One verdict of a judge. A verdict in another form is ignored, and its criterion is undecided. */
 const verdictSchema = z.object({
   criterion: z.string(),
   verdict: z.enum(['pass', 'fail', 'unclear']),
@@ -19,7 +19,7 @@ const verdictSchema = z.object({
 })
 type Given = readonly z.output<typeof verdictSchema>[]
 
-/** Asks a model about the conversation of a call. Never rejects. @param seed  of the run */
+/** Asks a model for verdicts about the conversation of a call. Never rejects. @param seed  seed of the run */
 export async function judgedBy(
   judge: Judge,
   call: ObservedCall,
@@ -41,7 +41,10 @@ export async function judgedBy(
   }
 }
 
-/** The verdicts of a form as models write it: by criterion, one alone, with the criterion's words for its name. */
+/**
+ * @returns the verdicts of a form. Models write the form in several ways: with verdicts by criterion, as a single
+ * verdict, or with the criterion's words as the name
+ */
 function verdictsIn(form: Readonly<Record<string, unknown>>, { criteria }: Judge, tool: VerdictsTool): Given {
   const written = 'criterion' in form ? [form] : (form['verdicts'] ?? form)
   const one = typeof written === 'object' && written !== null && 'criterion' in written ? [written] : written
@@ -64,7 +67,10 @@ function verdictsIn(form: Readonly<Record<string, unknown>>, { criteria }: Judge
   })
 }
 
-/** A verdict counts only once, and with words of the agent that it is about, or of the gateway's own texts. */
+/**
+ * Each criterion gets only one verdict. A verdict counts only if its evidence consists of words of the agent or of the
+ * gateway's own texts.
+ */
 function checked(name: string, given: Given, { lines }: ObservedCall): Verdict {
   const ours = lines.filter(({ role }) => role !== 'caller')
   const [own, ...more] = given.filter(({ criterion }) => criterion === name)

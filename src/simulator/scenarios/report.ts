@@ -1,9 +1,12 @@
+import { isAbsolute, relative, sep } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { packageVersion } from '../../config/package-root.js'
 import { ownSequence } from '../../core/terminal-text.js'
 import { type XmlElement, xmlDocument } from '../../core/xml.js'
 import { maskNumbersIn } from '../../sautikit/phone.js'
 import type { ModelsUsed } from './bounded-models.js'
-import { passRate } from './pass-rates.js'
+import { passAllOf, passRate } from './pass-rates.js'
 import type { ScenarioResult } from './run-scenarios.js'
 
 /** Version of the report; docs/FORMATS.md. */
@@ -11,7 +14,7 @@ const SCENARIO_REPORT_VERSION = 1
 
 const msOrNull = z.number().nullable()
 
-// Keys that a record has besides these are left out.
+// Fields of a result. Additional keys of a record are omitted.
 const resultSchema = z.object({
   name: z.string(),
   agent: z.string(),
@@ -24,10 +27,10 @@ const resultSchema = z.object({
   findings: z.array(
     z.object({
       what: z.string(),
-      nearMs: msOrNull.describe('Since the stream opened; null for the end of the call.'),
+      nearMs: msOrNull.describe('Time since the stream opened; null for the end of the call.'),
     }),
   ),
-  skipped: z.string().nullable().describe('Why it was skipped.'),
+  skipped: z.string().nullable().describe('Reason for skipping the run; null if it was not skipped.'),
   realMs: z.number().describe('Real time of the run.'),
   call: z
     .object({
@@ -36,7 +39,7 @@ const resultSchema = z.object({
       endReason: z.string().nullable(),
       ended: z.string(),
       backend: z.string().nullable(),
-      durationMs: z.number().describe("From the webhook to the end, on the call's own clock."),
+      durationMs: z.number().describe("Time from the webhook to the end, by the call's own clock."),
       greetingMs: msOrNull,
       transcript: z.array(
         z.object({
@@ -60,7 +63,7 @@ const resultSchema = z.object({
       bargeIns: z.array(z.object({ atMs: z.number(), stopMs: msOrNull, committed: z.boolean() })),
       claims: z
         .array(z.object({ atMs: z.number(), tool: z.string().nullable(), phrase: z.string(), verdict: z.string() }))
-        .describe('Things that the agent claimed to have done; verdict done: a tool did it.'),
+        .describe('Actions that the agent claimed. Verdict done: a tool did the action.'),
       escalation: z
         .object({ reason: z.string(), strategy: z.string().nullable(), outcome: z.string().nullable() })
         .nullable(),
@@ -77,19 +80,19 @@ const resultSchema = z.object({
           name: z.string(),
           verdict: z.enum(['pass', 'fail', 'unclear']),
           quote: z.string().nullable().describe('Words of the transcript.'),
-          why: z.string().nullable().describe('Why what the judge said is not taken.'),
+          why: z.string().nullable().describe("Reason why the judge's verdict is not used; null if it is used."),
         }),
       ),
     })
     .nullable()
-    .describe('Part of models in it; null: none called, and none judged.'),
+    .describe('Models that called or judged; null if there were none.'),
 })
 
 const rateSchema = z.object({
-  runs: z.int().describe('Without those that were skipped.'),
+  runs: z.int().describe('Number of runs, without skipped runs.'),
   passed: z.int(),
   undecided: z.int().describe('Failed runs in which a model failed, or its judge was unclear.'),
-  rate: z.number().describe('Share that passed, 0 to 1.'),
+  rate: z.number().describe('Share of passed runs, 0 to 1.'),
   low: z.number().describe("Lower end of the 95 % interval of the rate, by Wilson's formula."),
   high: z.number(),
 })
@@ -103,7 +106,11 @@ const reportSchema = z.object({
   skipped: z.int(),
   results: z.array(resultSchema),
   rates: z.array(rateSchema.extend({ agent: z.string(), name: z.string() })).describe('By scenario.'),
-  rate: rateSchema.nullable().describe('Rate of all runs; null: none ran.'),
+  rate: rateSchema.nullable().describe('Rate of all runs; null if there was no run.'),
+  passAll: z
+    .array(z.object({ k: z.int(), rate: z.number().describe('0 to 1.') }))
+    .default([])
+    .describe('pass^k: mean share of scenarios of which k runs all pass. Empty in reports of earlier builds.'),
   models: z
     .object({
       requests: z.int(),
@@ -112,7 +119,7 @@ const reportSchema = z.object({
       unknown: z.string().nullable(),
     })
     .nullable()
-    .describe('Cost of callers and judges that are models; null: none was allowed.'),
+    .describe('Cost of callers and judges that are models; null if models were not allowed.'),
 })
 
 export type ScenarioReport = z.output<typeof reportSchema>
@@ -134,6 +141,10 @@ export function scenarioReport(
 ): ScenarioReport {
   const count = (status: ScenarioResult['status']): number =>
     results.filter((result) => result.status === status).length
+  const rates = [...new Set(results.map(({ scenario }) => scenario))].flatMap((scenario) => {
+    const rate = passRate(results.filter((result) => result.scenario === scenario))
+    return rate === null ? [] : [{ agent: scenario.agent, name: scenario.name, ...rate }]
+  })
   const report: ScenarioReport = {
     version: SCENARIO_REPORT_VERSION,
     startedAt: run.startedAt,
@@ -142,14 +153,12 @@ export function scenarioReport(
     failed: count('failed'),
     skipped: count('skipped'),
     results: results.map(resultOf),
-    rates: [...new Set(results.map(({ scenario }) => scenario))].flatMap((scenario) => {
-      const rate = passRate(results.filter((result) => result.scenario === scenario))
-      return rate === null ? [] : [{ agent: scenario.agent, name: scenario.name, ...rate }]
-    }),
+    rates,
     rate: passRate(results),
+    passAll: passAllOf(rates),
     models: run.models,
   }
-  return masked(report)
+  return maskedDocument(report)
 }
 
 /** Values of a call without a record. */
@@ -174,13 +183,19 @@ function resultOf({ scenario, call, realMs, ...run }: ScenarioResult): Result {
   })
 }
 
-/** Every text within `value` with its phone numbers masked. */
-function masked<T>(value: T): T {
-  if (typeof value === 'string') return (/^\d{4}-\d\d-\d\dT/.test(value) ? value : maskNumbersIn(value)) as T
-  if (Array.isArray(value)) return value.map(masked) as T
+/** @returns a copy of `value` with all phone numbers in its texts masked; times and the SIDs of calls stay */
+export function maskedDocument<T>(value: T): T {
+  if (typeof value === 'string') {
+    const [time = ''] = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{3})?)?(?:Z|[+-]\d\d:\d\d)?(?!\d)/.exec(value) ?? []
+    return (time + maskNumbersIn(value.slice(time.length))) as T
+  }
+  if (Array.isArray(value)) return value.map(maskedDocument) as T
   if (typeof value !== 'object' || value === null) return value
   return Object.fromEntries(
-    Object.entries(value).map(([name, entry]) => [name, name === 'callSid' ? (entry as unknown) : masked(entry)]),
+    Object.entries(value).map(([name, entry]) => [
+      name,
+      name === 'callSid' ? (entry as unknown) : maskedDocument(entry),
+    ]),
   ) as T
 }
 
@@ -188,7 +203,7 @@ type Result = ScenarioReport['results'][number]
 type Rate = NonNullable<ScenarioReport['rate']>
 type Line = NonNullable<Result['call']>['transcript'][number]
 
-/** Lines of the conversation shown around a place where something went wrong. */
+/** Number of lines of the conversation shown around the position of a fault. */
 const LINES_BEFORE = 3
 const LINES_AFTER = 2
 const LINES_AT_THE_END = 6
@@ -240,9 +255,11 @@ export function summaryText(
   return `\n${failed === 0 ? good(`${passed} passed`) : bad(`${failed} failed, ${passed} passed`)}${rest} in ${seconds(realMs)}\n`
 }
 
-/** The share that passed, by scenario, with its interval; empty where each ran once and no model judged. */
+/**
+ * The share of runs that passed, by scenario, with its interval. Empty if each scenario ran once and no model judged.
+ */
 export function ratesText(
-  { rates, rate, results, models }: Pick<ScenarioReport, 'rates' | 'rate' | 'results' | 'models'>,
+  { rates, rate, passAll, results, models }: Pick<ScenarioReport, 'rates' | 'rate' | 'passAll' | 'results' | 'models'>,
   { dim }: Paint,
 ): string {
   const cost = models === null || models.requests === 0 ? '' : `${modelsText(models)}\n`
@@ -253,7 +270,9 @@ export function ratesText(
     return `  ${passed} of ${runs}, ${part} % (${low} to ${high} %)  ${name}${open}\n`
   }
   const lines = [...rates.map((one) => line(`${one.agent}/${one.name}`, one)), line('all', rate)]
-  return `\npassed, with the 95 % interval\n${lines.join('')}${dim(cost)}`
+  const all = passAll.filter(({ k }) => k > 1).map((one) => `  pass^${one.k} ${Math.round(one.rate * 100)} %`)
+  const allText = all.length === 0 ? '' : `  all of k runs of a scenario passed:${all.join('')}\n`
+  return `\npassed, with the 95 % interval\n${lines.join('')}${allText}${dim(cost)}`
 }
 
 function modelsText({ requests, currency, cost, unknown }: NonNullable<ScenarioReport['models']>): string {
@@ -269,7 +288,7 @@ function around(result: Result, atMs: number | null): string[] {
   return [...(from > 0 ? ['...'] : []), ...all.slice(from, to).map(lineText), ...(to < all.length ? ['...'] : [])]
 }
 
-/** A line of the conversation: when, who, what. */
+/** A line of the conversation: its time, role and text. */
 function lineText({ role, text, startMs, interrupted }: Line): string {
   return `${seconds(startMs).padStart(7)} ${role.padEnd(7)} ${text}${interrupted ? ' (interrupted)' : ''}`
 }
@@ -349,4 +368,53 @@ function caseOf(result: Result): XmlElement {
 
 function xmlSeconds(ms: number): string {
   return (ms / 1000).toFixed(3)
+}
+
+/** The findings as SARIF 2.1.0: a rule for each scenario, a result for each failed run, at the scenario's file. */
+export function sarif({ results }: Pick<ScenarioReport, 'results'>): object {
+  const ruleOf = ({ agent, name }: Result): string => `${agent}/${name}`
+  const failed = results.filter(({ status }) => status === 'failed')
+  const rules = [...new Set(failed.map(ruleOf))]
+  return {
+    $schema: 'https://json.schemastore.org/sarif-2.1.0.json',
+    version: '2.1.0',
+    runs: [
+      {
+        tool: {
+          driver: {
+            name: 'mkondo simulate',
+            version: packageVersion(),
+            rules: rules.map((id) => ({ id, shortDescription: { text: `The scenario ${id} passes.` } })),
+          },
+        },
+        results: failed.map((result) => ({
+          ruleId: ruleOf(result),
+          ruleIndex: rules.indexOf(ruleOf(result)),
+          level: 'error',
+          message: {
+            text: result.findings
+              .flatMap(({ what, nearMs }) => [what, ...around(result, nearMs).map((line) => `  ${line}`)])
+              .join('\n'),
+          },
+          locations: [
+            {
+              physicalLocation: {
+                artifactLocation: { uri: fileUri(result.file) },
+                region: { startLine: 1 },
+              },
+            },
+          ],
+          properties: { mode: result.mode, seed: result.seed, repetition: result.repetition },
+        })),
+      },
+    ],
+  }
+}
+
+/** A path for a file below the working folder, which code hosts show; for other files a URL. */
+function fileUri(file: string): string {
+  const path = relative(process.cwd(), file)
+  return path.startsWith('..') || isAbsolute(path)
+    ? pathToFileURL(file).href
+    : path.split(sep).map(encodeURIComponent).join('/')
 }

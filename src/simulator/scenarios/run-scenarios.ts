@@ -7,16 +7,16 @@ export interface ScenarioRun {
   readonly scenario: Scenario
   readonly mode: CallMode
   readonly seed: number
-  /** 1 for the first of several runs of the same scenario. */
+  /** Number of the run of a scenario: 1 for the first run, 2 for the second, … */
   readonly repetition: number
-  /** Why it is not possible here; null where it is. */
+  /** Reason why the scenario cannot run here; null if it can. */
   readonly skipped: string | null
 }
 
 export interface ScenarioResult extends ScenarioRun {
   readonly status: 'passed' | 'failed' | 'skipped'
   readonly findings: readonly Finding[]
-  /** Real duration of the run. */
+  /** Real duration of the run in ms. */
   readonly realMs: number
   readonly call: ObservedCall | null
 }
@@ -24,16 +24,16 @@ export interface ScenarioResult extends ScenarioRun {
 interface PlanOptions {
   /** Mode for all runs; null: text, or audio for scenarios that need it. */
   readonly mode: CallMode | null
-  /** Why a mode cannot be used, by mode; `placed`: why no spoken call can be placed. */
+  /** Reason why a mode cannot be used, by mode; `placed`: reason why no spoken call can be placed. */
   readonly unavailable: Readonly<Partial<Record<CallMode | 'placed', string>>>
-  /** The reason why a scenario cannot run here in any mode; null where it can. */
+  /** Returns the reason why a scenario cannot run here in any mode; null if it can. */
   readonly without: (scenario: Scenario) => string | null
   readonly repeat: number
   /** Added to every scenario's seed. */
   readonly seed: number
 }
 
-/** The runs for these scenarios and options. */
+/** @returns the planned runs for these scenarios and options */
 export function planOf(scenarios: readonly Scenario[], options: PlanOptions): ScenarioRun[] {
   return scenarios.flatMap((scenario) => {
     const mode = scenario.mode ?? options.mode ?? (options.unavailable.text === undefined ? 'text' : 'audio')
@@ -48,7 +48,7 @@ export function planOf(scenarios: readonly Scenario[], options: PlanOptions): Sc
 }
 
 interface RunOptions {
-  /** How many calls at once. */
+  /** Maximum number of simultaneous calls. */
   readonly jobs: number
   readonly place: (run: ScenarioRun) => Promise<ObservedCall>
   readonly onResult: (result: ScenarioResult) => Promise<void> | void
@@ -56,9 +56,9 @@ interface RunOptions {
 }
 
 /**
- * Runs all calls of a plan, `jobs` at a time. Text calls run first and take seconds; spoken calls run after them,
- * because other work would disturb their real-time pace. A call that cannot be placed is a failed run and does not stop
- * the others.
+ * Runs all calls of a plan, `jobs` at a time. Text calls run first and take seconds. Spoken calls run after the text
+ * calls, because they run in real time and other work would disturb them. A call that cannot be placed is a failed run
+ * and does not stop the other calls.
  * @returns the results in the order of the plan, the skipped runs last
  */
 export async function runScenarios(plan: readonly ScenarioRun[], options: RunOptions): Promise<ScenarioResult[]> {

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path'
 import { z } from 'zod'
 import { languageModelOptions } from '../../agents/file/backend-options.js'
 import { callVariablesSchema } from '../../agents/tools/call-variables.js'
-import { endReasonSchema } from '../../call/documents/record.js'
+import { CALL_SERVED, endReasonSchema } from '../../call/documents/record.js'
 import { languageCode } from '../../call/spoken/localized-text.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { isAgentName } from '../../core/ids.js'
@@ -13,18 +13,19 @@ import { INBOUND_OUTCOMES } from '../choices.js'
 import { ECHO_DELAY_MS_MAX, ECHO_PHONES, NOISE_KINDS } from '../../carrier/line.js'
 import { listOf, parseChecked, scriptKeys } from '../script-file.js'
 import { spokenWords, textPattern, type TextPattern } from '../spoken-words.js'
+import { contradictionIn, TELEPHONE_DIFFERENCES } from '../telephones.js'
 
-/** Scenario files of one run, and the size of one. */
+/** Maximum number of scenario files of one run, and maximum size of a file. */
 const SCENARIOS_MAX = 1000
 const SCENARIO_FILE_BYTES_MAX = 256 * 1024
-/** Answers of a caller that is a model, and criteria of a judge. */
+/** Maximum number of answers of a caller that is a language model, and maximum number of a judge's criteria. */
 const MODEL_TURNS_MAX = 60
 const CRITERIA_MAX = 20
 
-/** How a call is placed: spoken through the carrier's protocol, or as text on its own clock. */
+/** Mode of a call: spoken through the carrier's protocol, or as text on its own clock. */
 export type CallMode = 'audio' | 'text'
 
-/** Durations with a limit. Every occurrence in the call must keep it. */
+/** Durations that can have a limit. Every occurrence in the call must be within the limit. */
 const TIMED_THINGS = ['greeting', 'firstSound', 'answer', 'bargeInStop', 'call'] as const
 export type TimedThing = (typeof TIMED_THINGS)[number]
 
@@ -54,7 +55,7 @@ const number = z
   .transform((party) => (party === 'withheld' ? '' : party))
 const ms = z.int().min(0).max(3_600_000)
 const count = z.int().min(0).max(1000)
-/** At least and at most. */
+/** Minimum and maximum. */
 const range = z
   .union([count, z.strictObject({ min: count.optional(), max: count.optional() })])
   .transform((given): Range => (typeof given === 'number' ? { min: given, max: given } : given))
@@ -72,13 +73,13 @@ export interface Range {
   readonly min?: number | undefined
   readonly max?: number | undefined
 }
-/** Expected value of an argument or a field: a text, a /regex/ or a value; null for an absent one. */
+/** Expected value of an argument or a field: a text, a /regex/ or a value; null if it must be absent. */
 export type ExpectedValues = z.output<typeof values>
 
-/** Words in an entry of the transcript; without a language, in any. */
+/** Words in an entry of the transcript; if no language is given, in any language. */
 const expectedWords = z.union([
   pattern.transform((words): ExpectedWords => ({ text: words })),
-  z.strictObject({ text: pattern, language: languageCode.describe('In which the call is then, such as sw.') }),
+  z.strictObject({ text: pattern, language: languageCode.describe('Language of the call at that time, such as sw.') }),
 ])
 export interface ExpectedWords {
   readonly text: TextPattern
@@ -90,9 +91,9 @@ const expectedCall = z.strictObject({
   with: values
     .prefault({})
     .describe(
-      'Arguments that must be among those of the call: a text, a /regular expression/, a value, or null for an absent one.',
+      'Arguments that the call must have, among others: a text, a /regular expression/, a value, or null for an absent one.',
     ),
-  times: range.prefault({ min: 1 }).describe('How often. Default: at least once.'),
+  times: range.prefault({ min: 1 }).describe('Number of calls. Default: at least one.'),
 })
 export type ExpectedCall = Pick<z.output<typeof expectedCall>, 'tool' | 'with'>
 
@@ -105,24 +106,29 @@ const llm = languageModelOptions.describe(
 
 const modelCaller = z.strictObject({
   persona: z.string().trim().min(1).max(1000).describe('Who calls, how they speak, and in which language.'),
-  goal: z.string().trim().min(1).max(1000).describe('Purpose of their call, and when it is reached.'),
+  goal: z
+    .string()
+    .trim()
+    .min(1)
+    .max(1000)
+    .describe('Purpose of the call, and the condition under which it is reached.'),
   facts: z
     .record(z.string().min(1).max(60), z.union([z.string().max(300), z.number()]))
     .default({})
-    .describe('Facts that they know, by name. They know nothing else.'),
+    .describe('Facts that the caller knows, by name. The caller does not know anything else.'),
   lines: z
     .array(z.string().trim().min(1).max(300))
     .max(MODEL_TURNS_MAX)
     .default([])
-    .describe(
-      'How such a caller talks: an example of what they say, in order; … is a wait. `mkondo double people` says exactly this.',
-    ),
+    .describe("Example of the caller's words, in order; … is a wait. `mkondo double people` says exactly these words."),
   turns: z
     .int()
     .min(1)
     .max(MODEL_TURNS_MAX)
     .default(12)
-    .describe('A caller who has not hung up after this number of answers is hung up, and the call has failed.'),
+    .describe(
+      'Maximum number of answers. A call in which the caller has not hung up by then is ended, and has failed.',
+    ),
   llm,
 })
 /** A caller that is a language model. */
@@ -149,9 +155,12 @@ export type Judge = z.output<typeof judge>
 const expectSchema = z
   .strictObject({
     outcome: listOf(z.enum(INBOUND_OUTCOMES), 20, oneOf(INBOUND_OUTCOMES)).describe(
-      'How the call came out; one of these.',
+      'Outcome of the call; one of these.',
     ),
-    endReason: listOf(endReasonSchema, 20, oneOf(endReasonSchema.options)).describe('Reason of its end; one of these.'),
+    served: listOf(z.enum(CALL_SERVED), 20, oneOf(CALL_SERVED)).describe('Result for the caller; one of these.'),
+    endReason: listOf(endReasonSchema, 20, oneOf(endReasonSchema.options)).describe(
+      'Reason for the end of the call; one of these.',
+    ),
     called: z.array(expectedCall).max(50).prefault([]).describe('Tools that were called.'),
     notCalled: z
       .array(
@@ -162,25 +171,27 @@ const expectSchema = z
       )
       .max(50)
       .prefault([])
-      .describe('Tools that were not called; with `with`, not with these arguments.'),
+      .describe('Tools that were not called. With `with`: tools that were not called with these arguments.'),
     said: listOf(expectedWords, 50).describe(
-      'Words of the agent (or of the carrier for it): plain, or a /regular expression/ over one entry of the transcript; or `{ text, language }`. Each of them, in any order.',
+      'Words of the agent (or of the carrier for it): plain, or a /regular expression/ over one entry of the transcript; or `{ text, language }`. All of them must occur, in any order.',
     ),
     neverSaid: patterns.describe('Words that were never said to the caller.'),
     understood: patterns.describe('Words of the caller that the gateway understood.'),
     language: languageCode.optional().describe('The language of the call at its end, such as sw.'),
     fields: values
       .optional()
-      .describe("Fields of the agent's `analysis`: a value, a text or a /regex/; null for one that is not known."),
+      .describe("Fields of the agent's `analysis`: a value, a text or a /regex/; null for an unknown value."),
     stage: listOf(stageName, 20).describe(
-      'The stage that the call ended in; of a list the last, and before it the others in this order.',
+      'Stage in which the call ended. A list: stages of the call in this order; the call ended in the last one.',
     ),
     agents: z
       .array(agentName)
       .min(1)
       .max(5)
       .optional()
-      .describe('The agents that had the call, in order: who answered, and those to whom it was handed over.'),
+      .describe(
+        'Agents that had the call, in order: the agent that answered, then the agents that took the call over.',
+      ),
     escalated: z
       .union([
         z.boolean(),
@@ -188,15 +199,15 @@ const expectSchema = z
           reason: pattern.optional(),
           summary: pattern.optional(),
           identity: values.optional().describe('Fields of the verified identity.'),
-          tried: z.array(toolName).max(20).default([]).describe('Tools that the human knows were tried.'),
-          transcript: patterns.describe('Words that the transcript given to the human has.'),
+          tried: z.array(toolName).max(20).default([]).describe('Tried tools that are named to the human.'),
+          transcript: patterns.describe('Words in the transcript that the human got.'),
           outcome: z.enum([...HUMAN_OUTCOMES, 'failed']).optional(),
           callback: z.boolean().optional().describe('True: the caller was to be called back.'),
           strategy: z.enum(['after-stream-dial', 'supervision', 'conference', 'callback']).optional(),
         }),
       ])
       .optional()
-      .describe('A human was asked for, and got this.'),
+      .describe('The call was escalated to a human, who got this data.'),
     waits: z
       .array(
         z.strictObject({
@@ -207,22 +218,22 @@ const expectSchema = z
       )
       .max(20)
       .default([])
-      .describe('How the tools that wait ended, in their order.'),
+      .describe('Results of the tools that wait, in order.'),
     turns: range.optional().describe('Turns of the caller that were answered or waited for an answer.'),
     bargeIns: range.optional().describe('Interruptions that stopped the agent.'),
     withinMs: z
       .partialRecord(z.enum(TIMED_THINGS), ms)
       .default({})
       .describe(
-        "Longest allowed: the greeting after the stream opened, the first sound and the answer after the caller stopped, the agent's silence after an interruption, the whole stream.",
+        "Maximum times in ms: from the opening of the stream to the greeting, from the caller's last sound to the first sound and to the answer, from an interruption to the agent's silence, and of the whole stream.",
       ),
   })
-  .describe('Outcome that the call must have; everything that is set has to hold.')
+  .describe('Expected result of the call. All parts that are set must be true.')
 
 /** Expected result of a call. */
 export type Expectations = z.output<typeof expectSchema>
 
-/** The keys of a scenario file, and what they may not say together. */
+/** The keys of a scenario file, and the combinations that are not allowed. */
 const scenarioSchema = z
   .strictObject({
     version: z.literal(SCENARIO_VERSION, { error: `must be ${SCENARIO_VERSION}` }),
@@ -235,30 +246,39 @@ const scenarioSchema = z
     mode: z
       .enum(['audio', 'text'])
       .optional()
-      .describe('The only mode it may run in. Default: text, or audio where the line or a recording needs it.'),
-    seed: z.int().min(0).max(0x7fff_ffff).default(1).describe('For noise, losses and hold-ups.'),
+      .describe(
+        'The only mode in which the scenario may run. Default: text; but audio if the line or a recording needs it.',
+      ),
+    seed: z.int().min(0).max(0x7fff_ffff).default(1).describe('Seed of noise, packet loss and delays.'),
     at: z.iso
       .datetime({ offset: true, error: 'must be a time such as "2026-11-20T10:00:00+03:00"' })
       .optional()
       .describe('Calendar time of the call; only in text mode. Default: now.'),
-    timeoutS: z.int().min(5).max(3600).default(120).describe('A call that goes on longer is ended and has failed.'),
+    timeoutS: z
+      .int()
+      .min(5)
+      .max(3600)
+      .default(120)
+      .describe('Maximum duration of the call. A longer call is ended, and has failed.'),
     placed: z
-      .strictObject({ variables: callVariablesSchema.default({}).describe('Those of the call, as a row has them.') })
+      .strictObject({
+        variables: callVariablesSchema.default({}).describe("Variables of the call, like those of a campaign's row."),
+      })
       .optional()
-      .describe('The agent calls them, as in a campaign. Default: they call.'),
+      .describe('The agent calls the person, as in a campaign. Default: the person calls.'),
     caller: z.strictObject({
-      number: number.prefault(FROM).describe('The number they call from.'),
-      calls: number.prefault(TO).describe('The number they call.'),
+      number: number.prefault(FROM).describe('Number of the caller.'),
+      calls: number.prefault(TO).describe('Called number.'),
       voice: z.enum(CALLER_VOICES).default('rms'),
-      pace: z.number().min(0.5).max(2).default(1).describe('How fast they speak; 1.2 is a fifth faster.'),
-      model: modelCaller.optional().describe('A language model calls, in place of steps and rules.'),
+      pace: z.number().min(0.5).max(2).default(1).describe("Speed of the caller's speech; 1.2 is 20 % faster."),
+      model: modelCaller.optional().describe('Language model that plays the caller, in place of steps and rules.'),
       ...scriptKeys,
     }),
-    judge: judge.optional().describe('A language model judges the conversation, besides `expect`.'),
+    judge: judge.optional().describe('Language model that judges the conversation, in addition to `expect`.'),
     noise: z
       .strictObject({
         kind: z.enum(NOISE_KINDS).default('white'),
-        snrDb: z.int().min(0).max(60).describe('How far the noise is below the voice.'),
+        snrDb: z.int().min(0).max(60).describe('Level of the voice above the noise, in dB.'),
       })
       .optional()
       .describe("Other sounds at the caller's phone."),
@@ -267,18 +287,18 @@ const scenarioSchema = z
         rateHz: z
           .union([z.literal(8000), z.literal(16000)])
           .default(8000)
-          .describe('8000 is a phone line, 16000 a softphone without one.'),
+          .describe('Sample rate in Hz: 8000 for a phone line, 16000 for a softphone.'),
         echo: z
           .strictObject({
-            levelDb: z.int().min(-60).max(0).describe('Its level against what was sent.'),
+            levelDb: z.int().min(-60).max(0).describe("Level of the echo relative to the agent's voice, in dB."),
             delayMs: z.int().min(20).max(ECHO_DELAY_MS_MAX).default(80),
             phone: z
               .enum(ECHO_PHONES)
               .default('plain')
-              .describe('A speakerphone also clips, moves its delay and levels what it hears.'),
+              .describe('A speakerphone also clips, changes its delay and levels the sound of its microphone.'),
           })
           .optional()
-          .describe("The agent's voice comes back out of the caller's loudspeaker."),
+          .describe("Echo of the agent's voice from the caller's loudspeaker."),
         loss: z
           .strictObject({
             percent: z.number().min(0).max(50),
@@ -287,30 +307,38 @@ const scenarioSchema = z
               .min(1)
               .max(25)
               .default(2)
-              .describe('How many frames of 20 ms are lost in a row, on average.'),
+              .describe('Mean number of frames of 20 ms that are lost in a row.'),
           })
           .transform(({ percent, burstFrames }) => ({ share: percent / 100, burstFrames }))
           .optional()
-          .describe('Packets that are lost between phone and carrier, both ways.'),
+          .describe('Packets that are lost between phone and carrier, in both directions.'),
         jitterMs: z
           .int()
           .min(1)
           .max(5000)
           .optional()
-          .describe('The network holds the audio up about once a second, this long at most.'),
+          .describe('Maximum delay of the audio by the network, about once a second.'),
         stalls: z
           .array(z.strictObject({ atMs: ms, ms: z.int().min(20).max(10_000) }))
           .max(50)
           .default([])
-          .describe('Hold-ups at set times since the stream opened.'),
+          .describe('Delays of the audio at set times since the stream opened.'),
       })
       .prefault({}),
+    telephone: listOf(z.enum(TELEPHONE_DIFFERENCES), TELEPHONE_DIFFERENCES.length, oneOf(TELEPHONE_DIFFERENCES))
+      .superRefine((names, context) => {
+        const message = contradictionIn(names)
+        if (message !== null) context.addIssue({ code: 'custom', message })
+      })
+      .describe('Differences from the simulated line that calls of real telephones have; one or more of these.'),
     carrier: z
       .strictObject({
         afterStream: z.enum(AFTER_STREAM).default('continues').describe('After-stream behaviour of the carrier.'),
         streamFailsAfterMs: ms
           .optional()
-          .describe('No stream can be opened, and the carrier says so after this time. Default: each is opened.'),
+          .describe(
+            'No stream can be opened, and the carrier reports this after this time. Default: all streams open.',
+          ),
         ignoreKill: z.boolean().default(false).describe('The carrier does not honour killAudio.'),
       })
       .prefault({}),
@@ -326,9 +354,9 @@ const scenarioSchema = z
       .array(
         z.strictObject({
           tool: toolName,
-          afterMs: ms.describe("From the API's answer."),
+          afterMs: ms.describe("Time from the API's answer to the outcome."),
           status: z.enum(['progress', 'succeeded', 'failed']).default('succeeded'),
-          result: z.unknown().default(null).describe('As an API posts it.'),
+          result: z.unknown().default(null).describe('Result, as an API posts it.'),
         }),
       )
       .max(20)
@@ -337,13 +365,15 @@ const scenarioSchema = z
         'Outcomes of tools that wait: one for each wait, in order. Text mode only: a spoken call gets them from its API.',
       ),
     slow: z
-      .array(z.strictObject({ tool: toolName, answerAfterMs: ms.describe('From the call of the tool on.') }))
+      .array(
+        z.strictObject({ tool: toolName, answerAfterMs: ms.describe('Time from the call of the tool to the answer.') }),
+      )
       .max(20)
       .default([])
       .describe('Tools of the agent whose answers take time. Text mode only: a spoken call waits for its API.'),
     earlier: z
       .strictObject({
-        outcome: z.enum(INBOUND_OUTCOMES).default('contained').describe('How that call came out.'),
+        outcome: z.enum(INBOUND_OUTCOMES).default('contained').describe('Outcome of that call.'),
         daysAgo: z.int().min(0).max(3650).default(1),
         facts: z.record(z.string().min(1).max(60), z.union([z.string().max(300), z.number(), z.boolean()])).default({}),
       })
@@ -355,7 +385,7 @@ const scenarioSchema = z
       .strictObject(scriptKeys)
       .optional()
       .describe(
-        'Script of a call before, in which they are promised a call back: this call is that call back, of the agent with `callbacks`. Text mode only. Default: there was none.',
+        'Script of an earlier call in which the caller is promised a call back. This call is the call back, by the agent with `callbacks`. Text mode only. Default: no earlier call.',
       ),
     expect: expectSchema.prefault({}),
   })
@@ -378,7 +408,7 @@ const scenarioSchema = z
       fault(['expect', 'withinMs', 'call'], `is ${call}, but the call is ended after timeoutS: ${timeoutS}`)
   })
 
-/** The keys that only text mode can follow, with the reason; those that the scenario sets. */
+/** The scenario's keys that only text mode supports, with the reason. */
 function ofTextOnly({
   at,
   settle,
@@ -443,7 +473,7 @@ function expectFaults(expect: Expectations, fault: Fault): void {
 /** A scenario file after its keys were checked. */
 type ScenarioFile = z.output<typeof scenarioSchema>
 
-/** Outcome that the world outside gives a waiting tool. */
+/** Outcome that the scenario sends to a pending tool. */
 export type SettledTool = ScenarioFile['settle'][number]
 
 /** A tool whose answers take time. */
@@ -452,12 +482,22 @@ export type SlowTool = ScenarioFile['slow'][number]
 /** Memory of the caller's last call. */
 export type RememberedCall = NonNullable<ScenarioFile['earlier']>
 
-/** One scenario: who calls, what they do, over what line, and what must come of it. */
+/** One scenario: the caller, the caller's behaviour, the line, and the expected result. */
 export type Scenario = ReturnType<typeof scenarioOf>
 
 /** The JSON Schema with which editors check scenarios: `schema/scenario.schema.json`. */
 export function scenarioJsonSchema(): Record<string, unknown> {
-  const schema = z.toJSONSchema(scenarioSchema, { io: 'input', unrepresentable: 'any' })
+  const schema = z.toJSONSchema(scenarioSchema, {
+    io: 'input',
+    unrepresentable: 'any',
+    // Vendors' services and their options are only in the schema of agents, so that a new service changes no other
+    // schema.
+    override: ({ zodSchema, jsonSchema }) => {
+      if (zodSchema !== llm) return
+      for (const key of Object.keys(jsonSchema)) if (key !== 'description') Reflect.deleteProperty(jsonSchema, key)
+      jsonSchema.$ref = 'agent.schema.json#/properties/backends/properties/cascade/properties/llm'
+    },
+  })
   return {
     ...schema,
     title: 'Mkondo scenario',
@@ -496,32 +536,33 @@ function scenarioOf(parsed: ScenarioFile, file: string) {
     file,
     name,
     agent: parsed.agent,
-    /** The only mode it can run in; null for either. */
+    /** The only possible mode; null if both modes are possible. */
     mode: parsed.mode ?? (needsSound(parsed) ? 'audio' : textMode),
     seed: parsed.seed,
-    /** Calendar time at which the call is placed, in text mode; null for now. */
+    /** Calendar time of the call, in text mode; null for now. */
     atWallMs: at === undefined ? null : Date.parse(at),
     timeoutMs: parsed.timeoutS * 1000,
     from,
     to,
-    /** The agent calls them, with these variables; null: they call. */
+    /** The call's variables if the agent calls this person; null if the person calls. */
     placed,
     voice,
     pace,
     script: { name, ...script },
-    /** Decides in place of the script; null: the script does. */
+    /** The model that decides instead of the script; null: the script decides. */
     model,
     judge: parsed.judge ?? null,
     line: parsed.line,
+    telephone: parsed.telephone,
     noise: parsed.noise,
     ...carrier,
     human: { ...human, greeting: 'Hello, how can I help you?' },
-    /** Outcomes of tools that wait; each is used once, in order. */
+    /** Outcomes of pending tools; each is used once, in order. */
     settle,
     slow,
-    /** Memory of the caller's last call; null: none. */
+    /** Memory of the caller's last call; null if there is none. */
     earlier,
-    /** Script of the call before, in which they are promised this one as a call back; null: there was none. */
+    /** Script of the earlier call in which the agent promised to call back; null if there is none. */
     promisedIn: promisedIn === undefined ? null : { name, ...promisedIn },
     expect: parsed.expect,
   }

@@ -1,15 +1,15 @@
 import type { AgentDefinition } from '../../agents/file/definition.js'
 import type { CallRecord } from '../../call/documents/record.js'
 
-/** Which stages of an agent, and which ways between them, no call of a run has taken. */
+/** Stages of an agent, and transitions between stages, that no call of the run reached. */
 interface StageCover {
   readonly agent: string
   readonly stages: { readonly all: number; readonly missed: readonly string[] }
-  /** `verify to help`. */
+  /** Transitions, such as `verify to help`. */
   readonly ways: { readonly all: number; readonly missed: readonly string[] }
 }
 
-/** @param records  of the calls; those of agents without stages are left out */
+/** @param records  records of all calls; calls of agents without stages are ignored */
 export function stageCover(
   agents: readonly Pick<AgentDefinition, 'name' | 'stages'>[],
   records: readonly Pick<CallRecord, 'agent' | 'stages'>[],
@@ -36,7 +36,7 @@ function way(from: string, to: string): string {
   return `${from} to ${to}`
 }
 
-/** A line for each agent, and one for each kind that was missed. */
+/** @returns a line for each agent; lines for its missed stages and its missed transitions */
 export function coverText(covers: readonly StageCover[]): string {
   return covers
     .flatMap(({ agent, stages, ways }) => [

@@ -4,6 +4,7 @@ import type { SimulatorEvent } from '../../carrier/call-options.js'
 import { simulatedPerson } from '../caller.js'
 import { START_MS } from '../simulated-clock.js'
 import type { AskCaller } from '../asked-caller.js'
+import { telephone } from '../telephones.js'
 import type { AgentVocabulary } from '../vocabulary.js'
 import { type ObservedCall, observedCall } from './judge.js'
 import type { Scenario } from './scenario.js'
@@ -21,17 +22,17 @@ interface TextCallOptions extends Omit<TextGatewayOptions, keyof PlayedCall> {
   >
   readonly vocabulary: AgentVocabulary
   readonly seed: number
-  /** Decides what the caller does, in place of the script. Absent: the script decides. */
+  /** Decides the caller's moves instead of the script. Absent: the script decides. */
   readonly ask?: AskCaller
   readonly signal: AbortSignal | null
 }
 
-/** How long to wait for the record of a call that has reached its time limit, in the call's own time. */
+/** Wait in ms for the record of a call that has reached its time limit, in the call's own time. */
 const RECORD_WAIT_MS = 12_000
 
 /**
- * Runs one call without real audio, as fast as possible: the simulated carrier and caller of spoken calls and the
- * gateway's own call, both on one simulated clock. Where they were promised it as a call back, the call of the promise runs before.
+ * Runs one call without real audio, as fast as possible. The carrier and caller of spoken calls and the gateway's call
+ * share one simulated clock. If the scenario is a promised call back, the call with the promise runs first.
  */
 export async function runTextCall(media: TextMedia, options: TextCallOptions): Promise<ObservedCall> {
   const { scenario } = options
@@ -50,7 +51,7 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
   const nothing = { settle: [], slow: [], earlier: null, placed: null }
   const { ask: _, ...scripted } = options
   const { promised } = await played(media, scripted, promisedIn, { ...nothing, startedAtWallMs })
-  if (promised?.recovers == null) throw new Error('the call of promisedIn ended without a call back that was promised')
+  if (promised?.recovers == null) throw new Error('the call of promisedIn ended, but no call back was promised in it')
   // From `callBackRow`.
   const recovers = promisingCall(promised.recovers as KeptState, promised.dueMs)
   const { to: number, from: ours, variables } = promised
@@ -73,6 +74,7 @@ async function played(
   const { scenario, seed, signal, ask } = options
   const { timeoutMs } = scenario
   const { placed } = call
+  const differences = telephone(scenario.telephone)
   // In a placed call, the caller is the person whom the agent calls.
   const [from, to] = placed === null ? [scenario.from, scenario.to] : [placed.from, placed.to]
   const voices = new TextVoices(scenario.pace, seed)
@@ -91,21 +93,23 @@ async function played(
       script,
       voice: 'rms',
       pace: scenario.pace,
-      line: { sampleRateHz: 16_000 },
+      line: { sampleRateHz: 16_000, ...differences.line },
+      ...differences.caller,
       speech: voices,
       vocabulary: options.vocabulary,
       files: new Map(),
       record: false,
       timeoutMs,
-      // However long a model takes, the caller answers at once.
+      // The clock of the call stops while a model is asked. So the caller answers at once in the call's time.
       ...(ask === undefined ? {} : { ask: (heard) => clock.hold(ask(heard)) }),
     }),
-    // The echo of coded sound means nothing.
+    // An echo of coded sound would contain no information about the gateway.
     trackLayout: 'mono',
     afterStream: scenario.afterStream,
     ...(scenario.streamFailsAfterMs === undefined ? {} : { streamFailsAfterMs: scenario.streamFailsAfterMs }),
     human: scenario.human,
     dialEdge: 'outcome',
+    ...differences.carrier,
     onEvent: (event) => {
       events.push(event)
       // Sounds without words are in brackets.

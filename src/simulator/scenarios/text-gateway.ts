@@ -24,7 +24,7 @@ import { CallRegistry } from '../../workers/main/call-registry.js'
 import type { CallToolRunner } from '../../workers/worker/call-tools.js'
 import type { PlacedCall } from '../../workers/main/live-call.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
-import { loadMediaAssets } from '../../workers/shared/media-assets.js'
+import { loadMediaAssets, voiceDetectors } from '../../workers/shared/media-assets.js'
 import { type ConnectFork, HandshakeRefused } from '../../carrier/audio-fork.js'
 import type { CallEnvironment, WebhookAnswer } from '../../carrier/call-options.js'
 import { callBackRow, mayCallBack } from '../../campaigns/call-back-row.js'
@@ -36,7 +36,7 @@ import type { RememberedCall, SettledTool, SlowTool } from './scenario.js'
 import { DAY_MS } from '../../core/units.js'
 import { TextSpeech, type TextVoices } from './text-speech.js'
 
-/** Words replace the sound: no file sounds over them, or in their place. */
+/** Removes sound files from the agent, because words replace all sound in text calls. */
 function withoutSounds(agent: HostedAgent): HostedAgent {
   const { assets = NO_ASSETS, forBusiness } = agent
   const silent = { ...agent, assets: { ...assets, recorded: [], waiting: null } }
@@ -44,19 +44,18 @@ function withoutSounds(agent: HostedAgent): HostedAgent {
   return { ...silent, forBusiness: (business, step) => withoutSounds(forBusiness(business, step)) }
 }
 
-/** Time from the document to the media socket, in which the backend becomes ready. */
+/** Time in ms from the document to the media socket. In this time the backend becomes ready. */
 const SOCKET_AFTER_MS = 200
-/** Path of a webhook, with the agent where it names one. */
+/** Path of a webhook, with the agent if the path names one. */
 const PATH = new RegExp(`^/(${WEBHOOK_ROUTES.join('|')})(?:/([^/]+))?$`)
 
 /**
- * The gateway of one text call, and the time of that call: webhooks, registry, session, dialogue, tools over HTTP,
- * playout, escalation and record are those of production, with coded sound in place of speech. Only threads, sockets
- * and the speech models are left out.
+ * The gateway of one text call, and its time. The code is the production code without threads, sockets and speech
+ * models. Sound is coded instead of spoken.
  */
 export class TextGateway implements CallEnvironment {
-  readonly clock = new SimulatedClock()
-  /** The call back that the caller was promised; null: none. */
+  readonly clock: SimulatedClock
+  /** The call back that the agent promised; null if there is none. */
   promised: Row | null = null
   /** Record of the call, once it has ended. */
   record: CallRecord | null = null
@@ -65,14 +64,15 @@ export class TextGateway implements CallEnvironment {
   readonly #tokens: StreamTokens
   readonly #guard: WebhookGuard
   readonly #webhooks: Webhooks
-  /** Outcomes that no tool waits for yet. */
+  /** Outcomes that have not been posted: no tool waits for them yet. */
   readonly #settle: SettledTool[]
-  /** Speech of the agent that has the call. */
+  /** Speech of the agent that is speaking in the call. */
   #speech: TextSpeech | null = null
 
   constructor(media: TextMedia, voices: TextVoices, options: TextGatewayOptions) {
     this.#voices = voices
     this.#settle = [...options.settle]
+    this.clock = options.clock ?? new SimulatedClock()
     const clock = this.clock.nowMs
     const wallClock = (): number => this.clock.elapsedMs + options.startedAtWallMs
     const metrics = new Metrics({ version: 'simulate', processMetrics: false })
@@ -136,7 +136,7 @@ export class TextGateway implements CallEnvironment {
           clock: this.clock,
           wallClock,
           resamplers: media.resamplers,
-          vads: levelVad,
+          vads: media.vads,
           backends: media.backends,
           tools: async ({ agent, assets }) => {
             const tools = await media.tools.of(agent, assets)
@@ -173,7 +173,7 @@ export class TextGateway implements CallEnvironment {
     this.#webhooks = new Webhooks(edge, this.#guard, this.#tokens, new Admission(edge, { low: false, why: '' }))
   }
 
-  // --- what the carrier does with it --------------------------------------------------------------------------
+  // --- the carrier's requests --------------------------------------------------------------------------------
 
   readonly post = async (
     url: string,
@@ -236,7 +236,7 @@ export class TextGateway implements CallEnvironment {
     return port2
   }
 
-  /** A tool waits: the scenario says what comes of it, and when. */
+  /** Handles a pending tool: posts the scenario's next outcome for the tool, after the scenario's delay. */
   #pending(tool: string, url: string): void {
     const index = this.#settle.findIndex((one) => one.tool === tool)
     const [settled] = index < 0 ? [] : this.#settle.splice(index, 1)
@@ -244,7 +244,7 @@ export class TextGateway implements CallEnvironment {
     const { afterMs, status, result } = settled
     const headers = { 'content-type': 'application/json' }
     const settle = () => this.post(url, headers, JSON.stringify({ status, result }))
-    // An outcome that cannot be posted never comes: that fails this scenario, not the run.
+    // If an outcome cannot be posted, it never arrives. Then this scenario fails, but the run continues.
     this.clock.after(afterMs, () => void settle().catch(() => undefined))
   }
 }
@@ -254,33 +254,45 @@ export interface TextGatewayOptions {
   readonly businesses: ReadonlyMap<string, Business>
   /** Environment that tools may read. */
   readonly env: Environment
-  /** The call that the agent makes; null: one that comes in. */
+  /** The outbound call; null for an inbound call. */
   readonly placed: PlacedCall | null
-  /** Outcomes of tools that wait, in order. */
+  /** Outcomes of pending tools, in order. */
   readonly settle: readonly SettledTool[]
   /** Tools whose answers take time. */
   readonly slow: readonly SlowTool[]
-  /** The memory of the caller's last call; null: none. */
+  /** Record of the caller's last call; null if there is none. */
   readonly earlier: RememberedCall | null
   /** Calendar time at which the call begins. */
   readonly startedAtWallMs: number
+  /** Clock of the call. Absent: a separate clock. */
+  readonly clock?: SimulatedClock
 }
 
 /** Media that all text calls of one run share. */
 export interface TextMedia {
   readonly resamplers: ResamplerBank
+  readonly vads: VadBank
   readonly backends: BackendSettings
   readonly tools: ToolRunners
   close(): Promise<void>
 }
 
-/** Loads the shared parts; takes about 0.2 s. @param env  what tools may read */
-export async function openTextMedia(backends: BackendSettings, env: Environment): Promise<TextMedia> {
+/**
+ * Loads the shared parts, in 0.2 s.
+ * @param env  environment variables that tools may read
+ * @param sound  the callers' sound: `coded`: a loud frame is voice. `recorded`: the voice detector decides
+ */
+export async function openTextMedia(
+  backends: BackendSettings,
+  env: Environment,
+  sound: 'coded' | 'recorded' = 'coded',
+): Promise<TextMedia> {
   const assets = await loadMediaAssets()
   const transport = new HttpClient()
   const tools = new ToolRunners(env, transport)
   return {
     resamplers: new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel }),
+    vads: sound === 'coded' ? levelVad : voiceDetectors(assets),
     backends,
     tools,
     close: async () => {
@@ -290,7 +302,7 @@ export async function openTextMedia(backends: BackendSettings, env: Environment)
   }
 }
 
-/** Louder frames are voice. A level is enough, because text calls have no noise. */
+/** Minimum level of a frame with voice, in dBFS. A level is enough, because text calls have little noise. */
 const VOICE_DBFS = -45
 const levelVad: VadBank = {
   open: () => ({
@@ -300,7 +312,7 @@ const levelVad: VadBank = {
   }),
 }
 
-/** The answers of these tools come late, in the time of the call. */
+/** Delays the answers of these tools, in the time of the call. */
 function slowed(tools: CallToolRunner, slow: readonly SlowTool[], clock: SimulatedClock): CallToolRunner {
   if (slow.length === 0) return tools
   return {
@@ -314,7 +326,7 @@ function slowed(tools: CallToolRunner, slow: readonly SlowTool[], clock: Simulat
   }
 }
 
-/** @param pending  a tool waits for its outcome, to be posted to `url` */
+/** @param pending  called when a tool waits for its outcome, which must be posted to `url` */
 function withPending(tools: CallToolRunner, pending: (tool: string, url: string) => void): CallToolRunner {
   return {
     serverTools: () => tools.serverTools(),

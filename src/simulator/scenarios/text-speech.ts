@@ -1,7 +1,6 @@
 /**
- * Speech of text calls: how long a text takes to say, and samples in place of speech. The gateway's own path (voice
- * detection, barge-in, playout, played duration) and the caller's line run on them as on real speech. No voice is
- * synthesised and nothing is recognised.
+ * Speech of text calls. A text has the duration of its speech, and its samples contain no words. The gateway and the
+ * caller's line process these samples like speech. No speech is synthesised or recognised.
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { BackendTimers } from '../../backends/timers.js'
@@ -14,28 +13,29 @@ import type { CallerVoice } from '../../carrier/choices.js'
 import { seededRandom } from '../../carrier/random.js'
 import { spokenWords } from '../spoken-words.js'
 
-/** Sample rate of the agent's sound: that of the embedded voices. */
+/** Sample rate of the agent's sound, equal to the embedded voices' rate. */
 const TEXT_SPEECH_RATE_HZ = 16_000
 /**
- * Duration of speech, between that of the agent's voice and of a caller's. Fitted to 60 sentences of the shipped
- * agents, from first to last sound, over the characters of the words as spoken: slt takes 156 ms plus 52 ms a
- * character, rms 42 ms plus 62 ms. Half of the sentences are within 190 ms of these values.
+ * Duration of speech in ms, by its number of characters. It lies between the durations of the agent's voice and a
+ * caller's voice. It was fitted to 60 sentences of the shipped agents, from the first to the last sound. The voice slt
+ * takes 156 ms plus 52 ms for each character of the spoken words; the voice rms takes 42 ms plus 62 ms. For half of the
+ * sentences the error is less than 190 ms.
  */
 const MS_PER_CHARACTER = 57
 const MS_PER_SENTENCE = 100
 const SPOKEN_MS_MAX = 30_000
 
-/** Distance between two tags in sample values, so that a filter's ripple does not turn one into another. */
+/** Distance between two tags in sample values, large enough that a filter's ripple does not change a tag. */
 const TAG_STEP = 32
-/** The smallest tag is as loud as the caller's end expects of a voice. */
+/** Minimum tag. It is loud enough for the caller's end to accept the sound as a voice. */
 const TAG_FROM = 10
 const TAGS_MAX = 1000
 
-/** Syllables a second of quick speech. Their rhythm distinguishes a voice from noise. */
+/** Number of syllables per second of quick speech. Their rhythm distinguishes a voice from noise. */
 const SYLLABLES_PER_S = 4
 const VOICE_HZ = 118
 const VOICE_PEAK = 9000
-/** How far the pitch falls within a sentence. */
+/** Fall of the pitch within a sentence, as a share. */
 const DECLINATION = 0.3
 
 /** One period of a voice. */
@@ -57,7 +57,7 @@ export class TextVoices implements PeopleSpeech {
   readonly #said: { readonly words: string; readonly endMs: number }[] = []
   #speakingUntilMs = -Infinity
 
-  /** @param pace  of the caller; 1 is the voice's own */
+  /** @param pace  speaking rate of the caller; 1 is the voice's own rate */
   constructor(pace: number, seed: number) {
     this.#pace = pace
     this.#seed = seed
@@ -81,37 +81,39 @@ export class TextVoices implements PeopleSpeech {
     return Promise.resolve(heard.map((sentence) => this.sentences[sentence] ?? '').join(' '))
   }
 
-  /** The caller begins to say it. */
+  /** Records that the caller begins to say a text. */
   said(text: string, nowMs: number): void {
     this.#speakingUntilMs = Math.max(nowMs, this.#speakingUntilMs) + spokenMs(text, this.#pace)
     this.#said.push({ words: spokenWords(text).join(' '), endMs: this.#speakingUntilMs })
   }
 
-  /** Removes and returns the caller's words that ended since then. */
+  /** Removes and returns the caller's words that ended after `sinceMs`. */
   takeWords(sinceMs: number): string {
     const words = this.#said.splice(0).filter((said) => said.endMs >= sinceMs)
     return words.map((said) => said.words).join(' ')
   }
 }
 
-/** About the time that an idle speech worker takes for a sentence and for an utterance. Chosen, not measured. */
+/**
+ * Approximate time in ms that an idle speech worker needs for a sentence and for an utterance. Chosen, not measured.
+ */
 const SYNTHESIS_MS = 60
 const RECOGNITION_MS = 150
-/** Bound of the sentences of one call: about an hour of them. */
+/** Maximum number of sentences of one call: about an hour of speech. */
 const SENTENCES_MAX = 5000
 
-/** Words that ended up to this long before the gateway detected the utterance are still part of it. */
+/** Maximum time in ms between the end of words and the detection of the utterance that they belong to. */
 const PRE_ROLL_MS = 1500
 
 /**
- * The speech worker of a text call, at the other end of the same port. It makes sound that encodes the number of its
- * sentence, and answers an utterance with all words that the caller said. It uses the call's clock.
+ * The speech worker of a text call, at the other end of the port. Its sound encodes the sentence's number. It
+ * recognises every word of the caller. It uses the call's clock.
  */
 export class TextSpeech {
   readonly #port: MessagePort
   readonly #voices: TextVoices
   readonly #timers: BackendTimers
-  /** By request: what cancels its replies that are not due yet. */
+  /** Functions that cancel the replies that are not due yet, by request. */
   readonly #waiting = new Map<number, (() => void)[]>()
   readonly #utterances = new Map<number, number>()
 
@@ -156,7 +158,7 @@ export class TextSpeech {
         return
       case 'prepare':
       case 'frame':
-        // Nothing to prepare, and the words do not come from samples.
+        // These requests need no work here: no sound is prepared, and the words do not come from samples.
         return
     }
   }
@@ -193,7 +195,7 @@ export class TextSpeech {
   }
 }
 
-/** How long `text` takes to say; `pace` 1.2 is a fifth faster. */
+/** @returns the duration of the spoken `text` in ms; `pace` 1.2 is a fifth faster */
 export function spokenMs(text: string, pace = 1): number {
   const characters = spokenWords(text).join(' ').length
   return Math.min(SPOKEN_MS_MAX, Math.round((MS_PER_SENTENCE + characters * MS_PER_CHARACTER) / pace))
@@ -205,7 +207,9 @@ function taggedSound(sentence: number, text: string, rateHz: LegRateHz = TEXT_SP
   return new Int16Array(samples).fill(((sentence % TAGS_MAX) + TAG_FROM) * TAG_STEP)
 }
 
-/** The number of the sentence that at least half of a frame is of; null for silence, a fade, a tone or a hum. */
+/**
+ * @returns the number of the sentence that fills at least half of a frame; null for silence, a fade, a tone or a hum
+ */
 function sentenceIn(frame: Int16Array): number | null {
   const half = frame.length >> 1
   const tag = tagOf(frame[half] as number)
@@ -228,7 +232,7 @@ function hum(ms: number, rateHz: LegRateHz, seed: number): Int16Array {
   for (let i = 0; i < out.length; i++) {
     const s = i / rateHz
     const cycles = pitchHz * s * (1 + DECLINATION / 2 - (DECLINATION / 2) * (i / out.length))
-    // Never fully silent within the words, because a pause could end the turn.
+    // The sound is never fully silent within the words, because a pause could end the turn.
     const loudness = 0.55 + 0.45 * Math.sin(2 * Math.PI * SYLLABLES_PER_S * s)
     const wave = VOICE_WAVE[Math.floor(cycles * VOICE_WAVE.length) % VOICE_WAVE.length] as number
     out[i] = Math.round((VOICE_PEAK / 4) * loudness * wave * (0.9 + 0.2 * random()))

@@ -16,14 +16,14 @@ import type { Speaker } from './tone-speaker.js'
 
 interface AgentModelsOptions {
   readonly agentsDir: string
-  /** Agents to answer as; empty for all of the folder that have an `offline:` dialogue. */
+  /** Names of the agents that the double plays; empty for all agents of the folder that have an `offline:` dialogue. */
   readonly names: readonly string[]
   readonly env: Environment
-  /** Wait before each answer. */
+  /** Wait in ms before each answer. */
   readonly thinkMs: number
 }
 
-/** The embedded voice, for doubles whose sound is made where they run. */
+/** The embedded voice, for doubles that make their sound in this process. */
 export async function embeddedSpeaker(): Promise<Speaker> {
   const flite = await loadFlite()
   return (text) => flite.speak(spokenForm(text), 'slt')
@@ -34,9 +34,12 @@ interface Speaking {
   readonly dialogue: OfflineDialogue
 }
 
-/** The models of a double's sessions, one for each: they answer as agents with an `offline:` dialogue. */
+/**
+ * The models of a double's sessions, one model for each session. Each model answers as an agent with an `offline:`
+ * dialogue.
+ */
 export class AgentModels {
-  /** Names of the agents that it answers as. */
+  /** Names of the agents that the double plays. */
   readonly names: readonly string[]
   readonly #agents: readonly Speaking[]
   readonly #pool: SpeechPool
@@ -58,7 +61,9 @@ export class AgentModels {
     return new AgentModels(agents, pool, options.thinkMs)
   }
 
-  /** The model of a session with these instructions, which show the agent; the first agent where they show none. */
+  /**
+   * @returns the model of a session. The session's instructions identify the agent; otherwise the first agent is used
+   */
   model(instructions: string): DoubleModel {
     return new DialogueModel({
       ...this.#followed(instructions),
@@ -67,7 +72,7 @@ export class AgentModels {
     })
   }
 
-  /** For the three services of a cascade. */
+  /** Returns the models for the three services of a cascade. */
   cascade(): CascadeModels {
     return new CascadeModels({
       find: (instructions) => this.#followed(instructions),
@@ -95,7 +100,7 @@ function isOf(agent: AgentDefinition, instructions: string): boolean {
 }
 
 async function speakingAgents({ agentsDir, names, env }: AgentModelsOptions): Promise<readonly Speaking[]> {
-  // The tools run in the gateway: the addresses in their definitions are not needed here.
+  // The tools run in the gateway, so the addresses in their definitions are not needed here.
   const anyValue = new Proxy(env, { get: (known, name: string) => known[name] ?? 'http://127.0.0.1' })
   const { agents } = await loadAgents(agentsDir, anyValue)
   const unknown = names.find((name) => !agents.has(name))

@@ -13,7 +13,10 @@ import { atRate, INAUDIBLE } from './double.js'
 import type { Listening, SharedListening } from './shared-listening.js'
 import { type SpokenText } from './tone-speaker.js'
 
-/** Grammars, of the conversations that were answered last, that a double of a cascade tries on what a caller says. */
+/**
+ * Maximum number of grammars that a double of a cascade tries on the caller's speech. They are the grammars of the last
+ * answered conversations.
+ */
 const CASCADE_DOUBLE_GRAMMARS_MAX = 8
 
 interface CascadeModelsOptions {
@@ -22,23 +25,23 @@ interface CascadeModelsOptions {
   /** Dialogues with which every conversation can begin. */
   readonly dialogues: readonly OfflineDialogue[]
   readonly openSpeech: () => SpeechClient
-  /** With the doubles that run beside this one. */
+  /** Words shared with the doubles that run beside this one. */
   readonly shared: SharedListening
 }
 
-/** How the gateway writes an answer that was cut off, and a result that came late. */
+/** Text forms with which the gateway marks an interrupted answer, and a late result. */
 const CUT_OFF = /^(.*) \[the caller interrupted\]$/s
 const LATE_RESULT = /^The tool (\w+) has answered: (.*)$/s
 const STILL_RUNNING = 'still running'
 
 /**
- * The minds behind the three services of a cascade, without a network. Like those they keep no conversation: the
- * language model goes through the messages of each request with a new dialogue, and the recogniser, which gets only the
- * sound, tries the words that the last answered conversations listen for, also those of other doubles on this machine.
+ * The models behind the three services of a cascade, without a network. Like the real services, they do not store
+ * conversations. The language model follows each request's messages with a new dialogue. The recogniser gets only
+ * sound. So it tries the words that the last answered conversations of all doubles on this machine expect.
  */
 export class CascadeModels {
   readonly #options: CascadeModelsOptions
-  /** The newest last; by grammar. */
+  /** Expected words by grammar, newest last. */
   readonly #listening = new LRUCache<string, Listening>({ max: CASCADE_DOUBLE_GRAMMARS_MAX })
   readonly #openings: readonly Listening[]
 
@@ -57,7 +60,7 @@ export class CascadeModels {
     return (await this.understand(channelOf(audio, 0), audio.sampleRateHz)) || INAUDIBLE
   }
 
-  /** The words of a caller's turn, or of its beginning; empty when there are none that a conversation listens for. */
+  /** @returns the words of a caller's turn, or of the turn's beginning; empty if no conversation expects these words */
   async understand(sound: Int16Array, sampleRateHz: number): Promise<string> {
     const pcm = atRate(sound, sampleRateHz, RECOGNISER_RATE_HZ)
     let best = { text: '', fit: 0 }
@@ -103,14 +106,14 @@ export class CascadeModels {
       utterance.push(pcm)
       return await utterance.end()
     } catch {
-      return { text: '' } // No decoder: the turn is not understood.
+      return { text: '' } // Without a decoder the turn is not understood.
     } finally {
       speech.close()
     }
   }
 }
 
-/** Takes a dialogue through one message of what was said. */
+/** Feeds one message of the conversation to a dialogue. */
 function follow(dialogue: ModelDialogue, message: ChatCompletionMessageParam, greeting: string): void {
   const text = textOf(message)
   switch (message.role) {
@@ -126,7 +129,7 @@ function follow(dialogue: ModelDialogue, message: ChatCompletionMessageParam, gr
       for (const call of message.tool_calls ?? []) {
         if (call.type !== 'function') continue
         const named = dialogue.calls.filter(({ name }) => name === call.function.name)
-        // The dialogue may wait for another call of the same tool.
+        // The dialogue may wait for a second call of this tool.
         const found = named.find(({ args }) => JSON.stringify(args) === call.function.arguments) ?? named[0]
         dialogue.callsMade++
         if (found === undefined) continue
@@ -149,7 +152,7 @@ function follow(dialogue: ModelDialogue, message: ChatCompletionMessageParam, gr
 
 function agentSaid(dialogue: ModelDialogue, text: string, greeting: string): void {
   dialogue.answered()
-  // The greeting is spoken without the model; other words of the agent before it are another backend's.
+  // The greeting is spoken without the model. If the agent has said other words before, they came from another backend.
   dialogue.start(!sentencesOf(greeting).some((sentence) => text.startsWith(sentence.split(' ')[0] ?? sentence)))
   const [, heard] = CUT_OFF.exec(text) ?? []
   const said = sentencesOf(dialogue.texts.splice(0).join(' '))

@@ -18,20 +18,20 @@ import type { SpokenText } from './tone-speaker.js'
 /** A dialogue, with its agent's greeting and languages. */
 export interface Followed {
   readonly dialogue: OfflineDialogue
-  /** The agent's own; empty for none. */
+  /** The agent's own greeting; empty if there is none. */
   readonly greeting: string
-  /** The one that opens the call first. */
+  /** Languages, with the opening language first. */
   readonly languages: readonly string[]
 }
 
 interface DialogueModelOptions extends Followed {
-  /** The session's own; closed with it. */
+  /** Speech client of the session; closed with the session. */
   readonly speech: SpeechClient
-  /** Wait before each answer, as of a model that thinks. */
+  /** Wait in ms before each answer, as for a model that reasons. */
   readonly thinkMs: number
 }
 
-/** A call of the dialogue's, by the id that the service gave it. */
+/** A tool call of the dialogue, with its id from the dialogue's engine. */
 interface OpenCall {
   readonly engineId: string
   readonly name: string
@@ -44,33 +44,36 @@ interface Answer {
   readonly calls: readonly OpenCall[]
 }
 
-/** How well a sound must fit the words; the limits of the embedded backend. */
+/** Minimum match of a sound with the words. The limits are the embedded backend's limits. */
 export const FIT_MIN = 0.75
 export const FIT_SURE = 0.87
-/** Sound from before the double's own detection of speech. */
+/** Duration in ms of the sound before the detected start of speech; this sound is recognised too. */
 const PRE_ROLL_MS = 400
-/** An answer's sound is heard about this much later than it was sent. */
+/** Approximate time in ms between sending an answer's sound and hearing the sound. */
 const LINE_MS = 300
-/** A dialogue knows only whether there is a number: the gateway puts in the one that really calls. */
+/**
+ * Placeholder for the caller's number. The dialogue only knows that the caller has a number; the gateway inserts the
+ * real number.
+ */
 const CALLER_NUMBER = 'this caller'
-/** Said where the dialogue has nothing to say and the service must answer. */
+/** Answer that is spoken if the dialogue has no answer, because the service must speak. */
 const NOTHING_TO_SAY = 'One moment, please.'
 
-/** A dialogue as the model of a service holds it. It answers in the caller's language, as the gateway finds it. */
+/** A dialogue in the role of a service's model. It answers in the caller's language, as detected by the gateway. */
 export class ModelDialogue {
   readonly engine: DialogueEngine
-  /** Texts that were not said yet. */
+  /** Texts that were not spoken yet. */
   texts: string[] = []
   /** Texts that the caller has not heard. */
   unheard: string[] = []
-  /** Calls that were not made yet; those that were, by the id that the service gave them. */
+  /** Tool calls that are still to be made. `made`: calls that were made, by the id from the service. */
   calls: OpenCall[] = []
   readonly made = new Map<string, OpenCall>()
   callsMade = 0
-  /** True: takes nothing more. */
+  /** True: further input is ignored. */
   closed = false
   readonly #language: CallLanguage
-  /** The dialogue waits for the rest of a number. */
+  /** True if the dialogue waits for the remaining digits of a number. */
   #numberOpen = false
 
   constructor({ dialogue, greeting, languages }: Followed) {
@@ -89,7 +92,7 @@ export class ModelDialogue {
     if (!this.engine.started) this.#take({ type: 'start', takeover })
   }
 
-  /** @param words  of the caller, in which the language is found; `text` is what the dialogue gets of them */
+  /** @param words  the caller's words, used to find the language; `text` is the dialogue's part of these words */
   heard(words: string, text: string, more: { readonly sure?: boolean; readonly attempt?: boolean } = {}): void {
     this.#language.heard([{ text: words }])
     this.engine.language = this.#language.now
@@ -97,7 +100,7 @@ export class ModelDialogue {
     this.#take({ type: 'heard', text, by: 'speech', unheard, ...more })
   }
 
-  /** The caller has pressed `keys`, so that nothing said before counts. */
+  /** Handles DTMF digits, which make all earlier texts invalid. */
   pressed(keys: string): void {
     this.unheard = []
     this.texts = []
@@ -108,14 +111,14 @@ export class ModelDialogue {
     this.#language.answered()
   }
 
-  /** @param output  of a call as a client wrote it */
+  /** @param output  result of a tool call as a client wrote it */
   result(callId: string, output: unknown): void {
     const call = this.made.get(callId)
     this.made.delete(callId)
     if (call !== undefined) this.#take({ type: 'tool-result', callId: call.engineId, ...resultOf(output) })
   }
 
-  /** The answer that is due now; a word for the caller where there is none. */
+  /** The answer that is due now, or a filler for the caller. */
   next(): Answer {
     let calls = this.#due()
     if (this.texts.length + calls.length === 0) {
@@ -127,7 +130,7 @@ export class ModelDialogue {
     return { texts: this.texts.splice(0), calls }
   }
 
-  /** The calls of an answer, each with an id of the service. */
+  /** Makes the tool calls of an answer, each with an id of the service. */
   make(calls: readonly OpenCall[]): NonNullable<ModelReply['calls']> {
     return calls.map((call) => {
       const callId = `call_${++this.callsMade}`
@@ -152,9 +155,9 @@ export class ModelDialogue {
 }
 
 /**
- * The model behind one session of a double, without a network: it recognises what the caller says, follows the agent's
- * `offline:` dialogue, calls its tools and speaks with the embedded voice. Where the dialogue begins a tool ahead of
- * time, the model calls it when its result is needed, as language models do.
+ * The model behind one session of a double, without a network. It recognises the caller's words, follows the agent's
+ * `offline:` dialogue, calls its tools and speaks with the embedded voice. A dialogue may begin a tool early. This
+ * model calls the tool only when its result is needed, as language models do.
  */
 export class DialogueModel implements DoubleModel {
   answers = 0
@@ -165,15 +168,15 @@ export class DialogueModel implements DoubleModel {
   #converter: { readonly sampleRateHz: number; readonly to: RateConverter } | null = null
   #utterance: Utterance | null = null
   #utteranceSamples = 0
-  /** Resolves when the dialogue has taken everything that was said, pressed and returned so far. */
+  /** Resolves when the dialogue has processed all words, DTMF digits and results so far. */
   #settled: Promise<void> = Promise.resolve()
-  /** The caller spoke to another session before. */
+  /** True if the caller spoke to another session before. */
   #takeover = false
-  /** Counts what the caller began to say: an answer from before it is void. */
+  /** Number of times that the caller began to speak. An answer from before the last time is invalid. */
   #starts = 0
-  /** The answer whose sound is being made. */
+  /** The answer whose sound is being synthesised. */
   #making: Answer | null = null
-  /** The answer that is being heard: when it began, and when each of its sentences ends. */
+  /** The answer that the caller hears: its start time, and the end time of each of its sentences. */
   #heard: {
     readonly atMs: number
     readonly sentences: readonly { readonly text: string; readonly endMs: number }[]
@@ -213,7 +216,7 @@ export class DialogueModel implements DoubleModel {
     try {
       this.#utterance = this.#options.speech.startUtterance(jsgf, words)
     } catch {
-      return // No decoder: the turn is not understood.
+      return // Without a decoder the turn is not understood.
     }
     this.#utterance.push(before)
     this.#utteranceSamples = before.length
@@ -259,7 +262,7 @@ export class DialogueModel implements DoubleModel {
     const starts = this.#starts
     if (this.#options.thinkMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#options.thinkMs).unref())
     await this.#settled
-    // The caller went on: they are answered when they have finished.
+    // The caller continued: the answer waits until the caller has finished.
     const dialogue = this.#dialogue
     if (starts !== this.#starts || dialogue.closed) return {}
     dialogue.start(this.#takeover)
@@ -282,12 +285,15 @@ export class DialogueModel implements DoubleModel {
     this.#options.speech.close()
   }
 
-  /** Work that waits for what came before it. */
+  /** Queues work after all earlier work. */
   #then(work: () => void | Promise<void>): void {
     this.#settled = this.#settled.then(work)
   }
 
-  /** The caller does not know the unheard part of the last answer, or anything that was on its way. */
+  /**
+   * Handles an interruption: the caller has not heard the later part of the last answer, or anything that was not
+   * played yet.
+   */
   #interrupted(): void {
     const { unheard, calls } = this.#dialogue
     if (this.#making !== null) {
@@ -317,7 +323,7 @@ export class DialogueModel implements DoubleModel {
   }
 }
 
-/** A text, as the embedded voice speaks it. */
+/** Synthesises a text with the embedded voice. */
 export async function spokenChunks(
   speech: SpeechClient,
   text: string,

@@ -4,59 +4,61 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { isSampleRateHz } from '../../core/units.js'
 import { energyOf, G711, joined, samplesOf } from '../../media/pcm.js'
 import { RateConverter } from '../../media/resample/rate-converter.js'
-import { HttpDouble, type HttpDoubleOptions } from '../http-double.js'
+import { LocalHttpServer, type LocalHttpServerOptions } from '../../system/local-http-server.js'
 import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
+import type { DoubleFault } from '../choices.js'
 import { SILENCE_MS, toneSpeaker } from './tone-speaker.js'
 import type { SpokenText, Speaker } from './tone-speaker.js'
 
-/** Text of a double's recogniser for speech that it cannot make out. */
+/** Text of a double's recogniser for speech that it cannot recognise. */
 export const INAUDIBLE = '[inaudible]'
 
-/** An answer, with its sound where that was made already. */
+/** An answer, with its sound if the sound already exists. */
 export interface ModelReply extends ScriptedReply {
   readonly sound?: SpokenText
 }
 
-/** The model behind a session of a double: a script, or one that understands what is said. */
+/** The model behind a session of a double: a script, or a model that understands speech. */
 export interface DoubleModel {
-  /** Answers that were begun. */
+  /** Number of answers that were begun. */
   readonly answers: number
-  /** The answer that was begun last; null before any. */
+  /** The last answer that was begun; null before the first answer. */
   readonly lastReply: ModelReply | null
   /** The model's reply when it has to answer. */
   nextReply(): ModelReply | Promise<ModelReply>
-  /** The caller's words, now that the caller has finished. */
+  /** @returns the caller's words, after the caller has finished */
   nextCallerText(): string | Promise<string>
-  /** All that the caller's line carries, s16. */
+  /** Receives all audio of the caller's line, s16. */
   hear?(pcm: Int16Array, sampleRateHz: number): void
   callerStarted?(): void
-  /** A text from the client: what was said in an earlier session, or a note. */
+  /** A text from the client: words of an earlier session, or a note. */
   told?(role: 'caller' | 'agent' | 'system', text: string): void
-  /** The result of a tool call as the client wrote it: JSON, as text or parsed. */
+  /** Receives the result of a tool call as the client wrote it: JSON, as text or parsed. */
   toolResult?(callId: string, output: unknown): void
-  /** The service cancelled these calls. */
+  /** Records that the service cancelled these tool calls. */
   callsTakenBack?(callIds: readonly string[]): void
   close?(): void
 }
 
 interface ScriptOptions {
   /**
-   * If the next answer is due within this time after a spoken answer began, the caller had not finished, and the same
-   * answer is given again, as a model does that was interrupted at its first word. Default: 0 ms, never.
+   * Time in ms after the start of a spoken answer. If the next answer is due within this time, the caller had not
+   * finished. Then the same answer is spoken again, as by a model that was interrupted at its first word. Default: 0
+   * (no repetition).
    */
   readonly againWithinMs?: number
   readonly nowMs?: () => number
 }
 
-/** Answers in order; `Yes.` when the script is at its end. */
+/** Answers in order; `Yes.` after the end of the script. */
 export class Script implements DoubleModel {
   readonly #replies: ScriptedReply[]
   readonly #callerTexts: string[]
   readonly #againWithinMs: number
   readonly #nowMs: () => number
   #last: { readonly reply: ScriptedReply; readonly atMs: number } | null = null
-  /** Answers that were begun. */
+  /** Number of answers that were begun. */
   answers = 0
 
   constructor(
@@ -88,7 +90,7 @@ export class Script implements DoubleModel {
     return reply
   }
 
-  /** The answer that was begun last; null before any. */
+  /** The last answer that was begun; null before the first answer. */
   get lastReply(): ScriptedReply | null {
     return this.#last?.reply ?? null
   }
@@ -98,26 +100,28 @@ export class Script implements DoubleModel {
   }
 }
 
-/** The same answer with new ids for its tool calls, because a model never uses an id twice. */
+/** Repeats an answer with new ids for its tool calls, because a model never uses an id twice. */
 function onceMore(reply: ScriptedReply): ScriptedReply {
   return reply.calls === undefined
     ? reply
     : { ...reply, calls: reply.calls.map((call) => ({ ...call, callId: `${call.callId}_again` })) }
 }
 
-/** How a double finds the caller's turns. */
+/** Detection of the caller's turns by a double. */
 interface Turns {
   readonly silenceMs: number
-  /** DTMF digits and the tones of phone lines are no speech. Default: any loud sound is. */
+  /**
+   * True: DTMF digits and the tones of phone lines do not count as speech. Default: any loud sound counts as speech.
+   */
   readonly skipsTones?: boolean
 }
 
-/** The coding of a format's samples by its type, such as `audio/pcma`; null for samples as they are. */
+/** @returns the encoding of samples by their format's type, such as `audio/pcma`; null for plain samples */
 function lawOfFormat(type: string | undefined): (typeof G711)[keyof typeof G711] | null {
   return type === 'audio/pcmu' ? G711.pcmu : type === 'audio/pcma' ? G711.pcma : null
 }
 
-/** A format of OpenAI's sessions. */
+/** A format of a session's audio. */
 interface AudioFormat {
   readonly type?: string
   readonly rate?: number
@@ -127,7 +131,7 @@ export function rateOfFormat(format: AudioFormat | undefined): number {
   return lawOfFormat(format?.type) === null ? (format?.rate ?? 24_000) : 8000
 }
 
-/** The samples of a message; null where it is no base64. */
+/** The samples of a message; null if it is not base64. */
 export function samplesIn(base64: string, format: AudioFormat | undefined): Int16Array | null {
   const bytes = Buffer.from(base64, 'base64')
   if (bytes.toString('base64') !== base64) return null
@@ -137,7 +141,7 @@ export function samplesIn(base64: string, format: AudioFormat | undefined): Int1
   return samples.subarray(0, law.decode(bytes, samples))
 }
 
-/** The samples of a message, as `samplesIn` reads them. */
+/** The base64 text of samples, which `samplesIn` reads. */
 export function base64Of(samples: Int16Array, format: AudioFormat | undefined): string {
   const law = lawOfFormat(format?.type)
   const bytes = Buffer.from(samples.slice().buffer)
@@ -156,7 +160,7 @@ export class LevelDetector {
     this.#options = options
   }
 
-  /** No audio follows for now. @returns true when this ends speech */
+  /** Ends the audio for now. @returns true if the caller was speaking until now */
   end(): boolean {
     const spoke = this.speaking
     this.speaking = false
@@ -164,7 +168,7 @@ export class LevelDetector {
     return spoke
   }
 
-  /** @returns the edges in this audio, in order */
+  /** @returns the starts and ends of speech in this audio, in order */
   hear(pcm: Int16Array): ('started' | 'stopped')[] {
     const { sampleRateHz, silenceMs, skipsTones = false } = this.#options
     const edges: ('started' | 'stopped')[] = []
@@ -193,17 +197,17 @@ function isTone(window: Int16Array, sampleRateHz: number): boolean {
   return isSampleRateHz(sampleRateHz) && isPureTone(window, sampleRateHz)
 }
 
-export interface DoubleOptions extends HttpDoubleOptions {
-  /** The one valid API key; null accepts every client. */
+export interface DoubleOptions extends LocalHttpServerOptions {
+  /** The only valid API key; null accepts every client. */
   readonly key?: string | null
   readonly script?: Script
   /** The model of a session, by its instructions. Default: the script, for all sessions. */
   readonly model?: (instructions: string) => DoubleModel
-  /** How the service detects the caller's turns: after this silence, default 200 ms, and in loud sound of any kind or not. */
+  /** The service's detection of the caller's turns: the required silence, default 200 ms, and the handling of tones. */
   readonly turns?: Partial<Turns>
   /** The agent's voice, such as `flite.speak`. Default: a tone. */
   readonly speaker?: Speaker
-  /** Wait before a session is confirmed. */
+  /** Wait in ms before a session is confirmed. */
   readonly readyDelayMs?: number
 }
 
@@ -213,10 +217,10 @@ export interface Refusal {
   readonly body: string
 }
 
-/** How OpenAI refuses an unknown path. */
+/** Answer for an unknown path. */
 export const NOT_FOUND: Refusal = { status: 404, body: '{"error":{"message":"Not found"}}' }
 
-/** How OpenAI refuses a session. */
+/** Refusal of a session. */
 export interface RefusedSession {
   readonly type: string
   readonly code: string
@@ -224,25 +228,27 @@ export interface RefusedSession {
   readonly param?: string
 }
 
-/** How OpenAI refuses a request with another bearer token than `key`; null if it accepts it, as with a `key` of null. */
-export function keyRefusal(key: string | null, { authorization }: IncomingHttpHeaders): Refusal | null {
-  if (key === null || authorization === `Bearer ${key}`) return null
-  // The vendor repeats the given key in its error, and so does the double.
-  const message = `Incorrect API key provided: ${authorization?.replace('Bearer ', '') ?? ''}.`
-  return {
-    status: 401,
-    body: JSON.stringify({ error: { message, type: 'invalid_request_error', code: 'invalid_api_key' } }),
-  }
+/** Refusal for an account without credit. */
+export const NO_QUOTA: RefusedSession = {
+  type: 'insufficient_quota',
+  code: 'insufficient_quota',
+  message: 'You exceeded your current quota, please check your plan and billing details.',
 }
+export const NO_QUOTA_REFUSAL: Refusal = { status: 429, body: JSON.stringify({ error: NO_QUOTA }) }
+/**
+ * Number of empty answers that is larger than any number of requests. A double with this number of empty answers never
+ * answers.
+ */
+export const EMPTY_FOREVER = Number.MAX_SAFE_INTEGER
 
-/** A vendor's WebSocket service on loopback: one session for each connection, and faults on demand. */
-export abstract class SocketDouble<Session extends DoubleSession> extends HttpDouble {
+/** A vendor's WebSocket service on loopback: one session per connection, and faults on demand. */
+export abstract class SocketDouble<Session extends DoubleSession> extends LocalHttpServer {
   readonly script: Script
   readonly sessions: Session[] = []
   /** Number of upgrade requests, including refused ones. */
   connections = 0
   readyDelayMs: number
-  /** How the next upgrades are refused; null accepts them, `'never'` leaves them unanswered. */
+  /** Refusal of the next upgrades; null accepts them, `'never'` leaves them unanswered. */
   refuse: Refusal | 'never' | null = null
   /** Closes each new connection at once with this code and reason. */
   closeAtOnce: { readonly code: number; readonly reason: string } | null = null
@@ -265,7 +271,8 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
     this.#clients = sockets.clients
     this.server.on('upgrade', (request, socket, head) => {
       this.connections++
-      // A client whose base URL ends with a slash may send two: Gemini takes them, and here all services do.
+      // A client whose base URL ends with a slash may send two slashes. At least one real service accepts them, so all
+      // doubles accept them.
       const url = new URL((request.url ?? '').replace(/^\/+/, '/'), 'http://double')
       const refusal = this.refuse ?? this.refusalOf?.(url, request.headers) ?? null
       if (refusal === 'never') return
@@ -283,7 +290,13 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
     })
   }
 
-  /** Until the clients have read everything that was sent to them. */
+  /** Activates these faults. */
+  misbehave(faults: readonly DoubleFault[]): void {
+    if (faults.includes('no-quota')) this.refuse = NO_QUOTA_REFUSAL
+    if (faults.includes('never-ready')) this.refuse = 'never'
+  }
+
+  /** Resolves when the clients have read all data that was sent to them. */
   async arrived(): Promise<void> {
     await Promise.all(
       [...this.#clients].map(async (client) => {
@@ -294,9 +307,9 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
     )
   }
 
-  /** How the vendor refuses this upgrade; null if it accepts it. Absent: it accepts each. */
+  /** @returns the vendor's refusal of this upgrade; null if the double accepts it. Absent: every upgrade is accepted */
   protected refusalOf?(url: URL, headers: IncomingHttpHeaders): Refusal | null
-  /** @returns null for a client that was closed instead */
+  /** @returns the session; null if the client was closed instead */
   protected abstract accept(client: WebSocket, url: URL, headers: IncomingHttpHeaders): Session | null
 
   /** The newest session. */
@@ -315,7 +328,7 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
 /** One connection of a double. */
 export abstract class DoubleSession {
   protected readonly client: WebSocket
-  /** The connection is over: nothing more is done. */
+  /** True once the connection is over: all later work is dropped. */
   protected stopped = false
 
   constructor(client: WebSocket) {
@@ -332,7 +345,7 @@ export abstract class DoubleSession {
     this.stopped = true
   }
 
-  /** Sends `data` as it is. */
+  /** Sends `data` unchanged. */
   sendRaw(data: string | Buffer): void {
     if (this.client.readyState === this.client.OPEN) this.client.send(data)
   }
@@ -341,7 +354,10 @@ export abstract class DoubleSession {
     this.sendRaw(JSON.stringify(message))
   }
 
-  /** At once where there is nothing to wait for, so that scripted sessions take no extra turns; not after `stop`. */
+  /**
+   * Calls `work` after `ms`; for 0 ms immediately, because scripted sessions must not need additional turns of the
+   * event loop. After `stop`, `work` is not called.
+   */
   protected later(ms: number, work: () => void): void {
     if (ms <= 0) return work()
     setTimeout(() => {
@@ -368,7 +384,9 @@ export abstract class SpokenSession<
   /** Instructions in the session's configuration. */
   protected abstract get instructions(): string
 
-  /** Made with the first message that needs it: the session is configured by then. */
+  /**
+   * The model. It is created when the first message needs it, because the session is configured before this message.
+   */
   protected get dialogue(): DoubleModel {
     return (this.#model ??= this.double.model(this.instructions))
   }
@@ -379,13 +397,16 @@ export abstract class SpokenSession<
   }
 }
 
-/** Goes on with `value`: at once unless it has to be waited for, so that scripted sessions take no extra turns. */
+/**
+ * Calls `work` with `value`. If `value` is not a promise, `work` is called immediately, because scripted sessions must
+ * not need additional turns of the event loop.
+ */
 export function soon<T>(value: T | Promise<T>, work: (value: T) => void): void {
   if (value instanceof Promise) void value.then(work)
   else work(value)
 }
 
-/** The sound of an answer at `sampleRateHz`, cut or stretched to `audioMs` where the script says so. */
+/** @returns the sound of an answer at `sampleRateHz`, cut or stretched to `audioMs` if the script sets `audioMs` */
 export function soundOf(reply: ModelReply, speaker: Speaker, sampleRateHz: number): Int16Array {
   if (reply.say === undefined || reply.say === '') return new Int16Array(0)
   const spoken = reply.sound ?? speaker(reply.say)
@@ -396,7 +417,7 @@ export function soundOf(reply: ModelReply, speaker: Speaker, sampleRateHz: numbe
   return exact
 }
 
-/** A part of an answer, as long as its share of the answer's letters. */
+/** @returns a part of an answer. Its duration is in proportion to its number of letters */
 export function partOf({ audioMs, say = '' }: ScriptedReply, text: string): ScriptedReply {
   const letters = (words: string): number => words.replaceAll(' ', '').length
   return audioMs === undefined
@@ -404,7 +425,7 @@ export function partOf({ audioMs, say = '' }: ScriptedReply, text: string): Scri
     : { say: text, audioMs: (audioMs * letters(text)) / Math.max(1, letters(say)) }
 }
 
-/** A whole sound at another rate. */
+/** Converts a whole sound to another rate. */
 export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
   if (fromHz === toHz) return pcm
   const converter = new RateConverter(fromHz, toHz)

@@ -3,30 +3,36 @@ import { decodeMuLaw, joined, samplesOf } from '../../media/pcm.js'
 import { DoubleSession, INAUDIBLE, LevelDetector } from './double.js'
 import type { ServiceDouble, ServiceDoubleOptions } from './service-double.js'
 
-/** A word takes this long in the double's transcripts. */
+/** Duration of a word in the double's transcripts, in milliseconds. */
 const WORD_MS = 250
-/** One that understands tells words after each such piece of speech. */
+/** Default duration of speech in ms after which a double that understands speech sends words. */
 const PARTIAL_MS = 600
-/** And after this silence: when the turn ends there, its words are known already. */
+/**
+ * Duration of silence in ms after which the double recognises the words so far. If the turn then ends, its words are
+ * already available.
+ */
 const PAUSE_MS = 100
-/** Audio of a turn that one that understands keeps; what follows is not heard, and counted. */
+/**
+ * Maximum audio of a turn in milliseconds, for a double that understands speech. It stores this audio; later audio is
+ * only counted.
+ */
 const TURN_MS_MAX = 60_000
 
 export interface SpokenWord {
   readonly text: string
-  /** Since the beginning of the connection's audio. */
+  /** Start in ms since the beginning of the connection's audio. */
   readonly startMs: number
   readonly endMs: number
 }
 
-/** Interface of an ear to its double. */
+/** Part of a double that its recogniser uses. */
 type HeardBy = Pick<ServiceDouble, 'script' | 'options' | 'faults' | 'callerAudioMs' | 'unheardMs'>
 type Understand = NonNullable<ServiceDoubleOptions['understand']>
 
 interface EarOut {
-  /** All words of the turn so far. */
+  /** Reports all words of the turn so far. */
   readonly words: (words: readonly SpokenWord[]) => void
-  /** The connection is to break. */
+  /** Called when the connection must break. */
   readonly broke: () => void
 }
 
@@ -42,13 +48,13 @@ export class DoubleEar {
   #voicedMs = 0
   #voicedFromMs = 0
   #turns = 0
-  /** The turn's audio, for one that understands, and the position of the last recognition. */
+  /** The turn's audio, if the double understands speech, and the position of the last recognition. */
   #pcm: Int16Array[] = []
   #pcmMs = 0
   #partialAtMs = 0
   #busy = false
   readonly #pauses: LevelDetector
-  /** Words before the caller's present pause; null while they speak. */
+  /** Words before the caller's current pause; null while the caller speaks. */
   #beforePause: Promise<string> | null = null
 
   constructor(double: HeardBy, rateHz: number, out: EarOut) {
@@ -63,7 +69,11 @@ export class DoubleEar {
     for (let at = 0; at < pcm.length; at += this.#rateHz / 50) this.#hear(pcm.subarray(at, at + this.#rateHz / 50))
   }
 
-  /** The turn is over, unless its end is not heard. @param told  called with all of its words, at once unless they must be found */
+  /**
+   * Ends the turn, unless the faults suppress its end.
+   * @param told called with all words of the turn: immediately, or after the recognition if the words must be
+   * recognised first
+   */
   end(told: (words: readonly SpokenWord[]) => void): void {
     const { faults, options } = this.#double
     const { understand } = options
@@ -81,7 +91,8 @@ export class DoubleEar {
     if (faults.deaf) return
     const tell = (found: readonly SpokenWord[]): void => told(faults.emptyAnswer ? [] : found)
     if (understand === undefined || voicedMs === 0) return tell(words)
-    // Speech is reported even without its words; shorter sounds may be a knock.
+    // Speech without recognised words is reported as inaudible. A shorter sound is not reported, because it may be a
+    // knock.
     const none = voicedMs < PARTIAL_MS ? '' : INAUDIBLE
     void (known ?? understand(pcm, this.#rateHz)).then((text) => tell(spread(text || none, fromMs, voicedMs)))
   }
@@ -108,11 +119,17 @@ export class DoubleEar {
 
   #pause(edge: 'started' | 'stopped' | undefined, understand: Understand): void {
     if (edge === 'started') this.#beforePause = null
-    if (edge === 'stopped' && this.#voicedMs > 0) this.#beforePause = understand(joined(this.#pcm), this.#rateHz)
+    if (edge !== 'stopped' || this.#voicedMs === 0) return
+    const [turn, fromMs, voicedMs] = [this.#turns, this.#voicedFromMs, this.#voicedMs]
+    this.#beforePause = understand(joined(this.#pcm), this.#rateHz)
+    if (this.#double.options.interimMs === undefined) return
+    void this.#beforePause.then((text) => {
+      if (turn === this.#turns && text !== '') this.#tell(spread(text, fromMs, voicedMs))
+    })
   }
 
   #recite(): void {
-    // As long as one word: a knock is none.
+    // The sound must be at least as long as one word, because a knock is shorter.
     if (this.#words === null && this.#voicedMs >= WORD_MS) {
       const texts = this.#double.script.nextCallerText().split(' ')
       this.#words = texts.map((text, i) => ({
@@ -129,7 +146,7 @@ export class DoubleEar {
   }
 
   #listen(understand: Understand): void {
-    if (this.#busy || this.#voicedMs - this.#partialAtMs < PARTIAL_MS) return
+    if (this.#busy || this.#voicedMs - this.#partialAtMs < (this.#double.options.interimMs ?? PARTIAL_MS)) return
     this.#busy = true
     this.#partialAtMs = this.#voicedMs
     const [turn, fromMs, voicedMs] = [this.#turns, this.#voicedFromMs, this.#voicedMs]
@@ -149,7 +166,7 @@ export class DoubleEar {
   }
 }
 
-/** The words of a text, evenly over the time of its speech. */
+/** Distributes the words of a text evenly over the time of its speech. */
 function spread(text: string, fromMs: number, ms: number): readonly SpokenWord[] {
   const words = text.split(' ').filter((word) => word !== '')
   const each = ms / Math.max(1, words.length)
@@ -158,7 +175,7 @@ function spread(text: string, fromMs: number, ms: number): readonly SpokenWord[]
 
 /** One connection of a recogniser's double. */
 export abstract class RecogniserSession extends DoubleSession {
-  /** Texts of the client, the oldest first. */
+  /** Texts of the client, oldest first. */
   readonly messages: string[] = []
   readonly query: URLSearchParams
   protected readonly double: ServiceDouble
@@ -179,7 +196,7 @@ export abstract class RecogniserSession extends DoubleSession {
 
   protected abstract audio(bytes: Buffer): void
   protected abstract text(text: string): void
-  /** All words of the turn so far. */
+  /** Reports all words of the turn so far. */
   protected abstract words(words: readonly SpokenWord[]): void
 
   protected earAt(rateHz: number): DoubleEar {
@@ -189,19 +206,22 @@ export abstract class RecogniserSession extends DoubleSession {
     })
   }
 
-  /** The turn is over; what follows comes after the delay. @param told  not called if its end gets no answer */
+  /**
+   * Ends the turn; the answer follows after the delay.
+   * @param told not called if the faults suppress the answer
+   */
   protected end(told: (words: readonly SpokenWord[]) => void): void {
     this.ear?.end((words) => {
       if (!this.double.faults.noAnswer) this.afterEnd(() => told(words))
     })
   }
 
-  /** After the delay of what follows the end of a turn. */
+  /** Calls `work` after the delay at the end of a turn. */
   protected afterEnd(work: () => void): void {
     this.later(this.double.options.finalMs ?? 0, work)
   }
 
-  /** Valid until the next call. */
+  /** Converts bytes to samples, which are valid until the next call. */
   protected samples(bytes: Buffer, law: 'mulaw' | 'pcm16'): Int16Array {
     return law === 'mulaw' ? this.#expanded.subarray(0, decodeMuLaw(bytes, this.#expanded)) : samplesOf(bytes)
   }

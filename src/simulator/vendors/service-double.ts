@@ -1,15 +1,20 @@
 import { type DoubleOptions, type DoubleSession, SocketDouble } from './double.js'
 
 export interface ServiceDoubleOptions extends DoubleOptions {
-  /** Delay of what follows the end of a turn. */
+  /** Delay in ms of the messages after the end of a turn. */
   readonly finalMs?: number
-  /** Understands what is said, in place of the script. Empty where there are no words. */
+  /** Recognises the speech; used instead of the script. The text is empty for speech without words. */
   readonly understand?: (pcm: Int16Array, sampleRateHz: number) => Promise<string>
-  /** Delay of the first sound of an utterance after its first text. */
+  /**
+   * With `understand`: duration of speech in ms after which the words so far are sent. They are also sent in each
+   * pause. Default: 600 ms.
+   */
+  readonly interimMs?: number
+  /** Delay in ms of the first sound of an utterance after its first text. */
   readonly firstSoundMs?: number
-  /** Between two pieces of 100 ms, unless the script says otherwise. Default: 0 ms, all at once. */
+  /** Time in ms between two pieces of 100 ms, unless the script sets another time. Default: 0, all at once. */
   readonly paceMs?: number
-  /** The language that Soniox tells of a word. Default: the first of the hints. */
+  /** @returns the language of a word, for services that report languages. Default: the first of the language hints */
   readonly languageOf?: (word: string) => string
 }
 
@@ -17,23 +22,23 @@ export interface ServiceDoubleOptions extends DoubleOptions {
 export type ServiceFaults = typeof NO_SERVICE_FAULTS
 
 export const NO_SERVICE_FAULTS = {
-  /** The end of a turn is not answered, as services do with little audio. */
+  /** True: the end of a turn gets no answer. Some services behave like this after very little audio. */
   noAnswer: false,
-  /** The answer to the end of a turn has no words, although words came before. */
+  /** True: the answer to the end of a turn is empty, although words arrived before. */
   emptyAnswer: false,
-  /** The recogniser says nothing at all. */
+  /** True: the recogniser sends no words. */
   deaf: false,
-  /** The connection breaks when this many words of a turn were reported; once. */
+  /** Number of reported words of a turn after which the connection breaks. It breaks only once. */
   breaksAfterWords: null as number | null,
-  /** The voice's connection breaks after this much sound; once. */
+  /** Duration of sound in ms after which the voice's connection breaks. It breaks only once. */
   breaksAfterSoundMs: null as number | null,
-  /** Sound of a cancelled utterance goes on until its acknowledgement. */
+  /** True: the sound of a cancelled utterance continues until the cancel is acknowledged. */
   lateSound: false,
-  /** The voice takes texts and says nothing. */
+  /** True: the voice accepts texts and sends no sound. */
   mute: false,
-  /** It takes texts, makes no sound, and says that they were spoken. */
+  /** True: the voice accepts texts, sends silence, and reports the texts as spoken. */
   unspoken: false,
-  /** It does not answer a cancel. */
+  /** True: the voice does not answer a cancel. */
   noAcknowledgement: false,
 }
 
@@ -42,9 +47,9 @@ export abstract class ServiceDouble<Session extends DoubleSession = DoubleSessio
   readonly options: ServiceDoubleOptions
   readonly faults: ServiceFaults = { ...NO_SERVICE_FAULTS }
   callerAudioMs = 0
-  /** Audio of turns that were too long. */
+  /** Duration in ms of the audio that was only counted, because its turn was too long. */
   unheardMs = 0
-  /** Texts of the utterances that are over. */
+  /** Texts of the utterances that have ended. */
   readonly spoken: string[] = []
   cancelled = 0
   keepalives = 0

@@ -5,12 +5,15 @@ import { z } from 'zod'
 import { jsonOrNull } from '../../core/json.js'
 import type { DictionaryEntry } from '../../speech/speech-protocol.js'
 
-/** Doubles whose words are read; a file that was not written to for this long is one of a double that is over. */
+/**
+ * Maximum number of doubles whose words are read. A file unchanged for `FORGOTTEN_MS` belongs to a double that has
+ * ended.
+ */
 const FILES_MAX = 16
 const FORGOTTEN_MS = 3_600_000
 const FILE = /^\d{1,10}\.json$/
 
-/** The words of one conversation, for a recogniser: their grammar, how they sound, and which of them are digits. */
+/** The words of one conversation, for a recogniser: their grammar, their phones, and the digits among them. */
 const listeningSchema = z.object({
   jsgf: z.string(),
   words: z.array(z.tuple([z.string(), z.string()])),
@@ -23,34 +26,36 @@ export interface Listening {
 }
 
 /**
- * The words that doubles of one user on one machine listen for, so that the recogniser of one knows the conversation of
- * another's model: a file for each double.
+ * The words that one user's doubles on one machine expect, with one file per double. So the recogniser of one double
+ * knows the conversation of another double's model.
  */
 export class SharedListening {
   readonly #folder: string
   readonly #own: string
 
-  /** @param folder  default: one in the folder for temporary files, which only this user may read */
+  /** @param folder  default: a folder in the folder for temporary files, which only this user may read */
   constructor(folder = defaultFolder(), name = String(process.pid)) {
     this.#folder = folder
     this.#own = `${name}.json`
   }
 
-  /** Those of this double now, the newest first. Where the folder cannot be written, the others do not learn of them. */
+  /**
+   * Writes this double's words, newest first. If the folder cannot be written, other doubles do not receive the words.
+   */
   put(listening: readonly Listening[]): void {
     try {
       mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
       writeFileSync(join(this.#folder, this.#own), JSON.stringify(listening), { mode: 0o600 })
     } catch {
-      // A double works alone too.
+      // A double works without the shared folder.
     }
   }
 
-  /** Those of the other doubles, the newest double first. */
+  /** @returns the words of all other doubles, newest double first */
   others(): readonly Listening[] {
     const { uid } = userInfo()
     try {
-      // Another user's folder of that name says nothing.
+      // A folder of another user with this name is ignored.
       if (statSync(this.#folder).uid !== uid && uid >= 0) return []
       const files = readdirSync(this.#folder)
         .filter((name) => FILE.test(name) && name !== this.#own)
@@ -66,7 +71,7 @@ export class SharedListening {
     }
   }
 
-  /** The double is over. */
+  /** Removes the double's words. */
   close(): void {
     rmSync(join(this.#folder, this.#own), { force: true })
   }

@@ -3,13 +3,13 @@ export interface SpokenText {
   readonly sampleRateHz: number
 }
 
-/** Synthesises a text; flite's `speak` fits. */
+/** Synthesises a text; flite's `speak` has this form. */
 export type Speaker = (text: string) => SpokenText
 
 const MS_PER_CHAR = 55
 export const SILENCE_MS = 200
 
-/** A tone about as long as the spoken text, for tests that do not recognise the words. */
+/** Makes a tone about as long as the spoken text, for tests that do not recognise the words. */
 export function toneSpeaker(sampleRateHz: number): Speaker {
   const step = (2 * Math.PI * 220) / sampleRateHz
   return (text) => {

@@ -12,11 +12,11 @@ export function textIn(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-/** A piece of sound, and the text that sounds in it, evenly spread. */
+/** A piece of sound, and the text that is spoken in it. The text is evenly distributed over the sound. */
 export interface SpokenFrame {
   readonly bytes: Buffer
   readonly text: string
-  /** Since the beginning of the utterance. */
+  /** Start in ms since the beginning of the utterance. */
   readonly fromMs: number
   readonly ms: number
 }
@@ -24,15 +24,15 @@ export interface SpokenFrame {
 /** Listener to an utterance's sound. */
 interface SpeechOut {
   readonly frame: (frame: SpokenFrame) => void
-  /** All of it was spoken. Not after `stop`. */
+  /** Called when the whole text was spoken. Not called after `stop`. */
   readonly done: () => void
-  /** The connection is to break. */
+  /** Called when the connection must break. */
   readonly broke: () => void
 }
 
 /**
- * One utterance of a double: its texts are spoken one after the other, in frames of 100 ms. A real voice gets whole
- * sentences, as the services cut the text by themselves.
+ * One utterance of a double: its texts are spoken one after another, in frames of 100 ms. With a real voice the texts
+ * are first joined to whole sentences, as the services themselves do.
  */
 export class VoiceSpeech {
   /** All texts whose sound has begun. */
@@ -56,12 +56,12 @@ export class VoiceSpeech {
     this.#out = out
   }
 
-  /** Characters that were given. */
+  /** Number of characters received so far. */
   get characters(): number {
     return this.#given
   }
 
-  /** The words that sound until then. */
+  /** @returns the words that are spoken before `ms` */
   heardUntil(ms: number): string {
     if (ms >= this.spokenMs) return this.text
     const heard = this.#sounded.filter(({ fromMs }) => fromMs < ms)
@@ -79,7 +79,7 @@ export class VoiceSpeech {
     if (this.#waiting.length > 0) this.#begin()
   }
 
-  /** No text follows. */
+  /** Ends the text of the utterance. */
   end(): void {
     this.#ended = true
     this.#waiting.push(...(this.#sentences?.flush() ?? []))
@@ -148,7 +148,7 @@ export class VoiceSpeech {
 
 /** One connection of a voice's double. */
 export abstract class VoiceSession extends DoubleSession {
-  /** Messages of the client, the oldest first. */
+  /** Messages of the client, oldest first. */
   readonly messages: Json[] = []
   protected readonly double: ServiceDouble
   readonly #speeches = new Set<VoiceSpeech>()

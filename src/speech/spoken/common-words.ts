@@ -1,8 +1,8 @@
 /**
- * The 500 commonest words of each language, the commonest first: no pronunciation may replace one of them, because every
- * sentence would sound wrong. Counted in the stories of the African Storybook project (africanstorybook.org, CC BY; text
- * as of github.com/global-asp/asp-source): 368 English ones with 105,970 words, 126 Swahili ones with 32,138. A word
- * counts that at least four stories have, so that no story's names are among them.
+ * The 500 commonest words of each language, the commonest first. A pronunciation must not replace one of them, because
+ * every sentence would sound wrong. Counted in the stories of the African Storybook project (africanstorybook.org, CC
+ * BY; text as of github.com/global-asp/asp-source): 368 English stories with 105,970 words, and 126 Swahili stories
+ * with 32,138 words. A word counts only if at least four stories contain it, so that names in a story are not included.
  */
 const LISTS: Readonly<Record<string, string>> = {
   en: `
@@ -63,7 +63,7 @@ const LISTS: Readonly<Record<string, string>> = {
   salama sio tamaa tangu walifanya waliishi walikutana walisema aende`,
 }
 
-/** In which language a word is one of the commonest; null: in none. */
+/** @returns the language whose commonest words include this word; null if there is none */
 export function commonIn(word: string): string | null {
   const small = word.toLowerCase()
   return Object.entries(LISTS).find(([, words]) => words.split(/\s+/).includes(small))?.[0] ?? null

@@ -3,14 +3,14 @@ import { wordOf, type ClockTime, type Currency, type Money, type SpokenLanguage 
 
 /** English words of the numbers 0 to 19. */
 export const ONES: readonly string[] = Array.from({ length: 20 }, (_, value) => wordOf(en.numbers, value))
-/** Words of the tens, by their first digit; empty for 0 and 1. */
+/** Words of the tens by their first digit; empty for 0 and 1. */
 const TENS: readonly string[] = Array.from({ length: 10 }, (_, ten) => (ten < 2 ? '' : wordOf(en.numbers, ten * 10)))
 const SCALES: readonly (readonly [number, string])[] = [
   [1e9, 'billion'],
   [1e6, 'million'],
   [1e3, 'thousand'],
 ]
-/** By number, as far as the words of the language have them; the others follow from the cardinal. */
+/** Ordinals that are separate words, by number. All other ordinals are derived from the cardinal. */
 const ORDINALS = new Map(
   Object.entries(en.numbers).flatMap(([word, value]) =>
     value < 100 && /(?:st|nd|rd|th)$/.test(word) ? [[value, word] as const] : [],
@@ -52,7 +52,7 @@ function year(value: number): string {
   return `${cardinal(century)} ${rest < 10 ? `oh ${ONES[rest]}` : cardinal(rest)}`
 }
 
-/** "The 1990s", "the 90s". */
+/** Decades: "the 1990s", "the 90s". */
 function decade([century = '', tens = '']: readonly (string | undefined)[]): string | null {
   if (century === '' && tens === '00') return null
   const words = century === '' ? cardinal(Number(tens)) : year(Number(century + tens))
@@ -60,7 +60,7 @@ function decade([century = '', tens = '']: readonly (string | undefined)[]): str
 }
 
 function withHalf({ hour, half }: ClockTime): { readonly hour: number; readonly half: string } {
-  // "18:05" is five past six in the evening; "9:00" may be either.
+  // "18:05" is five past six in the evening; "9:00" may be morning or evening.
   const written = half ?? (hour >= 13 ? (hour === 24 ? 'a' : 'p') : hour === 0 ? 'a' : null)
   return { hour: hour % 12 === 0 ? 12 : hour % 12, half: written === null ? '' : ` ${written.toUpperCase()} M` }
 }

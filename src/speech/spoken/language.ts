@@ -1,50 +1,58 @@
-/** How one language says what is written in figures and marks. A new language is one file like `swahili.ts`, and its line in `spoken-form.ts`. */
+/**
+ * The spoken form of figures and signs in one language. A new language needs one file like `swahili.ts`, and a line in
+ * `spoken-form.ts`.
+ */
 export interface SpokenLanguage {
   /** Locale of `Intl`, for the names of months and weekdays. */
   readonly locale: string
   /** The digits 0 to 9. */
   readonly digits: readonly string[]
-  /** A whole number, 0 to `CARDINAL_MAX`. */
+  /** @returns a whole number in words, 0 to `CARDINAL_MAX` */
   cardinal(value: number): string
-  /** From 1 on: `twenty first`. */
+  /** @returns the ordinal of a number from 1, such as `twenty first` */
   ordinal(value: number): string
-  /** 1000 to 2999. */
+  /** Words for a year, 1000 to 2999. */
   year(value: number): string
-  /** @param amount  in words */
+  /** @param amount  the number, already in words */
   percent(amount: string): string
-  /** @param unit  of `units` */
+  /** @param unit  a value of `units`: the word for one, and the word for more */
   quantity(amount: string, unit: readonly [one: string, many: string], isOne: boolean): string
   money(currency: Currency, amount: Money): string
   time(time: ClockTime): string
-  /** @param joiner  `to`, or the word that is written */
+  /** @param joiner  the word `to` of this language, or the word that the text has between the times */
   timeRange(from: ClockTime, to: ClockTime, joiner: string): string
   date(date: CalendarDate): string
   readonly currencies: Readonly<Record<Currency, CurrencyNames>>
   readonly words: Words
-  /** By unit as it is written, in lower case where case tells nothing. */
+  /** Words for a unit, by its written form. The written form is in lower case if its case does not matter. */
   readonly units: Readonly<Record<string, readonly [one: string, many: string]>>
-  /** Before a street's, a building's or a person's name, or after it. */
+  /** Short forms before or after the name of a street, a building or a person. */
   readonly beforeNames: Readonly<Record<string, string>>
   readonly afterNames: Readonly<Record<string, string>>
-  /** Anywhere, with or without their full stop. */
+  /** Short forms at any position, with or without their full stop. */
   readonly abbreviations: Readonly<Record<string, string>>
-  /** A number of four digits after one of these is read digit by digit: an order, an account. */
+  /**
+   * Words before a code, such as an order or an account. A number of four digits after such a word is read digit by
+   * digit.
+   */
   readonly codeWords: readonly string[]
-  /** A number of five digits and more after one of these is read digit by digit, even if it is a round one. */
+  /**
+   * Words before a long number. If the number has five or more digits, it is read digit by digit, even if it is round.
+   */
   readonly numberWords: readonly string[]
-  /** A number of four digits after one of these is a year. */
+  /** Words before a year. A number of four digits after such a word is a year. */
   readonly yearWords: readonly string[]
-  /** Other words after which a number is read in a way of its own: ghorofa ya 2. */
+  /** Other words that change the reading of the number after them, for example "ghorofa ya" in "ghorofa ya 2". */
   readonly otherWords: readonly string[]
-  /** A number before one of these counts something. */
+  /** Nouns that a number before them counts. */
   readonly countedWords: readonly string[]
-  /** Rules for forms that only this language writes: tried first. */
+  /** Rules for forms that exist only in this language. They are tried first. */
   readonly rules?: readonly SpokenRule[]
 }
 
 type SpokenRule = readonly [pattern: RegExp, spoken: (groups: readonly (string | undefined)[]) => string | null]
 
-/** Larger numbers are read digit by digit. */
+/** Maximum number that is spoken as one number. A larger number is spoken digit by digit. */
 export const CARDINAL_MAX = 999_999_999_999
 
 interface Words {
@@ -63,17 +71,17 @@ interface Words {
   readonly hash: string
   readonly number: string
   readonly about: string
-  /** `#` is how often. */
+  /** Word for "times"; `#` is replaced by the number of times. */
   readonly times: string
   readonly by: string
-  /** For each: per kilometre. */
+  /** "per" before a unit: per kilometre. */
   readonly per: string
   readonly allDay: string
   readonly million: string
   readonly billion: string
-  /** By `1/2`. */
+  /** Words for fractions, by their written form, such as `1/2`. */
   readonly fractions: Readonly<Record<string, string>>
-  /** Behind a whole number: 1½. */
+  /** Words for half after a whole number: 1½. */
   readonly andHalf: string
 }
 
@@ -86,39 +94,42 @@ interface CurrencyNames {
   readonly cents: string
 }
 
-/** An amount, or from one to another. */
+/** Amount of money, or the first amount of a range. */
 export interface Money {
   readonly whole: number
-  /** Hundredths; 0: none. */
+  /** Hundredths of the unit; 0 if there are none. */
   readonly cents: number
-  /** In place of both: an amount in words, as of "1.5 million". */
+  /** Amount in words, such as "1.5 million". If present, it replaces `whole` and `cents`. */
   readonly inWords?: string
-  /** The other end of a range. */
+  /** End of a range. */
   readonly to?: Money
 }
 
 export interface ClockTime {
-  /** 0 to 24. */
+  /** Hour from 0 to 24. */
   readonly hour: number
   readonly minute: number
-  /** Half of the day written behind it; null: none, and the hour implies the half only from 13 on. */
+  /** Half of the day; null if it is not written. If the hour is 13 or more, it shows the half. */
   readonly half: 'a' | 'p' | null
 }
 
 export interface CalendarDate {
   readonly day: number
-  /** Its name. */
+  /** Name of the month. */
   readonly month: string
   readonly year: number | null
-  /** Its name, where it is written. */
+  /** Name of the weekday; null if it is not written. */
   readonly weekday: string | null
-  /** The last day of several in one month. */
+  /** Last day, if the date names several days of one month. */
   readonly toDay?: number
-  /** The month stood before the day. */
+  /** True if the month was written before the day. */
   readonly monthFirst?: boolean
 }
 
-/** The words of a table of numbers, smallest first: the first word for a value is the one that is said. */
+/**
+ * @returns the word for a value in a table of numbers. If several words have this value, the first one; the table
+ * begins with the smallest numbers
+ */
 export function wordOf(numbers: Readonly<Record<string, number>>, value: number): string {
   for (const [word, of] of Object.entries(numbers)) if (of === value) return word
   throw new RangeError(`no word for ${value}`)

@@ -1,11 +1,14 @@
 import { codeOf } from '../../call/spoken/localized-text.js'
 import type { LocalizedText } from '../../call/spoken/localized-text.js'
 
-/** How one name is said: in place of `match`, voices get `say`. */
+/** Pronunciation of one name. Voices speak `say` where the text has `match`. */
 export interface Pronunciation {
-  /** Whole words, as they are written; case does not count. */
+  /** Name as it is written; it matches only whole words, in upper or lower case. */
   readonly match: string
-  /** One for all languages, or one a language: in others the name stays as it is written. */
+  /**
+   * Spoken form: one text for all languages, or one text per language. In a language without a text, the name is spoken
+   * as written.
+   */
   readonly say: LocalizedText
 }
 
@@ -14,12 +17,16 @@ interface Compiled {
   readonly says: ReadonlyMap<string, string>
 }
 
-/** Compiled lists by language, null where it has none; the list of an agent is the same object for a whole call. */
+/**
+ * Compiled lists by language; null for a language without pronunciations. Lists are found by identity, because an
+ * agent's list is one object during a whole call.
+ */
 const compiled = new WeakMap<readonly Pronunciation[], Map<string, Compiled | null>>()
 
 /**
- * A text as a voice gets it: names in whole words, the longest first, are replaced by how they are said.
- * @param language  of the text: `sw-KE`
+ * Makes a text for a voice. Names are replaced by their spoken form; only whole words match, and the longest name is
+ * tried first.
+ * @param language  language of the text, such as `sw-KE`
  */
 export function pronounced(text: string, pronunciations: readonly Pronunciation[], language: string): string {
   if (pronunciations.length === 0) return text
@@ -50,7 +57,7 @@ function compile(pronunciations: readonly Pronunciation[], code: string): Compil
   return { found: new RegExp(`(?<![\\p{L}\\p{N}])(?:${words.join('|')})(?![\\p{L}\\p{N}])`, 'giu'), says }
 }
 
-/** By which two spellings are the same match. */
+/** @returns a key that is equal for all spellings of one `match` */
 export function keyOf(match: string): string {
   return match.trim().replace(/\s+/g, ' ').toLowerCase()
 }

@@ -32,18 +32,21 @@ import {
 import type { Patterns } from './written-forms.js'
 
 /**
- * Text as it is spoken: figures, amounts, times, dates, codes, units, addresses and marks in words. Every voice that takes
- * text gets it; the transcript keeps what was written. docs/LANGUAGES.md has a table of what becomes what.
+ * Text in its spoken form: figures, amounts, times, dates, codes, units, addresses and signs in words. Every voice gets
+ * this form; the transcript keeps the written form. docs/LANGUAGES.md has a table of the forms.
  */
 
 const LANGUAGES: Readonly<Record<string, SpokenLanguage>> = { en: english, sw: swahili }
 
-/** Groups of a number as it is dialled: 0712, 345, 678; of a landline 020, 271, 2345. */
+/**
+ * Groups of digits in a mobile phone number: 0712, 345, 678. `DIALLED_LANDLINE`: groups in a landline number: 020, 271,
+ * 2345.
+ */
 const DIALLED = /^\d{4}|\d{3}(?!\d$)|\d+$/g
 const DIALLED_LANDLINE = /^\d{3}|\d{3}(?!\d{1,2}$)|\d+$/g
-/** From this length on digits are said in groups of three, with a pause between them. */
+/** Minimum number of digits in a number that is spoken in groups of three, with pauses between the groups. */
 const GROUPED_DIGITS_MIN = 6
-/** Digits from which a bare number is read as a code. */
+/** Minimum number of digits in a number that is read as a code. */
 const CODE_DIGITS = 5
 
 function spellerOf(language: string): Speller | null {
@@ -55,7 +58,10 @@ function spellerOf(language: string): Speller | null {
   return speller
 }
 
-/** Turns what is written in one language's text into its words, kind after kind; what is in words already has no figures left. */
+/**
+ * Replaces the figures in a text of one language by words. It handles one kind of figure after another. A replaced part
+ * contains no more figures, so later kinds do not change it.
+ */
 class Speller {
   readonly #of: SpokenLanguage
   readonly #months: ReadonlyMap<string, string>
@@ -77,7 +83,7 @@ class Speller {
       .replace(USSD, (found) => (found.length < 3 || /^#\d+$/.test(found) ? found : this.#keypad(found)))
     for (const [pattern, spoken] of this.#of.rules ?? [])
       said = said.replace(pattern, (found: string, ...rest: unknown[]) => spoken(groupsOf(rest)) ?? found)
-    // Before the dates: it is none.
+    // This runs before the dates, because "24/7" looks like a date.
     said = said.replace(/\b(?:(?:ma)?saa\s+)?24\/7\b/gi, words.allDay)
     said = this.#between(said)
     said = this.#dates(said)
@@ -110,7 +116,7 @@ class Speller {
     const spoken = bare.replace(/[?#].*$/, '').replace(/\p{L}+|\d+|[^\p{L}\d]/gu, (part, at: number) => {
       if (/\d/.test(part)) return ` ${this.#digits(part)} `
       if (!/\p{L}/u.test(part)) return ` ${marks[part] ?? ''} `
-      // "Co dot K E": a country is two letters, and so is www three.
+      // "Co dot K E": a country's two letters are spelt, and so is "www".
       const isCountry = part.length === 2 && bare[at - 1] === '.' && !/^(?:co|or|go|ac|ne|sc|me|io|ai)$/i.test(part)
       return isCountry || /^www$/i.test(part) ? part.toUpperCase().split('').join(' ') : part
     })
@@ -147,14 +153,14 @@ class Speller {
     return groups.map((group) => this.#digits(group)).join(', ')
   }
 
-  /** A code: short ones in one breath. */
+  /** @returns a code in words. A short code is spoken without pauses */
   #code(digits: string): string {
     return digits.length < GROUPED_DIGITS_MIN
       ? this.#digits(digits)
       : this.#groups(digits.match(/\d{3}(?!\d$)|\d+$/g) ?? [digits])
   }
 
-  /** "Between 4-6 PM": the mark is an "and". */
+  /** "Between 4-6 PM": here the dash means "and". */
   #between(text: string): string {
     return text.replace(BETWEEN, (_found, from: string) => `${from} ${this.#of.words.and} `)
   }
@@ -172,7 +178,8 @@ class Speller {
         return `${date}, ${time}`
       })
       .replace(figureDate, (found, first: string, _mark, second: string, year: string) => {
-        // Day and month, as all of Africa writes it; the other order where no month has that number.
+        // Day and month, in the order that is usual in Africa. If the second number cannot be a month, the order is
+        // month and day.
         const [day, month] = Number(second) > 12 ? [Number(second), Number(first)] : [Number(first), Number(second)]
         const full = year.length === 4 ? Number(year) : Number(year) + (Number(year) > 60 ? 1900 : 2000)
         return this.#date(day, month, full) ?? found
@@ -226,7 +233,7 @@ class Speller {
     return this.#of.date(date)
   }
 
-  /** "I may 5 times" has no month: short names begin with a capital. */
+  /** Short names of months must begin with a capital, because "I may 5 times" does not name a month. */
   #monthNamed(written: string): string | undefined {
     const plain = written.toLowerCase()
     return plain.length <= 3 && plain === written ? undefined : this.#months.get(plain)
@@ -255,7 +262,7 @@ class Speller {
           (found.includes(':') && fromMinute !== undefined && toMinute !== undefined)
         if (!isTime) return found
         const to = timeOf(toHour, toMinute, toHalf)
-        // "4-6 PM" are both in the afternoon, "9-5 PM" are not.
+        // In "4-6 PM" both hours are in the afternoon. In "9-5 PM" only the second hour is.
         const half =
           fromHalf ??
           (toHalf === undefined ? undefined : Number(fromHour) % 12 <= Number(toHour) % 12 ? toHalf : other(toHalf))
@@ -290,7 +297,7 @@ class Speller {
         // "Bob" is a name.
         if (code === 'Bob') return found
         const currency = code === undefined ? SIGNS[sign ?? ''] : CODES[code.toLowerCase()]
-        // "500-800k": the scale belongs to both.
+        // In "500-800k" the scale applies to both numbers.
         const scale = fromScale ?? (to === undefined ? undefined : toScale)
         return (
           spoken(
@@ -324,7 +331,10 @@ class Speller {
       })
   }
 
-  /** Null: not an amount that can be said as one. What is too long for a number in words keeps its scale: 4127 billion. */
+  /**
+   * @returns the spoken parts of an amount; null if the text cannot be spoken as an amount. If a number is too long for
+   * words, its scale is spoken as written: 4127 billion
+   */
   #amount(written: string | undefined, scale: string | undefined): Money | null {
     if (written === undefined) return null
     const { words } = this.#of
@@ -344,7 +354,7 @@ class Speller {
     }
     const [whole = '0', decimals = ''] = plain.split('.')
     if (Number(whole) > CARDINAL_MAX) return null
-    // A rate: 129.4567.
+    // Number with more than two decimals, such as the rate 129.4567.
     if (decimals.length > 2) return { whole: Number(whole), cents: 0, inWords: this.#number(plain) }
     return { whole: Number(whole), cents: Number(decimals.padEnd(2, '0')) }
   }
@@ -362,7 +372,7 @@ class Speller {
       )
       .replace(unit, (found, sign: string | undefined, from: string, to: string | undefined, name: string) => {
         const names = units[name] ?? units[name.toLowerCase()]
-        // A "4G" network has no grams, and metres are written small.
+        // "4G" is a network, not four grams. Metres are written with a lower-case letter.
         if (names === undefined || (name.length === 1 && name !== name.toLowerCase())) return found
         const end = found.endsWith('.') ? '.' : ''
         return (
@@ -375,7 +385,7 @@ class Speller {
       })
   }
 
-  /** "Per km", "/km" behind an amount, and units that are no words of their own. */
+  /** Replaces units without a number: "per km", "/km" after an amount, and units that are not words. */
   #bareUnits(text: string): string {
     const { units, words } = this.#of
     const { perUnit, unitAlone } = this.#patterns
@@ -476,7 +486,7 @@ class Speller {
     return value % 100 === 0 ? this.#number(written) : this.#code(written)
   }
 
-  /** As a number, with its decimals. */
+  /** @returns a number in words, with its decimals */
   #number(written: string): string {
     const [whole = '', decimals] = written.replaceAll(',', '').split('.')
     if (Number(whole) > CARDINAL_MAX) return this.#code(whole)
@@ -503,8 +513,9 @@ class Speller {
 }
 
 /**
- * One sentence, or a part of one that ends between words, as a voice speaks it.
- * @param language  `en`, `sw-KE`; of a language without spoken forms only what no voice speaks is left out
+ * The spoken form of one sentence, or of a part that ends between words.
+ * @param language  tag such as `en` or `sw-KE`. If the language has no spoken forms, only signs that cannot be spoken
+ * are removed
  */
 export function spokenForm(text: string, language = 'en'): string {
   const clean = text
@@ -518,14 +529,17 @@ export function spokenForm(text: string, language = 'en'): string {
 
 const spellers = new Map<string, Speller>()
 
-/** Characters at the end of a growing text that wait at most. */
+/** Maximum number of characters that wait at the end of a growing text. */
 const OPEN_CHARS_MAX = 80
-/** A word that what follows may change: with a figure or a sign, a name (Moi Ave), a currency, or one before a number. */
+/**
+ * Word whose reading may depend on the next word. It contains a figure or a sign, is a name (Moi Ave) or a currency, or
+ * comes before a number.
+ */
 const OPEN_WORD = /[\d$€£₦₵₹%*#@/~+]|^["'(]?\p{Lu}|^-$|\.$/u
 
 /**
- * Where a growing text, which ends between words, may be cut so that no amount, time or date is torn apart.
- * @returns characters; what is behind them waits for the words that follow
+ * Finds the part of a growing text that can be spoken without splitting an amount, time or date.
+ * @returns the number of characters that can be spoken. The remaining text waits for more words
  */
 export function formsMayGoOn(text: string): number {
   let cut = text.length
@@ -536,7 +550,7 @@ export function formsMayGoOn(text: string): number {
   return cut
 }
 
-/** Words of all languages that say how the number behind them is read. */
+/** Words of all languages that decide how the number after them is read. */
 const BEFORE_NUMBERS: ReadonlySet<string> = new Set([
   ...Object.keys(CODES),
   ...Object.values(LANGUAGES).flatMap((of) => [
@@ -553,12 +567,12 @@ const BEFORE_NUMBERS: ReadonlySet<string> = new Set([
   'per',
 ])
 
-/** A word that is spoken as it is written: most of them, so that few need their spoken form. */
+/** Word whose spoken form is its written form. Most words are like this, so spoken forms rarely have to be computed. */
 const PLAIN_WORD = /^[a-z]+[.,:;!?]?$/i
 
 /**
- * The first word of `text` that the embedded voices do not speak: they read the letters a-z and digits, and ignore accents.
- * The whole text where it holds no word; null when all of it is spoken.
+ * @returns the first word of `text` that the embedded voices cannot speak; null if they can speak all words. These
+ * voices read a-z and digits, and ignore accents. A text without words is returned whole
  */
 export function unspokenIn(text: string): string | null {
   const words = text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word))
@@ -566,12 +580,12 @@ export function unspokenIn(text: string): string | null {
   return words.find((word) => !PLAIN_WORD.test(word) && !/[a-z0-9]/i.test(spokenForm(word))) ?? null
 }
 
-/** Removes marks that remain when words have replaced the figures. */
+/** Removes signs that remain in the text after the figures have become words. */
 function tidy(text: string): string {
   return (
     text
       .replace(UNSPEAKABLE, ' ')
-      // A compound name is pronounced better as separate words.
+      // A compound name is divided, because separate words are pronounced better.
       .replace(/(\p{Ll}{2})(\p{Lu}\p{Ll})/gu, '$1 $2')
       .replace(/\s*[([{]\s*([^()[\]{}]*?)\s*[)\]}]/g, ', $1')
       .replace(/(?:\s+-+|\s*[–—])(?=\s|\p{L})/gu, ', ')
@@ -601,7 +615,7 @@ function isYear4(written: string): boolean {
   return /^(?:19|20)\d\d$/.test(written)
 }
 
-/** True if two numbers with a dash between them are "from … to …", and no code. */
+/** True if a dash between two numbers means a range, "from … to …". False if the numbers are a code. */
 function isSpan(from: string, to: string): boolean {
   if (from.startsWith('0') || to.startsWith('0')) return from === '0'
   return to.length - from.length <= 1 && Number(to) > Number(from) && from.length <= 4
@@ -611,13 +625,16 @@ function spaced(letters: string): string {
   return [...letters].join(' ')
 }
 
-/** The groups of a match, from what `replace` passes on after the whole. */
+/** @returns the groups of a match. `replace` passes them as arguments after the whole match */
 function groupsOf(rest: readonly unknown[]): (string | undefined)[] {
   const offset = rest.findIndex((part) => typeof part === 'number')
   return rest.slice(0, offset) as (string | undefined)[]
 }
 
-/** Names and short names in lower case, English ones too: callers and models mix. */
+/**
+ * Maps names and short names in lower case to names. The English names are included, because callers and models mix
+ * languages.
+ */
 function monthsOf({ locale }: SpokenLanguage): ReadonlyMap<string, string> {
   const months = new Map<string, string>([['sept', nameOf(locale, { month: 'long' }, 8, 5)]])
   for (let month = 0; month < 12; month++) {
@@ -630,7 +647,7 @@ function monthsOf({ locale }: SpokenLanguage): ReadonlyMap<string, string> {
 
 function daysOf({ locale }: SpokenLanguage): ReadonlyMap<string, string> {
   const days = new Map<string, string>()
-  // 22 November 2026 is a Sunday.
+  // The loop begins with 22 November 2026, a Sunday.
   for (let date = 22; date < 29; date++) {
     const said = nameOf(locale, { weekday: 'long' }, 10, date)
     const english = nameOf('en', { weekday: 'long' }, 10, date)

@@ -2,13 +2,13 @@ import { isWithin } from '../../call/spoken/spoken-time.js'
 import { AGREED, AGREED_NUMBERS, sw } from '../../call/words/sw.js'
 import { CARDINAL_MAX, wordOf, type ClockTime, type Currency, type Money, type SpokenLanguage } from './language.js'
 
-// Numbers, clock and dates as they are said in Kenya. The multiplier follows its scale (elfu mbili, 2000), and the
-// commas are needed: "elfu kumi na tano" is 15,000, "elfu kumi, na tano" is 10,005. Libraries were tried: `to-words` is
-// wrong from 21 on, `n2words` gives 1,701 pairs of numbers the same text, and `Intl` has no Swahili clock.
+// Numbers, clock and dates as in Kenya. The multiplier follows its scale (elfu mbili, 2000). The commas are needed:
+// "elfu kumi na tano" is 15,000, "elfu kumi, na tano" is 10,005. Three libraries were tried: `to-words` is wrong from
+// 21, `n2words` gives two numbers the same text in 1,701 cases, and `Intl` has no Swahili clock.
 
 const UNITS = Array.from({ length: 10 }, (_, value) => wordOf(sw.numbers, value))
 const TENS = Array.from({ length: 10 }, (_, ten) => (ten === 0 ? '' : wordOf(sw.numbers, ten * 10)))
-/** A scale, its name, and how many of it there can be. */
+/** Scales with their names, the largest first. */
 const SCALES: readonly (readonly [number, string])[] = [
   [1e9, 'bilioni'],
   [1e6, 'milioni'],
@@ -46,14 +46,14 @@ function ordinal(value: number): string {
   return value === 1 ? 'kwanza' : value === 2 ? 'pili' : cardinal(value)
 }
 
-/** A year is said in one breath: elfu mbili ishirini na sita, elfu mbili na nane. */
+/** A year is spoken without a pause, for example elfu mbili ishirini na sita, or elfu mbili na nane. */
 function year(value: number): string {
   return cardinal(value)
     .replace(/, na (?=.* na )/, ' ')
     .replaceAll(',', '')
 }
 
-/** Nouns whose numbers agree with them, by class: several, and one. */
+/** Nouns that change the form of their numbers, by class: the plural forms, then the singular forms. */
 const CLASSES = (
   [
     [
@@ -86,7 +86,7 @@ function counted([noun = '', written = '']: readonly (string | undefined)[]): st
   return `${noun} ${cardinal(value).replace(/\p{L}+$/u, (last) => (value % 10 === 0 ? last : (units[last] ?? last)))}`
 }
 
-/** "Mtoto 1": only the number one stands behind a noun of one. */
+/** After a singular noun only the number one is changed, as in "mtoto 1". */
 function countedOne([noun = '']: readonly (string | undefined)[]): string | null {
   const units = CLASSES.find(({ one }) => one.split('|').includes(noun.toLowerCase()))?.units
   return units === undefined ? null : `${noun} ${units[UNITS[1] ?? ''] ?? ''}`
@@ -100,7 +100,10 @@ const PARTS: readonly (readonly [from: number, name: string])[] = [
   [4, 'alfajiri'],
   [0, 'usiku'],
 ]
-/** 0 to 23. An hour before 13 without a half is taken as written: 06:00 is in the morning. */
+/**
+ * @returns the hour of the day, 0 to 23. If the half of the day is not written, the hour is used as written: 06:00 is
+ * in the morning
+ */
 function hourOfDay({ hour, half }: ClockTime): number {
   if (half === null) return hour % 24
   return (hour % 12) + (half === 'p' ? 12 : 0)
@@ -110,7 +113,7 @@ function partOf(hour: number): string {
   return PARTS.find(([from]) => hour >= from)?.[1] ?? 'usiku'
 }
 
-/** The Swahili hour begins six hours later: 07:00 is the first of the morning, saa moja. */
+/** Swahili hours begin at six o'clock, so 07:00 is the first hour of the morning, saa moja. */
 function hourAndMinute(hour: number, minute: number): string {
   const named = (minute > 30 ? hour + 7 : hour + 6) % 12
   const said = `saa ${belowHundred(named === 0 ? 12 : named)}`
@@ -144,7 +147,7 @@ function money(currency: Currency, amount: Money): string {
   if (amount.inWords !== undefined) return `${one} ${amount.inWords}`
   const cents = amount.cents === 0 ? '' : `${cent} ${belowHundred(amount.cents)}`
   if (amount.whole === 0 && cents !== '') return cents
-  // "Elfu kumi na tano" would be 15,000: the noun stands again before what is below a hundred.
+  // The noun is repeated before the part below a hundred, because "elfu kumi na tano" would be 15,000.
   const whole = `${one} ${cardinal(amount.whole).replace(/, na (?=[^,]*$)/, `, na ${one} `)}`
   return cents === '' ? whole : `${whole}, na ${cents}`
 }
@@ -176,12 +179,15 @@ function unit(name: string): readonly [string, string] {
   return [name, name]
 }
 
-/** "Saa 4 asubuhi" is ten o'clock, "saa 9 asubuhi" nine: no Swahili ninth hour is in the morning. */
+/**
+ * Text of a time after "saa"; null if it is not a time. "Saa 4 asubuhi" is the fourth Swahili hour, ten o'clock. But
+ * "saa 9 asubuhi" is nine o'clock, because the ninth Swahili hour is never in the morning.
+ */
 function hourWritten([hours = '', minutes, half, part]: readonly (string | undefined)[]): string | null {
   const [hour, minute] = [Number(hours), Number(minutes ?? 0)]
   if (hour > 24 || minute > 59) return null
   if (half !== undefined) return time({ hour, minute, half: half.toLowerCase() === 'a' ? 'a' : 'p' })
-  // "Saa 24" are as many hours, "saa 18:00" is one.
+  // "Saa 24" means 24 hours, but "saa 18:00" is a time.
   if (hour > 12 || hour === 0) return minutes === undefined ? null : time({ hour, minute, half: null })
   const day = part?.toLowerCase()
   const fits =
@@ -341,7 +347,7 @@ export const swahili: SpokenLanguage = {
       new RegExp(String.raw`\b(${CLASSES.map(({ one }) => one).join('|')})\s+1\b(?![.,:/-]?\d|\s?%)`, 'giu'),
       countedOne,
     ],
-    // "Ghorofa ya 2", but not "umbali wa 2 km".
+    // This form is for "ghorofa ya 2", but not for "umbali wa 2 km".
     [
       /\b([ywlz]a|[cp]ha|vya|cha|pa)\s+([12])(?![\d%]|[.,:/-]\d|\s*(?:-|hadi\b|milioni|bilioni|[kKMG][BbMm]?\b|km|kg|cm|mm|ml|[gl]\b|lita|kilo|asilimia|KES|bob))/gu,
       ([joint = '', number]) => `${joint} ${ordinal(Number(number))}`,
@@ -351,9 +357,9 @@ export const swahili: SpokenLanguage = {
       ([short, long]) => `miaka ya ${year(Number(short ?? long))}`,
     ],
     [/(?<!\d\s?)\b(km|kg)\s+(?=\d)(\d+)\b(?![.,:/-]?\d|\s?(?:km|kg))/gi, ([name = '', number]) => `${number}${name}`],
-    // "Tarehe 1" alone: with a month it is a date.
+    // "Tarehe 1" without a month. With a month, the rules for dates handle it.
     [/\btarehe\s+(?:1|mosi)\b(?![\d/.-])/gi, () => 'tarehe mosi'],
-    // The noun or the unit stands before the number already: "shilingi 500", "dakika 30".
+    // In these phrases the noun or the unit is before the number, as in "shilingi 500" or "dakika 30".
     [/\bshilingi\s+(?=\d)/gi, () => 'KES '],
   ],
 }

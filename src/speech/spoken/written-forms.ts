@@ -1,12 +1,12 @@
 import { english } from './english.js'
 import type { Currency, SpokenLanguage } from './language.js'
 
-// Patterns of what is spoken otherwise than it is written: figures, amounts, times, dates, codes, units, addresses.
+// Patterns of text that is spoken in another form: figures, amounts, times, dates, codes, units, addresses.
 
 const NUMBER = String.raw`\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?`
 const RANGE = String.raw`\s*(?:-|to\b|hadi\b)\s*`
 const SCALE = String.raw`(?:\s?(k|m|mn|bn|million|billion|milioni|bilioni)\b)?`
-/** The full stop of "p.m." at the end ends the sentence too. */
+/** Half of the day after a time. At the end of the text, the full stop of "p.m." ends the sentence too. */
 const HALF = String.raw`(?:\s*([ap])(?:m\b|\.\s?m\b(?:\.(?!\s*$))?))`
 const CLOCK = String.raw`(\d{1,2})(?:[:.]([0-5]\d))?(?::[0-5]\d)?`
 
@@ -47,7 +47,10 @@ const WEEKDAY = String.raw`((?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)(?:da
 export const ISO_DATE =
   /(?<![\d-])(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:T(\d{2}):(\d{2})(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\d-])/g
 const FIGURE_DATE = /(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/]|[.-]\d)/g
-/** A day and a month, where one of them is no month or both have two digits; of a flat or a plot it is none. */
+/**
+ * A day and a month as numbers. One number must be too large for a month, or both must have two digits. After "flat" or
+ * "plot" the numbers are not a date.
+ */
 export const SHORT_DATE =
   /(?<![\d./-]|\b(?:flat|plot|house|room|unit|no|nyumba|chumba)[.\s]\s?)(?:\b(?:the|tarehe)\s+)?\b(\d{1,2})\/(\d{1,2})(?![\d/%]|[.-]\d)/giu
 export const PHONE = /(?<![\p{L}\d])\+\d(?:[\s().-]{0,2}\d){6,14}(?!\d)/gu
@@ -70,13 +73,13 @@ export const PERCENT = new RegExp(String.raw`(-)?(${NUMBER})(?:\s*%?\s*-\s*(${NU
 export const SCALED = new RegExp(String.raw`(?<![\d.,])(${NUMBER})\s?(k|K|M|bn)(?![\p{L}\d])`, 'gu')
 export const DOTTED = /(?<![\d.])v?(\d+(?:\.\d+){2,})(?![\d.])/gi
 export const PLAIN = new RegExp(String.raw`(?<![\d.,])(?:${NUMBER})`, 'g')
-/** Pictures, and other signs that no voice speaks. */
+/** Pictures, and other signs that voices cannot speak. */
 export const UNSPEAKABLE = /[\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Cf}\u{FE0F}\u20E3]/gu
 
-/** Units, in small letters, that are read out even without a number. */
+/** Units in small letters that are spoken as words even without a number. */
 const UNITS_ALONE = ['km', 'kms', 'kg', 'kgs', 'cm', 'mm', 'sqm', 'sqft', 'hrs', 'mins', 'secs', 'kwh']
 
-/** Patterns of one language's written forms, compiled once. */
+/** Patterns for the written forms of one language, compiled once. */
 export type Patterns = Readonly<
   Record<
     | 'figureDate'
@@ -120,7 +123,7 @@ export function patternsOf(of: SpokenLanguage, months: readonly string[]): Patte
     monthYear: new RegExp(String.raw`\b${month},?\s+(\d{4})\b`, 'giu'),
     weekdays: new RegExp(String.raw`\b${WEEKDAY}\.?\s*-\s*${WEEKDAY}\b\.?`, 'giu'),
     weekday: new RegExp(String.raw`\b${WEEKDAY}\.?(?=,?\s+\d)`, 'giu'),
-    // "The Sun is out" has no weekday.
+    // A day's short name counts only beside certain words, because "The Sun is out" does not name a weekday.
     beside: new RegExp(
       String.raw`\b${WEEKDAY}\b(?=\s*(?:,|&|:|\b(?:and|or|na|au)\b)\s*${WEEKDAY}\b|:)|(?<=\b(?:${WEEKDAY},?\s*(?:&|\b(?:and|or|na|au)\b)?|on|every|next|last|until|closed|open|kila)\s)${WEEKDAY}\b`,
       'giu',

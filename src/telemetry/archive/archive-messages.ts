@@ -1,24 +1,30 @@
+import { z } from 'zod'
 import type { DeletedFor, KeptFile } from './kept-files.js'
 
-/** When written data is synced to the disk: after each line, once a second, or when the system does it. */
+/** Time at which written data is synced to the disk: after each line, once a second, or never by the gateway. */
 export type FsyncPolicy = 'each' | 'second' | 'never'
 
-/** Files kept under DATA_DIR, and their limits. Plain data; given to the thread at its start. */
+/** Limits of the files under DATA_DIR. Plain data, which the thread gets at its start. */
 export interface ArchiveLimits {
-  /** Has `records/` and `recordings/`. */
+  /** Data folder with `records/` and `recordings/`. */
   readonly folder: string
-  /** Folders of the same kind that no process uses any more; the same retention applies. */
+  /** Data folders that no process uses any more. Retention applies to these folders too. */
   readonly leftFolders?: readonly string[]
-  /** Another one, in which another process may be writing now: only what is too old is deleted. Null: there is none. */
+  /**
+   * Data folder to which another process may be writing; null if there is none. In this folder only old files are
+   * deleted.
+   */
   readonly spareFolder?: string | null
-  /** True when the folders are locked: any unfinished file in them at the start is that of a dead process. */
+  /**
+   * True if this process has locked the folders. Then an unfinished file found at the start belongs to a dead process.
+   */
   readonly alone?: boolean
-  /** True: nothing is read or written; what is there is still deleted when it is too old. */
+  /** True: documents are neither read nor written; only old files are deleted. */
   readonly retainOnly?: boolean
-  /** True: each document is also written for the object storage (`uploads.ts`). */
+  /** True: each document is also written to a file for the object storage (`uploads.ts`). */
   readonly uploads?: boolean
   readonly fsync: FsyncPolicy
-  /** A file of records that reaches this size is followed by a new one. */
+  /** Size in bytes at which a new file of records is started. */
   readonly fileBytes: number
   readonly recordsKeepDays: number
   readonly recordsKeepBytes: number
@@ -26,7 +32,7 @@ export interface ArchiveLimits {
   readonly recordingsKeepBytes: number
 }
 
-/** A document of a call. `days`: how long it is kept; null: as long as the settings say. */
+/** Document of a call. `days`: time in days for which it is stored; null for the default of the settings. */
 export interface KeptDocument {
   readonly kind: DocumentKind
   readonly callSid: string
@@ -34,69 +40,80 @@ export interface KeptDocument {
   readonly days: number | null
 }
 
-/** `record`: of an ended call. `handoff`: the handoff packet of an escalation, and its outcome. */
+/** Document that another node sent to this node for storage. */
+export const keptDocumentSchema = z.object({
+  kind: z.enum(['record', 'handoff']),
+  callSid: z.string(),
+  document: z.unknown(),
+  days: z.number().nullable(),
+}) satisfies z.ZodType<KeptDocument>
+
+/** `record`: the record of an ended call. `handoff`: the handoff packet of an escalation, with its outcome. */
 export type DocumentKind = 'record' | 'handoff'
 
 /** Start data of the thread. */
 export interface ArchiveStart {
   readonly limits: ArchiveLimits
-  /** False where a thread replaces one that died: the calls whose records are open are live. */
+  /** False if this thread replaces a dead thread. In this case the calls of open records are still live. */
   readonly first: boolean
 }
 
-/** The sealed state of a live call, as in the fleet's store. */
+/** Sealed state of a live call, in the form of the fleet's store. */
 export interface SealedState {
   readonly state: Uint8Array
-  /** Oldest first. */
+  /** Chunks of the log, oldest first. */
   readonly log: readonly Uint8Array[]
 }
 
-/** Value that the fleet's store has written once. */
+/** Value that the fleet's store has written with `once`. */
 export interface StoredValue {
   readonly key: string
   readonly value: string
-  /** Calendar time from which it counts no more. */
+  /** Calendar time at which the value expires. */
   readonly untilMs: number
 }
 
-/** Its change. */
+/** Change of a sealed state. */
 export interface SealedChange {
   readonly callSid: string
-  /** Replaces the one before. */
+  /** New state, which replaces the previous state. */
   readonly state?: Uint8Array | undefined
-  /** Appended to the log. */
+  /** Chunks appended to the log. */
   readonly append?: readonly Uint8Array[] | undefined
-  /** True: `append` is the whole log. */
+  /** True: `append` is the whole log and replaces the previous log. */
   readonly replace?: boolean | undefined
 }
 
-/** A call that was live when its process died, or that ended with it: its record so far. */
+/** Unfinished record of a call that was live or had just ended when its process died. */
 export interface LeftDocument {
   readonly document: unknown
-  /** Calendar time at which it was last written. */
+  /** Calendar time of the last write. */
   readonly atWallMs: number
-  /** Null where none was kept. */
+  /** Sealed state; null if it was not stored. */
   readonly sealed: SealedState | null
 }
 
 export type ToArchive =
   /**
-   * The open record of a live call. Replaces the previous one, until the final record comes. As text, because objects
-   * cost half as much again to pass. `ended`: the call is over, and this is its record; no state of it is kept any more.
+   * Open record of a live call. It replaces the previous open record. It is text, because sending objects between
+   * threads costs 50 % more. `ended`: the call has ended, so its state is deleted.
    */
   | { readonly type: 'open-record'; readonly callSid: string; readonly json: string; readonly ended: boolean }
   /** Changes of the sealed states of live calls. */
   | { readonly type: 'sealed'; readonly id: number; readonly changes: readonly SealedChange[] }
   | { readonly type: 'value'; readonly value: StoredValue }
-  /** The state of a call is of no use any more. */
+  /** The state of a call is not needed any more. */
   | { readonly type: 'sealed-gone'; readonly callSid: string }
   | ({ readonly type: 'document' } & KeptDocument)
-  /** The call is another node's: its record is there. */
+  /** The open record of a call is deleted, because another node owns the call and makes its record. */
   | { readonly type: 'open-record-gone'; readonly callSid: string }
-  /** Record of a call that was open when an earlier process died. `isRecord`: the open record becomes its record. */
+  /**
+   * Decision about a call that was open when an earlier process died. `isRecord`: its open record becomes the call's
+   * record.
+   */
   | { readonly type: 'left-record'; readonly callSid: string; readonly isRecord: boolean; readonly days: number | null }
   | { readonly type: 'find'; readonly id: number; readonly kind: DocumentKind; readonly callSid: string }
-  /** `announced`: the caller has been informed. Until then the recording must not be kept. */
+  /** `announced`: true if the caller has been informed. Without this, a recording must not be stored. */
   | {
       readonly type: 'recording-begin'
       readonly callSid: string
@@ -105,19 +122,22 @@ export type ToArchive =
       readonly days: number | null
     }
   | { readonly type: 'recording-announced'; readonly callSid: string }
-  /** `at`: the place of the first row; rows that were dropped before it become silence. */
+  /** `at`: index of the first row in the recording. Missing rows before this index become silence. */
   | { readonly type: 'recording-rows'; readonly callSid: string; readonly at: number; readonly bytes: Uint8Array }
   | { readonly type: 'recording-end'; readonly callSid: string }
   | { readonly type: 'recording-discard'; readonly callSid: string }
-  /** Documents of these calls that wait for the disk are dropped. The answer comes when all before it is done. */
+  /**
+   * Drops documents of these calls that wait for the disk. The answer comes after all earlier messages have been
+   * processed.
+   */
   | { readonly type: 'forget'; readonly id: number; readonly callSids: readonly string[] }
-  /** Answers with the documents that wait for the disk. */
+  /** Requests the documents that wait for the disk. */
   | { readonly type: 'unwritten'; readonly id: number }
-  /** Another node has these documents: they are written here no more. */
+  /** Another node has stored this document, so it is not written here any more. */
   | { readonly type: 'handed-over'; readonly kind: DocumentKind; readonly callSid: string }
   | { readonly type: 'close'; readonly id: number }
 
-/** A fault. `lost`: documents that are permanently lost. */
+/** Fault. `lost`: number of documents that are permanently lost. */
 export interface ArchiveFault {
   readonly type: 'fault'
   readonly what: DocumentKind | 'recording' | 'upkeep'
@@ -132,14 +152,14 @@ export type FromArchive =
       readonly newest: readonly unknown[]
       readonly torn: number
       readonly recovered: number
-      /** Calls that were open when an earlier process died; each waits for `left-record`. */
+      /** Calls that were open when an earlier process died. Each of them waits for a `left-record` message. */
       readonly died: readonly LeftDocument[]
       readonly values: readonly StoredValue[]
     }
   | { readonly type: 'open-record-done' }
-  /** The disk takes no records any more, or takes them again. */
+  /** The disk does not accept records any more, or accepts them again. */
   | { readonly type: 'disk'; readonly isFull: boolean }
-  /** A recording could not be begun: nothing of it is on the disk. */
+  /** A recording could not be started, so the call is not recorded. */
   | { readonly type: 'recording-failed'; readonly callSid: string }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   /** A document was written or dropped. */

@@ -22,17 +22,17 @@ import { RecordingFiles } from './recording-files.js'
 import { StoredValues } from './stored-values.js'
 import { writeUpload } from './objects/uploads.js'
 
-/** Documents that wait for a disk that is full. */
+/** Maximum number of documents that wait for a full disk. */
 const ARCHIVE_BACKLOG_MAX = 1000
 
 /**
- * The thread that writes the archive. It alone waits for the disk: a slow, full or missing disk blocks
- * nothing else, not even the name lookups that share Node's own thread pool.
+ * Thread that writes the archive. It is the only thread that waits for the disk. So a slow, full or missing disk blocks
+ * neither other threads nor Node's thread pool.
  */
 
 const TICK_MS = 1000
 const UPKEEP_TICKS = 600
-/** A file of the records' folder; its size is about that of a record with its transcript. */
+/** Probe file in the folder of records. It is about as large as a record with its transcript. */
 const PROBE = '.disk'
 const PROBE_BYTES = 64 * 1024
 
@@ -53,7 +53,7 @@ const openRecords = openRecordsIn(limits.folder)
 const values = new StoredValues(keptFolder(limits.folder, 'openRecords'))
 const recordsFolder = keptFolder(limits.folder, 'records')
 let isFull = false
-/** Documents that could not be written; tried again once a second. */
+/** Documents that could not be written. They are tried again once a second. */
 const backlog: KeptDocument[] = []
 let ticks = 0
 
@@ -68,7 +68,7 @@ function attempt(what: ArchiveFault['what'], callSid: string | null, work: () =>
   }
 }
 
-/** A file that grows and is synced shows whether records could be written. */
+/** Checks whether the disk accepts records: writes and syncs the probe file. */
 function lookAtDisk(): void {
   let takes = true
   try {
@@ -92,13 +92,16 @@ function write({ kind, callSid, document, days }: KeptDocument): boolean {
   })
 }
 
-/** Beside the log the document is a file of its own, until it is in the object storage. */
+/**
+ * Writes the document to a file of its own for the object storage, in addition to the log. The file stays until the
+ * object storage has the document.
+ */
 function upload({ kind, callSid, document, days }: KeptDocument): void {
   writeUpload(limits.folder, { kind, callSid, days, json: JSON.stringify(document) }, Date.now())
 }
 
 function keep(document: KeptDocument): void {
-  // After the waiting ones, because the newest document of a call wins.
+  // If documents are waiting, this document waits behind them, because the last written document of a call counts.
   if (backlog.length === 0 && write(document)) return post({ type: 'document-done', kind: document.kind, ok: true })
   backlog.push(document)
   if (backlog.length <= ARCHIVE_BACKLOG_MAX) return
@@ -139,18 +142,21 @@ function upkeep(): void {
   }
 }
 
-/** Open records that a crash of the machine left unfinished. */
+/** Number of open records that are incomplete because the machine crashed. */
 let openTorn = 0
 
-/** An open record of a dead process, as it becomes the call's record. */
+/** An open record of a dead process, in the form of a call record. */
 interface Left extends LeftRecord {
   readonly files: OpenRecordFiles
 }
 
-/** Those that wait for `left-record`. */
+/** Records that wait for `left-record`, by call. */
 const held = new Map<string, Left>()
 
-/** The calls that were live when their process died. The open record of one that has a record is deleted. */
+/**
+ * Open records of calls that were live when their process died. If the call has a record too, the open record is
+ * deleted and left out.
+ */
 function leftRecords(folder: string): Left[] {
   const files = openRecordsIn(folder)
   const nowMs = Date.now()
@@ -176,8 +182,8 @@ function leftRecords(folder: string): Left[] {
 }
 
 /**
- * An open record becomes the record of its call, with its own date, so that it is kept as long as any other. When the disk
- * fails it stays for the next start.
+ * Settles an open record: stores it as the call's record, or only removes it. A stored record has the date of the
+ * call's last write, for retention. If the disk fails, the open record stays for the next start.
  */
 function settleLeft(callSid: string, isRecord: boolean, days: number | null): void {
   const left = held.get(callSid)
@@ -201,7 +207,7 @@ function find(kind: DocumentKind, callSid: string): unknown {
   return found
 }
 
-/** Erased calls: nothing of them is written any more. */
+/** Drops the documents of erased calls, so that they are not written any more. */
 function forget(callSids: ReadonlySet<string>): void {
   for (const callSid of callSids) held.delete(callSid)
   for (let index = backlog.length - 1; index >= 0; index--) {
@@ -222,7 +228,7 @@ function close(): void {
   attempt('handoff', null, () => logs.handoff.close())
 }
 
-/** Forgets a document that another node keeps now: its open record would be a second one. */
+/** Drops a document that another node has stored, and its open record. */
 function handedOver(kind: DocumentKind, callSid: string): void {
   for (let index = backlog.length - 1; index >= 0; index--) {
     const entry = backlog[index] as (typeof backlog)[number]
@@ -234,7 +240,7 @@ function handedOver(kind: DocumentKind, callSid: string): void {
 }
 
 const timer = setInterval(() => {
-  // Without a new record nothing else would show that there is room again.
+  // This check detects free space on the disk even if no new records come.
   if (isFull || backlog.length > 0) lookAtDisk()
   tryBacklog()
   if (limits.fsync === 'second') {
@@ -263,7 +269,7 @@ port.on('message', (message: ToArchive) => {
     case 'open-record-gone':
       return void attempt('record', message.callSid, () => openRecords.remove(message.callSid))
     case 'open-record':
-      // The call has come back to this node, and this file is live again.
+      // The call has returned to this node, so its open record is live again.
       held.delete(message.callSid)
       attempt('record', message.callSid, () => {
         openRecords.write(message.callSid, message.json, limits.fsync === 'each')
@@ -313,18 +319,18 @@ port.on('message', (message: ToArchive) => {
   }
 })
 
-/** A file that was not written to for this long has no writer. */
+/** Time in ms without a write after which a file counts as abandoned. */
 const untouchedMs = first && limits.alone === true ? -Infinity : ABANDONED_AFTER_MS
 let recovered = 0
 attempt('upkeep', null, () => {
   recovered = recordings.recover(Date.now(), untouchedMs)
 })
-upkeep() // before the records are read: what is too old is shown no more
+upkeep() // expired records are deleted before the records are read
 let left: Left[] = []
 let newest: readonly unknown[] = []
 let valuesLeft: readonly StoredValue[] = []
 if (limits.retainOnly !== true) {
-  // A folder that cannot be read or created is a fault like a full disk: the gateway still takes calls.
+  // A folder that cannot be read or created is a fault like a full disk: the gateway still accepts calls.
   attempt('upkeep', null, () => logs.record.load(Date.now()))
   attempt('upkeep', null, () => logs.handoff.load(Date.now()))
   left = first ? [limits.folder, ...(limits.leftFolders ?? [])].flatMap(leftRecords) : []

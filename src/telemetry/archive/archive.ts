@@ -22,42 +22,47 @@ import type { DeletedFor, KeptFile } from './kept-files.js'
 import { findKept } from './stored-file.js'
 import type { StoredFile } from './stored-file.js'
 
-/** Documents on their way to the archive's thread. */
+/** Maximum number of documents that have been sent to the archive's thread and are not written yet. */
 const ARCHIVE_DOCUMENTS_PENDING_MAX = 10_000
-/**
- * How often the record of a live call is written to disk: for each call at most every 2 s, over all calls one every 50
- * ms. Composing one takes 0.2 ms in a conversation of a minute and 1.5 ms in a long one: at most 3 % of the main
- * thread.
- */
+/** Minimum time in ms between two writes of one live call's record. */
 export const OPEN_RECORD_EVERY_MS = 2000
+/**
+ * Time in ms between two writes of open records, of any calls. A write takes 0.2 ms for a minute of conversation and at
+ * most 1.5 ms, which is 3 % of the main thread's time.
+ */
 const OPEN_RECORDS_SWEEP_MS = 50
-/** Records of live calls on their way to the archive's thread at once; beyond it, a record is written later. */
+/**
+ * Maximum number of records of live calls that have been sent to the archive's thread and are not written yet. Further
+ * records are sent later.
+ */
 export const OPEN_RECORDS_PENDING_MAX = 200
-/** An archive's thread that died is replaced after this. */
+/** Pause in ms before an archive's thread that died is replaced. */
 const ARCHIVE_RESTART_MS = 1000
-/** Bytes of all recordings that may wait for the disk: 100 calls for 10 s at 16 kHz. */
+/** Maximum number of bytes in all recordings that wait for the disk. It is enough for 100 calls for 10 s at 16 kHz. */
 const RECORDING_PENDING_BYTES_MAX = 64 * 1024 * 1024
 
 interface OpenRecordsOptions {
   readonly clock: Clock
-  /** @returns false when too many documents wait: nothing was composed, and the call stays due */
+  /**
+   * @returns false if too many documents are waiting. In this case nothing was composed, and the call's write stays due
+   */
   readonly write: (callSid: CallSid, compose: () => unknown) => boolean
 }
 
 interface OpenRecord {
-  /** Composes the record as it would be if the process died now. */
+  /** Composes the record that would count if the process died now. */
   readonly compose: () => unknown
   writtenAtMs: number
 }
 
 /**
- * The live calls whose state has changed since it was last written, and when to write it. Only the newest state of a
- * call counts, so no states queue: a later write includes everything that happened until then.
+ * Decides when changed records of live calls are written. A write contains all changes of the call so far, so there is
+ * at most one waiting write for each call.
  */
 export class OpenRecords {
   readonly #options: OpenRecordsOptions
   readonly #open = new Map<CallSid, OpenRecord>()
-  /** Calls with changes, the one that has waited longest first. */
+  /** Calls with changes. The call that has waited longest comes first. */
   readonly #changed = new Set<CallSid>()
   #timer: NodeJS.Timeout | null = null
 
@@ -65,14 +70,14 @@ export class OpenRecords {
     this.#options = options
   }
 
-  /** A stream opened: its first record is small, and written at once. */
+  /** Starts the record of a call when its stream opens. The first record is small, so it is written at once. */
   open(callSid: CallSid, compose: () => unknown): void {
     this.#open.set(callSid, { compose, writtenAtMs: -Infinity })
     this.changed(callSid)
     this.#write(callSid)
   }
 
-  /** The state of a call has changed. */
+  /** Notes that a call's state has changed, so that its record is written again. */
   changed(callSid: CallSid): void {
     if (!this.#open.has(callSid)) return
     this.#changed.add(callSid)
@@ -83,13 +88,13 @@ export class OpenRecords {
     this.#timer.unref()
   }
 
-  /** The call is over. */
+  /** Removes a call that is over. */
   close(callSid: CallSid): void {
     this.#open.delete(callSid)
     this.#changed.delete(callSid)
   }
 
-  /** Writes one call, the first that is due. */
+  /** Writes the record that has waited longest, if its write is due. */
   sweep(): void {
     const dueMs = this.#options.clock() - OPEN_RECORD_EVERY_MS
     for (const callSid of this.#changed) {
@@ -111,40 +116,40 @@ export class OpenRecords {
   }
 }
 
-/** One recording that is being written. No method throws or waits. */
+/** Recording that is being written. Its methods do not throw and do not wait. */
 export interface RecordingSink {
-  /** Relative to DATA_DIR. */
+  /** Path relative to DATA_DIR. */
   readonly path: string
-  /** It could not be started: nothing of it is on the disk. */
+  /** True if the recording could not be started, so the call is not recorded. */
   readonly failed: boolean
   /**
-   * Rows of interleaved s16 samples; the memory is transferred. `at`: the index of the first row in the recording.
-   * @returns false when they were dropped and counted
+   * Writes rows of interleaved s16 samples, whose memory is transferred. `at`: index of the first row in the recording.
+   * @returns false if the rows were dropped, which is counted
    */
   write(at: number, rows: Int16Array<ArrayBuffer>): boolean
-  /** The caller has been informed; until then a crash leaves no recording. */
+  /** Notes that the caller has been informed. If the process crashes before this, the recording is deleted. */
   announced(): void
   end(): void
-  /** The caller refused, or could not be informed: the recording is deleted. */
+  /** Deletes the recording, because the caller refused the recording or could not be informed. */
   discard(): void
 }
 
 /**
- * The archive on disk: call records, handoff packets and recordings. This is the main thread's side; a thread of its
- * own writes. Its queue is bounded, and calls go on whatever the disk does: losses are counted, and each fault is
- * logged once when it begins and once when it ends.
+ * Archive on disk: call records, handoff packets and recordings. This class runs on the main thread; a separate thread
+ * writes the files. The queue between them is bounded. During a fault of the disk calls continue, and losses are
+ * counted. A fault is logged once when it begins and once when it ends.
  */
 export class Archive {
-  /** Counts since the start; plain fields, copied to metrics at the scrape. */
+  /** Counts since the start. Plain fields, which each scrape copies to metrics. */
   readonly counters = {
     written: 0,
     /** Documents that were dropped. */
     lost: 0,
-    /** Documents that another node has, because the disk did not take them before the end of this process. */
+    /** Documents that another node stored, because this node's disk did not accept them until this process ended. */
     handedOver: 0,
     /** Writes, syncs and deletions that failed. */
     faults: 0,
-    /** Bytes of recordings that were dropped because the disk was too slow, or failed. */
+    /** Bytes of recordings that were dropped because the disk failed or was too slow. */
     recordingBytesDropped: 0,
     threadDeaths: 0,
     /** Files that retention deleted. */
@@ -152,15 +157,15 @@ export class Archive {
       KeptFile,
       Record<DeletedFor, number>
     >,
-    /** Lines and recordings that a crash had left unfinished, found at the start. */
+    /** Lines and recordings that a crash left incomplete. They are found at the start. */
     linesTorn: 0,
     recordingsRecovered: 0,
   }
-  /** Records of earlier runs, oldest first, as they were read: nothing has checked their shape. */
+  /** Records of earlier runs, oldest first. They are not validated. */
   newest: readonly unknown[] = []
-  /** Calls whose process died, held back until `settleLeft`. */
+  /** Calls whose process died. Their records wait for `settleLeft`. */
   died: readonly LeftDocument[] = []
-  /** Values that `keepValue` kept in earlier runs, as far as they still count. */
+  /** Values that earlier runs stored with `keepValue` and that have not expired. */
   values: readonly StoredValue[] = []
   readonly #workerEnv: Readonly<Record<string, string>> | null
   readonly #limits: ArchiveLimits
@@ -189,8 +194,8 @@ export class Archive {
   }
 
   /**
-   * Resolves when the records of earlier runs have been read; never rejects for a fault of the disk.
-   * @param workerEnv  `process.env` of its thread; null: this process's own
+   * Resolves when the records of earlier runs have been read. A fault of the disk does not reject.
+   * @param workerEnv  `process.env` of the archive's thread; null for this process's environment
    */
   static async start(
     limits: ArchiveLimits,
@@ -203,28 +208,29 @@ export class Archive {
   }
 
   /**
-   * A stream opened. Until `keepRecord` the disk has the last result of `compose`: if the process dies, the next start
-   * makes it the call's record.
-   * @param compose  the record as it would be if the process died now; called on this thread, not after `keepRecord`
+   * Starts the open record of a call whose stream opened. If the process dies before `keepRecord`, the next start uses
+   * the last result of `compose` as the call's record.
+   * @param compose  makes the record that would count if the process died now; called on this thread, not after
+   * `keepRecord`
    */
   openRecord(callSid: CallSid, compose: () => unknown): void {
     this.#open.open(callSid, compose)
   }
 
-  /** The state of a call has changed since its open record was written. */
+  /** Notes that a call's state has changed, so that its open record is written again. */
   openRecordChanged(callSid: CallSid): void {
     this.#open.changed(callSid)
   }
 
-  /** The call is another node's: its record is there. */
+  /** Deletes the open record of a call that belongs to another node, because that node makes the record. */
   openRecordGone(callSid: CallSid): void {
     this.#open.close(callSid)
     this.#post({ type: 'open-record-gone', callSid })
   }
 
   /**
-   * Until `keepRecord` the disk has this as the record of a call that has just ended: if the process dies, the next start
-   * finds it among `died`.
+   * Stores the record of a call that has just ended here as its open record. If the process dies before `keepRecord`,
+   * the next start finds the record in `died`.
    */
   recordEnded(callSid: CallSid, record: unknown): void {
     this.#open.close(callSid)
@@ -233,14 +239,20 @@ export class Archive {
     this.#post({ type: 'open-record', callSid, json: JSON.stringify(record), ended: true })
   }
 
-  /** Resolves when they are in their files; false: too much waits for the disk, or it does not take all of them. */
+  /**
+   * Resolves to true when all changes are in their files. Resolves to false if too many changes wait for the disk, or
+   * the disk failed.
+   */
   async keepSealed(changes: readonly SealedChange[]): Promise<boolean> {
     if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) return false
     this.#openPending++
     return (await this.#ask((id) => ({ type: 'sealed', id, changes }))) === true
   }
 
-  /** A value that is not taken, because too much waits for the disk, is counted as a fault. */
+  /**
+   * Stores a value on the disk. If too many values are waiting for the disk, the value is dropped, and this counts as a
+   * fault.
+   */
   keepValue(value: StoredValue): void {
     if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) {
       this.counters.faults++
@@ -254,36 +266,41 @@ export class Archive {
     this.#post({ type: 'sealed-gone', callSid })
   }
 
-  /** Decides on one of `died`. @param isRecord  false: the call goes on, here or elsewhere @param days  as `keepRecord` */
+  /**
+   * Settles a call of `died`.
+   * @param isRecord  false: the call continues, on this node or another node
+   * @param days  see `keepRecord`
+   */
   settleLeft(callSid: CallSid, isRecord: boolean, days: number | null = null): void {
     this.#post({ type: 'left-record', callSid, isRecord, days })
   }
 
-  /** @param days  how long it is kept; null: as long as the settings say */
+  /** @param days time in days for which the record is stored; null for the default of the settings */
   keepRecord(callSid: CallSid, record: unknown, days: number | null = null): void {
     this.#open.close(callSid)
     this.#keep({ kind: 'record', callSid, document: record, days })
   }
 
-  /** @param days  as `keepRecord` */
+  /** @param days  see `keepRecord` */
   keepHandoff(callSid: CallSid, handoff: unknown, days: number | null = null): void {
     this.#keep({ kind: 'handoff', callSid, document: handoff, days })
   }
 
-  /** The newest document of a call, of any run; undefined when there is none. */
+  /** Finds the newest document of a call, from any run; undefined if there is no document. */
   find(kind: DocumentKind, callSid: string): Promise<unknown> {
     return this.#ask((id) => ({ type: 'find', id, kind, callSid }))
   }
 
-  /** Drops what waits to be written of erased calls; resolves when everything before it is written. */
+  /** Drops waiting documents of erased calls. Resolves when all earlier documents have been written. */
   async forget(callSids: readonly CallSid[]): Promise<void> {
     await this.#ask((id) => ({ type: 'forget', id, callSids }))
   }
 
   /**
-   * @param announced  whether the caller has been informed; if not, a crash before `announced` leaves no recording
-   * @param part  from 1; a call that goes on after its node was lost begins another part
-   * @param days  how long it is kept; null: as long as the settings say
+   * @param announced true if the caller has been informed. If false and the process crashes before `announced`, the
+   * recording is deleted
+   * @param part from 1; if a call continued after the loss of its node, its recording has several parts
+   * @param days time in days for which the recording is stored; null for the default of the settings
    */
   record(sid: CallSid, rateHz: number, announced = true, part = 1, days: number | null = null): RecordingSink {
     const callSid = partName(sid, part)
@@ -319,23 +336,23 @@ export class Archive {
   }
 
   /**
-   * The WAV of an ended call; null when there is none.
-   * @param callSid is checked by its type: it names a file
-   * @param part  from 1; null: the newest that is here
+   * Finds the WAV file of an ended call; null if there is no file.
+   * @param callSid  checked, because the file's name contains it
+   * @param part  from 1; null for the newest part here
    */
   recording(callSid: CallSid, part: number | null = null): Promise<StoredFile | null> {
     return findKept(this.#limits.folder, 'recordings', recordingNames(callSid, part))
   }
 
-  /** True while the disk takes no records. */
+  /** True while the disk does not accept records. */
   get isFull(): boolean {
     return this.#isFull
   }
 
   /**
-   * Gives the documents that wait for the disk to another node, before this process ends. Does not reject.
-   * @param give  resolves with true once it is kept there
-   * @param untilMs  on the monotonic clock; what is not given by then waits on
+   * Gives documents that wait for the disk to other nodes, before this process ends. Never rejects.
+   * @param give resolves to true when the other node has stored the document
+   * @param untilMs time on the monotonic clock; documents that were not sent by then continue to wait for the disk
    */
   async handOver(give: (document: KeptDocument) => Promise<boolean>, untilMs: number): Promise<void> {
     const waiting = ((await this.#ask((id) => ({ type: 'unwritten', id }))) ?? []) as readonly KeptDocument[]
@@ -348,7 +365,7 @@ export class Archive {
     }
   }
 
-  /** Writes what waits, and ends the thread. Idempotent. */
+  /** Writes waiting documents and ends the thread. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -420,7 +437,10 @@ export class Archive {
     this.#post({ type: 'document', ...document })
   }
 
-  /** Not counted as dropped when the queue is full: the next state of the call replaces it. */
+  /**
+   * An open record that does not fit into the queue is not counted as dropped, because the call's next open record
+   * replaces it.
+   */
   #writeOpen(callSid: CallSid, compose: () => unknown): boolean {
     if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) return false
     this.#openPending++
@@ -494,13 +514,16 @@ export class Archive {
   }
 }
 
-/** Names of a call's recording, the newest part first. @param part  null: any */
+/**
+ * Names of a call's recordings, newest part first.
+ * @param part  null for all parts
+ */
 export function recordingNames(callSid: CallSid, part: number | null): string[] {
   const parts = part === null ? Array.from({ length: CALL_PARTS_MAX }, (_, index) => CALL_PARTS_MAX - index) : [part]
   return parts.map((each) => `${partName(callSid, each)}.wav`)
 }
 
-/** The name of a recording's file, and of the recording in messages. */
+/** File name of a recording. Messages use this name too. */
 function partName(callSid: CallSid, part: number): string {
   return part === 1 ? callSid : `${callSid}.${part}`
 }

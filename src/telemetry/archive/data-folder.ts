@@ -17,30 +17,34 @@ import { dirname, join, resolve } from 'node:path'
 import { GatewayError, systemCodeOf } from '../../core/errors.js'
 
 /**
- * Attempts to take DATA_DIR when several gateways start at once: each failed one means that another process got
- * further.
+ * Maximum number of attempts to lock DATA_DIR. An attempt fails only if another process that starts at the same time
+ * has made progress.
  */
 const DATA_FOLDER_LOCK_ATTEMPTS_MAX = 20
 
-/** A folder that only this gateway writes to until `release`. */
+/** Folder to which only this gateway may write until `release`. */
 export interface DataFolder {
-  /** False where the file system has no sockets or links: another gateway on the folder is not noticed. */
+  /**
+   * False if the file system does not have sockets or links. Another gateway that uses the folder is then not detected.
+   */
   readonly locked: boolean
   /**
-   * Makes it readable by this user alone, where it was empty or a gateway's, is this user's, and is no public one such as /tmp.
-   * @returns what it did: nothing, because it is `closed` already; it `closes` it; or it stays `open` to other users
+   * Makes the folder readable by this user only. It does so only if the folder belongs to this user, is not public like
+   * /tmp, and is empty or was used by a gateway before.
+   * @returns `closed`: the folder was already private; `closes`: its mode was changed; `open`: other users can still
+   * read it
    */
   close(): 'closed' | 'closes' | 'open'
   release(): void
-  /** As `release`, and deletes the folders that were created for it, if they are empty. */
+  /** Releases the folder. Deletes empty folders that were created for it. */
   undo(): void
 }
 
-/** Longest path of a unix socket that every system takes, in bytes. */
+/** Maximum length in bytes of a unix socket's path that is allowed on every system. */
 const SOCKET_PATH_BYTES_MAX = 100
 /**
- * Errors of a file system without sockets or hard links; a folder that may not be written answers otherwise, or fails
- * the probe.
+ * Errors of a file system without sockets or hard links. A missing write permission gives another error, or the probe
+ * finds it.
  */
 const WITHOUT_SOCKETS: ReadonlySet<string> = new Set([
   'EOPNOTSUPP',
@@ -51,22 +55,25 @@ const WITHOUT_SOCKETS: ReadonlySet<string> = new Set([
   'ENAMETOOLONG',
   'EMLINK',
 ])
-/** Bits of a mode: what the group and others may do, and that of /tmp. */
+/**
+ * FOR_OTHERS: bits of a mode with the rights of the group and of other users. STICKY: the sticky bit, which /tmp has.
+ */
 const FOR_OTHERS = 0o077
 const STICKY = 0o1000
 const LOCK = /^gateway-(\d{1,15})\.lock$/
 const OWN = /^\.gateway-[0-9a-f]{16}$/
 
 /**
- * Makes the folder where it is missing and takes it for this process. The lock is a unix socket in the folder on which
- * its owner listens: the kernel ends it with its owner, however that dies, and it is seen by every process that sees
- * the folder, in whichever container of the same host. A folder that several hosts mount is not protected.
+ * Creates the folder if it is missing, and locks it for this process. The lock is a unix socket in the folder on which
+ * its owner listens. When the owner ends, the kernel closes the socket in any case. Every process on this host that can
+ * read the folder sees the lock, even from another container. The lock does not work between several hosts that mount
+ * the folder.
  *
- * The socket is linked to `gateway-N.lock`, where N is one more than the newest, and only when nobody listens on the
- * newest. Linking fails when the name exists, older names are deleted only when a newer one exists, and the newest is
- * never deleted; so of two processes that start at once exactly one finds after its link that it has the newest name.
- *
- * @throws GatewayError CONFIG_INVALID when the folder cannot be made or written, or another gateway holds it
+ * The socket is linked to `gateway-N.lock`. N is the newest existing number plus one. The link is made only if no
+ * process listens on the newest lock. Linking fails if the name already exists. Older names are deleted only if a newer
+ * name exists, and the newest name is never deleted. So if two processes start at once, only one of them finds after
+ * its link that its own name is the newest.
+ * @throws GatewayError CONFIG_INVALID if the folder cannot be created or written, or another gateway has locked it
  */
 export async function holdDataFolder(path: string): Promise<DataFolder> {
   const folder = resolve(path)
@@ -96,7 +103,7 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
     try {
       rmSync(join(folder, own), { force: true })
     } catch {
-      // A folder that this user may not read: reported already.
+      // A folder that this user cannot read was reported by `take`.
     }
   }
   const held = server
@@ -114,13 +121,16 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
   }
 }
 
-/** True if a folder is empty, as a new volume is, or has a gateway's lock: nobody else keeps files in it. */
+/**
+ * True if a folder is empty, like a new volume, or contains a gateway's lock. Such a folder has no files of other
+ * programs.
+ */
 function isOurs(folder: string): boolean {
   try {
     const names = readdirSync(folder).filter((name) => name !== 'lost+found')
     return names.length === 0 || names.some((name) => LOCK.test(name))
   } catch {
-    // One that cannot be read is reported by `take`.
+    // A folder that cannot be read is reported by `take`.
     return false
   }
 }
@@ -137,7 +147,7 @@ function closeToOthers(folder: string, ours: boolean): 'closed' | 'closes' | 'op
   }
 }
 
-/** @param made  outermost first; the innermost has the lock */
+/** @param made folders that were created, outermost first. The innermost folder contains the lock */
 function removeMade(made: readonly string[]): void {
   try {
     for (const name of made.length > 0 ? readdirSync(made.at(-1) as string) : []) {
@@ -145,11 +155,11 @@ function removeMade(made: readonly string[]): void {
     }
     for (const folder of [...made].reverse()) rmdirSync(folder)
   } catch {
-    // Another process uses it.
+    // Another process uses the folder.
   }
 }
 
-/** Resolves when this process has the newest lock of the folder. */
+/** Resolves when this process has the newest lock in the folder. */
 async function take(path: string, folder: string, own: string): Promise<void> {
   for (let attempts = 0; attempts < DATA_FOLDER_LOCK_ATTEMPTS_MAX; attempts++) {
     const newest = newestLock(folder)
@@ -157,13 +167,15 @@ async function take(path: string, folder: string, own: string): Promise<void> {
     try {
       linkSync(join(folder, own), join(folder, lockName(newest + 1)))
     } catch (thrown) {
-      // Another process was faster, or owns the folder and has deleted our name.
+      // Another process was faster: it has made the name, or it has locked the folder and deleted this process's
+      // socket.
       if (['EEXIST', 'ENOENT'].includes(systemCodeOf(thrown))) continue
       throw thrown
     }
-    if (newestLock(folder) !== newest + 1) continue // the name was free because a newer one exists
+    if (newestLock(folder) !== newest + 1) continue // this name was free only because a newer lock exists
     for (const name of readdirSync(folder)) {
-      // A process may have died between `listen` and here; one that is just starting must be refused.
+      // Removes older locks, and sockets of processes that died between `listen` and this step. If such a process lives
+      // and is still starting, its start is refused.
       if (Number(LOCK.exec(name)?.[1] ?? Infinity) <= newest || (OWN.test(name) && name !== own))
         rmSync(join(folder, name), { force: true })
     }
@@ -184,9 +196,9 @@ function lockName(generation: number): string {
 }
 
 /**
- * As `mkdir -p`, readable by this user alone. `mkdirSync(…, { recursive: true })` never returns below a folder such as
- * /proc, which answers ENOENT however often its parent is made.
- * @throws what the file system throws
+ * Creates a folder and its parents, readable by this user only. `mkdirSync(…, { recursive: true })` is not used,
+ * because it never returns for a path below /proc.
+ * @throws errors of the file system
  */
 function makeFolder(path: string, made: string[]): void {
   try {
@@ -200,12 +212,12 @@ function makeFolder(path: string, made: string[]): void {
     mkdirSync(path, { mode: 0o700 })
     made.push(path)
   } catch (thrown) {
-    // Another process of this gateway creates the same parent at the same time.
+    // Another process of this gateway may have created this folder just before.
     if (systemCodeOf(thrown) !== 'EEXIST') throw thrown
   }
 }
 
-/** @throws what the file system throws where no file can be made */
+/** @throws errors of the file system if a file cannot be created */
 function probe(folder: string): void {
   const file = join(folder, `.gateway-${randomBytes(8).toString('hex')}`)
   closeSync(openSync(file, 'wx', 0o600))
@@ -213,7 +225,7 @@ function probe(folder: string): void {
 }
 
 async function listen(folder: string, name: string): Promise<Server> {
-  // A connection only checks that the owner is alive.
+  // Each connection is closed at once, because other processes connect only to check that this one is alive.
   const server = createServer((socket) => socket.destroy())
   await atShortPath(
     folder,
@@ -232,7 +244,10 @@ async function listen(folder: string, name: string): Promise<Server> {
   return server
 }
 
-/** Only a refusal or a missing file means that nobody listens: a busy owner is still the owner. */
+/**
+ * True if a process listens on a lock. Only a refused connection or a missing file proves that none does. A busy owner,
+ * which answers late, is still the owner.
+ */
 async function listensAt(folder: string, name: string): Promise<boolean> {
   return atShortPath(
     folder,
@@ -250,8 +265,8 @@ async function listensAt(folder: string, name: string): Promise<boolean> {
 }
 
 /**
- * A path in the folder that fits a socket's address: through a descriptor of the folder where its own is too long
- * (Linux).
+ * Calls `use` with a path in the folder that is short enough for a socket's address. If the real path is too long, the
+ * path goes through an open descriptor of the folder (Linux).
  */
 async function atShortPath<T>(folder: string, name: string, use: (path: string) => Promise<T>): Promise<T> {
   const path = join(folder, name)

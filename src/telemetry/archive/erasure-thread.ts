@@ -6,7 +6,7 @@ import { useCountry } from '../../sautikit/phone.js'
 import { eraseCalls, findCalls } from './erasure.js'
 import type { ErasureTask } from './erasure.js'
 
-/** Reads whole archives for `eraseCalls` and `findCalls`: one task, one answer, and the thread ends. */
+/** Thread that reads whole archives for `eraseCalls` and `findCalls`. It does one task, answers, and ends. */
 
 assert(parentPort !== null, 'an erasure is a worker thread')
 setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)

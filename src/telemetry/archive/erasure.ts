@@ -2,6 +2,7 @@ import { closeSync, fdatasyncSync, openSync, readFileSync, rmSync, writeSync } f
 import { basename, join } from 'node:path'
 import { jsonObject } from '../../core/json.js'
 import { maskNumber, sameNumber } from '../../sautikit/phone.js'
+import { keptDocuments } from './kept-documents.js'
 import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames } from './kept-files.js'
 import type { KeptFile } from './kept-files.js'
 import { ERASED, linesOf } from './line-log.js'
@@ -9,27 +10,29 @@ import { forgetKeys } from './objects/object-keys.js'
 
 const ERASED_KINDS = [
   'calls',
-  // Lines of the logs of records, and open records. A record whose carrier's detail was joined has two.
+  // Lines in the logs of records, and open records. If a record was stored again with the carrier's details, it has two
+  // lines.
   'records',
   'handoffs',
-  // Files; a call that went on after its stream was lost has several.
+  // Files of recordings. If a call continued after its stream was lost, it has several files.
   'recordings',
   'carrierRecordings',
   'journals',
-  // That were not delivered yet, or never were.
+  // Messages that are not delivered yet, or that no receiver has accepted.
   'messages',
-  // Rows of campaigns and call backs, of which the person is forgotten.
+  // Rows of campaigns, and call backs, whose person was erased.
   'rows',
-  // In the object storage: their key is forgotten, so that nobody can read them; and those that could not be deleted.
+  // Objects in the object storage. They are unreadable when their keys are erased. `objectsLeft`: objects that could
+  // not be deleted.
   'objects',
   'objectsLeft',
 ] as const
 type ErasedKind = (typeof ERASED_KINDS)[number]
 
-/** Counts of an erasure: calls, and documents of each kind. */
+/** Counts of an erasure: calls, and the documents of each kind. */
 export type ErasedCounts = Readonly<Record<ErasedKind, number>>
 
-/** An object with a value for each of these counts. */
+/** Creates an object that has a value for each kind of count. */
 export function eachErased<T>(valueOf: (kind: ErasedKind) => T): Record<ErasedKind, T> {
   return Object.fromEntries(ERASED_KINDS.map((kind) => [kind, valueOf(kind)])) as Record<ErasedKind, T>
 }
@@ -37,23 +40,28 @@ export function eachErased<T>(valueOf: (kind: ErasedKind) => T): Record<ErasedKi
 /** SIDs of the calls of a number. */
 export interface FoundCalls {
   readonly exact: readonly string[]
-  /** Their record has the number masked, and what it shows is the same. They may be somebody else's. */
+  /**
+   * Calls in whose record the number is masked, but its visible digits match. The number may belong to another person.
+   */
   readonly alike: readonly string[]
 }
 
-/** Either question or both, for the thread that reads whole archives. */
+/** Task for the thread that reads whole archives: a search, an erasure, or both. */
 export interface ErasureTask {
-  /** Data folders: DATA_DIR, and those of other processes that are gone. */
+  /** Data folders: DATA_DIR, and folders whose process no longer runs. */
   readonly folders: readonly string[]
-  /** Calls of this number are looked for. */
+  /** Number whose calls are searched. */
   readonly number: string | null
-  /** These calls are erased. */
+  /** SIDs of the calls to erase. */
   readonly callSids: readonly string[]
-  /** The country of numbers in old documents that have no country code. */
+  /** Country of numbers without a country code in old documents. */
   readonly country: string
 }
 
-/** Kind that counts where a file, or a line, is erased. Null: a copy. Keys are counted by what they encrypt. */
+/**
+ * Kind under which an erased file is counted, by the kind of the file; null for a mere copy. A key is counted as the
+ * objects that it encrypts.
+ */
 const COUNTED: Readonly<Record<KeptFile, ErasedKind | null>> = {
   records: 'records',
   handoffs: 'handoffs',
@@ -70,16 +78,17 @@ const COUNTED: Readonly<Record<KeptFile, ErasedKind | null>> = {
 }
 
 /**
- * Erases all that data folders hold of calls. Lines of records are overwritten with spaces in their place, so that a log
- * to which another thread or process appends stays valid; every other document is a file of its own and is deleted.
- * Synchronous: not for a thread that carries calls.
- * @throws what the file system throws
+ * Erases all data of calls in data folders. Lines of records are overwritten with spaces and not removed, because a
+ * process may be appending to their log. All other documents are files, which are deleted. Synchronous: do not use it
+ * on a thread that carries calls.
+ * @throws errors of the file system
  */
 export function eraseCalls(folders: readonly string[], callSids: readonly string[]): ErasedCounts {
   const wanted = new Set(callSids)
   const erased = eachErased(() => 0)
   const touched = new Set<string>()
-  // No process runs in the others; that of the first forgets the calls itself.
+  // The first folder's process removes the calls from its own index. The other folders have no process, so their
+  // indexes are deleted as a whole.
   for (const folder of folders.slice(1)) rmSync(keptFolder(folder, 'index'), { recursive: true, force: true })
   for (const folder of folders) {
     for (const kind of ['recordKeys', 'recordingKeys'] as const)
@@ -102,8 +111,8 @@ export function eraseCalls(folders: readonly string[], callSids: readonly string
 }
 
 /**
- * The calls of a number: those in which it is the other party's, or was left for a call back. Our own numbers have no
- * calls here. Synchronous, as `eraseCalls`.
+ * Finds calls whose record contains a number: caller, called person, or number for a call back. Our own numbers do not
+ * count. Synchronous, like `eraseCalls`.
  */
 export function findCalls(folders: readonly string[], number: string): FoundCalls {
   const exact = new Set<string>()
@@ -116,15 +125,14 @@ export function findCalls(folders: readonly string[], number: string): FoundCall
   }
   for (const folder of folders) {
     for (const kind of ['records', 'handoffs'] as const)
-      for (const name of keptNames(folder, kind))
-        for (const { line } of linesOf(readFileSync(join(keptFolder(folder, kind), name)))) note(jsonObject(line))
+      for (const document of keptDocuments(folder, kind)) note(document)
     for (const name of keptNames(folder, 'openRecords'))
       note(jsonObject(readFileSync(join(keptFolder(folder, 'openRecords'), name))))
   }
   return { exact: [...exact], alike: [...alike].filter((callSid) => !exact.has(callSid)) }
 }
 
-/** A record or a handoff packet, as far as it says whose call it was. */
+/** Record or handoff packet, reduced to the fields that identify the persons of the call. */
 interface NumberedDocument {
   readonly callSid?: unknown
   readonly direction?: unknown
@@ -133,9 +141,12 @@ interface NumberedDocument {
   readonly escalation?: { readonly callback?: { readonly number?: unknown } | null } | null | undefined
 }
 
-/** Says whether a record or handoff packet is of a call of this number. `alike`: it is masked, and may be. */
+/**
+ * Decides whether a record or a handoff packet is about a call of this number. `alike`: the number in the document is
+ * masked, and may be this number.
+ */
 export function isOfNumber(document: NumberedDocument, number: string): 'exact' | 'alike' | 'other' {
-  // In a handoff packet, `from` is the caller, whoever called.
+  // In a handoff packet, `from` is always the caller.
   const theirs = document.direction === 'outbound' ? document.to : document.from
   const numbers = [theirs, document.escalation?.callback?.number].filter((each) => typeof each === 'string')
   if (numbers.some((each) => sameNumber(each, number))) return 'exact'
@@ -143,7 +154,7 @@ export function isOfNumber(document: NumberedDocument, number: string): 'exact' 
   return numbers.some((each) => each.includes('…') && each === masked) ? 'alike' : 'other'
 }
 
-/** @returns how many files were deleted */
+/** @returns the number of deleted files */
 function removeFile(path: string, wanted: ReadonlySet<string>, touched: Set<string>): number {
   const callSid = basename(path).split('.')[0] ?? ''
   if (!wanted.has(callSid)) return 0
@@ -152,7 +163,7 @@ function removeFile(path: string, wanted: ReadonlySet<string>, touched: Set<stri
   return 1
 }
 
-/** @returns how many lines were overwritten */
+/** @returns the number of overwritten lines */
 function blankLines(path: string, wanted: ReadonlySet<string>, touched: Set<string>): number {
   const places: { readonly at: number; readonly bytes: number; readonly callSid: string }[] = []
   for (const { line, at } of linesOf(readFileSync(path))) {

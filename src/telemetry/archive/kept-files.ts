@@ -3,14 +3,20 @@ import { basename, join } from 'node:path'
 import { DAY_MS } from '../../core/units.js'
 import { messageOf, whereThere } from '../../core/errors.js'
 
-/** Age and size up to which files are kept. */
+/** Maximum age and maximum total size of stored files. */
 interface KeepRule {
   readonly days: number
-  /** All files under the rule together, in one data folder; the oldest are deleted first. */
+  /**
+   * Maximum number of bytes of all files under this rule in one data folder. If there are more, the oldest files are
+   * deleted first.
+   */
   readonly bytes: number
 }
 
-/** Under which settings a file is kept: RECORDS_KEEP_DAYS and _MB, or RECORDINGS_KEEP_DAYS and _MB. */
+/**
+ * Settings that limit for how long a file is stored: RECORDS_KEEP_DAYS and RECORDS_KEEP_MB, or RECORDINGS_KEEP_DAYS and
+ * RECORDINGS_KEEP_MB.
+ */
 type KeptAs = 'records' | 'recordings'
 
 type KeepRules = Readonly<Record<KeptAs, KeepRule>>
@@ -18,23 +24,23 @@ type KeepRules = Readonly<Record<KeptAs, KeepRule>>
 interface FileKind {
   /** Below a data folder. */
   readonly folder: string
-  /** Other files in the folder are not ours. */
+  /** Pattern of the gateway's file names. Other files in the folder are not touched. */
   readonly name: RegExp
   readonly keptAs: KeptAs
   /**
-   * The name of a `LineLog`: its files have the documents of many calls of one day. Null: each file is of one call, and
-   * its name begins with the call's SID.
+   * Name of a `LineLog`, whose files contain documents of many calls of one day. If null, each file belongs to one
+   * call, and its name begins with the call's SID.
    */
   readonly log: string | null
-  /** True: not deleted for its size. */
+  /** True if the size limit does not delete these files. */
   readonly small?: boolean
 }
 
 const ANY = /^[A-Za-z0-9_-]{1,64}\./
 
 /**
- * The inventory: every kind of file below DATA_DIR that holds what callers said or who they are. Retention and erasure
- * go through it, and `keptFolder` is the only way to a folder for such files, so that no kind is forgotten.
+ * All kinds of files below DATA_DIR with words or identities of callers. Retention and erasure use this list. The list
+ * is complete, because code can get a folder only from `keptFolder`, which needs an entry here.
  */
 export const KEPT_FILES = {
   records: { folder: 'records', name: logFiles('calls'), keptAs: 'records', log: 'calls' },
@@ -48,16 +54,16 @@ export const KEPT_FILES = {
   recordings: { folder: 'recordings', name: ANY, keptAs: 'recordings', log: null },
   carrierRecordings: { folder: 'carrier-recordings', name: ANY, keptAs: 'recordings', log: null },
   outbox: { folder: 'outbox', name: ANY, keptAs: 'records', log: null },
-  // With JOURNAL_CALLS=audio a journal is a recording.
+  // With JOURNAL_CALLS=audio, a journal counts as a recording.
   journals: { folder: 'journals', name: ANY, keptAs: 'recordings', log: null },
-  // Records and handoff packets on their way to the object storage.
+  // Records and handoff packets that wait for their upload to the object storage.
   uploads: { folder: 'uploads', name: ANY, keptAs: 'records', log: null },
-  // Keys of what is in the object storage: without its key an object is nothing.
+  // Keys of objects in the object storage. Without its key, an object cannot be read.
   recordKeys: { folder: join('keys', 'records'), name: ANY, keptAs: 'records', log: null, small: true },
   recordingKeys: { folder: join('keys', 'recordings'), name: ANY, keptAs: 'recordings', log: null, small: true },
-  // Terms by which ended calls are found. It counts for the size, and is deleted for its age alone.
+  // Search terms of ended calls. The index's size counts for the size limit, but the index is deleted only for its age.
   index: { folder: 'index', name: /^index\.sqlite/, keptAs: 'records', log: null, small: true },
-  // Files read back from there, kept for minutes.
+  // Files that were read back from the object storage. They are stored for some minutes.
   fetched: { folder: 'fetched', name: ANY, keptAs: 'recordings', log: null },
 } as const satisfies Readonly<Record<string, FileKind>>
 
@@ -65,24 +71,27 @@ export type KeptFile = keyof typeof KEPT_FILES
 
 export const KEPT_KINDS = Object.keys(KEPT_FILES) as readonly KeptFile[]
 
-/** A folder below that of a kind: files that an agent's `retention` keeps for another number of days than the settings. */
+/** Folder below a kind's folder. It contains the files of agents whose `retention` has its own number of days. */
 const OWN_DAYS = /^(\d{1,5})d$/
 
-/** @param days  of an agent's `retention`; null: the settings' */
+/** @param days days in an agent's `retention`; null for the default of the settings */
 export function keptFolder(dataFolder: string, kind: KeptFile, days: number | null = null): string {
   const folder = join(dataFolder, KEPT_FILES[kind].folder)
   return days === null ? folder : join(folder, `${days}d`)
 }
 
-/** The retentions under which there may be files of a kind; null, the settings', is the first. @throws as `keptNames` */
+/**
+ * Retentions in days for which a kind has a folder of files. The first is null, the default of the settings.
+ * @throws like `keptNames`
+ */
 export function keptDays(dataFolder: string, kind: KeptFile): (number | null)[] {
   const own = namesIn(keptFolder(dataFolder, kind)).flatMap((name) => OWN_DAYS.exec(name)?.[1] ?? [])
   return [null, ...own.map(Number).sort((a, b) => a - b)]
 }
 
 /**
- * Names of a kind's files, below its folder: `SID.wav`, or `30d/SID.wav` under an agent's retention.
- * @throws what the file system throws, except where there is no folder
+ * Names of a kind's files, relative to its folder: `SID.wav`, or `30d/SID.wav` for an agent with its own retention.
+ * @throws errors of the file system, unless the folder is missing
  */
 export function keptNames(dataFolder: string, kind: KeptFile): string[] {
   return keptDays(dataFolder, kind).flatMap((days) =>
@@ -96,21 +105,21 @@ function namesIn(folder: string): string[] {
   return whereThere(() => readdirSync(folder), [])
 }
 
-/** The retention of a file by its name below its kind's folder; null: the settings'. */
+/** Retention in days of a file, from its name relative to its kind's folder; null for the default of the settings. */
 export function daysOf(name: string): number | null {
   const days = OWN_DAYS.exec(name.split('/')[0] ?? '')?.[1]
   return days === undefined ? null : Number(days)
 }
 
-/** The files of a log; the first group is the day, the second the number. */
+/** Pattern of the names of a log's files. Its first group is the day, its second group the number. */
 export function logFiles(log: string): RegExp {
   return new RegExp(`^${log}-(\\d{4}-\\d{2}-\\d{2})-(\\d{4,})\\.jsonl$`)
 }
 
-/** A file that was written to this recently has a writer, possibly in another process. */
+/** Time in ms after a file's last write for which the file may still have a writer, here or in another process. */
 export const ABANDONED_AFTER_MS = 60_000
 
-/** Why a file was deleted. */
+/** Reason for which a file was deleted. */
 export type DeletedFor = 'age' | 'size'
 
 interface RetainOptions {
@@ -118,16 +127,15 @@ interface RetainOptions {
   /** Calendar time. */
   readonly nowMs: number
   readonly onDeleted: (kind: KeptFile, reason: DeletedFor) => void
-  /** A file could not be deleted; the others are. */
+  /** Called if a file could not be deleted. The other files are still deleted. */
   readonly onFault: (message: string) => void
 }
 
 /**
- * Deletes what is too old in a data folder, and the oldest of what is too much. The age of a call's file is that of its
- * last write. A log's file is as old as the end of its day, so a record is kept up to a day longer than the setting. No
- * file that may have a writer is deleted for its size, and no small one.
- *
- * Synchronous, for a thread that has nothing else to do.
+ * Deletes old files in a data folder. If the remaining files exceed the size limit, deletes the oldest of them. The age
+ * of a file is the time since its last write. The age of a log's file is the time since the end of the file's day. A
+ * record may therefore be stored a day longer. The size limit does not delete files that may have a writer, or that are
+ * `small`. Synchronous, for a thread without other work.
  */
 export function retain(dataFolder: string, { rules, nowMs, onDeleted, onFault }: RetainOptions): void {
   for (const keptAs of ['records', 'recordings'] as const) {
@@ -154,11 +162,11 @@ export function retain(dataFolder: string, { rules, nowMs, onDeleted, onFault }:
 interface FileOnDisk {
   readonly path: string
   readonly kind: KeptFile
-  /** Days of an agent's own retention; null: the settings'. */
+  /** Days of the agent's own retention; null for the default of the settings. */
   readonly days: number | null
   readonly atMs: number
   readonly bytes: number
-  /** It may have a writer, or frees nothing: it is deleted for its age alone. */
+  /** True if the size limit does not delete the file: it may have a writer, or its deletion frees no space. */
   readonly ageOnly: boolean
 }
 
@@ -168,7 +176,7 @@ function filesOf(dataFolder: string, kind: KeptFile, nowMs: number, onFault: (me
     const names = keptNames(dataFolder, kind).sort()
     return names.flatMap((name, index) => {
       const path = join(keptFolder(dataFolder, kind), name)
-      const stat = statSync(path, { throwIfNoEntry: false }) // a call may have finished it meanwhile
+      const stat = statSync(path, { throwIfNoEntry: false }) // the file may have been renamed or removed since it was listed
       if (stat?.isFile() !== true) return []
       const { size: bytes, mtimeMs } = stat
       const days = daysOf(name)

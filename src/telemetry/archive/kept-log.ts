@@ -8,8 +8,8 @@ interface KeptLogOptions {
 }
 
 /**
- * The documents of a kind: a log for each retention, so that all documents of a file are deleted with it. Synchronous, and
- * throws, as `LineLog`.
+ * Documents of one kind. There is one log for each retention, so that all documents of a file expire together. Like
+ * `LineLog`, this class is synchronous, and its methods throw.
  */
 export class KeptLog {
   readonly #options: KeptLogOptions
@@ -19,7 +19,7 @@ export class KeptLog {
     this.#options = options
   }
 
-  /** Lines that a crash had left unfinished. */
+  /** Number of lines that a crash has left incomplete. */
   get torn(): number {
     return this.#all.reduce((sum, log) => sum + log.torn, 0)
   }
@@ -28,7 +28,7 @@ export class KeptLog {
     for (const days of keptDays(this.#options.dataFolder, this.#options.kind)) this.#log(days).load(nowMs)
   }
 
-  /** @param days  how long it is kept; null: as long as the settings say */
+  /** @param days time in days for which the document is stored; null for the default of the settings */
   append(key: string, document: unknown, nowMs: number, days: number | null): void {
     const isNew = !this.#logs.has(days)
     const log = this.#log(days)
@@ -72,7 +72,7 @@ export class KeptLog {
   }
 }
 
-/** ISO 8601; empty where a document does not say. */
+/** Start time, ISO 8601; empty if a document does not have a start time. */
 function startOf(document: unknown): string {
   const { startedAt } = document as { readonly startedAt?: unknown }
   return typeof startedAt === 'string' ? startedAt : ''

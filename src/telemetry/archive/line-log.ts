@@ -16,28 +16,33 @@ import { join } from 'node:path'
 import { jsonObject } from '../../core/json.js'
 import { logFiles } from './kept-files.js'
 
-/** Calls of the archive that are found by their SID without reading its files: 150 bytes each. */
+/**
+ * Maximum number of calls that can be found by SID without reading the archive's files. Each needs 150 bytes of memory.
+ */
 const ARCHIVE_INDEX_MAX = 100_000
-/** Largest document of the archive: a transcript at its bounds has 1.6 MB. */
+/** Maximum size in bytes of a document in the archive. A transcript at its limits has 1.6 MB. */
 export const ARCHIVE_LINE_BYTES_MAX = 8 * 1024 * 1024
 
-/** The file system functions that a log writes with; a test replaces them to simulate a full disk. */
+/** File system functions with which a log writes. Tests replace them to simulate a full disk. */
 export interface LogDisk {
   open(path: string): number
-  /** @returns bytes written, possibly fewer than given */
+  /** @returns the number of written bytes, possibly fewer than given */
   write(file: number, bytes: Uint8Array, from: number): number
   truncate(file: number, bytes: number): void
   sync(file: number): void
   close(file: number): void
 }
 
-/** Another process may still be writing an unfinished line that is younger than this. */
+/** Age in ms of a file up to which another process may still be writing its last line. */
 const TORN_AFTER_MS = 5000
 export const NEWLINE = 0x0a
-/** An erased or replaced line is all spaces (`erasure.ts`); no document begins with one. */
+/**
+ * First byte of an erased or replaced line, which contains only spaces (`erasure.ts`). A document never begins with a
+ * space.
+ */
 export const ERASED = 0x20
 const DISK: LogDisk = {
-  // Exclusive: no two processes ever write into one file.
+  // `wx`, so that two processes never write into one file.
   open: (path) => openSync(path, 'ax', 0o600),
   write: (file, bytes, from) => writeSync(file, bytes, from),
   truncate: ftruncateSync,
@@ -46,22 +51,22 @@ const DISK: LogDisk = {
 }
 
 /**
- * JSON documents, one a line, each under a key, in files that are only ever appended to. A line is whole or
- * absent: a write that fails half-way is truncated, and an unfinished line after a crash is cut off at the next start.
- * Each start writes into a file of its own, so that several processes may share a folder.
+ * Log of JSON documents, one per line. Each document has a key. Documents are only appended to the files. A line is
+ * either complete or absent: a failed write is removed, and after a crash the next start cuts off an incomplete line.
+ * Each start writes its own file, so that several processes may use the same folder.
  *
- * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
+ * Synchronous, for a thread without other work. Methods throw errors of the file system.
  */
 export class LineLog {
-  /** Lines that a crash had left unfinished, and lines that are not JSON with a key. */
+  /** Number of lines that a crash left incomplete, or that are not JSON with a key. */
   torn = 0
   unreadable = 0
   readonly #options: LineLogOptions
   readonly #disk: LogDisk
   readonly #pattern: RegExp
-  /** Oldest first. */
+  /** Files, oldest first. */
   readonly #files: LogFile[] = []
-  /** Oldest first; bounded. */
+  /** Locations of documents by key, oldest first. Their number is limited. */
   readonly #places = new Map<string, Place>()
   #open: { readonly file: LogFile; readonly handle: number } | null = null
   #dirty = false
@@ -72,7 +77,10 @@ export class LineLog {
     this.#pattern = logFiles(options.name)
   }
 
-  /** Finds what earlier runs wrote; makes the folder. @param nowMs calendar time */
+  /**
+   * Reads the lines of earlier runs. Creates the folder if it is missing.
+   * @param nowMs  calendar time
+   */
   load(nowMs: number): void {
     const { folder } = this.#options
     mkdirSync(folder, { recursive: true, mode: 0o700 })
@@ -97,7 +105,8 @@ export class LineLog {
     try {
       for (let from = 0; from < line.length;) from += this.#disk.write(handle, line, from)
     } catch (thrown) {
-      // Half a line would corrupt the next one too. If truncating fails, a new file is started.
+      // A partial line is removed, because it would also damage the next line. If this fails, the next document goes to
+      // a new file.
       try {
         this.#disk.truncate(handle, at)
       } catch {
@@ -111,20 +120,20 @@ export class LineLog {
     return file.name
   }
 
-  /** Syncs to the disk what was written since the last call. */
+  /** Syncs all writes since the last call to the disk. */
   sync(): void {
     if (!this.#dirty || this.#open === null) return
     this.#dirty = false
     this.#disk.sync(this.#open.handle)
   }
 
-  /** The newest document of a key; undefined also when it was erased, or deleted by retention. */
+  /** Finds the newest document of a key; undefined if there is none, or if it was erased or deleted by retention. */
   find(key: string): unknown {
     const place = this.#places.get(key)
     return place === undefined ? undefined : this.#readAt(place)
   }
 
-  /** The newest documents, oldest of them first. */
+  /** The `count` newest documents, the oldest of them first. */
   newest(count: number): unknown[] {
     return [...this.#places.values()]
       .slice(-count)
@@ -149,12 +158,12 @@ export class LineLog {
         const handle = this.#disk.open(join(this.#options.folder, name))
         const file: LogFile = { name, day, bytes: 0 }
         this.#files.push(file)
-        // A document of a dead process's call may be of an earlier day.
+        // The files are sorted, because a document of a dead process's call may have an earlier day.
         this.#files.sort((a, b) => (a.name < b.name ? -1 : 1))
         this.#open = { file, handle }
         return this.#open
       } catch (thrown) {
-        // Another process has just created it.
+        // Another process has just created this file.
         if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown
       }
     }
@@ -174,7 +183,7 @@ export class LineLog {
     this.#disk.close(open.handle)
   }
 
-  /** The file's whole lines; an unfinished one at its end is cut off. */
+  /** Reads the complete lines of a file. Cuts off an incomplete line at its end. */
   #repair(path: string, nowMs: number): Buffer {
     const bytes = readFileSync(path)
     const end = bytes.lastIndexOf(NEWLINE) + 1
@@ -194,7 +203,10 @@ export class LineLog {
     }
   }
 
-  /** A key has one line: the one before is replaced by spaces, in whichever file it is. */
+  /**
+   * Registers the place of a key's new line. The key's earlier line is overwritten with spaces, because each key has
+   * only one line.
+   */
   #place(key: string, place: Place): void {
     const before = this.#places.get(key)
     if (before !== undefined) this.#blank(before)
@@ -204,23 +216,26 @@ export class LineLog {
     for (const oldest of this.#places.keys()) return void this.#places.delete(oldest)
   }
 
-  /** Does not throw: where the disk refuses, both lines stay until the next start, and the newer one counts. */
+  /**
+   * Overwrites a line with spaces. Never throws. If the disk fails, both lines of the key stay until the next start,
+   * and the newer line counts.
+   */
   #blank({ file, at, bytes }: Place): void {
     let handle: number | null = null
     try {
-      // First the disk has the line that replaces it: a power cut must not take both.
+      // The key's new line is synced first. Otherwise a power cut could destroy both lines of the key.
       this.sync()
       handle = openSync(join(this.#options.folder, file.name), 'r+')
       const blank = Buffer.alloc(bytes, ERASED)
       for (let from = 0; from < bytes;) from += writeSync(handle, blank, from, bytes - from, at + from)
     } catch {
-      // Its file is deleted with its age, or the next `load` does it.
+      // A failure is ignored: retention deletes the file, or the next `load` overwrites this line.
     } finally {
       if (handle !== null) closeSync(handle)
     }
   }
 
-  /** Undefined when it was erased, or its file was too old. */
+  /** Reads a document; undefined if it was erased, or if retention deleted its file. */
   #readAt({ file, at, bytes }: Place): unknown {
     const path = join(this.#options.folder, file.name)
     if (!existsSync(path)) return undefined
@@ -234,7 +249,7 @@ interface LineLogOptions {
   readonly folder: string
   /** Files are `NAME-2026-11-20-0001.jsonl`. */
   readonly name: string
-  /** A file that has this many bytes is followed by the next. A new day begins a new file too. */
+  /** Size in bytes at which a new file is started. A new day also starts a new file. */
   readonly fileBytes: number
   readonly disk?: LogDisk
 }
@@ -251,7 +266,7 @@ interface Place {
   readonly bytes: number
 }
 
-/** Whole lines that are not erased; one that is still being written has no end yet. */
+/** Complete lines that are not erased. A line that is still being written is left out. */
 export function* linesOf(bytes: Buffer): Generator<{ readonly line: Buffer; readonly at: number }> {
   for (let at = 0; at < bytes.length;) {
     const end = bytes.indexOf(NEWLINE, at)
@@ -261,7 +276,10 @@ export function* linesOf(bytes: Buffer): Generator<{ readonly line: Buffer; read
   }
 }
 
-/** Bytes of a file from a place on; fewer where it ends before. @throws what the file system throws */
+/**
+ * Reads bytes of a file from an offset. Returns fewer bytes if the file is shorter.
+ * @throws errors of the file system
+ */
 export function bytesAt(path: string, at: number, bytes: number): Buffer {
   const handle = openSync(path, 'r')
   try {
@@ -275,7 +293,7 @@ export function bytesAt(path: string, at: number, bytes: number): Buffer {
   }
 }
 
-/** UTC, so that a file's name sorts by age wherever it was written. */
+/** Day in UTC, so that file names are sorted by age in all time zones. */
 function dayOf(wallMs: number): string {
   return new Date(wallMs).toISOString().slice(0, 10)
 }

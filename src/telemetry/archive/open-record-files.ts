@@ -17,8 +17,8 @@ import type { SealedChange, SealedState } from './archive-messages.js'
 import { replaceFile } from './whole-file.js'
 
 /**
- * A file of states is written anew when it has this many bytes: what counts in it has 256 KiB at most
- * (STORED_CALL_BYTES_MAX), so it is at most one byte in four that is written twice.
+ * Size in bytes at which a file of states is rewritten with only its valid part. This part has at most 256 KiB
+ * (STORED_CALL_BYTES_MAX), so few bytes are written twice.
  */
 const SEALED_FILE_BYTES_MAX = 1024 * 1024
 
@@ -26,28 +26,31 @@ const RECORD = /^([A-Za-z0-9_-]{1,64})\.json$/
 const SEALED = /^([A-Za-z0-9_-]{1,64})\.kept$/
 const PART = /^[A-Za-z0-9_-]{1,64}\.(?:json|kept)\.part$/
 
-/** Record of a live call that a dead process left. */
+/** Record of a live call that a dead process has left. */
 export interface LeftRecord {
   readonly callSid: string
   readonly document: Readonly<Record<string, unknown>>
-  /** Calendar time at which the call was last known to be live. */
+  /** Last calendar time at which the call is known to have been live. */
   readonly atWallMs: number
   readonly sealed: SealedState | null
 }
 
 /**
- * The open record of each live call, `SID.json`: written to a temporary file and renamed, so that it is always whole. A
- * call's file is deleted when its record is in the log, so a start finds here the calls whose process died. Beside it
- * lies the call's sealed state, `SID.kept`, to which each change is appended:
+ * Open record of each live call, `SID.json`. It is written to a temporary file, which is then renamed, so that
+ * `SID.json` is always complete. It is deleted when the call's record is in the log. So at a start, the remaining files
+ * are of calls whose process died. Each change of a call's sealed state is appended to `SID.kept`:
  *
  *     1 byte 1 = state, 2 = piece of the log | 4 bytes length | bytes
  *
- * The last state counts, with all pieces of the log.
+ * The last state and all pieces of the log count.
  *
- * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
+ * Synchronous, for a thread without other work. Methods throw errors of the file system.
  */
 export class OpenRecordFiles {
-  /** Files that are not records: half-written when the machine died, or foreign. */
+  /**
+   * Number of files that cannot be read as records. The machine crashed while they were written, or another program
+   * wrote them.
+   */
   unreadable = 0
   readonly #folder: string
 
@@ -55,12 +58,15 @@ export class OpenRecordFiles {
     this.#folder = folder
   }
 
-  /** @param sync  true: waits until it is on disk */
+  /** @param sync true: waits until the record is on the disk */
   write(callSid: string, json: string, sync: boolean): void {
     replaceFile(this.#path(callSid), json, sync)
   }
 
-  /** A change that follows one that could not be written is left out: what came before it is not known any more. */
+  /**
+   * Appends a change. If an earlier change of this call could not be written, the change is dropped, because the
+   * previous state is unknown.
+   */
   writeSealed({ callSid, state, append = [], replace = false }: SealedChange, sync: boolean): void {
     const path = this.#sealedPath(callSid)
     const pieces = [...append.map((bytes) => piece(LOG, bytes)), ...(state === undefined ? [] : [piece(STATE, state)])]
@@ -95,7 +101,10 @@ export class OpenRecordFiles {
     rmSync(`${this.#sealedPath(callSid)}.part`, { force: true })
   }
 
-  /** Records that dead processes left, oldest first. Unreadable ones, and those of a call without a record, are deleted. */
+  /**
+   * Records that dead processes have left, oldest first. Deletes unreadable files, and states of calls without a
+   * record.
+   */
   left(): LeftRecord[] {
     const left: LeftRecord[] = []
     const names = this.#names()
@@ -119,7 +128,10 @@ export class OpenRecordFiles {
     return left.sort((a, b) => a.atWallMs - b.atWallMs)
   }
 
-  /** Null when there is none. An end that was cut off when the machine died is left out. */
+  /**
+   * Reads the state of a call; null if there is no state. An incomplete last entry, from a crash of the machine, is
+   * left out.
+   */
   #sealed(callSid: string): SealedState | null {
     const path = this.#sealedPath(callSid)
     if (!existsSync(path)) return null
@@ -161,7 +173,7 @@ function piece(kind: number, bytes: Uint8Array): Buffer {
   return Buffer.concat([head, bytes])
 }
 
-/** Null for anything that is no JSON object, or cannot be read. */
+/** Reads a JSON object; null if the content is not an object, or the file cannot be read. */
 function readObject(path: string): Readonly<Record<string, unknown>> | null {
   try {
     return jsonObject(readFileSync(path))

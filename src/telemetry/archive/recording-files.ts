@@ -20,17 +20,20 @@ import { ABANDONED_AFTER_MS, daysOf } from './kept-files.js'
 
 const HEADER_BYTES = 44
 const ROW_BYTES = 4
-/** A call that went on after its node was lost has several parts: `SID.wav`, `SID.2.wav`. */
+/**
+ * Names of unfinished files. If a call continued after the loss of its node, it has several parts: `SID.wav`,
+ * `SID.2.wav`.
+ */
 const UNFINISHED = /^[A-Za-z0-9_-]{1,64}(?:\.\d)?\.wav\.(?:part|held)$/
-/** `held`: the caller has not been informed yet. */
+/** `held`: the caller has not been informed yet. `part`: the call is not over yet. */
 type Suffix = '' | '.part' | '.held'
 
 /**
- * Stereo recordings that are being written: `SID.wav.part`, with a header without length, until the
- * call is over; then the header is filled in and the file is renamed. Until the caller has been informed the file is
- * `SID.wav.held`. After a crash `recover` finishes the first and deletes the second.
+ * Stereo recordings that are being written. Until the caller has been informed, the file is `SID.wav.held`. Then, until
+ * the call is over, it is `SID.wav.part`. At the end, the length is written to the header, and the file is renamed.
+ * After a crash, `recover` finishes `.part` files and deletes `.held` files.
  *
- * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
+ * Synchronous, for a thread without other work. Methods throw errors of the file system.
  */
 export class RecordingFiles {
   readonly #folder: string
@@ -43,7 +46,7 @@ export class RecordingFiles {
     this.#folder = folder
   }
 
-  /** @param days  how long it is kept; null: as long as the settings say */
+  /** @param days time in days for which the recording is stored; null for the default of the settings */
   begin(callSid: string, rateHz: number, announced = true, days: number | null = null): void {
     const suffix = announced ? '.part' : '.held'
     const folder = days === null ? this.#folder : join(this.#folder, `${days}d`)
@@ -54,7 +57,7 @@ export class RecordingFiles {
     writeSync(handle, wavHeader({ sampleRateHz: rateHz, channels: 2, dataBytes: 0 }))
   }
 
-  /** The caller has been informed: the recording may be kept. */
+  /** Notes that the caller has been informed. From now on the recording may be stored. */
   announced(callSid: string): void {
     const file = this.#open.get(callSid)
     if (file?.suffix !== '.held') return
@@ -63,8 +66,8 @@ export class RecordingFiles {
   }
 
   /**
-   * @param at  the first row's place: rows that were dropped before it leave a hole, which reads as silence
-   * @returns false when that call has no recording, because it could not be started
+   * @param at  index of the first row; rows that were dropped before it become silence
+   * @returns false if the call is not recorded, because the recording could not be started
    */
   write(callSid: string, at: number, bytes: Uint8Array): boolean {
     const file = this.#open.get(callSid)
@@ -77,7 +80,7 @@ export class RecordingFiles {
     return true
   }
 
-  /** @returns false when that call has no recording. */
+  /** @returns false if the call is not recorded */
   finish(callSid: string): boolean {
     const file = this.#open.get(callSid)
     if (file === undefined) return false
@@ -87,7 +90,7 @@ export class RecordingFiles {
     return true
   }
 
-  /** Deletes it. */
+  /** Deletes the recording. */
   discard(callSid: string): void {
     const file = this.#open.get(callSid)
     this.#open.delete(callSid)
@@ -97,7 +100,9 @@ export class RecordingFiles {
   }
 
   /**
-   * Finishes the files of dead processes. @param untouchedMs  for how long they were not written to @returns how many
+   * Finishes the files of dead processes.
+   * @param untouchedMs  minimum time in ms since the last write of a file
+   * @returns the number of finished files
    */
   recover(nowMs: number, untouchedMs = ABANDONED_AFTER_MS): number {
     let recovered = 0
@@ -113,14 +118,14 @@ export class RecordingFiles {
       const rate = Buffer.alloc(4)
       readSync(handle, rate, 0, 4, 24)
       finishFile(handle, rate.readUInt32LE(0), size - HEADER_BYTES)
-      utimesSync(path, mtime, mtime) // it is as old as it was
+      utimesSync(path, mtime, mtime) // keeps the file's age
       renameSync(path, path.replace(/\.part$/, ''))
       recovered++
     }
     return recovered
   }
 
-  /** Finishes all open files, except those whose callers have not been informed. */
+  /** Finishes all open files, except files of calls whose caller has not been informed. */
   closeAll(): void {
     for (const [callSid, { suffix }] of [...this.#open]) {
       if (suffix === '.held') this.discard(callSid)
@@ -128,7 +133,7 @@ export class RecordingFiles {
     }
   }
 
-  /** Below the folder, under every retention. */
+  /** Unfinished files below the folder, for all retentions. */
   #unfinished(): string[] {
     return whereThere(() => {
       const below = readdirSync(this.#folder)
@@ -143,7 +148,7 @@ function pathOf(folder: string, callSid: string, suffix: Suffix): string {
   return join(folder, `${callSid}.wav${suffix}`)
 }
 
-/** Fills in the header; cuts off half a row at the end. */
+/** Writes the length to the header, and cuts off an incomplete row at the end. */
 function finishFile(handle: number, rateHz: number, bytes: number): void {
   try {
     const dataBytes = bytes - (bytes % ROW_BYTES)

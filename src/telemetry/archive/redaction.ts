@@ -3,18 +3,18 @@ import { DIGIT_WORDS } from '../../call/spoken/spoken-numbers.js'
 import type { Handoff } from '../../call/documents/handoff.js'
 import type { CallRecord } from '../../call/documents/record.js'
 
-/** How much of what was said a record may hold. */
+/** Part of the conversation that a record may contain. */
 export type TranscriptPolicy = 'full' | 'masked' | 'none'
 
-/** Four digits can be a card's end, an order, a year; three in words are a number that was read out. */
+/** Numbers in digits. All digits are masked, because even four of them may be the end of a card number. */
 const DIGITS = /\d(?:[ .,/-]{0,2}\d)*/g
 const DIGIT = `(?:${DIGIT_WORDS.join('|')})`
 const SPOKEN_DIGITS = new RegExp(`\\b${DIGIT}(?:[ ,.-]+${DIGIT}){2,}\\b`, 'gi')
 
 /**
- * The record as it may be kept. `masked`: every number that was said, in digits or read out digit by digit (English and
- * Swahili), is `#`, wherever the words of the call stand: in arguments of tools, in what a model says of the call, in facts. `none`: no
- * words of anybody, and only the names of tools' arguments and of facts.
+ * Record in the form in which it may be stored. `masked`: each number becomes `#`, if it is in digits or was read out
+ * digit by digit (English and Swahili). This applies to the transcript, arguments of tools, texts of models and facts.
+ * `none`: all words are removed; arguments and facts keep only their names.
  */
 export function redactRecord(record: CallRecord, policy: TranscriptPolicy): CallRecord {
   if (policy === 'full') return record
@@ -52,9 +52,9 @@ export function redactRecord(record: CallRecord, policy: TranscriptPolicy): Call
 }
 
 /**
- * The packet as it may be kept after the call. Where its caller wants no words kept: whom to call back, and what they asked
- * to be called back about. With `none` not even that.
- * @param keepsWords  false: the caller wants none kept
+ * Handoff packet in the form in which it may be stored after the call. Its words are removed if `keepsWords` is false
+ * or the policy is `none`. A call back keeps its number. Its note is removed only with `none`.
+ * @param keepsWords false: the caller wants the words of the call removed
  */
 export function keptHandoff(handoff: Handoff, keepsWords: boolean, policy: TranscriptPolicy): Handoff {
   if (keepsWords && policy !== 'none') return handoff
@@ -76,27 +76,30 @@ export function keptHandoff(handoff: Handoff, keepsWords: boolean, policy: Trans
   }
 }
 
-/** The order of a call back as it may be kept: with `none` without its note. */
+/** Order of a call back in the form in which it may be stored. With `none`, its note is removed. */
 export function keptCallBack<Order extends { readonly note: string }>(order: Order, policy: TranscriptPolicy): Order {
   return policy === 'none' ? { ...order, note: '' } : order
 }
 
-/** End reasons whose detail is a model's words: it may quote the caller. */
+/** End reasons whose detail contains words of a model, which may quote the caller. */
 export const WORDED_BY_A_MODEL: ReadonlySet<CallRecord['endReason']> = new Set(['agent-goodbye', 'escalated'])
 
-/** After the reason, and before the figures of the call. */
+/** Pattern of the detail of an end: the reason, the words, and the figures of the call. Only the words are redacted. */
 const WORDED_END = new RegExp(`^((?:${[...WORDED_BY_A_MODEL].join('|')}): )(.*?)((?:; \\S+ ms of stream.*)?)$`, 's')
-/** Details that have words of the call: what is before them, the words, and what is after them. */
+/**
+ * Patterns of details that contain words of the call, by the mark's name. Each pattern has three groups: the text
+ * before the words, the words, and the text after the words.
+ */
 const WORDED_MARKS: ReadonlyMap<string, RegExp> = new Map([
   ['goodbye', WORDED_END],
   ['hang-up', WORDED_END],
   ['ended', WORDED_END],
   ['claim-unsupported', /^(.*?: no-source; )(.*)()$/s],
-  // A supervisor's, to the model.
+  // Words that a supervisor sent to the model.
   ['whisper', /^()(.*)()$/s],
 ])
 
-/** The phrase of any other claim is one of the agent's file. */
+/** True if a claim's phrase is a quote from the call. The phrases of all other claims come from the agent's file. */
 function isQuoted({ verdict }: CallRecord['claims'][number]): boolean {
   return verdict === 'no-source'
 }
@@ -105,13 +108,13 @@ export function maskDigits(text: string): string {
   return text.replace(DIGITS, (digits) => '#'.repeat(digits.replace(/\D/g, '').length)).replace(SPOKEN_DIGITS, '###')
 }
 
-/** Facts as they may be kept: with `masked` without numbers, with `none` none. */
+/** Facts in the form in which they may be stored: without numbers for `masked`, and empty for `none`. */
 export function redactFacts(facts: CallerValues, policy: TranscriptPolicy): CallerValues {
   if (policy === 'full') return facts
   return policy === 'none' ? {} : (masked(facts, policy) as CallerValues)
 }
 
-/** Any JSON with its texts and numbers masked; with `none` only its keys remain. */
+/** Masks texts and numbers in any JSON. With `none`, only the keys remain. */
 function masked(value: unknown, policy: TranscriptPolicy): unknown {
   if (typeof value === 'string' || typeof value === 'number') return policy === 'none' ? '…' : maskDigits(String(value))
   if (Array.isArray(value)) return value.map((entry) => masked(entry, policy))

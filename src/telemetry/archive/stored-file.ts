@@ -3,13 +3,19 @@ import { join } from 'node:path'
 import { daysOf, keptFolder } from './kept-files.js'
 import type { KeptFile } from './kept-files.js'
 
-/** A file as it was found. What is sent of it ends there, also where it has grown since. */
+/**
+ * File and its size at the time when it was found. A reader gets this number of bytes, even if the file has grown
+ * since.
+ */
 export interface StoredFile {
   readonly path: string
   readonly bytes: number
 }
 
-/** Null when there is no file of that name. @throws what else the file system throws */
+/**
+ * Finds a file; null if the file does not exist.
+ * @throws other errors of the file system
+ */
 async function findFile(path: string): Promise<StoredFile | null> {
   try {
     return { path, bytes: (await stat(path)).size }
@@ -20,8 +26,9 @@ async function findFile(path: string): Promise<StoredFile | null> {
 }
 
 /**
- * A file of a call, under whichever retention it is kept: the first of `names` that there is.
- * @returns null when there is none @throws what the file system throws
+ * Finds a file of a call, in the folders of all retentions. The names are tried in their order.
+ * @returns null if no file exists
+ * @throws errors of the file system
  */
 export async function findKept(
   dataFolder: string,

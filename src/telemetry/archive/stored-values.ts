@@ -14,17 +14,18 @@ import { jsonObject } from '../../core/json.js'
 import { replaceFile } from './whole-file.js'
 import type { StoredValue } from './archive-messages.js'
 
-/** The file is written anew, with what still counts, when it has grown by this much. */
+/** Number of bytes by which the file may grow until it is rewritten with only its valid values. */
 const GROWTH_BYTES_MAX = 16 * 1024 * 1024
 
 /**
- * Values that the fleet's store has written once, as long as they count: one JSON line each, the last of a key counts.
- * Synchronous, as `OpenRecordFiles`, in whose folder they lie. Methods throw what the file system throws.
+ * Values that the fleet's store has written with `once`, until they expire. They are in one file, in the folder of
+ * `OpenRecordFiles`. Each value is a line of JSON; the last line of a key counts. Methods throw errors of the file
+ * system.
  */
 export class StoredValues {
   readonly #folder: string
   #bytesMax = GROWTH_BYTES_MAX
-  /** True if an earlier line has a value that was taken back. */
+  /** True if an earlier line contains a value that is no longer valid. */
   #isStale = false
 
   constructor(folder: string) {
@@ -50,7 +51,7 @@ export class StoredValues {
     return counting
   }
 
-  /** @param sync  true: waits until it is on disk */
+  /** @param sync true: waits until the value is on the disk */
   write(value: StoredValue, nowMs: number, sync: boolean): void {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
     const handle = openSync(this.#path(), 'a', 0o600)
@@ -64,7 +65,10 @@ export class StoredValues {
     if (statSync(this.#path()).size > this.#bytesMax) this.load(nowMs)
   }
 
-  /** Removes from the disk values that were taken back, such as the memory of an erased caller. @param nowMs  calendar time */
+  /**
+   * Removes values that are no longer valid from the disk, such as the memory of an erased caller.
+   * @param nowMs  calendar time
+   */
   tidy(nowMs: number): void {
     if (!this.#isStale) return
     this.#isStale = false
@@ -80,7 +84,7 @@ function lineOf(value: StoredValue): string {
   return `${JSON.stringify(value)}\n`
 }
 
-/** Null for a line that was cut off when the machine died. */
+/** Reads a line; null if the line is incomplete because the machine crashed. */
 function valueOf(line: string): StoredValue | null {
   const { key, value, untilMs } = jsonObject(line) ?? {}
   if (typeof key !== 'string' || typeof value !== 'string' || typeof untilMs !== 'number') return null

@@ -3,8 +3,8 @@ import { open, rename, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
- * Puts a file in another's place, so that there is always a whole one; makes its folder.
- * @param sync  true: waits until it is on disk
+ * Replaces a file so that a reader always finds a complete file. Creates the file's folder if necessary.
+ * @param sync true: waits until the file is on the disk
  */
 export function replaceFile(path: string, content: Uint8Array | string, sync: boolean): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
@@ -19,16 +19,20 @@ export function replaceFile(path: string, content: Uint8Array | string, sync: bo
   renameSync(beside, path)
 }
 
-/** The same on a thread that must not wait, into a folder that is there. @throws what the file system throws */
-export async function writeWhole(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.part`, text, { mode: 0o600 })
+/**
+ * Replaces a file in an existing folder without blocking.
+ * @param mode  mode of the file; by default, only the owner may read it
+ * @throws errors of the file system
+ */
+export async function writeWhole(path: string, text: string, mode = 0o600): Promise<void> {
+  await writeFile(`${path}.part`, text, { mode })
   await rename(`${path}.part`, path)
 }
 
 /**
- * Appends lines, all of them or none: what a full disk took of them would spoil the next one.
- * @param sync  true: waits until they are on disk
- * @throws what the file system throws
+ * Appends all lines or none. If a write fails, its part is removed, because a partial line would damage the next line.
+ * @param sync true: waits until the lines are on the disk
+ * @throws errors of the file system
  */
 export async function appendWhole(path: string, lines: string, sync = false): Promise<void> {
   const file = await open(path, 'a', 0o600)

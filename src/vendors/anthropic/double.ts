@@ -1,20 +1,24 @@
 import type { IncomingMessage } from 'node:http'
 import type {
+  ContentBlockParam,
   MessageCreateParamsStreaming,
   RawMessageStreamEvent,
   StopReason,
   Usage,
 } from '@anthropic-ai/sdk/resources/messages'
+import type { ChatCompletionMessageParam } from 'openai/resources/chat/completions'
+import type { ScriptedReply } from '../../backends/conformance.js'
 import type { Refusal } from '../../simulator/vendors/double.js'
-import { ModelDouble } from '../../simulator/vendors/model-double.js'
+import { ModelDouble, userSaid } from '../../simulator/vendors/model-double.js'
+import type { OptionalFieldsOf } from '../../simulator/vendors/optional-fields.js'
 
-/** Anthropic's Messages API with a scripted model, written from the vendor's published types. */
+/** A stand-in for Anthropic's Messages API with a scripted model, written from the vendor's published types. */
 export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
-  /** Why the next answers end; null: `end_turn`, or `tool_use` after calls. */
+  /** Stop reason of the next answers; null: `end_turn`, or `tool_use` after tool calls. */
   stopReason: StopReason | null = null
-  /** Thoughts of the model before its next answers. */
+  /** Reasoning of the model before its next answers; null: no reasoning. */
   thinking: string | null = null
-  /** Ends the next answers with this error, in place of their last event. */
+  /** Error that replaces the last event of the next answers; null: no error. */
   failure: string | null = null
   /** Content that was marked for the cache. */
   readonly #cache = new Set<string>()
@@ -37,7 +41,7 @@ export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
     headers: IncomingMessage['headers'],
   ): Refusal | null {
     if (path !== '/v1/messages') return errorOf(404, 'not_found_error', 'Not found')
-    const invalid = (words: string): Refusal => errorOf(400, 'invalid_request_error', words)
+    const invalid = (words: string): Refusal => this.badRequest(words)
     if (headers['anthropic-version'] !== '2026-10-21') return invalid('anthropic-version: header is required')
     if (!stream || !(max_tokens >= 1)) return invalid('max_tokens: Field required')
     if ('temperature' in other) return invalid('temperature: Extra inputs are not permitted')
@@ -58,8 +62,27 @@ export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
     return null
   }
 
-  protected *events(request: MessageCreateParamsStreaming): Generator<string> {
-    const { say = '', calls = [] } = this.script.nextReply()
+  protected badRequest(words: string): Refusal {
+    return errorOf(400, 'invalid_request_error', words)
+  }
+
+  protected saidIn({ system = '', messages }: MessageCreateParamsStreaming): readonly ChatCompletionMessageParam[] {
+    const instructions = typeof system === 'string' ? system : system.map(({ text }) => text).join('')
+    return [
+      { role: 'system', content: instructions },
+      ...messages.flatMap(({ role, content }) => {
+        const blocks: readonly ContentBlockParam[] =
+          typeof content === 'string' ? [{ type: 'text', text: content }] : content
+        return blocks.flatMap((block) => saidInBlock(block, role === 'assistant'))
+      }),
+    ]
+  }
+
+  protected *events(
+    request: MessageCreateParamsStreaming,
+    _path: string,
+    { say = '', calls = [] }: ScriptedReply,
+  ): Generator<string> {
     const event = (data: RawMessageStreamEvent): string => `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`
     const usage = { ...NO_USAGE, ...this.#cached(request), input_tokens: 20 }
     yield event({
@@ -122,7 +145,7 @@ export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
     yield event({ type: 'message_stop' })
   }
 
-  /** Marked content is written at the first request, and read at later ones with the same content. */
+  /** Simulates the prompt cache: the first request writes its marked content, and later requests read it. */
   #cached({ system, tools }: MessageCreateParamsStreaming): Partial<Usage> {
     const marked = [...(tools ?? []), ...(typeof system === 'object' ? system : [])]
     if (!marked.some((block) => 'cache_control' in block && block.cache_control != null)) return {}
@@ -130,6 +153,24 @@ export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
     const known = this.#cache.has(text)
     this.#cache.add(text)
     return known ? { cache_read_input_tokens: 1500 } : { cache_creation_input_tokens: 1500 }
+  }
+}
+
+function saidInBlock(block: ContentBlockParam, agent: boolean): ChatCompletionMessageParam[] {
+  switch (block.type) {
+    case 'text':
+      return [agent ? { role: 'assistant', content: block.text } : userSaid(block.text)]
+    case 'tool_use': {
+      const { id, name, input } = block
+      const call = { name, arguments: JSON.stringify(input) }
+      return [{ role: 'assistant', tool_calls: [{ id, type: 'function', function: call }] }]
+    }
+    case 'tool_result': {
+      const { tool_use_id: id, content } = block
+      return [{ role: 'tool', tool_call_id: id, content: typeof content === 'string' ? content : '' }]
+    }
+    default:
+      return []
   }
 }
 
@@ -148,4 +189,18 @@ const NO_USAGE: Usage = {
 
 function errorOf(status: number, type: string, message: string): Refusal {
   return { status, body: JSON.stringify({ type: 'error', error: { type, message }, request_id: 'req_1' }) }
+}
+
+export const doubles = { anthropic: [[AnthropicDouble, 'ANTHROPIC_BASE_URL']] }
+
+export const optionalFields: OptionalFieldsOf = {
+  llm: {
+    anthropic: [
+      {
+        wished: {},
+        fields: { cache_control: [/cache_control/, 'cache_control: not permitted'] },
+        needed: { maxTokens: 4096 },
+      },
+    ],
+  },
 }

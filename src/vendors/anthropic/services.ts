@@ -16,16 +16,16 @@ import type {
 } from '../../backends/cascade/service.js'
 import type { Cached, TextBlock, Thought, Block, AnthropicRequest, Usage, AnthropicEvent } from './wire.js'
 
-/** The protocol has no temperature since its version 2026-10-21. */
+/** Options without a temperature, because version 2026-10-21 of the protocol removed it. */
 interface AnthropicOptions extends Omit<ChatOptions, 'baseUrl' | 'temperature'> {
-  /** With or without `/v1`. Default: the public one. */
+  /** Address with or without `/v1`. Default: the public address. */
   readonly baseUrl?: string
 }
 
-/** The version of the protocol, as the vendor's own client names it (@anthropic-ai/sdk 1.14.0). */
+/** Version of the protocol, as sent by the vendor's own client (@anthropic-ai/sdk 1.14.0). */
 const VERSION = '2026-10-21'
 const TIMEOUT_MS = 8000
-/** The service demands a limit; a spoken answer is far below it. */
+/** Limit of tokens per answer, required by the service; a spoken answer is far shorter. */
 const MAX_TOKENS = 4096
 
 const CACHED: Required<Cached> = { cache_control: { type: 'ephemeral' } }
@@ -36,7 +36,7 @@ const CUT: Readonly<Record<string, 'length' | 'filter'>> = {
   refusal: 'filter',
 }
 
-/** HTTP statuses of the vendor's errors, for those that come in the middle of an answer. */
+/** HTTP statuses of the vendor's errors. An error during an answer has no status. */
 const STATUS: Readonly<Record<string, number>> = {
   invalid_request_error: 400,
   authentication_error: 401,
@@ -50,24 +50,25 @@ const STATUS: Readonly<Record<string, number>> = {
   overloaded_error: 529,
 }
 
-/** A language model on Anthropic's Messages API, with tools and instructions from its prompt cache. */
+/** A language model on Anthropic's Messages API, with tools. The service caches instructions and tools. */
 export function anthropic(options: AnthropicOptions): ServiceFactory<LanguageModel> {
   const baseUrl = `${(options.baseUrl ?? facts.services.llm.anthropic.own.baseUrl).replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
   return overHttp('llm', 'anthropic', TIMEOUT_MS, { ...options, baseUrl }, AnthropicRequests)
 }
 
 class AnthropicRequests extends ModelRequests<ChatOptions> {
-  /** By the first call after them. */
+  /** Reasoning, by the id of the first tool call that follows the reasoning. */
   readonly #thoughts = new Map<string, readonly Thought[]>()
 
   protected override headers(): Readonly<Record<string, string>> {
-    // The key as the vendor's own client sends it (@anthropic-ai/sdk 1.14.0).
+    // API key header as sent by the vendor's own client (@anthropic-ai/sdk 1.14.0).
     return { 'anthropic-version': VERSION, ...super.headers() }
   }
 
   protected async *deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
     const body = await this.post('/messages', this.#body(request), signal)
-    // Figures of later events replace those of earlier ones, and an answer that is broken off has cost what came so far.
+    // Later events replace earlier token counts. The vendor charges an interrupted answer for the tokens counted so
+    // far.
     let usage: Usage | null = null
     const thoughts: Thought[] = []
     try {
@@ -125,20 +126,22 @@ class AnthropicRequests extends ModelRequests<ChatOptions> {
   #body({ messages, tools }: ModelRequest): AnthropicRequest {
     const { model, maxTokens = MAX_TOKENS } = this.options
     const { instructions, turns } = alternatingTurns(messages, (message) => this.#blocks(message), textBlock)
+    const cached = this.context.wishes.of(CACHED)
     const functions = tools.map(({ name, description, parameters }, i) => ({
       name,
       description,
       input_schema: { ...parameters, type: 'object' as const },
-      ...(i === tools.length - 1 ? CACHED : {}),
+      ...(i === tools.length - 1 ? cached : {}),
     }))
     return {
       model,
       max_tokens: maxTokens,
       stream: true,
-      ...(instructions.trim() === '' ? {} : { system: [{ ...textBlock(instructions), ...CACHED }] }),
+      ...(instructions.trim() === '' ? {} : { system: [{ ...textBlock(instructions), ...cached }] }),
       messages: turns.map(({ role, parts }) => ({
         role: role === 'agent' ? 'assistant' : 'user',
-        // The service wants reasoning before what was said after it, which the conversation has before the calls.
+        // The service requires the reasoning before the text. In the conversation, the reasoning is stored with the
+        // tool calls, after the text.
         content: [...parts.filter(isThought), ...parts.filter((part) => !isThought(part))],
       })),
       ...(functions.length === 0 ? {} : { tools: functions }),
@@ -182,12 +185,15 @@ function isThought(block: Block): block is Thought {
   return block.type === 'thinking' || block.type === 'redacted_thinking'
 }
 
-/** The service takes no other characters, and a call may come from another service. */
+/**
+ * Replaces characters that the service refuses. The tool call may come from another service, whose ids have other
+ * characters.
+ */
 function idOf(callId: string): string {
   return callId.replace(/[^\w-]/g, '_')
 }
 
-/** The figures so far; null in a later event says nothing. */
+/** Merges the token counts: a null in a later event keeps the earlier count. */
 function withFigures(before: Usage | null, { ...later }: Usage): Usage {
   return { ...before, ...Object.fromEntries(Object.entries(later).filter(([, figure]) => figure !== null)) }
 }

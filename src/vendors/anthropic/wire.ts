@@ -1,7 +1,10 @@
-// The parts of `/v1/messages` that are used. Field names are the vendor's. Checked against the vendor's published types by
-// test/backends/cascade-wire.test.ts.
+// The used part of `/v1/messages`, in the vendor's field names. test/backends/cascade-wire.test.ts checks it against
+// the vendor's published types.
 
-/** The request up to this mark, in the order tools, system, messages, is read from the cache in the next request. */
+/**
+ * Mark for the prompt cache: the next request reads everything up to this mark (tools, system, messages) from the
+ * cache.
+ */
 export interface Cached {
   readonly cache_control?: { readonly type: 'ephemeral' }
 }
@@ -10,7 +13,10 @@ export interface TextBlock extends Cached {
   readonly type: 'text'
   readonly text: string
 }
-/** Reasoning, which is never spoken; a model that reasons wants it back with the calls that it led to. */
+/**
+ * Reasoning, which is never spoken. A reasoning model requires that the next request returns the reasoning together
+ * with the tool calls that followed it.
+ */
 export type Thought =
   | { readonly type: 'thinking'; readonly thinking: string; readonly signature: string }
   | { readonly type: 'redacted_thinking'; readonly data: string }
@@ -34,14 +40,14 @@ export interface AnthropicRequest {
 }
 
 export interface Usage {
-  /** Neither read from the cache nor written to it. */
+  /** Number of tokens that were neither read from the cache nor written to it. */
   readonly input_tokens?: number | null
   readonly cache_creation_input_tokens?: number | null
   readonly cache_read_input_tokens?: number | null
   readonly output_tokens?: number | null
 }
 
-/** An event of the stream; only fields of the types that are used. */
+/** An event of the stream, with only the fields that are used. */
 export interface AnthropicEvent {
   readonly type: string
   readonly index?: number
@@ -53,7 +59,7 @@ export interface AnthropicEvent {
     readonly text?: string
     readonly data?: string
   }
-  /** Change of a block, or of the message at its end. */
+  /** Change of a content block. In the event at the message's end: change of the message. */
   readonly delta?: {
     readonly type?: string
     readonly text?: string

@@ -8,12 +8,14 @@ import {
   OpenAiDouble,
   OpenAiDoubleSession,
   type ReadSession,
-} from '../../simulator/vendors/openai-realtime-double.js'
-import { LOCALES_MAX, NATIVE_MODEL, SOCKET_PATH } from './facts.js'
+  refusedSession,
+} from '../self-hosted/double.js'
+import { LOCALES_MAX } from './options.js'
+import { NATIVE_MODEL, SOCKET_PATH } from './wire.js'
 
 /**
- * A stand-in for Azure Voice Live on loopback, written from the types of @azure/ai-voicelive 1.1.0: OpenAI's double in the
- * events of the beta, which takes exactly the session that those types allow.
+ * A stand-in for Azure Voice Live on loopback: OpenAI's double with the beta's events. It accepts exactly the session
+ * that the types of @azure/ai-voicelive 1.1.0 allow.
  */
 export class AzureVoiceLiveDouble extends OpenAiDouble {
   protected override readonly basePath = ''
@@ -26,7 +28,7 @@ export class AzureVoiceLiveDouble extends OpenAiDouble {
     return new AzureVoiceLiveSession(client, this, url?.searchParams.get('model') ?? '')
   }
 
-  /** The vendor's own client sends its key in the address too. */
+  /** Also accepts the API key in the address, because the vendor's own client sends the key there too. */
   protected override refusalOf({ pathname, searchParams }: URL, headers: IncomingHttpHeaders): Refusal | null {
     if (pathname !== SOCKET_PATH) return NOT_FOUND
     if (this.key !== null && headers['api-key'] !== this.key && headers.authorization !== `Bearer ${this.key}`)
@@ -49,7 +51,10 @@ class AzureVoiceLiveSession extends OpenAiDoubleSession {
     this.#model = model
   }
 
-  /** Runs before this class has its fields, because the base greets in its constructor. */
+  /**
+   * Sends an event. The base class sends its greeting in its constructor, so this method may run before the fields of
+   * this class exist.
+   */
   override send(event: NewServerEvent): void {
     if (event.type === 'session.created' || event.type === 'session.updated') {
       return super.send({ ...event, session: { id: 'sess_double', ...this.given } } as object as NewServerEvent)
@@ -63,11 +68,7 @@ class AzureVoiceLiveSession extends OpenAiDoubleSession {
 
   protected override read(wanted: RealtimeSessionCreateRequest): ReadSession {
     const { success, data, error } = session.safeParse(wanted)
-    if (!success) {
-      const [issue] = error.issues
-      const param = ['session', ...(issue?.path ?? [])].join('.')
-      return { refused: { code: 'invalid_value', message: `Invalid value: ${issue?.message ?? ''}`, param } }
-    }
+    if (!success) return refusedSession(error)
     if (data.input_audio_transcription?.phrase_list !== undefined && NATIVE_MODEL.test(this.#model)) {
       const param = 'session.input_audio_transcription.phrase_list'
       return { refused: { code: 'invalid_value', message: `phrase_list is not supported for ${this.#model}.`, param } }
@@ -130,7 +131,7 @@ const NATIVE_VOICES = [
   'yunxi',
   'ximena',
 ] as const
-/** Voices of Azure Speech for East Africa, and those of other languages by their form. */
+/** Voices of Azure Speech: the names for East Africa, and the form of names for other languages. */
 const STANDARD_VOICE =
   /^(?:sw-KE-(?:Zuri|Rafiki)|sw-TZ-(?:Rehema|Daudi)|en-KE-(?:Asilia|Chilemba)|en-TZ-(?:Imani|Elimu)|(?!sw-|en-KE|en-TZ)[a-z]{2,3}-[A-Z]{2}-\w+?)(?:Multilingual)?(?:Neural|:[\w-]+Neural)$/
 
@@ -151,7 +152,7 @@ const endOf = (model: string) =>
 const semantic = { ...vad, speech_duration_ms: ms.optional(), remove_filler_words: z.boolean().optional() }
 const languages = z.array(z.string().regex(/^[a-z]{2,3}(?:-[A-Z]{2})?$/)).optional()
 
-/** `session` of `session.update`: every field of `RequestSession`, and no other. */
+/** `session` of `session.update`: all fields of `RequestSession`. Unknown fields are refused. */
 const session = z
   .strictObject({
     model: text.optional(),
@@ -259,7 +260,7 @@ type Wanted = z.output<typeof session>
 const OUTPUT_RATES: Readonly<Record<string, number>> = { pcm16_8000hz: 8000, pcm16_16000hz: 16_000 }
 const LAWS = { g711_ulaw: 'audio/pcmu', g711_alaw: 'audio/pcma' } as const
 
-/** The same in the form that OpenAI's double works with. */
+/** Converts the session to the form of OpenAI's double. */
 function asOpenAi(wanted: Wanted): RealtimeSessionCreateRequest {
   const { input_audio_format: input = 'pcm16', output_audio_format: output = 'pcm16' } = wanted
   const { turn_detection: turns, input_audio_transcription: stt, instructions, tools } = wanted
@@ -284,3 +285,5 @@ function asOpenAi(wanted: Wanted): RealtimeSessionCreateRequest {
     },
   }
 }
+
+export const doubles = { 'azure-voice-live': [[AzureVoiceLiveDouble, 'AZURE_VOICE_LIVE_URL']] }

@@ -8,22 +8,24 @@ import type { Refusal } from '../../simulator/vendors/double.js'
 import { RecogniserSession, type SpokenWord } from '../../simulator/vendors/recogniser-double.js'
 import { ServiceDouble } from '../../simulator/vendors/service-double.js'
 import { type Json, VoiceSession, type VoiceSpeech } from '../../simulator/vendors/voice-double.js'
+import { TERMS, SPEED, speedIn } from '../../simulator/vendors/optional-fields.js'
+import type { OptionalFieldsOf } from '../../simulator/vendors/optional-fields.js'
 
 const LISTEN_PATH = '/speech/recognition/conversation/cognitiveservices/v1'
 const SPEAK_PATH = '/tts/cognitiveservices/websocket/v1'
-/** Some of the service's languages; `en-US` is also what its client sends where it lists candidates. */
+/** Some of the service's languages. The service's own client also sends `en-US` if it lists candidates. */
 const LOCALES = ['sw-KE', 'sw-TZ', 'en-KE', 'en-TZ', 'en-US', 'en-GB', 'fr-FR', 'am-ET', 'so-SO']
 const VOICES =
   /^(?:sw-KE-(?:Zuri|Rafiki)|sw-TZ-(?:Rehema|Daudi)|en-KE-(?:Asilia|Chilemba)|en-TZ-(?:Imani|Elimu)|en-US-AvaMultilingual)Neural$/
 const FORMATS = /^raw-(8|16|24|48)khz-16bit-mono-pcm$/
 const CANDIDATES_MAX = 10
-/** A message of audio. */
+/** Maximum size of an audio message, in bytes. */
 const CHUNK_BYTES_MAX = 8192
 const SSML_CHARS_MAX = 64 * 1024
-/** Words after which a phrase is settled in the middle of a turn. */
+/** Number of words of a phrase: after this number, the double sends a phrase as final, before the turn's end. */
 const PHRASE_WORDS = 3
 const MS_TICKS = 10_000
-/** Some of the words that it masks unless it is asked not to: one is also a name. */
+/** Some of the words that the service masks by default; one of the words is also a name. */
 const PROFANE = ['fanny', 'bloody', 'damn']
 
 interface Message {
@@ -34,15 +36,15 @@ interface Message {
 }
 
 /**
- * Azure Speech on loopback, recogniser and voice, written from the types and the wire of
- * `microsoft-cognitiveservices-speech-sdk` 1.52.0. It closes with 1007 and in words where a client breaks the protocol.
+ * Azure Speech on loopback, recogniser and voice, written from `microsoft-cognitiveservices-speech-sdk` 1.52.0. If a
+ * client breaks the protocol, the double closes with 1007 and names the fault.
  */
 export class AzureSpeechDouble extends ServiceDouble<AzureListenSession | AzureVoiceSession> {
-  /** A connection without a message for this long is closed. */
+  /** Time in ms after which the double closes an idle connection. */
   idleMs = 300_000
-  /** Connections that are over. */
+  /** Number of closed connections. */
   closed = 0
-  /** The longest audio of a turn. */
+  /** Maximum audio of a turn, in milliseconds. */
   turnMsMax = 600_000
 
   protected override refusalOf({ pathname, searchParams }: URL, headers: IncomingHttpHeaders): Refusal | null {
@@ -52,13 +54,14 @@ export class AzureSpeechDouble extends ServiceDouble<AzureListenSession | AzureV
     })
     if (pathname !== LISTEN_PATH && pathname !== SPEAK_PATH) return refusal(404, '404', 'Resource not found')
     const given = headers['ocp-apim-subscription-key'] ?? searchParams.get('Ocp-Apim-Subscription-Key')
-    // A key of another region is unknown too.
+    // A key of another region is refused like an unknown key.
     if (this.key !== null && given !== this.key)
       return refusal(401, '401', 'Access denied due to invalid subscription key or wrong API endpoint.')
     const locale = searchParams.get('language')
     if (pathname === LISTEN_PATH && (locale === null || !LOCALES.includes(locale)))
       return refusal(400, 'BadRequest', `Unsupported language ${locale ?? ''}.`)
-    return null
+    const objection = this.objection(searchParams.toString())
+    return objection === null ? null : refusal(400, 'BadRequest', objection)
   }
 
   protected override accept(
@@ -79,7 +82,10 @@ export class AzureSpeechDouble extends ServiceDouble<AzureListenSession | AzureV
   }
 }
 
-/** Reads the messages of a connection of either kind, and closes it for one that breaks the protocol. */
+/**
+ * Reads the messages of a connection of the recogniser or the voice. A message that breaks the protocol closes the
+ * connection.
+ */
 class Messages {
   readonly #client: WebSocket
   readonly #idle: NodeJS.Timeout
@@ -98,7 +104,7 @@ class Messages {
     this.#client.close(1007, why)
   }
 
-  /** @returns null for a message that the service closes the connection for */
+  /** @returns the message; null if the message makes the service close the connection */
   read(bytes: Buffer, binary: boolean): Message | null {
     this.#idle.refresh()
     const [from, at] = binary ? [2, 2 + bytes.readUInt16BE(0)] : [0, bytes.indexOf('\r\n\r\n')]
@@ -141,13 +147,13 @@ interface Context {
   readonly dgi?: { readonly groups?: readonly { readonly items?: readonly { readonly text?: string }[] }[] }
 }
 
-/** A turn between its context and `turn.end`. */
+/** A turn of the recogniser, from its context message to `turn.end`. */
 interface Turn {
   readonly requestId: string
   readonly candidates: readonly string[]
   headed: boolean
   ended: boolean
-  /** Words of phrases that are settled. */
+  /** Number of words in final phrases. */
   settled: number
 }
 
@@ -170,6 +176,8 @@ class AzureListenSession extends RecogniserSession {
     if (message === null || body === null || ['speech.config', 'telemetry'].includes(message.path)) return
     if (message.path !== 'speech.context') return this.#messages.refuse(`Unknown path ${message.path}`)
     if (this.#turn !== null) return this.#messages.refuse('Another turn started before current completed')
+    const objection = this.#azure.objection(text)
+    if (objection !== null) return this.#messages.refuse(objection)
     this.context = body
     const { languageId, phraseDetection } = this.context
     const candidates = languageId?.languages ?? []
@@ -221,7 +229,7 @@ class AzureListenSession extends RecogniserSession {
   }
 
   #end(turn: Turn): void {
-    // Its own client ends a turn twice.
+    // The vendor's own client sends the end of a turn twice, so the second end is ignored.
     if (turn.ended) return
     turn.ended = true
     if (this.ear === null) return this.#over(turn)
@@ -241,7 +249,7 @@ class AzureListenSession extends RecogniserSession {
   }
 
   #hypothesis(turn: Turn, words: readonly SpokenWord[]): void {
-    // They have neither capitals nor punctuation.
+    // Interim words have no capitals and no punctuation.
     const text = this.#textOf(words).toLowerCase()
     this.#send('speech.hypothesis', turn, { Id: randomUUID(), Text: text, ...this.#spans(turn, words) })
   }
@@ -274,18 +282,18 @@ class AzureListenSession extends RecogniserSession {
   }
 }
 
-/** A request between its context and `turn.end`. */
+/** A request to the voice, from its context message to `turn.end`. */
 interface Request {
   readonly id: string
   readonly rateHz: number
   readonly timed: boolean
   speech: VoiceSpeech | null
-  /** Characters whose words were reported. */
+  /** Number of characters of the text whose words were already reported. */
   told: number
 }
 
 class AzureVoiceSession extends VoiceSession {
-  /** Documents of the client, the oldest first. */
+  /** Documents that the client sent, oldest first. */
   readonly documents: string[] = []
   readonly #messages: Messages
   #request: Request | null = null
@@ -299,6 +307,8 @@ class AzureVoiceSession extends VoiceSession {
     const message = this.#messages.read(bytes, binary)
     if (message === null) return
     this.messages.push({ path: message.path, requestId: message.requestId })
+    const objection = this.double.objection(message.body.toString())
+    if (objection !== null) return this.#messages.refuse(objection)
     switch (message.path) {
       case 'speech.config':
         return void this.#messages.json(message)
@@ -314,7 +324,7 @@ class AzureVoiceSession extends VoiceSession {
   }
 
   protected override receive(): void {
-    // Messages have headers, which `take` reads.
+    // Empty, because the voice's messages have headers: `take` reads them.
   }
 
   #context(message: Message): void {
@@ -357,7 +367,7 @@ class AzureVoiceSession extends VoiceSession {
     request.speech.end()
   }
 
-  /** Tells of the words that begin in a frame. */
+  /** Reports the words that begin in a frame. */
   #words(request: Request, text: string, fromMs: number, ms: number): void {
     const each = ms / Math.max(1, text.length)
     const words = [...(request.speech?.text ?? '').matchAll(/[\p{L}\p{N}'-]+/gu)]
@@ -405,7 +415,7 @@ class AzureVoiceSession extends VoiceSession {
   }
 }
 
-/** The text of a document; or, as a string, why the service refuses it. */
+/** @returns the document's text; a string with the reason if the service refuses the document */
 function saidIn(document: string): string | { readonly text: string } {
   const parser = new SaxesParser()
   const fault: { why: string | null } = { why: null }
@@ -425,3 +435,28 @@ function saidIn(document: string): string | { readonly text: string } {
 }
 
 export const doubles = { azure: [[AzureSpeechDouble, 'AZURE_STT_URL', 'AZURE_TTS_URL']] }
+
+export const optionalFields: OptionalFieldsOf = {
+  stt: {
+    azure: [
+      {
+        wished: TERMS,
+        fields: {
+          profanity: [/profanity/i, 'Unsupported value of profanity.'],
+          dgi: [/"dgi"/, 'dgi is not available in this region.'],
+        },
+      },
+    ],
+  },
+  tts: {
+    azure: [
+      {
+        wished: SPEED,
+        fields: {
+          metadataOptions: [/metadataOptions/, 'Unsupported metadataOptions.'],
+          ...speedIn(/<prosody/, 'The voice does not support prosody rate.'),
+        },
+      },
+    ],
+  },
+}

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { objectsIn } from '../../core/json.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { xmlDocument } from '../../core/xml.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { wavHeader } from '../../media/wav.js'
@@ -28,22 +29,22 @@ import type {
 import { StreamedVoice } from '../../backends/cascade/streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from '../../backends/cascade/streamed-voice.js'
 
-// Azure Speech over its WebSockets, as microsoft-cognitiveservices-speech-sdk 1.52.0 speaks with them. The key goes in a
-// header only: that client writes it into the URL too, where logs of proxies keep it.
+// Azure Speech over its WebSockets, in the protocol of microsoft-cognitiveservices-speech-sdk 1.52.0. The API key is
+// sent only in a header. The vendor's client also writes the key into the URL, and proxies log URLs.
 
-/** The address is that of the resource's region. */
+/** Options of the service. The address contains the resource's region. */
 interface AzureOptions {
   readonly baseUrl: string
 }
 
 const KEY_HEADER = 'Ocp-Apim-Subscription-Key'
-/** Times and durations come in units of 100 ns. */
+/** Milliseconds per unit of the service's times and durations: 100 ns. */
 const TICK_MS = 1e-4
 const CONFIG = {
   context: { system: { name: 'SpeechSDK', version: '1.52.0', build: 'JavaScript', lang: 'JavaScript' } },
 }
 
-// --- messages: headers in the way of HTTP, and a body --------------------------------------------------------
+// --- messages: headers as in HTTP, and a body ----------------------------------------------------------------
 
 function headersOf(path: string, requestId: string, type: string | null): string {
   const typed = type === null ? '' : `Content-Type: ${type}\r\n`
@@ -58,7 +59,7 @@ function jsonMessage(path: string, requestId: string, body: object): string {
   return textMessage(path, requestId, 'application/json', JSON.stringify(body))
 }
 
-/** The length of the headers in two bytes goes before them. */
+/** Builds an audio message, which begins with the length of the headers in two bytes. */
 function audioMessage(requestId: string, body: Uint8Array, type: string | null = null): Buffer {
   const headers = Buffer.from(headersOf('audio', requestId, type), 'latin1')
   const length = Buffer.alloc(2)
@@ -70,7 +71,7 @@ function headerIn(headers: string, name: string): string | undefined {
   return new RegExp(`^${name}:[ \\t]*(.*?)[ \\t]*$`, 'im').exec(headers)?.[1]
 }
 
-/** A text of the service: its path and request id beside the fields of its JSON. */
+/** Reads a text message of the service. Path and request id are added to the fields of its JSON. */
 function readMessage(text: string): ServiceMessage {
   const at = text.indexOf('\r\n\r\n')
   const headers = at < 0 ? text : text.slice(0, at)
@@ -78,7 +79,7 @@ function readMessage(text: string): ServiceMessage {
   try {
     body = at < 0 ? null : JSON.parse(text.slice(at + 4))
   } catch {
-    // Some have no body.
+    // Ignored, because some messages have no body.
   }
   return {
     ...(Object(body) as ServiceMessage),
@@ -92,8 +93,9 @@ function requestIdNow(): string {
 }
 
 /**
- * Close codes as users report them (cognitive-services-speech-sdk#2785, cognitive-services-speech-sdk-js#471, #896): 1007
- * is a setting that the service does not take, and a limit of sessions or requests, which only its words tell.
+ * Converts a close code to a fault. Users reported the codes (cognitive-services-speech-sdk#2785,
+ * cognitive-services-speech-sdk-js#471, #896). 1007 means a refused setting, or a limit of sessions or requests. Only
+ * the text of the reason distinguishes these cases.
  */
 function closeFault(what: string, code: number, words: string): VendorFault | null {
   const message = `${what} closed the session with ${code}${words === '' ? '' : `: ${words}`}`
@@ -106,26 +108,32 @@ function closeFault(what: string, code: number, words: string): VendorFault | nu
 
 interface AzureRecogniserOptions extends RecogniserOptions {
   readonly baseUrl: string
-  /** Regions of the callers' languages: `sw-TZ`. Those of Kenya where a language is not among them. */
+  /**
+   * Locales of the callers' languages, such as `sw-TZ`. If a language has no locale in this list, Kenya's locale is
+   * used.
+   */
   readonly locales?: readonly string[]
 }
 
-/** The end of the audio is answered by the last phrase and `turn.end`. */
+/** Maximum wait in ms, after the end of the audio, for the last phrase and `turn.end`. */
 const FINALIZE_MS = 700
 const ANSWER_MS = 3000
-/** Audio of one message: the client's own size. */
+/** Size of an audio message in bytes, as in the service's own client. */
 const MESSAGE_BYTES_MAX = 3200
 const RATES: readonly SampleRateHz[] = [8000, 16_000]
-/** The service's word for what it could not do, as codes of faults. Others are pauses and noise. */
+/** Faults by the service's status of a phrase. All other statuses mean pauses or noise. */
 const STATUS_FAULTS: Readonly<Record<string, Parameters<typeof vendorFault>[0]>> = {
   Error: 'internal',
   BadRequest: 'bad_request',
-  // An account without charge has used up its hours.
+  // A free account has used its free hours.
   Forbidden: 'quota',
   TooManyRequests: 'rate_limit',
 }
 
-/** Azure's recogniser: a connection for each turn, as a second turn must wait for the end of the first. */
+/**
+ * Azure's recogniser. Each turn has its own connection: on a shared connection a turn would wait for the end of the
+ * previous turn.
+ */
 export function azureSpeechToText(options: AzureRecogniserOptions): ServiceFactory<SpeechToText> {
   const own = { ...azure.services.stt.azure.own, baseUrl: options.baseUrl }
   const { locales } = options
@@ -136,7 +144,7 @@ export function azureSpeechToText(options: AzureRecogniserOptions): ServiceFacto
 
 function recogniserWire(
   service: RecogniserService,
-  { languages, vocabulary, inputRateHz }: ServiceContext,
+  { languages, vocabulary, inputRateHz, wishes }: ServiceContext,
   regions: readonly string[] | undefined,
 ): RecogniserWire {
   const { what, apiKey, baseUrl } = service
@@ -144,13 +152,17 @@ function recogniserWire(
   const [first = ''] = spoken
   const requestId = requestIdNow()
   const items = termsOf(service.terms, vocabulary).map((text) => ({ text }))
+  // By default the service masks words that may also be names. The name "Fanny" becomes `*****`, which no rule of the
+  // agent matches.
+  const { profanity } = wishes.of({ profanity: 'raw' })
+  const phrases = wishes.of({ dgi: items.length > 0 ? { groups: [{ type: 'Generic', items }], bias: 1 } : undefined })
   const settled: Piece[] = []
   return {
     socket: {
       url: socketUrl(baseUrl, 'speech/recognition/conversation/cognitiveservices/v1', {
         language: first,
         format: 'simple',
-        profanity: 'raw',
+        ...omitNullish({ profanity }),
         ...(spoken.length > 1 ? { lidEnabled: true } : {}),
       }),
       headers: { [KEY_HEADER]: apiKey ?? '', 'X-ConnectionId': requestIdNow() },
@@ -166,13 +178,15 @@ function recogniserWire(
     hello: jsonMessage('speech.config', requestId, CONFIG),
     begin: [
       jsonMessage('speech.context', requestId, {
-        // Without it the service masks words that are names too: "Fanny" comes as `*****`, and no rule of the agent fits that.
-        phraseDetection: { ...(spoken.length > 1 ? {} : { language: first }), enrichment: { profanity: 'Raw' } },
+        phraseDetection: {
+          ...(spoken.length > 1 ? {} : { language: first }),
+          ...(profanity === undefined ? {} : { enrichment: { profanity: 'Raw' } }),
+        },
         ...(spoken.length > 1 ? { languageId: candidates(spoken) } : {}),
         phraseOutput: { interimResults: { resultType: 'Auto' }, phraseResults: { resultType: 'Always' } },
-        ...(items.length > 0 ? { dgi: { groups: [{ type: 'Generic', items }], bias: 1 } } : {}),
+        ...phrases,
       }),
-      // A header of a file without an end says how the samples are written.
+      // The first audio message is the header of a WAV file without an end. The header states the sample format.
       audioMessage(requestId, wavHeader({ sampleRateHz: inputRateHz, channels: 1, dataBytes: 0 }), 'audio/x-wav'),
     ],
     finalize: () => audioMessage(requestId, new Uint8Array(0)),
@@ -188,7 +202,7 @@ function recogniserWire(
         case 'speech.fragment':
           return turns.told(turn, settled, piecesOf(message, message['Text']))
         case 'speech.phrase':
-          // A pause of the caller ends a phrase; a turn has several.
+          // A caller's pause ends a phrase, so a turn may have several phrases.
           settled.push(...piecesOf(message, message['DisplayText']))
           return turns.told(turn, settled)
         case 'turn.end':
@@ -215,7 +229,10 @@ function framesOf(requestId: string, bytes: Uint8Array): readonly Uint8Array[] {
   )
 }
 
-/** The words of a phrase. They have one language, which the service names where there are several candidates. */
+/**
+ * @returns the words of a phrase. All words of a phrase have one language. If there are several candidate languages,
+ * the service names it
+ */
 function piecesOf({ Offset: offset, PrimaryLanguage: primary }: ServiceMessage, text: unknown): Piece[] {
   const { Language: spoken } = Object(primary) as { readonly Language?: unknown }
   const language = wordIn(spoken)?.split('-')[0]
@@ -227,31 +244,37 @@ function piecesOf({ Offset: offset, PrimaryLanguage: primary }: ServiceMessage, 
 
 // --- the voice -----------------------------------------------------------------------------------------------
 
-/** By locale; others are spoken by one that speaks many languages. */
+/** Voices by language. All other languages use a multilingual voice. */
 const VOICES: Readonly<Record<string, string>> = { sw: 'sw-KE-ZuriNeural', en: 'en-KE-AsiliaNeural' }
 const VOICE_DEFAULT = 'en-US-AvaMultilingualNeural'
 
-/** Utterances whose sentences wait for each other here; more wait as at every service. */
+/**
+ * Maximum number of utterances whose sentences are queued here. Further utterances wait in `StreamedVoice`, as with
+ * every service.
+ */
 const UTTERANCES_MAX = 5
 
-/** A sentence that the service is given when the one before it was spoken. */
+/** A sentence that waits until the service has spoken the previous sentence. */
 interface Sentence {
   readonly id: string
   readonly ssml: string
 }
 
-/** Azure's voice: one request for each sentence, one after the other on one connection, with the times of words. */
+/** Azure's voice, with the times of words. One connection sends one request per sentence, in sequence. */
 export function azureTextToSpeech(options: StreamedVoiceOptions & AzureOptions): ServiceFactory<TextToSpeech> {
   const own = { ...azure.services.tts.azure.own, baseUrl: options.baseUrl }
   return overSocket('tts', 'azure', own, options, StreamedVoice, voiceWire)
 }
 
-function voiceWire({ what, apiKey, baseUrl }: VoiceService, { legRateHz, languages }: ServiceContext): VoiceWire {
+function voiceWire(
+  { what, apiKey, baseUrl }: VoiceService,
+  { legRateHz, languages, wishes }: ServiceContext,
+): VoiceWire {
   const outputFormat = `raw-${legRateHz / 1000}khz-16bit-mono-pcm`
-  /** By utterance: its voice, and the sound that came of it. */
+  /** Voice of each utterance, and duration of its sound so far, by utterance id. */
   const speeches = new Map<string, { voice: string; locale: string; speed: number; soundMs: number; ended: boolean }>()
   const waiting: Sentence[] = []
-  /** The request that is being spoken, of which utterance, and its own beginning in that. */
+  /** The running request: its id, its utterance, and its start time within the utterance. */
   let spoken: { readonly requestId: string; readonly id: string; readonly fromMs: number } | null = null
   let configured = false
 
@@ -266,7 +289,7 @@ function voiceWire({ what, apiKey, baseUrl }: VoiceService, { legRateHz, languag
     return [
       ...first,
       jsonMessage('synthesis.context', requestId, {
-        synthesis: { audio: { metadataOptions, outputFormat }, language: { autoDetection: false } },
+        synthesis: { audio: { ...wishes.of({ metadataOptions }), outputFormat }, language: { autoDetection: false } },
       }),
       textMessage('ssml', requestId, 'application/ssml+xml', sentence.ssml),
     ]
@@ -325,7 +348,7 @@ function voiceWire({ what, apiKey, baseUrl }: VoiceService, { legRateHz, languag
       if (message['path'] !== 'turn.end') return null
       spoken = null
       const speech = speeches.get(id)
-      // One that was cancelled ends with the request that it was in.
+      // A cancelled utterance ends when its running request ends.
       const over = speech === undefined || (speech.ended && !owes(id))
       if (over) speeches.delete(id)
       return { id, send: next(), done: over, over }
@@ -345,7 +368,7 @@ function ssmlOf(text: string, { voice, locale, speed }: { voice: string; locale:
   })
 }
 
-/** Words with their times since the beginning of the request. */
+/** @returns the words with their times since the beginning of the request */
 function marksOf(metadata: unknown, fromMs: number): Mark[] {
   return objectsIn(metadata).flatMap(({ Type: type, Data: data }) => {
     const { Offset, Duration, text } = Object(data) as Readonly<Record<string, unknown>>

@@ -3,15 +3,17 @@ import type { WebSocket } from 'ws'
 import type { Refusal } from '../../simulator/vendors/double.js'
 import { ServiceDouble } from '../../simulator/vendors/service-double.js'
 import { type Json, textIn, VoiceSession, type VoiceSpeech } from '../../simulator/vendors/voice-double.js'
+import { SPEED, speedIn } from '../../simulator/vendors/optional-fields.js'
+import type { OptionalFieldsOf } from '../../simulator/vendors/optional-fields.js'
 
-/** Contexts that the account's plan allows at the same time. */
+/** Maximum number of simultaneous contexts on the account's plan. */
 const CONTEXTS_MAX = 8
-/** Time that the service waits for more text, unless the client says otherwise. */
+/** Time in ms that the service waits for more text by default. */
 const BUFFER_MS = 3000
 
 /**
- * Cartesia's `/tts/websocket` on loopback, written from the types and the source of `@cartesia/cartesia-js` 4.2.0 and from
- * what that client sends: contexts, times of words, and a cancel after which nothing is promised.
+ * Cartesia's `/tts/websocket` on loopback, written from the types, source and messages of `@cartesia/cartesia-js`
+ * 4.2.0. It supports contexts and times of words. A cancel may stay unanswered.
  */
 export class CartesiaVoiceDouble extends ServiceDouble<CartesiaVoiceSession> {
   protected override refusalOf({ pathname }: URL, headers: IncomingHttpHeaders): Refusal | null {
@@ -46,6 +48,8 @@ class CartesiaVoiceSession extends VoiceSession {
     const { voice } = message as { readonly voice?: unknown }
     if (message['model_id'] === undefined || voice === undefined)
       return this.#error(id, 400, 'Invalid request', 'model_id and voice are required.')
+    const objection = this.double.objection(JSON.stringify(message))
+    if (objection !== null) return this.#error(id, 400, 'Invalid request', objection)
     const context = known ?? this.#open(id, message)
     context.text += textIn(message['transcript'])
     const more = message['continue'] === true
@@ -90,7 +94,7 @@ class CartesiaVoiceSession extends VoiceSession {
     return context
   }
 
-  /** Words that have begun, and whose end is not known yet, by context. */
+  /** Words that have begun and not ended yet, by context. */
   readonly #halves = new Map<string, { readonly text: string; readonly startMs: number }>()
 
   #tell(id: string, word: { readonly text: string; readonly startMs: number; readonly endMs: number }): void {
@@ -103,7 +107,7 @@ class CartesiaVoiceSession extends VoiceSession {
     })
   }
 
-  /** The words that end in this frame. */
+  /** @returns the words that end in this frame */
   #words(id: string, text: string, fromMs: number, ms: number): { text: string; startMs: number; endMs: number }[] {
     const each = ms / Math.max(1, text.length)
     const ended: { text: string; startMs: number; endMs: number }[] = []
@@ -125,7 +129,7 @@ class CartesiaVoiceSession extends VoiceSession {
     this.double.cancelled++
     context.speech.stop()
     this.#forget(id)
-    // A running generation goes on.
+    // With this fault, a running generation continues after a cancel.
     if (this.double.faults.lateSound)
       this.sendJson({
         type: 'chunk',
@@ -150,3 +154,19 @@ class CartesiaVoiceSession extends VoiceSession {
 }
 
 export const doubles = { cartesia: [[CartesiaVoiceDouble, 'CARTESIA_TTS_URL']] }
+
+export const optionalFields: OptionalFieldsOf = {
+  tts: {
+    cartesia: [
+      {
+        wished: { ...SPEED, dictionary: { id: 'dict-Zawadi' } },
+        fields: {
+          add_timestamps: [/add_timestamps/, 'add_timestamps is not supported for this language.'],
+          max_buffer_delay_ms: [/max_buffer_delay_ms/, 'max_buffer_delay_ms is not supported.'],
+          pronunciation_dict_id: [/pronunciation_dict_id/, 'pronunciation_dict_id: no such dictionary.'],
+          ...speedIn(/"speed"/, 'generation_config.speed is not supported for this model.'),
+        },
+      },
+    ],
+  },
+}

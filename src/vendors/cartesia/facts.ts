@@ -1,4 +1,5 @@
 import { SOCKET_OR_HTTP, apiKey, optional } from '../../core/setting.js'
+import { dictionary, model, speed, timeoutMs, voice } from '../common-options.js'
 import { keyed, vendor } from '../vendor.js'
 
 const SONIC = {
@@ -18,17 +19,18 @@ export const cartesia = vendor({
     }),
     cartesiaTtsUrl: optional({
       kind: SOCKET_OR_HTTP,
-      help: "The address of Cartesia's voice. When unset, it is the public one.",
+      help: "The address of Cartesia's voice. If unset, it is the public address.",
     }),
   },
   services: {
     tts: {
       cartesia: {
+        about: 'a stream of sentences, with the times of words; 44 languages, no Swahili',
         needs: 'CARTESIA_API_KEY',
         lacks: 'does not speak Swahili',
-        // The newest model of `TTSModel` in `@cartesia/cartesia-js` 4.2.0.
+        // Newest model of `TTSModel` in `@cartesia/cartesia-js` 4.2.0.
         own: { baseUrl: 'wss://api.cartesia.ai', model: 'sonic-3.5' },
-        options: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
+        options: { model, timeoutMs, voice, speed, dictionary },
         speeds: [0.6, 1.5],
         settings: ({ cartesiaApiKey, cartesiaTtsUrl }) => keyed(cartesiaApiKey, cartesiaTtsUrl),
       },

@@ -6,15 +6,17 @@ import type { ServiceMessage } from '../../backends/cascade/service-socket.js'
 import { marksAt, StreamedVoice } from '../../backends/cascade/streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from '../../backends/cascade/streamed-voice.js'
 
-/** The protocol of `@cartesia/cartesia-js` 4.2.0. */
+/** Version of the protocol in `@cartesia/cartesia-js` 4.2.0. */
 const VERSION = '2026-08-14'
-/** The one of the client's own examples. */
+/** Voice used in the examples of the vendor's client. */
 const VOICE_DEFAULT = 'e07c00bc-4134-4eae-9ea4-1a55fb45746b'
 const LANGUAGE_DEFAULT = 'en'
-/** Contexts of one call at the same time. The account's plan has its own limit, which it reports. */
+/**
+ * Maximum number of simultaneous contexts of one call. The account's plan has its own limit, which the service reports.
+ */
 const CONTEXTS_MAX = 4
 
-/** Cartesia's voice over a WebSocket: each answer is one context, which tells when each word sounds. */
+/** Cartesia's voice over a WebSocket. Each answer is one context, with the times of its words. */
 export function cartesiaTextToSpeech(options: StreamedVoiceOptions): ServiceFactory<TextToSpeech> {
   return overSocket('tts', 'cartesia', cartesia.services.tts.cartesia.own, options, StreamedVoice, wireOf)
 }
@@ -25,7 +27,7 @@ function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, cont
     const body = [title, message].filter((text) => typeof text === 'string').join(': ')
     return serviceRefusal(httpFault(what, { status: typeof status === 'number' ? status : 500, body }, [apiKey]))
   }
-  /** By context: how its texts are spoken, which goes with each of them. */
+  /** Settings of speech by context. Each message with a text of the context repeats these settings. */
   const manners = new Map<string, Readonly<Record<string, unknown>>>()
   const piece = (id: string, transcript: string, more: boolean): Readonly<Record<string, unknown>> => ({
     ...manners.get(id),
@@ -34,7 +36,7 @@ function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, cont
     continue: more,
   })
   return {
-    // With the delay below each text is spoken as it comes, and must make sense by itself.
+    // With the delay below, the service speaks each text as it arrives. So each text must be a whole sentence.
     input: 'sentences',
     speeds: cartesia.services.tts.cartesia.speeds,
     socket: {
@@ -43,7 +45,7 @@ function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, cont
       faultOf: (message) => (message['context_id'] == null ? faultOf(message) : null),
     },
     placesMax: CONTEXTS_MAX,
-    // Nothing is promised to follow, and what is being generated may still come: it is dropped by its id.
+    // The service does not always acknowledge a cancel. Sound that still arrives is dropped by its context id.
     acknowledges: false,
     begin: (id, { language, speed, voice = VOICE_DEFAULT }) => {
       manners.set(id, {
@@ -51,15 +53,17 @@ function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, cont
         voice: { mode: 'id', id: voice },
         language: language === '' ? LANGUAGE_DEFAULT : language,
         output_format: { container: 'raw', encoding: 'pcm_s16le', sample_rate: context.legRateHz },
-        add_timestamps: true,
-        // When it is not set, the service collects text for 3 s.
-        max_buffer_delay_ms: 0,
         generation_config: speed === 1 ? undefined : { speed },
-        pronunciation_dict_id: dictionary?.id,
+        // Without this delay the service waits 3 s for more text.
+        ...context.wishes.of({
+          add_timestamps: true,
+          max_buffer_delay_ms: 0,
+          pronunciation_dict_id: dictionary?.id,
+        }),
       })
       return []
     },
-    // Texts of a context are joined as they are.
+    // The service joins the texts of a context without adding spaces.
     text: (id, text) => [piece(id, `${text.trim()} `, true)],
     end: (id) => [piece(id, '', false)],
     cancel: (id) => {
@@ -84,7 +88,7 @@ function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, cont
   }
 }
 
-/** Words with their times in seconds since the beginning of the context. */
+/** @returns the words with their times in seconds since the beginning of the context */
 function marksOf(timestamps: unknown): Mark[] {
   const { words, start, end } = Object(timestamps) as Readonly<Record<string, unknown>>
   return marksAt(words, start, end, 1000).map((mark) => ({ ...mark, text: `${mark.text} ` }))

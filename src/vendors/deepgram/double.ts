@@ -5,19 +5,21 @@ import { LevelDetector, type Refusal } from '../../simulator/vendors/double.js'
 import { type DoubleEar, RecogniserSession, type SpokenWord } from '../../simulator/vendors/recogniser-double.js'
 import { ServiceDouble } from '../../simulator/vendors/service-double.js'
 import { type Json, textIn, VoiceSession, type VoiceSpeech } from '../../simulator/vendors/voice-double.js'
+import { TERMS, SPEED, speedIn } from '../../simulator/vendors/optional-fields.js'
+import type { OptionalFieldsOf } from '../../simulator/vendors/optional-fields.js'
 
-/** Words after which `/v1/listen` settles a range of the audio in the middle of a turn. */
+/** Number of words after which `/v1/listen` finalises a range of audio during a turn. */
 const RANGE_WORDS = 3
-/** Shorter silence is within a word. */
+/** Minimum pause between words, in milliseconds. Shorter silence is part of a word. */
 const PAUSE_MS_MIN = 100
 
 /**
- * Deepgram's `/v1/listen` and `/v2/listen` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that
- * client sends. Turns end with `Finalize` and `ForceEndTurn`; on `/v1/listen` with `endpointing` after that silence too.
+ * Deepgram's `/v1/listen` and `/v2/listen` on loopback, written from the types and messages of `@deepgram/sdk` 5.13.0.
+ * A turn ends at `Finalize` or `ForceEndTurn`. On `/v1/listen` it also ends after the silence of `endpointing`.
  */
 export class DeepgramDouble extends ServiceDouble<DeepgramListenSession> {
   protected override refusalOf(url: URL, headers: IncomingHttpHeaders): Refusal | null {
-    return refusalOf(url, headers, /^\/v[12]\/listen$/, this.key)
+    return refusalOf(url, headers, /^\/v[12]\/listen$/, this.key) ?? refusedQuery(this.objection(url.search))
   }
 
   protected override accept(client: WebSocket, { pathname, searchParams }: URL): DeepgramListenSession {
@@ -32,12 +34,8 @@ function refusalOf(
   path: RegExp,
   key: string | null,
 ): Refusal | null {
-  const refusal = (status: number, err_code: string, err_msg: string): Refusal => ({
-    status,
-    body: JSON.stringify({ err_code, err_msg, request_id: randomUUID() }),
-  })
   if (!path.test(pathname)) return refusal(404, 'NOT_FOUND', 'Not found.')
-  // The service repeats the given key in its error, and so does the double.
+  // Like the service, the double repeats the client's API key in its error message.
   if (key !== null && authorization !== `Token ${key}`)
     return refusal(401, 'INVALID_AUTH', `Invalid credentials: ${authorization ?? ''}.`)
   if (pathname.startsWith('/v2') !== (searchParams.get('model') ?? '').startsWith('flux-'))
@@ -45,9 +43,17 @@ function refusalOf(
   return null
 }
 
+function refusedQuery(why: string | null): Refusal | null {
+  return why === null ? null : refusal(400, 'INVALID_QUERY_PARAMETER', why)
+}
+
+function refusal(status: number, err_code: string, err_msg: string): Refusal {
+  return { status, body: JSON.stringify({ err_code, err_msg, request_id: randomUUID() }) }
+}
+
 abstract class DeepgramListenSession extends RecogniserSession {
   protected override readonly ear: DoubleEar
-  /** When the client ended turns, by `performance.now`. */
+  /** Times at which the client ended turns, from `performance.now`. */
   readonly endsAtMs: number[] = []
 
   constructor(client: WebSocket, query: URLSearchParams, double: DeepgramDouble) {
@@ -83,7 +89,7 @@ abstract class DeepgramListenSession extends RecogniserSession {
 
 class NovaSession extends DeepgramListenSession {
   protected override readonly endMessage = 'Finalize'
-  /** Words of the turn whose range is settled. */
+  /** Number of the turn's words in final ranges. */
   #settled = 0
   #rangeFromMs = 0
   readonly #pauses: LevelDetector | null
@@ -113,13 +119,13 @@ class NovaSession extends DeepgramListenSession {
     this.#end(true)
   }
 
-  /** @param asked  by the client; else the service has found the end itself */
+  /** @param asked  true if the client requested the end; false if the service detected the end itself */
   #end(asked: boolean): void {
     this.ear.end((words) => {
       const open = words.slice(this.#settled)
       const told = this.#settled > 0 || words.length > 0
       this.#settled = 0
-      // Without words there is nothing to answer.
+      // A turn without words is not answered.
       if (this.double.faults.noAnswer || (!told && !this.double.faults.emptyAnswer)) return
       const toMs = this.ear.heardMs
       this.afterEnd(() => this.#tell(open, true, toMs, asked, !asked))
@@ -181,7 +187,10 @@ class FluxSession extends DeepgramListenSession {
   #sequence = 0
   #turn = 0
   #begun = false
-  /** Words of the service's own turn, where the end of the caller's was missed. */
+  /**
+   * Words of earlier turns of the caller that belong to the service's current turn, because the service missed an end
+   * of turn.
+   */
   #before: readonly SpokenWord[] = []
 
   constructor(client: WebSocket, query: URLSearchParams, double: DeepgramDouble) {
@@ -201,7 +210,7 @@ class FluxSession extends DeepgramListenSession {
         this.#before = all
         return
       }
-      // Without speech there is no turn that could end.
+      // A turn without speech cannot end.
       if (!this.#begun) return
       this.afterEnd(() => {
         this.#tell('EndOfTurn', all, 'manual')
@@ -244,8 +253,8 @@ const SPEED_MIN = 0.5
 const SPEED_MAX = 1.5
 
 /**
- * Deepgram's `/v2/speak` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that client sends: one
- * turn at a time, binary sound without an id, and an `Interrupt` whose answer says which words were heard.
+ * Deepgram's `/v2/speak` on loopback, written from the types and messages of `@deepgram/sdk` 5.13.0. It speaks one turn
+ * at a time. Its answer to `Interrupt` contains the heard words.
  */
 export class DeepgramVoiceDouble extends ServiceDouble<DeepgramVoiceSession> {
   protected override refusalOf(url: URL, headers: IncomingHttpHeaders): Refusal | null {
@@ -260,7 +269,7 @@ export class DeepgramVoiceDouble extends ServiceDouble<DeepgramVoiceSession> {
 class DeepgramVoiceSession extends VoiceSession {
   readonly query: URLSearchParams
   #turn: { readonly id: string; readonly speech: VoiceSpeech; readonly fromMs: number } | null = null
-  /** Sound of all turns; an `Interrupt` sets it to the played duration. */
+  /** Duration of the sound of all turns, in milliseconds. An `Interrupt` reduces it to the played part. */
   #soundMs = 0
   #interruptedAtMs = 0
 
@@ -290,6 +299,15 @@ class DeepgramVoiceSession extends VoiceSession {
         return this.#interrupt(message['playback_offset'] as { readonly value?: unknown } | undefined)
       case 'Configure': {
         const speed = Number(message['speed'])
+        const objection = this.double.objection(JSON.stringify(message))
+        if (objection !== null)
+          return this.sendJson({
+            type: 'ConfigureFailure',
+            code: 'UNSUPPORTED_FIELD',
+            field: 'speed',
+            value: speed,
+            description: objection,
+          })
         if (speed < SPEED_MIN || speed > SPEED_MAX)
           return this.sendJson({
             type: 'ConfigureFailure',
@@ -369,4 +387,28 @@ export const doubles = {
     [DeepgramDouble, 'DEEPGRAM_STT_URL'],
     [DeepgramVoiceDouble, 'DEEPGRAM_TTS_URL'],
   ],
+}
+
+export const optionalFields: OptionalFieldsOf = {
+  stt: {
+    deepgram: [
+      {
+        wished: TERMS,
+        fields: {
+          smart_format: [/smart_format/, 'smart_format is not supported for this language.'],
+          no_delay: [/no_delay/, 'no_delay is not supported.'],
+          keyterm: [/keyterm/, 'Keyterm is not supported for this model.'],
+        },
+      },
+      {
+        wished: TERMS,
+        fields: {
+          language_hint: [/language_hint/, 'language_hint: unknown language.'],
+          keyterm: [/keyterm/, 'Keyterm is not supported for this model.'],
+        },
+        needed: { model: 'flux-general-multi' },
+      },
+    ],
+  },
+  tts: { deepgram: [{ wished: SPEED, fields: speedIn(/"speed"/, 'This voice takes no speed.') }] },
 }

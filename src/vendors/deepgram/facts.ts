@@ -1,9 +1,13 @@
 import { SOCKET_OR_HTTP, apiKey, optional } from '../../core/setting.js'
+import { model, speed, timeoutMs, vocabulary } from '../common-options.js'
 import { keyed, vendor } from '../vendor.js'
 
 const PUBLIC = 'wss://api.deepgram.com'
 
-/** Pay-as-you-go prices, second-hand for Nova and the multilingual Flux: public pages quote them from Deepgram's. */
+/**
+ * Pay-as-you-go prices. For Nova and the multilingual Flux the prices are second-hand: public pages quote Deepgram's
+ * page.
+ */
 const PRICES = { source: 'https://deepgram.com/pricing', readOn: '2026-11-25' }
 
 export const deepgram = vendor({
@@ -12,35 +16,40 @@ export const deepgram = vendor({
   settings: {
     deepgramApiKey: optional({
       kind: apiKey,
-      help: 'The API key for Deepgram, a recogniser and a voice of the backend cascade. With it, a part of the cascade without an address of its own uses Deepgram.',
+      help: 'The API key for Deepgram, a recogniser and a voice of the backend cascade. With this key, each part of the cascade that does not have its own address uses Deepgram.',
     }),
     deepgramSttUrl: optional({
       kind: SOCKET_OR_HTTP,
-      help: "The address of Deepgram's recognisers. When unset, it is the public one.",
+      help: "The address of Deepgram's recognisers. If unset, it is the public address.",
     }),
     deepgramTtsUrl: optional({
       kind: SOCKET_OR_HTTP,
-      help: "The address of Deepgram's voice. When unset, it is the public one.",
+      help: "The address of Deepgram's voice. If unset, it is the public address.",
     }),
   },
   services: {
     stt: {
       deepgram: {
+        about:
+          'a stream: words while the caller speaks; Nova (English, or `multi` for several languages of theirs) and Flux; no Swahili',
+        changes:
+          'leaves out "uh" and "um"; masks and redacts only on request. The gateway requests numbers from Nova (`smart_format`); Flux writes them by itself',
         needs: 'DEEPGRAM_API_KEY',
         lacks: 'does not understand Swahili',
         own: { baseUrl: PUBLIC, model: 'nova-3' },
-        options: ['model', 'terms'],
+        options: { model, terms: vocabulary },
         settings: ({ deepgramApiKey, deepgramSttUrl }) => keyed(deepgramApiKey, deepgramSttUrl),
       },
     },
     tts: {
       deepgram: {
+        about: 'a stream (Flux, `/v2/speak`): the service itself tells which words were heard; English',
         needs: 'DEEPGRAM_API_KEY',
         lacks: 'speaks English only',
-        // The example of `SpeakV2Model` in `@deepgram/sdk` 5.13.0.
+        // Example value of `SpeakV2Model` in `@deepgram/sdk` 5.13.0.
         own: { baseUrl: PUBLIC, model: 'flux-alexis-en' },
-        // The voice is part of the model.
-        options: ['model', 'timeoutMs', 'speed'],
+        // The model's name contains the voice.
+        options: { model, timeoutMs, speed },
         speeds: [0.5, 1.5],
         settings: ({ deepgramApiKey, deepgramTtsUrl }) => keyed(deepgramApiKey, deepgramTtsUrl),
       },

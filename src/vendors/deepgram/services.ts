@@ -17,21 +17,30 @@ import type {
 import { StreamedVoice } from '../../backends/cascade/streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from '../../backends/cascade/streamed-voice.js'
 
-/** The service closes a connection that gets nothing for 10 s. */
+/** Interval of keep-alive messages, in milliseconds. The service closes a connection after 10 s without a message. */
 const KEEPALIVE_MS = 4000
-/** With little audio `Finalize` is answered by nothing (deepgram-js-sdk#343). */
+/**
+ * Time in ms to wait for the answer to `Finalize`. The service does not answer after very little audio
+ * (deepgram-js-sdk#343).
+ */
 const FINALIZE_MS = 400
-/** Also while no word has arrived: without words nobody would get an answer. */
+/** Maximum wait for words in ms. It also applies to the first word, so that a turn without words gets an answer. */
 const ANSWER_MS = 1000
-/** The end of a turn that was forced is acknowledged, unless the service heard no speech. */
+/**
+ * Time in ms to wait for the acknowledgement of a forced end of turn. The service does not acknowledge a turn without
+ * recognised speech.
+ */
 const FORCE_END_MS = 700
-/** @deepgram/sdk 5.13.0, ListenV2EotThreshold and ListenV2EotTimeoutMs: the service ends no turn by itself, or the latest. */
+/**
+ * Maximum values of @deepgram/sdk 5.13.0 (ListenV2EotThreshold, ListenV2EotTimeoutMs). With these values the service
+ * ends a turn by itself as late as possible, or never.
+ */
 const END_OF_TURN = { eot_threshold: 1, eot_timeout_ms: 60_000 }
-/** Flux tells the words of each 80 ms. */
+/** Interval in ms at which Flux reports words. */
 const FLUX_MESSAGE_MS = 80
 
-// The parts of Deepgram's messages that are used. Field names are the vendor's. Checked against the vendor's published
-// types by test/backends/cascade-wire.test.ts.
+// The used part of Deepgram's messages, in the vendor's field names. test/backends/cascade-wire.test.ts checks it
+// against the vendor's published types.
 
 export interface DeepgramResults {
   readonly is_final?: boolean | undefined
@@ -48,7 +57,7 @@ export interface DeepgramTurnInfo {
   readonly trigger?: string | undefined
 }
 
-/** Deepgram's recognisers: models whose name begins with `flux` (`/v2/listen`), and Nova (`/v1/listen`). */
+/** Deepgram's recognisers: `/v2/listen` for models whose name begins with `flux`, `/v1/listen` for Nova. */
 export function deepgramSpeechToText(options: RecogniserOptions): ServiceFactory<SpeechToText> {
   return overSocket(
     'stt',
@@ -66,9 +75,8 @@ function nova(service: RecogniserService, context: ServiceContext): RecogniserWi
     ...common(service, context, 'v1/listen', {
       language: languages.length > 1 ? 'multi' : (languages[0] ?? 'en'),
       interim_results: true,
-      smart_format: true,
-      // The service would wait for the rest of a number, which smart_format writes as one.
-      no_delay: true,
+      // Without `no_delay`, `smart_format` would wait for the end of a number, to write the number in one piece.
+      ...context.wishes.of({ smart_format: true, no_delay: true }),
       endpointing: false,
     }),
     keepalive: { everyMs: KEEPALIVE_MS, message: { type: 'KeepAlive' } },
@@ -79,7 +87,7 @@ function nova(service: RecogniserService, context: ServiceContext): RecogniserWi
       if (message['type'] !== 'Results') return
       const { is_final, from_finalize, start, duration, channel } = message as DeepgramResults
       const pieces = piecesOf(channel?.alternatives?.[0]?.words, context)
-      // A final result settles its range of the audio; a turn has several.
+      // A final result finalises its range of the audio; a turn may have several ranges.
       if (is_final === true) turns.heard(pieces, [], true)
       else turns.heard([], pieces)
       if (from_finalize !== true) return
@@ -89,24 +97,27 @@ function nova(service: RecogniserService, context: ServiceContext): RecogniserWi
   }
 }
 
-/** Flux tells the whole of its own turns, which are not always those of the gateway: it may have missed the end of one. */
+/**
+ * Flux reports all words of its own turn. The turns of Flux can differ from the gateway's turns, because Flux may have
+ * missed an end of turn.
+ */
 function flux(service: RecogniserService, context: ServiceContext): RecogniserWire {
-  /** Words of the service's own turns that are over, of the gateway's turn that is open. */
+  /** Words that Flux has finalised in the gateway's open turn; null before the first of these words. */
   let settled: { readonly turn: SessionTurn; readonly pieces: readonly Piece[] } | null = null
   return {
     ...common(service, context, 'v2/listen', {
       ...END_OF_TURN,
-      language_hint: service.model.endsWith('-multi') ? context.languages : [],
+      ...context.wishes.of({ language_hint: service.model.endsWith('-multi') ? context.languages : undefined }),
     }),
     messageMs: FLUX_MESSAGE_MS,
-    // It knows no KeepAlive.
+    // Flux does not support KeepAlive.
     keepalive: { everyMs: KEEPALIVE_MS, message: null },
     finalize: () => ({ type: 'ForceEndTurn' }),
     finalizeMs: FORCE_END_MS,
     read: (message, turns) => {
       if (message['type'] !== 'TurnInfo') return
       const { event, words, languages: spoken, trigger } = message as DeepgramTurnInfo
-      // Words without a time are of the oldest turn that has not got all of its words.
+      // Words without a time belong to the oldest turn that has no words yet.
       const told = [...turns.byTurn(piecesOf(words, context, wordIn(spoken?.[0])), turns.oldest)]
       for (const [turn, own] of told) {
         const pieces = [...(settled?.turn === turn ? settled.pieces : []), ...own]
@@ -121,26 +132,27 @@ function flux(service: RecogniserService, context: ServiceContext): RecogniserWi
 
 function common(
   service: RecogniserService,
-  { inputRateHz, vocabulary }: ServiceContext,
+  { inputRateHz, vocabulary, wishes }: ServiceContext,
   path: string,
   query: Readonly<Record<string, string | number | boolean | readonly string[]>>,
 ) {
-  const { baseUrl, apiKey, model, terms, what } = service
-  // G.711 has all that an 8 kHz leg carries.
+  const { baseUrl, apiKey, model, what } = service
+  const terms = termsOf(service.terms, vocabulary)
+  // G.711 preserves all sound of an 8 kHz leg.
   const mulaw = inputRateHz === 8000
   return {
     socket: {
       url: socketUrl(baseUrl, path, {
         model,
         ...query,
-        keyterm: termsOf(terms, vocabulary),
+        ...wishes.of({ keyterm: terms.length === 0 ? undefined : terms }),
         encoding: mulaw ? 'mulaw' : 'linear16',
         sample_rate: inputRateHz,
       }),
       headers: { Authorization: `Token ${apiKey}` },
       faultOf: (message: ServiceMessage) => deepgramFault(message, service),
       closeFault: (code: number, words: string) => {
-        // NET-0001: nothing came for too long.
+        // NET-0001: the service got no audio for too long.
         if (words.includes('NET-0001') || code === 1000) return null
         const text = `${what} closed the session with ${code}${words === '' ? '' : `: ${words}`}`
         return vendorFault(code === 1008 ? 'bad_request' : 'internal', text, false)
@@ -163,17 +175,20 @@ function piecesOf(words: unknown, { malformed }: ServiceContext, spoken?: string
 
 // --- the voice ---------------------------------------------------------------------------------------------
 
-/** The voice is part of the model: `flux-alexis-en`. It goes before the voice that the agent names. */
+/** The model's name contains the voice: `flux-alexis-en`. So the model overrides the agent's voice. */
 type DeepgramVoiceOptions = Omit<StreamedVoiceOptions, 'voice'>
 
-/** Other speeds are refused. */
+/** Step between supported speeds; the service refuses other values. */
 const SPEED_STEP = 0.05
-/** Warnings after which an Interrupt has done nothing. */
+/** Warnings about an Interrupt that has no effect. */
 const IGNORED = /^(NO_AUDIO_GENERATED|INTERRUPT_IN_PROGRESS|INVALID_INTERRUPT_OFFSET|NO_ACTIVE_SPEECH)$/
 
-/** Deepgram's Flux voice, `/v2/speak`: one answer at a time, and the service tells which words were heard of it. */
+/**
+ * Deepgram's Flux voice, `/v2/speak`: one answer at a time. The service reports which words of an answer the caller
+ * heard.
+ */
 export function deepgramTextToSpeech(options: DeepgramVoiceOptions): ServiceFactory<TextToSpeech> {
-  // The voices of a model cost the same, and the agent's is not known yet.
+  // The agent's voice is not known yet, but all voices of a model have one price.
   return overSocket('tts', 'deepgram', deepgram.services.tts.deepgram.own, options, StreamedVoice, (service, context) =>
     voiceWire(service, options.model ?? context.voice ?? deepgram.services.tts.deepgram.own.model, context),
   )
@@ -181,11 +196,13 @@ export function deepgramTextToSpeech(options: DeepgramVoiceOptions): ServiceFact
 
 function voiceWire(service: VoiceService, model: string, context: ServiceContext): VoiceWire {
   let speedNow = 1
-  /** The utterance that was given text last: without text there is nothing to interrupt, and nothing that would end. */
+  /** Speed before the last change. */
+  let speedBefore = 1
+  /** Utterance that last received text. An utterance without text cannot be interrupted and cannot end. */
   let given: string | null = null
-  /** The utterance that the last Interrupt is for, until it is answered. */
+  /** Utterance of the last Interrupt; null once the service has answered the Interrupt. */
   let interrupted: string | null = null
-  /** Each Interrupt must be later than the one before it. */
+  /** Time of the last Interrupt, in milliseconds. Each Interrupt must be later than the previous Interrupt. */
   let interruptedAtMs = 0
   return {
     input: 'words',
@@ -200,6 +217,7 @@ function voiceWire(service: VoiceService, model: string, context: ServiceContext
     begin: (_id, { speed }) => {
       const wanted = Math.round(speed / SPEED_STEP) * SPEED_STEP
       if (Math.abs(wanted - speedNow) < SPEED_STEP / 2) return []
+      speedBefore = speedNow
       speedNow = wanted
       return [{ type: 'Configure', speed: Number(wanted.toFixed(2)) }]
     },
@@ -215,7 +233,7 @@ function voiceWire(service: VoiceService, model: string, context: ServiceContext
       interruptedAtMs = Math.max(interruptedAtMs + 1, atMs)
       return [{ type: 'Interrupt', playback_offset: { type: 'time_ms', value: interruptedAtMs } }]
     },
-    read: ({ type, code, audio_played_ms: playedMs, text_spoken: spoken }, current) => {
+    read: ({ type, code, field, audio_played_ms: playedMs, text_spoken: spoken }, current) => {
       switch (type) {
         case 'SpeechMetadata':
           return current === null ? null : { id: current, done: true, over: true }
@@ -225,11 +243,19 @@ function voiceWire(service: VoiceService, model: string, context: ServiceContext
           if (typeof playedMs === 'number') interruptedAtMs = playedMs
           return id === null ? null : { id, over: true, playedMs, heard: spoken }
         }
+        case 'ConfigureFailure':
+          speedNow = speedBefore
+          context.wishes.refuses(
+            vendorFault('bad_request', `${service.what}: ${vendorWord(code)} (${vendorWord(field)})`, false),
+          )
+          // The service continues at the earlier speed.
+          context.wishes.worked()
+          return null
         case 'Warning': {
           if (interrupted === null || !IGNORED.test(String(code))) return null
           const ignored = interrupted
           interrupted = null
-          // The service speaks the abandoned text to its end, and nobody hears it.
+          // The service speaks the abandoned text to its end. The sound of this text is dropped.
           return ignored === current ? { id: current, send: [{ type: 'Flush' }] } : null
         }
         default:
@@ -239,7 +265,7 @@ function voiceWire(service: VoiceService, model: string, context: ServiceContext
   }
 }
 
-/** The fault for an `Error` of Deepgram's, of recogniser and voice alike; null for any other message. */
+/** @returns the fault of a Deepgram `Error`, from recogniser or voice; null for other messages */
 function deepgramFault(
   { type, code, description }: ServiceMessage,
   { what, apiKey }: SocketService<SocketServiceOptions>,
@@ -248,7 +274,7 @@ function deepgramFault(
   const word = vendorWord(code)
   const text = typeof description === 'string' ? vendorText(description, [apiKey]) : ''
   const message = `${what}: ${word}${text === '' ? '' : `: ${text}`}`
-  // NET-0001: nothing came for too long. The other NET codes are the service's own.
+  // NET-0001: the service got no audio for too long. Other NET codes are faults of the service.
   if (word === 'NET-0001') return vendorFault('session_expired', message, false)
   if (word.startsWith('NET-')) return vendorFault('internal', message, false)
   return serviceRefusal(vendorFault('bad_request', message, false))

@@ -4,20 +4,28 @@ import { objectsIn } from '../../core/json.js'
 import type { Refusal } from '../../simulator/vendors/double.js'
 import { ServiceDouble } from '../../simulator/vendors/service-double.js'
 import { type Json, textIn, VoiceSession, type VoiceSpeech } from '../../simulator/vendors/voice-double.js'
+import { SPEED, speedIn } from '../../simulator/vendors/optional-fields.js'
+import type { OptionalFieldsOf } from '../../simulator/vendors/optional-fields.js'
 
 const CONTEXTS_MAX = 5
 const POLICY = 1008
 const DIALOGUE_PATH = '/v1/text-to-dialogue/multi-stream-input'
-/** Text that is collected before it is spoken, without `auto_mode`; the first entry of the service's schedule. */
+/**
+ * Number of characters that the service collects before it speaks, without `auto_mode`. It is the first entry of the
+ * service's schedule.
+ */
 const SCHEDULE_CHARS = 120
 
 /**
- * ElevenLabs' voice with several contexts on loopback, written from the types and serialisers of
- * `@elevenlabs/elevenlabs-js` 2.73.0: at most five contexts, times that begin with each message, and `isFinal`. Models from
- * `eleven_v3` on are spoken on the socket for dialogues only; a context that is closed before it speaks stays silent.
+ * ElevenLabs' voice with several contexts on loopback, written from `@elevenlabs/elevenlabs-js` 2.73.0: its types and
+ * serialisers.
+ *
+ * The double opens at most five contexts. The times in a message are relative to the start of the message; `isFinal`
+ * ends a context. Models from `eleven_v3` on work only on the socket for dialogues. A context that is closed before it
+ * speaks stays silent.
  */
 export class ElevenLabsVoiceDouble extends ServiceDouble<ElevenLabsVoiceSession> {
-  /** Contexts beyond the fifth, each of which ended its connection. */
+  /** Number of contexts refused because five were open. Each refusal ends the connection. */
   refusedContexts = 0
 
   protected override refusalOf({ pathname, searchParams }: URL, headers: IncomingHttpHeaders): Refusal | null {
@@ -56,6 +64,8 @@ class ElevenLabsVoiceSession extends VoiceSession {
     super(client, double)
     this.#service = double
     this.url = url
+    const objection = double.objection(url.search)
+    if (objection !== null) client.close(POLICY, objection)
   }
 
   get #isDialogue(): boolean {
@@ -65,6 +75,8 @@ class ElevenLabsVoiceSession extends VoiceSession {
   protected receive(message: Json): void {
     const id = textIn(message['context_id']) || 'default'
     if (message['close_socket'] === true) return this.client.close(1000)
+    const objection = this.double.objection(JSON.stringify(message))
+    if (objection !== null) return this.client.close(POLICY, objection)
     const known = this.#contexts.get(id)
     if (message['close_context'] === true) return known === undefined ? undefined : this.#close(id, known)
     if (this.#isDialogue && known === undefined && !Array.isArray(message['voices']))
@@ -114,7 +126,7 @@ class ElevenLabsVoiceSession extends VoiceSession {
     return context
   }
 
-  /** A context that was flushed is spoken to its end, whatever follows; another one ends at once. */
+  /** Closes a context. A flushed context is spoken to its end; a context that was not flushed ends at once. */
   #close(id: string, context: Context): void {
     const flushed = this.messages.some((message) => message['context_id'] === id && message['flush'] === true)
     const { faults } = this.double
@@ -139,7 +151,7 @@ class ElevenLabsVoiceSession extends VoiceSession {
   }
 }
 
-/** The text of a message of a dialogue. */
+/** Joins the texts of a message for dialogues. */
 function inputsIn(inputs: unknown): string {
   return objectsIn(inputs)
     .map(({ text }) => textIn(text))
@@ -147,3 +159,28 @@ function inputsIn(inputs: unknown): string {
 }
 
 export const doubles = { elevenlabs: [[ElevenLabsVoiceDouble, 'ELEVENLABS_TTS_URL']] }
+
+export const optionalFields: OptionalFieldsOf = {
+  tts: {
+    elevenlabs: [
+      {
+        wished: { ...SPEED, dictionary: { id: 'dict-Zawadi', version: '1' } },
+        fields: {
+          sync_alignment: [/sync_alignment/, 'sync_alignment is not supported.'],
+          inactivity_timeout: [/inactivity_timeout/, 'inactivity_timeout: out of range.'],
+          language_code: [/language_code/, 'Model does not support the language_code.'],
+          pronunciation_dictionary_locators: [/dictionary_locators/, 'pronunciation_dictionary_locators: not found.'],
+          ...speedIn(/"speed"/, 'voice_settings.speed is not supported.'),
+        },
+      },
+      {
+        wished: { dictionary: { id: 'dict-Zawadi', version: '1' } },
+        fields: {
+          sync_alignment: [/sync_alignment/, 'sync_alignment is not supported.'],
+          pronunciation_dictionary_locators: [/dictionary_locators/, 'pronunciation_dictionary_locators: not found.'],
+        },
+        needed: { model: 'eleven_v3' },
+      },
+    ],
+  },
+}

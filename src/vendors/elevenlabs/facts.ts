@@ -1,7 +1,8 @@
 import { SOCKET_OR_HTTP, apiKey, optional } from '../../core/setting.js'
+import { dictionary, model, speed, timeoutMs, voice } from '../common-options.js'
 import { keyed, vendor } from '../vendor.js'
 
-/** Second-hand: public pages quote them from the vendor's. */
+/** Second-hand prices: public pages quote them from the vendor's page. */
 const PRICES = { source: 'https://elevenlabs.io/pricing/api', readOn: '2026-11-25' }
 
 export const elevenLabs = vendor({
@@ -18,16 +19,18 @@ export const elevenLabs = vendor({
       env: 'ELEVENLABS_TTS_URL',
       key: 'elevenLabsTtsUrl',
       kind: SOCKET_OR_HTTP,
-      help: "The address of ElevenLabs's voice. When unset, it is the public one.",
+      help: "The address of ElevenLabs's voice. If unset, it is the public address.",
     }),
   },
   services: {
     tts: {
       elevenlabs: {
+        about:
+          'a stream of sentences, with the times of characters; Swahili with `model: eleven_v3_conversational` (at its own speed)',
         needs: 'ELEVENLABS_API_KEY',
         lacks: 'speaks Swahili with model eleven_v3_conversational only',
         own: { baseUrl: 'wss://api.elevenlabs.io', model: 'eleven_flash_v2_5' },
-        options: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
+        options: { model, timeoutMs, voice, speed, dictionary },
         versionedDictionary: true,
         speeds: [0.7, 1.2],
         settings: ({ elevenLabsApiKey, elevenLabsTtsUrl }) => keyed(elevenLabsApiKey, elevenLabsTtsUrl),

@@ -20,14 +20,14 @@ import type {
 import type { ThinkingLevel, Part, GeminiRequest, Usage, GeminiChunk } from './text-wire.js'
 
 interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
-  /** Without the version; http(s) and ws(s) alike. Default: the public one. */
+  /** Address without the version; http(s) or ws(s). Default: the public address. */
   readonly baseUrl?: string
-  /** How much the model thinks before it answers; the model's own default when not given. */
+  /** Depth of the model's reasoning. Default: the model's own depth. */
   readonly thinkingLevel?: ThinkingLevel
 }
 
 const TIMEOUT_MS = 8000
-/** In place of the signature of a call that another model made: without any, models from 3 on refuse the request. */
+/** Signature for a tool call that another model made. Models from version 3 refuse a request without a signature. */
 const NO_SIGNATURE = 'skip_thought_signature_validator'
 
 const CUT: Readonly<Record<string, 'length' | 'filter'>> = {
@@ -40,14 +40,14 @@ const CUT: Readonly<Record<string, 'length' | 'filter'>> = {
   SPII: 'filter',
 }
 
-/** Data that the service gave with a call. */
+/** Data that the service sent with a tool call. */
 interface Kept {
-  /** Its own id; it sends none for some models. */
+  /** The service's id of the tool call; absent for models that send no id. */
   readonly id?: string
   readonly thoughtSignature?: string
 }
 
-/** A language model on Gemini's `generateContent`, with tools; the service caches what requests have in common. */
+/** A language model on Gemini's `generateContent`, with tools. The service caches the common beginning of requests. */
 export function gemini(options: GeminiOptions): ServiceFactory<LanguageModel> {
   const baseUrl = `${(options.baseUrl ?? facts.services.llm.gemini.own.baseUrl).replace(/^ws/, 'http').replace(/\/+$/, '')}/v1beta`
   const model = options.model.replace(/^models\//, '')
@@ -55,7 +55,7 @@ export function gemini(options: GeminiOptions): ServiceFactory<LanguageModel> {
 }
 
 class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: string }> {
-  /** By the id of the call. */
+  /** Data of tool calls by the tool call's id. */
   readonly #kept = new Map<string, Kept>()
 
   protected override headers(): Readonly<Record<string, string>> {
@@ -65,7 +65,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
   protected async *deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
     const path = `/models/${encodeURIComponent(this.options.model)}:streamGenerateContent?alt=sse`
     const body = await this.post(path, this.#body(request), signal)
-    // Each event has the figures so far, and an answer that is broken off has cost what came so far.
+    // Each event has the token counts so far. The vendor charges an interrupted answer for the tokens counted so far.
     let usage: Usage | null = null
     try {
       for await (const value of this.objects(eventData(body.pieces(), this.context.malformed))) {
@@ -100,7 +100,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
     const { temperature, maxTokens, thinkingLevel } = this.options
     const functionDeclarations = tools.map(({ name, description, parameters }) => {
       const { schema } = functionParameters(parameters)
-      // An object without properties is refused.
+      // The service refuses an object without properties.
       return { name, description, ...(schema['properties'] === undefined ? {} : { parametersJsonSchema: schema }) }
     })
     const names = new Map(
@@ -119,14 +119,12 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
       ...(instructions.trim() === '' ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
       contents: turns.map(({ role, parts }) => ({ role: role === 'agent' ? 'model' : 'user', parts })),
       ...(functionDeclarations.length === 0 ? {} : { tools: [{ functionDeclarations }] }),
-      generationConfig: omitNullish(
-        this.wished({
-          temperature,
-          maxOutputTokens: maxTokens,
-          seed,
-          thinkingConfig: thinkingLevel && { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> },
-        }),
-      ),
+      generationConfig: this.context.wishes.of({
+        temperature,
+        maxOutputTokens: maxTokens,
+        seed,
+        thinkingConfig: thinkingLevel && { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> },
+      }),
     }
   }
 
@@ -152,7 +150,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
       const args = { ...parseArguments(call.arguments).args }
       parts.push({
         functionCall: { ...omitNullish({ id: kept?.id }), name: call.name, args },
-        // Among parallel calls the first one carries it.
+        // The first of several parallel tool calls includes the signature.
         ...omitNullish({ thoughtSignature: kept === undefined && i === 0 ? NO_SIGNATURE : kept?.thoughtSignature }),
       })
     }
@@ -163,13 +161,13 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
     this.used({
       inputTokens: usageNumber(promptTokenCount),
       inputCachedTokens: usageNumber(cachedContentTokenCount),
-      // Thoughts are charged as output, and are not in the candidate.
+      // Reasoning is charged as output, but the candidate's token count does not include it.
       outputTokens: usageNumber(candidatesTokenCount) + usageNumber(thoughtsTokenCount),
     })
   }
 }
 
-/** The service takes an object only. */
+/** The service accepts a result only as an object. */
 function responseOf(content: string): Record<string, unknown> {
   try {
     const value = exactJson(content)

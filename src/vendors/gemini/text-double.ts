@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import type { Content, FinishReason, Part, Tool } from '@google/genai'
+import type { ChatCompletionMessageParam } from 'openai/resources/chat/completions'
+import type { ScriptedReply } from '../../backends/conformance.js'
 import type { Refusal } from '../../simulator/vendors/double.js'
-import { ModelDouble } from '../../simulator/vendors/model-double.js'
+import { ModelDouble, userSaid } from '../../simulator/vendors/model-double.js'
 
 /** A request as the vendor's own client sends it. */
 interface Request {
@@ -15,17 +17,17 @@ const SIGNATURE = 'c2lnbmVk'
 
 /** Gemini's `streamGenerateContent` with a scripted model, written from the vendor's published types. */
 export class GeminiTextDouble extends ModelDouble<Request> {
-  /** Why the next answers end; null: `STOP`. */
+  /** Finish reason of the next answers; null: `STOP`. */
   finishReason: `${FinishReason}` | null = null
-  /** Refuses to answer the next requests for this reason. */
+  /** Reason to refuse the next requests; null: the double answers. */
   blockReason: string | null = null
-  /** Thoughts of the model before its next answers. */
+  /** Reasoning of the model before its next answers; null: no reasoning. */
   thinking: string | null = null
-  /** Calls have ids, which models of older generations lack. */
+  /** True if tool calls have ids. Models of older generations send no ids. */
   callIds = true
-  /** Ends the next answers with an error of this code, in place of their last event. */
+  /** Error code that replaces the last event of the next answers; null: no error. */
   failure: number | null = null
-  /** Instructions and tools of requests so far. */
+  /** Instructions and tools of all requests so far. */
   readonly #cache = new Set<string>()
 
   protected keyOf({ 'x-goog-api-key': key }: IncomingMessage['headers']): string | null {
@@ -43,7 +45,7 @@ export class GeminiTextDouble extends ModelDouble<Request> {
   protected refusalOf(path: string, { contents = [] }: Request): Refusal | null {
     if (!/^\/v1beta\/models\/[\w.-]+:streamGenerateContent\?alt=sse$/.test(path))
       return errorOf(404, 'NOT_FOUND', 'Requested entity was not found.')
-    const invalid = (words: string): Refusal => errorOf(400, 'INVALID_ARGUMENT', words)
+    const invalid = (words: string): Refusal => this.badRequest(words)
     if (contents.length === 0) return invalid('contents is not specified')
     let open: (string | undefined)[] = []
     for (const [i, { role, parts = [] }] of contents.entries()) {
@@ -60,8 +62,31 @@ export class GeminiTextDouble extends ModelDouble<Request> {
     return contents.at(-1)?.role === 'user' ? null : invalid('Please end with the role user.')
   }
 
-  protected *events(request: Request): Generator<string> {
-    const { say = '', calls = [] } = this.script.nextReply()
+  protected badRequest(words: string): Refusal {
+    return errorOf(400, 'INVALID_ARGUMENT', words)
+  }
+
+  protected saidIn({ systemInstruction, contents = [] }: Request): readonly ChatCompletionMessageParam[] {
+    const instructions = (systemInstruction?.parts ?? []).map(({ text = '' }) => text).join('')
+    return [
+      { role: 'system', content: instructions },
+      ...contents.flatMap(({ role, parts = [] }) =>
+        parts.flatMap(({ text, functionCall, functionResponse }): ChatCompletionMessageParam[] => {
+          if (text !== undefined) return [role === 'model' ? { role: 'assistant', content: text } : userSaid(text)]
+          if (functionCall !== undefined) {
+            const { id, name = '', args = {} } = functionCall
+            const call = { name, arguments: JSON.stringify(args) }
+            return [{ role: 'assistant', tool_calls: [{ id: id ?? name, type: 'function', function: call }] }]
+          }
+          if (functionResponse === undefined) return []
+          const { id, name = '', response } = functionResponse
+          return [{ role: 'tool', tool_call_id: id ?? name, content: JSON.stringify(response) }]
+        }),
+      ),
+    ]
+  }
+
+  protected *events(request: Request, _path: string, { say = '', calls = [] }: ScriptedReply): Generator<string> {
     const cached = this.#cached(request)
     const usageMetadata = {
       promptTokenCount: 20 + cached,
@@ -98,7 +123,7 @@ export class GeminiTextDouble extends ModelDouble<Request> {
     else yield `data: ${errorOf(this.failure, 'UNAVAILABLE', 'It did not work.').body}\r\n\r\n`
   }
 
-  /** The common part of requests is read from the cache from the second one on. */
+  /** Simulates the prompt cache: from the second request on, the common part of the requests is read from it. */
   #cached({ systemInstruction, tools }: Request): number {
     const text = JSON.stringify([systemInstruction, tools])
     const known = this.#cache.has(text)

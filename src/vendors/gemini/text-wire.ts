@@ -1,13 +1,13 @@
 export type ThinkingLevel = 'low' | 'medium' | 'high'
 
-// The parts of `streamGenerateContent` that are used. Field names are the vendor's. Checked against the vendor's published
-// types by test/backends/cascade-wire.test.ts.
+// The used parts of `streamGenerateContent`, in the vendor's field names. test/backends/cascade-wire.test.ts checks them
+// against the vendor's published types.
 
 export interface Part {
   readonly text?: string
-  /** It is reasoning, which is never spoken. */
+  /** True for reasoning, which is never spoken. */
   readonly thought?: boolean
-  /** The reasoning that led to a call; the service wants it back with the call. */
+  /** Signature of the reasoning before a tool call. The service requires the signature back with the tool call. */
   readonly thoughtSignature?: string
   readonly functionCall?: { readonly id?: string; readonly name?: string; readonly args?: Record<string, unknown> }
   readonly functionResponse?: {
@@ -36,7 +36,7 @@ export interface GeminiRequest {
 }
 
 export interface Usage {
-  /** With what came from the cache. */
+  /** Number of tokens of the prompt, including cached tokens. */
   readonly promptTokenCount?: number
   readonly cachedContentTokenCount?: number
   readonly candidatesTokenCount?: number
@@ -49,8 +49,8 @@ export interface GeminiChunk {
     readonly content?: { readonly parts?: readonly Part[] }
     readonly finishReason?: string
   }[]
-  /** Why the request was not answered at all. */
+  /** Reason why the request got no answer. */
   readonly promptFeedback?: { readonly blockReason?: string }
-  /** So far. */
+  /** Token counts so far. */
   readonly usageMetadata?: Usage
 }

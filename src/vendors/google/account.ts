@@ -3,21 +3,27 @@ import { LRUCache } from 'lru-cache'
 import type { WallClock } from '../../core/clock.js'
 import type { GoogleKeys, ServiceAccount } from './facts.js'
 
-/** Scope of all services of Google Cloud; what the account may do is decided by its roles. */
+/** Scope of all Google Cloud services. The account's roles decide its permissions. */
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform'
-/** The longest life of a token that is taken (google.aip.dev/auth/4111). */
+/** Maximum accepted lifetime of a token, in seconds (google.aip.dev/auth/4111). */
 const LIFETIME_S = 3600
-/** As in Google's own client: no request waits for a token that has just run out. */
+/**
+ * Time before expiry at which a token is renewed, in seconds, so that requests do not wait for a new token. The value
+ * is from Google's own client.
+ */
 const RENEW_BEFORE_S = 300
-/** A token that was made in the future is refused: our clock may be this much ahead. */
+/** Maximum time in seconds that the gateway's clock may be ahead: Google refuses a token from the future. */
 const SKEW_S = 60
-/** Keys of one process; the settings name one. */
+/** Maximum number of account keys of one process; the settings name one key. */
 const KEYS_MAX = 8
 
-/** By the id of the key. */
+/** Tokens by the key's id. */
 const tokens = new LRUCache<string, { readonly token: string; readonly fromS: number }>({ max: KEYS_MAX })
 
-/** Headers of a request. Synchronous: an account signs its token itself, for an hour, and nobody is asked for one. */
+/**
+ * @returns the headers of a request. The function is synchronous, because an account signs its token here, without a
+ * request to Google. The token is valid for an hour
+ */
 export function googleHeaders(
   { apiKey, account }: GoogleKeys,
   wallClock: WallClock = Date.now,
@@ -28,7 +34,7 @@ export function googleHeaders(
 
 function tokenOf({ email, keyId, privateKey }: ServiceAccount, nowS: number): string {
   const known = tokens.get(keyId)
-  // The clock may have been set back too.
+  // If the clock was set back, the stored token may be from the future.
   if (known !== undefined && nowS >= known.fromS && nowS < known.fromS + LIFETIME_S - RENEW_BEFORE_S) return known.token
   const fromS = Math.floor(nowS) - SKEW_S
   const unsigned = [

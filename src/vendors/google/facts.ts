@@ -2,11 +2,12 @@ import { createPrivateKey } from 'node:crypto'
 import { z } from 'zod'
 import { omitNullish } from '../../core/omit-nullish.js'
 import { HTTP, apiKey, optional, text } from '../../core/setting.js'
+import { locales, model, speed, timeoutMs, vocabulary, voice } from '../common-options.js'
 import { vendor } from '../vendor.js'
 
 const NEEDS = 'GOOGLE_SPEECH_API_KEY (or GOOGLE_SPEECH_CREDENTIALS)'
 
-/** Second-hand: several public projects quote them from Google's pages; the recogniser's is that without data logging. */
+/** Second-hand prices: several public projects quote Google's pages. The recogniser's price excludes data logging. */
 const RECOGNISER = {
   perMinute: 0.024,
   source: 'https://cloud.google.com/speech-to-text/pricing',
@@ -21,13 +22,13 @@ export interface ServiceAccount {
   readonly privateKey: string
 }
 
-/** With what the services of a Google Cloud project are asked; the account goes before the API key. */
+/** Credentials for the services of a Google Cloud project. An account overrides the API key. */
 export interface GoogleKeys {
   readonly apiKey: string | null
   readonly account?: ServiceAccount
 }
 
-/** The rest of the file is not needed. */
+/** The used fields of an account's key file. */
 const accountFile = z
   .object({
     type: z.literal('service_account', { error: 'must be service_account' }),
@@ -65,37 +66,42 @@ export const google = vendor({
     }),
     googleSpeechCredentials: optional({
       kind: text('the path of a file'),
-      help: 'The file with the JSON key of a Google Cloud service account, in place of GOOGLE_SPEECH_API_KEY, which it goes before.',
+      help: 'The file with the JSON key of a Google Cloud service account, in place of GOOGLE_SPEECH_API_KEY. If both are set, this file is used.',
     }),
     googleSttUrl: optional({
       kind: HTTP,
-      help: "The address of Google Cloud's Speech-to-Text, such as https://eu-speech.googleapis.com. When unset, it is the global one.",
+      help: "The address of Google Cloud's Speech-to-Text, such as https://eu-speech.googleapis.com. If unset, it is the global address.",
     }),
     googleTtsUrl: optional({
       kind: HTTP,
-      help: "The address of Google Cloud's Text-to-Speech, such as https://eu-texttospeech.googleapis.com. When unset, it is the global one.",
+      help: "The address of Google Cloud's Text-to-Speech, such as https://eu-texttospeech.googleapis.com. If unset, it is the global address.",
     }),
   },
   services: {
-    // The last of the recognisers: its key may be for the voice alone.
+    // The recogniser is the last in the list of recognisers, because the key may be meant only for the voice.
     stt: {
       google: {
+        about:
+          'a stream for each turn (gRPC): words while the caller speaks, the language of each part; Swahili of Kenya and Tanzania, English of Kenya',
+        changes: 'masks nothing (`profanityFilter` is false). Numbers, capitals and punctuation in written form',
         needs: NEEDS,
-        // One, and three `alternativeLanguageCodes`.
+        // One language, plus three `alternativeLanguageCodes`.
         languagesMax: 4,
-        // The model has no name there unless the agent gives one.
+        // Default name for prices; the agent may name a model.
         own: { baseUrl: 'https://speech.googleapis.com', model: 'google-speech-to-text' },
-        options: ['model', 'terms', 'locales'],
+        options: { model, terms: vocabulary, locales },
         grpc: true,
         settings: ({ googleSpeechApiKey, googleSttUrl }, files) => withKeys(googleSpeechApiKey, googleSttUrl, files),
       },
     },
     tts: {
       google: {
+        about:
+          "Google Cloud's Chirp 3 HD voices, a request for each sentence, whose sound comes as a whole; Swahili of Kenya, no English of Kenya",
         needs: NEEDS,
         lacks: 'does not tell when a word sounds: what an interrupted caller heard is estimated',
         own: { baseUrl: 'https://texttospeech.googleapis.com', model: 'chirp3-hd' },
-        options: ['timeoutMs', 'voice', 'speed'],
+        options: { timeoutMs, voice, speed },
         speeds: [0.25, 2],
         settings: ({ googleSpeechApiKey, googleTtsUrl }, files) => withKeys(googleSpeechApiKey, googleTtsUrl, files),
       },
@@ -104,11 +110,11 @@ export const google = vendor({
   files: {
     googleSpeechCredentials: {
       noun: 'the JSON key of a Google Cloud service account',
-      manual: 'docs/CASCADE.md',
+      manual: 'src/vendors/google/README.md',
       schema: accountFile,
     },
   },
-  // Those of the world or of a region.
+  // Global and regional hosts.
   hosts: /^(?:[a-z0-9-]+-)?(?:texttospeech|speech)\.googleapis\.com$/,
   prices: {
     'google-speech-to-text': RECOGNISER,

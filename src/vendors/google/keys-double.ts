@@ -3,11 +3,11 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { ServiceDoubleOptions } from '../../simulator/vendors/service-double.js'
 
 export interface GoogleDoubleOptions extends ServiceDoubleOptions {
-  /** A service account of the project, and the public half of its key. Default: none. */
+  /** Service account of the project with the public half of its key. Default: no account. */
   readonly account?: { readonly email: string; readonly keyId: string; readonly publicKey: KeyObject }
 }
 
-/** A refusal of Google Cloud's, with the code that it has over gRPC. */
+/** A refusal by Google Cloud, with its gRPC code. */
 export interface GoogleRefusal {
   readonly http: number
   readonly grpc: number
@@ -17,7 +17,7 @@ export interface GoogleRefusal {
 
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform'
 const LIFETIME_S_MAX = 3600
-/** How much a client's clock may be ahead. */
+/** Maximum time in seconds that a client's clock may be ahead. */
 const SKEW_S_MAX = 30
 
 export const INVALID_ARGUMENT = (message: string): GoogleRefusal => ({
@@ -27,7 +27,10 @@ export const INVALID_ARGUMENT = (message: string): GoogleRefusal => ({
   message,
 })
 
-/** How the service refuses the credentials of a request; null if it accepts them. Without a key or an account it accepts all. */
+/**
+ * @returns the refusal of a request's credentials; null if they are accepted. Without a key or an account every request
+ * is accepted.
+ */
 export function googleKeyRefusal(
   headers: IncomingHttpHeaders,
   { key = null, account }: GoogleDoubleOptions,
@@ -52,11 +55,11 @@ export function googleKeyRefusal(
       status: 'PERMISSION_DENIED',
       message: 'The request is missing a valid API key.',
     }
-  // The service answers a wrong key with 400.
+  // The service answers an invalid key with 400.
   return given === key ? null : INVALID_ARGUMENT('API key not valid. Please pass a valid API key.')
 }
 
-/** A token that the account signed itself, for an audience or a scope (google.aip.dev/auth/4111). */
+/** True for a token that the account signed itself, for an audience or a scope (google.aip.dev/auth/4111). */
 function holds(token: string, account: NonNullable<GoogleDoubleOptions['account']>, nowS: number): boolean {
   const [head = '', body = '', signature = ''] = token.split('.')
   const signed = verify(

@@ -11,13 +11,13 @@ import { GOOGLE_SPEECH_MESSAGES, GOOGLE_SPEECH_METHODS } from './speech-to-text.
 import type { GoogleRecognitionConfig } from './speech-to-text.js'
 import type { Clock } from '../../core/clock.js'
 import { samplesOf } from '../../media/pcm.js'
-import { HttpDouble } from '../../simulator/http-double.js'
+import { LocalHttpServer } from '../../system/local-http-server.js'
 import { type Refusal, Script } from '../../simulator/vendors/double.js'
 import { googleKeyRefusal, type GoogleDoubleOptions, type GoogleRefusal, INVALID_ARGUMENT } from './keys-double.js'
 import { DoubleEar, type SpokenWord } from '../../simulator/vendors/recogniser-double.js'
 import { NO_SERVICE_FAULTS, type ServiceFaults } from '../../simulator/vendors/service-double.js'
 
-/** Some of the service's languages, and the models that know each. */
+/** Some of the service's languages, each with its models. */
 const MODELS: Readonly<Record<string, readonly string[]>> = {
   'sw-KE': ['default', 'command_and_search'],
   'sw-TZ': ['default', 'command_and_search'],
@@ -30,12 +30,15 @@ const ALTERNATIVES_MAX = 3
 const RATE_HZ = { min: 8000, max: 48_000 }
 const PHRASE_CHARS_MAX = 100
 const AUDIO_BYTES_MAX = 25 * 1024
-/** A connection with pings closer than this is closed; its streams may be over. */
+/**
+ * Minimum time between pings, in milliseconds. After more frequent pings, the connection is closed, even after its
+ * streams have ended.
+ */
 const PINGS_APART_MS = 30_000
-/** Audio of a stream may be so far ahead of its time, and come so much faster. The service's own limits are not known. */
+/** Maximum lead of a stream's audio, and maximum speed. The service's own limits are not published. */
 const AHEAD_MS_MAX = 8000
 const SPEED_MAX = 10
-/** Words after which a part of the audio is settled in the middle of a stream. */
+/** Number of words after which a part of the audio is final within a stream. */
 const PART_WORDS = 3
 
 const root = protobuf.Root.fromJSON(GOOGLE_SPEECH_MESSAGES).resolveAll()
@@ -45,35 +48,37 @@ function read<Message>(type: string, bytes: Uint8Array): Message {
   return found.toObject(found.decode(bytes), { enums: String, arrays: true }) as Message
 }
 
-/** Statuses of HTTP in the codes of gRPC; an empty account is refused as a missing permission. */
+/** gRPC codes by HTTP status. An account without credit is refused like a missing permission. */
 const CODES: Readonly<Record<number, number>> = { 400: 3, 401: 16, 402: 7, 403: 7, 404: 5, 429: 8 }
 const INTERNAL = 13
 
 /**
- * Google Cloud's Speech-to-Text over gRPC on loopback, written from the types of `@google-cloud/speech` and from what that
- * client sends. Its errors are in the words that users report.
+ * Google Cloud's Speech-to-Text over gRPC on loopback, written from `@google-cloud/speech`: its types and its messages.
+ * Its errors are worded as users report them.
  */
-export class GoogleSpeechDouble extends HttpDouble<Http2Server> {
+export class GoogleSpeechDouble extends LocalHttpServer<Http2Server> {
   readonly script: Script
   readonly options: GoogleDoubleOptions
   readonly faults: ServiceFaults = { ...NO_SERVICE_FAULTS }
   callerAudioMs = 0
   unheardMs = 0
-  /** Connections, streams on them, and requests that only ask whether the key is good. */
+  /**
+   * Number of connections, number of streams on each connection, and number of requests that only check the API key.
+   */
   connections = 0
   readonly streams: GoogleSpeechStream[] = []
   probes = 0
   pings = 0
   /** Clock of the pings. */
   clock: Clock = () => performance.now()
-  /** Streams that are not over. */
+  /** Number of open streams. */
   open = 0
   refuse: Refusal | 'never' | null = null
-  /** Sent to each stream once it is configured; null: nothing. */
+  /** Invalid bytes to send on each configured stream; null: only valid messages. */
   garbage: Buffer | null = null
-  /** A stream without audio for this long is ended. */
+  /** Time in ms after which a stream without audio is ended. */
   idleMs = 10_000
-  /** The longest audio of a stream. */
+  /** Maximum audio of a stream, in milliseconds. */
   streamMsMax = 305_000
   readonly #sessions = new Set<ServerHttp2Session>()
 
@@ -99,7 +104,7 @@ export class GoogleSpeechDouble extends HttpDouble<Http2Server> {
     this.server.on('stream', (stream, headers) => this.#answer(stream, headers))
   }
 
-  /** Tells all clients to open no more streams on their connections; what runs on them may end. */
+  /** Asks all clients to open no more streams on their connections. Running streams may end normally. */
   goAway(): void {
     for (const session of this.#sessions) session.goaway()
   }
@@ -126,7 +131,7 @@ export class GoogleSpeechDouble extends HttpDouble<Http2Server> {
     messagesOf(stream, answer, (bytes) => {
       this.probes++
       const { config, audio } = read<{ config?: Config; audio?: { content?: Uint8Array } }>('RecognizeRequest', bytes)
-      const why = objection(config ?? {})
+      const why = objection(config ?? {}) ?? this.objection(JSON.stringify(config))
       if (why !== null) return answer.refuse(INVALID_ARGUMENT(why))
       if ((audio?.content?.length ?? 0) === 0) return answer.refuse(INVALID_ARGUMENT('RecognitionAudio not set.'))
       answer.send(Buffer.alloc(5))
@@ -135,7 +140,7 @@ export class GoogleSpeechDouble extends HttpDouble<Http2Server> {
   }
 }
 
-/** A message with what goes before it: that it is not compressed, and its length. */
+/** Makes the frame of a message: a flag for no compression, the length, and the bytes. */
 function framed(type: string, message: object): Buffer {
   const found = root.lookupType(type)
   const bytes = found.encode(found.fromObject(message)).finish()
@@ -165,7 +170,7 @@ function messagesOf(stream: ServerHttp2Stream, answer: Answer, take: (bytes: Buf
   })
 }
 
-/** Answer to one request: messages, and then a status in the trailers. */
+/** Answer to one request: messages, then a status in the trailers. */
 class Answer {
   ended = false
   readonly #stream: ServerHttp2Stream
@@ -229,7 +234,7 @@ class GoogleSpeechStream {
   readonly #idle: NodeJS.Timeout
   #ear: DoubleEar | null = null
   #interim = false
-  /** Words of parts that are settled. */
+  /** Number of words in final parts. */
   #settled = 0
   #begunAtMs = 0
 
@@ -261,7 +266,7 @@ class GoogleSpeechStream {
       this.#begunAtMs = performance.now()
       this.config = streamingConfig.config ?? {}
       this.#interim = streamingConfig.interimResults === true
-      const why = objection(this.config)
+      const why = objection(this.config) ?? this.#double.objection(JSON.stringify(this.config))
       if (why !== null) return this.#refuse(why)
       this.#ear = new DoubleEar(this.#double, this.config.sampleRateHertz ?? 0, {
         words: (words) => this.#words(words),
@@ -307,7 +312,7 @@ class GoogleSpeechStream {
     const parts = open.length > PART_WORDS ? [this.#result(open.slice(0, PART_WORDS), true)] : []
     if (parts.length > 0) this.#settled += PART_WORDS
     const rest = words.slice(this.#settled)
-    // The last word of the rest is uncertain, and comes apart.
+    // The last word is uncertain and comes as a separate result.
     const interim = [rest.slice(0, -1), rest.slice(-1)].filter(({ length }) => length > 0)
     this.#tell([...parts, ...(this.#interim ? interim.map((some) => this.#result(some, false)) : [])])
   }
@@ -323,7 +328,7 @@ class GoogleSpeechStream {
     const code = this.#double.options.languageOf?.(words[0]?.text ?? '')
     const spoken = [languageCode, ...alternativeLanguageCodes].find((locale) => locale.split('-')[0] === code)
     return {
-      // The first part has no space before it.
+      // The first part does not begin with a space.
       alternatives: [
         { transcript: (words[0]?.startMs ?? 0) < 250 ? text : ` ${text}`, ...(isFinal ? { confidence: 0.9 } : {}) },
       ],

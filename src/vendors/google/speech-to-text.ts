@@ -3,7 +3,7 @@ import { objectsIn } from '../../core/json.js'
 import { termsOf } from '../../backends/vocabulary.js'
 import { googleHeaders } from './account.js'
 import type { GoogleKeys } from './facts.js'
-import { GrpcStream } from '../../backends/cascade/grpc-stream.js'
+import { GrpcStream } from './grpc-stream.js'
 import { numberIn, wordIn } from '../../backends/cascade/recogniser-turns.js'
 import type { Piece } from '../../backends/cascade/recogniser-turns.js'
 import { google } from './facts.js'
@@ -14,41 +14,48 @@ import type { SocketService, ServiceMessage } from '../../backends/cascade/servi
 import { StreamedRecogniser } from '../../backends/cascade/streamed-recogniser.js'
 import type { RecogniserOptions, RecogniserWire } from '../../backends/cascade/streamed-recogniser.js'
 
-// Google Cloud's recogniser, version 1 of its API: version 2 has no stream for Swahili that is generally available (the pages
-// of Chirp 2 and Chirp 3 name the languages), and wants a project's name.
+// Google Cloud's recogniser, version 1. Version 2 has no generally available stream for Swahili (see the pages of Chirp
+// 2 and 3), and requires a project's name.
 
 interface GoogleRecogniserOptions extends RecogniserOptions, GoogleKeys {
-  /** Regions of the callers' languages: `sw-TZ`. Those of Kenya where a language is not among them. */
+  /**
+   * Locales of the callers' languages, such as `sw-TZ`. Default for a language without a locale here: Kenya's locale.
+   */
   readonly locales?: readonly string[]
 }
 
-/** As the client writes it. Checked against the vendor's types by test/backends/cascade-wire.test.ts. */
+/**
+ * Configuration in the form of the vendor's client. test/backends/cascade-wire.test.ts checks it against the vendor's
+ * types.
+ */
 export interface GoogleRecognitionConfig {
   readonly encoding: 'LINEAR16'
   readonly sampleRateHertz: number
   readonly languageCode: string
   readonly alternativeLanguageCodes?: string[]
   readonly model?: string
-  readonly enableAutomaticPunctuation: true
+  readonly enableAutomaticPunctuation?: true
   readonly speechContexts?: { readonly phrases: string[] }[]
 }
 
-/** Longer phrases are refused (https://cloud.google.com/speech-to-text/quotas). */
+/**
+ * Maximum length of a phrase that the service accepts, in characters (https://cloud.google.com/speech-to-text/quotas).
+ */
 const PHRASE_CHARS_MAX = 100
-/** Audio of one message: 25 KB at most, by the same page. */
+/** Size of an audio message in bytes; the page of quotas allows 25 KB. */
 const AUDIO_BYTES_MAX = 24_000
 const MESSAGE_MS = 100
-/** A stream without audio is ended by the service, after some ten seconds. */
+/** Interval of keep-alive audio, in milliseconds. The service ends a stream after about 10 s without audio. */
 const KEEPALIVE_MS = 3000
 const INVALID_ARGUMENT = 3
-/** The end of the audio is answered by the last words and the end of the stream. */
+/** Maximum wait in ms, after the end of the audio, for the last words and the stream's end. */
 const FINALIZE_MS = 700
 const ANSWER_MS = 3000
 
 const field = (id: number, type: string) => ({ id, type })
 const list = (id: number, type: string) => ({ id, type, rule: 'repeated' })
 
-/** Names and numbers of google/cloud/speech/v1/cloud_speech.proto, as far as they are used here and by the double. */
+/** Names and numbers of google/cloud/speech/v1/cloud_speech.proto that this file and the double use. */
 export const GOOGLE_SPEECH_MESSAGES: INamespace = {
   nested: {
     StreamingRecognizeRequest: {
@@ -104,14 +111,14 @@ export const GOOGLE_SPEECH_METHODS = {
   once: { path: '/google.cloud.speech.v1.Speech/Recognize', request: 'RecognizeRequest' },
 } as const
 
-/** Google's recogniser: a stream for each turn, so that none comes near the five minutes after which the service ends it. */
+/** Google's recogniser. Each turn has its own stream, because the service ends a stream after five minutes. */
 export function googleSpeechToText(options: GoogleRecogniserOptions): ServiceFactory<SpeechToText> {
   return overSocket('stt', 'google', google.services.stt.google.own, options, StreamedRecogniser, recogniserWire)
 }
 
 function recogniserWire(
   service: SocketService<GoogleRecogniserOptions>,
-  { languages, vocabulary, inputRateHz }: ServiceContext,
+  { languages, vocabulary, inputRateHz, wishes }: ServiceContext,
 ): RecogniserWire {
   const { baseUrl, model } = service
   const heard = (languages.length === 0 ? ['en'] : languages).slice(0, google.services.stt.google.languagesMax)
@@ -122,11 +129,13 @@ function recogniserWire(
     encoding: 'LINEAR16',
     sampleRateHertz: inputRateHz,
     languageCode: first,
-    ...(others.length === 0 ? {} : { alternativeLanguageCodes: others }),
-    // Without a name the service takes the one that suits the language.
+    // Without a model name the service chooses the model by language.
     ...(model === google.services.stt.google.own.model ? {} : { model }),
-    enableAutomaticPunctuation: true,
-    ...(phrases.length === 0 ? {} : { speechContexts: [{ phrases }] }),
+    ...wishes.of({
+      enableAutomaticPunctuation: true as const,
+      alternativeLanguageCodes: others.length === 0 ? undefined : others,
+      speechContexts: phrases.length === 0 ? undefined : [{ phrases }],
+    }),
   }
   const { stream, once } = GOOGLE_SPEECH_METHODS
   const settled: Piece[] = []
@@ -142,7 +151,7 @@ function recogniserWire(
           audioBytesMax: AUDIO_BYTES_MAX,
           audioBytesPerMs: (2 * inputRateHz) / 1000,
           errorIn,
-          // Without audio nothing is recognised or charged: "RecognitionAudio not set" is the answer to a good key.
+          // A request without audio costs nothing. With a valid key the answer is "RecognitionAudio not set".
           probe: {
             ...once,
             message: { config, audio: {} },
@@ -163,7 +172,8 @@ function recogniserWire(
     read: (message, turns) => {
       const turn = turns.oldest
       if (turn === null) return
-      // At most one of them is settled, and comes first; the others replace those of the message before.
+      // At most one result is final, and it comes first. The other results replace the interim results of the previous
+      // message.
       const results = objectsIn(message['results'])
       settled.push(...results.filter(({ isFinal }) => isFinal === true).flatMap(piecesOf))
       turns.told(turn, settled, results.filter(({ isFinal }) => isFinal !== true).flatMap(piecesOf))
@@ -177,7 +187,7 @@ function errorIn({ error }: ServiceMessage): { code: number; details: string } |
   return { code: numberIn(code) ?? NaN, details: wordIn(message) ?? '' }
 }
 
-/** The words of a part of the turn, in the language that the service tells of it. */
+/** @returns the words of a part of the turn, in the language that the service reports */
 function piecesOf({ alternatives, languageCode, resultEndTime }: ServiceMessage): Piece[] {
   const [best] = objectsIn(alternatives)
   const language = wordIn(languageCode)?.split('-')[0]?.toLowerCase()

@@ -8,17 +8,17 @@ import { ClauseVoice, SPEECH_TIMEOUT_MS } from '../../backends/cascade/speech-re
 import type { SpeechManner, ServiceFactory, TextToSpeech } from '../../backends/cascade/service.js'
 
 interface GoogleOptions extends Omit<HttpServiceOptions, 'apiKey'>, GoogleKeys {
-  /** The name of a voice as a whole, or that of a Chirp 3 HD voice alone: `Kore`. Goes before the agent's. */
+  /** Full name of a voice, or a Chirp 3 HD voice's short name: `Kore`. Overrides the agent's voice. */
   readonly voice?: string
   readonly speed?: number
 }
 
-/** The request of `text:synthesize`. Checked against the vendor's types by test/backends/cascade-wire.test.ts. */
+/** The request of `text:synthesize`. test/backends/cascade-wire.test.ts checks it against the vendor's types. */
 export interface GoogleSpeechRequest {
   readonly input: { readonly text: string }
   readonly voice: { readonly languageCode: string; readonly name: string }
   readonly audioConfig: {
-    /** Comes as a WAV file. */
+    /** The service returns the sound as a WAV file. */
     readonly audioEncoding: 'LINEAR16'
     readonly sampleRateHertz: number
     readonly speakingRate?: number
@@ -26,10 +26,10 @@ export interface GoogleSpeechRequest {
 }
 
 const VOICE_DEFAULT = 'Aoede'
-/** No Chirp 3 HD voice speaks the English of Kenya. */
+/** Locales of English: Chirp 3 HD has no voice for Kenya's locale. */
 const LOCALES = ['en-GB']
 
-/** Google Cloud's voices, a request for each sentence. */
+/** Google Cloud's voices, with one request per sentence. */
 export function googleTextToSpeech(
   options: Omit<GoogleOptions, 'baseUrl' | 'model'> & Partial<GoogleOptions>,
 ): ServiceFactory<TextToSpeech> {

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import type { GoogleSpeechRequest } from './text-to-speech.js'
 import { writeWav } from '../../media/wav.js'
-import { HttpDouble } from '../../simulator/http-double.js'
+import { LocalHttpServer } from '../../system/local-http-server.js'
 import { googleKeyRefusal, type GoogleDoubleOptions, type GoogleRefusal, INVALID_ARGUMENT } from './keys-double.js'
 import { partOf, type Refusal, Script, soundOf } from '../../simulator/vendors/double.js'
 import { toneSpeaker } from '../../simulator/vendors/tone-speaker.js'
@@ -12,18 +12,18 @@ import { NO_SERVICE_FAULTS, type ServiceFaults } from '../../simulator/vendors/s
 const VOICES = ['sw-KE', 'en-GB', 'en-US', 'fr-FR'].flatMap((locale) =>
   ['Aoede', 'Charon', 'Kore'].map((name) => `${locale}-Chirp3-HD-${name}`),
 )
-/** Bytes of a text. */
+/** Maximum number of bytes of a text. */
 const TEXT_BYTES_MAX = 5000
 const RATES = [8000, 16_000, 24_000, 48_000]
 
 /**
- * Google Cloud's Text-to-Speech over HTTP on loopback, written from the types of `@google-cloud/text-to-speech` 6.4.1 and
- * from what that client sends.
+ * Google Cloud's Text-to-Speech over HTTP on loopback, written from `@google-cloud/text-to-speech` 6.4.1: its types and
+ * its messages.
  */
-export class GoogleVoiceDouble extends HttpDouble {
+export class GoogleVoiceDouble extends LocalHttpServer {
   readonly script: Script
   readonly faults: ServiceFaults = { ...NO_SERVICE_FAULTS }
-  /** Requests for speech, the oldest first. */
+  /** Requests for speech, oldest first. */
   readonly asked: GoogleSpeechRequest[] = []
   readonly spoken: string[] = []
   refuse: Refusal | 'never' | null = null
@@ -51,7 +51,7 @@ export class GoogleVoiceDouble extends HttpDouble {
       return refuse(response, { http: 404, grpc: 5, status: 'NOT_FOUND', message: 'Requested entity was not found.' })
     const asked = JSON.parse(body.toString()) as GoogleSpeechRequest
     this.asked.push(asked)
-    const why = objection(asked)
+    const why = this.objection(body.toString()) ?? objection(asked)
     if (why !== null) return refuse(response, INVALID_ARGUMENT(why))
     if (this.faults.mute) return
     answer(response, 200, JSON.stringify({ audioContent: this.#speech(asked).toString('base64') }))
@@ -77,10 +77,10 @@ function objection({ input, voice, audioConfig }: Partial<GoogleSpeechRequest>):
   if (!name.startsWith(languageCode) || languageCode === '')
     return `Requested language code '${languageCode}' doesn't match the voice '${name}'s language code.`
   const { audioEncoding, sampleRateHertz, speakingRate = 1 } = audioConfig ?? {}
-  // Its own client writes numbers for names.
+  // The service's own client writes enum names as numbers.
   if (!/^(?:LINEAR16|1)$/.test(String(audioEncoding)) || !RATES.includes(Number(sampleRateHertz)))
     return 'Unsupported audio config.'
-  // All of its voices here are of Chirp 3 HD.
+  // All voices of this double are Chirp 3 HD voices, which do not support a speaking rate.
   return speakingRate === 1 ? null : 'This voice does not support speaking rate or pitch parameters at this time.'
 }
 

@@ -1,17 +1,22 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
-import { keyRefusal, NOT_FOUND, type Refusal } from '../../simulator/vendors/double.js'
+import { type DoubleOptions, NOT_FOUND, type Refusal } from '../../simulator/vendors/double.js'
+import { keyRefusal } from '../self-hosted/key-double.js'
 import { RecogniserSession, type SpokenWord } from '../../simulator/vendors/recogniser-double.js'
 import { ServiceDouble } from '../../simulator/vendors/service-double.js'
 import type { Json } from '../../simulator/vendors/voice-double.js'
+import { OpenAiDouble } from '../self-hosted/double.js'
+import { OpenAiLiveDouble } from './live-double.js'
+import { TERMS, ABOUT } from '../../simulator/vendors/optional-fields.js'
+import type { OptionalFieldsOf } from '../../simulator/vendors/optional-fields.js'
 
-/** The rate of vLLM's audio; OpenAI's is in the session. */
+/** Audio rate of vLLM in Hz. OpenAI's session states its own rate. */
 const VLLM_RATE_HZ = 16_000
 const PCM_RATE_HZ = 24_000
 
 /**
- * Realtime transcription on loopback: OpenAI's (`?intent=transcription`), written from the types of `openai` 7.55.0 and from
- * what that client sends, and vLLM's at the same path, written from the server's source.
+ * Realtime transcription on loopback. OpenAI's protocol (`?intent=transcription`) is written from the types and
+ * messages of `openai` 7.55.0; vLLM's protocol is written from the server's source. The two protocols use one path.
  */
 export class TranscriptionDouble extends ServiceDouble<TranscriptionClient> {
   protected override readonly basePath = '/v1'
@@ -44,7 +49,7 @@ abstract class TranscriptionClient extends RecogniserSession {
     switch (message['type']) {
       case 'session.update':
         this.config = message
-        return this.configured(message)
+        return this.#refused(text) ? undefined : this.configured(message)
       case 'input_audio_buffer.append':
         return this.ear?.hear(this.samples(Buffer.from(String(message['audio']), 'base64'), this.law))
       case 'input_audio_buffer.commit':
@@ -52,6 +57,13 @@ abstract class TranscriptionClient extends RecogniserSession {
       default:
         return this.event('error', { error: { type: 'invalid_request_error', message: 'Unknown event.' } })
     }
+  }
+
+  #refused(sent: string): boolean {
+    const message = this.double.objection(sent)
+    if (message === null) return false
+    this.event('error', { error: { type: 'invalid_request_error', code: 'unknown_parameter', message, param: null } })
+    return true
   }
 
   protected event(type: string, fields: object): void {
@@ -62,7 +74,7 @@ abstract class TranscriptionClient extends RecogniserSession {
   protected abstract commit(message: Json): void
 }
 
-/** The words that were not sent yet, with the space before each but the first. */
+/** @returns the words that were not sent yet, with a space before each word except the first word */
 function rest(words: readonly SpokenWord[], sent: number): string {
   return words
     .slice(sent)
@@ -154,4 +166,37 @@ class VllmSession extends TranscriptionClient {
   }
 }
 
-export const doubles = { 'openai-transcription': [[TranscriptionDouble, 'OPENAI_BASE_URL']] }
+export const doubles = {
+  openai: [[OpenAiDouble, 'OPENAI_BASE_URL']],
+  'openai-live': [
+    [
+      { start: (options: DoubleOptions) => OpenAiLiveDouble.start({ ...options, continuous: true }) },
+      'OPENAI_LIVE_URL',
+    ],
+  ],
+  'openai-transcription': [[TranscriptionDouble, 'OPENAI_BASE_URL']],
+}
+
+export const optionalFields: OptionalFieldsOf = {
+  stt: {
+    openai: [
+      {
+        wished: { ...TERMS, ...ABOUT },
+        fields: {
+          languages: [/"languages"/, "Unknown parameter: 'session.audio.input.transcription.languages'."],
+          keywords: [/"keywords"/, "Unknown parameter: 'session.audio.input.transcription.keywords'."],
+          prompt: [/"prompt"/, "Unknown parameter: 'session.audio.input.transcription.prompt'."],
+        },
+        needed: { model: 'gpt-transcribe' },
+      },
+      {
+        wished: ABOUT,
+        fields: {
+          language: [/"language":/, "Unknown parameter: 'session.audio.input.transcription.language'."],
+          prompt: [/"prompt"/, "Unknown parameter: 'session.audio.input.transcription.prompt'."],
+        },
+        needed: { model: 'whisper-1' },
+      },
+    ],
+  },
+}

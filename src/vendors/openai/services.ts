@@ -1,5 +1,5 @@
-import { openAiSpeechToText } from '../../backends/cascade/openai-speech-to-text.js'
-import type { OpenAiOptions } from '../../backends/cascade/openai-speech-to-text.js'
+import { openAiSpeechToText } from '../self-hosted/realtime/speech-to-text.js'
+import type { OpenAiOptions } from '../self-hosted/realtime/speech-to-text.js'
 import { openAi } from './facts.js'
 
 export const services = {

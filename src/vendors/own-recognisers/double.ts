@@ -1,10 +1,11 @@
 import type { WebSocket } from 'ws'
 import { RecogniserSession, type SpokenWord } from '../../simulator/vendors/recogniser-double.js'
 import { ServiceDouble } from '../../simulator/vendors/service-double.js'
+import type { OptionalFieldsOf } from '../../simulator/vendors/optional-fields.js'
 
-/** Words after which the double takes a pause of the caller for the end of an utterance. */
+/** Number of words after which the double treats the caller's pause as the end of an utterance. */
 const SEGMENT_WORDS = 3
-/** vosk compares the text. */
+/** vosk compares this text literally. */
 const EOF = '{"eof" : 1}'
 const VOSK_RATE_HZ = 8000
 const SHERPA_RATE_HZ = 16_000
@@ -21,7 +22,7 @@ abstract class OwnServerSession extends RecogniserSession {
   }
 }
 
-/** vosk-server on loopback, written from its source: one reply for each message, and a close after `eof`. */
+/** vosk-server on loopback, written from its source: one reply per message, and a close after `eof`. */
 export class VoskDouble extends ServiceDouble<VoskSession> {
   protected override accept(client: WebSocket, { searchParams }: URL): VoskSession {
     return new VoskSession(client, searchParams, this)
@@ -102,7 +103,7 @@ class SherpaSession extends OwnServerSession {
     this.#tell(words, false)
   }
 
-  /** Each segment but the last one is over. */
+  /** Reports the words by segment: all segments except the last are final. */
   #tell(words: readonly SpokenWord[], eof: boolean): void {
     for (let at = 0; at === 0 || at < words.length; at += SEGMENT_WORDS)
       this.sendJson({
@@ -119,3 +120,5 @@ function textOf(words: readonly SpokenWord[]): string {
 }
 
 export const doubles = { vosk: [[VoskDouble, 'VOSK_URL']], sherpa: [[SherpaDouble, 'SHERPA_URL']] }
+
+export const optionalFields: OptionalFieldsOf = { stt: { vosk: [], sherpa: [] } }

@@ -17,18 +17,22 @@ export const ownRecognisers = vendor({
   services: {
     stt: {
       vosk: {
+        about: 'a stream: vosk-server; a connection for each turn',
+        changes: 'changes nothing but what its model was trained on',
         needs: 'VOSK_URL',
-        lacks: 'does not tell which language the caller speaks, and takes no terms',
-        // The server recognises with the model that it was started with; this is its name in prices.
+        lacks: 'does not report the language of the caller, and does not accept terms',
+        // The server uses the model with which it was started. This name is used for prices only.
         own: { model: 'vosk' },
-        options: [],
+        options: {},
         settings: ({ voskUrl }) => atAddress(voskUrl),
       },
       sherpa: {
+        about: 'a stream: the online WebSocket server of sherpa-onnx; a connection for each turn',
+        changes: 'changes nothing but what its model was trained on',
         needs: 'SHERPA_URL',
-        lacks: 'does not tell which language the caller speaks, and takes no terms',
+        lacks: 'does not report the language of the caller, and does not accept terms',
         own: { model: 'sherpa-onnx' },
-        options: [],
+        options: {},
         settings: ({ sherpaUrl }) => atAddress(sherpaUrl),
       },
     },

@@ -9,21 +9,21 @@ import { StreamedRecogniser } from '../../backends/cascade/streamed-recogniser.j
 import type { RecogniserService, RecogniserWire } from '../../backends/cascade/streamed-recogniser.js'
 
 interface OwnServerOptions {
-  /** `ws://10.0.0.5:2700`; http(s) and ws(s) alike. */
+  /** Address such as `ws://10.0.0.5:2700`; http(s) or ws(s). */
   readonly baseUrl: string
 }
 
-/** Rate that sherpa-onnx' server takes unless it was started with another `--input-sample-rate`. */
+/** Default rate of sherpa-onnx' server, unless it was started with another `--input-sample-rate`. */
 const SHERPA_RATE_HZ = 16_000
-/** vosk answers each message. */
+/** Duration of audio in a message in ms. Longer than usual, because vosk answers each message. */
 const MESSAGE_MS = 100
-/** The rest of a turn is there when a processor is. */
+/** Time in ms to wait for the end of a turn, which the server sends when its processor is free. */
 const FINALIZE_MS = 700
 const ANSWER_MS = 3000
-/** The server compares the text, with this spacing. */
+/** The server compares this text literally, spaces included. */
 const EOF = '{"eof" : 1}'
 
-/** vosk-server: a connection for each turn, because `eof` ends it. */
+/** vosk-server. Each turn has its own connection, because `eof` ends the connection. */
 export function voskSpeechToText({ baseUrl }: OwnServerOptions): ServiceFactory<SpeechToText> {
   return overSocket(
     'stt',
@@ -46,13 +46,13 @@ function vosk(service: RecogniserService, { inputRateHz }: ServiceContext): Reco
       const turn = turns.oldest
       if (turn === null) return
       if (typeof partial === 'string') turns.told(turn, [...turn.stable], [{ text: ` ${partial}` }])
-      // After a pause of the caller too; the one that answers `eof` is followed by a close.
+      // A `text` also arrives after a pause of the caller. After the `text` that answers `eof`, the server closes.
       if (typeof text === 'string') turns.told(turn, [...turn.stable, ...piecesOf(text, result)])
     },
   }
 }
 
-/** The online WebSocket server of sherpa-onnx: after `Done` it sends the rest, and then `Done!`. */
+/** The online WebSocket server of sherpa-onnx. It answers `Done` with the remaining words, then `Done!`. */
 export function sherpaSpeechToText({ baseUrl }: OwnServerOptions): ServiceFactory<SpeechToText> {
   const own = { ...ownRecognisers.services.stt.sherpa.own, baseUrl }
   const factory = overSocket('stt', 'sherpa', own, { apiKey: null }, StreamedRecogniser, sherpa)
@@ -60,7 +60,7 @@ export function sherpaSpeechToText({ baseUrl }: OwnServerOptions): ServiceFactor
 }
 
 function sherpa(service: RecogniserService, { malformed }: ServiceContext): RecogniserWire {
-  /** By number; a segment ends where the caller pauses. */
+  /** Texts of segments by segment number. A segment ends at a pause of the caller. */
   const segments = new Map<number, string>()
   return {
     ...common(service),

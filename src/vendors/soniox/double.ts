@@ -9,19 +9,22 @@ import {
   VoiceSession,
   type VoiceSpeech,
 } from '../../simulator/vendors/voice-double.js'
+import { TERMS, ABOUT, SPEED, speedIn } from '../../simulator/vendors/optional-fields.js'
+import type { OptionalFieldsOf } from '../../simulator/vendors/optional-fields.js'
 
 const ENDED = 1000
 
 /**
- * Soniox's recogniser and voice on loopback, written from the types and the source of `@soniox/node` 2.3.0 and from what
- * that client sends: tokens that are pieces of words, `<fin>`, streams that are cancelled with an acknowledgement, times of
- * characters. The words of a turn are the script's.
+ * Soniox's recogniser and voice on loopback, written from `@soniox/node` 2.3.0: its types, its source and its messages.
+ *
+ * Tokens are pieces of words; `<fin>` ends a turn. A cancelled stream is acknowledged. Characters have times. The words
+ * of a turn come from the script.
  */
 export class SonioxDouble extends ServiceDouble<ListenSession | SpeakSession> {
-  /** How sessions are refused after their first message; null accepts them. */
+  /** Refusal of sessions after their first message; null accepts them. */
   refuseSession: { readonly code: number; readonly message: string } | null = null
 
-  /** Sessions of the recogniser, the newest last. */
+  /** Sessions of the recogniser, newest last. */
   get listeners(): readonly ListenSession[] {
     return this.sessions.filter((session) => session instanceof ListenSession)
   }
@@ -40,9 +43,12 @@ export class SonioxDouble extends ServiceDouble<ListenSession | SpeakSession> {
     return pathname.startsWith('/tts') ? new SpeakSession(client, this) : new ListenSession(client, searchParams, this)
   }
 
-  /** True if the service does not begin a session with this key, and ends it. */
+  /**
+   * Ends the session if its API key is refused.
+   * @returns true if the key was refused
+   */
   refuses(key: unknown, client: WebSocket): boolean {
-    // The service repeats the given key in its error, and so does the double.
+    // Like the service, the double repeats the client's API key in its error message.
     const wrong =
       this.key === null || key === this.key ? null : { code: 401, message: `Incorrect API key: ${String(key)}` }
     const refusal = this.refuseSession ?? wrong
@@ -71,6 +77,8 @@ class ListenSession extends RecogniserSession {
   protected override text(text: string): void {
     // An empty frame ends the audio.
     if (text === '') return this.#ended()
+    const objection = this.double.objection(text)
+    if (objection !== null) return refuse(this.client, { code: 400, message: objection })
     const message = JSON.parse(text) as Json
     if (this.config === null) {
       this.config = message
@@ -87,7 +95,7 @@ class ListenSession extends RecogniserSession {
     this.ear?.hear(this.samples(bytes, this.config?.['audio_format'] === 'mulaw' ? 'mulaw' : 'pcm16'))
   }
 
-  /** All words are uncertain before the end, and each message repeats them. */
+  /** Reports words. Before the end of the turn all words are interim, and each message repeats them. */
   protected override words(words: readonly SpokenWord[]): void {
     this.#tell(words.flatMap((word) => this.#tokens(word, false)))
   }
@@ -106,13 +114,13 @@ class ListenSession extends RecogniserSession {
     this.finalized++
     this.end((words) => {
       const tokens = words.flatMap((word) => this.#tokens(word, true))
-      // Words and marker may come in one message, or the words in pieces.
+      // Words and marker may arrive in one message, or the words in several pieces.
       if (tokens.length > 1) this.#tell(tokens.splice(0, 1))
       this.#tell([...tokens, { text: '<fin>', is_final: true }])
     })
   }
 
-  /** A long word is two tokens, and only the first has the space. */
+  /** Splits a long word into two tokens; only the first begins with the space. */
   #tokens({ text: word, startMs }: SpokenWord, final: boolean): object[] {
     const text = ` ${word}`
     const { languageOf = () => hints?.[0] ?? 'en' } = this.double.options
@@ -137,7 +145,7 @@ class ListenSession extends RecogniserSession {
 /** A connection of the voice. */
 class SpeakSession extends VoiceSession {
   readonly configs: Json[] = []
-  /** The same, with what was spoken. */
+  /** Utterances with their configuration and their speech. */
   readonly utterances: { readonly config: Json; readonly speech: VoiceSpeech }[] = []
   readonly #soniox: SonioxDouble
   readonly #streams = new Map<string, VoiceSpeech>()
@@ -155,6 +163,8 @@ class SpeakSession extends VoiceSession {
     }
     if (message['api_key'] !== undefined) {
       if (this.#soniox.refuses(message['api_key'], this.client)) return
+      const objection = this.double.objection(JSON.stringify(message))
+      if (objection !== null) return this.sendJson({ stream_id: id, error_code: 400, error_message: objection })
       this.configs.push(message)
       this.#open(id, message)
       return
@@ -209,3 +219,33 @@ class SpeakSession extends VoiceSession {
 }
 
 export const doubles = { soniox: [[SonioxDouble, 'SONIOX_STT_URL', 'SONIOX_TTS_URL']] }
+
+export const optionalFields: OptionalFieldsOf = {
+  stt: {
+    soniox: [
+      {
+        wished: { ...TERMS, ...ABOUT },
+        fields: {
+          enable_language_identification: [
+            /enable_language_id/,
+            'Invalid enable_language_identification for this model.',
+          ],
+          language_hints: [/language_hints/, 'Invalid language_hints.'],
+          context: [/"context"/, 'Context is not supported by this model.'],
+          trailing_silence_ms: [/trailing_silence_ms/, 'Unknown field trailing_silence_ms.'],
+        },
+      },
+    ],
+  },
+  tts: {
+    soniox: [
+      {
+        wished: SPEED,
+        fields: {
+          return_timestamps: [/return_timestamps/, 'return_timestamps is not supported.'],
+          ...speedIn(/"speed"/, 'Speed is not supported by this voice.'),
+        },
+      },
+    ],
+  },
+}

@@ -17,12 +17,15 @@ import type {
 import { marksAt, StreamedVoice } from '../../backends/cascade/streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from '../../backends/cascade/streamed-voice.js'
 
-/** The recogniser closes a session that gets nothing for 20 s, the voice a connection after 30 s. */
+/**
+ * Interval of keep-alive messages, in milliseconds. The recogniser closes a session after 20 s without a message, the
+ * voice a connection after 30 s.
+ */
 const KEEPALIVE_MS = 10_000
 const VOICE_KEEPALIVE_MS = 15_000
-/** The service acknowledges `finalize`; this long at most its words are waited for. */
+/** Maximum wait in ms for the words after `finalize`, which the service acknowledges. */
 const FINALIZE_MS = 700
-/** A session's fixed limit. */
+/** Maximum duration of a session in ms, fixed by the service. */
 const SESSION_MS = 300 * 60_000
 
 /** Soniox's recogniser. */
@@ -34,8 +37,8 @@ function recogniserWire(service: RecogniserService, context: ServiceContext): Re
   const { baseUrl, apiKey, model, sessionMs = SESSION_MS } = service
   const terms = termsOf(service.terms, context.vocabulary)
   const about = service.context === '' ? undefined : service.context
-  const { languages, inputRateHz, malformed } = context
-  // G.711 has all that an 8 kHz leg carries.
+  const { languages, inputRateHz, malformed, wishes } = context
+  // G.711 preserves all sound of an 8 kHz leg.
   const mulaw = inputRateHz === 8000
   return {
     socket: {
@@ -49,16 +52,21 @@ function recogniserWire(service: RecogniserService, context: ServiceContext): Re
       audio_format: mulaw ? 'mulaw' : 'pcm_s16le',
       sample_rate: inputRateHz,
       num_channels: 1,
-      enable_language_identification: true,
       enable_endpoint_detection: false,
-      language_hints: languages.length === 0 ? undefined : languages,
-      context:
-        terms.length === 0 && about === undefined
-          ? undefined
-          : { text: about, terms: terms.length === 0 ? undefined : terms },
+      ...wishes.of({
+        enable_language_identification: true,
+        language_hints: languages.length === 0 ? undefined : languages,
+        context:
+          terms.length === 0 && about === undefined
+            ? undefined
+            : { text: about, terms: terms.length === 0 ? undefined : terms },
+      }),
     },
     keepalive: { everyMs: KEEPALIVE_MS, message: { type: 'keepalive' } },
-    finalize: (silenceMs) => ({ type: 'finalize', trailing_silence_ms: silenceMs > 0 ? silenceMs : undefined }),
+    finalize: (silenceMs) => ({
+      type: 'finalize',
+      ...wishes.of({ trailing_silence_ms: silenceMs > 0 ? silenceMs : undefined }),
+    }),
     finalizeMs: FINALIZE_MS,
     sessionMs,
     charges: 'session',
@@ -86,12 +94,15 @@ function recogniserWire(service: RecogniserService, context: ServiceContext): Re
 // --- the voice ---------------------------------------------------------------------------------------------
 
 const VOICE_DEFAULT = 'Adrian'
-/** For a session without a language. */
+/** Default language of a session. */
 const LANGUAGE_DEFAULT = 'en'
-/** Streams of one connection at the service; those that were cancelled count until they are acknowledged. */
+/**
+ * Maximum number of streams of one connection. The service counts a cancelled stream until it has acknowledged the
+ * cancel.
+ */
 const STREAMS_MAX = 5
 
-/** Soniox's voice over a WebSocket: each answer is one stream, which gets its words while they are written. */
+/** Soniox's voice over a WebSocket. Each answer is one stream, which gets its words while the model writes them. */
 export function sonioxTextToSpeech(options: StreamedVoiceOptions): ServiceFactory<TextToSpeech> {
   return overSocket('tts', 'soniox', soniox.services.tts.soniox.own, options, StreamedVoice, voiceWire)
 }
@@ -103,12 +114,12 @@ function voiceWire(service: VoiceService, context: ServiceContext): VoiceWire {
     speeds: soniox.services.tts.soniox.speeds,
     socket: {
       url: socketUrl(baseUrl, 'tts-websocket'),
-      // An error of one utterance has its id, and is for whoever speaks it.
+      // An error of one utterance has an id; the utterance's own handler reads it.
       faultOf: (message) => (message['stream_id'] === undefined ? sonioxFault(message, service) : null),
     },
     placesMax: STREAMS_MAX,
     acknowledges: true,
-    // The key goes in the first message of a stream.
+    // The API key is only sent in the first message of a stream, so a probe is needed to check it.
     probes: true,
     keepalive: { everyMs: VOICE_KEEPALIVE_MS, messages: () => [{ keep_alive: true }] },
     begin: (id, { language, speed, voice: name = VOICE_DEFAULT }) => [
@@ -119,7 +130,7 @@ function voiceWire(service: VoiceService, context: ServiceContext): VoiceWire {
         voice: name,
         audio_format: 'pcm_s16le',
         sample_rate: context.legRateHz,
-        return_timestamps: true,
+        ...context.wishes.of({ return_timestamps: true }),
         stream_id: id,
         speed: speed === 1 ? undefined : speed,
       },
@@ -148,7 +159,7 @@ function voiceWire(service: VoiceService, context: ServiceContext): VoiceWire {
   }
 }
 
-/** The fault for an error of Soniox', of recogniser and voice alike; null for any other message. */
+/** @returns the fault of a Soniox error, from recogniser or voice; null for other messages */
 function sonioxFault(
   { error_code: code, error_message: text }: ServiceMessage,
   { what, apiKey }: SocketService<SocketServiceOptions>,
@@ -156,7 +167,7 @@ function sonioxFault(
   if (code === undefined && text === undefined) return null
   const status = typeof code === 'number' ? code : 500
   const fault = httpFault(what, { status, body: typeof text === 'string' ? text : '' }, [apiKey])
-  // 408: idle for too long; 503: the service restarts, and wants a new session.
+  // 408: the session was idle too long. 503: the service restarts and requires a new session.
   if (status === 408 || status === 503) return vendorFault('session_expired', fault.message, false)
   return serviceRefusal(fault)
 }

@@ -2,20 +2,23 @@ import { forgetOldest } from '../../core/forget-oldest.js'
 import { CONTINUATION_MS } from '../../escalation/documents.js'
 import type { AfterStream } from '../../escalation/escalation-events.js'
 
-/** Calls that are observed at once, to learn what the carrier does after a stream. */
+/** Maximum number of calls that are observed at a time. From them we learn the carrier's after-stream behaviour. */
 const AFTER_STREAM_CALLS_MAX = 1000
 
-/** A carrier that continues the call asks within this time after the stream: the watchdog's time, and one webhook. */
+/**
+ * Maximum time in ms from the end of a stream to the carrier's request for a continuation. It is CONTINUATION_MS plus
+ * the time of one webhook.
+ */
 export const ASKS_WITHIN_MS = CONTINUATION_MS + 500
 
 /**
- * After-stream behaviour: after we have closed a leg's stream, the carrier asks how to continue, or holds the leg in
- * silence. Sources contradict each other (docs/PROTOCOL.md), so it is learnt from every call that ends this way, before
- * an escalation depends on it. The newest observation counts. A call whose caller hung up meanwhile shows nothing.
+ * Carrier's after-stream behaviour. After we close a leg's stream, the carrier either asks how to continue, or holds
+ * the leg in silence. The sources about this behaviour contradict each other (docs/PROTOCOL.md), so it is learnt from
+ * every call whose stream we close. The newest observation counts. A call whose caller hangs up first is not counted.
  */
 export class AfterStreamBehaviour {
   readonly #fixed: AfterStream | null
-  /** By call SID, in the order of closing. */
+  /** Monotonic time in ms at which we closed the stream of each call, by call SID. The oldest time is first. */
   readonly #closedAtMs = new Map<string, number>()
   #seen: AfterStream = 'unknown'
   #seenAtMs = -Infinity
@@ -25,34 +28,37 @@ export class AfterStreamBehaviour {
     this.#fixed = fixed
   }
 
-  /** We closed the stream of a call and did not ask the carrier to end it. */
+  /** Notes that we closed the stream of a call without asking the carrier to end the call. */
   closed(callSid: string, nowMs: number): void {
     this.#closedAtMs.delete(callSid)
     this.#closedAtMs.set(callSid, nowMs)
     forgetOldest(this.#closedAtMs, AFTER_STREAM_CALLS_MAX)
   }
 
-  /** The carrier asked how that call continues. */
+  /** Notes that the carrier asked how this call continues. */
   asked(callSid: string, nowMs: number): void {
     const closedAtMs = this.#closedAtMs.get(callSid)
     if (closedAtMs === undefined) return
     this.#closedAtMs.delete(callSid)
-    // After the watchdog's time a request is too late to be of use.
+    // A request after ASKS_WITHIN_MS comes too late: the behaviour then counts as `holds`.
     this.#see(nowMs - closedAtMs <= ASKS_WITHIN_MS ? 'continues' : 'holds', nowMs)
   }
 
-  /** That call is over. Before ASKS_WITHIN_MS this says nothing about the carrier. */
+  /**
+   * Notes that this call is over. If the call ends earlier than ASKS_WITHIN_MS, its end does not show the carrier's
+   * behaviour.
+   */
   over(callSid: string, nowMs: number): void {
     this.known(nowMs)
     this.#closedAtMs.delete(callSid)
   }
 
-  /** Another node observed it `agoMs` ago. */
+  /** Notes an observation of another node, made `agoMs` ago. */
   learn(seen: 'continues' | 'holds', agoMs: number, nowMs: number): void {
     if (nowMs - agoMs > this.#seenAtMs) this.#see(seen, nowMs - agoMs)
   }
 
-  /** The newest observation, of this node or of another; null before the first. */
+  /** The newest observation, by this node or another node; null before the first observation. */
   observed(nowMs: number): { readonly seen: 'continues' | 'holds'; readonly agoMs: number } | null {
     this.known(nowMs)
     return this.#seen === 'unknown' ? null : { seen: this.#seen, agoMs: nowMs - this.#seenAtMs }
@@ -63,7 +69,7 @@ export class AfterStreamBehaviour {
     this.#seenAtMs = atMs
   }
 
-  /** The behaviour as far as it is known now. */
+  /** Returns the fixed behaviour, or the newest observation; `unknown` before the first observation. */
   known(nowMs: number): AfterStream {
     if (this.#fixed !== null) return this.#fixed
     for (const [callSid, closedAtMs] of this.#closedAtMs) {

@@ -3,26 +3,37 @@ import type { BackendShare } from '../../backends/split.js'
 import type { BackendFaultNews, SessionOpened } from '../../backends/watch.js'
 import { CIRCUITS_MAX } from '../../core/limits.js'
 
-/** Status of one backend in this process since its start, over all calls; `GET /api/backends` shows it. */
+/** Status of one backend since the start of this process, over all calls. `GET /api/backends` shows it. */
 export interface BackendView {
   readonly backend: string
-  /** Agents that use it, for how many of 100 calls, and its place in them: 1 is tried first. */
+  /**
+   * Agents that use this backend. Each entry has the backend's share of the agent's calls in percent, and its position
+   * in the agent's order. Position 1 is tried first.
+   */
   readonly agents: readonly { readonly agent: string; readonly percent: number; readonly place: number }[]
-  /** Sessions that became ready, and sessions that never did. */
+  /** Sessions that became ready. `sessionsRefused`: sessions that failed before they were ready. */
   readonly sessions: number
   readonly sessionsRefused: number
-  /** From the start of a connection until it was ready; null before the first. */
+  /** Time in ms from the start of a connection until the session was ready; null before the first connection. */
   readonly connectMs: { readonly last: number; readonly max: number } | null
   readonly faults: Readonly<Record<string, number>>
-  /** The newest fault; null before the first. */
+  /** The newest fault; null if no fault has occurred. */
   readonly lastFault: { readonly code: string; readonly message: string; readonly at: string } | null
-  /** Calls that were taken over from it, calls that it took over, and its sessions that it replaced by a new one. */
+  /**
+   * `lostTo`: calls that another backend took over from this one. `tookOver`: calls that this backend took over from
+   * another. `rotations`: sessions that this backend replaced by a new session.
+   */
   readonly lostTo: number
   readonly tookOver: number
   readonly rotations: number
-  /** From the fault until this backend was ready to continue, when it took over; null before the first. */
+  /**
+   * Gap in ms of a take-over: from the fault of the call's previous backend until this backend was ready. Null before
+   * the first take-over.
+   */
   readonly gapMs: { readonly last: number; readonly max: number } | null
-  /** The circuit breaker of each media worker: while it is open, no new call tries this backend. */
+  /**
+   * Circuit breaker of this backend in each media worker. While a breaker is open, new calls do not try this backend.
+   */
   readonly circuits: readonly (Omit<CircuitReport, 'name'> & { readonly worker: number })[]
 }
 
@@ -33,15 +44,15 @@ type Entry = {
   readonly circuits: Map<number, { readonly report: CircuitReport; readonly atMs: number }>
 }
 
-/** The agents and their backends, as they were resolved. */
+/** The agents with their resolved backends. */
 type BackendUsers = Iterable<{
   readonly name: string
   readonly shares: readonly BackendShare[]
 }>
 
 /**
- * The backends as an operator sees them, over all calls of this process. Their names come from settings and agent
- * files, so they are few; those beyond `CIRCUITS_MAX` are counted as `other`.
+ * Status of all backends of this process, for operators. If there are more than `CIRCUITS_MAX` backends, the remaining
+ * backends count as `other`.
  */
 export class BackendStatus {
   readonly #entries = new Map<string, Entry>()
@@ -74,12 +85,12 @@ export class BackendStatus {
     entry.gapMs = lastAndMax(gapMs, entry.gapMs)
   }
 
-  /** @param worker  the media worker's thread; a circuit is shown only while that thread is alive */
+  /** @param worker  id of the media worker's thread; a circuit is shown only while that thread is alive */
   circuit(worker: number, report: CircuitReport, nowMs: number): void {
     this.#of(report.name).circuits.set(worker, { report, atMs: nowMs })
   }
 
-  /** @param workers  the threads that are alive */
+  /** @param workers  ids of the threads that are alive */
   view(users: BackendUsers, workers: ReadonlySet<number>, nowMs: number): BackendView[] {
     const agents = new Map<string, { agent: string; percent: number; place: number }[]>()
     for (const { name, shares } of users) {

@@ -4,21 +4,24 @@ import { localTime, readDateAndTime } from '../../core/local-time.js'
 import { DAY_MS } from '../../core/units.js'
 import { countryZone } from '../../sautikit/phone.js'
 
-/** How far ahead a caller may want to be called. */
+/** Maximum time in days from now to the call back that a caller wants. */
 const WANTED_DAYS_MAX = 90
-/** A time without seconds is that of its whole minute. */
+/** Tolerance in ms for a wanted time that has just passed: a time without seconds means its whole minute. */
 const MINUTE_MS = 60_000
 
-/** The zone in which a caller names a time: that of the number, else of the agent. */
+/**
+ * Time zone of the times that a caller names. It is the zone of the caller's number, or the agent's zone if the
+ * number's zone is unknown.
+ */
 export function wishZone(number: string, agent: AgentDefinition): string {
   return countryZone(number) ?? contextZone(agent)
 }
 
 /**
  * Reads the time at which a caller wants to be called back.
- * @param zone  of a time without an offset
+ * @param zone  zone of a time without an offset
  * @param nowMs  calendar time
- * @returns their date and time of the clock there, as 2026-11-27T15:00; or what is wrong, for the model
+ * @returns date and time in the zone, such as 2026-11-27T15:00; or a text for the model that names the fault
  */
 export function readWantedAt(
   text: string,

@@ -13,7 +13,9 @@ interface CalledBack {
   readonly context: Pick<MainThreadContext, 'callBacks' | 'transcript'>
 }
 
-/** Call backs to the person on a call's line, with the call as it is now. No method rejects. */
+/**
+ * Orders call backs to the person on a call's line. An order contains the call's present state. Promises never reject.
+ */
 export class CallBacks {
   readonly #of: CalledBack
 
@@ -21,13 +23,16 @@ export class CallBacks {
     this.#of = of
   }
 
-  /** The person on the line may be called back at their number. */
+  /** True if we may call the person on the line back at their number. */
   get mayRing(): boolean {
     const { origin, agent, context } = this.#of
     return mayBeCalledBack(origin.call, agent.definition, context)
   }
 
-  /** Keeps a call back, or only asks whether it would be. Within seconds. @returns why not; null: it is kept */
+  /**
+   * Stores an order for a call back, or only checks if it would be accepted. The answer comes within seconds.
+   * @returns reason of a refusal; null if the order is accepted
+   */
   async ask(order: CallBackOrder, onlyAsks: boolean): Promise<CallBackRefusal | null> {
     const { continuity, context } = this.#of
     const { callBacks, transcript } = context
@@ -36,7 +41,7 @@ export class CallBacks {
     return onlyAsks ? callBacks.refusal(state, kept) : callBacks.promise(state, kept)
   }
 
-  /** The call has ended: one that was promised is kept with the call as it is then. */
+  /** Stores a promised call back again when the call has ended, with the call's last state. */
   ended(order: CallBackOrder): void {
     const { continuity, context } = this.#of
     void context.callBacks?.promise(continuity.promised(), order)

@@ -24,6 +24,7 @@ import type { TranscriptPolicy } from '../../telemetry/archive/redaction.js'
 import { HttpClient } from '../../http/http-client.js'
 import { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import type { Log } from '../../telemetry/log.js'
+import { LOOP_STOPS_BYTES, LoopStops } from '../../telemetry/loop-stops.js'
 import type { Metrics } from '../../telemetry/metrics.js'
 import { ASKS_WITHIN_MS, AfterStreamBehaviour } from './after-stream-behaviour.js'
 import { recordOfLost, refusedHandoff, refusedRecord } from './call/call-record.js'
@@ -51,8 +52,8 @@ import { Ticker } from '../shared/ticker.js'
 import { NO_CALL } from '../shared/worker-memory.js'
 
 /**
- * The live and the ended calls of this process. It counts the slots, and takes or refuses each new call. It also runs
- * the main thread's playout tick over all live calls.
+ * The live and the ended calls of this process. It counts the slots, takes or refuses each new call, and runs the main
+ * thread's playout tick over all live calls.
  */
 export class CallRegistry implements CallDirectory {
   readonly defaultAgent: string | null
@@ -69,21 +70,22 @@ export class CallRegistry implements CallDirectory {
   readonly #refusedOfAll = new RateLimit(REFUSED_OF_ALL)
   readonly #refusedDropped: { inc: () => void }
   readonly #pool: CallPool
-  /** For polls of tools that wait. */
+  /** HTTP client that polls for the outcomes of waiting tools. */
   readonly #client = new HttpClient()
   readonly #context: MainThreadContext
   readonly #ticker: Ticker
   readonly #metricSources: readonly (() => void)[]
-  /** Lateness and length of the playout tick on this thread. */
+  /** Histograms of this thread's playout tick: its lateness and its length. */
   readonly #tickLateness = new FrameHistogram()
   readonly #tickBusy = new FrameHistogram()
+  readonly #stops: LoopStops
   readonly #load: LoadWatch
-  /** Slots in use: calls whose task is not over. */
+  /** Number of slots in use: the calls whose task has not ended. */
   #tasks = 0
-  /** Number of the newest call. */
+  /** Ordinal of the newest call. */
   #ordinal = NO_CALL
   #draining = false
-  /** The drain's time is over: a call that has lost its stream goes on elsewhere only. */
+  /** True when the drain timeout has passed. If a call loses its stream now, it can continue only on another node. */
   #leaving = false
   #closed = false
   #drained: (() => void) | null = null
@@ -105,7 +107,7 @@ export class CallRegistry implements CallDirectory {
     this.#pool = options.openPool({ maxCalls, clock, log, metrics, calls: this.#calls })
     this.#refusedDropped = metrics.defineOne(
       'refused_records_dropped',
-      'Refused calls that left no record, because there were too many in a minute',
+      'Refused calls without a record, because the limit per minute was reached',
     )
     this.#ticker = new Ticker(
       { periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS },
@@ -119,6 +121,8 @@ export class CallRegistry implements CallDirectory {
       log,
     })
     this.#context = this.#makeContext()
+    const stopsMemory = new ArrayBuffer(LOOP_STOPS_BYTES)
+    this.#stops = new LoopStops(clock, stopsMemory)
     this.#metricSources = [
       metrics.callsLive.from(() => this.#tasks),
       metrics.callCapacity.from(() => this.capacity),
@@ -126,6 +130,8 @@ export class CallRegistry implements CallDirectory {
       metrics.draining.from(() => (this.#draining ? 1 : 0)),
       metrics.tickLatenessFrom('main', this.#tickLateness),
       metrics.tickBusyFrom('main', this.#tickBusy),
+      metrics.loopStopsFrom('main', stopsMemory),
+      () => this.#stops.close(),
       metrics.workerTasks.from({ pool: 'media' }, () => this.#tasks),
       metrics.ringFill.from({ ring: 'in' }, () => this.#fullest((call) => call.inboundFill)),
       metrics.ringFill.from({ ring: 'out' }, () => this.#fullest((call) => call.outboundFill)),
@@ -184,7 +190,7 @@ export class CallRegistry implements CallDirectory {
     }
   }
 
-  /** The highest fill of a ring over all calls. */
+  /** The highest fill of an inbound ring, over all calls. */
   #fullest(fill: (call: MainThreadCall) => number): number {
     let fullest = 0
     for (const call of this.#calls.values()) fullest = Math.max(fullest, fill(call))
@@ -207,19 +213,20 @@ export class CallRegistry implements CallDirectory {
   }
 
   /**
-   * An agent with the facts of the business that has this number; undefined where one that it reads is missing.
-   * @param key  of the call; null: of none, of what all versions have alike
+   * Finds an agent and fills in the facts of the number's business; undefined if a fact is missing.
+   * @param key  key that chooses the agent's version for a call; null: the call has no key, so the facts must serve all
+   * versions
    */
   #hosted(name: string, number: string, step: BudgetStep | null, key: VersionKey | null): HostedAgent | undefined {
     const named = this.#options.agents.get(name)
-    const agent = named === undefined || key === null ? named : versionFor(named, key)
+    const agent = named === undefined || key === null ? named : versionFor(named, key, this.#options.isCanaryStopped)
     const business = this.#options.businesses?.get(number)
     const { reads = new Set<string>() } = agent ?? {}
     if (business === undefined) return reads.size === 0 ? agent : undefined
     return missingFacts(reads, business).length > 0 ? undefined : (agent?.forBusiness?.(business, step) ?? agent)
   }
 
-  /** Our own number in a call, if it belongs to a business. */
+  /** Finds out which number of a call is ours, if the number belongs to a business. */
   #numberOf({ direction, from, to }: Pick<NewCall, 'direction' | 'from' | 'to'>): Pick<NewCall, 'number'> {
     const number = direction === 'outbound' ? from : to
     return this.#options.businesses?.has(number) === true ? { number } : {}
@@ -236,11 +243,12 @@ export class CallRegistry implements CallDirectory {
 
   get overload(): Overload | null {
     const { disk } = this.#options
-    // A caller is served without a record where nobody else could keep one.
+    // If the disk is full, calls are refused only if another node can store their records. Otherwise the caller is
+    // served without a record.
     return this.#load.overload ?? (disk?.isFull() === true && disk.isElsewhere() ? 'disk-full' : null)
   }
 
-  /** True while the records of calls that end here wait for the disk. */
+  /** True while records of calls that ended here wait for space on the disk. */
   get diskFull(): boolean {
     return this.#options.disk?.isFull() === true
   }
@@ -263,26 +271,29 @@ export class CallRegistry implements CallDirectory {
     if ((this.#draining && !(replaces && !this.#leaving)) || this.#closed)
       throw new GatewayError('DRAINING', 'this node accepts no new calls')
     const ours = call.direction === 'outbound' ? call.from : call.to
-    // One that goes on keeps what it was answered with; a promised call back is another call.
+    // A continued call keeps the budget step at which it was answered. A promised call back gets a new step, because it
+    // is a new call.
     const anew = resume === null || call.placed?.promised === true
     const budgetStep = anew ? (this.#options.budgetStep?.(ours) ?? null) : resume.kept.budgetStep
     const rootSid = call.rootSid ?? resume?.kept.rootSid ?? call.callSid
-    // Not by its chain: a call back is not the call that tried it.
+    // The draft is found by the call's own SID, not by the SID of the chain's first call. So a call back does not get
+    // the draft that the first call tried.
     const draft = this.#options.draftOf?.(call.callSid)
     const key = { rootSid, had: resume?.kept.agentHash ?? null, draft }
     const agent = this.#hosted(call.agent, ours, budgetStep, key)
     if (agent === undefined) {
       throw new GatewayError(
         'AGENT_UNKNOWN',
-        `there is no agent ${call.agent}, or not the facts of this number that it reads; allowed: ${this.agentNames().join(', ')}`,
+        `there is no agent ${call.agent}, or NUMBERS_FILE lacks facts of this number that the agent reads; allowed: ${this.agentNames().join(', ')}`,
       )
     }
-    // A call that comes back may have an earlier part here.
+    // This process may know the call from an earlier part.
     const known = resume === null ? this.known(call.callSid) : lost !== undefined && !replaces
     if (known) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
     if (resume !== null) checkResume(call, resume)
     const withAgent = resume === null || continuationOf(resume.kept) === 'agent'
-    // A caller who was talking is not turned away for one who calls now.
+    // `free` is 0 during an overload, or while an operator has closed this node. These limits keep new calls away. A
+    // resumed call is refused only if no slot is free.
     if (withAgent && this.#slotsFree === 0 && !replaces)
       throw new GatewayError('CAPACITY', `all ${this.capacity} call slots are in use`, { retryable: true })
     if (replaces) lost?.replaced()
@@ -296,7 +307,7 @@ export class CallRegistry implements CallDirectory {
     this.#known.set(call.callSid, true)
     if (withAgent) this.#tasks++
     this.#ticker.start()
-    // May end at once, when nothing of a resumed call is left to do.
+    // A call that is resumed after its result may end during `begin`.
     prepared.begin()
     return prepared
   }
@@ -326,14 +337,15 @@ export class CallRegistry implements CallDirectory {
   }
 
   /**
-   * Enters the record of a call that was placed and not answered, or that another node took and made no record of.
-   * @param told  see `CallKeeping.over`; null: no other node can have it
+   * Enters the record of a placed call that was not answered, or that another node took. The other node makes no record
+   * of it.
+   * @param told  see `CallKeeping.over`; null without other nodes
    */
   enter(entered: CallRecord, told: Promise<OverAnswer> | null = null): void {
     const record = this.#withCost(entered)
     const known = (): void => void this.#known.set(record.callSid, true)
     if (told === null) known()
-    // A question of the carrier about a call that another node may have is not answered here.
+    // While another node may have the call, this node does not answer when the carrier asks about the call.
     else void told.then((answer) => answer === 'ok' && known())
     this.#options.metrics.callEnded(record)
     this.#ended.set(record.callSid, record, this.#keptFor(record))
@@ -343,7 +355,7 @@ export class CallRegistry implements CallDirectory {
   refused(call: RefusedCall): void {
     const { callSid, from } = call
     const { clock, wallClock, privacy, onRefused } = this.#options
-    // It has a record, or gets one when it ends.
+    // The call has a record, or gets a record at its end.
     if (this.known(callSid) || this.#ended.has(callSid)) return
     const nowMs = clock()
     if (this.#refusedOfCaller.take(partyKey(from), nowMs) > 0 || this.#refusedOfAll.take('', nowMs) > 0)
@@ -360,12 +372,12 @@ export class CallRegistry implements CallDirectory {
     onRefused?.(record, handoff)
   }
 
-  /** How long a document stays in memory; 0: for as long as there is room. */
+  /** Time in ms for which a record and its packet stay in memory. 0: they stay until the space is needed. */
   #keptFor({ agent }: Pick<CallRecord, 'agent'>): { readonly ttl: number } {
     return { ttl: this.#options.recordsKeepMs?.(agent) ?? 0 }
   }
 
-  /** @param start  when its time in memory began, on the clock of `performance.now` */
+  /** @param start  time in ms (`performance.now`) at which the record was put into memory */
   #remember(record: CallRecord, start = performance.now()): void {
     const { callSid, outcome } = record
     this.#ended.set(callSid, record, { ...this.#keptFor(record), start })
@@ -376,17 +388,20 @@ export class CallRegistry implements CallDirectory {
     this.#handoffs.delete(oldest)
   }
 
-  /** Enters the record of a call of a lost node that nobody goes on with. */
+  /** Enters the record of a lost node's call that is not continued. */
   addLostCall(state: KeptState): void {
     const { callSid } = state.kept
     if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
-      this.enter({ ...this.#kept(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
+      this.enter(
+        { ...this.#kept(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) },
+        Promise.resolve('ok' as const),
+      )
     const order = state.kept.escalation?.history?.callback ?? null
     const policy = this.#transcriptPolicy
     if (order !== null) void this.#options.callBacks?.promise(promisedCall(state, policy), keptCallBack(order, policy))
   }
 
-  /** Enters the record of a call that was live when an earlier process died; it is stored already. */
+  /** Enters the record of a call that was live when an earlier process died; the record is already stored. */
   addRecoveredCall(record: CallRecord): void {
     if (this.#calls.has(record.callSid) || this.#ended.has(record.callSid)) return
     this.#known.set(record.callSid, true)
@@ -395,8 +410,8 @@ export class CallRegistry implements CallDirectory {
   }
 
   /**
-   * Adds to the record of an ended call what came after its end: the carrier's own record, or what it was about.
-   * @returns the new record; null when the record is no longer kept
+   * Adds the carrier's record or the analysis to the record of an ended call.
+   * @returns the new record; null if the record is no longer kept
    */
   join(callSid: string, part: Partial<Pick<CallRecord, 'carrier' | 'analysis'>>): CallRecord | null {
     const record = this.#ended.peek(callSid)
@@ -406,7 +421,10 @@ export class CallRegistry implements CallDirectory {
     return joined
   }
 
-  /** Forgets the record and the handoff of an ended call; its SID stays known. @returns whether there were any */
+  /**
+   * Forgets the record and the handoff packet of an ended call; its SID is still remembered.
+   * @returns true if the call had a record or a packet
+   */
   forget(callSid: CallSid): boolean {
     const had = [this.#ended.delete(callSid), this.#handoffs.delete(callSid)]
     return had.includes(true)
@@ -416,7 +434,7 @@ export class CallRegistry implements CallDirectory {
     return this.#context.lines.languageOf(partyKey(number))
   }
 
-  /** Forgets what was learnt of a number's line. */
+  /** Forgets the facts learnt about a number's line. */
   forgetLine(number: string): void {
     this.#context.lines.forget(partyKey(number))
   }
@@ -430,7 +448,7 @@ export class CallRegistry implements CallDirectory {
     this.#context.afterStream[news](callSid, this.#options.clock())
   }
 
-  /** After-stream behaviour, as this process knows it. */
+  /** The carrier's after-stream behaviour, as this process knows it. */
   get behaviour(): AfterStreamBehaviour {
     return this.#context.afterStream
   }
@@ -441,7 +459,7 @@ export class CallRegistry implements CallDirectory {
     return counts
   }
 
-  /** Usage of our numbers' live calls until now. */
+  /** Usage so far of each live call to or from our numbers. */
   *spending(): Iterable<Spending & { readonly callSid: string; readonly number: string }> {
     for (const [callSid, { spending }] of this.#calls) {
       const { number } = spending
@@ -457,8 +475,8 @@ export class CallRegistry implements CallDirectory {
   }
 
   /**
-   * Its stream closes, and nothing more is done for it outside.
-   * @param why  `lost`: another node has this call; `isolated`: one may have it
+   * Closes a call's stream; the call has no further effect outside this process.
+   * @param why  `lost`: another node has this call. `isolated`: another node may have this call
    */
   giveUp(callSid: string, why: 'lost' | 'isolated'): void {
     const call = this.#calls.get(callSid)
@@ -484,17 +502,27 @@ export class CallRegistry implements CallDirectory {
     await Promise.race([drained, this.#wait(timeoutMs)])
     if (this.#calls.size === 0) return
     await this.#leave()
-    const staying = [...this.#calls.values()].filter(({ state }) => state !== 'cut')
+    const staying = [...this.#calls.values()].filter(
+      ({ state, rests, escalating }) => state !== 'cut' && !(rests && escalating),
+    )
     if (staying.length > 0)
       this.#log.warn({ calls: staying.length }, 'the drain timeout has passed: the remaining calls end with a goodbye')
     for (const call of staying) call.hangup('drain-limit', 'the node is being stopped', true)
     const untilMs = this.#options.clock() + FORCE_AFTER_MS
-    while (this.#options.clock() < untilMs && [...this.#calls.values()].some((call) => !call.onlyWaits))
+    while (this.#options.clock() < untilMs && [...this.#calls.values()].some((call) => !call.rests))
       await Promise.race([drained, this.#wait(ASKED_LOOK_MS)])
-    for (const call of [...this.#calls.values()]) {
-      const left = call.onlyWaits ? await this.#options.leaveWaits?.(call.callSid) : undefined
-      if (left === undefined || left === 'nowhere') call.force('the node is being stopped')
+    // All calls are handed on at once, because each call waits for the store and for another node.
+    const leave = async (call: MainThreadCall): Promise<void> => {
+      const left = call.rests ? await this.#options.leaveResting?.(call.callSid) : undefined
+      // The carrier rings the human and connects the caller without us, so we do not hang up the call.
+      if (left === 'nowhere' && call.escalating)
+        this.#log.warn(
+          { call_sid: call.callSid },
+          'a caller who is being connected to a human stays with the carrier: no other node continues the call',
+        )
+      else if (left === undefined || left === 'nowhere') call.force('the node is being stopped')
     }
+    await Promise.all([...this.#calls.values()].map(leave))
   }
 
   #wait(ms: number): Promise<void> {
@@ -502,8 +530,8 @@ export class CallRegistry implements CallDirectory {
   }
 
   /**
-   * The time of the drain is over: what another node can go on with, it does. Where it is not known whether the carrier
-   * asks after a stream, one call shows it: a carrier that holds a caller in silence would hold all of them.
+   * Moves calls to another node when the drain timeout has passed. If the after-stream behaviour is unknown, one call
+   * moves first: the carrier might hold moved callers in silence.
    */
   async #leave(): Promise<void> {
     const { clock, elsewhere = () => 'never' } = this.#options
@@ -533,7 +561,7 @@ export class CallRegistry implements CallDirectory {
     if (moved > 0) this.#log.info({ calls: moved }, 'the drain timeout has passed: calls move to other nodes')
   }
 
-  /** Ends all workers; calls that are still there are lost. Call `drain` first. Idempotent. */
+  /** Ends all workers; calls that are still live are lost. Call `drain` first. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -599,106 +627,133 @@ export class CallRegistry implements CallDirectory {
     this.#pool.socketsRead.ticked(nowMs)
     let streams = false
     for (const call of this.#calls.values()) {
-      try {
-        call.pump(nowMs)
-        streams ||= call.streams
-      } catch (thrown) {
-        this.#log.error({ err: thrown, call_sid: call.callSid }, 'playout of a call failed')
-        call.force('playout failed')
-      }
+      call.pump(nowMs)
+      streams ||= call.streams
     }
-    // A call without a stream rings, or its caller talks to a human, for an hour perhaps.
+    // A call without a stream is ringing, or its caller talks to a human. That call with a human may last an hour.
     this.#ticker.periodMs = streams ? TICK_MS : TICK_WITHOUT_STREAM_MS
-    this.#tickBusy.observeMs(this.#options.clock() - nowMs)
+    const busyMs = this.#options.clock() - nowMs
+    this.#tickBusy.observeMs(busyMs)
+    this.#stops.ticked(nowMs, latenessMs, busyMs)
   }
 }
 
-/** Period of the main thread's tick while no call has a stream: it only watches deadlines of seconds then. */
+/** Period of the main thread's tick while no call has a stream. It then only watches deadlines of seconds. */
 const TICK_WITHOUT_STREAM_MS = 50
 /**
- * How long after the workers' tick the main thread's tick comes. With less, the frames of a full worker miss it and
- * wait for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.
+ * Delay in ms of the main thread's tick after the workers' tick. With a shorter delay, frames of a fully loaded worker
+ * would come too late for the tick. With a longer delay, every frame would wait (docs/LATENCY.md).
  */
 export const PLAYOUT_TICK_PHASE_MS = 2.5
-/** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */
+/** Number of call SIDs that are remembered, so that a late webhook of an ended call does not open a new call. */
 const KNOWN_CALLS_KEPT = 50_000
 
 /**
- * Records of refused calls: one caller gets three, and another one every 20 minutes, since one is enough to call back;
- * all callers together get 120 in a minute. At 1.2 KB each, record and packet, a flood of a whole day writes 200 MB,
- * and does not drive the records of other calls out (`RECORDS_KEEP_MB`).
+ * Limits for records of refused calls. One caller gets three records, then one record every 20 minutes, which is enough
+ * to call the caller back. All callers together get 120 records a minute. A record and its packet need 1.2 KB. Even a
+ * flood of refused calls writes only 200 MB a day, so it does not push out the records of other calls
+ * (`RECORDS_KEEP_MB`).
  */
 const REFUSED_OF_CALLER = { perSecond: 3 / 3600, burst: 3, keysMax: 10_000 }
 const REFUSED_OF_ALL = { perSecond: 2, burst: 120, keysMax: 1 }
-/** How many of the records in memory may be of refused calls. */
+/** Maximum number of refused calls among the records in memory. */
 const REFUSED_KEPT = ENDED_CALLS_KEPT / 2
 
-/** How often is looked whether the carrier has asked how a call goes on whose stream was closed. */
+/** Time in ms between two checks if the carrier has asked about a call without a stream. */
 const ASKED_LOOK_MS = 50
-/** Calls that have reached the limit of a drain are given this long for another node that is not there just now. */
+/** Time in ms for which calls wait for an absent node after the drain timeout, if that node is expected back. */
 const ELSEWHERE_WITHIN_MS = 15_000
 /**
- * At the limit of a drain streams are closed one after the other, and all within this: their callers wait for one node, which
- * opens a call in some 20 ms.
+ * Time in ms between the closing of two streams after the drain timeout. All streams close within LEAVE_WITHIN_MS. The
+ * node that takes a call over opens it in about 20 ms.
  */
 const LEAVE_EVERY_MS = 40
 const LEAVE_WITHIN_MS = 5000
-/** How long a call may take to end after it was asked to; then it is ended by force. */
+/** Time in ms that a call may need to end after a request. A call that needs more is ended by force. */
 const FORCE_AFTER_MS = 8000
 
 export interface CallRegistryOptions extends MainThreadServices {
   readonly agents: ReadonlyMap<string, HostedAgent>
   readonly defaultAgent: string | null
-  /** The draft that a call was placed to try; absent: nobody tries any. */
+  /** Function that returns the draft for a call which was placed to try it. If it is absent, no drafts are tried. */
   readonly draftOf?: (callSid: string) => HostedAgent | undefined
-  /** By our number; changed in place by edits of NUMBERS_FILE. Absent: none. */
+  /**
+   * True if this version is a canary that was stopped because of its results. It then gets no new calls. If this
+   * function is absent, no version is stopped.
+   */
+  readonly isCanaryStopped?: (agent: string, version: string) => boolean
+  /**
+   * Businesses by our number; edits of NUMBERS_FILE change the map in place. If it is absent, no number has a business.
+   */
   readonly businesses?: ReadonlyMap<string, Business>
-  /** Opens what runs the tasks of its calls; the registry closes it. */
+  /** Opens the pool that runs the tasks of its calls; the registry closes it. */
   readonly openPool: (calls: PoolCalls) => CallPool
-  /** Calls at once, over all workers. */
+  /** Maximum number of live calls, over all workers. */
   readonly maxCalls: number
-  /** True while no new calls are to come, by an operator; absent: never. */
+  /**
+   * True while an operator has closed this node for new calls. If this function is absent, the node is never closed.
+   */
   readonly cordoned?: () => boolean
-  /** `isFull`: the disk takes no records. `isElsewhere`: another node has room for calls, and for their records. */
+  /**
+   * `isFull`: the disk is too full for records. `isElsewhere`: another node has capacity for calls and space for their
+   * records.
+   */
   readonly disk?: { readonly isFull: () => boolean; readonly isElsewhere: () => boolean }
   /** Variables that tool templates may read. */
   readonly env: Environment
   readonly speech: Pick<SpeechPool, 'openSession'> | null
-  /** Timer of the clock, for the playout tick and a drain; a real one when absent. */
+  /** Timer of the clock, for the playout tick and a drain; a real timer if absent. */
   readonly setTimer?: typeof unrefTimer
-  /** Handling of phone numbers and words in records; when absent, masked numbers and all words. */
+  /** Handling of phone numbers and words in records; if absent, numbers are masked and all words are kept. */
   readonly privacy?: RecordPrivacy
-  /** Adds its `wholeCost` to a record; absent: records have none. */
+  /** Function that adds `wholeCost` to a record. If it is absent, records do not have this field. */
   readonly withCost?: (record: CallRecord) => CallRecord
-  /** How long after its end the record and handoff packet of an agent's call stay in memory; absent: for as long as there is room. */
+  /**
+   * Time in ms that the record and the handoff packet of an agent's call stay in memory after its end. If absent, they
+   * stay until the space is needed.
+   */
   readonly recordsKeepMs?: (agent: string) => number
-  /** Records of an earlier run, oldest first. Their calls are shown, and are not opened again. */
+  /** Records of an earlier run, oldest first. Their calls are shown and never opened again. */
   readonly ended?: readonly CallRecord[]
-  /** The carrier's after-stream behaviour; learnt when absent or null. */
+  /** The carrier's after-stream behaviour. If it is absent or null, the behaviour is learnt. */
   readonly afterStream?: AfterStream | null
-  /** How far the budget of the day of one of our numbers is used up; absent: none has one. */
+  /**
+   * Function that returns the used step of the daily budget of one of our numbers. If it is absent, numbers have no
+   * budgets.
+   */
   readonly budgetStep?: (number: string) => BudgetStep | null
-  /** Receives each outcome of a tool that its caller has not heard. */
+  /** Receives each outcome of a tool that the caller has not heard. */
   readonly onWaitUnheard?: (news: WaitUnheard) => void
-  /** The fleet's; absent or null: this process alone remembers what its calls have done. */
+  /** The fleet's effect gate. If it is absent or null, only this process remembers the effects of its calls. */
   readonly effects?: EffectGate | null
-  /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
+  /**
+   * The fleet's counter of attempts. If it is absent or null, only this process remembers wrong verification answers.
+   */
   readonly sharedAttempts?: SharedAttempts | null
-  /** When another node takes calls; absent: never. */
+  /** Availability of another node that takes calls; `never` if this function is absent. */
   readonly elsewhere?: () => 'now' | 'soon' | 'never'
   /**
-   * The process ends while a tool of a call that has no caller any more still waits. @returns where its outcome is awaited
-   * from now on: at another node that has taken the call, by the next run, which finds what was kept of it, or nowhere
+   * Hands on a resting call when the process ends. A resting call has neither caller nor stream, but it waits for a
+   * tool's outcome or for a human.
+   * @returns `moved` if another node continues it; `kept` for the next run of this node; `nowhere` if nothing continues
+   * it
    */
-  readonly leaveWaits?: (callSid: CallSid) => Promise<'moved' | 'kept' | 'nowhere'>
-  /** Called with the record of each call that has ended. @param told  null: no other node can have it */
+  readonly leaveResting?: (callSid: CallSid) => Promise<'moved' | 'kept' | 'nowhere'>
+  /**
+   * Called with the record of each ended call.
+   * @param told  see `CallKeeping.over`; null if no other node can have the call
+   */
   readonly onRecord: (record: CallRecord, told: Promise<OverAnswer> | null) => void
   /**
-   * Called with the record of each call that was refused, and with the packet for whoever calls back; absent: they stay
-   * in memory. @param handoff  null where the number is withheld
+   * Called with each refused call's record, and the packet for the person who calls back. If this function is absent,
+   * record and packet stay in memory.
+   * @param handoff  null if the number is withheld
    */
   readonly onRefused?: (record: CallRecord, handoff: Handoff | null) => void
-  /** Called when a call has ended here because another node took it. @param part  of the record, kept if the other node makes none */
+  /**
+   * Called when a call has ended here because another node took it.
+   * @param part  this node's part of the record, stored if the other node makes no record
+   */
   readonly onGoneElsewhere?: (callSid: CallSid, part: CallRecord) => void
 }
 
@@ -725,8 +780,8 @@ function checkResume(call: NewCall, state: KeptState): void {
 }
 
 /**
- * Creates every series known from the settings at 0: `rate()` would not see the first increase of a series that starts
- * at 1.
+ * Creates all series that follow from the settings, with the value 0. If a series began at 1, `rate()` would miss this
+ * first increase.
  */
 function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], waits: Waits): void {
   for (const [agent, { shares, definition }] of eachVersion(agents)) {
@@ -738,13 +793,15 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], wa
     for (const tool of definition.tools)
       if (tool.waits !== undefined)
         for (const outcome of ['succeeded', 'failed', 'expired']) waits.seconds({ tool: tool.name, outcome })
+    for (const served of ['answered', 'done', 'not-understood', 'nothing-asked'])
+      metrics.callsServed({ agent, outcome: 'contained', served })
     for (const { name: server } of definition.mcp) {
       for (const event of ['up', 'down', 'changed', 'session-lost', 'overrun'])
         metrics.mcpServerEvents({ agent, server, event })
       metrics.mcpConnectFailures({ agent, server })
     }
     for (const backend of namesIn(shares)) {
-      if (backend.startsWith(MODULE_PREFIX)) continue // its name is known only when it is loaded
+      if (backend.startsWith(MODULE_PREFIX)) continue // The module's name is known only when the module is loaded.
       for (const outcome of ['contained', 'escalated', 'abandoned', 'failed'])
         metrics.calls({ agent, backend, outcome })
       for (const outcome of ['ok', 'error'])

@@ -6,31 +6,40 @@ import type { Clock } from '../../core/clock.js'
 import type { LegRateHz } from '../../core/units.js'
 import type { CounterHandle, CounterOf } from '../../telemetry/metric-families.js'
 
-/** Numbers whose line is known, and those whose language is; about 2 MB each when full. */
+/**
+ * Maximum number of phone numbers in the table of lines, and in the table of languages. Each full table needs about 2
+ * MB.
+ */
 const LINES_MAX = 20_000
-/** After this a line is heard at 16 kHz again: its owner may have another telephone by now. */
+/**
+ * Time in ms for which a narrow line is remembered. After this time the line is tried at 16 kHz again, because its
+ * owner may have a new telephone.
+ */
 const KNOWN_FOR_MS = 7 * 24 * 3_600_000
 
-/** Answers of look-ups that are remembered, at most 12 KB each, and for how long. */
+/**
+ * Maximum number of remembered look-up results, of 12 KB each at most. `FOUND_FOR_MS`: time in ms for which a result is
+ * remembered.
+ */
 const FOUND_MAX = 2000
 const FOUND_FOR_MS = 3_600_000
 
-/** The rate that an agent's file asks for. */
+/** Sample rate that an agent's file wants for its legs. */
 export type WantedRate = LegRateHz | 'auto'
 
-/** The rate of a leg whose caller's line is not known. */
+/** Sample rate of a leg if the caller's line is unknown. */
 export function widestRateHz(wanted: WantedRate): LegRateHz {
   return wanted === 'auto' ? 16_000 : wanted
 }
 
 /**
- * Profiles of callers from earlier calls of this process: the lines that carry no more than a telephone's band, the
- * language spoken there, and the result of a look-up.
+ * Profiles of callers from earlier calls of this process. A profile has the band of the line (narrow: only a
+ * telephone's band), the language spoken on the line, and the result of a look-up.
  */
 export class CallerProfiles {
   readonly #narrow: LRUCache<string, boolean>
   readonly #languages: LRUCache<string, string>
-  /** By caller and look-up (`foundKey`). */
+  /** Results of look-ups, by caller and look-up (`foundKey`). */
   readonly #found: LRUCache<string, CallerValues>
   readonly #legs: CounterOf<'rate'>
 
@@ -59,9 +68,9 @@ export class CallerProfiles {
   }
 
   /**
-   * The rate of a new call's leg.
-   * @param key  of the number (`partyKey`); empty for a withheld one, of which nothing can be known
-   * @param usesLegRate  the call's backend works at 8 kHz on a leg of 8 kHz
+   * The sample rate of a new call's leg.
+   * @param key  the number's `partyKey`; empty for a withheld number
+   * @param usesLegRate  true: the backend works at 8 kHz on such a leg
    */
   rateHz(wanted: WantedRate, key: string, usesLegRate: boolean): LegRateHz {
     const isNarrow = wanted === 'auto' && usesLegRate && key !== '' && this.#narrow.get(key) === true
@@ -70,39 +79,42 @@ export class CallerProfiles {
     return rateHz
   }
 
-  /** A call has heard the line of this number. */
+  /** Notes the band that a call measured on the line of this number. */
   heard(key: string, narrow: boolean): void {
     if (key !== '') this.#narrow.set(key, narrow)
   }
 
-  /** The caller has spoken in a call of this language: `sw-KE`. */
+  /** Notes that the caller has spoken in a call of this language, such as `sw-KE`. */
   spoke(key: string, language: string): void {
     if (key !== '') this.#languages.set(key, language)
   }
 
-  /** The same, from the log of a call; of agents with one language the entries have none. */
+  /** Notes the languages in the log of a call. If an agent has only one language, its entries do not name a language. */
   logged(key: string, entries: readonly CallLogEntry[]): void {
     for (const entry of entries)
       if (entry.kind === 'transcript' && entry.record.role === 'caller' && entry.record.language !== undefined)
         this.spoke(key, entry.record.language)
   }
 
-  /** The language of the last call in which this caller spoke; undefined: not known. */
+  /** The language of the last call in which this caller spoke; undefined if unknown. */
   languageOf(key: string): string | undefined {
     return this.#languages.get(key)
   }
 
-  /** A look-up has found this of the caller. @param lookUp  our number, the agent and its version (`lookUpOf`) */
+  /**
+   * Notes the values that a look-up has found for the caller.
+   * @param lookUp  our number, the agent and its version (`lookUpOf`)
+   */
   found(key: string, lookUp: string, values: CallerValues): void {
     if (key !== '') this.#found.set(foundKey(key, lookUp), values)
   }
 
-  /** Result of that look-up within the hour; null: none. */
+  /** Result of this look-up within the last hour; null if there is none. */
   foundOf(key: string, lookUp: string): CallerValues | null {
     return this.#found.get(foundKey(key, lookUp)) ?? null
   }
 
-  /** The owner of this number wants to be forgotten. */
+  /** Forgets all facts of this number, because its owner wants this. */
   forget(key: string): void {
     this.#narrow.delete(key)
     this.#languages.delete(key)
@@ -111,7 +123,7 @@ export class CallerProfiles {
   }
 }
 
-/** No `partyKey` has a line break. */
+/** A `partyKey` never contains a line break. */
 function foundKey(key: string, lookUp: string): string {
   return `${key}\n${lookUp}`
 }

@@ -12,13 +12,14 @@ import type { TranscriptPolicy } from '../../telemetry/archive/redaction.js'
 import type { NewCall } from './live-call.js'
 
 /**
- * Who goes on with a kept call on another node:
- * - `agent`: the conversation goes on, with a new stream. No human was asked for; or the escalation has failed; or the
- *   caller was being asked about a call back, which counts as no answer: the agent goes on and they may ask again;
- * - `human`: no agent speaks to this caller again. A human was being rung or is on the line (`pending`, `dialing`,
- *   `bridged`), or the caller still has to hear that nobody came. Only the escalation goes on, without a stream;
- * - `outcome`: the call was ending, and a tool still waits for its outcome, or its outcome has not gone out yet: it goes into
- *   the record and out as a message;
+ * Side that continues a kept call on another node:
+ * - `agent`: the conversation continues with a new stream. The call asked for no human, the escalation has failed, or
+ *   the caller was being asked about a call back. The caller may ask again.
+ * - `human`: the agent does not speak to this caller again. A human was being rung or is on the line (`pending`,
+ *   `dialing`, `bridged`), or the caller must still hear that no human came. Only the escalation continues, without a
+ *   stream.
+ * - `outcome`: the call was ending while a tool awaited its outcome, or before the outcome was sent. The outcome goes
+ *   into the record and is sent as a message.
  * - `nobody`: the call was ending.
  */
 export function continuationOf({
@@ -43,7 +44,7 @@ export function continuationOf({
   return waits.some(({ phase, told, sent }) => phase !== 'settled' || (!told && !sent)) ? 'outcome' : 'nobody'
 }
 
-/** The parts of a call that goes on, the newest last. */
+/** The parts of a continued call, the newest last. */
 export function partsOf({ how, kept }: Pick<KeptState, 'how' | 'kept'>): readonly ResumedRecord[] {
   const { resumed, node, moves, streamMs, recording } = kept
   const why = how === 'call-back' ? 'called-back' : moves ? 'moved' : (how ?? 'node-lost')
@@ -51,14 +52,18 @@ export function partsOf({ how, kept }: Pick<KeptState, 'how' | 'kept'>): readonl
   return [...resumed, { node, why, streamMs: Math.round(streamMs), recording: file }]
 }
 
-/** How long a call lasted without the one that was cut off before it, which has a record of its own. @param durationMs  of both */
+/**
+ * Duration in ms of a call without the earlier call that was cut off; the earlier call has its own record. @param
+ * durationMs  duration in ms of both calls together
+ */
 export function ownDurationMs(durationMs: number, parts: readonly ResumedRecord[]): number {
   return durationMs - (parts.findLast(({ why }) => why === 'called-back')?.streamMs ?? 0)
 }
 
 /**
- * True if a call with these parts may have another. Only lost nodes count against it: a node that is stopped, or a network,
- * does not fail because of the call. One whose streams are over before anybody has heard anything ends all the same.
+ * True if a call with these parts may continue once more. Only a few parts may end by a lost node, or before the caller
+ * could hear anything. A part with a longer stream does not count, because the call did not cause the end of its
+ * stream.
  */
 export function mayGoOn(parts: readonly ResumedRecord[]): boolean {
   const counted = parts.filter(({ why, streamMs }, i) => {
@@ -67,14 +72,17 @@ export function mayGoOn(parts: readonly ResumedRecord[]): boolean {
   return counted.length <= RESUMES_MAX && parts.length < CALL_PARTS_MAX
 }
 
-/** A call of which only what its tools wait for goes on; null where they wait for nothing. */
+/** State that contains only the call's waiting tools; null if no tool waits. */
 export function withoutAgent(state: KeptState): KeptState | null {
   const { kept } = state
   const ended = { ...kept, escalation: null, result: kept.result ?? lostResult(kept, 'outcome') }
   return continuationOf(ended) === 'outcome' ? { ...state, kept: { ...ended, escalation: kept.escalation } } : null
 }
 
-/** Result of a session that ended with its node. @param goesOn  the part that went on without it */
+/**
+ * Makes the result of a session that ended with its node.
+ * @param goesOn  the side that continues the call without this session
+ */
 export function lostResult({ streamMs, session, sessions }: KeptCall, goesOn: 'human' | 'outcome'): CallResult {
   return {
     type: 'result',
@@ -101,8 +109,8 @@ export function lostResult({ streamMs, session, sessions }: KeptCall, goesOn: 'h
 }
 
 /**
- * The call to give to `CallDirectory.prepare` with the state.
- * @param nowMs  of the clock that is monotonic here
+ * Makes the call for `CallDirectory.prepare` from its state.
+ * @param nowMs  time of this node's monotonic clock
  * @throws GatewayError WEBHOOK_MALFORMED for a bad SID
  */
 export function callOf({ callSid, rootSid, agent, from, to, direction, placed }: KeptCall, nowMs: number): NewCall {
@@ -118,15 +126,17 @@ export function callOf({ callSid, rootSid, agent, from, to, direction, placed }:
 }
 
 /**
- * A call as it waits, for days perhaps, until its caller is rung back: without words where they want none kept. The note
- * of the call back stays, because they have asked for it; with the policy `none` no words are kept of anybody.
+ * State of a call that waits, perhaps for days, until its caller is rung back. If the caller refused the storing of
+ * words, the state does not contain words. The note of the call back stays, because the caller asked for the call back.
+ * With the policy `none` all words are removed.
  */
 export function promisedCall(state: KeptState, policy: TranscriptPolicy): KeptState {
   const { log, marks } = state
   const kept = { ...state.kept, session: state.kept.session === null ? null : withoutCaller(state.kept.session) }
   if (!kept.recording.refused && policy !== 'none') return { ...state, kept }
   const { session, escalation } = kept
-  // The arguments are the key by which what may have taken effect is not done again. Without them all calls count.
+  // The arguments are part of the key that prevents a repeated effect. If they were removed, all calls would have the
+  // same key.
   const toolCalls = log.toolCalls.some(isOpenEnd) ? log.toolCalls.map((call) => ({ ...call, result: null })) : []
   const dropped = { ...log.dropped, toolCalls: log.dropped.toolCalls + log.toolCalls.length - toolCalls.length }
   return {
@@ -156,7 +166,7 @@ export function promisedCall(state: KeptState, policy: TranscriptPolicy): KeptSt
   }
 }
 
-/** The new call looks its caller up itself: personal fields and memory do not lie about for days. */
+/** Personal fields and memory must not stay stored for days. The new call looks its caller up again. */
 function withoutCaller({ caller: _, ...session }: CallCheckpoint): CallCheckpoint {
   return session
 }
@@ -186,10 +196,10 @@ function onlyCallback({ history }: KeptEscalation, policy: TranscriptPolicy): Ke
 }
 
 /**
- * A call as the agent that rings its caller back gets it: the log goes on, but it is not known who will answer. So the
- * new call knows no identity and no state of the backend, and asks before it says anything of the other. At another number
- * than the caller had, nothing counts that is known of that number. Where the caller wants no words kept, none are kept of the
- * new call either: it has those from before.
+ * State of a call for the agent that rings its caller back. The log continues, but any person may answer. So the new
+ * call starts without an identity and without the backend's state, and asks before it mentions the earlier call. If
+ * another number is rung, facts about the earlier number do not count. If the caller refused the storing of words, the
+ * new call does not store words either; earlier words stay.
  * @param call  the new call
  */
 export function calledBack({ how, kept, log, marks }: KeptState, call: NewCall): KeptState {
@@ -212,11 +222,12 @@ export function calledBack({ how, kept, log, marks }: KeptState, call: NewCall):
       humanUrl: null,
       recording: { ...kept.recording, announced: false },
       session: kept.session === null ? null : { ...sessionCalledBack(kept.session, atOwnNumber), callSid },
-      // A call whose stream was lost ends with a record; that of a lost node has no cost of its models.
+      // If the call's stream was lost, the call gets a record of its own, with the cost of its models. The record of a
+      // lost node's call lacks this cost.
       backendState: budgetSnapshot(kept.backendState, how === 'stream-lost'),
       escalation: null,
       result: null,
-      // Their outcomes go to the call that asked for them.
+      // The outcomes of these tools are sent as messages of the earlier call.
       waits: [],
       rehomes: 0,
       recoveredFrom: kept.callSid,

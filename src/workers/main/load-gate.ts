@@ -1,25 +1,33 @@
-/** Samples in a row beyond a bound after which calls are refused, and within it after which they are taken again. */
+/**
+ * Number of consecutive load samples beyond the bound `refuse` after which the process refuses calls.
+ * `LOAD_ADMIT_SAMPLES`: number of consecutive samples within the bound `admit` after which it takes calls again.
+ */
 export const LOAD_REFUSE_SAMPLES = 5
 export const LOAD_ADMIT_SAMPLES = 5
 
-/** Why a process takes no more calls although it has free slots. */
-/** `disk-full` is no load: DATA_DIR takes no more records. */
+/**
+ * Reasons why a process takes no more calls although it has free slots. `disk-full` does not come from the load:
+ * DATA_DIR has no space for records.
+ */
 export const OVERLOADS = ['tick-slack', 'memory', 'cpu-throttling', 'disk-full'] as const
 export type Overload = (typeof OVERLOADS)[number]
 
-/** The load of the last second. Shares are from 0 to 1; null where nothing was measured. */
+/** The load of the last second. Shares are from 0 to 1; a value is null if it was not measured. */
 export interface LoadSample {
   /** Share of time that the ticks of the busiest thread left free; null while no thread has calls. */
   readonly tickSlack: number | null
-  /** Share of ticks that began TICK_LATE_MS late or more, on the thread that has the most of them. */
+  /** Share of ticks that began at least TICK_LATE_MS late, on the thread with the largest share. */
   readonly ticksLate: number | null
-  /** Share of the memory limit that is used. */
+  /** Used share of the memory limit. */
   readonly memoryUsed: number | null
-  /** Share of the CPU limit's periods in which the process was throttled. */
+  /** Share of the CPU limit's periods in which the system throttled the process. */
   readonly throttled: number | null
 }
 
-/** Beyond `refuse` calls are refused; they are taken again within `admit`. */
+/**
+ * Bounds of one measured value. Calls are refused when the value goes beyond `refuse`, and accepted again when it is
+ * within `admit`.
+ */
 interface Bounds {
   readonly refuse: number
   readonly admit: number
@@ -40,14 +48,13 @@ const CAUSES: readonly (readonly [keyof LoadSample, Overload])[] = [
 ]
 
 /**
- * Decides by the load of the last seconds whether a process takes more calls. One measurement starts to refuse after
- * LOAD_REFUSE_SAMPLES samples in a row beyond its bound, and ends after LOAD_ADMIT_SAMPLES within a lower one, so that a
- * short burst refuses nobody and the answer does not flap. A value that was not measured is within every bound.
+ * Decides by the load if a process takes more calls. After LOAD_REFUSE_SAMPLES samples beyond a bound `refuse`, it
+ * refuses calls. After LOAD_ADMIT_SAMPLES samples within the stricter bound `admit`, it takes calls again.
  */
 export class LoadGate {
   readonly #inputs = CAUSES.map(([name, overload]) => ({ name, overload, refuses: false, inRow: 0 }))
 
-  /** One sample every LOAD_SAMPLE_MS. */
+  /** Takes one sample; called every LOAD_SAMPLE_MS. */
   handle(sample: LoadSample): void {
     for (const input of this.#inputs) {
       const { refuse, admit } = BOUNDS[input.name]
@@ -61,7 +68,7 @@ export class LoadGate {
     }
   }
 
-  /** Why no more calls are taken; null when they are. */
+  /** The reason why no more calls are taken; null if they are taken. */
   get overload(): Overload | null {
     return this.#inputs.find(({ refuses }) => refuses)?.overload ?? null
   }

@@ -5,12 +5,12 @@ import type { Log } from '../../telemetry/log.js'
 import { LoadGate } from './load-gate.js'
 import type { LoadSample, Overload } from './load-gate.js'
 
-/** How often a process measures its load, to refuse calls while it has too much. */
+/** Time in ms between two measurements of the process's load. */
 const LOAD_SAMPLE_MS = 1000
-/** A tick that begins this late counts as late: two frames, of a lead that is 100 ms or more. */
+/** Minimum lateness in ms of a tick that counts as late: two frames. Playout has a lead of 100 ms or more. */
 const TICK_LATE_MS = 40
 
-/** How late the ticks of one thread began, and how long each took. */
+/** Histograms of one thread's ticks: how late each tick began, and how long it lasted. */
 export interface TickHistograms {
   readonly lateness: FrameHistogram
   readonly busy: FrameHistogram
@@ -21,11 +21,11 @@ interface LoadWatchOptions {
   readonly ticks: readonly TickHistograms[]
   readonly clock: Clock
   readonly log: Log
-  /** Limits of this process; tests give their own. */
+  /** CPU and memory limits of this process; tests give their own. */
   readonly cgroup?: Pick<CgroupWatch, 'cpu' | 'memory' | 'look'>
 }
 
-/** Measures the load of this process once a second, until it is closed, and says whether it takes more calls. */
+/** Measures the load of this process once a second until `close`, and decides if the process takes more calls. */
 export class LoadWatch {
   readonly #gate = new LoadGate()
   readonly #options: LoadWatchOptions
@@ -44,7 +44,7 @@ export class LoadWatch {
     this.#timer = setInterval(() => void this.sample(), LOAD_SAMPLE_MS).unref()
   }
 
-  /** Why no more calls are taken; null when they are. */
+  /** The reason why no more calls are taken; null if they are taken. */
   get overload(): Overload | null {
     return this.#gate.overload
   }
@@ -84,7 +84,8 @@ export class LoadWatch {
     return {
       tickSlack: threads.length === 0 ? null : Math.min(...threads.map(({ slack }) => slack)),
       ticksLate: threads.length === 0 ? null : Math.max(...threads.map(({ late }) => late)),
-      // The process's own memory where the group's figure is smaller: the limit may be that of a group above.
+      // The limit may belong to a parent cgroup, and this cgroup's usage may be only a part of the parent's usage. So
+      // the larger value is used.
       memoryUsed: memory === null ? null : Math.max(memory.usedBytes, process.memoryUsage.rss()) / memory.limitBytes,
       throttled: this.#throttledShare(),
     }

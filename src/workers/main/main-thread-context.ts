@@ -32,8 +32,9 @@ import type { AgentFacts, CallStarted } from './live-call.js'
 import type { Waits } from './waits.js'
 
 /**
- * Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. `days`: how
- * long it is kept; null: as long as the settings say.
+ * Begins a recording. `announced`: the caller already knows of the recording. `part`: number of the recording's part;
+ * the first part is 1, and each later node or stream begins a new part. `days`: storage time in days; null for the
+ * default of the settings.
  */
 export type RecordCall = (
   callSid: CallSid,
@@ -43,110 +44,125 @@ export type RecordCall = (
   days: number | null,
 ) => RecordingSink
 
-/** The last call of each caller to each line. No method rejects. */
+/** Store of each caller's last call to each line. Promises never reject. */
 interface CallerMemories {
-  /** @param line  our own number and the agent */
+  /** @param line  key made of our own number and the agent */
   recall(caller: string, line: string): Promise<EarlierCall | null>
   remember(caller: string, line: string, call: EarlierCall, keptMs: number): Promise<void>
 }
 
-/** A live call as its keeper asks for it; both are its state at that moment. */
+/** A live call, as its keeper reads it. Both methods return the call's state at the time of the request. */
 export interface KeptSource {
   kept(): KeptCall
-  /** The whole log, for when it has to be written again. */
+  /** The whole log of the call, used if the log must be stored again from its start. */
   log(): Pick<KeptState, 'log' | 'marks'>
 }
 
-/** Keeps the state of live calls where another node, or the next run, can read it. No method throws. */
+/** Stores the state of live calls so that another node, or the next run, can read it. No method throws. */
 export interface CallKeeping {
   /** Name of this node. */
   readonly node: string
-  /** The call was prepared. */
+  /** Begins to store a call that was prepared. */
   open(callSid: CallSid, source: KeptSource): void
-  /** Its log has grown. Marks alone are written with the next change. */
+  /** Stores new log entries. Marks without an entry are stored with the next change. */
   append(callSid: CallSid, entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void
-  /** `kept` of its source has changed. */
+  /** Notes that the result of `kept` has changed. */
   changed(callSid: CallSid): void
   /**
-   * Its state of now is kept, or cannot be. Resolves within SAVED_WITHIN_MS.
-   * @returns false when nobody knows whether another could read it; true also where none is kept of any call
+   * Stores the call's present state. Resolves within SAVED_WITHIN_MS.
+   * @returns true if another node can read the state, or if this gateway does not store the state of calls. False if it
+   * is uncertain that another node can read the state
    */
   saved(callSid: CallSid): Promise<boolean>
-  /** Ends its keeping. Resolves once the store knows, or has not answered. */
+  /** Ends the storing of a call. Resolves when the store knows of the end, or did not answer in time. */
   over(callSid: CallSid): Promise<OverAnswer>
 }
 
 /**
- * The store's answer to the end of a call. `lost`: the call is not this node's, so that another may make its record; `unknown`:
- * it has not answered, or was never asked for the call, so that another node may have it, or take it yet; `in-doubt`: it has not
- * answered, and another may have taken the call while this node stood still or was cut off.
+ * Answer of the store to the end of a call.
+ * - `lost`: another node owns the call and may make its record.
+ * - `unknown`: the store did not answer, or got no question. Another node may have the call, or may still take it.
+ * - `in-doubt`: the store did not answer. Another node may have taken the call while this node stood still or was cut
+ *   off.
  */
 export type OverAnswer = 'ok' | 'lost' | 'unknown' | 'in-doubt'
 
-/** Where records of live calls are kept, for the next start if the process dies. */
+/** Store of the records of live calls. If the process dies, the next start reads them. */
 export interface OpenCallRecords {
-  /** A stream opened. @param compose  makes the call's record as it would be if the process died now */
+  /** Notes that a stream opened. @param compose  makes the record that the call would have if the process died now */
   open(callSid: CallSid, compose: () => CallRecord): void
-  /** That record has changed. */
+  /** Notes that the call's record has changed. */
   changed(callSid: CallSid): void
-  /** The call is another node's: its record is there. */
+  /** Notes that another node has the call and its record. */
   gone(callSid: CallSid): void
 }
 
 /**
- * The part of the carrier's REST API that a call needs. `key` is the idempotency key of the request. Rejections carry the
+ * The part of the carrier's REST API that a call needs. `key` is the request's idempotency key. Rejections contain the
  * carrier's code and message.
  */
 export interface CarrierControl {
   hangup(callSid: string, key: string): Promise<void>
   /** Adds a human to the live call. */
   supervise(callSid: string, phone: string, key: string): Promise<void>
-  /** Rings a human, whose leg then gets the document at `voiceUrl`: it joins the caller's conference room. */
+  /** Rings a human. The human's leg gets the document at `voiceUrl`, which joins it to the caller's conference room. */
   callHuman(from: string, phone: string, voiceUrl: string, key: string): Promise<void>
 }
 
-/** The facts of a call from which its version of an agent follows. */
+/** The facts of a call that decide which version of an agent serves it. */
 export interface CallOfVersion {
   /** SID of the first call of a chain. */
   readonly rootSid: string
-  /** The version that had the call before, at another node or before its stream was lost; null: it is new. */
+  /** Version that served the call earlier, on another node or before its stream was lost; null for a new call. */
   readonly had: string | null
 }
 
-/** An agent as this gateway serves it: the definition for the worker, the facts for the edge, the backends resolved. */
+/**
+ * Agent as this gateway serves it. It has the definition for the worker, the facts for the edge, and the resolved
+ * backends.
+ */
 export interface HostedAgent {
   readonly definition: AgentDefinition
-  /** Knowledge and modules that its file names; none when absent. */
+  /** Knowledge and modules that the agent's file names; absent if it names none. */
   readonly assets?: AgentAssets
   readonly facts: AgentFacts
   readonly shares: readonly BackendShare[]
-  /** Facts of a business that it reads; absent: none. */
+  /** Facts of a business that the agent reads; absent if it reads none. */
   readonly reads?: ReadonlySet<string>
   /**
-   * The same agent as it answers for a business now. Absent: its facts change nothing (tests).
-   * @param step  of the budget of its day
+   * This agent adapted to a business now. Absent in tests in which facts do not change the agent.
+   * @param step  step of the daily budget
    */
   readonly forBusiness?: (business: Business, step?: BudgetStep | null) => HostedAgent
-  /** Its second version, for this share of its calls. Absent: there is none. */
+  /** The agent's second version and its share of the calls in percent. Absent if there is only one version. */
   readonly canary?: { readonly percent: number; readonly version: HostedAgent }
-  /** It takes messages, and does nothing else. Absent: false. */
+  /** True: the agent only takes messages. Default: false. */
   readonly messagesOnly?: boolean
-  /** Set by `forBusiness`, and where the call's variables are in the words. `file`: the agent as in its file. */
+  /**
+   * Texts that are already filled in; set by `forBusiness`, or if texts contain the call's variables. `file`: the agent
+   * as its file defines it.
+   */
   readonly serves?: { readonly business: Business | null; readonly file: AgentDefinition }
 }
 
-/** A call back as a call's record names it. */
+/** Call back as the record of the earlier call contains it. */
 export type CallBackOrder = NonNullable<EscalationHistory['callback']>
 
-/** Keeps call backs, for agents with `callbacks`; those of others are made by whoever gets their message. */
+/**
+ * Accepts call backs for agents with `callbacks`. For other agents, the system that receives the message about a call
+ * back makes the call.
+ */
 export interface CallBackDesk {
   /** True if a call back to this number may be offered. @param ours  our number of the call */
   readonly mayRing: (agent: AgentDefinition, number: string, ours: string) => boolean
-  /** Why a call back would be refused now; null: it would not. Within seconds. Does not reject */
+  /**
+   * Reason why a call back would be refused now; null if it would be accepted. The promise resolves within seconds and
+   * never rejects.
+   */
   readonly refusal: (state: KeptState, order: CallBackOrder) => Promise<CallBackRefusal | null>
   /**
-   * A caller wants a call back: it is kept with the call as it is now; again when that has ended. Within seconds. Does not reject.
-   * @returns why not; null: it is kept
+   * Stores a caller's call back with the call's present state, and again after the call. The promise never rejects.
+   * @returns the reason of a refusal; null if the call back is stored
    */
   readonly promise: (state: KeptState, order: CallBackOrder) => Promise<CallBackRefusal | null>
 }
@@ -158,40 +174,45 @@ export interface MainThreadServices {
   readonly metrics: Metrics
   readonly log: Log
   readonly callSeries: CallSeries
-  /** Where ended calls go as spans; absent or null where no collector is set. */
+  /** Exports ended calls as spans; absent or null if no collector is set. */
   readonly traces?: TraceExport | null
-  /** Null without an API key. */
+  /** Carrier's REST API; null without an API key. */
   readonly carrier: CarrierControl | null
-  /** How often the humans behind the agents may be rung. */
+  /** Limits how often the humans behind the agents may be rung. */
   readonly humanCalls: HumanCalls
   readonly journal: JournalKept
-  /** Receives the journal of each call, a few lines at a time; null keeps none. */
+  /** Receives the journal of each call, a few lines at a time; null if journals are not stored. */
   readonly keepJournal: ((callSid: CallSid, lines: readonly string[], days: number | null) => void) | null
-  /** Deletes the journal so far of a call whose caller does not want it, and keeps nothing more; absent where none is kept. */
+  /**
+   * Deletes the journal of a call whose caller refused it, and stores no further lines. Absent if journals are not
+   * stored.
+   */
   readonly discardJournal?: (callSid: CallSid) => void
-  /** Where recordings of calls go; absent or null: calls are not recorded. */
+  /** Begins recordings of calls; absent or null if calls are not recorded. */
   readonly record?: RecordCall | null
-  /** Receives the records of live calls; absent or null: they are not kept. */
+  /** Receives the records of live calls; absent or null if these records are not stored. */
   readonly openRecords?: OpenCallRecords | null
-  /** Memory of a caller's last call, for agents with `caller.memory`; absent or null: nothing. */
+  /** Memory of a caller's last call, for agents with `caller.memory`; absent or null if calls are not remembered. */
   readonly callerMemory?: CallerMemories | null
-  /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
+  /** Stores the state of live calls for other nodes; absent or null if the state is not stored. */
   readonly keeper?: CallKeeping | null
   /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
   readonly onHandoff?: (news: HandoffNews) => void
   /** Called when the first stream of a call opens. */
   readonly onStarted?: (started: CallStarted) => void
-  /** Makes promised call backs. Absent: nobody does. */
+  /** Makes promised call backs; absent if this gateway does not make them. */
   readonly callBacks?: CallBackDesk
   /**
-   * The owner of a number wants no calls from us, since a calendar time; not `wanted`: it was a recording that had said so then.
-   * Absent: there is no list. @returns whether that is written; within seconds. Does not reject
+   * Notes a wish of a number's owner for no calls from us, and the calendar time of the wish. If `wanted` is false, the
+   * note is removed, because the words came from a machine's recording. Absent if there is no do-not-call list.
+   * @returns true if the change is stored. The promise resolves within seconds and never rejects
    */
   readonly onDoNotCall?: (number: string, sinceMs: number, wanted: boolean) => Promise<boolean>
   /**
-   * The stream of a call was lost, and the carrier has not asked how it goes on: ends the leg that it may hold in
-   * silence. Does not reject. Absent: then such a call only ends.
-   * @param cut  false when that has been decided otherwise meanwhile
+   * Ends the leg of a call that lost its stream, because the carrier may hold the leg in silence. Called if the carrier
+   * has not asked how the call continues. The promise never rejects. If this function is absent, the call ends here,
+   * but we do not end the leg.
+   * @param cut  returns false if the call is not `cut` any more
    */
   readonly onStreamLost?: (state: KeptState, cut: () => boolean) => Promise<void>
 }
@@ -207,27 +228,32 @@ export interface MainThreadContext extends MainThreadServices {
   readonly locks: VerificationLocks
   /** Bandwidth and language of callers' lines. */
   readonly lines: CallerProfiles
-  /** False: records have phone numbers as they are. */
+  /** False if records contain phone numbers without masking. */
   readonly maskNumbers: boolean
-  /** Which words of a call are kept beyond it. */
+  /** Policy for storing the words of a call after its end. */
   readonly transcript: TranscriptPolicy
-  /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
+  /**
+   * Finds an agent by its name. It is adapted to the business of a call that is handed over. Null if the agent no
+   * longer exists.
+   */
   agent(name: string, business: Business | null, step: BudgetStep | null, call: CallOfVersion): HostedAgent | null
   /** An ordinal for a new call, unique in this process; never 0. */
   nextOrdinal(): number
   /**
-   * Runs the call's task on the least loaded worker, or with `alone` on one that carries no other call, while such a
-   * worker is free.
-   * @throws WorkerLostError when its worker is gone
+   * Runs the call's task on the least loaded worker. With `alone`, it runs on a worker without other calls if possible.
+   * @throws WorkerLostError if the worker dies
    */
   run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd>
-  /** A port to a speech worker; null when there is none. @param recognises  the call is heard by its recogniser */
+  /**
+   * Opens a port to a speech worker; null if there is none.
+   * @param recognises  true: the speech worker's recogniser transcribes the caller
+   */
   openSpeech(recognises: boolean): MessagePort | null
-  /** The task of a call is over: its slot is free. */
+  /** Notes that the call's task is over: its slot is free. */
   taskOver(): void
-  /** A call has got its stream. */
+  /** Notes that a call has got its stream. */
   streams(): void
-  /** How long records of that agent's calls are kept. */
+  /** Time in ms for which records of this agent's calls are stored. */
   recordsKeptMs(agent: string): number
   /** Ends this call. @param told  see `CallKeeping.over`; null without a keeper */
   over(
@@ -235,6 +261,10 @@ export interface MainThreadContext extends MainThreadServices {
     record: CallRecord,
     told: Promise<OverAnswer> | null,
   ): void
-  /** The same of a call that another node has taken. @param record  kept if the other node makes none; not counted */
+  /**
+   * Ends a call that another node has taken.
+   * @param record  this node's record. It is stored if the other node makes no record, and it is not counted in the
+   * metrics
+   */
   onTakenOver(callSid: CallSid, record: CallRecord): void
 }

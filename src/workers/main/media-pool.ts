@@ -14,29 +14,31 @@ import { SlowestFrame } from '../../telemetry/slowest-frame.js'
 import type { TickHistograms } from './load-watch.js'
 import type { CallEnd, CallStart } from '../shared/call-messages.js'
 import { SocketsRead, makeWorkerMemories, releaseWorkerMemory, workersWithMemory } from '../shared/worker-memory.js'
+import { processorWaitMs } from '../shared/processor-wait.js'
 import type { WorkerData, WorkerMemories, WorkerPulse } from '../shared/worker-memory.js'
 import { WORKER_DEATH_CAUSES, WorkerLostError, WorkerWatchdog, deathCause, partsOf, whoRan } from './worker-watchdog.js'
 import type { CarriedCall, WorkerVerdict } from './worker-watchdog.js'
 
 /**
- * V8's young generation in a media worker. What a call allocates lives shorter than a tick, so collecting more often
- * costs no more, and the buffers of its sockets, which lie outside of the heap until then, are given back sooner: 145
- * KB a call and pauses under 1 ms, in place of 260 KB and 6.5 ms with V8's 48 (bench L2, 60 calls).
+ * Size of V8's young generation in a media worker. Most objects of a call live for one tick only. So frequent
+ * collections cost nothing extra, and they free socket buffers outside the heap sooner. Measured with 60 calls (bench
+ * L2): each call needs 145 KB, and pauses stay under 1 ms. With V8's default of 48 MB, each call needs 260 KB, and
+ * pauses last 6.5 ms.
  */
 const WORKER_YOUNG_HEAP_MB = 6
 /**
- * Workers that carry one suspected call each. They are started when a call is suspected, and cost nothing before;
- * further suspects go to the shared workers.
+ * Maximum number of workers for lone calls: each carries one suspected call. They start only when a call is suspected.
+ * If all are in use, a further suspect goes to a shared worker.
  */
 const LONE_WORKERS_MAX = 4
-/** How long such a worker stays after its call, for the next one. */
+/** Time in ms that a worker for lone calls stays after its call, for the next suspected call. */
 const LONE_WORKER_IDLE_MS = 5000
 
 type PiscinaOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
 
-/** The calls that a pool runs. */
+/** Live calls of a pool, as its main-thread code reads them. */
 export interface PoolCalls {
-  /** At once, over all workers. */
+  /** Maximum number of live calls, over all workers. */
   readonly maxCalls: number
   readonly clock: Clock
   readonly log: Log
@@ -46,9 +48,9 @@ export interface PoolCalls {
 }
 
 /**
- * The media workers of this process. They share all calls, but a call suspected of a worker's death gets a worker of
- * its own. The pool ends the workers that its watchdog names, and finds out after each death which call's code ran. It
- * refuses no call: piscina queues a task instead of refusing it, so the caller of `run` checks the capacity first.
+ * Media workers of this process, which share all calls. A call suspected of a worker's death gets its own worker. The
+ * pool ends workers that its watchdog names, and finds the call whose code ran there. The pool never refuses a call,
+ * because piscina queues tasks. So the capacity must be checked before `run`.
  */
 export class MediaPool {
   readonly #options: MediaPoolOptions & PoolCalls
@@ -58,11 +60,11 @@ export class MediaPool {
   readonly #groups: readonly WorkerGroup[]
   readonly #watch: NodeJS.Timeout
   readonly #metricSources: (() => void)[] = []
-  /** The main thread's tick writes it. */
+  /** Time up to which the main thread has read the sockets. The main thread's tick writes it. */
   readonly socketsRead = new SocketsRead()
-  /** By the ordinal of the call: the errors with which the calls of a dead worker will be rejected. */
+  /** Errors with which the calls of a dead worker will be rejected, by the call's ordinal. */
   readonly #losses = new Map<number, WorkerLostError>()
-  /** Calls on workers of their own. */
+  /** Number of live calls that have a worker of their own. */
   #alone = 0
   #closed = false
 
@@ -78,7 +80,8 @@ export class MediaPool {
           filename: fileURLToPath(new URL('../worker/start-call-worker.js', import.meta.url)),
           // An idle worker must not sleep in Atomics.wait: its tick and its sockets would stop.
           atomics: 'disabled',
-          // Otherwise a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.
+          // Without this option, a worker would get the loaders of a test runner, and would start in 0.7 s instead of
+          // 0.1 s.
           execArgv: [],
           ...(workerEnv === undefined ? {} : { env: workerEnv }),
           resourceLimits: {
@@ -99,12 +102,13 @@ export class MediaPool {
         workerData.memoryMb * 1024 * 1024,
       )
       group.pool.on('error', (thrown) => log.error({ err: thrown }, 'a media worker without calls failed'))
-      // After the rejections of the worker's tasks, which carry the error.
+      // Runs after the rejections of the worker's tasks, because the rejections carry the error.
       group.pool.on('workerDestroy', () => setImmediate(() => this.#workersGone(null)))
       memories.memories.forEach((memory, index) =>
         this.#metricSources.push(
           metrics.tickLatenessFrom(label(index), new FrameHistogram(memory.tickLateness)),
           metrics.tickBusyFrom(label(index), new FrameHistogram(memory.tickBusy)),
+          metrics.loopStopsFrom(label(index), memory.loopStops),
           metrics.frameLatencyFrom(
             'in',
             new FrameHistogram(memory.latencyIn),
@@ -118,7 +122,8 @@ export class MediaPool {
     this.#shared = open(workers, (index) => index, {
       minThreads: workers,
       maxThreads: workers,
-      // Each worker may carry all calls: when one is down, the others take its calls. `maxCalls` is the limit.
+      // Each worker may carry all calls, because the other workers take the calls of a dead worker. `maxCalls` limits
+      // the number of calls.
       concurrentTasksPerWorker: maxCalls + 1,
       idleTimeout: Infinity,
     })
@@ -141,24 +146,23 @@ export class MediaPool {
 
   /** Resolves when every worker has loaded its modules, so that the first call does not wait for them. */
   async ready(): Promise<void> {
-    // Least-busy placement puts one probe (null) on each worker.
+    // The least busy worker gets the next task. So each worker gets one of these empty tasks (null).
     await Promise.all(Array.from({ length: this.#options.workers }, () => this.#shared.run(null, [])))
   }
 
-  /** Ticks of each worker that new calls go to. */
+  /** Ticks of each worker that gets new calls. */
   get ticks(): readonly TickHistograms[] {
     return this.#shared.ticks
   }
 
-  /** The workers that are alive; those for lone calls come last. */
+  /** The workers that are alive; workers for lone calls come last. */
   get threads(): Piscina['threads'] {
     return this.#groups.flatMap(({ pool }) => pool.threads)
   }
 
   /**
-   * Runs a call on the least loaded worker, or with `alone` on one that carries no other call, while such a worker is
-   * free.
-   * @throws WorkerLostError when its worker is gone
+   * Runs a call on the least loaded worker. With `alone`, it runs on a worker without other calls if possible.
+   * @throws WorkerLostError if the worker dies
    */
   async run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd> {
     if (this.#closed) throw new GatewayError('DRAINING', 'the media workers are closed')
@@ -174,14 +178,14 @@ export class MediaPool {
       this.#workersGone(thrown)
       const loss = this.#losses.get(start.ordinal)
       this.#losses.delete(start.ordinal)
-      // No loss was noted: the worker died before it had started the call.
+      // The pool did not note a loss for this call, so the worker died before it had started the call.
       throw loss ?? new WorkerLostError(messageOf(thrown), 'bystander', null, thrown)
     } finally {
       if (lone) this.#alone--
     }
   }
 
-  /** Ends all workers; calls that are still there are lost. Idempotent. */
+  /** Ends all workers; calls that are still live are lost. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -190,7 +194,7 @@ export class MediaPool {
     await Promise.all(this.#groups.map(({ pool }) => pool.destroy()))
   }
 
-  /** For an exemplar, which should name a call that is still live. */
+  /** Finds a call for an exemplar in the metrics. The call should still be live. */
   #slowest(frame: SlowestFrame): () => { callSid: string; ms: number } | null {
     return () => {
       const slowest = frame.take()
@@ -203,7 +207,9 @@ export class MediaPool {
     for (const group of this.#groups) group.look(nowMs)
   }
 
-  /** For each dead worker, once: finds which call's code ran there, and notes the error for each of its calls. */
+  /**
+   * Finds, once for each dead worker, the call whose code ran there. Notes the error for each of the worker's calls.
+   */
   #workersGone(thrown: unknown): void {
     if (this.#closed) return
     for (const group of this.#groups) {
@@ -241,26 +247,32 @@ export class MediaPool {
 }
 
 interface MediaPoolOptions {
-  /** Media worker threads. */
+  /** Number of media worker threads. */
   readonly workers: number
   /** `memoryMb`: limit of one worker's heap, and of its memory outside the heap. */
   readonly workerData: Omit<WorkerData, 'memories' | 'lookups' | 'socketsRead' | 'country'>
-  /** `process.env` of the workers; this process's own when absent. The agents' own code can read it. */
+  /**
+   * Environment variables of the workers (`process.env`), which the agents' own code can read. If absent, the workers
+   * get this process's environment.
+   */
   readonly workerEnv?: Readonly<Record<string, string>>
 }
 
-/** Workers with the same limits: a piscina pool, the shared memory of its workers, and their watchdog. */
+/** Group of workers with equal limits. It has a piscina pool, the shared memory of its workers, and their watchdog. */
 class WorkerGroup {
   readonly pool: Piscina<CallStart | null, CallEnd | null>
   readonly #memories: WorkerMemories
   readonly #watchdog: WorkerWatchdog
-  /** By thread: workers that the watchdog ends. */
+  /** Workers that the watchdog ends, by thread. */
   readonly #verdicts = new Map<number, WorkerVerdict>()
 
   constructor(options: PiscinaOptions, memories: WorkerMemories, memoryBytes: number) {
     this.pool = new Piscina<CallStart | null, CallEnd | null>(options)
     this.#memories = memories
-    this.#watchdog = new WorkerWatchdog(memoryBytes, () => process.memoryUsage.rss())
+    this.#watchdog = new WorkerWatchdog(memoryBytes, {
+      rssBytes: () => process.memoryUsage.rss(),
+      waitedMs: processorWaitMs,
+    })
   }
 
   get ticks(): readonly TickHistograms[] {
@@ -274,7 +286,7 @@ class WorkerGroup {
     return this.pool.run(start, { transferList: [...transfer] })
   }
 
-  /** Ends the workers that the watchdog names; piscina rejects their tasks and starts others. */
+  /** Ends the workers that the watchdog names. Piscina rejects their tasks and starts new workers. */
   look(nowMs: number): void {
     for (const verdict of this.#watchdog.look(nowMs, workersWithMemory(this.#memories))) {
       const worker = this.pool.threads.find(({ threadId }) => threadId === verdict.thread)
@@ -284,7 +296,7 @@ class WorkerGroup {
     }
   }
 
-  /** The workers that are gone and not yet released. */
+  /** Workers that died and whose memory is not released yet. */
   dead(): DeadWorker[] {
     const alive = new Set(this.pool.threads.map(({ threadId }) => threadId))
     return workersWithMemory(this.#memories)
@@ -299,11 +311,11 @@ class WorkerGroup {
 }
 
 interface PooledCall extends CarriedCall {
-  /** Thread of the worker that runs its task, also when that worker has just died; 0 for none. */
+  /** Thread id of the worker that runs the call's task, even if that worker has just died; 0 if there is no worker. */
   readonly workerThread: number
 }
 
-/** A worker that is gone; with a verdict where the watchdog ended it. */
+/** A worker that died. It has a verdict if the watchdog ended it. */
 interface DeadWorker {
   readonly thread: number
   readonly pulse: WorkerPulse

@@ -4,7 +4,8 @@ import { z } from 'zod'
 import { callVariablesSchema } from '../../agents/tools/call-variables.js'
 import { valueFault } from '../../call/tools/value-fault.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
-import type { CallRecord } from '../../call/documents/record.js'
+import { streamOpenedMs } from '../../call/documents/call-view.js'
+import type { CallRecord, OutboundRecord } from '../../call/documents/record.js'
 import { atMost } from '../../core/at-most.js'
 import { unrefTimer } from '../../core/clock.js'
 import type { Clock, WallClock } from '../../core/clock.js'
@@ -20,40 +21,48 @@ import type { RingWay } from '../../sautikit/ringing.js'
 import type { Log } from '../../telemetry/log.js'
 import type { KeptState } from '../../call/documents/kept-call.js'
 import type { PlacedCall } from './live-call.js'
-import { outboundRecord, unreachedRecord } from './call/call-record.js'
+import { answeredBy, outboundRecord, unreachedRecord } from './call/call-record.js'
 import type { OverAnswer } from './main-thread-context.js'
 
-/** Calls that ring at once. */
+/** Maximum number of calls that ring at the same time. */
 const OUTBOUND_CALLS_WAITING_MAX = 200
-/** A call without a message from the carrier is hung up this long after its ringing time. */
+/** Time in ms that we wait for the carrier's message after the ringing time. Then we hang the call up. */
 const OUTBOUND_GRACE_MS = 5000
-/** Orders with a key of their own that are remembered, each for so long. */
+/**
+ * Maximum number of remembered orders that have a key of their own. `KEYED_ORDER_MS`: time in ms for which such an
+ * order is remembered.
+ */
 const KEYED_ORDERS_MAX = 10_000
 const KEYED_ORDER_MS = 24 * 3_600_000
 const LABEL_CHARS_MAX = 200
 
 const label = z.string().min(1).max(LABEL_CHARS_MAX)
 
-/** A call to place, as `POST /api/calls` takes it. */
+/** Order for a call, in the form that `POST /api/calls` accepts. */
 export const outboundOrderSchema = z.strictObject({
-  agent: z.string(),
-  /** E.164, as `numberToCall` takes it. Never logged. */
-  to: z.string(),
-  /** Default: the agent's `outbound.from`. */
-  from: z.string().optional(),
-  /** Read as {{call.variables.NAME}}. Never logged. Default: none. */
-  variables: callVariablesSchema.optional(),
-  /** A name for the call, in its record. Default: none. */
-  externalId: label.optional(),
-  /** The same order with the same key rings once. Default: every order rings. */
-  idempotencyKey: label.optional(),
+  agent: z.string().describe('Name of an agent.'),
+  /** Never logged. */
+  to: z.string().describe('Number to ring, E.164.'),
+  from: z.string().optional().describe("Our number, E.164. Default: the agent's `outbound.from`."),
+  /** Never logged. */
+  variables: callVariablesSchema
+    .optional()
+    .describe(
+      'Values that the agent reads as {{call.variables.NAME}}. All variables that the agent reads must have a value. At most 50 values, of at most 1000 characters each.',
+    ),
+  externalId: label.optional().describe('Your own identifier of the call, which is stored in its record.'),
+  idempotencyKey: label
+    .optional()
+    .describe(
+      'Idempotency key. Equal requests with the same key ring once, and get the same answer for 24 hours. A different request with the same key is refused (409). Default: every request rings.',
+    ),
 })
 
 const E164 = /^\+[1-9]\d{6,14}$/
 
 /**
- * Calls that this gateway places. A call waits here from the order until the carrier's webhook opens its stream; then
- * it is a call like any other. A call that is not answered is hung up after its ringing time, and leaves a record.
+ * Calls that this gateway places. A call waits here until the carrier's webhook opens its stream. An unanswered call is
+ * hung up after its ringing time, and leaves a record.
  */
 export class OutboundCalls {
   /** Counts since the start. */
@@ -61,14 +70,16 @@ export class OutboundCalls {
     placed: 0,
     refused: 0,
     unreached: 0,
-    /** Answered, and its webhooks went to another process. */
+    /** Number of placed calls that were answered, and whose webhooks went to another process. */
     elsewhere: 0,
   }
   readonly #options: OutboundCallsOptions
   readonly #waiting = new Map<string, Waiting>()
   readonly #orders: RateLimit
   readonly #recoveries: RateLimit
-  /** Orders with a key, by their label at the carrier: what was ordered, and the answer. */
+  /**
+   * Orders with a key, by their label at the carrier. Each entry contains a digest of the order, and the answer to it.
+   */
   readonly #keyed: LRUCache<string, { readonly order: string; readonly placed: Promise<OutboundPlaced> }>
 
   constructor(options: OutboundCallsOptions) {
@@ -83,16 +94,17 @@ export class OutboundCalls {
     })
   }
 
-  /** Calls that ring, or will ring soon. */
+  /** Number of calls that ring now, or that will ring soon. */
   get waiting(): number {
     return this.#waiting.size
   }
 
   /**
-   * Asks the carrier to ring a number; an agent talks to the person who answers.
-   * @param way  by which the number came to be rung
-   * @param mayRing  rejects where the number may not be rung; not asked of an order that has rung
-   * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError; what `mayRing` throws
+   * Asks the carrier to ring a number. If a person answers, an agent talks to the person.
+   * @param way  the reason for the call
+   * @param mayRing  rejects if the number may not be rung; not called if the same order has already rung
+   * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError; errors of
+   * `mayRing`
    */
   async place(order: OutboundOrder, way: RingWay, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
     const { idempotencyKey, ...ordered } = order
@@ -102,12 +114,13 @@ export class OutboundCalls {
     const before = this.#keyed.get(label)
     if (before !== undefined) {
       if (before.order === text) return before.placed
-      throw refusal('another order has had this idempotencyKey; allowed: a key of its own for each order')
+      throw refusal('another order has used this idempotencyKey; allowed: a different key for each order')
     }
-    // A gateway that has forgotten the key asks the carrier under the same label, which rings it once.
+    // A restarted gateway has forgotten the key. It sends the order again with the same label, and the carrier rings
+    // each label once.
     const placed = this.#place({ ...ordered, clientRequestId: label }, way, mayRing)
     this.#keyed.set(label, { order: text, placed })
-    // One that was refused may be ordered again.
+    // A refused order may be repeated.
     placed.catch(() => this.#keyed.delete(label))
     return placed
   }
@@ -118,10 +131,10 @@ export class OutboundCalls {
     const { agent, to, from, url } = this.#check(order, way)
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
     const { recovers } = order
-    // Also the idempotency key: whoever rings this caller back, the carrier does it once.
+    // This id is the idempotency key too. So if several nodes ring the same caller back, the carrier rings once.
     const clientRequestId =
       order.clientRequestId ?? (recovers === undefined ? `mkondo-${randomUUID()}` : `recover-${recovers.kept.callSid}`)
-    // Its answer is on its way, or it rings.
+    // Another call to this number is ringing, or its answer is on its way.
     if (this.#waiting.has(clientRequestId)) throw refusal('this order is being placed')
     const waiting: Waiting = {
       clientRequestId,
@@ -141,7 +154,7 @@ export class OutboundCalls {
       cancel: () => undefined,
       ...(recovers === undefined ? {} : { recovers }),
     }
-    // Before the request: the first webhook may arrive before its answer.
+    // The entry is set before the request, because the first webhook may arrive before the request's answer.
     this.#waiting.set(clientRequestId, waiting)
     try {
       const created = await carrier.createCall({ from, to, voiceCallbackUrl: url, clientRequestId })
@@ -162,27 +175,30 @@ export class OutboundCalls {
     }
   }
 
-  /** True if a call to that number rings, or will ring soon. */
+  /** True if a call to this number rings, or will ring soon. */
   isRinging(number: string): boolean {
     return [...this.#waiting.values()].some(({ to }) => sameNumber(to, number))
   }
 
-  /** The placed call of a webhook; undefined when it is not ours, or no longer waits. */
+  /**
+   * Finds the placed call that a webhook reports. Undefined if we did not place the call, or if it no longer waits for
+   * an answer.
+   */
   find(callSid: CallSid, clientRequestId: string | null): PlacedCall | undefined {
     const waiting = this.#find(callSid, clientRequestId)
     if (waiting !== undefined) waiting.callSid = callSid
     return waiting
   }
 
-  /** The call was answered with a stream document: from here on it is a call like any other. */
+  /** Notes that the call was answered with a stream document. From now on it is treated like any other call. */
   taken(placed: PlacedCall): void {
     this.#waiting.get(placed.clientRequestId)?.cancel()
     this.#waiting.delete(placed.clientRequestId)
   }
 
   /**
-   * A lifecycle event of the carrier.
-   * @returns true when it ended a call that was not answered, which leaves a record
+   * Takes a lifecycle event of the carrier.
+   * @returns true if it ended a call that was not answered; such a call leaves a record
    */
   state(callSid: CallSid, clientRequestId: string | null, state: CarrierState): boolean {
     const waiting = this.#find(callSid, clientRequestId)
@@ -192,7 +208,7 @@ export class OutboundCalls {
     return true
   }
 
-  /** Hangs up the calls that ring. */
+  /** Hangs up all calls that ring. */
   close(): void {
     for (const waiting of [...this.#waiting.values()])
       this.#over(waiting, 'failed', 'the gateway is being stopped', true)
@@ -228,14 +244,14 @@ export class OutboundCalls {
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
     if (agentOf(order.agent, from) === undefined)
       throw refusal(
-        'from is a number that has not the facts that the agent reads (NUMBERS_FILE); allowed: one that has',
+        'from is a number that lacks facts that the agent reads (NUMBERS_FILE); allowed: a number that has these facts',
       )
     const fault =
       ringFault(way, to, from, prefixes) ??
-      // The human who is rung first is put through to this one.
+      // `joins`: the number to which the human is connected after answering.
       (order.joins == null ? null : ringFault('call-back', order.joins, from, prefixes))
     if (fault !== null) throw refusal(`to is a number that ${fault}`)
-    // A caller who was cut off is rung back all the same.
+    // A caller who was cut off is rung back even if the budget of our number is used up.
     const recovers = order.recovers !== undefined && order.clientRequestId === undefined
     if (!recovers && this.#options.budgetSpent?.(from) === true)
       throw new GatewayError('RATE_LIMITED', 'the number has used up its budget of the day', { retryable: true })
@@ -266,12 +282,12 @@ export class OutboundCalls {
   }
 
   /**
-   * Asks the carrier first: another process behind the same address may have got the webhooks and taken the call, which
-   * must not be hung up.
+   * The carrier is asked first. Another process with this address may have received the webhooks and taken the call.
+   * Such a call must not be hung up.
    */
   async #ringTimedOut(waiting: Waiting, carrier: OutboundCarrier): Promise<void> {
     const name = waiting.callSid ?? waiting.callId
-    const call = name === null ? null : await carrier.getCall(name).catch(() => null) // without an answer the call counts as not answered
+    const call = name === null ? null : await carrier.getCall(name).catch(() => null) // If our request fails, the call counts as not picked up.
     const taken = call !== null && (call.answeredAt !== null || /^(answered|in.?progress)$/i.test(call.status ?? ''))
     if (!taken) return this.#over(waiting, 'no-answer', 'it rang long enough', true)
     if (!this.#waiting.delete(waiting.clientRequestId)) return
@@ -294,7 +310,7 @@ export class OutboundCalls {
       lastState: state,
       ringMs: clock() - waiting.orderedAtMs,
     })
-    // Without the carrier's id, our own id names the call.
+    // If the carrier's SID is unknown, our own id replaces it.
     const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
     log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'an outbound call was not answered')
     const number = this.#options.isOurs?.(waiting.from) === true ? { number: waiting.from } : {}
@@ -303,7 +319,7 @@ export class OutboundCalls {
     if (hangUp && name !== null && carrier !== null) void this.#hangUp(waiting.clientRequestId, name, carrier, told)
   }
 
-  /** The call has no socket here: another node may have the person on the line by now. */
+  /** The call has no socket here, so another node may have the person on the line now. */
   async #hangUp(
     clientRequestId: string,
     name: string,
@@ -325,34 +341,47 @@ export class OutboundCalls {
   }
 }
 
-/** A call to place. */
+/** Order for a call, with fields that only the gateway sets. */
 export interface OutboundOrder extends z.output<typeof outboundOrderSchema> {
-  /** The label of the call at the carrier, which rings each once; default: made of the key, or random. */
+  /**
+   * Label of the call at the carrier, which rings each label once. By default it is derived from the order's key;
+   * without a key it is random.
+   */
   readonly clientRequestId?: string
-  /** False: an answering machine gets no message. Default: what the agent's file says. */
+  /** False: do not leave a message on an answering machine. Default: the setting in the agent's file. */
   readonly leaveMessage?: boolean
   /**
-   * Its caller is rung back: the call that was cut off (under RECOVERY_PER_MINUTE), or with a `clientRequestId` the one in
-   * which that was promised.
+   * State of the earlier call, if this call rings its caller back. With `clientRequestId`, the call back was promised
+   * in the earlier call. Without it, the earlier call was cut off (limit RECOVERY_PER_MINUTE).
    */
   readonly recovers?: KeptState
-  /** As in `PlacedCall`. */
+  /** See `PlacedCall`. */
   readonly joins?: string
 }
 
 /** The carrier's answer. */
 interface OutboundPlaced {
-  /** Null when the answer does not name it; then the first webhook does. */
+  /** Call SID. Null if the carrier's answer does not contain the SID; the first webhook contains it then. */
   readonly callSid: string | null
   readonly clientRequestId: string
   readonly status: string
+}
+
+/** Result of a placed call, read from its record. Absent if a node opened the call without knowing the order. */
+export function answerOf({
+  outbound,
+  endReason,
+  timeline,
+}: Pick<CallRecord, 'outbound' | 'endReason' | 'timeline'>): OutboundRecord['result'] {
+  if (outbound !== null) return outbound.result
+  return answeredBy({ streamOpened: streamOpenedMs(timeline) !== null, endReason, lastState: 'unknown' })
 }
 
 /** The part of an agent that outbound calls need. */
 interface OutboundAgent {
   readonly from: string | null
   readonly ringMs: number
-  /** The variables that it reads; absent: none. */
+  /** Variables that the agent reads; absent if it reads none. */
   readonly variables?: ReadonlySet<string>
 }
 
@@ -369,35 +398,38 @@ export interface OutboundCarrier {
 }
 
 export interface OutboundCallsOptions {
-  /** Null without an API key: then no calls can be placed. */
+  /** Carrier's REST API; null without an API key. No calls can be placed then. */
   readonly carrier: OutboundCarrier | null
-  /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
+  /**
+   * Finds an agent; undefined if it does not exist, or if our number lacks facts that the agent reads.
+   * @param from  our number that calls
+   */
   readonly agent: (name: string, from?: string) => OutboundAgent | undefined
   readonly agentNames: () => readonly string[]
-  /** The voice webhook of an agent's calls; null while our address is not known. */
+  /** URL of the voice webhook of an agent's calls; null while our address is unknown. */
   readonly voiceUrl: (agent: string) => string | null
-  /** Remaining capacity: how many more calls this gateway can take. */
+  /** Remaining capacity: the number of calls that this gateway can still take. */
   readonly free: () => number
-  /** True while this node takes no new calls: it drains, or is cordoned. */
+  /** True while this node refuses new calls because it drains or is cordoned. */
   readonly draining: () => boolean
-  /** True if an agent has as many calls as its file allows. */
+  /** True if an agent has the maximum number of calls that its file allows. */
   readonly agentFull: (agent: string) => boolean
-  /** Calls that may be placed in one minute. */
+  /** Maximum number of calls placed in one minute. */
   readonly perMinute: number
-  /** Callers who may be rung back in one minute; 0 for none. */
+  /** Maximum number of callers rung back in one minute; 0 switches this off. */
   readonly recoveryPerMinute: number
-  /** OUTBOUND_PREFIXES. */
+  /** Number prefixes that may be rung (OUTBOUND_PREFIXES). */
   readonly prefixes: readonly string[]
-  /** True if NUMBERS_FILE has one of our numbers: records show it. Absent: it has none. */
+  /** True if this number of ours is in NUMBERS_FILE. Records then show it. Absent if there is no such file. */
   readonly isOurs?: (number: string) => boolean
-  /** True if one of our numbers has used up its budget of the day. Absent: none has one. */
+  /** True if this number of ours has used up its daily budget. Absent if numbers have no budgets. */
   readonly budgetSpent?: (number: string) => boolean
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
-  /** Receives the record of each placed call that was not answered. @returns as of `CallKeeping.over` */
+  /** Receives the record of each placed call that was not answered. @returns see `CallKeeping.over` */
   readonly onUnreached: (record: CallRecord) => Promise<OverAnswer>
-  /** For tests; real time otherwise. */
+  /** Starts work later. If it is absent, real time is used; tests replace it. */
   readonly schedule?: (ms: number, work: () => void) => () => void
 }
 
@@ -405,7 +437,7 @@ export interface OutboundCallsOptions {
 interface Waiting extends PlacedCall {
   readonly orderedAtWallMs: number
   callSid: CallSid | null
-  /** The carrier's other id of the call. */
+  /** Second id that the carrier gives the call. */
   callId: string | null
   cancel: () => void
 }
@@ -414,7 +446,7 @@ function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32)
 }
 
-/** Variables of an order that say something: the others count as if they were not in it. */
+/** Variables of an order that have a usable value. All other variables count as absent. */
 function saidVariables({ variables = {}, to }: OutboundOrder): Readonly<Record<string, string>> {
   return Object.fromEntries(
     Object.entries(variables).filter(([field, value]) => valueFault(value, { field, own: to }) === null),

@@ -3,7 +3,7 @@ import { jsonDepth } from '../../agents/tools/tool-definition.js'
 import type { WaitRecord } from '../../call/documents/record.js'
 import { TOOL_RESULT_CHARS_MAX } from '../../core/limits.js'
 
-/** How deep the JSON of an outcome may be. */
+/** Maximum depth of an outcome's JSON. */
 const RESULT_DEPTH_MAX = 32
 
 /** Body of a post to a continuation URL, and of a poll's answer. */
@@ -22,25 +22,29 @@ export const waitStatusSchema = z.object({
 export type WaitStatus = z.output<typeof waitStatusSchema>
 
 /**
- * Answer to a posted outcome: taken; had already; another one was taken; too late, or nothing waits. `unkept`: this node keeps
- * it and the caller hears it, but no other node could know of it yet: it has to be posted again.
+ * Answer to a posted outcome.
+ * - `taken`: the outcome is accepted.
+ * - `repeated`: this outcome was accepted before.
+ * - `conflict`: another outcome was accepted before.
+ * - `late`: the post came too late, or the wait is unknown.
+ * - `unkept`: this node has accepted the outcome, but no other node can read it yet. The sender must post it again.
  */
 export type WaitAnswer = 'taken' | 'repeated' | 'conflict' | 'late' | 'unkept'
 
-/** An outcome that its caller has not heard. */
+/** Outcome that the caller has not heard. */
 export interface WaitUnheard {
   readonly id: string
   readonly callSid: string
   readonly agent: string
-  /** The caller's number in E.164, empty when withheld: for a text to them. */
+  /** The caller's number in E.164, for a text message; empty if withheld. */
   readonly from: string
   /** Our own number. */
   readonly to: string
   readonly tool: string
-  /** `expired`: no outcome came. */
+  /** Status of the outcome; `expired` if no outcome came. */
   readonly status: WaitRecord['status']
   readonly result: unknown
-  /** Calendar time, ISO 8601. */
+  /** Calendar time at which the wait began, ISO 8601. */
   readonly startedAt: string
   readonly ms: number
 }

@@ -8,16 +8,19 @@ import type { HttpClient } from '../../http/http-client.js'
 import type { Metrics } from '../../telemetry/metrics.js'
 import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
 
-/** Outcomes of calls that are over, of one process: their APIs may not have had their answer. The oldest is forgotten. */
+/**
+ * Maximum number of outcomes of ended calls that one process remembers, because an API may post its outcome again. The
+ * oldest is forgotten first.
+ */
 const OUTCOMES_KEPT_MAX = 10_000
 const WAIT_BOUNDS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600]
 
-/** Shared state of the waits of all calls. */
+/** State that the waits of all calls share. */
 export class Waits {
   readonly client: HttpClient
   readonly env: Environment
   readonly unheard: (news: WaitUnheard) => void
-  /** Tool calls whose outcome is not known, live calls and those whose caller has left. */
+  /** Number of tool calls with an unknown outcome, in live calls and in calls whose caller has left. */
   pending = 0
   readonly seconds: ReturnType<Metrics['defineHistogram']>
   readonly posts: ReturnType<Metrics['defineCounter']>
@@ -34,10 +37,10 @@ export class Waits {
     this.client = client
     this.env = env
     this.unheard = unheard
-    metrics.defineGauge('tool_waits_pending', 'Tool calls whose outcome is not known yet').from(() => this.pending)
+    metrics.defineGauge('tool_waits_pending', 'Tool calls that wait for their outcome').from(() => this.pending)
     this.seconds = metrics.defineHistogram(
       'tool_wait_seconds',
-      'Tools that wait, from their request to the outcome; expired ones to the end of the wait',
+      'Time from the request of a waiting tool to its outcome, or to the end of the wait if it expired',
       ['tool', 'outcome'],
       WAIT_BOUNDS,
     )
@@ -48,7 +51,7 @@ export class Waits {
     for (const result of ['outcome', 'pending', 'failed']) this.polls({ result })
   }
 
-  /** The call of a wait is over. */
+  /** Notes that the call of a wait is over. */
   over(id: string, outcome: Outcome): void {
     this.#outcomes.set(id, outcome)
   }
@@ -62,18 +65,18 @@ export class Waits {
   }
 }
 
-/** A final outcome as it was taken. */
+/** Final outcome of a wait, in the form in which it was accepted. */
 interface Outcome {
   readonly status: WaitRecord['status']
   readonly result: unknown
-  /** Parts of a result that count, from the tool. */
+  /** Fields of the result that the tool's file names. */
   readonly fields: ResultShape
 }
 
-/** Parts of a result that count. */
+/** Fields of a tool's result that the agent's file names. */
 export type ResultShape = Parameters<typeof fieldsOf>[1]
 
-/** How an outcome that was posted again differs from the one that was taken. */
+/** Compares an outcome that was posted again with the outcome that was accepted first. */
 export function compared({ status, result, fields }: Outcome, news: WaitStatus): 'repeated' | 'conflict' {
   const same = status === news.status && canonicalJson(result) === canonicalJson(fieldsOf(news.result, fields))
   return same ? 'repeated' : 'conflict'

@@ -2,7 +2,7 @@ import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import type { FromCall, ToCall } from '../shared/call-messages.js'
 
-/** Leads from a call's main thread half to its half in a worker, while there is one. */
+/** Connects the main thread's half of a call with its half in a worker, while the worker's half exists. */
 export class WorkerPort {
   readonly #receive: (message: FromCall) => void
   #port: MessagePort | null = null
@@ -11,7 +11,7 @@ export class WorkerPort {
     this.#receive = receive
   }
 
-  /** @returns the end for the new worker's half */
+  /** @returns the port for the new worker's half */
   open(): MessagePort {
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
@@ -20,26 +20,23 @@ export class WorkerPort {
     return port2
   }
 
-  /** Does nothing where there is no worker's half. */
+  /** Sends nothing if the worker's half does not exist. */
   send(message: ToCall, transfer: readonly MessagePort[] = []): void {
     this.#port?.postMessage(message, transfer)
   }
 
-  /** Messages of the worker's half that were sent before now. */
+  /** Reads messages that the worker's half sent before now. */
   takeWaiting(): void {
     const port = this.#port
     if (port === null) return
     for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port)) {
       const message = last.message as FromCall
-      // A tool that waits for its answer will not run: its intent must not be stored.
+      // The worker no longer runs a tool whose intent waits here, so the intent must not be stored.
       if (message.type !== 'tool-intent') this.#receive(message)
     }
   }
 
-  /**
-   * The task's result does not come through the port, so messages may still wait there: they are read before it is
-   * closed.
-   */
+  /** Reads waiting messages, then closes the port. The result of the task comes another way, from the pool. */
   close(): void {
     this.takeWaiting()
     this.#port?.close()

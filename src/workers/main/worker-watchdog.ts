@@ -3,70 +3,95 @@ import { WORKER_WATCH_MS } from '../../core/limits.js'
 import { NO_CALL } from '../shared/worker-memory.js'
 import type { WorkerPulse } from '../shared/worker-memory.js'
 
-/** A worker without a heartbeat for this long is ended and replaced: speech in the ring lasts 2 s (16 kHz). */
+/**
+ * Time in ms without a heartbeat after which a worker is ended and replaced. The speech in the ring lasts this long at
+ * 16 kHz.
+ */
 export const WORKER_SILENT_MS = 2000
 /**
- * The same when the process has grown by a worker's memory bound since the heartbeat: a loop fills a gigabyte in half
- * a second.
+ * Shorter limit in ms for a worker without a heartbeat. It applies if the whole process has grown by one worker's
+ * memory limit since that heartbeat. An endless loop may fill a gigabyte in half a second.
  */
 export const WORKER_GROWTH_SILENT_MS = 500
 
-/** Resident memory is read at most this often while all workers beat: a reading opens a file of /proc. */
+/**
+ * Minimum time in ms between two readings of the resident memory while all workers send heartbeats, because each
+ * reading opens a file of /proc.
+ */
 const WORKER_RSS_MS = 1000
 
-/** One worker as the watchdog sees it. A worker whose beat time is 0 has not started yet and is not watched. */
+/** Facts of one worker for the watchdog. A worker whose beat time is 0 has not started yet, and is not watched. */
 interface WatchedWorker {
   readonly thread: number
-  readonly pulse: Pick<WorkerPulse, 'beatAtMs' | 'bufferBytes' | 'running'>
+  readonly pulse: Pick<WorkerPulse, 'beatAtMs' | 'bufferBytes' | 'running' | 'systemThread'>
 }
 
-/** Why the watchdog ends a worker: it no longer answers, or its code holds too much memory outside the heap. */
+/**
+ * The reason why the watchdog ends a worker. `silent` means that it no longer answers; otherwise its code holds too
+ * much memory outside the heap.
+ */
 export interface WorkerVerdict {
   readonly thread: number
   readonly cause: 'silent' | 'buffers'
   readonly why: string
-  /** Number of the call whose code ran at the most looks of a silence. */
+  /** Ordinal of the call whose code was found running most often during a silence. */
   readonly ran: number
 }
 
+interface ProcessReadings {
+  /** @returns the resident memory of the whole process */
+  readonly rssBytes: () => number
+  /**
+   * @returns the total time in ms that a thread of the system has waited for a processor since the thread's start; 0 if
+   * unknown
+   */
+  readonly waitedMs: (systemThread: number) => number
+}
+
 interface Silence {
-  /** The last beat before it. */
+  /** Time of the last heartbeat before this silence, in ms. */
   beatAtMs: number
-  /** Its counted length; see `WorkerWatchdog`. */
+  /** Length of the silence in ms, as `WorkerWatchdog` counts it. */
   ms: number
-  /** Resident memory of the whole process at that beat, or up to `WORKER_RSS_MS` before it. */
+  /**
+   * Time in ms that the thread has waited for a processor, from its start until the last look. Null before the second
+   * look.
+   */
+  waitedMs: number | null
+  /** Resident memory of the whole process at the last heartbeat. The value may be up to `WORKER_RSS_MS` older. */
   rssBytes: number
   /**
-   * For each call, the number of looks since then at which its code ran. One look is not enough: code that runs through
-   * promises without end is sometimes between two of them.
+   * Number of looks during this silence at which the code of each call ran. One look is not enough, because a look may
+   * fall between two of the promises in an endless chain.
    */
   readonly ran: Map<number, number>
-  /** The verdict was returned; the thread may take a while to end. */
+  /** True if the verdict was returned; the thread may take a while to end. */
   hasVerdict: boolean
 }
 
 const MIB = 1024 * 1024
 
 /**
- * Decides by the workers' pulses which of them must be ended. A pause or an overload of the whole process must end
- * none: each look counts at most `WORKER_WATCH_MS`, however long the time since the previous one.
+ * Decides by the workers' pulses which workers must be ended. A pause or an overload of the whole process must not end
+ * a worker. So each look adds at most `WORKER_WATCH_MS` to the length of a silence. The time for which the worker's
+ * thread waited for a processor is subtracted. On a busy machine, a thread in an endless loop is ended after 2 s of its
+ * own time.
  */
 export class WorkerWatchdog {
   readonly #memoryBytes: number
-  /** By thread. */
+  /** Silences that last until now, by thread of the worker. */
   readonly #silences = new Map<number, Silence>()
   #lookedAtMs: number | null = null
-  readonly #readRss: () => number
+  readonly #read: ProcessReadings
   #rssBytes = 0
   #rssAtMs = -Infinity
 
   /**
    * @param memoryBytes  limit of one worker's memory outside its heap
-   * @param readRss  reads the resident memory of the whole process, bytes
    */
-  constructor(memoryBytes: number, readRss: () => number) {
+  constructor(memoryBytes: number, read: ProcessReadings) {
     this.#memoryBytes = memoryBytes
-    this.#readRss = readRss
+    this.#read = read
   }
 
   /**
@@ -85,25 +110,31 @@ export class WorkerWatchdog {
   }
 
   #verdictOn({ thread, pulse }: WatchedWorker, nowMs: number, countsMs: number): WorkerVerdict | null {
-    const { beatAtMs, bufferBytes, running } = pulse
+    const { beatAtMs, bufferBytes, running, systemThread } = pulse
     const known = this.#silences.get(thread)
     if (known?.hasVerdict === true) return null
     const isSilent = known?.beatAtMs === beatAtMs
     const rssBytes = this.#rss(nowMs, isSilent ? 0 : WORKER_RSS_MS)
-    const silence: Silence = isSilent ? known : { beatAtMs, ms: -countsMs, rssBytes, ran: new Map(), hasVerdict: false }
+    const silence: Silence = isSilent
+      ? known
+      : { beatAtMs, ms: 0, waitedMs: null, rssBytes, ran: new Map(), hasVerdict: false }
     this.#silences.set(thread, silence)
-    silence.ms += countsMs
+    if (isSilent) {
+      const waitedMs = this.#read.waitedMs(systemThread)
+      silence.ms += Math.max(0, countsMs - (waitedMs - (silence.waitedMs ?? waitedMs)))
+      silence.waitedMs = waitedMs
+    }
     silence.ran.set(running, (silence.ran.get(running) ?? 0) + 1)
     const fault = this.#faultOf(silence.ms, rssBytes - silence.rssBytes, bufferBytes)
     silence.hasVerdict = fault !== null
     return fault === null ? null : { thread, ...fault, ran: mostSeen(silence.ran) }
   }
 
-  /** @param maxAgeMs  how old the reading may be; 0: of this look */
+  /** @param maxAgeMs  maximum age in ms of the reading; 0 reads the value now */
   #rss(nowMs: number, maxAgeMs: number): number {
     if (nowMs - this.#rssAtMs > maxAgeMs) {
       this.#rssAtMs = nowMs
-      this.#rssBytes = this.#readRss()
+      this.#rssBytes = this.#read.rssBytes()
     }
     return this.#rssBytes
   }
@@ -125,7 +156,10 @@ export class WorkerWatchdog {
   }
 }
 
-/** Looks at which no call's code ran do not count: they may have been between two promises of one call. */
+/**
+ * Finds the call whose code was found running most often. A look at which no call's code ran does not count, because it
+ * may fall between two promises of one call.
+ */
 function mostSeen(ran: ReadonlyMap<number, number>): number {
   return [...ran].reduce((most, each) => (each[0] !== NO_CALL && each[1] > most[1] ? each : most), [NO_CALL, 0])[0]
 }
@@ -135,23 +169,24 @@ function mib(bytes: number): number {
 }
 
 /**
- * Why a media worker ended. `exit`: its own code or another thread ended it; `fault`: an error that belongs to no call.
+ * Cause of a media worker's end. `exit`: its own code or another thread ended it. `fault`: it ended by an error that
+ * belongs to no call.
  */
 export const WORKER_DEATH_CAUSES = ['silent', 'heap', 'buffers', 'exit', 'fault'] as const
 export type WorkerDeathCause = (typeof WORKER_DEATH_CAUSES)[number]
 
 /**
  * The cause of a death without a verdict.
- * @param thrown  the rejection of the worker's tasks; null when it carried none
+ * @param thrown  the error with which the worker's tasks rejected; null if the worker did not run tasks
  */
 export function deathCause(thrown: unknown): WorkerDeathCause {
   if (!(thrown instanceof Error)) return 'exit'
   if ('code' in thrown && thrown.code === 'ERR_WORKER_OUT_OF_MEMORY') return 'heap'
-  // Piscina's message for a thread that ended without an error of its own.
+  // Message of Piscina for a thread that ended without its own error.
   return thrown.message.startsWith('worker exited with code') ? 'exit' : 'fault'
 }
 
-/** Ordinal of the call whose code ended a worker, `NO_CALL` when that is not known. */
+/** Finds the ordinal of the call whose code ended a worker; `NO_CALL` if unknown. */
 export function whoRan(
   cause: WorkerDeathCause,
   { running, heaviest }: WorkerPulse,
@@ -160,10 +195,11 @@ export function whoRan(
   switch (cause) {
     case 'silent':
       return verdict?.ran ?? running
-    // The worker ran normally until it was ended, so which code ran then was chance.
+    // The worker answered until it was ended, so the code that ran at its end is not the cause.
     case 'buffers':
       return heaviest
-    // Any call may ask for the last piece of memory: the call that took the most is more likely, where it is known.
+    // The last free memory may go to any call. If it is known which call took most memory, that call is the more likely
+    // cause.
     case 'heap':
       return heaviest === NO_CALL ? running : heaviest
     case 'exit':
@@ -174,24 +210,24 @@ export function whoRan(
   }
 }
 
-/** A call on a worker. */
+/** Call on a worker. */
 export interface CarriedCall {
   readonly ordinal: number
   readonly callSid: string
-  /** How often it was suspected before. */
+  /** Number of earlier suspicions. */
   readonly suspicions: number
 }
 
 /**
- * Part of a call in its worker's death. `suspect`: its code ended the worker; `one-of-many`: the code of one of several
- * calls did, and it is not known which; `bystander`: another call did.
+ * Role of a call in its worker's death. `suspect`: its code ended the worker. `one-of-many`: one of several calls ended
+ * the worker. `bystander`: another call ended the worker.
  */
 type PartInDeath = 'suspect' | 'one-of-many' | 'bystander'
 
-/** Rejection of a call's task: its whole worker is gone. */
+/** Rejection of a call's task because its whole worker died. */
 export class WorkerLostError extends Error {
   readonly part: PartInDeath
-  /** SID of the suspected call; null when there is no single one. */
+  /** SID of the suspected call; null if several are suspected. */
   readonly suspect: string | null
 
   constructor(why: string, part: PartInDeath, suspect: string | null, cause?: unknown) {
@@ -203,9 +239,9 @@ export class WorkerLostError extends Error {
 }
 
 /**
- * The part of each call in the death of its worker, by the call's ordinal. The suspect is the call whose code ran, where
- * that is known. Otherwise the calls that were suspected before are suspects, because two deaths with the same call are
- * hardly an accident; without such calls, all are.
+ * Finds the role of each call in the death of its worker, by the call's ordinal. The suspect is the call whose code
+ * ran. If that call is unknown, the suspects are the calls that were suspected before, because a second death with the
+ * same call is hardly an accident. If there are none, all calls are suspects.
  * @param running  ordinal of the call whose code ran, or `NO_CALL`
  */
 export function partsOf(carried: readonly CarriedCall[], running: number): ReadonlyMap<number, PartInDeath> {

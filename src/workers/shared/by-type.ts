@@ -1,4 +1,4 @@
-/** Handlers of messages of one kind, by the message's type. */
+/** Handlers of one kind of messages, by the message's type. */
 export type Handlers<Message extends { readonly type: string }, Rest extends readonly unknown[] = []> = {
   readonly [Type in Message['type']]?: (message: Extract<Message, { readonly type: Type }>, ...rest: Rest) => void
 }
@@ -11,13 +11,13 @@ export class ByType<Message extends { readonly type: string }, Rest extends read
 
   constructor(tables: readonly (Handlers<Message, Rest> | undefined)[]) {
     for (const table of tables) {
-      // Only messages of its type come to a handler.
+      // The type's handler accepts only messages of this type.
       for (const [type, handler] of Object.entries(table ?? {}) as [string, Handler<Message, Rest>][])
         this.#handlers.set(type, [...(this.#handlers.get(type) ?? []), handler])
     }
   }
 
-  /** @returns whether any part takes it */
+  /** @returns true if at least one part takes this message */
   give(message: Message, ...rest: Rest): boolean {
     const handlers = this.#handlers.get(message.type)
     if (handlers === undefined) return false

@@ -3,11 +3,11 @@ import type { SessionResume } from '../../call/documents/checkpoint.js'
 import type { JournalMedia } from '../../call/documents/journal.js'
 import { JournalWriter } from '../../call/journal/journal-writer.js'
 
-/** How calls are journalled. Plain data. */
+/** Settings of a call's journal. Plain data. */
 export interface JournalKept {
   /** Version of the gateway. */
   readonly build: string
-  /** True if the caller's audio is kept too, so that the caller's path can be run again. */
+  /** True if the caller's audio is stored too. Then the caller's path can be run again with this audio. */
   readonly audio: boolean
 }
 
@@ -15,15 +15,18 @@ interface CallJournalOptions extends JournalKept {
   readonly options: CallSessionOptions
   readonly resume: SessionResume | null
   readonly media: JournalMedia
-  /** Gets some lines at a time, in an array that it may keep. */
+  /** Receives some lines at a time. It may keep the array. */
   readonly post: (lines: readonly string[]) => void
 }
 
-/** Lines that are collected before they go to the main thread in one message, and their characters. */
+/**
+ * Maximum number of lines in one message to the main thread. `CHARS_PER_MESSAGE`: maximum number of characters of these
+ * lines together.
+ */
 const LINES_PER_MESSAGE = 100
 const CHARS_PER_MESSAGE = 64 * 1024
 
-/** The journal of one call on its way to the main thread, which writes the files. */
+/** Journal of one call in its worker. It sends the lines to the main thread, which writes the files. */
 export class CallJournal {
   readonly writer: JournalWriter
   readonly #audio: boolean
@@ -43,13 +46,18 @@ export class CallJournal {
     )
   }
 
-  /** Bytes of the carrier, on their way into the caller's path; of a private line only their number. */
+  /**
+   * Notes the carrier's bytes before the caller's path processes them. On a private line only their number is noted.
+   */
   packet(bytes: Uint8Array, arrivalMs: number, isPrivate: boolean): void {
     if (this.#audio)
       this.writer.media(['packet', arrivalMs, base64(isPrivate ? new Uint8Array(bytes.byteLength) : bytes)])
   }
 
-  /** A frame of our own voice, which the caller's path gets as the reference for the echo; silence where nobody is to hear it. */
+  /**
+   * Notes a frame of our own voice, because the caller's path compares it with the echo. On a private line the frame is
+   * noted as silence.
+   */
   played(frame: Int16Array, playedAtMs: number, isPrivate: boolean): void {
     if (this.#audio)
       this.writer.media([
@@ -63,18 +71,18 @@ export class CallJournal {
       ])
   }
 
-  /** Called before the frames that are due are taken. */
+  /** Called before the due frames are taken. */
   tick(nowMs: number): void {
     if (this.#audio) this.writer.media(['tick', nowMs])
   }
 
-  /** Called once a tick: passes on the collected lines when there are enough. */
+  /** Sends the collected lines when there are enough; called once a tick. */
   pass(): void {
     if (this.#lines.length < LINES_PER_MESSAGE && this.#chars < CHARS_PER_MESSAGE) return
     this.#flush()
   }
 
-  /** At the end: passes on everything. */
+  /** Sends all remaining lines at the end of the call. */
   end(): void {
     this.writer.flush()
     if (this.#lines.length > 0) this.#flush()

@@ -14,40 +14,48 @@ import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import type { CallResult, KeptCall } from '../../call/documents/kept-call.js'
 import type { SessionResume } from '../../call/documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../../call/events.js'
-import type { TimelineMark } from '../../call/documents/record.js'
+import type { SpokenTurn, TimelineMark } from '../../call/documents/record.js'
 import type { LegRateHz } from '../../core/units.js'
 import type { StreamTrack } from '../../sautikit/actions.js'
 import type { StreamText } from '../../sautikit/stream-messages.js'
 import type { JournalKept } from './call-journal.js'
 import type { CallMemory } from './call-memory.js'
 
-/** Start data of a call's task. Plain data; `port` and `speech` travel in the transfer list. */
+/** Start data of a call's task. It is plain data; only `port` and `speech` are transferred. */
 export interface CallStart {
   readonly callSid: string
-  /** The first call of a caller who was rung back; otherwise this call. Effects have their keys from it. */
+  /**
+   * SID of the first call, if this call rings its caller back; otherwise the call's own SID. The keys of effects
+   * contain it.
+   */
   readonly rootSid: string
-  /** Ordinal of the call within this process, from 1. A worker's pulse names the call whose code runs by it. */
+  /** Ordinal of the call within this process, from 1. In a worker's pulse it names the call whose code runs. */
   readonly ordinal: number
   readonly agent: AgentDefinition
-  /** Whose number was called, or calls; absent or null: no business of NUMBERS_FILE. */
+  /**
+   * Business to which our number in this call belongs; absent or null if NUMBERS_FILE has no business for the number.
+   */
   readonly business?: Business | null
-  /** Variables of an outbound call; absent: none. */
+  /** Variables of an outbound call; absent if there are none. */
   readonly variables?: CallVariables
-  /** Values of the caller from an earlier call of this hour; absent or null: none. */
+  /** Values found for the caller in an earlier call of the last hour; absent or null if there are none. */
   readonly knownCaller?: CallerValues | null
-  /** The W3C trace context of the call; absent where no trace is exported. */
+  /** The call's W3C trace context; absent if no trace is exported. */
   readonly traceparent?: string
-  /** False: an answering machine gets no message. Default: what the agent's file says. */
+  /** False: do not leave a message on an answering machine. Default: the setting in the agent's file. */
   readonly leaveMessage?: boolean
-  /** The call is answered by the taker of messages alone, on the cascade. Default: false. */
+  /** True: the agent only takes messages in this call, on the cascade. Default: false. */
   readonly messagesOnly?: boolean
   /** Knowledge and modules that the agent's file names. */
   readonly assets: AgentAssets
-  /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */
+  /**
+   * Resolved names of the backends, in the order in which they are tried. The main thread has replaced `auto` by a
+   * name.
+   */
   readonly backends: readonly string[]
-  /** The person on the line. */
+  /** Number of the person on the line. */
   readonly from: string
-  /** They may be called back at that number. */
+  /** True if the person may be called back at this number. */
   readonly calledBack: boolean
   /** Our own number. */
   readonly to: string
@@ -55,28 +63,28 @@ export interface CallStart {
   readonly legRateHz: LegRateHz
   readonly track: StreamTrack
   readonly shared: CallMemory
-  /** The call's control messages, `ToCall` one way and `FromCall` the other. */
+  /** Port for the call's control messages: the worker sends `FromCall` and receives `ToCall`. */
   readonly port: MessagePort
-  /** Leads to a speech worker; null where the speech pool is down. */
+  /** Port to a speech worker; null if the speech pool is down. */
   readonly speech: MessagePort | null
   /** Common-clock time of the webhook: time zero of the timeline. */
   readonly preparedAtMs: number
   /**
-   * Set when the call comes from a worker that died, or from another node. Null in a new call, and when that worker
-   * died before its first checkpoint.
+   * State of the call that a dead worker or another node left. Null for a new call, or if the worker died before its
+   * first checkpoint.
    */
   readonly resume: (SessionResume & Pick<KeptCall, 'backendState'>) | null
-  /** Null: the stream is not open yet. */
+  /** Time in ms at which the stream opened; null if it is not open yet. */
   readonly streamOpenedAtMs: number | null
   readonly rehomes: number
-  /** Null: no journal. */
+  /** Settings of the journal; null if the call has no journal. */
   readonly journal: JournalKept | null
 }
 
-/** Main thread to call. */
+/** Messages from the main thread to the call. */
 export type ToCall =
   | { readonly type: 'stream-opened'; readonly openedAtMs: number }
-  /** `tool-outcome`: again after a move to another worker, until the caller has heard it. */
+  /** Sent again after a move to another worker, until `tool-outcome` reports that the caller has heard the outcome. */
   | Extract<
       CallInput,
       {
@@ -92,24 +100,30 @@ export type ToCall =
       }
     >
   | { readonly type: 'stream-text'; readonly messages: readonly StreamText[] }
-  /** Answers `verification-attempt`. 0: the caller's number is locked, no answer may be compared. */
+  /**
+   * Answers `verification-attempt` with the number of attempts that remain. 0: the caller's number is locked, so no
+   * answer may be compared.
+   */
   | { readonly type: 'verification-attempts'; readonly left: number }
-  /** Answers `do-not-call`. `kept`: their number is on the list. */
+  /** Answers `do-not-call`. `kept`: the person's number is on the list. */
   | { readonly type: 'do-not-call'; readonly callId: string; readonly kept: boolean }
-  /** Answers `caller-recall`. Null: nothing is remembered. */
+  /** Answers `caller-recall`. Null if nothing is remembered. */
   | { readonly type: 'caller-recalled'; readonly earlier: EarlierCall | null }
   /** Answers `tool-intent`. */
   | { readonly type: 'tool-intent'; readonly key: string; readonly answer: EffectAnswer }
   /** Answers `speech-lost` with a port to another speech worker. */
   | { readonly type: 'speech'; readonly port: MessagePort }
 
-/** Call to main thread. */
+/** Messages from the call to the main thread. */
 export type FromCall =
   | { readonly type: 'backend-session'; readonly opened: SessionOpened }
   | { readonly type: 'backend-error'; readonly fault: BackendFaultNews }
-  /** A circuit of this worker, by its thread, opened or closed because of this call. */
+  /**
+   * Reports a circuit of this worker that opened or closed because of this call. The main thread knows the worker by
+   * its thread.
+   */
   | { readonly type: 'circuit'; readonly worker: number; readonly circuit: CircuitReport }
-  /** A service reported the key's remaining limits. */
+  /** Reports the remaining limits of an API key that a service sent. */
   | { readonly type: 'backend-limits'; readonly backend: string; readonly limits: readonly RateLimit[] }
   | Extract<BackendEvent, { type: 'failover' }>
   | Extract<
@@ -126,38 +140,46 @@ export type FromCall =
           | 'wait'
       }
     >
-  /** `fromMs`: what the caller has sent since then is private too, by the time of its arrival. */
+  /** From `fromMs` on, caller audio is private, even if it has already arrived. */
   | (Extract<CallOutput, { type: 'private' }> & { readonly fromMs: number })
-  /** Tones of keys sound that nobody is to read, or their echo may come: on the line alone, and nowhere that hears the call. */
+  /**
+   * Reports that secret DTMF tones sound now, or that their echo may come. The tones go only to the carrier's line, not
+   * to recordings and listeners.
+   */
   | { readonly type: 'secret-tones'; readonly on: boolean }
-  /** True if the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
+  /** Reports if the caller's line carries only a telephone's band. Sent once, on a leg of 16 kHz. */
   | { readonly type: 'line-band'; readonly narrow: boolean }
   /**
-   * Events since the last message of this kind, and the session's state after it. They come together, so that the main
-   * thread's log and checkpoint always match.
+   * Events since the last message of this type, and the session's state after these events. They are in one message, so
+   * that the main thread's log and checkpoint always match.
    */
   | {
       readonly type: 'log'
       readonly entries: readonly CallLogEntry[]
-      /** Null where the session's state has not changed, or the call is over. */
+      /** State of the session; null if it has not changed, or if the call is over. */
       readonly saved: Omit<NonNullable<CallStart['resume']>, 'log' | 'newStream'> | null
       /**
-       * Added latency of this call's frames so far, from the carrier's socket to the backend; null unless `entries` has
-       * a turn.
+       * 99th percentile in ms of the latency that we add to the call's frames, from the carrier's socket to the
+       * backend. Null unless `entries` contains a turn.
        */
       readonly frameLatencyP99Ms: number | null
     }
-  /** An MCP server of the agent is up or down, or has other tools; one call of the worker says so. */
+  /**
+   * Reports that an MCP server of the agent is up or down, or has changed its tools. If several calls of the worker use
+   * the server, one of them reports it.
+   */
   | { readonly type: 'mcp'; readonly news: McpStatus }
-  /** The arguments of a tool call were changed to fit its schema. */
+  /** Reports a finished turn of the agent. */
+  | { readonly type: 'turn-heard'; readonly turn: SpokenTurn }
+  /** Reports that the arguments of a tool call were changed to fit its schema. */
   | { readonly type: 'tool-coerced'; readonly tool: string }
-  /** A tool has answered with values that say nothing: in words they count as absent. */
+  /** Reports a tool whose answer had empty values. In texts for the caller these values count as absent. */
   | { readonly type: 'values-left-out'; readonly tool: string; readonly fields: readonly string[] }
-  /** Asks what is remembered of the caller's last call. */
+  /** Asks for the memory of the caller's last call. */
   | { readonly type: 'caller-recall' }
-  /** The look-up of the caller has found something: for their next call. */
+  /** Reports values that the caller's look-up has found. The caller's next call gets them. */
   | { readonly type: 'caller-found'; readonly values: CallerValues }
-  /** Marks since the last message of this kind. */
+  /** Marks since the last message of this type. */
   | { readonly type: 'marks'; readonly marks: readonly TimelineMark[] }
   | { readonly type: 'journal'; readonly lines: readonly string[] }
   | {
@@ -167,12 +189,12 @@ export type FromCall =
       readonly fields: Readonly<Record<string, unknown>>
     }
   /**
-   * Asks whether an answer of the caller may be compared. The attempt is reserved until its verdict follows; one at a
-   * time.
+   * Asks if an answer of the caller may be compared. This reserves one attempt until the verdict is sent. Only one
+   * attempt may be reserved at a time.
    */
   | { readonly type: 'verification-attempt' }
   | { readonly type: 'verification-verdict'; readonly verdict: Verdict }
-  /** Asks whether a tool with an effect may run; the intent is then stored under `key`. */
+  /** Asks if a tool with an effect may run. If it may run, its intent is stored under `key`. */
   | {
       readonly type: 'tool-intent'
       readonly key: string
@@ -180,16 +202,21 @@ export type FromCall =
       readonly callId: string
       readonly args: Readonly<Record<string, unknown>>
     }
-  /** The tool of that intent has begun something whose outcome comes later. `id`: as its API gave it */
+  /**
+   * Reports that the tool of this intent has begun a task whose outcome comes later. `id`: the id that its API gave the
+   * task
+   */
   | { readonly type: 'tool-pending'; readonly key: string; readonly waitMs: number; readonly id: string }
-  /** The outcome of an intent, where it is known. */
+  /** Reports the outcome of an intent, if it is known. */
   | { readonly type: 'tool-settled'; readonly key: string; readonly outcome: ToolOutcome }
   | { readonly type: 'speech-lost' }
+  /** Reports that speech waits in the ring whose first sample has not been sent. The main thread sends it at once. */
+  | { readonly type: 'speech-waits' }
 
 /** Result of a call's task. A rejection means that the whole worker died. */
 export type CallEnd = CallResult | CallFault | Extract<CallOutput, { type: 'handover' }>
 
-/** This call alone failed, by a fault of ours. */
+/** Fault of the gateway that ended only this call. */
 interface CallFault {
   readonly type: 'fault'
   readonly fault: string

@@ -3,16 +3,23 @@ import type { StopRecord, TimelineMark } from '../../call/documents/record.js'
 import type { CallerPathStats } from '../../media/caller-path.js'
 import { maskNumbersIn } from '../../sautikit/phone.js'
 
-/** Marks of a call's timeline that are kept. */
+/** Maximum number of marks in a call's timeline. */
 const TIMELINE_MARKS_MAX = 2000
-/** Marks of a call that wait for one message to the main thread, and how often that is sent at most. */
+/**
+ * Maximum number of marks in one message to the main thread. `MARKS_PASSED_MS`: minimum time in ms between two
+ * messages.
+ */
 const MARKS_PER_MESSAGE_MAX = 64
 const MARKS_PASSED_MS = 250
-/** Decisions that a record keeps of each kind, the newest. */
+/** Maximum number of decisions of each kind in a record; the newest stay. */
 const STOPS_KEPT_PER_KIND = 50
 
-/** The kind of stop for each mark that says why the agent fell silent or a request was not met. */
+/**
+ * Reason of a stop, by the name of the mark. Such marks explain why the agent fell silent, or why a request was not
+ * met.
+ */
 const STOP_KINDS: Readonly<Record<string, StopRecord['kind']>> = {
+  'barge-in-duck': 'interruption',
   'barge-in-pause': 'interruption',
   'barge-in-resume': 'interruption',
   'barge-in': 'interruption',
@@ -22,7 +29,9 @@ const STOP_KINDS: Readonly<Record<string, StopRecord['kind']>> = {
   'socket-stuck': 'drop',
   'silence-prompt': 'silence-prompt',
   'tool-refused': 'refusal',
+  'tool-unstored': 'refusal',
   'escalation-refused': 'refusal',
+  'agent-silent': 'failure',
   'answer-missing': 'failure',
   'response-failed': 'failure',
   'answer-cut': 'failure',
@@ -35,13 +44,13 @@ const STOP_KINDS: Readonly<Record<string, StopRecord['kind']>> = {
   ended: 'hang-up',
 }
 
-/** Share of the kept marks that comes from the call's beginning; the rest are the newest. */
+/** Share of the stored marks that is taken from the beginning of the call. The newest marks fill the rest. */
 const FIRST_SHARE = 0.25
 
 /**
- * Events of one call and their times, kept on the main thread so that it survives a dead worker: the main thread's
- * marks (webhook, socket, worker) and those of the media worker. Phone numbers are masked. Bounded: the first quarter
- * of the marks always stays, then the newest stay, and `dropped` counts those between.
+ * Events of one call and their times: the main thread's marks (webhook, socket, worker) and the marks of the media
+ * worker. The timeline is on the main thread, so it survives the worker's death. Phone numbers are masked. If there are
+ * too many marks, the first quarter and the newest marks stay. `dropped` counts the removed marks between them.
  */
 export class CallTimeline {
   dropped = 0
@@ -49,7 +58,7 @@ export class CallTimeline {
   readonly #firstMax: number
   readonly #ringMax: number
   readonly #first: TimelineMark[] = []
-  /** The newest marks; the oldest of them is at `#oldest`. */
+  /** The newest marks; the oldest is at `#oldest`. */
   readonly #ring: TimelineMark[] = []
   #oldest = 0
   readonly #stops = new Map<StopRecord['kind'], StopRecord[]>()
@@ -61,7 +70,7 @@ export class CallTimeline {
     this.#ringMax = marksMax - this.#firstMax
   }
 
-  /** A mark of the main thread. @returns it */
+  /** Adds a mark of the main thread. @returns the mark */
   mark(name: string, nowMs: number, detail?: string): TimelineMark {
     const atMs = nowMs - this.#zeroMs
     const mark = detail === undefined ? { name, atMs } : { name, atMs, detail }
@@ -69,18 +78,18 @@ export class CallTimeline {
     return mark
   }
 
-  /** Marks of the worker. */
+  /** Adds marks of the worker. */
   take(marks: readonly TimelineMark[]): void {
     for (const mark of marks) this.#keep(mark)
   }
 
-  /** Sorted by time, because the worker's marks arrive a little later than they happened. */
+  /** Marks sorted by time. The worker's marks arrive late, so they are not in order before. */
   get marks(): TimelineMark[] {
     const marks = [...this.#first, ...this.#ring.slice(this.#oldest), ...this.#ring.slice(0, this.#oldest)]
     return marks.sort((a, b) => a.atMs - b.atMs)
   }
 
-  /** Why the agent stopped talking: the newest decisions of each kind, sorted by time. */
+  /** Reasons why the agent stopped talking, sorted by time. Of each kind, the newest decisions are kept. */
   get stops(): StopRecord[] {
     return [...this.#stops.values()].flat().sort((a, b) => a.atMs - b.atMs)
   }
@@ -103,13 +112,16 @@ export class CallTimeline {
   }
 }
 
-/** Stalls without concealed frames, which nobody hears, are marked together, at most this often. */
+/**
+ * Minimum time in ms between two marks of stalls without concealed frames. Such stalls are inaudible, so one mark
+ * counts several of them.
+ */
 const SILENT_STALLS_EVERY_MS = 5000
 
-/** While our own speech comes back, or a noise goes on, that is marked at most this often. */
+/** Minimum time in ms between two marks of a continuing echo or noise. */
 const SOUND_EVERY_MS = 5000
 
-/** Counters of the caller's audio from which marks are made. */
+/** Counters of the caller's audio; their changes become marks. */
 type LineStats = Pick<
   CallerPathStats,
   | 'stalls'
@@ -123,21 +135,21 @@ type LineStats = Pick<
 >
 
 /**
- * The marks of one call on their way from the worker to the main thread, which keeps the timeline. They are sent
- * together, at most four times a second, so that a turn costs one message and a frame costs none.
+ * Collects the marks of one call in its worker. The marks are sent together to the main thread, which has the timeline,
+ * at most four times a second.
  */
 export class CallMarks {
   readonly #zeroMs: number
   readonly #post: (marks: readonly TimelineMark[]) => void
   #marks: TimelineMark[] = []
   #passedAtMs = 0
-  /** By what it counts: the count that was marked last, and when. */
+  /** Value and time of the last mark, for each counter. */
   readonly #marked = new Map<string, { readonly count: number; readonly atMs: number }>()
   #concealed = 0
 
   /**
    * @param zeroMs  time of the webhook, on the clock of `add`
-   * @param post  gets some marks at a time, in an array that it may keep
+   * @param post  receives some marks at a time. It may keep the array
    */
   constructor(zeroMs: number, post: (marks: readonly TimelineMark[]) => void) {
     this.#zeroMs = zeroMs
@@ -150,12 +162,12 @@ export class CallMarks {
     if (this.#marks.length >= MARKS_PER_MESSAGE_MAX) this.#pass(nowMs)
   }
 
-  /** True when `watch` and `pass` should be called; checked once a tick. */
+  /** True if `watch` and `pass` should be called. It is checked once a tick. */
   due(nowMs: number): boolean {
     return nowMs - this.#passedAtMs >= MARKS_PASSED_MS
   }
 
-  /** Marks what happened to audio since the last call. The counters never decrease. */
+  /** Marks changes of the audio counters since the last call. The counters never decrease. */
   watch(line: LineStats, speechDroppedSamples: number, nowMs: number): void {
     const made = line.framesConcealed - this.#concealed
     this.#concealed = line.framesConcealed
@@ -163,23 +175,28 @@ export class CallMarks {
     if (stalls > 0) this.add('carrier-stall', nowMs, `${stalls} stalls of the carrier's audio, ${made} frames made up`)
     const dropped = this.#grown('dropped', line.framesDropped, nowMs)
     if (dropped > 0)
-      this.add('audio-dropped', nowMs, `${dropped} frames of the caller beyond the jitter buffer's bound`)
+      this.add(
+        'audio-dropped',
+        nowMs,
+        `${dropped} frames of the caller were dropped, because the jitter buffer was full`,
+      )
     const echoMs = this.#grown('echo', line.framesOfEcho, nowMs, SOUND_EVERY_MS) * FRAME_MS
     if (echoMs > 0) {
       const learnt =
         line.echoDelayMs === null || line.echoGainDb === null
           ? 'its delay is not known yet'
           : `${Math.round(line.echoDelayMs)} ms late, ${Math.round(line.echoGainDb)} dB`
-      this.add('echo', nowMs, `${echoMs} ms of sound was taken for our own speech coming back: ${learnt}`)
+      this.add('echo', nowMs, `${echoMs} ms of sound was classified as the echo of our own speech: ${learnt}`)
     }
     const noiseMs = this.#grown('noise', line.framesOfNoise, nowMs, SOUND_EVERY_MS) * FRAME_MS
     if (noiseMs > 0)
       this.add('noise', nowMs, `${noiseMs} ms of sound without a voice in it, ${Math.round(line.noiseDbfs)} dBFS`)
     const speech = this.#grown('speech', speechDroppedSamples, nowMs)
-    if (speech > 0) this.add('audio-dropped', nowMs, `${speech} samples of the agent beyond the backlog's bound`)
+    if (speech > 0)
+      this.add('audio-dropped', nowMs, `${speech} samples of the agent were dropped, because the backlog was full`)
   }
 
-  /** By how much a count has grown since it was marked last; 0 where it is not to be marked now. */
+  /** Growth of a counter since its last mark; 0 if it is too early for another mark. */
   #grown(what: string, count: number, nowMs: number, everyMs = 0): number {
     const marked = this.#marked.get(what) ?? { count: 0, atMs: -Infinity }
     if (count <= marked.count || nowMs - marked.atMs < everyMs) return 0
@@ -187,7 +204,7 @@ export class CallMarks {
     return count - marked.count
   }
 
-  /** Passes on the collected marks. */
+  /** Sends the collected marks. */
   pass(nowMs: number): void {
     this.#passedAtMs = nowMs
     if (this.#marks.length > 0) this.#pass(nowMs)

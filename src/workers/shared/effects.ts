@@ -5,41 +5,45 @@ import { canonicalJson } from '../../core/json.js'
 import type { Log } from '../../telemetry/log.js'
 import type { Metrics } from '../../telemetry/metrics.js'
 
-/** Largest result, as JSON, that is kept with the key of an effect. */
+/** Maximum size in bytes, as JSON, of a result that is stored for the key of an effect. */
 export const EFFECT_RESULT_BYTES_MAX = 4096
-/** Keys of effects that one process remembers, and the characters of their results together. */
+/**
+ * Maximum number of keys of effects that one process remembers. `EFFECT_CHARS_KEPT`: maximum number of characters of
+ * the results of all these keys together.
+ */
 const EFFECT_KEYS_KEPT = 10_000
 const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
 
 /**
- * Questions of a node to its fleet before an effect outside: whether it still has the call, and whether an effect has
- * happened before, perhaps on another node. Each answer comes within the deadlines of the store; no promise rejects.
+ * Questions that a node asks its fleet before an effect. Does the node still own the call? Did the effect already
+ * happen? Answers come within the store's deadlines. Promises never reject.
  */
 export interface EffectGate {
   /**
    * True if this node may act for a call.
-   * @param call  its SID, or the clientRequestId of a call that this node places and that is not answered yet
-   * @param confirm  true: the store must confirm the ownership now, because nothing else shows it (the call has no
-   *   socket); false: it is enough that nothing speaks against it
-   * @param patient  true: what is to be done may come late, so a fleet that cannot say it now is asked again, for at most 10
-   *   minutes; false, the default: then the answer is false
+   * @param call  the call's SID, or the clientRequestId of an unanswered call that this node places
+   * @param confirm  true: the store must confirm the ownership now, because no open socket shows that the node has the
+   * call. False: the node may act unless the fleet knows a reason against it
+   * @param patient  true: the action may come late. If the fleet cannot answer now, it is asked again for at most 10
+   * minutes. False (default): if the fleet cannot answer now, the answer is false
    */
   mayAct(call: string, confirm: boolean, patient?: boolean): Promise<boolean>
   /**
-   * Stores the intent of an effect, if its key is not there yet.
-   * @returns `new`: stored now; `result`: it was done before; `uncertain`: an intent without a result stands there;
-   *   `store-down`: nobody knows
+   * Stores the intent of an effect, if its key is not stored yet.
+   * @returns `new`: stored now. `result`: the effect was done before. `uncertain`: an intent without a result is
+   * stored. `store-down`: the store did not answer. The effect must then not begin, because another node could not see
+   * the intent and would run the effect again
    */
   intend(key: string): Promise<'new' | { readonly result: ToolOutcome } | 'uncertain' | 'store-down'>
-  /** Stores the result of an intent, of at most EFFECT_RESULT_BYTES_MAX as JSON. Returns at once. */
+  /** Stores the result of an intent, at most EFFECT_RESULT_BYTES_MAX as JSON. Returns at once. */
   settle(key: string, result: ToolOutcome): void
 }
 
 /**
- * The key of a tool call's effect: `<root SID>:<tool>:<32 hex digits>:<occurrence>`, the digits being the first half of
- * the SHA-256 of the arguments as canonical JSON. It fits an HTTP header. The same tool call has the same key on every
- * worker and node; `ToolLedger` says how occurrences are counted.
- * @param rootSid  SID of the first call of a caller who was rung back, otherwise of the call itself
+ * Key of a tool call's effect: `<root SID>:<tool>:<32 hex digits>:<occurrence>`. The digits are the first half of the
+ * SHA-256 of the arguments as canonical JSON. The key may be used in an HTTP header. It is equal on every worker and
+ * node. `ToolLedger` counts the occurrences.
+ * @param rootSid  SID of the first call if the caller was rung back, otherwise the call's own SID
  */
 export function effectKey(
   rootSid: string,
@@ -51,12 +55,12 @@ export function effectKey(
   return `${rootSid}:${tool}:${digits}:${occurrence}`
 }
 
-/** Keys of effects in this process, and the fleet that knows those of the others. */
+/** Effects of this process. The class remembers their keys, and asks the fleet for the keys of other nodes. */
 export class Effects {
-  /** Null without a fleet. */
+  /** The fleet's gate; null if the gateway does not belong to a fleet. */
   readonly gate: EffectGate | null
   readonly metrics: Metrics
-  /** Outcomes of the effects that ran here. Null: not known yet. */
+  /** Outcomes of the effects that ran in this process; null while an outcome is unknown. */
   readonly #kept = new LRUCache<string, { readonly outcome: ToolOutcome | null }>({
     max: EFFECT_KEYS_KEPT,
     maxSize: EFFECT_CHARS_KEPT,
@@ -68,18 +72,18 @@ export class Effects {
     this.metrics = metrics
   }
 
-  /** @param resumed  the call began on another node, whose keys only the store knows */
+  /** @param resumed true if the call began on another node: only the store knows the keys of that node */
   async intend(key: string, resumed: boolean): Promise<Exclude<EffectAnswer, { type: 'not-owner' }>> {
     const known = this.#kept.get(key)
     if (known !== undefined) return this.#answer(known.outcome ?? 'uncertain')
-    // Before the store answers: the same key may be asked for again meanwhile.
+    // The key is set before the store answers, because another request with this key may come while this request waits.
     this.#kept.set(key, { outcome: null })
     const answer = this.gate === null ? 'new' : await this.gate.intend(key)
-    if (answer === 'new' || (answer === 'store-down' && !resumed)) return this.#answer(answer)
-    // It does not run here, and the store may know more when it is asked again.
+    if (answer === 'new') return this.#answer(answer)
+    // The effect does not run here, so the key is not remembered. The next request asks the store again.
     this.#kept.delete(key)
-    if (typeof answer === 'string') return this.#answer(answer === 'store-down' ? 'refused' : answer)
-    return this.#answer(answer.result)
+    if (answer === 'store-down' && resumed) return this.#answer('refused')
+    return this.#answer(typeof answer === 'string' ? answer : answer.result)
   }
 
   settle(key: string, outcome: ToolOutcome): void {
@@ -93,11 +97,12 @@ export class Effects {
   ): Exclude<EffectAnswer, { type: 'not-owner' }> {
     this.metrics.effectIntents({ answer: typeof answer === 'string' ? answer : 'repeated' }).inc()
     if (typeof answer !== 'string') return { type: 'done', outcome: answer }
-    return { type: answer === 'uncertain' || answer === 'refused' ? 'uncertain' : 'run' }
+    if (answer === 'store-down') return { type: answer }
+    return { type: answer === 'new' ? 'run' : 'uncertain' }
   }
 }
 
-/** The outcome, or where it is too large to be kept only whether it succeeded. */
+/** Outcome in the form in which it is stored. If the result is too large, only success or failure is stored. */
 function keptOutcome(outcome: ToolOutcome): ToolOutcome {
   if (Buffer.byteLength(JSON.stringify(outcome)) <= EFFECT_RESULT_BYTES_MAX) return outcome
   const { ok } = outcome
@@ -106,18 +111,18 @@ function keptOutcome(outcome: ToolOutcome): ToolOutcome {
 
 interface CallEffectsOptions {
   readonly callSid: string
-  /** The call began on another node. */
+  /** True if the call began on another node. */
   readonly resumed: boolean
   readonly log: Log
   /** Enters an event into the call's timeline. */
   readonly mark: (name: string, detail: string) => void
 }
 
-/** Effects of one call outside: only while its node owns it, and none twice. */
+/** Effects of one call. An effect happens only while the node owns the call, and at most once. */
 export class CallEffects {
   readonly #options: CallEffectsOptions
   readonly #effects: Effects
-  /** Handoffs keep their order. At most those of one call. */
+  /** Promise of the last handoff of this call. It keeps the handoffs in order. */
   #handoffs = Promise.resolve()
 
   constructor(options: CallEffectsOptions, effects: Effects) {
@@ -126,11 +131,11 @@ export class CallEffects {
   }
 
   /**
-   * Does `work` if this node has the call: at once without a fleet, otherwise when the fleet has answered. A handoff, which
-   * nobody posts again, waits for a store that is away.
-   * @param what  names it for log and timeline
+   * Does `work` if this node owns the call. Without a fleet this happens at once; with a fleet it happens after the
+   * fleet's answer. If the store does not answer, a handoff waits (`patient`), because a handoff is posted only once.
+   * @param what  name of the work in log and timeline
    * @param confirm  see `EffectGate.mayAct`
-   * @param refused  called instead of `work` when another node has the call
+   * @param refused  called instead of `work` when another node owns the call
    */
   act(kind: 'rest' | 'handoff', what: string, confirm: boolean, work: () => void, refused?: () => void): void {
     if (this.#effects.gate === null) return work()
@@ -140,7 +145,7 @@ export class CallEffects {
     if (kind === 'handoff') this.#handoffs = acted
   }
 
-  /** Asked before a tool with an effect runs. */
+  /** Decides if a tool with an effect may run; called before the tool runs. */
   async intend(key: string, tool: string): Promise<EffectAnswer> {
     if (!(await this.#mayAct('tool', tool, false))) return { type: 'not-owner' }
     const { resumed, log, mark } = this.#options
@@ -150,6 +155,9 @@ export class CallEffects {
       mark('tool-uncertain', tool)
     } else if (answer.type === 'done') {
       mark('tool-repeated', tool)
+    } else if (answer.type === 'store-down') {
+      log.warn({ tool }, 'a tool is not run: the store did not take its intent')
+      mark('tool-unstored', tool)
     }
     return answer
   }
@@ -163,7 +171,7 @@ export class CallEffects {
     const { gate, metrics } = this.#effects
     if (gate === null || (await gate.mayAct(callSid, confirm, kind === 'handoff'))) return true
     metrics.effectsRefused({ kind }).inc(1, callSid)
-    log.warn({ kind, what }, 'an action is not carried out: the call is not known to be of this node')
+    log.warn({ kind, what }, 'an action is not carried out: it is not certain that this node owns the call')
     mark('not-owner', `${kind}: ${what}`)
     return false
   }

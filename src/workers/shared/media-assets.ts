@@ -5,8 +5,8 @@ import type { VadBank } from '../../media/vad/vad.js'
 import { CallerKernel, FIRST_NUMBERS, VoiceBank, type VoiceModels } from '../../media/vad/voice-detector.js'
 
 /**
- * Assets that every media worker needs and that are expensive to make: the main thread makes it once, and each worker
- * gets a clone.
+ * Assets that every media worker needs and that take long to make. The main thread makes them once, and each worker
+ * gets a copy.
  */
 export interface MediaAssets {
   readonly rows: readonly PolyphaseRows[]
@@ -19,7 +19,7 @@ export interface MediaAssets {
 const VOICE_MODEL_SHA256 = '1aa2053b03aa1426a3598bdedc67fc062b54a137a576d0a1fc4b6a7d406b5810'
 
 /**
- * Reads the filter rows and the numbers of the voice detector, and compiles the kernels of the resampler and of the
+ * Reads the filter rows and the weights of the voice detector. Compiles the kernels of the resampler and of the
  * caller's path.
  */
 export async function loadMediaAssets(): Promise<MediaAssets> {
@@ -32,7 +32,7 @@ export async function loadMediaAssets(): Promise<MediaAssets> {
   return { rows, firKernel, callerKernel, voiceModels }
 }
 
-/** The rows as the build has derived them (scripts/polyphase-rows.mjs): the bytes of the coefficients in base64. */
+/** Reads the filter rows that the build made (scripts/polyphase-rows.mjs). Their coefficients are bytes in base64. */
 async function builtRows(): Promise<readonly PolyphaseRows[]> {
   const text = await readFile(new URL('../../media/resample/polyphase-rows.json', import.meta.url), 'utf8')
   const rows = JSON.parse(text) as (Omit<PolyphaseRows, 'coefficients'> & { readonly coefficients: string })[]
@@ -50,13 +50,13 @@ export function voiceDetectors({
   return new VoiceBank(new CallerKernel(callerKernel, voiceModels))
 }
 
-/** The same for a thread that needs no other media assets. */
+/** Loads the voice detectors, for a thread that does not need the other media assets. */
 export async function loadVoiceDetectors(): Promise<VadBank> {
   const [callerKernel, voiceModels] = await Promise.all([compiled('vad/caller-kernel'), loadVoiceModels()])
   return voiceDetectors({ callerKernel, voiceModels })
 }
 
-/** @throws Error when the file is not the one that belongs to this version */
+/** @throws Error if the file belongs to another version of the detector, or is damaged */
 export async function loadVoiceModels(): Promise<VoiceModels> {
   const file = new URL('../../media/vad/voice-model.f32', import.meta.url)
   const bytes = await readFile(file)
@@ -64,7 +64,7 @@ export async function loadVoiceModels(): Promise<VoiceModels> {
   if (sha256 !== VOICE_MODEL_SHA256) {
     throw new Error(`${file.pathname} is damaged: its SHA-256 is ${sha256}, not ${VOICE_MODEL_SHA256}; install again`)
   }
-  // A copy of its own: the bytes of a small file may lie in a shared buffer, at an address that no float can have.
+  // The bytes are copied, because a small file's bytes may begin at an address that a Float32Array cannot use.
   const numbers = new Float32Array(Uint8Array.from(bytes).buffer)
   return { first: numbers.subarray(0, FIRST_NUMBERS), second: numbers.subarray(FIRST_NUMBERS) }
 }

@@ -1,6 +1,6 @@
 /**
- * The shared memory of one call. Through it the main thread ("main") and the call's media worker exchange audio and
- * whatever changes with every frame, without messages. Everything else goes through the call's MessagePort.
+ * Shared memory of one call. The main thread ("main") and the call's media worker use it to exchange audio and all
+ * values that change with every frame, without messages. All other data goes through the call's MessagePort.
  *
  *     bytes      0 ..  63   words that main writes (Int32)
  *               64 .. 127   words that the worker writes with each frame
@@ -11,9 +11,9 @@
  *                   ..      the waiting sound as it was sent last (main -> worker)
  *
  * Each word has one writer, which may read it without Atomics; the rings publish with Atomics. The words of each writer
- * have a cache line of their own: a line that both sides write moves between the cores with every frame, which cost
- * more than the copies. The memory outlives a worker: a call that changes its worker keeps it, with all speech not yet
- * played.
+ * have a cache line of their own. A line that both threads write would move between the cores with every frame. This
+ * cost more time than the copies. The memory outlives a worker: a call that changes its worker keeps the memory, with
+ * all speech not yet played.
  */
 export const Word = {
   // --- main's line ---
@@ -21,50 +21,71 @@ export const Word = {
   inSkip: 1,
   outTail: 2,
   /**
-   * Count of the speech samples that the times describe. Main writes it after the times. While main sends, `outTail` is
-   * ahead of it: a reader that used `outTail` could take the times of one sentence for those of the next.
+   * Count of the speech samples to which the times belong. Main writes it after the times. During a tick `outTail` is
+   * ahead of the times, so a reader that used `outTail` could confuse two sentences.
    */
   dated: 3,
-  /** Not 0: the call must end, whatever state its session is in (`HANGUP_*`). */
+  /** 0 while the call continues. Another value (`HANGUP_*`) ends the call, in any state of its session. */
   hangup: 4,
-  /** Packets that did not fit. */
+  /** Number of packets that were dropped because the inbound ring was full. */
   inDropped: 5,
-  /** Count of the samples that were sent with nothing but the waiting sound. Main writes it after its time. */
+  /**
+   * Count of the samples that contained only the waiting sound. Main writes it after the time of these samples
+   * (`waitingZeroMs`).
+   */
   waitingSent: 6,
+  /**
+   * Loudest power of the packets that wait: the mean square of the 16-bit samples in one packet. The maximum Int32 if
+   * unknown.
+   */
+  inPower: 7,
 
   // --- the worker's line ---
   inTail: 16,
   outHead: 17,
   outSkip: 18,
-  /** Count of the sample at the first place of the outbound ring. Written while that ring is empty. */
+  /** Count of the sample at the first index of the outbound ring. It is written only while the ring is empty. */
   outBase: 19,
 
   // --- the worker's second line: words that main reads at every tick and that seldom change ---
   /** Counts the flushes of the carrier's buffer. */
   clears: 32,
-  /** 1 while a barge-in that is not committed yet pauses the agent. */
-  paused: 33,
-  /** 1 while the worker has, or expects, more samples of the item that plays now. */
+  /** Order to play the agent's audio while a barge-in is undecided: `SOUND_*`. */
+  sound: 33,
+  /** 1 while the worker has more samples of the item that plays now, or expects them. */
   more: 34,
-  /** 1 while the caller waits, and hears the waiting sound where there is no speech, and softly where there is. */
+  /** 1 while the caller waits and the waiting sound is on. During speech the waiting sound is softer. */
   waiting: 36,
-  /** Thread of the worker that has the call, 0 for none. Main clears it before it gives the call to another worker. */
+  /** Greatest delay in ms of the caller's audio that has occurred repeatedly in the recent past (`LineBursts`). */
+  lineBurstMs: 37,
+  /**
+   * Thread id of the worker that has the call; 0 if there is no worker. Main clears it before it gives the call to
+   * another worker.
+   */
   worker: 35,
 } as const
 
 export const Time = {
-  /** When everything sent so far will have been played. */
+  /** Time at which all audio sent so far will have been played. */
   playoutEndMs: 0,
-  /** When the last speech sample was given to the socket. */
+  /** Time at which the last speech sample was given to the socket. */
   lastSentAtMs: 1,
   /**
-   * When sample 0 would have been played if all speech had been one run with the one that plays now. So it stays the
-   * same for a whole run, whenever it is read.
+   * Start of the present run of speech, as the time at which sample 0 would have been played. The calculation assumes
+   * that all earlier samples belonged to this run. The time does not change during a run.
    */
   sampleZeroMs: 2,
-  /** When the first sample that `waitingSent` counts would have been played if all had been one run with the one that plays now. */
+  /**
+   * Start of the present run of waiting sound, as the time at which its sample 0 would have been played. The count is
+   * `waitingSent`.
+   */
   waitingZeroMs: 3,
 } as const
+
+/** Values of the `sound` word: the agent's audio is sent unchanged, not at all, or 12 dB softer. */
+export const SOUND_FULL = 0
+export const SOUND_PAUSED = 1
+export const SOUND_DUCKED = 2
 
 /** Values of the `hangup` word. */
 export const HANGUP_NONE = 0
@@ -72,25 +93,37 @@ export const HANGUP_NOW = 1
 
 export const TIMES_OFFSET = 192
 export const RINGS_OFFSET = 256
-/** Bytes before the rings; zero in the memory of a new call. */
+/** Number of bytes before the rings. They are zero at the start of a call. */
 export const SHARED_CALL_HEAD_BYTES = RINGS_OFFSET
 
-/** Holds a frame of the largest size and a burst; memory pages that were never touched cost nothing. */
+/**
+ * Size in bytes of the inbound ring. It has space for a frame of the largest size and a burst. The unused part costs
+ * nothing, because the system allocates a page when it is touched.
+ */
 export const INBOUND_RING_BYTES = 256 * 1024
-/** Speech that continues to play when a worker dies: 2 s at 16 kHz, 4 s at 8 kHz. */
+/**
+ * Size of the outbound ring in samples: 2 s at 16 kHz, 4 s at 8 kHz. If a worker dies, the speech in the ring still
+ * plays.
+ */
 export const OUTBOUND_RING_SAMPLES = 32 * 1024
-/** Samples of the outbound ring that stay readable after main has taken them: enough for one tick and a long delay. */
-export const RECALLED_SAMPLES = 4096
+/**
+ * Number of samples of the outbound ring that stay readable after main has taken them. It covers the maximum lead,
+ * `FRAMES_WAIT_MS_MAX`, a tick, and a delay.
+ */
+export const RECALLED_SAMPLES = 7168
 
-/** Samples of the waiting sound that stay readable after they were sent: half a second at 16 kHz. A power of two. */
+/**
+ * Number of samples of the waiting sound that stay readable after they were sent: half a second at 16 kHz. A power of
+ * two.
+ */
 export const WAITING_SENT_SAMPLES = 8192
 
 export const WAITING_SENT_OFFSET = RINGS_OFFSET + INBOUND_RING_BYTES + OUTBOUND_RING_SAMPLES * 2
 
-/** Bytes of one call's shared memory. */
+/** Size in bytes of one call's shared memory. */
 export const SHARED_CALL_BYTES = WAITING_SENT_OFFSET + WAITING_SENT_SAMPLES * 2
 
-/** The words alone, without views of the rings. */
+/** Words of a call's memory, without views of the rings. */
 export function wordsOf(memory: SharedArrayBuffer, at: number): Int32Array {
   return new Int32Array(memory, at, TIMES_OFFSET / Int32Array.BYTES_PER_ELEMENT)
 }

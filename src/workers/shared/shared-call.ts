@@ -1,5 +1,6 @@
 import { assert } from '../../core/assert.js'
 import { Views } from '../../core/views.js'
+import { energyOf } from '../../media/pcm.js'
 import {
   INBOUND_RING_BYTES,
   OUTBOUND_RING_SAMPLES,
@@ -12,21 +13,24 @@ import {
   wordsOf,
 } from './shared-call-layout.js'
 
-/** Memory for a single call; a gateway uses a `CallMemoryPool`. */
+/** Allocates memory for a single call; a gateway uses a `CallMemoryPool`. */
 export function allocateSharedCall(): SharedArrayBuffer {
   return new SharedArrayBuffer(SHARED_CALL_BYTES)
 }
 
-/** Views of one call's shared memory; each side makes its own. */
+/** Views of one call's shared memory; each thread makes its own views. */
 export class SharedCall {
   readonly words: Int32Array
   readonly times: Float64Array
   readonly inbound: PacketRing
   readonly outbound: SampleRing
-  /** The last samples that `waitingSent` counts; the one with count `n` is at `n` modulo the length, a power of two. */
+  /**
+   * The last samples of the waiting sound, counted by `waitingSent`. Sample `n` is at index `n` modulo the array's
+   * length, which is a power of two.
+   */
   readonly waitingSent: Int16Array
 
-  /** @param at  where the call's memory begins: a multiple of 16 */
+  /** @param at  offset at which the call's memory begins: a multiple of 16 */
   constructor(memory: SharedArrayBuffer, at = 0) {
     assert(memory.byteLength >= at + SHARED_CALL_BYTES, `shared call memory of ${memory.byteLength - at} bytes`)
     this.words = wordsOf(memory, at)
@@ -40,26 +44,39 @@ export class SharedCall {
   }
 }
 
-/** Bytes before each packet: its length and its time of arrival. Packets begin at multiples of it. */
+/**
+ * Size in bytes of the header before each packet: its length and its time of arrival. Packets begin at multiples of
+ * this size.
+ */
 const PACKET_HEADER_BYTES = 16
 
-/** A packet that wraps around the ring's end is joined here. */
+/** Power that is stored for a packet whose samples cannot be read. */
+const POWER_UNKNOWN = 0x7fffffff
+
+/** Buffer for a packet that wraps around the ring's end: its two pieces are joined here. */
 let joined = new Uint8Array(0)
 
 /**
- * Packets with their time of arrival, from one producer to one consumer. Counts run modulo 2^32 and are masked
- * into the ring. When the consumer has taken everything, the producer starts again at the ring's first byte (the
- * `inSkip` word tells the consumer). So a call on a steady line touches only one page of its ring, and the consumer
- * reads its packets in place, without a copy.
+ * Ring of packets with their time of arrival, from one producer to one consumer. Counts are modulo 2^32; a mask turns a
+ * count into an index of the ring. When the consumer has taken all packets, the producer starts again at the ring's
+ * first byte and reports this with `inSkip`. So a call on a steady line touches only one page, and the consumer reads
+ * packets in place.
  */
 export class PacketRing {
   readonly #words: Int32Array
   readonly #bytes: Uint8Array
-  /** The same memory as numbers: for each packet its length, then its time of arrival. */
+  /** Ring as Float64 values: each packet's length, then its time of arrival. */
   readonly #heads: Float64Array
+  /** Ring as samples. */
+  readonly #samples: Int16Array
+  /**
+   * Producer: true if it has written an odd number of bytes. The next sample then begins in the middle of a packet's
+   * first pair of bytes.
+   */
+  #isOdd = false
   readonly #views: Views<Uint8Array>
   readonly #mask: number
-  /** Where the packet that `next` returned ends. */
+  /** Count at the end of the packet that `next` returned. */
   #nextTail = 0
   /** Time of arrival of the packet that `next` returned last, on the common clock. */
   arrivalMs = 0
@@ -69,16 +86,17 @@ export class PacketRing {
     this.#words = words
     this.#bytes = bytes
     this.#heads = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / Float64Array.BYTES_PER_ELEMENT)
+    this.#samples = new Int16Array(bytes.buffer, bytes.byteOffset, bytes.length / Int16Array.BYTES_PER_ELEMENT)
     this.#views = new Views(bytes)
     this.#mask = bytes.length - 1
   }
 
-  /** Packets that did not fit, ever. */
+  /** Total number of packets that were dropped because the ring was full. */
   get dropped(): number {
     return Atomics.load(this.#words, Word.inDropped)
   }
 
-  /** Share of the ring that waits to be taken, 0 to 1. */
+  /** Share of the ring with waiting packets, 0 to 1. */
   get fill(): number {
     const head = Atomics.load(this.#words, Word.inHead) >>> 0
     const tail = Atomics.load(this.#words, Word.inTail) >>> 0
@@ -87,20 +105,22 @@ export class PacketRing {
     return ((head - from) >>> 0) / this.#bytes.length
   }
 
-  /** Copies `packet` in. @returns false when it does not fit (counted in the `inDropped` word). */
+  /** Copies `packet` into the ring. @returns false if there is no space; the `inDropped` word counts such packets */
   write(packet: Uint8Array, arrivalMs: number): boolean {
     const words = this.#words
     const capacity = this.#bytes.length
     const need = bytesInRing(packet.length)
     if (need > capacity) return this.#drop()
-    // The producer's own words need no Atomics. The consumer's word does: then its packets have been read.
+    // The producer reads its own words without Atomics. It reads the consumer's word with Atomics, because a new value
+    // means that the consumer has finished reading these packets.
     let head = (words[Word.inHead] as number) >>> 0
     const tail = Atomics.load(words, Word.inTail) >>> 0
     const skip = (words[Word.inSkip] as number) >>> 0
     const from = ((skip - tail) | 0) > 0 ? skip : tail
-    if (from === head && (head & this.#mask) !== 0 && tail === head) {
+    const isEmpty = from === head
+    if (isEmpty && (head & this.#mask) !== 0 && tail === head) {
       head = (head + capacity - (head & this.#mask)) >>> 0
-      words[Word.inSkip] = head | 0 // published with the head that follows
+      words[Word.inSkip] = head | 0 // The skip becomes visible with the `inHead` word, which is written next.
     } else if (((head - from) >>> 0) + need > capacity) {
       return this.#drop()
     }
@@ -115,8 +135,19 @@ export class PacketRing {
       this.#bytes.set(packet.subarray(0, first), offset)
       this.#bytes.set(packet.subarray(first), 0)
     }
+    const power = packet.length <= first ? this.#powerAt(offset, packet.length) : POWER_UNKNOWN
+    words[Word.inPower] = isEmpty ? power : Math.max(power, words[Word.inPower] as number)
     Atomics.store(words, Word.inHead, (head + need) | 0)
     return true
+  }
+
+  #powerAt(offset: number, bytes: number): number {
+    const isOdd = (bytes & 1) === 1
+    if (isOdd) this.#isOdd = !this.#isOdd
+    if (isOdd || this.#isOdd) return POWER_UNKNOWN
+    const from = offset >> 1
+    const to = from + (bytes >> 1)
+    return to === from ? 0 : Math.ceil(energyOf(this.#samples, from, to) / (to - from))
   }
 
   #drop(): false {
@@ -124,23 +155,38 @@ export class PacketRing {
     return false
   }
 
-  /** Consumer: whether packets wait. Read without Atomics, so it may miss the newest one until the next tick. */
+  /** Consumer: number of waiting bytes in the ring. Read without Atomics, like `waits`. */
+  get waitingBytes(): number {
+    return ((this.#words[Word.inHead] as number) - this.#tail) >>> 0
+  }
+
+  /** Consumer: true if packets wait that were written before the producer's count reached `head`. */
+  waitsBefore(head: number): boolean {
+    return ((head - this.#tail) | 0) > 0
+  }
+
+  /** Count at which the consumer's next packet begins. */
+  get #tail(): number {
+    const tail = this.#words[Word.inTail] as number
+    const skip = this.#words[Word.inSkip] as number
+    return ((skip - tail) | 0) > 0 ? skip : tail
+  }
+
+  /** Consumer: true if packets wait. Read without Atomics, so it may miss the newest packet until the next tick. */
   get waits(): boolean {
     return this.#words[Word.inHead] !== this.#words[Word.inTail]
   }
 
   /**
-   * The next packet, in place: valid until `release`, which must come before another `next`. Sets `arrivalMs`.
-   * @returns null when there is none
+   * Returns the next packet in place, valid until `release`. Sets `arrivalMs`.
+   * @param head  the producer's count (`inHead`) up to which packets are taken
+   * @returns null if no packet waits
    */
-  next(): Uint8Array | null {
-    const words = this.#words
+  next(head = Atomics.load(this.#words, Word.inHead)): Uint8Array | null {
     if (!this.waits) return null
-    let tail = (words[Word.inTail] as number) >>> 0 // our own
-    const head = Atomics.load(words, Word.inHead) >>> 0
-    const skip = (words[Word.inSkip] as number) >>> 0
-    if (((skip - tail) | 0) > 0) tail = skip
-    if (tail === head) return null
+    // The skip is read after the head, because the producer publishes both with the head.
+    const tail = this.#tail >>> 0
+    if (((head - tail) | 0) <= 0) return null
     const at = tail & this.#mask
     const length = this.#heads[at >> 3] as number
     this.arrivalMs = this.#heads[(at >> 3) + 1] as number
@@ -149,12 +195,12 @@ export class PacketRing {
     return offset + length <= this.#bytes.length ? this.#views.at(offset, length) : this.#join(offset, length)
   }
 
-  /** Consumer: the packet that `next` returned was read, and may be overwritten. */
+  /** Consumer: frees the packet that `next` returned, so that it may be overwritten. */
   release(): void {
     Atomics.store(this.#words, Word.inTail, this.#nextTail | 0)
   }
 
-  /** Joins a packet that begins at the ring's end and continues at its start; rare. */
+  /** Joins a packet that begins at the ring's end and continues at its start. This is rare. */
   #join(offset: number, length: number): Uint8Array {
     if (joined.length < length) joined = new Uint8Array(length)
     const first = this.#bytes.length - offset
@@ -164,7 +210,8 @@ export class PacketRing {
   }
 }
 
-function bytesInRing(packetBytes: number): number {
+/** Size in bytes of a packet in the ring. */
+export function bytesInRing(packetBytes: number): number {
   return (2 * PACKET_HEADER_BYTES - 1 + packetBytes) & -PACKET_HEADER_BYTES
 }
 
@@ -172,21 +219,20 @@ function bytesInRing(packetBytes: number): number {
 const PAGE_SAMPLES = 2048
 
 /**
- * Samples at the leg's rate from the worker to the main thread, which sends them at the right time. Counts are absolute
- * numbers of samples modulo 2^32 (74 h at 16 kHz), so that a count names the same sample on both sides.
+ * Ring of samples at the leg's rate, from the worker to the main thread, which sends them at the right time. Counts are
+ * absolute numbers of samples modulo 2^32 (74 h at 16 kHz). A count means the same sample on both threads.
  *
- * Like `PacketRing` it starts again at its first place whenever the consumer has taken everything, so that short
- * answers touch little of it. The `outBase` word is the count of the sample there. Taken samples that must still be recalled
- * move to the first place with it.
+ * When the consumer has taken all samples, the ring starts again at its first index, like `PacketRing`. `outBase` is
+ * the count of the sample at that index. Samples that may still be recalled move to the first index too.
  */
 export class SampleRing {
-  /** Producer: count of the first sample that must still be recalled; null where nothing is recalled. */
+  /** Producer: count of the first sample that may still be recalled (read again); null if there is none. */
   recallFrom: number | null = null
   readonly #words: Int32Array
   readonly #samples: Int16Array
   readonly #views: Views<Int16Array>
   readonly #mask: number
-  /** Count of the first sample that was peeked. */
+  /** Count of the first sample that the last `peek` copied. */
   #peekedAt = 0
 
   constructor(words: Int32Array, samples: Int16Array) {
@@ -197,47 +243,42 @@ export class SampleRing {
     this.#mask = samples.length - 1
   }
 
-  /** Share of the ring that waits to be taken, 0 to 1. */
+  /** Share of the ring with waiting samples, 0 to 1. */
   get fill(): number {
     return this.available() / this.#samples.length
   }
 
-  /** Producer: how many samples fit now. */
+  /** Producer: number of samples that fit now. */
   get free(): number {
     return this.#samples.length - this.available()
   }
 
-  /** Samples ever written. */
+  /** Total number of samples written. */
   get written(): number {
     return Atomics.load(this.#words, Word.outHead) >>> 0
   }
 
-  /** Samples ever taken or discarded. */
+  /** Total number of samples taken or discarded. */
   get taken(): number {
-    return this.#behind(Atomics.load(this.#words, Word.outTail) >>> 0)
+    return this.behind(Atomics.load(this.#words, Word.outTail) >>> 0)
   }
 
   /**
-   * Producer: samples ever taken or discarded, as far as the times of the shared memory describe them. Read it before
-   * the times.
+   * Consumer: count of samples that it has taken. Samples that were discarded after the last `consume` are not
+   * included.
    */
-  get dated(): number {
-    return this.#behind(Atomics.load(this.#words, Word.dated) >>> 0)
-  }
-
-  /** Consumer: samples that it has taken, without those that were discarded after them. */
   get consumed(): number {
     return (this.#words[Word.outTail] as number) >>> 0
   }
 
-  /** Consumer: `written`, read without Atomics, so it may miss the newest. */
+  /** Consumer: `written`, read without Atomics, so the newest samples may be missing. */
   get writtenGlance(): number {
     return (this.#words[Word.outHead] as number) >>> 0
   }
 
   /**
-   * Producer: whether the consumer has taken any since `dated` was `seen`. Read without Atomics, so it may miss the
-   * newest.
+   * Producer: true if the consumer has taken samples after `dated` had the value `seen`. Read without Atomics, so the
+   * newest change may be missed.
    */
   takenSince(seen: number): boolean {
     const tail = (this.#words[Word.outTail] as number) >>> 0
@@ -245,16 +286,16 @@ export class SampleRing {
     return (((skip - tail) | 0) > 0 ? skip : tail) !== seen
   }
 
-  /** Producer: copies all of `source`; the caller has checked `free`. */
+  /** Producer: copies all of `source`. The code that calls this method has checked `free`. */
   write(source: Int16Array): void {
     const words = this.#words
-    const head = (words[Word.outHead] as number) >>> 0 // our own
+    const head = (words[Word.outHead] as number) >>> 0 // written by this thread
     const tail = Atomics.load(words, Word.outTail) >>> 0
     assert(
-      source.length <= this.#samples.length - ((head - this.#behind(tail)) >>> 0),
+      source.length <= this.#samples.length - ((head - this.behind(tail)) >>> 0),
       'more samples than fit into the ring',
     )
-    // The consumer's own count, without what was discarded since: the consumer may still be reading.
+    // The check uses the consumer's own count, because the consumer may still read samples that were discarded.
     if (tail === head) this.#startAgain(head)
     const at = this.#place(head)
     const first = this.#samples.length - at
@@ -268,8 +309,8 @@ export class SampleRing {
   }
 
   /**
-   * Producer, while the consumer has nothing to read: the next samples are written to the first place, behind those that must
-   * still be recalled. There are mostly none or a few; they are moved only once a page is full.
+   * Producer: moves the next samples to the ring's first index, behind the samples that may still be recalled. Happens
+   * only when the consumer has taken all samples and a page is full.
    */
   #startAgain(head: number): void {
     const first = this.recallFrom ?? head
@@ -280,24 +321,25 @@ export class SampleRing {
       if (!isHeld || kept < 0 || from < PAGE_SAMPLES || from + kept > this.#samples.length) return
       this.#samples.copyWithin(0, from, from + kept)
     }
-    this.#words[Word.outBase] = first | 0 // published with the head that follows
+    this.#words[Word.outBase] = first | 0 // The base becomes visible with the `outHead` word, which is written next.
   }
 
-  /** Producer: everything written so far will not be played. */
+  /** Producer: discards all waiting samples, so that they are not played. */
   discard(): void {
     Atomics.store(this.#words, Word.outSkip, this.#words[Word.outHead] as number)
   }
 
-  /** Samples that wait. */
+  /** Number of waiting samples. */
   available(): number {
-    // In this order: after a discard between the two reads, `taken` must not be more than `written`.
+    // `taken` is read first. If a discard came between the two reads in the other order, `taken` could be greater than
+    // `written`.
     const taken = this.taken
     return (this.written - taken) >>> 0
   }
 
-  /** Consumer: copies up to `samples` waiting samples without taking them. @returns how many */
+  /** Consumer: copies at most `samples` waiting samples without taking them. @returns the number of copied samples */
   peek(out: Int16Array, samples: number): number {
-    const tail = this.#behind((this.#words[Word.outTail] as number) >>> 0) // our own
+    const tail = this.behind((this.#words[Word.outTail] as number) >>> 0) // written by this thread
     const count = Math.min(samples, (this.written - tail) >>> 0)
     this.#peekedAt = tail
     this.#copy(tail, out, count)
@@ -305,19 +347,20 @@ export class SampleRing {
   }
 
   /**
-   * Producer: copies samples that were written before, even if they were taken since. They stay in the ring until
-   * others overwrite them. @returns false when they are already gone or not yet written
+   * Producer: copies earlier samples, even if the consumer has taken them since. Samples stay readable until they are
+   * overwritten.
+   * @returns false if the samples are overwritten or not yet written
    */
   recall(position: number, out: Int16Array, count: number): boolean {
     const behind = (this.written - position) >>> 0
     if (behind < count || behind > this.#samples.length) return false
-    // Before the count at which the ring started again, its samples belong to other counts.
+    // The memory for counts before `outBase` contains other samples now.
     if (((position - (this.#words[Word.outBase] as number)) | 0) < 0) return false
     this.#copy(position, out, count)
     return true
   }
 
-  /** Consumer: puts these in the place of samples that were peeked, before it takes them: they are what is recalled. */
+  /** Consumer: overwrites the peeked samples before they are taken. A later recall then returns the new samples. */
   replace(samples: Int16Array, count: number): void {
     const at = this.#place(this.#peekedAt)
     const first = Math.min(count, this.#samples.length - at)
@@ -325,7 +368,7 @@ export class SampleRing {
     if (first < count) this.#samples.set(samples.subarray(first, count), 0)
   }
 
-  /** Consumer: takes samples that were peeked; samples discarded since are already counted as taken. */
+  /** Consumer: takes samples that were peeked. Samples discarded since then already count as taken. */
   consume(samples: number): void {
     Atomics.store(this.#words, Word.outTail, (this.#peekedAt + samples) | 0)
   }
@@ -338,14 +381,17 @@ export class SampleRing {
     if (first < count) out.set(this.#samples.subarray(0, count - first), first)
   }
 
-  /** Call it after loading the producer's count, which publishes the base. */
+  /** Index of a count in the ring. Load the producer's count first, because this load makes the base visible. */
   #place(position: number): number {
     return (position - (this.#words[Word.outBase] as number)) & this.#mask
   }
 
-  /** The consumer's count, or the count of discarded samples if that is further. */
-  #behind(tail: number): number {
+  /**
+   * @param tail  a count of the consumer's samples, such as the word `dated`
+   * @returns the greater of `tail` and the count up to which samples were discarded
+   */
+  behind(tail: number): number {
     const skip = Atomics.load(this.#words, Word.outSkip) >>> 0
-    return ((skip - tail) | 0) > 0 ? skip : tail
+    return ((skip - tail) | 0) > 0 ? skip : tail >>> 0
   }
 }

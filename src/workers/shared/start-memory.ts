@@ -1,8 +1,8 @@
 import { Session } from 'node:inspector/promises'
 
 /**
- * Gives back what only the start of this thread needed. The young generation has grown to 32 MB by then, and V8 shrinks
- * it only in a collection that is to save memory; `gc()` is none, the inspector's is. Takes 0.1 s.
+ * Frees memory that only this thread's start needed; takes 0.1 s. After the start, V8's young generation has 32 MB.
+ * Only the inspector's collection shrinks it; `gc()` does not.
  */
 export async function releaseStartMemory(): Promise<void> {
   const session = new Session()

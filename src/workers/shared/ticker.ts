@@ -2,8 +2,8 @@ import { unrefTimer } from '../../core/clock.js'
 import type { Clock } from '../../core/clock.js'
 
 /**
- * The common clock of all threads of this process. `performance.now()` counts from each thread's own start, so
- * its distance to CLOCK_MONOTONIC (the same for all threads) is taken once per thread and added.
+ * Common clock of all threads of this process. `performance.now()` counts from each thread's own start. Therefore this
+ * clock adds the thread's difference to CLOCK_MONOTONIC, which all threads share.
  */
 export function processClock(): Clock {
   const offsetMs = Number(process.hrtime.bigint()) / 1e6 - performance.now()
@@ -11,13 +11,13 @@ export function processClock(): Clock {
 }
 
 /**
- * Calls back every `periodMs` without drift: each tick is due at a multiple of the period on the given clock, plus the
- * phase, and a late tick does not move the later ones. So tickers of several threads that share a clock keep the
- * distance of their phases, whenever each was started. A tick that is more than a period late is counted and not
- * repeated, so the callback must use the clock, not count its calls.
+ * Calls back every `periodMs` without drift. Each tick is due at a multiple of the period plus the phase. A late tick
+ * does not move later ticks, so tickers of several threads on one clock keep the distance of their phases. If a tick is
+ * more than a period late, the missed ticks are counted but not repeated. So the callback must use the clock, and not
+ * count its calls.
  */
 export class Ticker {
-  /** Ticks that began more than one period late. */
+  /** Number of ticks that began more than one period late. */
   missed = 0
   #cancel: (() => void) | null = null
   #dueMs = 0
@@ -27,7 +27,7 @@ export class Ticker {
   readonly #onTick: (nowMs: number, latenessMs: number) => void
   readonly #setTimer: typeof unrefTimer
 
-  /** @param every  milliseconds of the clock; the default phase is 0 */
+  /** @param every  period and phase in ms of the clock; the default phase is 0 */
   constructor(
     every: { readonly periodMs: number; readonly phaseMs?: number },
     clock: Clock,
@@ -41,7 +41,10 @@ export class Ticker {
     this.#setTimer = setTimer
   }
 
-  /** Ticks come at multiples of this period from now on, the next one also if it was due later. */
+  /**
+   * Sets the period in ms. Later ticks come at multiples of the new period. If this period is shorter, the next tick
+   * comes sooner.
+   */
   set periodMs(periodMs: number) {
     const isSooner = periodMs < this.#periodMs && this.running
     this.#periodMs = periodMs
@@ -75,7 +78,7 @@ export class Ticker {
       this.#dueMs += skipped * this.#periodMs
     }
     this.#dueMs += this.#periodMs
-    // Set before the callback, so that an exception in it does not stop the tick of all calls.
+    // The timer is set before the callback, because an exception in the callback must not stop the tick of all calls.
     this.#cancel = this.#setTimer(Math.max(0, this.#dueMs - this.#clock()), this.#run)
     this.#onTick(nowMs, latenessMs)
   }

@@ -3,6 +3,7 @@ import { getHeapStatistics } from 'node:v8'
 import type { Environment } from '../../agents/file/template.js'
 import type { BackendSettings } from '../../backends/registry.js'
 import { FRAME_HISTOGRAM_BYTES } from '../../telemetry/frame-histogram.js'
+import { LOOP_STOPS_BYTES } from '../../telemetry/loop-stops.js'
 import { SLOWEST_FRAME_BYTES } from '../../telemetry/slowest-frame.js'
 import type { MediaAssets } from './media-assets.js'
 
@@ -13,44 +14,45 @@ export interface WorkerData {
   /** Variables that tool templates may read. */
   readonly env: Environment
   readonly backends: BackendSettings
-  /** Where fixed phrases in the voices of cascades are kept; null: they are not. */
+  /** Folder with recordings of fixed phrases in the voices of cascades; null if such recordings are not stored. */
   readonly phrasesFolder: string | null
   /** Memory of `LookupCounts`, shared by all workers. */
   readonly lookups: SharedArrayBuffer
   /** Memory of `SocketsRead`, shared by all workers. */
   readonly socketsRead: SharedArrayBuffer
-  /** Limit of the worker's heap, and of its memory outside the heap, MiB. */
+  /** Limit in MiB of the worker's heap, and a second, equal limit of its memory outside the heap. */
   readonly memoryMb: number
   /** `homeCountry` of the main thread. */
   readonly country: string
 }
 
 /**
- * The shared memory of a pool's workers. A worker claims the first free one when it starts. The memory of a dead worker
- * is released, and its successor continues the same series.
+ * Memories that the workers of a pool share with the main thread. Each worker claims the first free memory. A dead
+ * worker's memory is released, and its successor continues the series in it.
  */
 export interface WorkerMemories {
-  /** One Int32 for each memory: the thread that owns it, 0 for none. */
+  /** Ids of the threads that own the memories, one Int32 for each memory; 0 if a memory is free. */
   readonly owners: SharedArrayBuffer
   readonly memories: readonly WorkerMemory[]
 }
 
-/** Int32 words of a pulse. */
+/** Number of Int32 words of a pulse. */
 const RUNNING = 0
 const HEAVIEST = 1
-/** Float64 numbers of a pulse, behind the words. */
+/** Number of Float64 values of a pulse, behind its words. */
 const BEAT_AT_MS = 0
 const BUFFER_BYTES = 1
+const SYSTEM_THREAD = 2
 
 const WORDS_BYTES = 8
-const PULSE_BYTES = WORDS_BYTES + 2 * Float64Array.BYTES_PER_ELEMENT
+const PULSE_BYTES = WORDS_BYTES + 3 * Float64Array.BYTES_PER_ELEMENT
 
-/** The ordinal of no call. */
+/** Ordinal that stands for "no call". */
 export const NO_CALL = 0
 
 /**
- * A media worker's state in shared memory, where the main thread can read it even when the worker no longer answers.
- * The worker writes; the main thread reads, and clears the memory when the worker is gone.
+ * State of a media worker in shared memory, written by the worker. The main thread can read it even if the worker
+ * hangs, and clears it at the worker's end.
  */
 export class WorkerPulse {
   readonly #words: Int32Array
@@ -62,8 +64,8 @@ export class WorkerPulse {
   }
 
   /**
-   * Ordinal of the call whose code runs now, `NO_CALL` for none. Plain stores: it is written several times a tick for
-   * each call.
+   * Ordinal of the call whose code runs now; `NO_CALL` if no call's code runs. It is written without Atomics, because
+   * it changes several times a tick for each call.
    */
   get running(): number {
     return this.#words[RUNNING] as number
@@ -74,8 +76,8 @@ export class WorkerPulse {
   }
 
   /**
-   * Ordinal of the call whose code took most memory while the worker was short of it; `NO_CALL` when it is not short, or
-   * no call stands out.
+   * Ordinal of the call whose code took most memory while the worker was short of memory. `NO_CALL` if the worker was
+   * not short of memory, or if no call took much more than others.
    */
   get heaviest(): number {
     return this.#words[HEAVIEST] as number
@@ -85,14 +87,23 @@ export class WorkerPulse {
     this.#words[HEAVIEST] = call
   }
 
-  /** Common-clock time of the last beat; 0 before the first. */
+  /** Common-clock time of the last heartbeat; 0 before the first. */
   get beatAtMs(): number {
     return this.#numbers[BEAT_AT_MS] as number
   }
 
-  /** Bytes that the worker's code held outside the heap at the last beat. */
+  /** Number of bytes that the worker's code used outside the heap at the last heartbeat. */
   get bufferBytes(): number {
     return this.#numbers[BUFFER_BYTES] as number
+  }
+
+  /** Id of the worker's thread in the operating system; 0 if the system has no /proc. */
+  get systemThread(): number {
+    return this.#numbers[SYSTEM_THREAD] as number
+  }
+
+  set systemThread(thread: number) {
+    this.#numbers[SYSTEM_THREAD] = thread
   }
 
   beat(nowMs: number, bufferBytes: number): void {
@@ -107,8 +118,8 @@ export class WorkerPulse {
 }
 
 /**
- * Up to when the main thread has read the carrier's sockets. It writes, the workers read: a packet that is missing while the
- * main thread stands still (a collection of garbage of 20 ms, or no processor) is not late, but not read yet.
+ * Time up to which the main thread has read the carrier's sockets. During a pause of the main thread, for example for a
+ * garbage collection, a packet may have arrived although the worker does not see it.
  */
 export class SocketsRead {
   readonly memory: SharedArrayBuffer
@@ -120,12 +131,15 @@ export class SocketsRead {
     this.#untilMs = new Float64Array(memory)
   }
 
-  /** Common-clock time; 0 before the second tick. */
+  /** Time on the common clock up to which the sockets are read; 0 before the second tick. */
   get untilMs(): number {
     return this.#untilMs[0] as number
   }
 
-  /** A tick of the main thread begins: between this one and the one before, its loop has read what had come by then. */
+  /**
+   * Notes that a tick of the main thread begins. All packets that had arrived before the previous tick have been read
+   * by now.
+   */
   ticked(nowMs: number): void {
     this.#untilMs[0] = this.#tickedAtMs
     this.#tickedAtMs = nowMs
@@ -133,29 +147,31 @@ export class SocketsRead {
 }
 
 /**
- * A call stands out when its code took this share of the worker's memory limit while the worker was short of memory.
+ * Share of the worker's memory limit. If a call's code took more while the worker was short of memory, the call is
+ * suspected.
  */
 const HEAVY_SHARE = 0.1
-/** Callbacks nested deeper than this mean that an exception has broken the count. */
+/** Maximum depth of nested callbacks. A greater depth means that an exception has broken the count. */
 const NESTED_MAX = 256
 
 /**
- * Keeps in the pulse which call's code runs. When the worker exits, spins or runs out of memory, the main thread reads
- * there which call most likely caused it. `enter` and `leave` bracket what the worker calls itself; a call's timers,
- * promises and sockets are followed from the first call with foreign code (`followCallbacks`).
+ * Notes in the pulse which call's code runs. If the worker exits, loops or runs out of memory, the pulse shows the main
+ * thread which call most likely caused this. The worker calls `enter` before a call's code and `leave` after it.
+ * `followCallbacks` covers timers, promises and sockets too.
  */
 export class RunningCode {
   readonly #pulse: WorkerPulse
   readonly #callOfContext: () => number
   readonly #heavyBytes: number
   readonly #outer: number[] = []
-  /** Bytes by call while the worker is short of memory; otherwise null. */
+  /** Number of bytes that the code of each call took; null unless the worker is short of memory. */
   #grown: Map<number, number> | null = null
   #inUseBytes = 0
   #follows = false
 
   /**
-   * @param callOfContext  the call that started the code which runs now, `NO_CALL` for none
+   * @param callOfContext  returns the ordinal of the call that started the present code; `NO_CALL` if no call started
+   * it
    * @param memoryBytes  the worker's memory limit
    */
   constructor(pulse: WorkerPulse, callOfContext: () => number, memoryBytes: number) {
@@ -164,7 +180,7 @@ export class RunningCode {
     this.#heavyBytes = memoryBytes * HEAVY_SHARE
   }
 
-  /** From now on a call's code runs. @returns the argument for `leave` */
+  /** Notes that a call's code runs from now on. @returns the argument for `leave` */
   enter(call: number): number {
     const before = this.#pulse.running
     if (this.#grown !== null) this.#measure(this.#grown, before)
@@ -178,8 +194,8 @@ export class RunningCode {
   }
 
   /**
-   * Also follows every callback of a call. It costs about 0.7 µs a callback, so it starts only with the first call that
-   * has foreign code.
+   * Starts to follow every callback of each call. This adds about 0.7 µs to a callback. So the worker starts it only
+   * with its first call that has foreign code.
    */
   followCallbacks(): void {
     if (this.#follows) return
@@ -195,8 +211,8 @@ export class RunningCode {
   }
 
   /**
-   * Measures the memory of each call's code while the worker is `short` of memory. One measurement costs 1 µs, so not
-   * otherwise.
+   * Measures the memory of each call's code while the worker is `short` of memory. A measurement costs 1 µs, so it is
+   * not made at other times.
    */
   measureWhile(short: boolean): void {
     if (short === (this.#grown !== null)) return
@@ -205,9 +221,7 @@ export class RunningCode {
     this.#pulse.heaviest = NO_CALL
   }
 
-  /**
-   * Adds the growth since the last measurement to `call`. Memory that a collection freed is subtracted from no call.
-   */
+  /** Adds the growth since the last measurement to `call`. A decrease after a garbage collection is not subtracted. */
   #measure(grown: Map<number, number>, call: number): void {
     const nowBytes = inUseBytes()
     const bytes = (grown.get(call) ?? 0) + Math.max(0, nowBytes - this.#inUseBytes)
@@ -227,15 +241,16 @@ function inUseBytes(): number {
 interface WorkerMemory {
   readonly tickLateness: SharedArrayBuffer
   readonly tickBusy: SharedArrayBuffer
+  readonly loopStops: SharedArrayBuffer
   readonly latencyIn: SharedArrayBuffer
-  /** The call of the slowest frame on its way in. */
+  /** The call with the greatest latency of a caller frame (`latencyIn`). */
   readonly slowestIn: SharedArrayBuffer
   readonly latencyOut: SharedArrayBuffer
   readonly pulse: SharedArrayBuffer
 }
 
 export function makeWorkerMemories(workers: number): WorkerMemories {
-  // One more than workers: a successor may start before the memory of its predecessor is released.
+  // There is one memory more than workers, because a successor may start before its predecessor's memory is released.
   const count = workers + 1
   const histogram = (): SharedArrayBuffer => new SharedArrayBuffer(FRAME_HISTOGRAM_BYTES)
   return {
@@ -243,6 +258,7 @@ export function makeWorkerMemories(workers: number): WorkerMemories {
     memories: Array.from({ length: count }, () => ({
       tickLateness: histogram(),
       tickBusy: histogram(),
+      loopStops: new SharedArrayBuffer(LOOP_STOPS_BYTES),
       latencyIn: histogram(),
       slowestIn: new SharedArrayBuffer(SLOWEST_FRAME_BYTES),
       latencyOut: histogram(),
@@ -251,7 +267,10 @@ export function makeWorkerMemories(workers: number): WorkerMemories {
   }
 }
 
-/** For the worker. With no memory free (two deaths at once) the last one is shared, and its counts are approximate. */
+/**
+ * Claims a memory for the calling worker. If no memory is free (after two deaths at once), the worker shares the last
+ * memory, and the counts are approximate.
+ */
 export function claimWorkerMemory({ owners, memories }: WorkerMemories, thread: number): WorkerMemory {
   const claims = new Int32Array(owners)
   let index = 0
@@ -259,7 +278,7 @@ export function claimWorkerMemory({ owners, memories }: WorkerMemories, thread: 
   return memories[index] as WorkerMemory
 }
 
-/** For the main thread: the threads that have a memory, alive or not, and their pulses. */
+/** Threads that own a memory, with their pulses. A thread may have died since. Used by the main thread. */
 export function workersWithMemory({
   owners,
   memories,
@@ -271,7 +290,7 @@ export function workersWithMemory({
   })
 }
 
-/** For the main thread, when that thread is gone. */
+/** Releases the memory of a thread that has ended. Called by the main thread. */
 export function releaseWorkerMemory({ owners }: WorkerMemories, thread: number, pulse: WorkerPulse): void {
   pulse.clear()
   const claims = new Int32Array(owners)

@@ -2,36 +2,38 @@ import { createHash } from 'node:crypto'
 import { serialize } from 'node:v8'
 import type { AgentDefinition } from '../../agents/file/definition.js'
 
-/** A smaller part, a number or a word, costs more to find than to keep. */
+/**
+ * Minimum size in bytes of a shared part. For smaller parts, such as a number or a word, the search costs more than
+ * sharing saves.
+ */
 const PART_BYTES_MIN = 48
 
 interface Part {
   readonly value: unknown
-  /** Live calls that use it. */
+  /** Number of live calls that use this part. */
   calls: number
 }
 
-/** A call's definition, whose parts other calls may use too. */
+/** Definition of a call's agent. Other calls may use its parts too. */
 interface SharedAgent {
   readonly agent: AgentDefinition
-  /** To be called once, when the call is over. */
+  /** Releases the parts; call it once, when the call is over. */
   readonly release: () => void
 }
 
 /**
- * The parts of agents' definitions that the calls of one worker have in common. A call is started with a copy of its agent,
- * which may have words of this call alone; most of its parts (tools, dialogues, phrases) are those of every other call.
- * Holds nothing that no live call uses.
+ * Parts of agents' definitions that live calls of one worker share. Each call starts with its own copy, but most parts
+ * (tools, dialogues, phrases) are equal in every call.
  */
 export class AgentParts {
   readonly #parts = new Map<string, Part>()
 
-  /** How many parts are held. */
+  /** Number of held parts. */
   get size(): number {
     return this.#parts.size
   }
 
-  /** @returns the same definition, made of the parts that live calls use already where they are equal bit by bit */
+  /** @returns an equal definition. Parts that are equal byte for byte to parts of live calls are shared */
   share(agent: AgentDefinition): SharedAgent {
     const used: string[] = []
     const entries = Object.entries(agent).map(([name, value]: [string, unknown]) => {

@@ -2,10 +2,10 @@ import { messageOf } from '../../core/errors.js'
 import type { CallEnd } from '../shared/call-messages.js'
 import type { WorkerCall } from './worker-call.js'
 
-/** The code of one call, from the loading of its backend on; a fault in it fails this call alone. */
+/** Code of one call, from the loading of its backend on. A fault in this code fails only this call. */
 export class CallCode {
   readonly ordinal: number
-  /** Resolves when the call failed before its `WorkerCall` existed. */
+  /** Resolves if the call fails before its `WorkerCall` exists. */
   readonly failedEarly: Promise<CallEnd>
   #call: WorkerCall | null = null
   #failed: CallEnd | null = null
@@ -18,7 +18,7 @@ export class CallCode {
     })
   }
 
-  /** @returns false when the code has failed already, and the call's end was reported */
+  /** @returns false if the code has already failed and the call's end was reported */
   runsIn(call: WorkerCall): boolean {
     this.#call = call
     return this.#failed === null

@@ -21,15 +21,15 @@ import type { WorkerContext } from './worker-context.js'
 interface CallOpenerOptions {
   readonly context: WorkerContext
   readonly backends: BackendSettings
-  /** Timers of the context's clock. @defaultValue those of Node */
+  /** Timers that use the context's clock. @defaultValue Node's timers */
   readonly after?: BackendTimers['after']
-  /** Fixed phrases in the voices of cascades; null: none are kept. */
+  /** Store of fixed phrases in the voices of cascades; null if these phrases are not stored. */
   readonly phrases: PhraseStore | null
-  /** The tools of a call's agent, ready to be used. */
+  /** Tools of a call's agent that are ready for use. */
   readonly tools: (start: CallStart) => Promise<CallToolRunner>
 }
 
-/** Makes the worker's halves of the calls of one thread. */
+/** Makes the worker half of each call of one thread. */
 export class CallOpener {
   readonly #options: CallOpenerOptions
   /** The circuit breaker of each backend, shared by all calls of the thread. */
@@ -41,8 +41,8 @@ export class CallOpener {
   }
 
   /**
-   * The worker's half of a call, which has not begun yet. Its backend is loaded, and its tools.
-   * @param guard  runs work of that call outside the tick; a fault in it fails that call alone
+   * Makes the worker half of a call, with its backend and tools loaded. The call has not begun yet.
+   * @param guard  runs work of this call outside the tick; a fault in the work fails only this call
    * @throws GatewayError AGENT_INVALID for a backend that cannot be used
    */
   async open(start: CallStart, guard: (call: WorkerCall, work: () => void) => void): Promise<WorkerCall> {
@@ -95,6 +95,7 @@ export class CallOpener {
       options: (capabilities) => sessionOptions(start, capabilities, wallClock() - clock()),
       backend: backend.create,
       report: backend.report,
+      turnHeard: backend.turnHeard,
       speech,
       tools,
       voice: agent.voice.embedded,
@@ -104,7 +105,7 @@ export class CallOpener {
     return call
   }
 
-  /** The agent's fixed phrases in the voice of its cascade; null where that is not its first backend. */
+  /** The agent's fixed phrases in the voice of its cascade; null if the agent's first backend is not a cascade. */
   async #ownVoiceFor({ backends, agent, legRateHz }: CallStart): Promise<OwnVoice | null> {
     const { phrases } = this.#options
     if (phrases === null || backends[0] !== 'cascade') return null
@@ -120,12 +121,15 @@ export class CallOpener {
   }
 }
 
-/** A person's recording of the phrase in the language that is spoken, where the same text is in several; null where there is none. */
+/**
+ * Finds a recording of the phrase by a person; null if there is none. If the text was recorded in several languages,
+ * the call's language decides.
+ */
 function recordedPhrase({ assets, agent }: CallStart, text: string, language: string): PhraseAudio | null {
   const alike = assets.recorded.filter((one) => one.text === text.trim())
   if (alike.length === 0) return null
   const code = codeOf(language)
-  // A text that no phrase has in the language of the call is that of another one.
+  // The text may be a phrase of another language. Then a recording in that language is right.
   const own = phrasesOf(agent).some(([, phrase]) => typeof phrase !== 'string' && phrase[code]?.trim() === text.trim())
   const recordedIn = (spoken: string | null) => alike.find((one) => one.language === spoken)
   const found = recordedIn(code) ?? recordedIn(null) ?? (own ? undefined : alike[0])
@@ -142,13 +146,13 @@ function budgetOf(agent: AgentDefinition): CompositionOptions['budget'] {
   }
 }
 
-/** Phrases that take a message; null where a call back cannot be promised. */
+/** Phrases with which the agent takes a message; null if the agent cannot promise call backs. */
 function messagePhrases({ escalation, goodbye }: AgentDefinition): MessagePhrases | null {
   const message = escalation?.strategies.includes('callback') === true ? escalation.message : null
   return message === null ? null : { ...message, goodbye }
 }
 
-/** Gets a new port to a speech worker from the main thread, after the worker of the old one died. */
+/** Requests a new port to a speech worker from the main thread, after the old port's worker died. */
 function reopenSpeech(port: MessagePort): Promise<MessagePort> {
   return new Promise((resolve, reject) => {
     const onMessage = (message: ToCall): void => {

@@ -32,16 +32,18 @@ import { forgetOldest } from '../../core/forget-oldest.js'
 import { RING_GRACE_MS } from '../../escalation/escalation.js'
 import type { CallStart } from '../shared/call-messages.js'
 
-/** The session's options from the agent's definition and the backend's capabilities. */
+/** Options of the session. They come from the agent's definition and the backend's capabilities. */
 export function sessionOptions(
   start: CallStart,
   capabilities: BackendCapabilities,
   wallOffsetMs: number,
 ): CallSessionOptions {
   const { agent } = start
+  const sections = sectionOptions(agent)
   return {
     ...DEFAULT_CALL_OPTIONS,
-    ...sectionOptions(agent),
+    ...sections,
+    speech: { ...sections.speech, learned: start.assets.learned },
     silence: { ...agent.silence, firstPrompt: firstPromptOf(agent) },
     callSid: start.callSid,
     agent: agent.name,
@@ -56,7 +58,11 @@ export function sessionOptions(
       ...offeredTools(agent, start.assets).map((tool) => tool.name),
       ...mcpToolNames(agent.mcp).filter((name) => !getsDigits(agent, name)),
     ],
-    effects: { tools: toolsWithEffect(agent, start.assets), said: agent.afterEffect },
+    effects: {
+      tools: toolsWithEffect(agent, start.assets),
+      changes: agent.tools.flatMap(({ name, http }) => (http.method === 'GET' ? [] : [name])),
+      said: agent.afterEffect,
+    },
     collections: agent.digits.map(collectionOf),
     waits: Object.fromEntries(
       agent.tools.flatMap(({ name, waits }) => {
@@ -92,7 +98,7 @@ function callerOptions({ agent: { name, caller, tools }, assets }: CallStart): C
   const source = tool ?? (file === undefined ? 'memory' : 'file')
   const asked = tool === undefined ? [file, key] : [tools.find((one) => one.name === tool) ?? assets.modules]
   const of = createHash('sha256').update(JSON.stringify([asked, null]))
-  // Each agent remembers its own calls.
+  // Each agent has its own memory of callers.
   const remembers = memory ? { memoryOf: name } : {}
   return { source, of: of.digest('base64url').slice(0, 16), ...remembers, withinMs, personal, language }
 }
@@ -117,16 +123,16 @@ function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['cla
   }
 }
 
-/** Text that the facts of a business add to the agent's own. */
+/** Text that is added to the agent's own text, with facts of the business. */
 function businessText({ business, agent }: Pick<CallStart, 'business' | 'agent'>, wallMs: number): string {
   return business == null ? '' : Object.values(businessValues(business, agent.languages[0] ?? 'en', wallMs)).join('; ')
 }
 
-/** The facts of the newest agents, by their texts. */
+/** Facts of the last agents that were read, by the agents' texts. */
 const factsRead = new Map<string, string>()
 const FACTS_READ_MAX = 20
 
-/** The numbers and weekdays in the texts of an agent's file. Its settings are none. */
+/** Numbers and weekdays in the texts of an agent's file. The file's settings are left out. */
 function factsOf({ claims: _, ...agent }: AgentDefinition): string {
   const text = JSON.stringify(agent, (_key, value: unknown) => (typeof value === 'number' ? undefined : value))
   const known = factsRead.get(text)
@@ -138,12 +144,15 @@ function factsOf({ claims: _, ...agent }: AgentDefinition): string {
   return String(facts)
 }
 
-/** Request to the model of an agent that has just got the call; null where no agent has handed over to it. */
+/**
+ * Request to the model of an agent that has just received the call from another agent; null if the call was not handed
+ * over to it.
+ */
 function handoverText({ agent, resume }: CallStart): string | null {
   const { handovers = [], transcript = [], facts = [] } = resume?.log ?? {}
   const last = handovers.at(-1)
   const begun = transcript.some(({ role, startMs }) => role === 'agent' && startMs > (last?.atMs ?? 0))
-  // Who is called back has not said yet who they are.
+  // The person who was called back has not given their name yet.
   const asks = resume?.checkpoint.callBack === 'asks'
   if (last === undefined || last.to !== agent.name || begun || asks) return null
   const known = [...new Map(facts.map(({ name, value }) => [name, value]))].map(
@@ -162,8 +171,9 @@ type Amd = NonNullable<AgentDefinition['outbound']['amd']>
 const AMD_DEFAULT: Amd = amdSchema.parse({})
 
 /**
- * Answering-machine detection of a call that the gateway placed; null for any other, and for one that goes on after it. A caller
- * who is rung back did not ask for it, so an agent cannot leave it out there.
+ * Answering-machine detection of a call that the gateway placed. Null for other calls, and for a call that continues
+ * after the detection. If the call rings a caller back, the agent's file cannot switch the detection off, because that
+ * caller did not ask for the call.
  */
 export function amdOf({ agent, direction, resume, leaveMessage = true }: CallStart): Amd | null {
   if (direction !== 'outbound') return null
@@ -179,7 +189,10 @@ function pick(amd: Amd | null): CallSessionOptions['amd'] {
   return amd === null ? null : { message: amd.message, onSilence: amd.onSilence }
 }
 
-/** Added to a number's ringing time: the escalation machine's grace, and 2 s for messages between the threads. */
+/**
+ * Time in ms that is added to a number's ringing time. It is the grace time of the escalation machine, and 2 s for
+ * messages between the threads.
+ */
 const RING_MARGIN_MS = RING_GRACE_MS + 2000
 
 function escalationOptions(
@@ -212,7 +225,7 @@ function escalationOptions(
         }
       : null,
     afterFailure: escalation.afterFailure,
-    // Two strategies hold the stream; each may call every number.
+    // Two strategies can ring humans while the stream is open. Each strategy may ring every number once.
     holdTimeoutMs: Math.max(
       DEFAULT_ESCALATION_OPTIONS.holdTimeoutMs,
       2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS),
@@ -221,10 +234,10 @@ function escalationOptions(
 }
 
 /**
- * The tools that a model is offered: the agent's own, then those that the session runs itself.
- * @param fromServers  those of the MCP servers that are up
- * @param changesTools  false: the service keeps the tools that it begins with, so that it gets those of all stages
- * @param asksToGoOn  who is rung back has not confirmed yet
+ * Tools for a model: first the agent's own tools, then the tools that the session runs.
+ * @param fromServers  tools of the MCP servers that are up
+ * @param changesTools  false: the service cannot change its first list of tools, so it gets the tools of all stages
+ * @param asksToGoOn  true: the call rings a caller back, who has not agreed to continue yet
  */
 export function toolSpecs(
   { agent, assets, resume, direction, messagesOnly = false }: CallStart,
@@ -247,11 +260,14 @@ export function toolSpecs(
   return [...own, ...sessions]
 }
 
-/** All phrases of the agent's file that the gateway says word for word in that language. None of it is about a caller. */
+/**
+ * All phrases of the agent's file that the gateway says word for word in this language. Phrases with words about a
+ * caller are left out.
+ */
 export function fixedPhrases(agent: AgentDefinition, language: string): readonly string[] {
   const kept = phrasesOf(agent).filter(([path]) => !path.startsWith(LIVE))
   const phrases = [agent.greeting, firstPromptOf(agent), ...kept.map(([, phrase]) => phrase)]
-  // As they are for a caller of whom nothing is known.
+  // Texts for an unknown caller.
   const texts = phrases.filter((phrase) => phrase !== null).map((phrase) => withCaller(textIn(phrase, language), {}))
   return [...new Set(texts)]
 }
@@ -261,18 +277,20 @@ function firstPromptOf({ languages, silence: { firstPrompt, prompts } }: AgentDe
   return prompts.length > 0 && languages.every((tag) => codeOf(tag) in FIRST_PROMPT) ? FIRST_PROMPT : null
 }
 
-/** The backend speaks it, in its own voice; the gateway only where the backend does not. */
+/** The greeting of the call. Normally the backend speaks it in its own voice; otherwise the gateway speaks it. */
 function greetingOf({ agent, resume }: CallStart): LocalizedText | null {
   return resume?.checkpoint.callBack === 'asks' ? agent.recovery.callbackGreeting : agent.greeting
 }
 
-/** The words with which a call's backend greets. */
+/** Greeting that the call's backend speaks. */
 export function greetingText(start: CallStart, language: string, caller: CallerValues): string | null {
   const greeting = greetingOf(start)
   return greeting === null ? null : withCaller(textIn(greeting, language), caller)
 }
 
-/** Message to a model when more is known of the caller; none where its instructions do not read it. */
+/**
+ * Message to a model when new facts about the caller are known; empty if the agent's texts do not use the new values.
+ */
 export function callerNews(
   { agent }: Pick<CallStart, 'agent'>,
   caller: CallerNow,
@@ -286,7 +304,7 @@ export function callerNews(
   return news.length === 0 ? {} : { instructions, news: news.join('\n') }
 }
 
-/** Text about earlier calls for a model. */
+/** Text for a model about the caller's earlier calls. */
 function earlierText({ earlier }: CallerNow): string[] {
   if (Object.keys(earlier).length === 0) return []
   return [`From the last call of this number: ${listed(earlier)}. The caller has proved to be its owner.`]
@@ -301,9 +319,9 @@ function listed(values: CallerValues): string {
 type CallNow = Pick<CallSession, 'stages' | 'language'> & { readonly caller: CallerNow }
 
 /**
- * The instructions of a call's model, with what is true now.
- * @param wallMs calendar time
- * @param now  stages (null: none), what is known of the caller and may be said, and the language of the call
+ * Instructions of a call's model, with the present facts.
+ * @param wallMs  calendar time
+ * @param now  stages (or null), language, and facts about the caller that may be said
  */
 export function instructionsOf(
   start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume' | 'backends'>,
@@ -315,16 +333,16 @@ export function instructionsOf(
     business == null
       ? agent.instructions
       : withBusiness(agent.instructions, businessValues(business, agent.languages[0] ?? 'en', wallMs))
-  // A model that gets the call later begins in the language that it is in then.
+  // A model that takes the call over later begins in the language that the call has at that time.
   const languages = orderedLanguages(agent.languages, [codeOf(language)])
   const context = callContext({ ...start, agent: { ...agent, languages } }, wallMs)
   const parts = [instructions, ...(stages === null ? [] : [stages.text]), context]
-  // Who is called back has not said yet who they are.
+  // The person who was called back has not given their name yet.
   const more = resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : earlierText(caller)
   return withCaller([...parts, ...more].join('\n\n'), caller.values)
 }
 
-/** The voices of the stage that the call is in; nothing where no stage has one of its own. */
+/** Voices of the call's present stage; empty if no stage has a voice. */
 export function stageVoices(
   { voice, stages }: Pick<AgentDefinition, 'voice' | 'stages'>,
   now: Stages | null,
@@ -334,10 +352,10 @@ export function stageVoices(
 }
 
 /**
- * Session data for a call's backend when it connects.
- * @param now  values of the caller that may be said, and the language of the call
- * @param history  the part of the transcript that its model still needs
- * @param wallMs calendar time
+ * Session data that a call's backend receives when it connects.
+ * @param now  values of the caller that may be said, and the call's language
+ * @param history  the part of the transcript that the backend's model still needs
+ * @param wallMs  calendar time
  */
 export function backendSession(
   start: CallStart,
@@ -348,7 +366,7 @@ export function backendSession(
 ): BackendSession {
   const { agent, resume } = start
   const voice: LocalizedText | undefined = (voices ?? agent.voice)[start.backends[0] ?? '']
-  // Who answers is not known yet.
+  // The person who answers is not identified yet.
   const asks = resume?.checkpoint.callBack === 'asks'
   return {
     callSid: start.callSid,
@@ -367,7 +385,7 @@ export function backendSession(
     vocabulary: vocabularyOf(agent, start.business),
     speed: speedOf(resume?.log.toolCalls ?? []),
     history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
-    // Tools that still ran when the worker died are answered with an error: they may have had their effect.
+    // If a tool still ran when the worker died, its call is answered with an error. The tool may have had its effect.
     toolLedger: resume === null || asks ? [] : resumedTools(resume),
     offline: agent.offline ?? null,
     today: localTime(contextZone(agent), wallMs).date,

@@ -1,31 +1,37 @@
 import type { PlayoutLedger } from '../../call/turns/playout-ledger.js'
-import type { LegRateHz, SampleRateHz } from '../../core/units.js'
+import { frameSamples, type LegRateHz, type SampleRateHz } from '../../core/units.js'
 import { Views } from '../../core/views.js'
+import { hasSound } from '../../media/pcm.js'
 import type { ResamplerBank, StreamResampler } from '../../media/resample/resampler.js'
 import type { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import { PlayoutFeed, RESAMPLER_FLUSH_MS } from './playout-feed.js'
 import type { SharedCall } from '../shared/shared-call.js'
 
-/** Samples of one call's speech that may wait for another item to end: 20 s at 24 kHz. */
+/** Maximum number of samples of one call that wait until another item ends: 20 s at 24 kHz. */
 export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
 
-/** Recordings of one call that may wait for another item to end: several fillers, prompts and a goodbye. Their samples are shared. */
+/**
+ * Maximum number of recordings of one call that wait until another item ends. It covers several fillers, prompts and a
+ * goodbye. Calls share the samples of recordings.
+ */
 export const RECORDINGS_WAITING_MAX = 20
 
-/** Where speech comes from: the backend, or the gateway itself (fillers, prompts, apologies). */
+/** Source of speech: the backend, or the gateway itself (fillers, prompts, apologies). */
 type SpeechSource = 'backend' | 'gateway'
 
-/** A resampler is fed at most this much at once: 100 ms at 24 kHz bounds its output buffer. */
+/**
+ * Maximum number of samples that a resampler gets at once: 100 ms at 24 kHz. It limits the resampler's output buffer.
+ */
 const SLICE_SAMPLES = 2400
 const silence = new Int16Array(SLICE_SAMPLES)
-// Output of a resampler on its way to the feed; shared by all calls of a worker.
+// Output of a resampler before it goes to the feed. All calls of a worker share this buffer.
 const converted = new Int16Array(2 * SLICE_SAMPLES + 64)
 const convertedViews = new Views(converted)
 
 interface Item {
   readonly source: SpeechSource
   readonly itemId: string
-  /** Samples that came while another source was speaking. */
+  /** Samples that came while an item of another source was playing. */
   readonly waiting: { readonly pcm: Int16Array; readonly rateHz: SampleRateHz }[]
   finished: boolean
 }
@@ -35,20 +41,19 @@ interface CallSpeechOptions {
   readonly ledger: PlayoutLedger
   readonly rateHz: LegRateHz
   readonly resamplers: ResamplerBank
-  /** From the backend's first sample to the carrier's socket, one value for each item. */
+  /** Latency from the backend's first sample to the carrier's socket, one value for each item. */
   readonly latencyOut: FrameHistogram
 }
 
 /**
- * The agent's voice on its way out: resamples it to the leg's rate and appends it to the playout feed, item after item.
- * An item that comes while the other source is in the middle of one waits until that one has ended, so that fillers and
- * answers never cut into each other.
+ * Agent's outgoing voice, resampled to the leg's rate, one item after another. An item waits until the item of another
+ * source has ended, so fillers and answers never mix.
  */
 export class CallSpeech {
   readonly #options: CallSpeechOptions
   readonly #feed: PlayoutFeed
   readonly #resamplers = new Map<SampleRateHz, StreamResampler>()
-  /** The first is the item that is being fed; the others wait for it. */
+  /** Items in order. The first item is being fed; the others wait. */
   readonly #items: Item[] = []
   readonly #receivedAtMs = new Map<string, number>()
   #waitingSamples = 0
@@ -60,12 +65,15 @@ export class CallSpeech {
     this.#feed = new PlayoutFeed(options.shared, options.rateHz)
   }
 
-  /** Samples that were dropped because too many waited, behind another item or for room in the ring. */
+  /** Number of samples dropped because too many waited for another item or for space in the ring. */
   get droppedSamples(): number {
     return this.#droppedSamples + this.#feed.droppedSamples
   }
 
-  /** Samples of an item; copied before return, but for those in shared memory, which are a recording and take no room here: RECORDINGS_WAITING_MAX. */
+  /**
+   * Appends samples of an item. They are copied before the method returns. Recordings are not copied, because they are
+   * in shared memory. RECORDINGS_WAITING_MAX limits their number.
+   */
   append(source: SpeechSource, itemId: string, pcm: Int16Array, rateHz: SampleRateHz, nowMs: number): void {
     const item = this.#item(source, itemId, nowMs)
     if (item === this.#items[0]) this.#feedSamples(item, pcm, rateHz)
@@ -80,7 +88,7 @@ export class CallSpeech {
     }
   }
 
-  /** No more samples of `itemId` will come; without `itemId`, no more of any item of that source. */
+  /** Notes that no more samples of `itemId` will come. If `itemId` is null, this applies to all items of the source. */
   finish(source: SpeechSource, itemId: string | null = null): void {
     let known = false
     for (const item of this.#items) {
@@ -88,17 +96,21 @@ export class CallSpeech {
       item.finished = true
       known = true
     }
-    // The ledger must report the end of an item without samples too.
+    // An item without samples has an end too, which the ledger must report.
     if (!known && itemId !== null) this.#options.ledger.finished(itemId)
     this.#advance()
   }
 
-  /** The ledger reports that the first sample of an item was sent. */
+  /** Handles the ledger's report that the first sample of an item was sent to the carrier. */
   started(itemId: string, sentAtMs: number): void {
     const receivedAtMs = this.#receivedAtMs.get(itemId)
     if (receivedAtMs === undefined) return
     this.#receivedAtMs.delete(itemId)
     this.#options.latencyOut.observeMs(sentAtMs - receivedAtMs)
+  }
+
+  duck(): void {
+    this.#feed.duck()
   }
 
   pause(): void {
@@ -109,7 +121,7 @@ export class CallSpeech {
     this.#feed.resume()
   }
 
-  /** Discards everything that was not sent yet. */
+  /** Discards all speech that was not sent yet. */
   clear(nowMs: number): void {
     this.#items.length = 0
     this.#waitingSamples = 0
@@ -119,12 +131,11 @@ export class CallSpeech {
     this.#options.ledger.cleared(this.#options.shared.outbound.written, nowMs)
   }
 
-  /** True if speech waits for `refill`. */
-  get waits(): boolean {
-    return this.#feed.waits
+  /** Time at which `refill` may have work to do; Infinity if no speech waits. */
+  refillDueMs(nowMs: number): number {
+    return this.#feed.refillDueMs(nowMs)
   }
 
-  /** Once a tick. */
   refill(): void {
     this.#feed.refill()
   }
@@ -139,7 +150,7 @@ export class CallSpeech {
     if (first?.itemId === itemId) return first
     const known = this.#items.find((item) => item.itemId === itemId)
     if (known !== undefined) return known
-    // A source that begins its next item has ended the previous one, even if it did not say so.
+    // If a source begins its next item, its previous item has ended, even without a message about the end.
     this.finish(source)
     const item: Item = { source, itemId, waiting: [], finished: false }
     this.#items.push(item)
@@ -158,7 +169,7 @@ export class CallSpeech {
     item.waiting.length = 0
   }
 
-  /** Closes finished items at the head, and opens the item that waited for them. */
+  /** Closes finished items at the head of the queue, and opens the next item. */
   #advance(): void {
     for (let head = this.#items[0]; head?.finished === true; head = this.#items[0]) {
       this.#flush(head)
@@ -182,7 +193,7 @@ export class CallSpeech {
     }
   }
 
-  /** Appends the last samples, which the filter still holds. */
+  /** Appends the last samples of an item; until now the filter has held them back. */
   #flush(item: Item): void {
     const resampler = this.#resampler
     this.#resampler = null
@@ -191,8 +202,25 @@ export class CallSpeech {
     this.#toFeed(item, resampler.process(zeros, converted))
   }
 
-  #toFeed(item: Item, samples: number): void {
-    this.#options.ledger.appended(item.itemId, this.#feed.append(convertedViews.at(0, samples)))
+  /**
+   * Appends samples to the feed, and reports to the ledger which samples are audible. Few frames of speech are silent,
+   * so one report is usually enough.
+   */
+  #toFeed({ itemId }: Item, samples: number): void {
+    const { ledger, rateHz } = this.#options
+    const pcm = convertedViews.at(0, samples)
+    const queued = this.#feed.append(pcm)
+    const frame = frameSamples(rateHz)
+    let from = 0
+    let sound = hasSound(pcm, 0, Math.min(frame, queued))
+    for (let at = frame; at < queued; at += frame) {
+      const next = hasSound(pcm, at, Math.min(at + frame, queued))
+      if (next === sound) continue
+      ledger.appended(itemId, at - from, sound)
+      from = at
+      sound = next
+    }
+    ledger.appended(itemId, queued - from, sound)
   }
 
   #resamplerFrom(rateHz: SampleRateHz): StreamResampler {

@@ -25,7 +25,7 @@ import type { WorkerDoor } from './worker-door.js'
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
 
-/** A call's interface to the runner of its agent's tools. */
+/** Interface of a call to the runner of its agent's tools. */
 export type CallToolRunner = Pick<ToolRunner, 'run' | 'serverTools' | 'watchServers'>
 
 interface CallToolsOptions {
@@ -36,14 +36,17 @@ interface CallToolsOptions {
   readonly tools: CallToolRunner
 }
 
-/** The running tools of one call, and the caller's identity that they share. */
+/** Runs the tools of one call. They share the caller's identity. */
 export class CallTools {
   readonly #door: WorkerDoor
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
-  /** The newest calls that ran here, with their tool; null: one of a server, or in code. */
+  /**
+   * The newest tool calls that ran here, by their ids. The value is the tool; null for a tool of an MCP server or a
+   * tool in code.
+   */
   readonly #ran = new Map<string, AnsweredTool | null>()
-  /** How often each id has run. */
+  /** Number of runs of each id. */
   readonly #uses = new Map<string, number>()
   readonly #gate: MainThreadGate
   readonly #effects: MainThreadEffects
@@ -66,7 +69,10 @@ export class CallTools {
     this.#identified = this.#caller.verified !== null
   }
 
-  /** @param digits  the value of the run's secret argument, which nothing else gets; empty: it has none */
+  /**
+   * @param digits  DTMF digits for the run's secret argument, which only the tool receives; empty if the run does not
+   * need it
+   */
   run(run: ToolRun, digits = ''): void {
     const { start, tools } = this.#options
     const { guard, handle, post } = this.#door
@@ -91,7 +97,7 @@ export class CallTools {
           guard(() => {
             this.#noteIdentity()
             const running = this.#running.delete(run.callId)
-            // The main thread waits also where the call went on without it.
+            // Even if the session no longer waits for this tool, the main thread waits for the tool's outcome.
             if (outcome.pending !== undefined) return this.#pends(run, key, outcome.pending, running)
             if (!running) return
             if (outcome.ok) this.#noteFaulty(run.name, outcome.value)
@@ -105,7 +111,7 @@ export class CallTools {
       )
   }
 
-  /** Runs the tool that looks the caller up, with what the gateway itself binds; none of the model's calls. */
+  /** Runs the tool that looks the caller up. The gateway, not the model, calls it and fills in its arguments. */
   lookUp(name: string): Promise<ToolOutcome> {
     const abort = new AbortController()
     const key = effectKey(this.#options.start.rootSid, name, {}, 0)
@@ -119,7 +125,10 @@ export class CallTools {
       .finally(() => this.#running.delete(key))
   }
 
-  /** The result of a call for a model; the session, its stages and its rules keep it as it came. */
+  /**
+   * Result of a tool call in the form that a model reads. The session, its stages and its rules read the original
+   * result.
+   */
   forModel(callId: string, value: unknown): unknown {
     const tool = this.#ran.get(callId)
     return tool === undefined ? value : answerForm(withoutNoValues(value), tool)
@@ -130,7 +139,7 @@ export class CallTools {
     if (fields.length > 0) this.#door.post({ type: 'values-left-out', tool, fields })
   }
 
-  /** The tool's span, by the key that its export has; undefined where none is exported. */
+  /** Trace parent of the tool's span, followed by the key of its export; undefined if traces are not exported. */
   #traceparentOf(callId: string): string | undefined {
     const { callSid, traceparent } = this.#options.start
     if (traceparent === undefined) return undefined
@@ -168,12 +177,15 @@ export class CallTools {
     if (running) handle({ type: 'tool-pending', callId, waitMs })
   }
 
-  /** The main thread's answer: attempts that the caller's number still has. */
+  /**
+   * Takes the main thread's answer to a verification attempt: the number of attempts that the caller's number still
+   * has.
+   */
   attemptsLeft(left: number): void {
     this.#gate.answered(left)
   }
 
-  /** The main thread's answer: whether a tool with an effect may run. */
+  /** Takes the main thread's answer about a tool with an effect: if the tool may run. */
   intended(key: string, answer: EffectAnswer): void {
     this.#effects.answered(key, answer)
   }
@@ -182,7 +194,7 @@ export class CallTools {
     for (const callId of callIds) this.#running.get(callId)?.abort()
   }
 
-  /** Cancels all tools; none of them answers after this. */
+  /** Cancels all tools. Later answers are dropped. */
   release(): void {
     for (const abort of this.#running.values()) abort.abort()
     this.#running.clear()
@@ -195,13 +207,15 @@ export class CallTools {
     const { session, journal, context } = this.#options
     const identity = plainJson(verified, 'an identity') as typeof verified
     journal?.writer.identity(identity, context.clock())
-    // Before the answer of the tool that verified it, because rules need it.
+    // The identity is set before the tool's answer is handled, because the session's rules for this answer need the
+    // identity.
     session.setIdentity(identity)
   }
 }
 
 /**
- * Asks the main thread before each effect: what was intended must outlive this worker, and the fleet's store is there.
+ * Gate that asks the main thread before each effect. An intent must outlive this worker, and only the main thread can
+ * reach the fleet's store.
  */
 class MainThreadEffects {
   readonly #post: (message: FromCall) => void
@@ -211,7 +225,7 @@ class MainThreadEffects {
     this.#post = post
   }
 
-  /** Never settles once the call is over. At most TOOLS_RUNNING_MAX wait. */
+  /** The promise never settles if the call ends first. At most TOOLS_RUNNING_MAX intents wait at a time. */
   intend(key: string, { callId, name, args }: ToolRun): Promise<EffectAnswer> {
     return new Promise((resolve) => {
       this.#waiting.set(key, resolve)
@@ -223,14 +237,14 @@ class MainThreadEffects {
     this.#post({ type: 'tool-settled', key, outcome })
   }
 
-  /** The answer of the main thread. */
+  /** Takes the main thread's answer to an intent. */
   answered(key: string, answer: EffectAnswer): void {
     this.#waiting.get(key)?.(answer)
     this.#waiting.delete(key)
   }
 }
 
-/** A service may repeat what it got: the model and the records are not to have it. */
+/** A service may repeat the digits that it received. The model and the records must not contain them. */
 function withoutDigits<T>(value: T, digits: string): T {
   if (digits.length < REPEATED_DIGITS_MIN) return value
   const masked = maskedDigits(digits)
@@ -257,8 +271,8 @@ function resultOf({ callId }: ToolRun, outcome: ToolOutcome): ToolResult {
 }
 
 /**
- * Asks the main thread for each verification attempt: it counts the wrong answers of a number over the calls of all
- * media workers. One attempt at a time, as `VerifyTool` takes them.
+ * Gate that asks the main thread for each verification attempt. The main thread counts a number's wrong answers over
+ * all media workers. `VerifyTool` makes one attempt at a time.
  */
 class MainThreadGate implements AttemptGate {
   readonly #post: (message: FromCall) => void
@@ -268,7 +282,10 @@ class MainThreadGate implements AttemptGate {
     this.#post = post
   }
 
-  /** Never settles once the call is over: its tools are cancelled by their own signal. */
+  /**
+   * The promise never settles if the call ends first. That is harmless, because the call's tools are cancelled by a
+   * signal.
+   */
   take(): Promise<number> {
     return new Promise((resolve) => {
       this.#waiting = resolve
@@ -276,7 +293,7 @@ class MainThreadGate implements AttemptGate {
     })
   }
 
-  /** The answer of the main thread. */
+  /** Takes the main thread's answer to the attempt. */
   answered(left: number): void {
     this.#waiting?.(left)
     this.#waiting = null

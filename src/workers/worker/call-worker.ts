@@ -13,6 +13,7 @@ import { messageOf } from '../../core/errors.js'
 import { ResamplerBank } from '../../media/resample/resampler.js'
 import { useCountry } from '../../sautikit/phone.js'
 import { FrameHistogram } from '../../telemetry/frame-histogram.js'
+import { LoopStops } from '../../telemetry/loop-stops.js'
 import { SlowestFrame } from '../../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart } from '../shared/call-messages.js'
 import { AgentParts } from './agent-parts.js'
@@ -24,21 +25,23 @@ import { voiceDetectors } from '../shared/media-assets.js'
 import { processClock } from '../shared/ticker.js'
 import { releaseStartMemory } from '../shared/start-memory.js'
 import { TickLoop } from './tick-loop.js'
+import { TickTimes } from './tick-times.js'
 import { onEdited } from '../shared/edited-agents.js'
 import { Word, wordsOf } from '../shared/shared-call-layout.js'
+import { ownSystemThread } from '../shared/processor-wait.js'
 import { NO_CALL, RunningCode, SocketsRead, WorkerPulse, claimWorkerMemory } from '../shared/worker-memory.js'
 import type { WorkerData } from '../shared/worker-memory.js'
 
-/** Interval at which a worker writes its heartbeat. */
+/** Time in ms between two heartbeats of a worker. */
 const WORKER_BEAT_MS = 100
 
 /**
- * A media worker, which `start-call-worker.ts` loads. One task is one call, from the webhook to the end. All calls of
- * a worker share the tick, the WebAssembly memories and the connections of their tools.
+ * Media worker, loaded by `start-call-worker.ts`. One task is one call, from the webhook to the end. All calls share
+ * the tick, the WebAssembly memories and the connections of their tools.
  *
- * A fault of one call must not reach the others. In the tick it is caught where the step is called; for everything
- * that a call started outside the tick, the async context tells which call it belongs to. Faults that cannot be caught
- * (code that exits, spins or takes all memory) end the worker, and its pulse tells the main thread whose code ran.
+ * A fault must fail only its own call. In the tick, each step of a call is guarded by a catch. Outside the tick, the
+ * async context shows which call's code runs. Some faults cannot be caught: the code exits, loops or takes all memory.
+ * Such a fault ends the worker. The worker's pulse then shows the main thread which call's code ran.
  */
 const data = workerData as WorkerData
 useCountry(data.country)
@@ -48,23 +51,28 @@ const memory = claimWorkerMemory(data.memories, threadId)
 const clock = processClock()
 const memoryBytes = data.memoryMb * 1024 * 1024
 const pulse = new WorkerPulse(memory.pulse)
-/** The call to which the running code belongs; none in the tick and in what all calls share. */
+pulse.systemThread = ownSystemThread()
+/** Call to which the running code belongs. It is not set in the tick, or in code that all calls share. */
 const owner = new AsyncLocalStorage<CallCode>()
 const running = new RunningCode(pulse, () => owner.getStore()?.ordinal ?? NO_CALL, memoryBytes)
-/** For work of the worker itself that a call starts. */
+/** Async context of the worker itself. Work for all calls runs in it, even if one call starts this work. */
 const ownWork = new AsyncResource('media-worker')
+const ticks = new TickTimes()
 const loop = new TickLoop(
   clock,
   running,
   new SocketsRead(data.socketsRead),
+  ticks,
   new FrameHistogram(memory.tickLateness),
   new FrameHistogram(memory.tickBusy),
+  new LoopStops(clock, memory.loopStops),
 )
 installNameLookup(new LookupCounts(data.lookups))
 setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 const transport = new HttpClient()
 const context: WorkerContext = {
   clock,
+  ticks,
   resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),
   vads: voiceDetectors(data.assets),
   latencyIn: new FrameHistogram(memory.latencyIn),
@@ -88,7 +96,8 @@ const opener = new CallOpener({
 
 function failOwner(thrown: unknown): void {
   const code = owner.getStore()
-  // A fault that belongs to no call: the worker's state is unknown, so it ends and its calls move to other workers.
+  // A fault that belongs to no call. The state of the worker is unknown then, so the worker ends and its calls move to
+  // other workers.
   if (code === undefined) throw thrown
   code.fail(thrown)
 }
@@ -102,8 +111,8 @@ setInterval(() => {
 }, WORKER_BEAT_MS).unref()
 
 /**
- * Runs one call to its end; null is a probe, answered when the worker has loaded what it needs and has given back what
- * only that took. Never rejects: a rejection tells the main thread that the whole worker died.
+ * Runs one call to its end. If `start` is null, the task is a probe: it is answered when the worker is loaded and its
+ * start memory is freed. The function never rejects, because a rejection would mean that the whole worker died.
  */
 export default async function runCall(start: CallStart | null): Promise<CallEnd | null> {
   if (start === null) {
@@ -121,7 +130,7 @@ export default async function runCall(start: CallStart | null): Promise<CallEnd 
   return await Promise.race([carried, code.failedEarly])
 }
 
-/** Code that is not the gateway's own: a `module:` backend, or tools in code. */
+/** True if the call runs code from outside the gateway: a `module:` backend, or tools in code. */
 function hasForeignCode({ backends, assets }: CallStart): boolean {
   return backends.some((name) => name.startsWith(MODULE_PREFIX)) || assets.modules.length > 0
 }

@@ -5,7 +5,7 @@ import type { TurnDecider } from '../../call/turns/end-of-turn.js'
 import type { CallSession } from '../../call/call-session.js'
 import { plainFrame } from '../../call/turns/frame-figures.js'
 import { smallArray } from '../../core/small-arrays.js'
-import { FRAME_MS, frameSamples, samplesToMs } from '../../core/units.js'
+import { BYTES_PER_SAMPLE, FRAME_MS, frameSamples, samplesToMs } from '../../core/units.js'
 import { CallerPath } from '../../media/caller-path.js'
 import type { CallerPathStats } from '../../media/caller-path.js'
 import type { StreamResampler } from '../../media/resample/resampler.js'
@@ -13,14 +13,20 @@ import { isPureTone } from '../../media/vad/pure-tone.js'
 import { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import type { CallJournal } from '../shared/call-journal.js'
 import type { CallStart } from '../shared/call-messages.js'
+import { FRAMES_WAIT_MS_MAX } from './call-pace.js'
 import type { CallerLatency } from './caller-latency.js'
 import type { WorkerContext } from './worker-context.js'
-import { Time, Word } from '../shared/shared-call-layout.js'
+import { Word } from '../shared/shared-call-layout.js'
+import { bytesInRing } from '../shared/shared-call.js'
 import type { SharedCall } from '../shared/shared-call.js'
+import type { TickView } from './tick-view.js'
 
-/** A tone below this level is line hum. */
+/** Minimum level in dBFS of a tone; a quieter tone is line hum. */
 const TONE_DBFS_MIN = -45
-/** A key is recognised 30 to 50 ms after its tone began: where keys are private, frames wait so long for the model. */
+/**
+ * Number of frames that are held back from the model while DTMF digits are private. A digit is recognised only 30 to 50
+ * ms after its tone began.
+ */
 const KEY_FRAMES = 4
 
 interface CallerIntakeOptions {
@@ -28,20 +34,20 @@ interface CallerIntakeOptions {
   readonly context: WorkerContext
   readonly shared: SharedCall
   readonly session: CallSession
-  /** Decides the ends of turns; one of your own may hear the samples itself. */
+  /** Decides when a turn ends; null if the session decides. A decider from a module may read the samples. */
   readonly turnDecider: TurnDecider | null
   readonly backend: Backend
   readonly journal: CallJournal | null
   readonly callerLatency: CallerLatency
-  /** Answering-machine detection of an outbound call; null for any other. */
+  /** Answering-machine detection of an outbound call; null for other calls. */
   readonly amd: AnsweringMachineOptions | null
   readonly digit: (digit: string) => void
   readonly amdResult: (verdict: AnswerVerdict) => void
 }
 
 /**
- * The caller's side of a call on its worker: takes packets out of the shared ring. For each frame that is due, the
- * session gets the voice decision and the backend gets the samples. Its methods are steps of the worker's tick.
+ * Caller's audio of a call on its worker. For each due frame, the session gets the voice decision and the backend gets
+ * the samples. Its methods are steps of the tick.
  */
 export class CallerIntake {
   readonly #options: CallerIntakeOptions
@@ -52,11 +58,18 @@ export class CallerIntake {
   #referenced: number
   #waitingReferenced: number
   #agentHeardAtMs = -Infinity
-  /** Frames that the model gets once it is certain that they have no private key, the oldest first. */
+  #voicedAtMs = -Infinity
+  #keyAtMs = -Infinity
+  /** Maximum number of bytes of frames that wait in the ring, for each channel. */
+  readonly #waitingBytesMax: number
+  /**
+   * Frames that are held back, the oldest first. The model gets a frame when it is certain that the frame contains no
+   * private digit.
+   */
   readonly #held: { readonly frame: Int16Array; voiced: boolean }[] = []
-  /** Answering-machine detection; null once nothing can change its verdict. */
+  /** Answering-machine detection; null once its verdict is final. */
   #amdDetector: AnsweringMachineDetector | null
-  /** It is not known that a person is there: the backend gets no audio. */
+  /** True until the detection has found a person. Until then the backend gets no audio. */
   #amdRuns: boolean
 
   constructor(options: CallerIntakeOptions) {
@@ -71,64 +84,104 @@ export class CallerIntake {
     this.#path = new CallerPath({ sampleRateHz: legRateHz, track, vadBank: context.vads })
     const { inputRateHz } = backend.capabilities
     this.#toBackend = context.resamplers.open(legRateHz, inputRateHz)
+    const frameBytes = frameSamples(legRateHz) * BYTES_PER_SAMPLE
+    this.#waitingBytesMax = (FRAMES_WAIT_MS_MAX / FRAME_MS) * bytesInRing(frameBytes)
     this.#referenceFrame = smallArray(Int16Array, frameSamples(legRateHz))
     this.#referenced = shared.outbound.taken
     this.#waitingReferenced = (shared.words[Word.waitingSent] as number) >>> 0
-    // Played samples are read again, as the reference for the echo.
+    // Samples that were played are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
     const heardOut = options.start.resume?.checkpoint.amd === 'recording'
     this.#amdDetector = amd === null ? null : new AnsweringMachineDetector(amd, heardOut)
     this.#amdRuns = amd !== null
   }
 
-  /** No frame is due before this time, unless a packet comes. */
+  /** Time of the next due frame, unless a packet comes earlier. */
   get dueMs(): number {
     return this.#path.dueMs
   }
 
-  /** A copy of the counters; allocates. */
+  /** Time of the last frame with voice; -Infinity before the first. `keyAtMs`: time of the caller's last DTMF digit. */
+  get voicedAtMs(): number {
+    return this.#voicedAtMs
+  }
+
+  get keyAtMs(): number {
+    return this.#keyAtMs
+  }
+
+  /** True if each frame is needed at once, because digits are private or an answering machine may have answered. */
+  get isWatched(): boolean {
+    const { session } = this.#options
+    return this.#amdRuns || this.#amdDetector !== null || session.private || session.privateKeys || session.secretTones
+  }
+
+  /** True if a frame above the quiet level waits in the jitter buffer until it is due. */
+  get loudWaits(): boolean {
+    return this.#path.waitsLoud
+  }
+
+  /** Mean square of samples below which a frame is quiet, in the unit of the word `inPower`. */
+  get quietPower(): number {
+    return this.#path.quietPower
+  }
+
+  /** True if the packets that wait in the ring have reached their limit. */
+  get isFull(): boolean {
+    return this.#options.shared.inbound.waitingBytes >= this.#path.channels * this.#waitingBytesMax
+  }
+
+  /** Copy of the counters; allocates memory. */
   get stats(): CallerPathStats {
     return this.#path.stats
   }
 
-  /** True if the caller's line carries no more than a telephone's band; null while it is not known. */
+  /** True if the caller's line carries only a telephone's band; null while this is unknown. */
   get narrowBand(): boolean | null {
     return this.#path.narrowBand
   }
 
-  /** Added latency from the carrier's socket to the backend, ms; NaN before the first frame. */
+  /**
+   * 99th percentile of the latency that we add to a frame, from the carrier's socket to the backend, in ms; NaN before
+   * the first frame.
+   */
   get frameLatencyP99Ms(): number {
     return this.#latency.quantileMs(0.99)
   }
 
-  /** Moves the carrier's packets into the caller's path. */
-  receive(nowMs: number): void {
+  /** Moves the carrier's packets into the caller's path. @param view  the shared memory at this tick */
+  receive(nowMs: number, view: TickView): void {
     const {
       shared: { inbound },
       journal,
       session,
     } = this.#options
-    // Before the packets, which may already contain the echo.
-    this.#reference()
-    for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
+    // The sent audio is read before the packets, because the packets may already contain its echo.
+    this.reference(view)
+    const head = view.inHead
+    for (let packet = inbound.next(head); packet !== null; packet = inbound.next(head)) {
       journal?.packet(packet, inbound.arrivalMs, session.privateKeys || session.secretTones)
       this.#path.push(packet, inbound.arrivalMs)
       inbound.release()
     }
     journal?.tick(nowMs)
+    const { words } = this.#options.shared
+    const burstMs = this.#path.lineBurstMs
+    // The word is written only after a change, because main reads its cache line at every tick.
+    if (words[Word.lineBurstMs] !== burstMs) Atomics.store(words, Word.lineBurstMs, burstMs)
   }
 
-  /** The next frame that is due. @returns false when there is none; else `detect` and `attend` follow */
+  /** Takes the next frame that is due. @returns false if no frame is due; otherwise `detect` and `attend` follow */
   take(nowMs: number, readMs: number): boolean {
     return this.#path.take(nowMs, readMs)
   }
 
-  /** Detects voice and DTMF digits in that frame. */
+  /** Detects voice and DTMF digits in the taken frame. */
   detect(): void {
     this.#path.detect()
   }
 
-  /** Gives the session the frame's voice decision, and the backend its samples. */
+  /** Gives the session the frame's voice decision, and the backend the frame's samples. */
   attend(nowMs: number): void {
     const { journal, session, turnDecider, digit, context, start } = this.#options
     const path = this.#path
@@ -144,14 +197,15 @@ export class CallerIntake {
     context.latencyIn.observeMs(waitedMs)
     this.#latency.observeMs(waitedMs)
     context.slowestIn?.offer(waitedMs, start.callSid)
+    if (path.voiced) this.#voicedAtMs = nowMs
     if (path.agentHeardAtMs > this.#agentHeardAtMs) {
       this.#agentHeardAtMs = path.agentHeardAtMs
-      // The waiting sound is no answer.
+      // The waiting sound is not an answer to the caller.
       if (this.#options.shared.words[Word.waiting] === 0) this.#options.callerLatency.onset(this.#agentHeardAtMs)
     }
   }
 
-  /** Gives the backend the frame that was taken; where keys are private, one of a little before. */
+  /** Gives the backend the taken frame. While digits are private, the backend gets an earlier frame. */
   #pass(voiced: boolean): void {
     const { session } = this.#options
     const { frame } = this.#path
@@ -170,28 +224,33 @@ export class CallerIntake {
   }
 
   #toModel(frame: Int16Array, voiced: boolean): void {
-    // Frames that the backend does not get are resampled too, so that the filter's history has no gap.
+    // The resampler also gets the frames that the backend does not get. Otherwise its filter's history would have a
+    // gap.
     const pcm = this.#toBackend.convert(frame)
     if (!this.#amdRuns) this.#options.backend.pushAudio(pcm, voiced)
   }
 
-  /** When a key may have begun that was recognised now, by the arrival of its audio. */
+  /** Earliest arrival time of audio that may belong to a digit recognised now. */
   keyFromMs(nowMs: number): number {
     return Math.min(nowMs, this.#path.arrivalMs || nowMs) - KEY_FRAMES * FRAME_MS
   }
 
-  /** The carrier's first packet may hold what the caller said before this. */
+  /** Notes that the stream opened. The carrier's first packet may contain speech from before this time. */
   streamOpened(openedAtMs: number): void {
     this.#path.openedAtMs = openedAtMs
   }
 
-  /** A DTMF digit came, as sound or from the carrier: an answering machine sends none. */
-  digitCame(): void {
+  /**
+   * Takes a DTMF digit, from its sound or from the carrier. A digit shows that a person is on the line, because
+   * answering machines do not send digits.
+   */
+  digitCame(nowMs: number): void {
+    this.#keyAtMs = nowMs
     if (this.#amdRuns) this.#amdResult({ who: 'human', why: 'a DTMF digit' })
     this.#amdDetector = null
   }
 
-  /** Playout discarded its waiting samples: they will never be played, so no echo of them will come. */
+  /** Notes that playout discarded its waiting samples. They will never be played, so they cause no echo. */
   playoutCleared(): void {
     this.#referencedTo(this.#options.shared.outbound.written)
   }
@@ -202,14 +261,14 @@ export class CallerIntake {
   }
 
   /**
-   * Before a person is known to have answered, the backend gets no audio: a model would answer the voicemail's
-   * greeting.
+   * Searches for an answering machine. The backend gets no audio before a person is found, because a model would answer
+   * the voicemail's greeting.
    */
   #screen(guard: AnsweringMachineDetector): void {
-    const { frame, voiced, levelDbfs, sampleRateHz } = this.#path
+    const { frame, voiced, levelDbfs, sampleRateHz, lineIsFaulty } = this.#path
     const verdict = guard.frame(
       voiced,
-      !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz),
+      !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz, lineIsFaulty ? levelDbfs : null),
       levelDbfs,
     )
     if (verdict !== null) this.#amdResult(verdict)
@@ -222,38 +281,33 @@ export class CallerIntake {
   }
 
   /**
-   * Our own voice comes back, mixed in by the carrier or from the caller's loudspeaker. So the caller's path gets what
-   * was sent, with the time at which it is played. The waiting sound comes back too.
+   * Gives the sent samples and their playing time to the caller's path. Our voice and the waiting sound come back as
+   * echo, from the carrier's mix or from the caller's loudspeaker.
    */
-  #reference(): void {
-    const {
-      shared: { words, times },
-      start: { legRateHz },
-    } = this.#options
-    // Read without Atomics, because most ticks find nothing. What this misses is found at the next packet.
-    const isNew =
-      (words[Word.dated] as number) >>> 0 !== this.#referenced ||
-      (words[Word.waitingSent] as number) >>> 0 !== this.#waitingReferenced
-    if (!isNew) return
-    const dated = Atomics.load(words, Word.dated)
-    const waitingSent = Atomics.load(words, Word.waitingSent)
-    const sampleZeroMs = times[Time.sampleZeroMs] as number
-    const waitingZeroMs = times[Time.waitingZeroMs] as number
+  reference(view: TickView): void {
+    const { dated, waitingSent } = view
+    if (dated >>> 0 === this.#referenced && waitingSent >>> 0 === this.#waitingReferenced) return
+    const { sampleZeroMs, waitingZeroMs } = view
+    const { legRateHz } = this.#options.start
     this.#passOverwritten(waitingSent)
     for (;;) {
-      // Signed: after a discard, `dated` is behind until the main thread has sent new speech.
+      // The difference is signed. After a discard, `dated` is less than the count here until the main thread has sent
+      // new speech.
       const speech = (dated - this.#referenced) | 0
       const waiting = (waitingSent - this.#waitingReferenced) | 0
       if (speech <= 0 && waiting <= 0) return
       const speechMs = sampleZeroMs + samplesToMs(this.#referenced, legRateHz)
       const waitingMs = waitingZeroMs + samplesToMs(this.#waitingReferenced, legRateHz)
-      // In the order in which they are played.
+      // Samples of speech and of the waiting sound are read in the order in which they were played.
       if (speech > 0 && (waiting <= 0 || speechMs < waitingMs)) this.#speechReference(speech, speechMs)
       else this.#waitingReference(waitingMs)
     }
   }
 
-  /** Half of what is kept stays readable, because main goes on writing. A thread that was held up for longer leaves out the rest. */
+  /**
+   * Skips samples of the waiting sound that main may overwrite soon. Only the newer half of the stored samples is safe
+   * to read.
+   */
   #passOverwritten(waitingSent: number): void {
     const frame = this.#referenceFrame.length
     const late = ((waitingSent - this.#waitingReferenced) | 0) - this.#options.shared.waitingSent.length / 2
@@ -262,7 +316,7 @@ export class CallerIntake {
 
   #speechReference(left: number, playedAtMs: number): void {
     const frame = this.#referenceFrame
-    // The main thread takes whole frames, and pads the end of a sentence with zeros.
+    // The last frame of a sentence may be incomplete. The main thread has filled it with zeros.
     const samples = Math.min(left, frame.length)
     if (this.#options.shared.outbound.recall(this.#referenced, frame, samples)) {
       frame.fill(0, samples)

@@ -1,10 +1,13 @@
 import type { PlayedTimes, TurnRecord } from '../../call/documents/record.js'
 
-/** Onsets of sound on the outbound track that can be matched with a turn, and how long a turn waits for one. */
+/**
+ * Maximum number of remembered onsets (beginnings of sound) on the outbound track. `EAR_WAIT_MS`: time in ms that a
+ * turn waits for an onset.
+ */
 const EAR_ONSETS_KEPT = 16
 export const EAR_WAIT_MS = 2000
 
-/** A turn, named by its `callerStoppedMs`, and when the caller heard it. JSON of the call log. */
+/** Times at which the caller heard a turn's answer. `callerStoppedMs` identifies the turn. JSON of the call log. */
 interface HeardTurn {
   readonly callerStoppedMs: number
   readonly ear: PlayedTimes
@@ -17,29 +20,29 @@ interface OpenTurn {
   readonly answerSentAtMs: number
 }
 
-/** An onset may be dated up to one frame before the send to which it belongs. */
+/** Maximum time in ms by which an onset may appear earlier than its sound was sent: one frame. */
 const GRAIN_MS = 20
 
 /**
- * Caller-perceived latency of a turn: its first sound and its answer. Where the carrier forks both tracks as stereo,
- * the second channel is what it plays to the caller, so our own voice comes back there when the caller hears it. A turn
- * is joined with the first onset on that track after its sound was sent.
+ * Caller-perceived latency of a turn, measured for its first sound and its answer. If the carrier sends both tracks as
+ * stereo, the second channel is the audio that it plays to the caller. A turn is joined with the first onset in that
+ * channel after the turn's sound was sent.
  *
  *     none --turn with an answer--> open
  *     open --an onset at or after the answer's send--> none, with both times
- *     open --EAR_WAIT_MS--> none, with the times known; the answer followed other speech without a gap
+ *     open --EAR_WAIT_MS--> none, with the known times; the answer followed other speech without a gap
  */
 export class CallerLatency {
   readonly #onsetsMs: number[] = []
   #open: OpenTurn | null = null
 
-  /** Sound began on the outbound track. All times are of one clock. */
+  /** Notes that sound began on the outbound track. All times in this class are of one clock. */
   onset(atMs: number): void {
     this.#onsetsMs.push(atMs)
     if (this.#onsetsMs.length > EAR_ONSETS_KEPT) this.#onsetsMs.shift()
   }
 
-  /** A turn was answered. @param streamZeroMs  when the stream opened: zero of the record's times */
+  /** Notes an answered turn. @param streamZeroMs  time at which the stream opened; the record's times count from it */
   turn(turn: TurnRecord, streamZeroMs: number): void {
     if (turn.answerMs === null) return
     const stoppedAtMs = streamZeroMs + turn.callerStoppedMs
@@ -51,7 +54,7 @@ export class CallerLatency {
     }
   }
 
-  /** A turn whose times are complete, or will not become so; null while there is none. */
+  /** Returns the waiting turn if its times are complete, or can no longer become complete; otherwise null. */
   take(nowMs: number): HeardTurn | null {
     const open = this.#open
     if (open === null) return null

@@ -14,9 +14,9 @@ interface Briefed {
   readonly tools: Pick<CallToolRunner, 'serverTools'>
 }
 
-/** Instructions and tools of a call's model, as they are now. */
+/** Present instructions and tools of a call's model. */
 export class ModelBriefing {
-  /** The model may call tools; else it has called too many, and is offered none. */
+  /** False after the model has called too many tools. The model then gets no tools. */
   toolsOffered = true
   readonly #of: Briefed
 
@@ -30,7 +30,7 @@ export class ModelBriefing {
     return instructionsOf(start, wallMsOf(context), session)
   }
 
-  /** Instructions, tools and voices. */
+  /** Instructions, tools and voices for the model. */
   get told(): Pick<BackendSession, 'instructions' | 'tools' | 'voices'> {
     const { start, backend, tools: runner, session } = this.#of
     const { changesTools = true } = backend.capabilities

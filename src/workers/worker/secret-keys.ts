@@ -12,37 +12,46 @@ import type { ToolCallEvent } from './worker-door.js'
 
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
 
-/** Tool calls whose secret keys wait for their tones: these are made as soon as the session has the call. */
+/**
+ * Maximum number of tool calls whose secret digits are stored until their tones are made. A tone is made as soon as the
+ * session handles the tool call.
+ */
 const SENT_KEYS_MAX = 8
 
-/** Keys of one call that only a tool or the line may get: they are here, and nowhere else. */
+/** DTMF digits of one call that only a tool or the line may get. They are stored only here. */
 export class SecretKeys {
-  /** Digits that only a tool may get, the newest COLLECTED_DIGITS_MAX. */
+  /** The newest COLLECTED_DIGITS_MAX digits that only a tool may get. */
   #secret = ''
-  /** Those that a dialogue on this worker was given, and the tool call by which it passes them on. */
+  /**
+   * Secret digits that this worker gave to a dialogue. `#keyedArgument`: the tool call and the argument in which the
+   * dialogue passes the digits to a tool.
+   */
   #keyed = ''
   #keyedArgument: { readonly callId: string; readonly argument: string; readonly digits: string } | null = null
-  /** Keys of tool calls that nobody is to read, by the call, until their tones are made. */
+  /** Secret digits of tool calls, by id of the tool call, until their tones are made. */
   readonly #sent = new Map<string, string>()
 
-  /** The caller has pressed this one. */
+  /** Notes a digit that the caller has pressed. */
   pressed(digit: string): void {
     this.#secret = `${this.#secret}${digit}`.slice(-COLLECTED_DIGITS_MAX)
   }
 
-  /** The line is open again. */
+  /** Forgets the secret digits, because the line is no longer private. */
   forget(): void {
     this.#secret = ''
   }
 
-  /** The newest key of a private line, for a dialogue that has asked for it and is no model. */
+  /** Returns the newest digit of a private line, for a dialogue that has asked for it. A model never gets it. */
   dialogueKey(): string {
     const key = this.#secret.slice(-1)
     this.#keyed = `${this.#keyed}${key}`.slice(-COLLECTED_DIGITS_MAX)
     return key
   }
 
-  /** Session, journal and records get SECRET_DIGIT for each key that nobody is to read, and dots for what was keyed in. */
+  /**
+   * Hides digits from session, journal and records. A digit to be sent as a tone becomes SECRET_DIGIT; digits from the
+   * caller become dots.
+   */
   hidden(event: ToolCallEvent): ToolCallEvent {
     return this.#withoutKeyed(this.#withoutSent(event))
   }
@@ -57,7 +66,7 @@ export class SecretKeys {
     return { ...event, args: { ...args, digits: secretKeys(digits) } }
   }
 
-  /** A dialogue has a tool get what was keyed in. */
+  /** Hides digits that a dialogue passes on to a tool. */
   #withoutKeyed(event: ToolCallEvent): ToolCallEvent {
     for (const [argument, value] of Object.entries(event.args)) {
       if (typeof value !== 'string' || value.length < REPEATED_DIGITS_MIN || !this.#keyed.includes(value)) continue
@@ -68,14 +77,17 @@ export class SecretKeys {
     return event
   }
 
-  /** @returns the keys of that tool call for the line, once */
+  /** @returns the secret digits that this tool call sends to the line. A second request returns '' */
   takeSent(callId: string): string {
     const keys = this.#sent.get(callId) ?? ''
     this.#sent.delete(callId)
     return keys
   }
 
-  /** @returns the run as its tool gets it, and the value of its secret argument, which is then forgotten; empty: it has none */
+  /**
+   * @returns the tool call with the value of its secret argument, in the form that the tool gets. The value is then
+   * forgotten; it is '' if the tool has no secret argument
+   */
   ofRun(run: ToolRun): { readonly run: ToolRun; readonly digits: string } {
     const keyed = this.#keyedArgument
     if (keyed?.callId !== run.callId) return { run, digits: this.#take(run.secret?.digits ?? 0) }

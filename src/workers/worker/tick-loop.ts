@@ -1,46 +1,57 @@
 import type { Clock, unrefTimer } from '../../core/clock.js'
 import { TICK_MS } from '../../core/limits.js'
 import type { FrameHistogram } from '../../telemetry/frame-histogram.js'
+import type { LoopStops } from '../../telemetry/loop-stops.js'
 import type { WorkerCall } from './worker-call.js'
 import { Ticker } from '../shared/ticker.js'
+import type { TickTimes } from './tick-times.js'
 import { NO_CALL } from '../shared/worker-memory.js'
 import type { RunningCode, SocketsRead } from '../shared/worker-memory.js'
 
 /**
- * The one tick of a media worker. Every 5 ms it takes all calls that have work through one step after the other,
- * so that each step handles many calls while its code and tables are in the cache. A call that throws fails alone.
+ * Tick of a media worker. Every 5 ms all due calls go through one step after another, so a step's code stays cached. If
+ * a call's step throws, only this call fails.
  */
 export class TickLoop {
   readonly #calls = new Set<WorkerCall>()
   readonly #ticker: Ticker
   readonly #lateness: FrameHistogram
   readonly #busy: FrameHistogram
+  readonly #stops: LoopStops | null
   readonly #clock: Clock
   readonly #running: RunningCode
   readonly #sockets: SocketsRead
+  readonly #times: TickTimes
   /**
-   * The calls that are due in this tick, and those of them that have a frame. Reused, so that a tick allocates nothing.
+   * Calls that are due in this tick. `#heard`: due calls that also have a frame. The lists are used again in each tick,
+   * so that a tick does not allocate memory.
    */
   readonly #due: CallList = { calls: [], count: 0 }
   readonly #heard: CallList = { calls: [], count: 0 }
 
   /**
-   * @param busy  gets how long each tick took
-   * @param setTimer  of the clock; a real one when absent
+   * @param times  receives each tick
+   * @param busy  receives each tick's duration
+   * @param stops  null on a simulated clock
+   * @param setTimer  the clock's timer; a real timer if absent
    */
   constructor(
     clock: Clock,
     running: RunningCode,
     sockets: SocketsRead,
+    times: TickTimes,
     lateness: FrameHistogram,
     busy: FrameHistogram,
+    stops: LoopStops | null,
     setTimer?: typeof unrefTimer,
   ) {
     this.#clock = clock
     this.#running = running
     this.#sockets = sockets
+    this.#times = times
     this.#lateness = lateness
     this.#busy = busy
+    this.#stops = stops
     this.#ticker = new Ticker({ periodMs: TICK_MS }, clock, this.#tick, setTimer)
   }
 
@@ -58,11 +69,13 @@ export class TickLoop {
     this.#lateness.observeMs(latenessMs)
     const due = this.#due
     const running = this.#running
-    for (const call of this.#calls) if (call.due(nowMs)) add(due, call)
-    step(due, receive, nowMs, running)
-    // A call has no frame or one; more after a stall, until it has caught up.
-    const heard = this.#heard
     const readMs = Math.min(nowMs, this.#sockets.untilMs + READ_LAG_MS)
+    const tick = this.#times.add(nowMs, readMs)
+    for (const call of this.#calls) if (call.due(nowMs, tick)) add(due, call)
+    step(due, catchUp, nowMs, running)
+    step(due, receive, nowMs, running)
+    // A call usually has one frame or none in a tick. After a stall it has several frames.
+    const heard = this.#heard
     for (take(due, heard, nowMs, readMs); heard.count > 0; take(heard, heard, nowMs, readMs)) {
       step(heard, detect, nowMs, running)
       step(heard, attend, nowMs, running)
@@ -70,11 +83,13 @@ export class TickLoop {
     step(due, decide, nowMs, running)
     step(due, speak, nowMs, running)
     clear(due)
-    this.#busy.observeMs(this.#clock() - nowMs)
+    const busyMs = this.#clock() - nowMs
+    this.#busy.observeMs(busyMs)
+    this.#stops?.ticked(nowMs, latenessMs, busyMs)
   }
 }
 
-/** Calls that go through a step together. */
+/** List of the calls that go through a step of the tick. */
 interface CallList {
   readonly calls: (WorkerCall | null)[]
   count: number
@@ -84,16 +99,22 @@ function add(list: CallList, call: WorkerCall): void {
   list.calls[list.count++] = call
 }
 
-/** Empties a list, so that it keeps no reference to a call that is over. */
+/** Empties a list, so that it does not reference ended calls. */
 function clear(list: CallList): void {
   for (let i = 0; i < list.count; i++) list.calls[i] = null
   list.count = 0
 }
 
-/** The tick of the main thread that is known to have read the sockets is up to two of its ticks ago. */
+/**
+ * Normal age in ms of `SocketsRead.untilMs`: two ticks of the main thread. A greater age means that the main thread has
+ * paused.
+ */
 const READ_LAG_MS = 2 * TICK_MS
 
-/** Each call takes its next frame. Those that have one are then in `heard`, which may be the same list. */
+/**
+ * Lets each call of `from` take its next frame, and puts the calls with a frame into `heard`. Both may be the same
+ * list.
+ */
 function take(from: CallList, heard: CallList, nowMs: number, readMs: number): void {
   const { calls, count } = from
   let kept = 0
@@ -110,7 +131,7 @@ function take(from: CallList, heard: CallList, nowMs: number, readMs: number): v
   heard.count = kept
 }
 
-/** Takes all calls of a list through a step. A call that throws leaves the list and fails. */
+/** Takes all calls of a list through a step. If a call throws, it fails and leaves the list. */
 function step(
   list: CallList,
   each: (call: WorkerCall, nowMs: number) => void,
@@ -132,7 +153,11 @@ function step(
   running.leave(before)
 }
 
-// The steps as plain functions: one call site each, always of the same type.
+// Steps as plain functions, because V8 optimises a call site that sees only one type.
+function catchUp(call: WorkerCall): void {
+  call.catchUp()
+}
+
 function receive(call: WorkerCall, nowMs: number): void {
   call.receive(nowMs)
 }

@@ -14,59 +14,62 @@ import type { SecretKeys } from './secret-keys.js'
 import type { WorkerContext } from './worker-context.js'
 import type { ToolCallEvent } from './worker-door.js'
 
-/** Things of one call that its parts work on. */
+/** Objects of one call that its parts use. */
 export interface WorkerThings {
   readonly start: CallStart
   readonly context: WorkerContext
   readonly shared: SharedCall
   readonly session: CallSession
   readonly backend: Backend
-  /** The agent's voice on its way out. */
+  /** The agent's voice from the backend to the playout. */
   readonly speech: CallSpeech
   readonly intake: CallerIntake
-  /** The tools that run. */
+  /** Tools that run now. */
   readonly tools: CallTools
-  /** The model's instructions and tools now. */
+  /** The model's present instructions and tools. */
   readonly briefing: ModelBriefing
   readonly keys: SecretKeys
   readonly services: PartServices
-  /** Aborted at the end of the call. */
+  /** Signal that is aborted at the end of the call. */
   readonly signal: AbortSignal
 }
 
-/** Services of the worker for one call, beside its start data. */
+/** Services of the worker for one call, besides the call's start data. */
 export interface PartServices {
   readonly speech: SpeechClient | null
   readonly tools: CallToolRunner
   /** Voice of the gateway's own phrases. */
   readonly voice: string
-  /** A phrase of the agent's as a person recorded it, or in the voice of its backend, if it was spoken before. */
+  /**
+   * Returns an agent's phrase; null if there is no sound for it. The sound is a person's recording, or the backend's
+   * own speech if the backend has spoken the phrase before.
+   */
   readonly ownPhrase?: (text: string, language: string) => PhraseAudio | null
 }
 
 export type OutputHandlers = Handlers<CallOutput, [nowMs: number]>
 
 /**
- * One thing that the worker's half of a call carries out. It declares what it takes; `worker-parts.ts` lists the parts. A part
- * knows no other part.
+ * Part of the worker half of a call, responsible for one subject. It declares its outputs, messages and events;
+ * `worker-parts.ts` lists the parts. Parts do not know each other.
  */
 export interface WorkerPart {
-  /** Outputs of the session that it carries out. */
+  /** Handlers of the session outputs that this part carries out. */
   readonly outputs?: OutputHandlers
-  /** Messages of the main thread that it takes. */
+  /** Handlers of the main thread's messages to this part. */
   readonly messages?: Handlers<ToCall>
-  /** Events of the backend that it hears, before the session does. */
+  /** Handlers of backend events. They run before the session gets the event. */
   readonly events?: Handlers<BackendEvent>
-  /** Tools that it runs itself, by name. Called in a microtask, not while the session is left. */
+  /** Tools that the part runs itself, by name. They are called in a microtask, when the session has returned. */
   readonly ownTools?: Readonly<Record<string, (callId: string, args: Readonly<Record<string, unknown>>) => void>>
-  /** The call begins: the backend is connected next. */
+  /** Called when the call begins; the backend is connected afterwards. */
   begin?(): void
-  /** A DTMF digit came, as sound or from the carrier. */
+  /** Takes a DTMF digit, from its sound or from the carrier. */
   digit?(digit: string): void
-  /** @returns a tool call of the backend's as the session gets it */
+  /** @returns the backend's tool call in the form that the session gets */
   toolCall?(event: ToolCallEvent): ToolCallEvent
-  /** Once a tick of the call, after all else. */
+  /** Called after all other work of a tick of the call. */
   tick?(): void
-  /** The call is over on this worker: it frees what it holds. */
+  /** Called when the call is over on this worker. The part then frees its resources. */
   end?(): void
 }

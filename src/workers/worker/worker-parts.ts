@@ -17,7 +17,7 @@ import { later } from './worker-door.js'
 import type { ToolCallEvent, WorkerDoor } from './worker-door.js'
 import type { WorkerPart, WorkerThings } from './worker-part.js'
 
-/** The parts of a call on its worker, in the order in which they begin, hear and end. */
+/** Parts of a call on its worker, in the order in which they begin, receive events and end. */
 const PARTS = [
   (door, of) => new CallerLookUp(door, of),
   (door, of) => new McpServers(door, of),
@@ -35,7 +35,7 @@ const PARTS = [
 type AnyPart = ReturnType<(typeof PARTS)[number]>
 type OutputsOf<Part> = Part extends { readonly outputs: infer All } ? keyof All : never
 type MessagesOf<Part> = Part extends { readonly messages: infer All } ? keyof All : never
-/** Outputs and messages that parts take; `WorkerCall` has to take the others, else it does not compile. */
+/** Outputs and messages that parts take. `WorkerCall` must take all others; otherwise the code does not compile. */
 type CarriedOut = Extract<CallOutput, { type: OutputsOf<AnyPart> }>
 type Taken = Extract<ToCall, { type: MessagesOf<AnyPart> }>
 
@@ -47,7 +47,7 @@ export class WorkerParts {
   readonly #messages: ByType<ToCall>
   readonly #events: ByType<BackendEvent>
   readonly #ownTools: NonNullable<WorkerPart['ownTools']>
-  /** Those with work in each tick. */
+  /** Parts with work in each tick. */
   readonly #ticking: readonly WorkerPart[]
 
   constructor(door: WorkerDoor, of: WorkerThings) {
@@ -65,7 +65,7 @@ export class WorkerParts {
     for (const part of this.#parts) part.begin?.()
   }
 
-  /** @returns false when no part carries it out */
+  /** @returns false if no part carries out this output */
   carryOut(output: CallOutput, nowMs: number): output is CarriedOut {
     if (output.type === 'run-tool' && Object.hasOwn(this.#ownTools, output.name)) {
       later(this.#door, () => this.#ownTools[output.name]?.(output.callId, output.args))
@@ -74,7 +74,7 @@ export class WorkerParts {
     return this.#outputs.give(output, nowMs)
   }
 
-  /** @returns false when no part takes it */
+  /** @returns false if no part takes this message */
   take(message: ToCall): message is Taken {
     return this.#messages.give(message)
   }

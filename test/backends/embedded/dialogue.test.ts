@@ -78,7 +78,7 @@ const callsOf: readonly {
     says: /4127 is out for delivery\. PikiPiki should be with you today between 4 and 6 PM\. Is there anything else\?$/,
   },
   {
-    name: 'a caller with two open orders is asked which',
+    name: 'a caller with two open orders is asked to choose',
     from: TWO_ORDERS,
     inputs: ['where is my order'],
     says: /2 open orders: 3056 and 8214/,
@@ -90,7 +90,7 @@ const callsOf: readonly {
     says: /^Hello\. Order 4127\. Is that right\?$/,
   },
   {
-    name: 'a number is looked up after the yes',
+    name: 'a number is looked up after a yes',
     from: STRANGER,
     inputs: ['four one two seven', 'yes'],
     says: /4127 is out for delivery/,
@@ -117,13 +117,13 @@ const callsOf: readonly {
     says: /4127 is out for delivery/,
   },
   {
-    name: 'after a pause the keys so far are kept and the rest is asked for',
+    name: 'after a pause the entered keys are kept',
     from: STRANGER,
     inputs: ['4', '1', 'timeout', '2', '7'],
     says: /^Hello\. 4 1, and then\? Order 4127 is out for delivery/,
   },
   {
-    name: 'keys that nothing follows are forgotten in the end',
+    name: 'keys without continuation are forgotten in the end',
     from: STRANGER,
     inputs: ['4', '1', 'timeout', 'timeout', '8', '2', '1', '4'],
     says: /and then\? Sorry, I did not catch that\..*Order 8214 is delayed/,
@@ -135,31 +135,31 @@ const callsOf: readonly {
     says: /^Hello\. Order 4127\. Is that right\?$/,
   },
   {
-    name: 'a number may be said digit by digit, with the words around it',
+    name: 'a number may be said digit by digit among words',
     from: STRANGER,
     inputs: ['my order number is four', 'one', 'two', 'seven please'],
     says: /^Hello\. Order 4127\. Is that right\?$/,
   },
   {
-    name: 'one of his own numbers may be said in parts too',
+    name: 'a known number may also be said in parts',
     from: TWO_ORDERS,
     inputs: ['eight two', 'one four'],
     says: /^Hello\. Order 8214\. Is that right\?$/,
   },
   {
-    name: 'a caller who stops within a number hears what is kept and goes on',
+    name: 'a caller who stops mid-number hears the kept digits',
     from: STRANGER,
     inputs: ['four one', 'timeout', 'two seven'],
     says: /^Hello\. 4 1, and then\? Order 4127\. Is that right\?$/,
   },
   {
-    name: 'half a number may be said and half keyed, and is read back as it was said in part',
+    name: 'a half spoken, half keyed number is read back',
     from: STRANGER,
     inputs: ['four one', '2', '7'],
     says: /^Hello\. Order 4127\. Is that right\?$/,
   },
   {
-    name: 'half a number may be keyed and half said',
+    name: 'a half keyed, half spoken number is accepted',
     from: STRANGER,
     inputs: ['4', '1', 'two seven'],
     says: /^Hello\. Order 4127\. Is that right\?$/,
@@ -171,56 +171,56 @@ const callsOf: readonly {
     says: /Order 3056\. Is that right/,
   },
   {
-    name: 'an "oh" before the number is a sigh',
+    name: 'an "oh" before the number is ignored',
     from: ONE_ORDER,
     inputs: ['oh four one two seven'],
     says: /Order 4127\. Is that right/,
   },
   {
-    name: 'zero is a digit once a part was said',
+    name: 'zero is a digit after a spoken part',
     from: STRANGER,
     inputs: ['three', '0', '5', '6'],
     says: /Order 3056\. Is that right/,
   },
   {
-    name: 'no and other digits replace the part',
+    name: 'a "no" with other digits replaces the part',
     from: STRANGER,
     inputs: ['four five', 'no four one', 'two seven'],
     says: /^Hello\. Order 4127\. Is that right\?$/,
   },
   {
-    name: 'a caller who begins again is understood as beginning again',
+    name: 'a caller may begin the number again',
     from: STRANGER,
     inputs: ['four one', 'four one two', 'seven'],
     says: /^Hello\. Order 4127\. Is that right\?$/,
   },
   {
-    name: 'the whole number after a part of it is the number',
+    name: 'the whole number may follow a part of it',
     from: STRANGER,
     inputs: ['four one', 'four one two seven'],
     says: /^Hello\. Order 4127\. Is that right\?$/,
   },
   {
-    name: 'too many digits are said, not cut',
+    name: 'a number with too many digits is read back',
     from: STRANGER,
     inputs: ['five eight eight one six', 'four one two seven'],
     says: /^Hello\. 5 8 8 1 6 is too many digits\. Sorry, .* Order 4127\. Is that right\?$/,
   },
   {
-    name: 'a sound without words leaves the part as it is',
+    name: 'a sound without words keeps the part',
     from: STRANGER,
     inputs: ['four one', '', 'two seven'],
     says: /^Hello\. 4 1, and then\? Order 4127\. Is that right\?$/,
   },
   {
-    name: 'a caller whose digits are never enough is connected to a human',
+    name: 'too few digits connect the caller to a human',
     from: STRANGER,
     inputs: ['four', ...Array.from({ length: 14 }, () => 'no five'), 'gibberish', 'gibberish'],
     says: /./,
     calls: /escalate_to_human .*understood twice/,
   },
   {
-    name: 'a single digit where yes or no is asked is not a part of a number',
+    name: 'a single digit does not answer a yes-no question',
     from: STRANGER,
     inputs: ['four one two seven', 'nine'],
     says: /Is that right\? Sorry\. Is it order 4127\?/,
@@ -245,20 +245,20 @@ const callsOf: readonly {
     calls: /escalate_to_human .*No order was found twice/,
   },
   {
-    name: 'two misses lead to a human',
+    name: 'two unrecognised answers lead to a human',
     from: ONE_ORDER,
     inputs: ['', 'gibberish'],
     says: /did not catch that/,
     calls: /escalate_to_human .*understood twice/,
   },
   {
-    name: 'one miss is forgiven',
+    name: 'one unrecognised answer does not lead to a human',
     from: ONE_ORDER,
     inputs: ['gibberish', 'where is my order'],
     says: /4127 is out for delivery/,
   },
   {
-    name: 'zero leads to a human',
+    name: 'the zero key leads to a human',
     from: ONE_ORDER,
     inputs: ['0'],
     says: /./,
@@ -291,7 +291,7 @@ const callsOf: readonly {
     says: /Is that right\? Order 4127\. Is that right\?$/,
   },
   {
-    name: 'help explains and comes back to the question',
+    name: 'help returns to the question',
     from: STRANGER,
     inputs: ['four one two seven', 'help'],
     says: /speak to a colleague\. Order 4127\. Is that right\?$/,
@@ -355,7 +355,7 @@ for (const { name, from, inputs, says, calls } of callsOf) {
   })
 }
 
-t.test('typed Swahili, mixed words and numbers are understood, whatever the language of the dialogue', async (t) => {
+t.test('typed Swahili is understood in an English dialogue', async (t) => {
   for (const number of [
     'nne moja mbili saba',
     'four moja two saba',
@@ -374,7 +374,7 @@ t.test('typed Swahili, mixed words and numbers are understood, whatever the lang
   t.match(input('kwaheri').join(' '), /./)
 })
 
-t.test('a dialogue speaks the language that the call is in, and no grammar has its typed phrases', async (t) => {
+t.test('a dialogue follows the language of the call', async (t) => {
   const { engine, input } = drive()
   t.notMatch(engine.grammar().jsgf, /mzigo/)
   t.match(input('mzigo wangu uko wapi').join(' '), /^Order 4127 is out for delivery/, 'it is told of a change')
@@ -386,7 +386,7 @@ t.test('a dialogue speaks the language that the call is in, and no grammar has i
   t.match(input('mzigo wangu uko wapi').join(' '), /^Order 4127/, 'the first, where there is none')
 })
 
-t.test("a wrong number ('Is this the clinic?') looks nothing up, also from a known number", async (t) => {
+t.test('a caller with a wrong number gets no order data', async (t) => {
   for (const [language, words, calls] of [
     ['en', 'Is this the clinic?', ''],
     ['sw', 'Hii ni kliniki?', ''],
@@ -404,7 +404,7 @@ t.test("a wrong number ('Is this the clinic?') looks nothing up, also from a kno
   }
 })
 
-t.test("the recogniser listens for the caller's own numbers first, then for any", async (t) => {
+t.test("the recogniser listens for the caller's own numbers first", async (t) => {
   const { engine, input } = drive({ from: TWO_ORDERS })
   t.match(
     engine.grammar().jsgf,
@@ -415,7 +415,7 @@ t.test("the recogniser listens for the caller's own numbers first, then for any"
   t.match(engine.grammar().jsgf, /<order> = \/1\/ \(<Digit> <Later> <Later> <Later>\) \|/)
 })
 
-t.test('after a part of a known number its rest is listened for, and other digits after a part of none', async (t) => {
+t.test('the rest of a partly known number is expected', async (t) => {
   const { engine, input } = drive({ from: TWO_ORDERS })
   input('eight two')
   t.match(engine.grammar().jsgf, /<order> = .*\(one \| one four\);/)
@@ -425,7 +425,7 @@ t.test('after a part of a known number its rest is listened for, and other digit
   t.match(other.engine.grammar().jsgf, /<order> = <Digit> \[<Later> \[<Later> \[<Later>\]\]\];/)
 })
 
-t.test('a part of a number is kept in a checkpoint, and a new engine asks for the rest', async (t) => {
+t.test('a checkpoint keeps a part of a number', async (t) => {
   const first = drive({ from: STRANGER })
   first.input('four one')
   const resume = JSON.parse(JSON.stringify(first.engine.snapshot())) as DialogueState
@@ -440,7 +440,7 @@ t.test('a part of a number is kept in a checkpoint, and a new engine asks for th
   t.same(drive({ from: STRANGER, resume: old }).input('2'), [], 'an older checkpoint has only the keys')
 })
 
-t.test('keys before a spoken part stand in the transcript once', async (t) => {
+t.test('keys before a spoken part are in the transcript once', async (t) => {
   const { engine } = drive({ from: STRANGER })
   const keyed: string[] = []
   const run = (event: DialogueEvent): void => {
@@ -454,7 +454,7 @@ t.test('keys before a spoken part stand in the transcript once', async (t) => {
   t.same(keyed, ['41', '7'])
 })
 
-t.test('keys that came while words were recognised come after them', async (t) => {
+t.test('keys pressed during recognition come after the words', async (t) => {
   const { engine, said } = drive({ from: STRANGER })
   const keyed: string[] = []
   const run = (event: DialogueEvent): void => {
@@ -469,13 +469,13 @@ t.test('keys that came while words were recognised come after them', async (t) =
   t.same(keyed, ['27'])
 })
 
-t.test('while a part is being recognised any piece of a known number is listened for', async (t) => {
+t.test('during recognition any part of a known number is expected', async (t) => {
   const { engine } = drive({ from: TWO_ORDERS })
   t.match(engine.grammar(true).jsgf, /\| one four \|/)
   t.notMatch(engine.grammar().jsgf, /\| one four \|/)
 })
 
-t.test('a number that is too long is heard without digits that are too short to have been said', (t) => {
+t.test('too short digits are removed from a too long number', (t) => {
   const heard = (text: string, ...wordMs: number[]): string => withoutSlips(text, wordMs, orderLine.digits, 4)
   t.equal(heard('eight four two one two seven', 130, 390, 80, 350, 310, 670), 'four one two seven')
   t.equal(heard('order two two eight eight seven', 300, 300, 130, 410, 460, 520), 'order two eight eight seven')
@@ -491,7 +491,7 @@ t.test('a number that is too long is heard without digits that are too short to 
   t.end()
 })
 
-t.test('digits count as said when they fit well enough for how fast they came', (t) => {
+t.test('digits must fit better if they are spoken faster', (t) => {
   const isSaid = (text: string, fit: number, ...wordMs: number[]): boolean =>
     isNumberSaid(text, fit, wordMs, orderLine.digits)
   t.notOk(isSaid('four seven seven three', 0.83, 330, 330, 330, 330))
@@ -505,7 +505,7 @@ t.test('digits count as said when they fit well enough for how fast they came', 
   t.end()
 })
 
-t.test('a date that is asked for as digits comes in parts too', async (t) => {
+t.test('a date asked for as digits may come in parts', async (t) => {
   const dialogue = structuredClone(orderLine)
   const order = dialogue.slots['order']
   if (order?.type === 'digits') Object.assign(order, { min: 8, max: 8 })
@@ -514,7 +514,7 @@ t.test('a date that is asked for as digits comes in parts too', async (t) => {
   t.same(input('four'), ['Order 21061984. Is that right?'])
 })
 
-t.test('a secret is not read out when its rest is asked for', async (t) => {
+t.test('a secret number is not read out', async (t) => {
   const dialogue = structuredClone(orderLine)
   const order = dialogue.slots['order']
   if (order?.type === 'digits') order.secret = true
@@ -524,7 +524,7 @@ t.test('a secret is not read out when its rest is asked for', async (t) => {
   t.match(input('two seven nine').join(' '), /^That is too many digits\./)
 })
 
-t.test('a number that is not known and may be longer is waited for, shortly', async (t) => {
+t.test('an unknown number waits shortly for more digits', async (t) => {
   const dialogue = structuredClone(orderLine)
   const order = dialogue.slots['order']
   if (order?.type === 'digits') order.max = 6
@@ -536,7 +536,7 @@ t.test('a number that is not known and may be longer is waited for, shortly', as
   t.equal(said.at(-1), 'Order 41275. Is that right?')
 })
 
-t.test('what is expected follows the question', async (t) => {
+t.test('the expected answer follows the question', async (t) => {
   const { engine, input } = drive({ from: STRANGER })
   t.equal(engine.expects, 'digits', 'an order number may come')
   input('four one two seven')
@@ -551,7 +551,7 @@ t.test('what is expected follows the question', async (t) => {
   t.equal(parts.engine.expects, 'more-digits', 'a number has begun where yes or no was asked')
 })
 
-t.test('a first digit that was heard alone is not lost to another word', (t) => {
+t.test('a first digit recognised alone is kept', (t) => {
   const heard = (text: string, lone: string | null): string => withFirstDigit(text, lone, orderLine.digits, 4)
   t.equal(heard('order one two seven', 'four'), 'four one two seven')
   t.equal(heard('order one two seven', null), 'order one two seven', 'nothing stood alone')
@@ -564,7 +564,7 @@ t.test('a first digit that was heard alone is not lost to another word', (t) => 
   t.end()
 })
 
-t.test('a lone digit is told from other single words where a number may begin', async (t) => {
+t.test('a lone digit is distinguished from other single words', async (t) => {
   const { engine, input } = drive({ from: STRANGER })
   const decoders = new DecoderSet(1)
   const flite = await loadFlite()
@@ -586,7 +586,7 @@ t.test('a lone digit is told from other single words where a number may begin', 
   t.equal(engine.loneDigitGrammar(), null, 'yes or no is asked')
 })
 
-t.test('what is expected follows the words so far', async (t) => {
+t.test('the expected answer follows the recognised words', async (t) => {
   const { engine, input } = drive({ from: STRANGER })
   t.equal(engine.expectsAfter(''), 'digits')
   t.equal(engine.expectsAfter('my order number is four one'), 'more-digits')
@@ -602,7 +602,7 @@ t.test('what is expected follows the words so far', async (t) => {
   t.equal(engine.expectsAfter('no four one'), 'more-digits', 'another number in place of a yes')
 })
 
-t.test('numbers of four to six digits are listened for as such', async (t) => {
+t.test('numbers of four to six digits are recognised', async (t) => {
   const dialogue = structuredClone(orderLine)
   const order = dialogue.slots['order']
   if (order?.type === 'digits') order.max = 6
@@ -614,14 +614,14 @@ t.test('numbers of four to six digits are listened for as such', async (t) => {
   t.match(said.join(' '), /cannot find an order 1234/)
 })
 
-t.test('the # after a number that was complete without it does not stop the answer', async (t) => {
+t.test('a # after a complete number does not stop speech', async (t) => {
   const { engine, input } = drive({ from: STRANGER })
   for (const key of ['4', '1', '2', '7']) input(key)
   t.same(engine.handle({ type: 'key', key: '#' }), [])
   t.match(JSON.stringify(engine.handle({ type: 'key', key: '0' })), /stop-speaking/, 'any other key does')
 })
 
-t.test('a question during the look-up is answered when the look-up is done', async (t) => {
+t.test('a question during the look-up is answered after it', async (t) => {
   const { engine, input, said } = drive({ tool: () => null })
   t.same(input('where is my order'), [], 'nothing to say yet')
   t.ok(engine.waitsFor('offline-1'))
@@ -635,14 +635,14 @@ t.test('a question during the look-up is answered when the look-up is done', asy
   t.equal(said.length, 1, 'only the greeting before')
 })
 
-t.test('a caller may ask for a human while a look-up runs', async (t) => {
+t.test('a caller may ask for a human during a look-up', async (t) => {
   const { calls, input } = drive({ tool: () => null })
   input('where is my order')
   input('i want to speak to a human')
   t.match(calls.join('; '), /escalate_to_human/)
 })
 
-t.test('a single word that may have been misheard is confirmed, also while a look-up runs', async (t) => {
+t.test('an uncertain single word is confirmed', async (t) => {
   const { engine, calls, input } = drive({ tool: () => null })
   input('where is my order')
   t.same(input('agent'), ['Shall I connect you to a colleague?'])
@@ -681,7 +681,7 @@ t.test('a single word that may have been misheard is confirmed, also while a loo
   t.match(meant.calls.join('; '), /escalate_to_human/)
 })
 
-t.test('a failing order system is tried again and then escalated', async (t) => {
+t.test('a failed look-up is tried again, then escalated', async (t) => {
   const { calls, said, input } = drive({
     from: STRANGER,
     tool: (_name, args) => ({ ok: false, value: { error: 'timeout', args } }),
@@ -692,7 +692,7 @@ t.test('a failing order system is tried again and then escalated', async (t) => 
   t.match(calls.join('; '), /escalate_to_human .*could not be reached/)
 })
 
-t.test('when no human is free the dialogue goes on', async (t) => {
+t.test('the dialogue continues if no human is free', async (t) => {
   const { said, input } = drive({
     tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }),
   })
@@ -701,7 +701,7 @@ t.test('when no human is free the dialogue goes on', async (t) => {
   t.match(input('where is my order').join(' '), /4127/)
 })
 
-t.test('a caller who speaks at the goodbye is answered', async (t) => {
+t.test('a caller who speaks during the goodbye is answered', async (t) => {
   const { input } = drive({
     tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }),
   })
@@ -710,7 +710,7 @@ t.test('a caller who speaks at the goodbye is answered', async (t) => {
   t.match(input('four one two seven').join(' '), /Order 4127\. Is that right/)
 })
 
-t.test('sentences that a sound without words interrupted are said again', async (t) => {
+t.test('sentences interrupted by a sound without words are repeated', async (t) => {
   const { engine, input } = drive()
   input('where is my order')
   const says = engine.handle({ type: 'heard', text: '', by: 'speech', unheard: ['Is there anything else?'] })
@@ -720,7 +720,7 @@ t.test('sentences that a sound without words interrupted are said again', async 
   )
 })
 
-t.test('a dialogue goes on in a new engine after each input', async (t) => {
+t.test('a dialogue continues in a new engine after each input', async (t) => {
   const inputs = ['where is my order', 'three zero five six', 'yes', 'no', 'x']
   const straight = drive({ from: TWO_ORDERS })
   let moved = drive({ from: TWO_ORDERS })
@@ -731,7 +731,7 @@ t.test('a dialogue goes on in a new engine after each input', async (t) => {
   }
 })
 
-t.test('a read-only look-up that was lost with a worker is made again, once', async (t) => {
+t.test('a look-up lost with a worker is repeated once', async (t) => {
   const first = drive({ tool: () => null })
   const second = drive({ resume: first.engine.snapshot(), tool: () => null })
   const lost = { type: 'tool-result', callId: 'offline-1', ok: false, value: {} } as const
@@ -743,7 +743,7 @@ t.test('a read-only look-up that was lost with a worker is made again, once', as
   t.match(waiting.engine.handle(lost), [{ ...again, background: false }], 'the caller waits for it')
 })
 
-t.test('a look-up that another backend made is not made again', async (t) => {
+t.test('a look-up made by another backend is not repeated', async (t) => {
   const args = { callerNumber: ONE_ORDER }
   const { calls, input, said } = drive({
     takeover: true,
@@ -754,7 +754,7 @@ t.test('a look-up that another backend made is not made again', async (t) => {
   t.match(input('where is my order').join(' '), /4127/)
 })
 
-t.test('a tool’s value that says nothing is not said', async (t) => {
+t.test("a placeholder in a tool's value is not spoken [1]", async (t) => {
   const dialogue = offlineSchema.parse({
     version: 1,
     intents: { bye: { phrases: ['goodbye'] } },
@@ -783,7 +783,7 @@ t.test('a tool’s value that says nothing is not said', async (t) => {
   t.equal(said.join(' '), 'It comes soon with. no fee,. Items: shoes. You said.')
 })
 
-t.test('the possible next texts are known before the caller has spoken', async (t) => {
+t.test('the possible next texts are predicted before the caller speaks', async (t) => {
   const { engine, calls } = drive()
   const predicted = engine.predicted()
   t.ok(predicted.includes('Order 4127 is out for delivery.'), 'the status')
@@ -792,7 +792,7 @@ t.test('the possible next texts are known before the caller has spoken', async (
   t.equal(engine.snapshot().place.state, 'greet', 'nor changed')
 })
 
-t.test('a dialogue that runs in a circle is a fault of the agent, not a hang', async (t) => {
+t.test('an endless dialogue loop is an error of the agent', async (t) => {
   const dialogue = offlineSchema.parse({
     version: 1,
     intents: { a: { phrases: ['a'] } },
@@ -803,7 +803,7 @@ t.test('a dialogue that runs in a circle is a fault of the agent, not a hang', a
   t.throws(() => drive({ dialogue }), { code: 'AGENT_INVALID', message: /circle/ })
 })
 
-t.test('a slot may have any name, also one that the grammar uses itself', (t) => {
+t.test('a slot may be named like a grammar rule', (t) => {
   const { engine } = drive({
     dialogue: offlineSchema.parse({
       version: 1,
@@ -819,7 +819,7 @@ t.test('a slot may have any name, also one that the grammar uses itself', (t) =>
   t.end()
 })
 
-t.test('another agent needs only another offline block', async (t) => {
+t.test("an agent's offline block defines a whole dialogue", async (t) => {
   const dialogue = offlineSchema.parse({
     version: 1,
     maps: { fix: { internet: 'Please switch the router off and on.', balance: 'Please dial the balance code.' } },
@@ -923,38 +923,35 @@ const visit = offlineSchema.parse({
   },
 })
 
-t.test(
-  'days, times and other words are values of slots, in any language, and of two times the one that can be meant',
-  (t) => {
-    const call = (language: string, ...inputs: string[]) => {
-      const driven = drive({ dialogue: visit, language, tool: () => ({ ok: true, value: {} }) })
-      for (const input of inputs) driven.input(input)
-      return driven
-    }
-    const english = call('en', 'I want to come on Friday, at four', 'No, at half past ten', 'Yes.', 'Njeri Wambui')
-    t.same(english.said, [
-      'Hello.',
-      'Friday, 27 November at 16:00? English',
-      'Friday, 27 November at 10:30? English',
-      'Who is it for?',
-      'Bye.',
-    ])
-    t.same(english.calls, ['book {"day":"2026-11-27","time":"10:30","name":"Njeri Wambui"}'])
-    const pausing = call('en', 'I want to come on Friday at nine', 'Yes.', 'It is for', 'my mother')
-    t.equal(pausing.calls[0], 'book {"day":"2026-11-27","time":"09:00","name":"It is for my mother"}')
-    t.match(pausing.said.at(-2), 'Who is it for?', 'nothing is said before it is finished')
-    const swahili = call('sw', 'Nataka kuja kesho saa nne asubuhi', 'ndiyo')
-    t.same(swahili.said.slice(1), ['Alhamisi, 26 Novemba, saa nne asubuhi, ten A M? Kiswahili', 'Who is it for?'])
-    t.match(call('en', 'I want to come').said.at(-1), /^at\?/, 'nothing was said')
-    t.match(call('en', 'I want to come next Friday at nine').said.at(-1), /^at 09:00/, 'which Friday is not certain')
-    const { jsgf } = call('en', 'I want to come').engine.grammar()
-    t.match(jsgf, /<day> = .*tomorrow.*;/)
-    t.match(jsgf, /<day> <time>/, 'in one breath')
-    t.end()
-  },
-)
+t.test('slots take days, times and free text in any language', (t) => {
+  const call = (language: string, ...inputs: string[]) => {
+    const driven = drive({ dialogue: visit, language, tool: () => ({ ok: true, value: {} }) })
+    for (const input of inputs) driven.input(input)
+    return driven
+  }
+  const english = call('en', 'I want to come on Friday, at four', 'No, at half past ten', 'Yes.', 'Njeri Wambui')
+  t.same(english.said, [
+    'Hello.',
+    'Friday, 27 November at 16:00? English',
+    'Friday, 27 November at 10:30? English',
+    'Who is it for?',
+    'Bye.',
+  ])
+  t.same(english.calls, ['book {"day":"2026-11-27","time":"10:30","name":"Njeri Wambui"}'])
+  const pausing = call('en', 'I want to come on Friday at nine', 'Yes.', 'It is for', 'my mother')
+  t.equal(pausing.calls[0], 'book {"day":"2026-11-27","time":"09:00","name":"It is for my mother"}')
+  t.match(pausing.said.at(-2), 'Who is it for?', 'nothing is said before it is finished')
+  const swahili = call('sw', 'Nataka kuja kesho saa nne asubuhi', 'ndiyo')
+  t.same(swahili.said.slice(1), ['Alhamisi, 26 Novemba, saa nne asubuhi, ten A M? Kiswahili', 'Who is it for?'])
+  t.match(call('en', 'I want to come').said.at(-1), /^at\?/, 'nothing was said')
+  t.match(call('en', 'I want to come next Friday at nine').said.at(-1), /^at 09:00/, 'which Friday is not certain')
+  const { jsgf } = call('en', 'I want to come').engine.grammar()
+  t.match(jsgf, /<day> = .*tomorrow.*;/)
+  t.match(jsgf, /<day> <time>/, 'in one breath')
+  t.end()
+})
 
-t.test('a state of another stage moves the call before its steps run, and goes on also where the call may not', (t) => {
+t.test('a state of another stage first moves the call', (t) => {
   const dialogue = offlineSchema.parse({
     version: 1,
     intents: { fault: { phrases: ['it is broken'] }, account: { phrases: ['my account'] } },
@@ -1007,7 +1004,7 @@ for (const words of [
   'Asante.',
   'Poa, asante sana.',
 ])
-  t.test(`thanks after "anything else?" end the call, whatever their words: ${words}`, async (t) => {
+  t.test(`thanks after "anything else?" end the call: ${words}`, async (t) => {
     const { input, calls } = drive()
     input('where is my order')
     t.match(input(words).join(' '), /^Thank you for calling\. Goodbye\.$/)
@@ -1015,14 +1012,14 @@ for (const words of [
   })
 
 for (const words of ['Okay.', 'Sawa.', 'Alright.', 'Poa.'])
-  t.test(`an acknowledgement is no yes to "anything else?", and ends nothing: ${words}`, async (t) => {
+  t.test(`an acknowledgement after "anything else?" continues the call: ${words}`, async (t) => {
     const { input, calls } = drive()
     input('where is my order')
     t.same(input(words), ['Sorry, I did not catch that. Is there anything else?'])
     t.notMatch(calls.join(' '), /end_call/)
   })
 
-t.test('thanks end nothing elsewhere, nor beside a question, and a yes with thanks is a yes', async (t) => {
+t.test('thanks with a question or a yes continue the call', async (t) => {
   const { input, calls } = drive()
   t.match(input('thank you').join(' '), /did not catch that/, 'nothing was told yet')
   input('where is my order')
@@ -1050,7 +1047,7 @@ for (const { words, chosen } of [
   { words: 'eleven', chosen: '11:00' },
   { words: 'saa tano asubuhi', chosen: '11:00' },
 ])
-  t.test(`a choice that was offered takes its own words, not a date or time within them: ${words}`, async (t) => {
+  t.test(`an offered choice is recognised by its own words: ${words}`, async (t) => {
     const { input, said, calls } = drive({
       dialogue: appointments,
       tool: (name) => ({
@@ -1068,26 +1065,23 @@ for (const { words, chosen } of [
     )
   })
 
-t.test(
-  'a name that the recogniser does not hear is not asked for again: the dialogue goes on without it',
-  async (t) => {
-    const { input, said, calls } = drive({
-      dialogue: appointments,
-      tool: (name) => ({
-        ok: true,
-        value: name === 'free_times' ? { first: '09:00', second: '11:00' } : { booked: true },
-      }),
-    })
-    input('on tuesday')
-    t.match(input(''), ['Sorry. 09:00 or 11:00?'], 'a time is')
-    input('the second one')
-    t.equal(said.at(-1), 'Who is it for?')
-    t.same(input(''), ['Booked: Tuesday, 1 December at 11:00.', 'Is there anything else?'])
-    t.equal(calls.at(-1), 'book_slot {"date":"2026-12-01","time":"11:00","name":"unknown"}')
-  },
-)
+t.test('the dialogue continues without an unrecognised name', async (t) => {
+  const { input, said, calls } = drive({
+    dialogue: appointments,
+    tool: (name) => ({
+      ok: true,
+      value: name === 'free_times' ? { first: '09:00', second: '11:00' } : { booked: true },
+    }),
+  })
+  input('on tuesday')
+  t.match(input(''), ['Sorry. 09:00 or 11:00?'], 'a time is')
+  input('the second one')
+  t.equal(said.at(-1), 'Who is it for?')
+  t.same(input(''), ['Booked: Tuesday, 1 December at 11:00.', 'Is there anything else?'])
+  t.equal(calls.at(-1), 'book_slot {"date":"2026-12-01","time":"11:00","name":"unknown"}')
+})
 
-t.test('who is asked for free words or a choice is asked again: a choice is heard', async (t) => {
+t.test('a missed choice is asked for again', async (t) => {
   const dialogue = structuredClone(appointments)
   const steps = dialogue.states['who-chosen']?.steps ?? []
   for (const step of steps) if ('listen' in step) step.listen.on['no'] = 'goodbye'
@@ -1102,7 +1096,7 @@ t.test('who is asked for free words or a choice is asked again: a choice is hear
   t.match(input('no').join(' '), /Goodbye/)
 })
 
-t.test('a choice with another day beside it is of that day', async (t) => {
+t.test('a choice with another day means that day', async (t) => {
   const { input, calls } = drive({
     dialogue: appointments,
     tool: (name) => ({
@@ -1116,7 +1110,7 @@ t.test('a choice with another day beside it is of that day', async (t) => {
 })
 
 for (const yes of ['Ndiyo', 'ndiyo, asante', 'yes please', 'Yes.'])
-  t.test(`a yes in words is taken where the gateway has offered a key: ${yes}`, async (t) => {
+  t.test(`a spoken yes accepts an offered callback: ${yes}`, async (t) => {
     const { input, calls } = drive({
       tool: (name) =>
         name === 'escalate_to_human'

@@ -45,7 +45,7 @@ function says({ backend, line }: OpenCall, speech: Int16Array): void {
   backend.speechEnd(0)
 }
 
-t.test('a person says an order number in parts', async (t) => {
+t.test('an order number may be spoken in parts', async (t) => {
   if (!hasMaterial(t, 'allison')) return
   for (const parts of [
     ['82', '14'],
@@ -66,7 +66,7 @@ t.test('a person says an order number in parts', async (t) => {
   }
 })
 
-t.test('the next part may come while the one before is still being recognised, and so may keys', async (t) => {
+t.test('the next part may come before the first is recognised', async (t) => {
   if (!hasMaterial(t, 'allison')) return
   const call = await openCall(pool, flite, { from: TWO_ORDERS })
   const from = call.line.said.length
@@ -83,7 +83,7 @@ t.test('the next part may come while the one before is still being recognised, a
   await keyed.end()
 })
 
-t.test('too many digits are said, not cut', async (t) => {
+t.test('a number with too many digits is read back', async (t) => {
   if (!hasMaterial(t, 'allison')) return
   const call = await openCall(pool, flite, { from: STRANGER })
   says(call, await spoken('27314'))
@@ -92,7 +92,7 @@ t.test('too many digits are said, not cut', async (t) => {
   t.pass()
 })
 
-t.test('a sentence in another language is no number, nor part of one', async (t) => {
+t.test('a sentence in another language is not taken for digits', async (t) => {
   if (!hasMaterial(t, 'june', 'carlo')) return
   for (const [voice, recording] of [
     ['june', 'im-sorry'],

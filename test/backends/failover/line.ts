@@ -4,12 +4,13 @@ import type { BackendSession } from '../../../src/backends/backend.js'
 import { Circuits } from '../../../src/backends/failover/circuit-breaker.js'
 import { CallBackend } from '../../../src/backends/call-backend.js'
 import type { CallBackendOptions } from '../../../src/backends/call-backend.js'
+import { lineSample } from '../../../bench/kit/line-samples.js'
 import { FakeTimers, settled } from './scripted.js'
 import type { ScriptedService } from './scripted.js'
 
 export const FRAME = 320
 
-/** A call on a list of scripted services; no two samples of the caller within 65,536 are the same. */
+/** A call on a list of scripted services. The caller's samples are those of `lineSample`. */
 export class Line {
   readonly timers = new FakeTimers()
   readonly recorder = new Recorder()
@@ -49,7 +50,7 @@ export class Line {
     for (let done = 0; done < ms; done += 20) {
       const frame = new Int16Array(FRAME)
       for (let i = 0; i < FRAME; i++) {
-        frame[i] = (this.said.length % 65_536) - 32_768
+        frame[i] = lineSample(this.said.length)
         this.said.push(frame[i] as number)
       }
       await this.timers.pass(20)

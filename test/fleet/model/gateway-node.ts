@@ -7,11 +7,12 @@ import type { CallCheckpoint } from '../../../src/call/documents/checkpoint.js'
 import type { KeptCall } from '../../../src/call/documents/kept-call.js'
 import type { CallRecord, EndReason } from '../../../src/call/documents/record.js'
 import { Campaigns } from '../../../src/campaigns/campaigns.js'
+import type { PlacedStanding } from '../../../src/campaigns/campaigns.js'
 import { RedisDoNotCall, RedisQueue } from '../../../src/campaigns/redis-queue.js'
 import { loadConfig } from '../../../src/config/load-config.js'
 import { parseCallSid } from '../../../src/core/ids.js'
 import { Admission } from '../../../src/edge/public/admission.js'
-import { recordAt } from '../../../src/edge/ops/ops-fleet.js'
+import { isLiveElsewhere, recordAt, withDecision } from '../../../src/edge/ops/ops-fleet.js'
 import type { WebhookAnswer } from '../../../src/edge/public/rejections.js'
 import { StreamTokens } from '../../../src/edge/public/stream-tokens.js'
 import { WebhookGuard } from '../../../src/edge/public/webhook-guard.js'
@@ -93,6 +94,7 @@ export interface World {
   readonly heardOutcome: (node: GatewayNode, callSid: string, callId: string, status: string) => void
   readonly accepted: (node: GatewayNode, message: Message) => void
   readonly rings: (node: GatewayNode, label: string, to: string) => Promise<{ readonly callSid: string }>
+  readonly standing: (callSid: string) => PlacedStanding
   readonly carrier: ConstructorParameters<typeof Recovery>[0]['carrier']
   /** Records of calls on the disk of each node, by its name and by call, of which it is not decided yet whether they are the calls'. */
   readonly undecided: Map<string, Map<string, CallRecord>>
@@ -217,7 +219,8 @@ export class GatewayNode implements Sending {
       earlier: left,
       isLive: (sid) => calls.find(sid) !== undefined,
       recordOf: (sid) => calls.record(sid),
-      recordAt: (sid, ours) => recordAt(node, sid, ours, writtenAtMs(unsettled.record(sid))),
+      recordAt: (sid, ours, isLast) => recordAt(node, sid, ours, writtenAtMs(unsettled.record(sid)), isLast),
+      onElsewhere: (callSid) => node.handedOver(callSid),
       isKept: true,
       log,
       sleep: (ms, signal) =>
@@ -227,12 +230,14 @@ export class GatewayNode implements Sending {
         }),
     })
     this.#unsettled = unsettled
-    node.onRequest('ops', (request) => {
-      const { callSid } = request as { readonly callSid: string }
+    node.onRequest('ops', async (request, from) => {
+      const asked = request as { readonly callSid: string; readonly leaves: boolean }
+      const { callSid } = asked
       const ended = calls.record(callSid) ?? kept.get(callSid)
       const left = unsettled.record(callSid)
       const record = calls.find(callSid) === undefined ? (ended ?? (left && { ...left, isLeft: true })) : {}
-      return Promise.resolve({ status: record === undefined ? 404 : 200, body: record ?? {} })
+      if (record === undefined) return { status: 404, body: {} }
+      return { status: 200, body: await withDecision(node, asked, from, record) }
     })
     /** The message is kept before the record is final. */
     const keep = async (record: CallRecord): Promise<void> => {
@@ -271,7 +276,7 @@ export class GatewayNode implements Sending {
       sharedAttempts: fleet.attempts,
       elsewhere: () => node.takesCallsElsewhere,
       onStreamLost: (state, cut) => this.#recovery?.streamLost(state, cut) ?? Promise.resolve(),
-      leaveWaits: async (sid) => {
+      leaveResting: async (sid) => {
         if (!(await fleet.keeper.saved(sid))) return 'nowhere'
         if ((await this.#recovery?.give(sid)) === true) return 'moved'
         node.leaveBehind()
@@ -346,6 +351,8 @@ export class GatewayNode implements Sending {
       open: (kept) => webhooks.reopen(kept),
       document: (callSid, host) => webhooks.newStream(callSid, host),
       words: ({ callSid }, name) => webhooks.fallbackReply(callSid as never, name),
+      anew: (webhook) => webhooks.beginAnew(webhook),
+      isElsewhere: (callSid) => isLiveElsewhere(node, callSid),
       held: (webhook) => webhooks.hold(webhook),
       noted: (webhook) => webhooks.offer(webhook, webhook.route === 'continue' ? 'owner-unknown' : 'known'),
       log,
@@ -356,6 +363,8 @@ export class GatewayNode implements Sending {
     this.routing = new WebhookRouting<WebhookAnswer>({
       ...{ node, calls, recovery, clock, random },
       answer: webhooks.offer.bind(webhooks),
+      isLate: (answer) => 'status' in answer && answer.status === 410,
+      isTaken: (answer) => 'status' in answer && answer.status === 200,
       held: (webhook) => webhooks.hold(webhook),
       turnedAway: (callSid) => webhooks.turnedAway(callSid),
       placed: () => false,
@@ -374,6 +383,7 @@ export class GatewayNode implements Sending {
       queue,
       doNotCall: this.doNotCall,
       place: ({ clientRequestId = '', to }) => this.world.rings(this, clientRequestId, to),
+      standing: (callSid) => Promise.resolve(this.world.standing(callSid)),
       claims: fleet.store,
       agent: () => definition,
       humanFirst: () => null,

@@ -16,7 +16,7 @@ const NAME = { match: 'Muindi', say: 'Moo-in-dee' }
 const agent = (pronunciations: readonly { match: string; say: string }[]) =>
   agentSchema.safeParse({ version: 1, name: 'a', instructions: 'x', pronunciations })
 
-t.test('names are replaced in whole words, in any case, the longest first', async (t) => {
+t.test('names are replaced as whole words, longest first', async (t) => {
   const list = [NAME, STREET, { match: 'G4S (K)', say: 'gee four ess' }, { match: 'Ng’ang’a', say: 'Nganga' }]
   for (const [written, said] of [
     ['On muindi  MBINGU Street.', 'On Moo-in-dee Mbeen-goo Street.'],
@@ -36,7 +36,7 @@ t.test('names are replaced in whole words, in any case, the longest first', asyn
   t.equal(pronounced('Muindi', english.slice(0, 1), 'sw'), 'Muindi')
 })
 
-t.test('what every sentence may have is refused, alone and twice', async (t) => {
+t.test('common words and duplicates are refused as names', async (t) => {
   for (const [match, language] of [
     ['where', 'en'],
     ['City', 'en'],
@@ -52,13 +52,13 @@ t.test('what every sentence may have is refused, alone and twice', async (t) => 
   t.ok(agent([{ match: 'City Market', say: 'sitty market' }, STREET]).success)
 })
 
-t.test("the carrier's own voice says them, and figures as ever", async (t) => {
+t.test("the carrier's own voice gets pronunciations and spoken figures", async (t) => {
   const { data } = agent([STREET])
   if (data === undefined) throw new Error('the agent is refused')
   t.equal(carrierSay('Muindi Mbingu Street, KES 50.', data).text, 'Moo-in-dee Mbeen-goo Street, fifty shillings.')
 })
 
-t.test("the carrier's voice is told the language of the text that it gets", async (t) => {
+t.test("the carrier's voice gets the text's language", async (t) => {
   const line = { say: { language: 'en-KE' }, languages: ['en', 'sw-KE'], pronunciations: [] } as never
   const both = { en: 'KES 50.', sw: 'KES 50.' }
   for (const [phrase, wanted, text, language] of [
@@ -73,7 +73,7 @@ t.test("the carrier's voice is told the language of the text that it gets", asyn
     t.same(carrierSay(phrase, line, wanted), { verb: 'say', text, language }, JSON.stringify([phrase, wanted]))
 })
 
-t.test('text is cut into sentences where a reader would pause', async (t) => {
+t.test('text is cut into sentences', async (t) => {
   for (const [text, sentences] of [
     ['Hello. Is that right?  Yes!', ['Hello.', 'Is that right?', 'Yes!']],
     ['It costs 3.50 at 4 p.m. today.', ['It costs 3.50 at 4 p.m. today.']],
@@ -94,7 +94,7 @@ t.test('text is cut into sentences where a reader would pause', async (t) => {
     t.same(sentencesOf(text), sentences, text)
 })
 
-t.test('a sentence that is being written ends only where nothing can go on', async (t) => {
+t.test('a streamed sentence ends only at a certain boundary', async (t) => {
   for (const [text, end] of [
     ['It costs Ksh. ', 0],
     ['It costs Ksh. 500. ', 19],
@@ -107,7 +107,7 @@ t.test('a sentence that is being written ends only where nothing can go on', asy
     t.equal(sentenceEnd(text), end, text)
 })
 
-t.test('no sentence is long, and no word is lost', async () => {
+t.test('sentences are bounded and no word is lost', async () => {
   fc.assert(
     fc.property(fc.array(fc.stringMatching(/^[a-z]{1,12}[,.]?$/), { maxLength: 120 }), (words) => {
       const sentences = sentencesOf(words.join(' '))
@@ -122,7 +122,7 @@ t.test('only letters and figures can be spoken', async (t) => {
 })
 
 for (const language of ['en', 'sw']) {
-  t.test(`what is written is spoken as people say it: ${language}`, async (t) => {
+  t.test(`text is written out as spoken: ${language}`, async (t) => {
     const rows = readFileSync(`test/speech/spoken/${language}.txt`, 'utf8')
       .split('\n')
       .filter((line) => line !== '' && !line.startsWith('# '))
@@ -132,7 +132,7 @@ for (const language of ['en', 'sw']) {
   })
 }
 
-t.test('numbers are heard as they are said, and no two are said alike', async (t) => {
+t.test('every spoken number is unique and recognised', async (t) => {
   const values = [...Array(21_000).keys(), ...Array.from({ length: 9800 }, (_, index) => 21_000 + index * 101)]
   for (const of of [english, swahili]) {
     t.equal(new Set(values.map((value) => of.cardinal(value))).size, values.length)
@@ -145,7 +145,7 @@ t.test('numbers are heard as they are said, and no two are said alike', async (t
   }
 })
 
-t.test('whatever a model or an API writes, the voice gets no figures and no marks', async () => {
+t.test('the voice gets words without figures or marks', async () => {
   const written = fc.oneof(
     fc.string({ maxLength: 60 }),
     fc
@@ -190,12 +190,12 @@ t.test('whatever a model or an API writes, the voice gets no figures and no mark
     )
 })
 
-t.test('a voice of another language gets the figures, and nothing that is unspeakable', async (t) => {
+t.test('a voice of another language gets figures but no marks', async (t) => {
   t.equal(spokenForm('Ça coûte 1 250 € 😊', 'fr'), 'Ça coûte 1 250 €')
   t.equal(spokenForm('**Salut** — 4 h', 'fr-FR'), 'Salut, 4 h')
 })
 
-t.test('a flow of words is not cut inside of what is spoken as one', async (t) => {
+t.test('words spoken as one unit are not cut', async (t) => {
   for (const [text, ready] of [
     ['You owe KES ', 'You owe '],
     ['You owe KES 1,250 ', 'You owe '],
@@ -213,7 +213,7 @@ t.test('a flow of words is not cut inside of what is spoken as one', async (t) =
   t.ok(long.length - formsMayGoOn(long) <= 80, 'what waits is bounded')
 })
 
-t.test('the embedded voices say which word they cannot speak', async (t) => {
+t.test('the embedded voices report a word they cannot speak', async (t) => {
   t.equal(unspokenIn('Hello 5 😊'), null)
   t.equal(unspokenIn('habari ሰላም'), 'ሰላም')
   t.equal(unspokenIn('…'), '…')

@@ -3,6 +3,6 @@ export const noteDelivery = {
   description: 'Notes whether the person is at home for their delivery.',
   parameters: { properties: { atHome: { type: 'boolean' } }, required: ['atHome'] },
   sample: { atHome: true },
-  // Whose delivery it is, your system knows by the `id` of the row: externalId in the record of the call.
+  // Your system finds the delivery by the `id` of the row, which is externalId in the record of the call.
   run: ({ atHome }) => ({ noted: true, atHome }),
 }

@@ -1,10 +1,13 @@
-/** Invented accounts by the phone of their owner. Your own system has them, and compares the PIN itself. */
+/**
+ * Invented accounts, by their owner's phone. In production your own system has the accounts, and compares the PIN
+ * itself.
+ */
 const ACCOUNTS = {
   '+254700000001': { account: '620517', pin: '4831', balance: 7300 },
   '+254700000002': { account: '184205', pin: '9076', balance: 1250 },
 }
 
-// Whose account it is, the line says: neither the caller nor the model chooses it.
+// The caller's number determines the account. Neither the caller nor the model can choose it.
 const bind = { phone: '{{call.from}}' }
 const phone = { type: 'string' }
 

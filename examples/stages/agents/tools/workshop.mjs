@@ -1,4 +1,4 @@
-/** Devices by the number on their back. Replace this table by a request to your own system. */
+/** Devices by the number on their back. Replace this table with a request to your own system. */
 const MODELS = { 4127: 'blender', 2968: 'rice cooker' }
 
 export const findDevice = {

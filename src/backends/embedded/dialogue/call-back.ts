@@ -2,14 +2,15 @@ import { answerOf } from '../../../agents/offline/offline.js'
 import type { OfflineDialogue } from '../../../agents/offline/offline.js'
 import { END_CALL_TOOL, RESUME_TOOL } from '../../../call/tools/gateway-tools.js'
 
-/** No name of an agent's file has a colon. */
+/** Name of the added state. Its colon makes it different from all names in an agent's file. */
 const ASK = ':call-back'
 const YES = ':yes'
 const NO = ':no'
 
 /**
- * The dialogue of a caller who is rung back because their call was cut off: it asks whether they want to go on, before
- * anything of the agent's own dialogue. What is heard everywhere in that one is heard here too.
+ * Makes the dialogue for a caller who is called back after an interrupted call. The dialogue first asks if the caller
+ * wants to continue, and then runs the agent's dialogue. During the question, the dialogue also accepts the intents
+ * that the agent accepts everywhere.
  */
 export function askedFirst(dialogue: OfflineDialogue): OfflineDialogue {
   const { callBack, digits, start, takeover = start } = dialogue
@@ -21,7 +22,7 @@ export function askedFirst(dialogue: OfflineDialogue): OfflineDialogue {
     takeover: ASK,
     intents: {
       ...dialogue.intents,
-      // The greeting says "press 1": some say the digit.
+      // The greeting says "press 1", so some callers say the digit.
       [YES]: { ...yes, phrases: [...yes.phrases, one], keys: ['1'] },
       [NO]: { ...answerOf(callBack.no), keys: ['2'] },
     },
@@ -37,7 +38,7 @@ export function askedFirst(dialogue: OfflineDialogue): OfflineDialogue {
       [YES]: {
         aside: false,
         steps: [
-          // The gateway itself took a digit, and passes it on as text.
+          // The gateway passes on a DTMF digit as text.
           { call: { tool: RESUME_TOOL, args: {}, repeatable: false }, when: { not: { equals: ['heard.by', 'text'] } } },
           { set: { greeting: callBack.goOn } },
           { goto: takeover },

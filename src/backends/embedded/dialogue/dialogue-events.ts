@@ -1,33 +1,39 @@
 import type { ToolLedgerEntry } from '../../backend.js'
 
-/** How a caller's answer arrived; `heard.by` of the dialogue's values. */
+/** Form of a caller's answer; in the dialogue's values, its name is `heard.by`. */
 export type HeardBy = 'speech' | 'keys' | 'text'
 
 export interface HeardEvent {
   readonly type: 'heard'
-  /** Empty when nothing was recognised. */
+  /** Text of the answer; empty if no words were recognised. */
   readonly text: string
   readonly by: HeardBy
-  /** The sentences that the caller interrupted: they are repeated when nothing was understood. */
+  /** The sentences that the caller interrupted. They are repeated if no words were understood. */
   readonly unheard: readonly string[]
-  /** False for words that fit the sound only moderately. */
+  /** False if the match between the words and the sound is only moderate. */
   readonly sure?: boolean
-  /** False for sound that went on and on: nothing is missed, it is only asked again. */
+  /**
+   * False for sound that lasted too long for an answer. The question is then repeated, and the sound does not count as
+   * a failed answer.
+   */
   readonly attempt?: boolean
-  /** Keys since the caller began to say it: recognition takes longer than a key. */
+  /**
+   * Number of DTMF digits since the caller began to speak. They may arrive before the words, because recognition takes
+   * longer than the detection of a DTMF digit.
+   */
   readonly keysAfter?: number
 }
 
 export type DialogueEvent =
-  /** The call begins; `takeover` when another backend carried it so far. */
+  /** The call begins; `takeover` is true if another backend served the call before. */
   | { readonly type: 'start'; readonly takeover: boolean }
   | HeardEvent
-  /** The recogniser was not available. */
-  | { readonly type: 'not-heard' }
+  /** Speech could not be recognised, because the recogniser was not available. */
+  | { readonly type: 'not-heard'; readonly attempt: boolean }
   | { readonly type: 'key'; readonly key: string }
   | { readonly type: 'keys-timeout' }
   | { readonly type: 'tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
-  /** Asks for the current question again, for example after a long silence. */
+  /** Request to repeat the current question, for example after a long silence. */
   | { readonly type: 'nudge' }
 
 export type DialogueAction =
@@ -37,17 +43,19 @@ export type DialogueAction =
       readonly callId: string
       readonly name: string
       readonly args: Readonly<Record<string, unknown>>
-      /** The dialogue goes on without the result. */
+      /** True if the dialogue continues without waiting for the result. */
       readonly background: boolean
     }
-  /** The keys that make up one entry. */
+  /** DTMF digits of one entry, for the transcript. */
   | { readonly type: 'keyed'; readonly keys: string }
-  /** A key was pressed: the agent stops speaking. */
+  /** Reports that the caller was not understood. */
+  | { readonly type: 'missed' }
+  /** The agent must stop speaking, because a key was pressed. */
   | { readonly type: 'stop-speaking' }
-  /** Send `keys-timeout` if no key follows within `ms`; null stops the timer. */
+  /** Requests the event `keys-timeout` if no DTMF digit follows within `ms`; null stops the timer. */
   | { readonly type: 'key-timer'; readonly ms: number | null }
 
 export type DialogueCall = Extract<DialogueAction, { readonly type: 'call' }>
 
-/** A tool call that was answered before this dialogue started. */
+/** A tool call whose result existed before this dialogue started. */
 export type AnsweredCall = Pick<ToolLedgerEntry, 'name' | 'args' | 'ok' | 'result'>

@@ -1,20 +1,20 @@
 import type { OfflineDialogue } from '../../../agents/offline/offline.js'
 import type { HeardBy, DialogueCall } from './dialogue-events.js'
 
-/** A tool call without a result. */
+/** A tool call that has no result yet. */
 export interface PendingCall extends Pick<DialogueCall, 'callId' | 'name' | 'args'> {
   readonly save: string | null
-  /** If its result was lost with a worker, the tool is called again once, under another id. */
+  /** True if the tool call may be made again, with another id, because its result was lost when a worker died. */
   readonly again: boolean
 }
 
 export type Waiting =
-  /** Before `start`. */
+  /** The state before `start`. */
   | { readonly for: 'start' }
   | { readonly for: 'caller' }
   | { readonly for: 'result'; readonly callId: string }
   | { readonly for: 'saved'; readonly name: string }
-  /** The call goes to the stage of the state, whose steps have not begun. */
+  /** Waits for the tool call that begins the state's stage. The state's steps have not begun. */
   | { readonly for: 'stage'; readonly callId: string }
   | { readonly for: 'nothing' }
 
@@ -23,7 +23,7 @@ interface Place {
   readonly step: number
 }
 
-/** The number that is listened for. */
+/** The number that the dialogue expects. */
 export interface DigitSlot {
   readonly name: string
   readonly min: number
@@ -32,54 +32,60 @@ export interface DigitSlot {
 }
 
 export interface NumberSoFar {
-  /** Keys that no transcript has yet. */
+  /** DTMF digits that are not in a transcript yet. */
   typed: string
-  /** Digits that came last: a correction replaces them. */
+  /** Count of the newest digits; a correction replaces these digits. */
   last: number
-  /** Some were said, so the number is read back; `sure` is false if one part fits the sound only moderately. */
+  /**
+   * `spoken`: true if some digits were spoken; the number is then read back to the caller. `sure`: false if at least
+   * one part matches its sound only moderately.
+   */
   spoken: boolean
   sure: boolean
   parts: number
-  /** The caller was asked to go on. */
+  /** True if the caller was asked for the remaining digits. */
   asked: boolean
 }
 
-/** The whole state of a dialogue: JSON, a few KB. It is part of checkpoints, so its fields keep their names. */
+/**
+ * The whole state of a dialogue, which is JSON with a size of a few KB. Checkpoints contain the state, so its field
+ * names must not change.
+ */
 export interface DialogueState {
   readonly version: 1
   place: Place
   waiting: Waiting
-  /** The interrupted step of an aside, to which it returns. */
+  /** The interrupted step to which the dialogue returns after an aside. */
   origin: {
     readonly place: Place
     readonly prompt: readonly string[]
-    /** The wait for a tool; missing if the dialogue was listening to the caller. */
+    /** The interrupted wait for a tool; absent if the dialogue was waiting for the caller. */
     readonly waiting?: Waiting
   } | null
-  /** The agent's texts since the last `listen`. */
+  /** The agent's texts after the previous `listen`. */
   prompt: readonly string[]
   misses: number
-  /** Digits of a number so far, keyed or said. */
+  /** Digits of the expected number so far, from DTMF or speech. */
   keys: string
-  /** How they came; missing if all were keyed, and without `keys`. */
+  /** Details about the digits in `keys`; absent if all digits were DTMF or if `keys` is empty. */
   number?: NumberSoFar
   values: Record<string, unknown>
   slots: Record<string, string>
   heardBy: HeardBy | null
-  /** The text that was understood last; missing in checkpoints of older builds. */
+  /** The last text that was understood; absent in checkpoints of earlier versions. */
   heardText?: string
   heardSure?: boolean
-  /** Words for a `text` slot that the caller has not finished. */
+  /** Words for a `text` slot, if the caller has not finished the sentence. */
   unfinished?: string
   visits: Record<string, number>
-  /** The agent's stage that the dialogue went to last; missing before any. */
+  /** Newest stage of the agent that the dialogue has begun; absent before the first stage. */
   stage?: string
   widened: readonly string[]
   pending: readonly PendingCall[]
   calls: number
 }
 
-/** The state of a dialogue that has not started. */
+/** Makes the state of a dialogue that has not started. */
 export function fresh(dialogue: OfflineDialogue): DialogueState {
   return {
     version: 1,

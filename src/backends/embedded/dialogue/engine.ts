@@ -16,36 +16,46 @@ import { fresh } from './dialogue-state.js'
 import type { PendingCall, Waiting, DigitSlot, NumberSoFar, DialogueState } from './dialogue-state.js'
 import type { HeardBy, HeardEvent, DialogueEvent, DialogueAction, AnsweredCall } from './dialogue-events.js'
 
-/** Steps that one event may run before the dialogue counts as running in a circle. */
+/** Maximum number of steps for one event. If there are more steps, the dialogue counts as an endless loop. */
 const DIALOGUE_STEPS_PER_EVENT_MAX = 200
-/** Tool calls of one dialogue that may be unanswered. */
+/** Maximum number of tool calls of one dialogue that have no result yet. */
 const DIALOGUE_CALLS_PENDING_MAX = 8
 
-/** A longer pause ends an entry; callers pause between groups of digits. */
+/** Maximum pause in ms within an entry of DTMF digits. Callers make pauses between groups of digits. */
 const KEY_PAUSE_MS = 3000
 /**
- * After a part of a number: with the end of the turn before it (`more-digits`) about 3 s of quiet, after which the caller
- * is asked to go on. Who looks a number up on paper needs longer, and hears what is kept.
+ * Pause in ms after a part of a number. Together with the silence that ends a turn (`more-digits`), the caller has
+ * about 3 s before the agent asks for the remaining digits. A caller who needs longer, for example to read from paper,
+ * then hears the digits so far.
  */
 const PART_PAUSE_MS = 1800
-/** From the question on, which takes 2 s to say. Then the part is forgotten. */
+/**
+ * Pause in ms after the request for the remaining digits began; the request itself lasts 2 s. After this pause, the
+ * digits so far are discarded.
+ */
 const ASKED_PAUSE_MS = 8000
-/** After a spoken number that is complete but may be longer, and the end of the turn before it. */
+/** Additional pause in ms after the end of a turn, if the spoken digits are enough but further digits are possible. */
 const LONGER_PAUSE_MS = 100
-/** Parts of one number, corrections included: a caller who is heard wrongly this often is not understood. */
+/**
+ * Maximum number of parts of one number, including corrections. If there are more parts, the caller counts as not
+ * understood.
+ */
 const PARTS_MAX = 12
-/** Texts that are prepared in one state, and known values of a slot that are tried for them. */
+/**
+ * Maximum number of texts whose speech is prepared in one state; and maximum number of known values of a slot that are
+ * tried for these texts.
+ */
 const PREDICTED_MAX = 16
 const PREDICTED_VALUES_MAX = 3
 
 /**
- * Interprets an `offline:` block. Pure: it takes events and returns actions. Another engine can continue from a
- * snapshot of its state. The steps of a state run until one of them waits for the caller (`listen`), waits for a tool
- * (`call`, `await`), or ends the dialogue (`stop`). The intents under the dialogue's own `on` are accepted during every
- * wait.
+ * Interprets an `offline:` block. The engine has no side effects: it processes events and returns actions. Another
+ * engine can continue from a snapshot of the dialogue's state. The steps of a state run until a step waits for the
+ * caller (`listen`) or for a tool (`call`, `await`), or ends the dialogue (`stop`). During every wait, the dialogue
+ * also accepts the intents in the `on` of the whole dialogue.
  */
 export class DialogueEngine {
-  /** Tag of the language that its next texts are said in. */
+  /** Tag of the language of the dialogue's next texts. */
   language: string
   readonly #dialogue: OfflineDialogue
   readonly #understanding: Understanding
@@ -53,7 +63,7 @@ export class DialogueEngine {
   #answered: AnsweredCall[]
   readonly #words: readonly DictionaryEntry[]
   #state: DialogueState
-  /** Calls without a result in the checkpoint: the result may be lost with a worker. */
+  /** Tool calls that had no result in the checkpoint. Their results may be lost, because a worker died. */
   readonly #lost: Set<string>
   #actions: DialogueAction[] = []
   #budget = 0
@@ -67,11 +77,12 @@ export class DialogueEngine {
     this.#words = [...NOISE_WORDS, ...Object.entries(options.dialogue.words)]
     this.#state = options.resume === null ? fresh(options.dialogue) : structuredClone(options.resume)
     this.#lost = new Set(this.#state.pending.map((call) => call.callId))
-    // The dialogue may have been edited since the checkpoint. If its place no longer exists, the dialogue starts again.
+    // The dialogue may have been edited since the checkpoint. If its current step no longer exists, the dialogue starts
+    // again.
     if (this.#state.waiting.for !== 'start' && this.#step() === undefined) this.#state = fresh(options.dialogue)
   }
 
-  /** More is known of the call than at its beginning. */
+  /** Adds values that became known after the call began. */
   know(values: Values): void {
     this.#given = { ...this.#given, ...values }
   }
@@ -80,7 +91,7 @@ export class DialogueEngine {
     return this.#state.waiting.for !== 'start'
   }
 
-  /** True where the caller's digits are a secret that no transcript may hold. */
+  /** True if the expected digits are a secret that a transcript must not contain. */
   get hidesDigits(): boolean {
     return (
       this.#listen()?.slots.some((name) => {
@@ -90,12 +101,12 @@ export class DialogueEngine {
     )
   }
 
-  /** The most digits of the number that is listened for; null if none is. */
+  /** Maximum number of digits in the expected number; null if no number is expected. */
   get digitsMax(): number | null {
     return this.#digitSlot()?.max ?? null
   }
 
-  /** The caller's most likely next answer. */
+  /** Kind of answer that the caller will most likely give next. */
   get expects(): CallerExpectation {
     const listen = this.#listen()
     if (listen === null) return 'open'
@@ -106,7 +117,10 @@ export class DialogueEngine {
     return this.#expectsAfterDigits(slot, this.#state.keys)
   }
 
-  /** The same once the caller has said `words`, and goes on or not. Who is asked for a yes may say a number. */
+  /**
+   * @returns the kind of answer that the caller will most likely give after `words`. The caller may say a number even
+   * if the agent asked for a yes
+   */
   expectsAfter(words: string): CallerExpectation {
     const slot = this.#digitSlot()
     const said = digitsOf(words, this.#dialogue.digits)
@@ -119,25 +133,25 @@ export class DialogueEngine {
   }
 
   /**
-   * A grammar that tells a lone digit from other single words where a number may begin, null elsewhere. `grammar` cannot:
-   * its noise fits a lone "four" better than the word does.
+   * @returns a grammar that distinguishes a single digit from other words; null if a number cannot begin here. The
+   * usual `grammar` would recognise a single "four" as noise
    */
   loneDigitGrammar(): string | null {
     return this.expects === 'digits' ? this.#understanding.loneDigitGrammar() : null
   }
 
-  /** No digit can follow. */
+  /** True if the number is complete, so that no further digit can follow. */
   #isWhole(digits: string, slot: DigitSlot): boolean {
     return digits.length >= slot.max || (digits.length >= slot.min && this.#knownNumbers(slot).includes(digits))
   }
 
-  /** Each of its own intents can be said in one word. */
+  /** True if the state has at least two intents, and the caller can express each of them in one word. */
   #asksYesOrNo(listen: OfflineListen): boolean {
     const intents = Object.keys(listen.on).flatMap((name) => this.#dialogue.intents[name] ?? [])
     return intents.length >= 2 && intents.every(({ phrases }) => phrases.some((phrase) => /^[a-z'-]+$/i.test(phrase)))
   }
 
-  /** True when the dialogue waits for this result: the result makes it speak. */
+  /** True if the dialogue waits for this result, so that the agent speaks after the result. */
   waitsFor(callId: string): boolean {
     const { waiting } = this.#state
     if (waiting.for === 'result' || waiting.for === 'stage') return waiting.callId === callId
@@ -145,20 +159,20 @@ export class DialogueEngine {
     return this.#state.pending.some((call) => call.callId === callId && call.save === waiting.name)
   }
 
-  /** True while the result of this call has not come. */
+  /** True until the tool call with this id has its result. */
   runs(callId: string): boolean {
     return this.#state.pending.some((call) => call.callId === callId)
   }
 
-  /** A copy of its state. */
+  /** @returns a copy of the dialogue's state */
   snapshot(): DialogueState {
     return structuredClone(this.#state)
   }
 
   /**
-   * The grammar for the recogniser at this point of the dialogue.
-   * @param unfinished  something that the caller said before is still being recognised
-   * @returns `check` where a number may be said; `anyNumber`: not only a known one
+   * @returns the grammar for the recogniser at this point of the dialogue. `check` is set if the caller may say a
+   * number. `anyNumber` is true if the caller may say any number, not only a known number
+   * @param unfinished  true if earlier words of the caller are still being recognised
    */
   grammar(unfinished = false): {
     readonly jsgf: string
@@ -178,8 +192,8 @@ export class DialogueEngine {
   }
 
   /**
-   * The texts that would follow each answer of the caller, known numbers included, so that their speech can be
-   * prepared. Every answer is tried on a copy of the state, up to the first tool call that it needs.
+   * @returns the agent's next texts for each possible answer of the caller, so that their speech can be prepared. Known
+   * numbers count as possible answers. Answers are tried on copies of the state
    */
   predicted(): string[] {
     const listen = this.#listen()
@@ -211,7 +225,7 @@ export class DialogueEngine {
       this.#understood(meaning, 'speech')
       return this.#actions.flatMap((action) => (action.type === 'say' ? [action.text] : []))
     } catch {
-      // An error of the dialogue is reported when a caller reaches it.
+      // An error in the dialogue is ignored here. It is reported when a caller reaches it.
       return []
     } finally {
       this.#state = state
@@ -220,7 +234,7 @@ export class DialogueEngine {
     }
   }
 
-  /** @throws GatewayError AGENT_INVALID when the dialogue loops without waiting */
+  /** @throws GatewayError AGENT_INVALID if the dialogue loops without waiting */
   handle(event: DialogueEvent): DialogueAction[] {
     this.#actions = []
     this.#budget = DIALOGUE_STEPS_PER_EVENT_MAX
@@ -233,7 +247,7 @@ export class DialogueEngine {
         this.#heard(event)
         break
       case 'not-heard':
-        if (this.#listen() !== null) this.#say(this.#worded(this.#dialogue.retry))
+        this.#missed([], event.attempt)
         break
       case 'key':
         this.#key(event.key)
@@ -245,7 +259,7 @@ export class DialogueEngine {
         this.#result(event.callId, event.ok, event.value)
         break
       case 'nudge':
-        // Only the last sentence, which is the question: the caller heard the rest.
+        // Repeats only the last sentence, which is the question, because the caller has heard the earlier sentences.
         if (this.#state.keys !== '' && this.#digitSlot() !== null) this.#askForMore()
         else if (this.#state.waiting.for === 'caller')
           this.#actions.push(...sentencesOf(this.#state.prompt.join(' ')).slice(-1).map(sayOf))
@@ -304,7 +318,7 @@ export class DialogueEngine {
       return
     }
     if (this.#dialogue.states[goal]?.aside === true) {
-      // An aside within an aside returns to where the first one started.
+      // If an aside begins within an aside, the dialogue later returns to the step that the first aside interrupted.
       const { place, prompt, waiting } = state
       if (waiting.for === 'caller') state.origin ??= { place, prompt }
       else if (waiting.for !== 'start' && waiting.for !== 'nothing') state.origin ??= { place, prompt, waiting }
@@ -318,13 +332,16 @@ export class DialogueEngine {
     this.#clearKeys()
     const stage = this.#dialogue.states[goal]?.stage
     if (stage === undefined || stage === state.stage) return this.#run()
-    // Before the steps: the tools that they call are those of the stage.
+    // The stage is set before the steps run, because the steps call tools of the stage.
     state.stage = stage
     const callId = this.#emitCall({ name: STAGE_TOOL, args: { stage }, save: null, again: true }, false)
     state.waiting = { for: 'stage', callId }
   }
 
-  /** Returns from an aside to the wait for a tool; continues at once when the result has arrived meanwhile. */
+  /**
+   * Returns from an aside to the wait for a tool. If the result arrived during the aside, the dialogue continues at
+   * once.
+   */
   #waitOn(waiting: Waiting): void {
     const state = this.#state
     const running = state.pending.some((call) =>
@@ -370,7 +387,7 @@ export class DialogueEngine {
     }
   }
 
-  /** Carries out a step. @returns true when it waits there */
+  /** Runs a step. @returns true if the dialogue waits at this step */
   #waitsAt(step: Exclude<OfflineStep, { listen: unknown } | { stop: true } | { goto: string }>): boolean {
     const state = this.#state
     if ('say' in step) {
@@ -406,7 +423,7 @@ export class DialogueEngine {
     return isPathValue(value) ? (valueAt(this.#values(), value.path) ?? null) : this.#worded(value)
   }
 
-  /** The text of a phrase in the dialogue's language, with its values. */
+  /** Text of a phrase in the dialogue's language, with values filled in. */
   #worded(phrase: LocalizedText, values = this.#values()): string {
     return fill(textIn(phrase, this.language), values, this.#dialogue.maps, this.language) ?? ''
   }
@@ -434,7 +451,7 @@ export class DialogueEngine {
 
   // --- tools ----------------------------------------------------------------------------------------------
 
-  /** @returns the call's id, or null when its result was already known */
+  /** @returns the id of the tool call; null if the tool call already had its result */
   #call(
     call: {
       readonly tool: string
@@ -448,7 +465,8 @@ export class DialogueEngine {
     const state = this.#state
     const args: Record<string, unknown> = {}
     for (const [key, template] of Object.entries(call.args)) {
-      // Left out when its values do not exist: tools distinguish a missing argument from an empty one.
+      // If the template's values do not exist, the argument is omitted, because a tool distinguishes a missing argument
+      // from an empty argument.
       const value = typeof template === 'string' ? this.#filled(template, true) : template
       if (value !== null && value !== '') args[key] = value
     }
@@ -489,10 +507,10 @@ export class DialogueEngine {
       if (awaited && 'callId' in waiting) state.waiting = { ...waiting, callId: newCallId }
       return
     }
-    // Where the call did not go to the stage, its tools are refused, and their steps say what follows.
+    // If the stage was not entered, the gateway refuses the stage's tools. The state's steps handle such refusals.
     if (awaited && waiting.for === 'stage') return this.#run()
     if (call.save !== null) state.values[call.save] = ok ? value : null
-    // The tool's error, for conditions and texts of the failure path.
+    // The tool's error is stored for the conditions and texts of the dialogue's failure branch.
     state.values['failure'] = ok ? null : value
     if (!awaited) return
     const step = this.#step()
@@ -558,7 +576,7 @@ export class DialogueEngine {
     delete this.#state.unfinished
     if (this.#dialogue.slots[meaning.name]?.type === 'text') {
       const said = `${unfinished} ${meaning.slots[meaning.name] ?? ''}`.trim()
-      // "It is about": the caller goes on, and is not asked anything meanwhile.
+      // After a text such as "It is about", the caller will continue, so the agent waits.
       if (endsUnfinished(said)) this.#state.unfinished = said
       else this.#understood({ ...meaning, slots: { [meaning.name]: said } }, by, sure)
       return
@@ -570,7 +588,7 @@ export class DialogueEngine {
     else this.#digitsHeard(slot, { digits, corrects: meaning.corrects, by, sure, keysAfter })
   }
 
-  /** Digits join those that the caller has given before, by voice or by key. */
+  /** Joins new digits to earlier spoken or DTMF digits. */
   #digitsHeard(
     slot: DigitSlot,
     heard: Pick<HeardEvent, 'by' | 'keysAfter'> & { digits: string; corrects: boolean; sure: boolean },
@@ -578,7 +596,7 @@ export class DialogueEngine {
     const state = this.#state
     const { digits, by } = heard
     const before = this.#number()
-    // Keys that came while the words were recognised come after them.
+    // DTMF digits that arrived while the words were being recognised come after the words.
     const keyed = before.typed.slice(before.typed.length - Math.min(before.typed.length, heard.keysAfter ?? 0))
     const have = state.keys.slice(0, state.keys.length - keyed.length)
     this.#reportKeys({ ...before, typed: before.typed.slice(0, before.typed.length - keyed.length) })
@@ -612,13 +630,13 @@ export class DialogueEngine {
     }
   }
 
-  /** How the number so far came; older checkpoints have only its keys. */
+  /** Details about the number so far. Checkpoints of earlier versions contain only the digits. */
   #number(): NumberSoFar {
     const { keys, number } = this.#state
     return number ?? { typed: keys, last: keys.length, spoken: false, sure: true, parts: 0, asked: false }
   }
 
-  /** Keys stand in the transcript once they are all there, or the caller goes on by voice. */
+  /** Adds DTMF digits to the transcript. Called when all digits have arrived, or when the caller continues by voice. */
   #reportKeys(number: NumberSoFar): void {
     if (number.typed !== '') this.#actions.push({ type: 'keyed', keys: number.typed })
   }
@@ -639,7 +657,7 @@ export class DialogueEngine {
     this.#actions.push(sayOf(text), { type: 'key-timer', ms: ASKED_PAUSE_MS })
   }
 
-  /** Nothing came after some digits for a while. */
+  /** Handles a pause after some digits of a number. */
   #numberPaused(): void {
     const slot = this.#digitSlot()
     const { keys } = this.#state
@@ -658,8 +676,8 @@ export class DialogueEngine {
   }
 
   /**
-   * It asks for nothing but free words, and goes on without them: asked again, they would not be heard either. What the
-   * dialogue takes everywhere, as a goodbye, is not asked for.
+   * True if the state accepts only free words and can continue without them. A second attempt would not be understood
+   * either. Intents that the dialogue accepts everywhere do not count.
    */
   #wantsFreeWords({ slots, on, missed }: OfflineListen): boolean {
     const isFree = (name: string): boolean => this.#dialogue.slots[name]?.type === 'text'
@@ -671,29 +689,33 @@ export class DialogueEngine {
   }
 
   /**
-   * @param counts  it can have been an answer. Sound without words over our question, or that went on and on, is hardly
-   *   the caller's, and its misses would bring a human to hold music.
-   * @param why     said first, if given
+   * @param counts  false for sound that was probably not an answer: sound without words during the question, or sound
+   * that did not stop. If such sound counted, a call with only music on the line would be transferred to a human.
+   * @param why text that is spoken first, if given
    */
   #missed(unheard: readonly string[], counts = true, why = ''): void {
     const listen = this.#listen()
-    // During a tool call nothing is expected of the caller.
+    // The dialogue waits for a tool, so no answer was expected.
     if (listen === null) return
-    if (counts) this.#state.misses++
+    if (counts) {
+      this.#state.misses++
+      this.#actions.push({ type: 'missed' })
+    }
     const { misses } = this.#state
     if (counts && (misses >= this.#dialogue.misses || this.#wantsFreeWords(listen))) {
       this.#enter(listen.missed ?? this.#dialogue.missed)
       return
     }
     if (this.#state.keys !== '') {
-      // An unclear part does not cancel the clear ones.
+      // If one part of a number is unclear, the clear parts are kept.
       this.#askForMore()
       return
     }
     if (why !== '') this.#actions.push(sayOf(why))
-    // The number may not be among the known ones.
+    // From now on the slots accept any value, because the caller's number may not be a known number.
     for (const slot of listen.slots) this.#widen(slot)
-    // Not part of the prompt: `repeat` repeats the question, not this. Interrupted sentences hold the question already.
+    // This text is not stored as the prompt, because `repeat` repeats only the question. If sentences were interrupted,
+    // they contain the question.
     this.#actions.push(
       sayOf(unheard.length > 0 ? this.#worded(this.#dialogue.retry) : this.#retryText(listen)),
       ...unheard.map(sayOf),
@@ -712,7 +734,7 @@ export class DialogueEngine {
 
   #key(key: string): void {
     const state = this.#state
-    // A # after a number that was complete without it is ignored: the answer to that number has started.
+    // The # is ignored if the number was complete without it, because the dialogue has already continued.
     if (key === '#' && state.keys === '') return
     this.#actions.push({ type: 'stop-speaking' })
     const slot = this.#digitSlot()
@@ -743,8 +765,8 @@ export class DialogueEngine {
   }
 
   /**
-   * Where a number is expected, only keys of the dialogue's own intents count. Keys of a state would conflict with its
-   * digits.
+   * If a number is expected, a digit counts as an intent only if the intent applies to the whole dialogue. Digits for a
+   * state's intents could be part of the number.
    */
   #keyMeaning(key: string, numberExpected: boolean): Meaning | null {
     const listen = this.#listen()
@@ -788,21 +810,21 @@ export class DialogueEngine {
 
 interface DialogueOptions {
   readonly dialogue: OfflineDialogue
-  /** Values that templates see besides the dialogue's own: `caller`, `greeting`. */
+  /** Values for templates, such as `caller` and `greeting`, in addition to the dialogue's own values. */
   readonly values: Values
-  /** Calls whose results are used, once each, instead of calling again. */
+  /** Tool calls that already have results. Each result is used once, instead of a new tool call. */
   readonly answered: readonly AnsweredCall[]
-  /** From a checkpoint. */
+  /** State from a checkpoint; null for a new dialogue. */
   readonly resume: DialogueState | null
-  /** Tag of the language that its texts are said in at first. Default: the first that they have. */
+  /** Tag of the language of the dialogue's first texts. Default: the first language of the texts. */
   readonly language?: string
-  /** The day where the caller is, as `2026-11-25`. Default: no day is understood. */
+  /** Today's date for the caller, such as `2026-11-25`. If it is absent, the dialogue does not understand days. */
   readonly today?: string
 }
 
 /**
- * Digits after those before. A caller who begins again, or says the whole number, means it instead; a correction is
- * meant for the part before, or for everything if it is long enough.
+ * Joins new digits to earlier digits. A complete number or a new beginning replaces the earlier digits. A correction
+ * replaces the previous part, and a long correction replaces all digits.
  */
 function joinedDigits(
   have: string,

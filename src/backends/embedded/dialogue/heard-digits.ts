@@ -1,14 +1,14 @@
-// Digits in what the recogniser heard: the words for them, which of them were said, and which were not.
+// Digits in recognised text: their words, and tests that find the digits that were really spoken.
 
-/** Common word for a zero within a number. As its first word it may be a sigh: "oh, I do not have it". */
+/** Usual word for a zero within a number. At the beginning of an answer, "oh" may be a sigh: "oh, I do not have it". */
 const OH = 'oh'
 
-/** The words for a zero that is not the first digit of its number. */
+/** Words for a zero that is not the first digit of its number. */
 export function laterZeros([zero = '']: readonly string[]): readonly string[] {
   return zero === 'zero' ? [zero, OH] : [zero]
 }
 
-/** The words for a digit that is not the first one of its number. */
+/** Words for a digit that is not the first digit of its number. */
 export function laterDigits(digits: readonly string[]): readonly string[] {
   return [...laterZeros(digits), ...digits.slice(1)]
 }
@@ -21,14 +21,16 @@ export function withZeros(words: readonly string[], digits: readonly string[]): 
 }
 
 /**
- * Digits that people say last 190 ms and more (335 digits of 80 numbers, `decoder-set.ts`); those that the recogniser
- * finds in breath, echo and the edges of words 80 to 170 ms.
+ * Minimum duration of a spoken digit in ms. A digit that was really spoken lasts at least 190 ms (335 digits of 80
+ * numbers, `decoder-set.ts`). A digit that the recogniser falsely finds in breath, echo or the edge of a word lasts 80
+ * to 170 ms.
  */
 const DIGIT_MS_MIN = 180
 
 /**
- * A number with more digits than it can have, without those that are too short to have been said, the shortest first.
- * @param wordMs  how long each word lasts; nothing is left out where that is not known
+ * If a number has too many digits, removes digits that are too short to be spoken digits. The shortest digit is removed
+ * first.
+ * @param wordMs duration of each word; if unknown, no digit is removed
  */
 export function withoutSlips(
   text: string,
@@ -46,21 +48,22 @@ export function withoutSlips(
 }
 
 /**
- * How well digits that last 330 ms each must fit to be a number that was said, and by how much that changes where they
- * last e times as long. What remains of another language where any number may be said is a string of digits that are
- * short and fit moderately ("four seven seven three seven three seven oh"). The figures are in bench/recognition/README.md.
- * Not for known numbers: whole ones of other languages are rare there, and a telephone's "oh"
- * fits badly.
+ * Minimum match of spoken digits that last 330 ms each. For digits that last e (2.718) times as long, the limit is
+ * lower by DIGITS_FIT_SLOPE. Speech in another language is often recognised as short digits that match moderately
+ * ("four seven seven three seven three seven oh"). The measurements are in bench/recognition/README.md.
+ *
+ * These limits are not used for known numbers, because speech in another language is rarely recognised as a whole known
+ * number, and because "oh" matches badly on the telephone.
  */
 const DIGITS_FIT_MIN = 0.8386
 const DIGITS_FIT_MS = 330
 const DIGITS_FIT_SLOPE = 0.11
 
 /**
- * True if two digits or more fit well enough for how fast they were said; true for anything else.
- * @param text    what was recognised, all of it
- * @param fit     how well all of it fits, 0 to 1
- * @param wordMs  how long each word lasts; where that is not known any number counts as said
+ * True if the digits match the sound well enough for their duration. Also true for a text with fewer than two digits.
+ * @param text the whole recognised text
+ * @param fit match of the whole text, 0 to 1
+ * @param wordMs duration of each word; if unknown, any number counts as spoken
  */
 export function isNumberSaid(text: string, fit: number, wordMs: readonly number[], digits: readonly string[]): boolean {
   const digitsMs = text.split(' ').flatMap((word, at) => (digits.includes(word) ? [wordMs[at] ?? NaN] : []))
@@ -70,9 +73,8 @@ export function isNumberSaid(text: string, fit: number, wordMs: readonly number[
 }
 
 /**
- * A number that is read out slowly, with its first digit: among the other sentences of the grammar "four" and a pause is
- * heard as "order".
- * @param lone  the digit that stood alone before a pause, by `loneDigitGrammar`; null if there was none
+ * Adds the first digit to a number that is read out slowly. A grammar with sentences hears "order" for "four".
+ * @param lone  the digit before a pause, as recognised with `loneDigitGrammar`; null if there was none
  */
 export function withFirstDigit(
   text: string,
@@ -80,17 +82,19 @@ export function withFirstDigit(
   digits: readonly string[],
   digitsMax: number,
 ): string {
-  const [first = '', ...rest] = text.split(' ')
-  const isLeftOut =
-    lone !== null &&
-    !digits.includes(first) &&
-    rest.length > 0 &&
-    rest.length < digitsMax &&
-    rest.every((word) => digits.includes(word))
-  return isLeftOut ? [lone, ...rest].join(' ') : text
+  if (lone === null || !mayLackFirstDigit(text, digits, digitsMax)) return text
+  return [lone, ...text.split(' ').slice(1)].join(' ')
 }
 
-/** The digits among the words. */
+/** True if the first word is not a digit but only digits follow, so that it may be a misrecognised digit. */
+export function mayLackFirstDigit(text: string, digits: readonly string[], digitsMax: number): boolean {
+  const [first = '', ...rest] = text.split(' ')
+  return (
+    !digits.includes(first) && rest.length > 0 && rest.length < digitsMax && rest.every((word) => digits.includes(word))
+  )
+}
+
+/** Digits for the digit words in a text; other words are skipped. */
 export function digitsOf(text: string, digits: readonly string[]): string {
   return text
     .split(' ')

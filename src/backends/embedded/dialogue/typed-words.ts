@@ -3,11 +3,14 @@ import { SPOKEN, correctionAt, digitsIn, isNumberWord, numberOf } from '../../..
 import { LANGUAGES, wordsOf } from '../../../call/words/languages.js'
 
 /**
- * Words of other languages in what is typed, and in what a recogniser of all languages returns: a dialogue's own phrases
- * are in its language, and its grammar has no others.
+ * Meaning of words in other languages, which a caller may type or a recogniser for all languages may return. A
+ * dialogue's own phrases and its grammar contain only the dialogue's language.
  */
 
-/** Lists of words whose first one makes an intent theirs, and what may stand beside them. */
+/**
+ * Meanings that have word lists. If a phrase of an intent is the first word of a list, the intent has the list's
+ * meaning. The second entry names lists of words that may occur beside the words with the meaning.
+ */
 const MEANINGS = [
   ['thanks', ['acknowledges', 'besideYesNo']],
   ['yes', ['besideYesNo']],
@@ -25,14 +28,14 @@ const TABLES = MEANINGS.map(([name, beside]) => ({ name, words: wordsOf(name), b
 const ACKNOWLEDGES = wordsOf('acknowledges')
 const BESIDE_ACKNOWLEDGES = wordsOf('besideYesNo', 'thanks')
 
-/** Meanings that an intent has everywhere, by the plainest word: `yes`, `ndiyo`. */
+/** The most usual words for each meaning, one word per language, such as `yes` and `ndiyo`. */
 export function plainestWords(): readonly (readonly [name: MeaningName, words: readonly string[]])[] {
   return MEANINGS.map(([name]) => [name, LANGUAGES.flatMap((language) => language[name].slice(0, 1))])
 }
 
 /**
- * Meanings of a text in any language, if it has no others.
- * @param thanksEnd  thanks count as an end: a caller who only acknowledges an answer has not said yes
+ * @returns the meanings of a text in any language; empty if the text contains other words
+ * @param thanksEnd  true if thanks end the dialogue; words that only acknowledge then do not count as a yes
  */
 export function meaningsOf(text: string, thanksEnd: boolean): readonly MeaningName[] {
   const noYes = thanksEnd && saysOnly(text, ACKNOWLEDGES, BESIDE_ACKNOWLEDGES)
@@ -42,12 +45,11 @@ export function meaningsOf(text: string, thanksEnd: boolean): readonly MeaningNa
 }
 
 /**
- * Words with numbers in them, as the dialogue knows them: each run of number words of any language as the dialogue's words for
- * its digits. Where a caller takes digits back, those behind stand in the place of the last ones. Words that the dialogue's
- * own phrases have stay as they are.
- * @param own     words of the dialogue's phrases
- * @param digits  the dialogue's words for 0 to 9
- * @param length  digits of the number that is expected; 0: not known
+ * Replaces each run of number words, in any language, by the dialogue's words for the digits. If the caller corrects
+ * digits, the corrected digits replace the last digits. Words in the dialogue's own phrases are not replaced.
+ * @param own words of the dialogue's phrases
+ * @param digits the dialogue's words for 0 to 9
+ * @param length number of digits in the expected number; 0 if not known
  */
 export function withOwnDigits(
   words: readonly string[],
@@ -59,7 +61,7 @@ export function withOwnDigits(
   const counts = (word: string): boolean => digits.includes(word) || (isNumberWord(word) && !isOrdinal(word))
   const out: string[] = []
   for (let at = 0; at < words.length; at++) {
-    // "Oh" may be a sigh where no digit stands before it.
+    // "Oh" is not replaced if no digit precedes it, because it may be a sigh.
     if ((!counts(words[at] ?? '') || /^oh?$/.test(words[at] ?? '')) && !isTimes(words, at)) {
       out.push(words[at] ?? '')
       continue
@@ -79,7 +81,7 @@ export function withOwnDigits(
   return out
 }
 
-/** Words that take digits back, in the dialogue's own word for it where they stand before digits. */
+/** Replaces words that correct digits by the dialogue's own word for a correction, if digits follow. */
 export function withOwnCorrections(
   words: readonly string[],
   digits: readonly string[],
@@ -93,12 +95,12 @@ export function withOwnCorrections(
     : words
 }
 
-/** "Mara" of "mara mbili nne". */
+/** True for a word that multiplies the next number, such as "mara" in "mara mbili nne". */
 function isTimes(words: readonly string[], at: number): boolean {
   return LANGUAGES.some(({ times }) => times.includes(words[at] ?? '')) && isNumberWord(words[at + 1] ?? '')
 }
 
-/** "First" is a choice more often than a digit. */
+/** True for an ordinal, because callers use "first" for a choice more often than for a digit. */
 function isOrdinal(word: string): boolean {
   return /(?:st|nd|rd|th)$/.test(word) && (numberOf(word) ?? 0) < 100
 }

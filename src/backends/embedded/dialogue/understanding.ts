@@ -8,65 +8,73 @@ import { laterDigits, laterZeros, withZeros } from './heard-digits.js'
 import { meaningsOf, plainestWords, withOwnCorrections, withOwnDigits } from './typed-words.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
 
-/** Known values (a caller's order numbers) that go into one grammar. */
+/** Maximum number of known values in one grammar, such as a caller's order numbers. */
 const DIALOGUE_KNOWN_VALUES_MAX = 50
 
-/** The meaning of an answer: an intent or a slot by name, with the values of all slots in it. */
+/** The meaning of an answer: the name of an intent or a slot, with the values of all slots in the answer. */
 export interface Meaning {
   readonly name: string
   readonly slots: Readonly<Record<string, string>>
-  /** The digits replace those that were said last. */
+  /** True if the digits correct the last spoken digits. */
   readonly corrects: boolean
 }
 
-/** Characters of a `text` slot. */
+/** Maximum number of characters of a `text` slot. */
 const SAID_CHARS_MAX = 300
 
-/** The phones of the model. The noise rule has one word for each and matches everything outside the grammar. */
+/**
+ * The phones of the acoustic model. The noise rule has one word for each phone and matches everything outside the
+ * grammar.
+ */
 const PHONES =
   'AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z'.split(' ')
 const NOISE_PREFIX = 'zz'
 /**
- * Without a noise rule a grammar accepted 40 of 48 utterances outside it (12 sentences, 4 flite voices, 8 kHz mu-law).
- * With a loop over all phones it accepts 23, and of 80 sentences inside it the same 76 are right. A heavier loop (pairs
- * of phones) accepts 1 of the 48 and loses 6 of the 80, which is worse.
+ * Weight of the noise rule. Without the rule, a grammar accepted 40 of 48 utterances outside the grammar (12 sentences,
+ * 4 flite voices, 8 kHz mu-law). With a loop over all phones, the grammar accepts 23 of the 48. With the loop, the
+ * grammar still recognises 76 of 80 sentences inside the grammar. A stronger loop (pairs of phones) accepts 1 of the
+ * 48, but loses 6 of the 80, which is worse.
  */
 const NOISE_WEIGHT = 0.01
 
-/** Dictionary entries that every grammar needs besides the agent's own words. */
+/** Dictionary entries that every grammar needs, in addition to the agent's own words. */
 export const NOISE_WORDS: readonly DictionaryEntry[] = PHONES.map((phone) => [
   NOISE_PREFIX + phone.toLowerCase(),
   phone,
 ])
 
 /**
- * Part of a number, against the whole of one: a digit that was swallowed must not make a part of a number that was said.
+ * Weight of a part of a number relative to the whole number. It is low, so that a whole number with a missed digit is
+ * not recognised as a part.
  */
 const PART_WEIGHT = 0.05
 
-/** Digits after the last one of a number that are listened for. */
+/** Maximum number of surplus digits that the grammar still recognises. */
 const DIGITS_OVER_MAX = 4
 
 /**
- * The language of a dialogue: makes the recogniser's grammar for a moment, and finds the meaning of text that was
- * recognised or typed. The recogniser returns only sentences of the grammar. Typed text may hold more words, so a
- * phrase is accepted anywhere in it.
+ * The language of a dialogue. Makes the recogniser's grammar for a point of the dialogue, and finds the meaning of
+ * recognised or typed text. The recogniser returns only sentences of the grammar. Typed text may contain further words,
+ * so a phrase may be at any position in the text.
  */
 export class Understanding {
   readonly #intents = new Map<string, Phrases>()
   readonly #slots = new Map<string, SlotGrammar>()
-  /** The words for the digits 0 to 9, and words around a phrase that are ignored. */
+  /** Words for the digits 0 to 9, and words before and after a phrase that are ignored. */
   readonly #digits: readonly string[]
   readonly #lead: readonly string[]
   readonly #tail: readonly string[]
   readonly #correction: readonly string[]
-  /** All words of its phrases. */
+  /** All words of the dialogue's phrases. */
   readonly #own: ReadonlySet<string>
-  /** Meanings of intents in every language. */
+  /** Meanings of each intent that hold in all languages. */
   readonly #meanings: ReadonlyMap<string, readonly string[]>
   readonly #today: string
 
-  /** @param today  where the caller is, as `2026-11-25`; empty: no day is understood */
+  /**
+   * @param today  today's date for the caller, such as `2026-11-25`; if it is empty, the dialogue does not understand
+   * days
+   */
   constructor(dialogue: OfflineDialogue, today = '') {
     this.#today = today
     this.#digits = dialogue.digits
@@ -97,14 +105,14 @@ export class Understanding {
     )
   }
 
-  /** A JSGF document for what is expected; the same expectation gives the same text. */
+  /** JSGF document for the expected answers. The text depends only on the expectation. */
   grammar(expected: Expectation): string {
     const used = new Set<string>()
     const choices: string[] = []
     for (const phrase of this.#phrasesOf(expected)) choices.push(jsgfOf(phrase.phrase, used))
     if (choices.length === 0) choices.push('<VOID>')
     const rules = [
-      // Rule names start with a capital: a slot may be called `phone`.
+      // Names of rules start with a capital letter, so that a slot may be called `phone`.
       `public <Said> = /1/ ${optional(this.#lead)} (${choices.join(' | ')}) ${optional(this.#tail)} | /${NOISE_WEIGHT}/ <Noise>;`,
       '<Noise> = <Phone> <Phone> <Phone> <Phone>*;',
       `<Phone> = ${NOISE_WORDS.map(([word]) => word).join(' | ')};`,
@@ -123,8 +131,9 @@ export class Understanding {
   }
 
   /**
-   * Any digits, or a single word of the dialogue: enough to tell a lone digit from "yes", "no" and "hello". Of 50 digits
-   * (Allison and four flite voices, the order line's words) 48 are heard as one digit; of 24 short answers (flite) none.
+   * @returns a grammar of any digits, or a single word of the dialogue. This grammar distinguishes a single digit from
+   * "yes", "no" and "hello". Of 50 digits (Allison and four flite voices, the order line's words), 48 are recognised as
+   * one digit. Of 24 short answers (flite), none is recognised as a digit
    */
   loneDigitGrammar(): string {
     const words = new Set([...this.#lead, ...this.#tail, ...this.#correction])
@@ -136,14 +145,14 @@ export class Understanding {
     return `#JSGF V1.0;\ngrammar digit;\npublic <Said> = (${digits}) (${later})*${others.map((word) => ` | ${word}`).join('')};\n`
   }
 
-  /** The second reading of an answer that may be a number. */
+  /** @returns the grammar and digits for a second recognition of an answer that may be a number */
   digitCheck(anyNumber: boolean): DigitCheck {
     return { grammar: anyNumber ? this.loneDigitGrammar() : null, digits: laterDigits(this.#digits) }
   }
 
   /**
-   * The meaning of `text`; null when nothing fits. A phrase that is the whole text wins over a part of it, and a longer
-   * one over a shorter one.
+   * @returns the meaning of `text`; null if no phrase matches. A phrase that equals the whole text is preferred to
+   * partial matches, and a longer phrase to a shorter phrase
    */
   meaningOf(text: string, expected: Expectation): Meaning | null {
     const words = this.#ownWords(text, expected.number)
@@ -155,7 +164,7 @@ export class Understanding {
         for (const { end, slots } of this.#match(phrase, words, start)) {
           const whole = isFiller(words.slice(0, start), this.#lead) && isFiller(words.slice(end), this.#tail)
           if (!this.#isLongEnough(slots, whole ? expected.number : null)) continue
-          // "Thanks, and who brought it?" is no end.
+          // Thanks with other words, such as "Thanks, and who brought it?", do not end the dialogue.
           if (!whole && this.#means(name, 'thanks')) continue
           const score = (whole ? 1000 : 0) + (end - start)
           if (best === null || score > best.score)
@@ -163,7 +172,7 @@ export class Understanding {
         }
       }
     }
-    // "The second one" of what was offered is no day; "the second of December" is one.
+    // "The second one" means one of several offers, not a day, but "the second of December" is a day.
     const named = saidDate(text, {}, {}) !== null
     const own = best === null || !expected.intents.includes(best.meaning.name) ? '' : best.words
     const inOwn = named ? {} : this.momentsIn(own, expected.slots)
@@ -171,7 +180,7 @@ export class Understanding {
       Object.entries(this.momentsIn(text, expected.slots)).filter(([slot, value]) => inOwn[slot] !== value),
     )
     const [moment] = Object.keys(moments)
-    // "No, on Friday" says another day.
+    // "No, on Friday" gives another day, so it does not count as a no.
     if (
       best !== null &&
       (moment === undefined || !((named && this.#datesIn(own).length > 0) || this.#isYesOrNo(best.meaning.name)))
@@ -188,7 +197,7 @@ export class Understanding {
       : { name: anyWords, slots: { [anyWords]: text.trim().slice(0, SAID_CHARS_MAX) }, corrects: false }
   }
 
-  /** The days and times that a text names, for the slots that take them; one that may be several is left out. */
+  /** @returns the days and times in a text, by the slot that accepts them. An ambiguous day or time is omitted */
   momentsIn(text: string, slots: readonly string[]): Record<string, string> {
     const found: Record<string, string> = {}
     for (const name of slots) {
@@ -218,7 +227,7 @@ export class Understanding {
     return this.#meanings.get(intent)?.includes(meaning) ?? false
   }
 
-  /** The words of a text, with the digits and corrections of all languages in the dialogue's own. */
+  /** @returns the words of a text, in which the dialogue's own words replace digits and corrections in any language */
   #ownWords(text: string, number: NumberInParts | null): readonly string[] {
     const definition = this.#slots.get(number?.slot ?? '')?.definition
     const length = definition?.type === 'digits' ? definition.max : 0
@@ -230,7 +239,7 @@ export class Understanding {
     return [...this.#match(phrase, words, 0)].some(({ end }) => end === words.length)
   }
 
-  /** Fewer and more digits than a number has are part of it, or too many: only where it may be said in parts. */
+  /** True if the number of digits is right. If the number may be said in parts, another length is accepted too. */
   #isLongEnough(slots: Readonly<Record<string, string>>, number: NumberInParts | null): boolean {
     return Object.entries(slots).every(([name, value]) => {
       const definition = this.#slots.get(name)?.definition
@@ -245,7 +254,7 @@ export class Understanding {
     for (const name of expected.slots) {
       for (const phrase of this.#slots.get(name)?.phrases ?? []) yield { name, phrase, corrects: false }
     }
-    // "Tomorrow at ten" is one answer.
+    // A day with a time, such as "tomorrow at ten", is one answer.
     const of = (type: OfflineSlot['type']): string | undefined =>
       expected.slots.find((name) => this.#slots.get(name)?.definition.type === type)
     const [date, time] = [of('date'), of('time')]
@@ -281,7 +290,8 @@ export class Understanding {
     if (going.length > 0) {
       const whole = known.map((value) => this.#spoken(value)).join(' | ')
       if (number === null) return whole
-      // Prefixes of what is left: some of it may come later. Other digits after the first ones mean another number.
+      // The grammar contains the beginnings of the remaining digits, because further digits may follow later. If the
+      // first digits differ, the caller means another number.
       const parts = new Set<string>()
       for (const value of going) {
         const left = value.slice(have.length)
@@ -297,10 +307,12 @@ export class Understanding {
     }
     const whole = digitsJsgf(min, max)
     if (number === null) return whole
-    // After the beginning of a number, its rest is as likely as the whole number again.
+    // After the beginning of a number, the caller may say the remaining digits, or the whole number again. Both are
+    // equally likely.
     if (have !== '') return digitsJsgf(1, max)
     const parts = number.partMin < min ? [digitsJsgf(number.partMin, min - 1)] : []
-    // More digits than the number has are heard as what they are; without a place in the grammar the first ones count.
+    // The grammar recognises a number with surplus digits too, so that the dialogue can refuse the number. Otherwise
+    // the surplus digits would be lost.
     const more = digitsJsgf(max + 1, max + DIGITS_OVER_MAX)
     return [`/1/ (${whole})`, ...[...parts, more].map((one) => `/${PART_WEIGHT}/ (${one})`)].join(' | ')
   }
@@ -310,7 +322,7 @@ export class Understanding {
     return [...value].map((c, i) => (c === '0' && i > 0 ? zero : this.#digits[Number(c)])).join(' ')
   }
 
-  /** All matches of `phrase` from `start` on. */
+  /** Yields all matches of `phrase` from index `start`. */
   *#match(phrase: Phrase, words: readonly string[], start: number): Iterable<Match> {
     switch (phrase.type) {
       case 'word':
@@ -354,7 +366,7 @@ export class Understanding {
             for (const { end } of this.#match(phrase, words, start)) yield { end, slots: { [name]: option } }
       return
     }
-    // Other slots read the whole text.
+    // The values of other slots are found in the whole text.
     if (slot.definition.type !== 'digits') return
     let value = ''
     let end = start
@@ -363,42 +375,48 @@ export class Understanding {
       if (digit < 0) break
       value += digit
     }
-    // Part of a longer run of digits would be a wrong number.
+    // The digits must be a complete sequence, because a part of a longer sequence would be a wrong number.
     const whole = start === 0 || this.#digits.indexOf(words[start - 1] ?? '') < 0
     if (whole && value !== '' && value.length <= DIALOGUE_KEYS_MAX) yield { end, slots: { [name]: value } }
   }
 }
 
-/** Answers that the caller may give at one moment of the dialogue. */
+/** Answers that the caller may give at one point of the dialogue. */
 export interface Expectation {
-  /** Intents, those of the state first. Of two that fit equally well the first one wins. */
+  /** Intents, the state's own intents first. If two intents match equally well, the first is chosen. */
   readonly intents: readonly string[]
   readonly slots: readonly string[]
-  /** The only values that a slot accepts when spoken. A slot that is not named here accepts any value of its type. */
+  /**
+   * Known values by slot. If a slot has an entry, only these values are accepted in speech. Otherwise any value of the
+   * slot's type is accepted.
+   */
   readonly known: ReadonlyMap<string, readonly string[]>
-  /** The number that may be said in parts here; null for none. */
+  /** The number that may be said in parts here; null if there is none. */
   readonly number: NumberInParts | null
 }
 
-/** A number of which some digits may have been given, and which need not be said in one breath. */
+/** A number that may be said in several parts. Earlier parts may have been recognised. */
 interface NumberInParts {
   readonly slot: string
   /** The digits so far. */
   readonly have: string
-  /** Fewest digits that count as a part; a single one is too much like a yes or a no. */
+  /** Minimum number of digits in a part; a single digit sounds too much like a yes or a no. */
   readonly partMin: number
-  /** More of it was said and is not in `have` yet, so that any piece of the number may come next. */
+  /**
+   * True if earlier speech is still being recognised, so that `have` may be incomplete and any part of the number may
+   * come next.
+   */
   readonly unfinished?: boolean
 }
 
-/** A phrase that is listened for; of a slot, one that takes digits back. */
+/** A phrase of an intent or a slot. `corrects`: true for a phrase of a slot that corrects digits. */
 interface NamedPhrase {
   readonly name: string
   readonly phrase: Phrase
   readonly corrects: boolean
 }
 
-/** How days and times are said, for the recogniser's grammar, which is English. Nothing stands for any words. */
+/** Spoken days and times in the recogniser's English grammar. In a grammar, other words cannot be skipped. */
 const HOUR = '(one | two | three | four | five | six | seven | eight | nine | ten | eleven | twelve)'
 const DAY_PART = '[a m | p m | in the morning | in the afternoon | in the evening | at night]'
 const MOMENT_RULES = {
@@ -407,13 +425,13 @@ const MOMENT_RULES = {
   text: '<VOID>',
 } as const
 
-/** The words that were recognised, with "zero" for an "oh" within a number; empty when the noise rule matched. */
+/** @returns the recognised words, in which "zero" replaces an "oh" within a number; empty if the noise rule matched */
 export function recognisedWords(text: string, digits: readonly string[]): string {
   const words = text.split(' ')
   return words.some((word) => word.startsWith(NOISE_PREFIX)) ? '' : withZeros(words, digits).join(' ')
 }
 
-/** A phrase that was found, and the values of the slots in it. */
+/** A phrase that was found in a text, with the values of its slots. */
 interface Match {
   readonly end: number
   readonly slots: Record<string, string>
@@ -421,7 +439,7 @@ interface Match {
 
 interface Phrases {
   readonly spoken: readonly Phrase[]
-  /** In other languages, which no grammar has. */
+  /** Phrases in other languages, which grammars do not contain. */
   readonly typed: readonly Phrase[]
 }
 
@@ -434,12 +452,12 @@ function parsed(given: {
 
 interface SlotGrammar {
   readonly definition: OfflineSlot
-  /** The bare slot and the phrases around it. */
+  /** Phrases that contain the slot, including the slot without other words. */
   readonly phrases: readonly Phrase[]
   readonly options: ReadonlyMap<string, Phrases>
 }
 
-/** All that may be said for a slot's options. */
+/** Spoken phrases of all options of a slot. */
 function spokenOptions({ options }: SlotGrammar): readonly Phrase[] {
   return [...options.values()].flatMap(({ spoken }) => spoken)
 }
@@ -479,7 +497,7 @@ function optional(words: readonly string[]): string {
   return words.length === 0 ? '' : `[${words.join(' | ')}]`
 }
 
-/** The words of a text as grammars contain them: lower case, without punctuation, digits as words. */
+/** Words of a text in the form of grammars: lower case, without punctuation, digits as words. */
 function wordsOf(text: string, digits: readonly string[]): string[] {
   return text
     .toLowerCase()
@@ -494,7 +512,7 @@ function isFiller(words: readonly string[], fillers: readonly string[]): boolean
   return words.length === 0 || fillers.includes(words.join(' '))
 }
 
-/** Digit words as digits, for transcripts: `order four one two seven` becomes `order 4127`. */
+/** Replaces digit words by digits for transcripts. For example, `order four one two seven` becomes `order 4127`. */
 export function readable(text: string, digits: readonly string[]): string {
   const words = text.split(' ')
   let out = ''

@@ -6,15 +6,16 @@ import type { OfflineCondition } from '../../../agents/offline/offline.js'
 import { textIn, type LocalizedText } from '../../../call/spoken/localized-text.js'
 import { valueFault } from '../../../call/tools/value-fault.js'
 
-/** JSON values by name: results of tools, answers of the caller, values that the dialogue set. */
+/** JSON values by name: results of tools, answers of the caller, and values that the dialogue has set. */
 export type Values = Readonly<Record<string, unknown>>
 
-/** Elements that a `[]` of a path reads. */
+/** Maximum number of elements that a `[]` of a path reads. */
 const ELEMENTS_MAX = 200
 
 /**
- * The value at `path`: fields and indices separated by dots; `[]` continues with every element of a list and yields a
- * list. Undefined when there is nothing. Own fields only, so that no path reaches a prototype.
+ * The value at `path`, which consists of fields and indices with dots between them. `[]` continues with every element
+ * of a list, and the result is then a list. Undefined if there is no value. Inherited fields are ignored, so that a
+ * path cannot reach a prototype.
  */
 export function valueAt(values: Values, path: string): unknown {
   let found: unknown = values
@@ -35,10 +36,13 @@ export function valueAt(values: Values, path: string): unknown {
   return found
 }
 
-/** First parts of paths to what the caller has said, and to counts of the dialogue: their words are nobody's data. */
+/** First parts of paths to values that do not come from a tool: the caller's words and the dialogue's counts. */
 const OF_THE_CALL: readonly string[] = ['slots', 'heard', 'visits', 'part', 'greeting', 'failure']
 
-/** The value at a path, as it may be said or looked for: one that says nothing, such as N/A and #REF!, is undefined. */
+/**
+ * @returns the value at a path, for speech or comparison; undefined if the value has no information, such as N/A or
+ * #REF!
+ */
 function saidAt(values: Values, path: string): unknown {
   const value = valueAt(values, path)
   const [root = ''] = path.split('.')
@@ -64,7 +68,7 @@ function countOf(value: unknown): number {
   return typeof value === 'number' ? value : 0
 }
 
-/** A number and its text count as equal: some APIs return order numbers as text. */
+/** A number and its text count as equal, because some APIs return order numbers as text. */
 function same(value: unknown, expected: string | number | boolean | null): boolean {
   if (value === undefined || value === null) return expected === null
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return false
@@ -85,7 +89,7 @@ export function holds(condition: OfflineCondition, values: Values): boolean {
   return condition.any.some((one) => holds(one, values))
 }
 
-/** The elements of the list at `from` whose fields have one of the wanted values; [] when there is no list. */
+/** @returns the elements of the list at `from` whose field equals one of the wanted values; [] if there is no list */
 export function picked(
   values: Values,
   from: string,
@@ -104,22 +108,24 @@ export function picked(
 
 type Maps = Readonly<Record<string, Readonly<Record<string, LocalizedText>>>>
 
-/** Elements of a list that are spoken. */
+/** Maximum number of list elements that are spoken. */
 const LISTED_MAX = 6
 
 /**
- * Fills `{{path | filter | …}}` with values. Filters: `map:name` (a table's words; a value that the table lacks stays
- * as it is, with spaces in place of underscores), `list` or `list:or` ("a, b and c"), `count`, `spell` (letters and
- * digits one by one), `default:words`, `day` (a date with its weekday), `clocks` (a time in Swahili and in English). A
- * value that does not exist becomes an empty text.
- * @param language  that of the words of maps and days
- * @returns null when `strict` and a value without a default does not exist
+ * Fills `{{path | filter | …}}` with values; a missing value becomes an empty text. Filters:
+ * - `map:name`: words from a table. If the table does not contain the value, the value itself is used, with spaces
+ * instead of underscores
+ * - `list`, `list:or`: "a, b and c"
+ * - `count`; `spell` (letters and digits one by one); `default:words`
+ * - `day` (adds the weekday to a date); `clocks` (a time in Swahili and in English)
+ * @param language language of the words of maps and days
+ * @returns the text; null if `strict` is true and a value does not exist and has no default
  */
 export function fill(template: string, values: Values, maps: Maps, language: string, strict = false): string | null {
   let missing = false
   const text = template.replace(PLACEHOLDER, (_whole, path: string, filters: string) => {
     const [first, ...others] = filtersOf(filters)
-    // A table may have words for a value that says nothing by itself, such as none.
+    // A table may contain words for values without information, such as `none`.
     let value = first === undefined ? saidAt(values, path) : mappedAt(values, path, first, maps, language)
     for (const filter of others) value = filtered(value, filter, maps, language)
     if (!exists(value)) missing = true
@@ -165,7 +171,7 @@ function filtered(value: unknown, { name, argument }: Filter, maps: Maps, langua
   }
 }
 
-/** `Friday, 27 November` of `2026-11-27`; anything else as it is. */
+/** @returns `Friday, 27 November` for `2026-11-27`; any other text is returned unchanged */
 function dayText(value: string, language: string): string {
   if (!/^\d{4}-\d\d-\d\d$/.test(value)) return value
   const locale = language === '' || /^en$/i.test(language) ? 'en-GB' : language

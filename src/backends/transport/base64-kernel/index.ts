@@ -1,18 +1,19 @@
 /**
- * Base64 sixteen characters at a time, in AssemblyScript. It is compiled to base64-kernel.wasm and run by ../base64.ts,
- * which does what is left of an input: less than one step. Source and target must not overlap, and up to four bytes past
- * the end of either are touched. All addresses are in bytes.
+ * Base64 in steps of sixteen characters, in AssemblyScript. It is compiled to base64-kernel.wasm and run by
+ * ../base64.ts, which handles the rest of an input (less than one step). Source and target must not overlap. Up to four
+ * bytes past the end of the source are read, and up to four bytes past the end of the target are written. All addresses
+ * are in bytes.
  */
 
-/** Of every 12 of `bytes` bytes come 16 characters; `bytes` is a multiple of 12. Each 4 are masked with `key`. */
+/** Encodes each 12 bytes into 16 characters. `bytes` is a multiple of 12. Every 4 characters are masked with `key`. */
 export function encode(from: usize, bytes: usize, to: usize, key: i32): void {
   const end = from + bytes
   const mask = i32x4.splat(key)
   const distances = v128(71, -4, -4, -4, -4, -4, -4, -4, -4, -4, -4, -19, -16, 65, 0, 0)
   while (from < end) {
-    // Three bytes a lane, the first one highest; the fourth is not looked at.
+    // Each lane has three bytes, with the first byte in the highest bits; the lane's fourth byte is ignored.
     const three = v128.shuffle<u8>(v128.load(from), v128.load(from), 2, 1, 0, 0, 5, 4, 3, 3, 8, 7, 6, 6, 11, 10, 9, 9)
-    // Four times six bits a lane, the first one lowest.
+    // Each lane has four values of six bits, with the first value in the lowest byte.
     const six = v128.or(
       v128.or(
         v128.and(i32x4.shr_u(three, 18), i32x4.splat(0x3f)),
@@ -23,8 +24,8 @@ export function encode(from: usize, bytes: usize, to: usize, key: i32): void {
         v128.and(i32x4.shl(three, 24), i32x4.splat(0x3f000000)),
       ),
     )
-    // Each value plus the distance to its character: 13 stands for A-Z, 0 for a-z, 1-10 for the digits, 11 and 12 for +
-    // and /.
+    // The character is the value plus a distance. The index of the distance is 13 for A-Z, 0 for a-z, 1-10 for the
+    // digits, 11 for +, 12 for /.
     const kind = v128.or(
       i8x16.sub_sat_u(six, i8x16.splat(51)),
       v128.and(i8x16.lt_u(six, i8x16.splat(26)), i8x16.splat(13)),
@@ -35,7 +36,10 @@ export function encode(from: usize, bytes: usize, to: usize, key: i32): void {
   }
 }
 
-/** Of every 16 of `chars` characters come 12 bytes; `chars` is a multiple of 16. Returns 1 when all were base64, else 0. */
+/**
+ * Decodes each 16 characters into 12 bytes. `chars` is a multiple of 16. Returns 1 if all characters were base64, else
+ * 0.
+ */
 export function decode(from: usize, chars: usize, to: usize): i32 {
   const end = from + chars
   const lowKinds = v128(0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x13, 0x1a, 0x1b, 0x1b, 0x1b, 0x1a)
@@ -46,14 +50,16 @@ export function decode(from: usize, chars: usize, to: usize): i32 {
   while (from < end) {
     const c = v128.load(from)
     const high = i8x16.shr_u(c, 4)
-    // A character is wrong when the kinds of its two halves have a bit in common.
+    // A character is not base64 if the kinds of its low and high four bits have a bit in common.
     wrong = v128.or(
       wrong,
       v128.and(v128.swizzle(lowKinds, v128.and(c, i8x16.splat(15))), v128.swizzle(highKinds, high)),
     )
-    // The distance to its value hangs on the upper half; only of / and +, which share theirs, on the whole.
+    // The high four bits of a character select the distance to its value. + and / have equal high bits but different
+    // distances, so / is compared as a whole.
     const six = i8x16.add(c, v128.swizzle(distances, i8x16.add(high, i8x16.eq(c, i8x16.splat(47)))))
-    // Two times six bits a half lane, then 24 bits a lane, the first character highest.
+    // Joins two values of six bits in each half lane, then four values (24 bits) in each lane. The first character has
+    // the highest bits.
     const twelve = v128.or(i16x8.shl(v128.and(six, i16x8.splat(0xff)), 6), i16x8.shr_u(six, 8))
     const bytes = i32x4.dot_i16x8_s(twelve, places)
     v128.store(to, v128.shuffle<u8>(bytes, bytes, 2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, 3, 7, 11, 15))

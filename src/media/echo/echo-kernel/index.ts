@@ -1,49 +1,58 @@
 /**
- * Work for each band, delay or sample of an echo, in AssemblyScript (ADR 0007). It is compiled to echo-kernel.wasm
- * and run by ../echo-kernel.ts; what is decided with it is in ../loudspeaker-echo.ts and ../echo-canceller.ts.
+ * Computations of the echo canceller that run for each band, delay or sample, in AssemblyScript (ADR 0007).
+ * ../echo-kernel.ts runs this code; ../loudspeaker-echo.ts and ../echo-canceller.ts decide with its results.
  *
- * Addresses are in bytes. Sums are in f64, or of numbers that are exact in i32, so that the order of additions changes no
- * bit of them where a comment says so.
+ * Addresses are in bytes. Sums are computed in f64, or in i32 if they are exact there. If a comment says so, the order
+ * of additions does not change the result.
  */
 import {
   APART_DB_MAX, AUDIBLE_BANDS_MIN, BANDS, DB_MAX, DB_MIN, DELAY_MIN, DELAYS, DELAYS_MOVED, HEARD_FRAMES,
   MOVED_FRAMES_MAX, REACH_SLOTS_MAX, SEARCH_PEAKS, SEARCH_SAMPLES, SENT_LOUD_DB, SLOTS, STEPS_PER_DB, WINDOW,
 } from '../echo-limits'
 
-/** Level of a band without sound, dB. */
+/** Level in dB of a band that contains no sound. */
 const BAND_DB_MIN = -96
 const FRAME_SLOTS = 2
 /** 20 ms at 8 kHz. */
 const NARROW_FRAME = 160
 
-/** Memory is free from this address on. */
+/** Start of the free memory. */
 export const FREE: usize = __heap_base
 
-// --- state of a call: a block, which `begin` initialises ------------------------------------------------
+// --- state of a call: a block that `begin` initialises --------------------------------------------------
 
-/** Levels of what was sent, by slot and band, and of what was heard, by frame and band: half decibels over `BAND_DB_MIN`. */
+/**
+ * Sent levels, by slot and band. `HEARD`: heard levels, by frame and band. The unit is half a decibel above
+ * `BAND_DB_MIN`.
+ */
 const SENT: usize = 0
 const HEARD: usize = SENT + SLOTS * BANDS
-/** One bit a band: louder than usual. By slot. */
+/** Bits of the sent bands: one u32 for each slot. A bit is 1 if its band is louder than usual. */
 const SENT_BITS: usize = HEARD + HEARD_FRAMES * BANDS
-/** f64: the slot of each frame that was heard. */
+/** Slot of each heard frame, f64. */
 const HEARD_SLOTS: usize = SENT_BITS + 4 * SLOTS
 /** f32 by band. */
 const SENT_USUAL: usize = HEARD_SLOTS + 8 * HEARD_FRAMES
 const HEARD_USUAL: usize = SENT_USUAL + 4 * BANDS
 const HEARD_BEFORE: usize = HEARD_USUAL + 4 * BANDS
 const NOISE: usize = HEARD_BEFORE + 4 * BANDS
-/** dB from what was sent to what is heard, and in how many frames that was learnt (i32). */
+/**
+ * Gain from the sent to the heard level in dB, f32 by band. `COUPLING_FRAMES`: number of frames from which the gain was
+ * learnt, i32 by band.
+ */
 const COUPLING: usize = NOISE + 4 * BANDS
 const COUPLING_FRAMES: usize = COUPLING + 4 * BANDS
 const EXPECTED_USUAL: usize = COUPLING_FRAMES + 4 * BANDS
-/** f32 by delay: the share of equal bits; the likeness of rises and falls in this run of speech. */
+/**
+ * Share of equal bits, f32 by delay. `FITS`: similarity between the rises and falls of the levels in this run of
+ * speech, f32 by delay.
+ */
 const AGREEMENT: usize = EXPECTED_USUAL + 4 * BANDS
 const FITS: usize = AGREEMENT + 4 * DELAYS
-/** f32: the last samples at 8 kHz. */
+/** Last samples at 8 kHz, f32. */
 const SENT_WINDOW: usize = FITS + 4 * DELAYS_MOVED + 8
 const HEARD_WINDOW: usize = SENT_WINDOW + 4 * (WINDOW + NARROW_FRAME)
-/** s16: the last six samples at 16 kHz. */
+/** Last six samples at 16 kHz, s16. */
 const SENT_HISTORY: usize = HEARD_WINDOW + 4 * WINDOW
 const HEARD_HISTORY: usize = SENT_HISTORY + 16
 export const BLOCK_BYTES: usize = HEARD_HISTORY + 16
@@ -63,12 +72,15 @@ export function begin(block: usize): void {
 // --- samples --------------------------------------------------------------------------------------------
 
 const HISTORY_BYTES: usize = 12
-/** Room for the last samples of the frame before, and the frame, s16. */
+/** Space for the last samples of the previous frame, and behind it for the frame, s16. */
 const HISTORY = memory.data(16 + 640 + 32, 16)
-/** A frame is copied here, s16: 320 or 160 samples. */
+/** Address to which TypeScript copies a frame, s16: 320 or 160 samples. */
 export const FRAME: usize = HISTORY + 16
 
-/** The 160 samples of `FRAME` at 8 kHz, f32, to `to`: every other one through a half-band filter. */
+/**
+ * Writes the frame in `FRAME` to `to`, as 160 f32 samples at 8 kHz. A frame at 16 kHz passes a half-band filter, and
+ * every second sample is written.
+ */
 function narrow(history: usize, wide: bool, to: usize): void {
   if (!wide) {
     for (let i: usize = 0; i < <usize>NARROW_FRAME; i += 4)
@@ -86,7 +98,7 @@ function even(x: v128): v128 {
   return i32x4.shr_s(i32x4.shl(x, 16), 16)
 }
 
-/** Four samples through the half-band filter, times 32, from eight and six more. */
+/** Computes four outputs of the half-band filter from fourteen input samples. The outputs are multiplied by 32. */
 // @ts-ignore: decorator
 @inline
 function halved(from: usize): v128 {
@@ -96,13 +108,16 @@ function halved(from: usize): v128 {
   return i32x4.sub(i32x4.sub(i32x4.add(middle, near), even(x0)), even(x6))
 }
 
-/** `length` samples, a multiple of four, from twice as many and six more. They are exact. */
+/** Writes `length` samples, a multiple of four, from 2 x `length` + 6 input samples. The results are exact. */
 function halve(from: usize, length: usize, to: usize): void {
   for (let i: usize = 0; i < <usize>length; i += 4, from += 16, to += 16)
     v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(halved(from)), f32x4.splat(1.0 / 32)))
 }
 
-/** Sum of squares, times 32 * 32, of `count` samples below 4 kHz: of the frame at 16 kHz, from sample `from` on. Exact. */
+/**
+ * Returns the exact energy below 4 kHz, times 32 * 32, of `count` samples of the frame at 16 kHz, beginning at sample
+ * `from`.
+ */
 export function telephoneEnergy(from: usize, count: usize): f64 {
   let at = FRAME + (from << 1)
   let sums = i64x2.splat(0)
@@ -121,7 +136,7 @@ export function telephoneEnergy(from: usize, count: usize): f64 {
 
 const PLACES = memory.data<i32>([0, 1, 2, 3], 16)
 
-/** The 20 ms in `FRAME` behind what was sent before; @param gap nothing was sent for a while */
+/** Appends the 20 ms in `FRAME` to the sent audio. @param gap  true if no audio was sent before these 20 ms */
 export function takeSent(block: usize, wide: bool, gap: bool): void {
   const window = block + SENT_WINDOW
   if (gap) memory.fill(window, 0, 4 * (WINDOW + NARROW_FRAME))
@@ -138,7 +153,7 @@ export function takeHeard(block: usize, wide: bool): void {
 // --- levels of bands ------------------------------------------------------------------------------------
 
 const HALF = WINDOW / 2
-/** Tables that ../echo-kernel.ts writes, f64; its comments say what is in them. */
+/** Tables, f64. ../echo-kernel.ts documents and writes them. */
 export const WINDOW_SHAPE = memory.data(8 * 256, 16)
 export const TURNS = memory.data(8 * 2 * 128, 16)
 export const PASSES = memory.data(8 * 4 * (2 + 8 + 32), 16)
@@ -151,7 +166,7 @@ const BINS = memory.data(8 * 128, 16)
 const POWERS = memory.data(4 * 32, 16)
 /** f32 by band, dB. */
 const LEVELS = memory.data(4 * 32, 16)
-/** How the levels of what is heard changed, f32. */
+/** Changes of the heard levels since the previous frame, f32. */
 const CHANGES = memory.data(4 * 32, 16)
 
 // @ts-ignore: decorator
@@ -170,7 +185,11 @@ function sub(a: v128, b: v128): v128 {
   return f64x2.sub(a, b)
 }
 
-/** @param from the first sample of the window in what was sent. @returns as `levelsAt` */
+/**
+ * Writes the bands' levels of a window of the sent audio.
+ * @param from  first sample of the window
+ * @returns the sum of the bands' powers, like `levelsAt`
+ */
 export function levelsOfSent(block: usize, from: usize): f64 {
   return levelsAt(block + SENT_WINDOW + (from << 2))
 }
@@ -180,11 +199,11 @@ export function levelsOfHeard(block: usize): f64 {
 }
 
 /**
- * Level of each band of the window at `at` into `LEVELS`: a sine of full scale has about 0 dB in its band.
- * @returns the sum of their powers, 1 for a band of 0 dB
+ * Writes the bands' levels of the window at `at` to `LEVELS`, in dB. A full-scale sine has about 0 dB.
+ * @returns the sum of the bands' powers; 1 is 0 dB
  */
 function levelsAt(at: usize): f64 {
-  // The transform of digital silence is zero in every bin.
+  // In the transform of digital silence, all bins are zero.
   if (isSilent(at)) memory.fill(BINS, 0, 8 * HALF)
   else {
     transform(at)
@@ -206,7 +225,10 @@ function levelsAt(at: usize): f64 {
   return total
 }
 
-/** All samples of the window are zero: the caller's line in a pause of its codec, or ours between two sentences. */
+/**
+ * True if all samples of the window are zero, for example during a pause of the line's codec, or between two sentences
+ * of the agent.
+ */
 function isSilent(samples: usize): bool {
   for (let at: usize = 0; at < <usize>(4 * WINDOW); at += 64) {
     const near = v128.or(v128.load(samples + at), v128.load(samples + at, 16))
@@ -218,12 +240,13 @@ function isSilent(samples: usize): bool {
 
 /**
  * 10 log10 of two floats, exact to 0.0001 dB.
- * @param bits of the floats: of normal, positive ones
+ * @param bits the bits of normal, positive floats
  */
 function dbOfBits(bits: v128): v128 {
   const y = mul(f64x2.convert_low_i32x4_s(v128.and(bits, i32x4.splat(0x7fffff))), f64x2.splat(1.0 / 0x800000))
   const exponent = f64x2.convert_low_i32x4_s(i32x4.sub(i32x4.shr_u(bits, 23), i32x4.splat(127)))
-  // log2(1 + y) = y + y (1 - y) q(y), exact at both ends and to 1.5e-5 between; least squares, weighted to even errors.
+  // log2(1 + y) = y + y (1 - y) q(y). It is exact at both ends of the range; between them the error is at most 1.5e-5.
+  // q was fitted by least squares, with weights that spread the error evenly.
   let q = add(f64x2.splat(0.14841718112309027), mul(y, f64x2.splat(-0.04514367577844133)))
   q = add(f64x2.splat(-0.2671745466614983), mul(y, q))
   q = add(f64x2.splat(0.44191635858894424), mul(y, q))
@@ -232,9 +255,9 @@ function dbOfBits(bits: v128): v128 {
 }
 
 /**
- * The discrete Fourier transform of the windowed samples, into `REAL` and `IMAGINARY`: a complex one of half the length,
- * with the even samples as its real part and the odd ones as its imaginary part. Each pass after the first joins two of
- * the usual radix-2 passes, so that numbers are loaded and stored half as often.
+ * Writes the discrete Fourier transform of the windowed samples to `REAL` and `IMAGINARY`. It computes a complex
+ * transform of half the length: the even samples are the real part, and the odd samples are the imaginary part. Each
+ * pass after the first does the work of two radix-2 passes, so that numbers are loaded and stored only half as often.
  */
 function transform(samples: usize): void {
   for (let pair: usize = 0; pair < <usize>HALF; pair += 2) {
@@ -265,7 +288,7 @@ function transform(samples: usize): void {
         const p0Re = add(aRe, bRe), p0Im = add(aIm, bIm), p1Re = sub(aRe, bRe), p1Im = sub(aIm, bIm)
         const q0Re = add(cRe, dRe), q0Im = add(cIm, dIm), q1Re = sub(cRe, dRe), q1Im = sub(cIm, dIm)
         const t0Re = add(mul(q0Re, c2), mul(q0Im, s2)), t0Im = sub(mul(q0Im, c2), mul(q0Re, s2))
-        // A quarter of a turn further: times -i.
+        // Turn by another quarter of a circle: multiplication by -i.
         const t1Re = sub(mul(q1Im, c2), mul(q1Re, s2)), t1Im = f64x2.neg(add(mul(q1Re, c2), mul(q1Im, s2)))
         v128.store(re, add(p0Re, t0Re))
         v128.store(im, add(p0Im, t0Im))
@@ -287,7 +310,10 @@ function swapped(x: v128): v128 {
   return v128.shuffle<f64>(x, x, 1, 0)
 }
 
-/** Four times the powers of the real transform, from the complex one; a bin and its mirror from the same numbers. */
+/**
+ * Computes four times the powers of the real transform from the complex transform. A bin and its mirror are computed
+ * together from the same numbers.
+ */
 function binPowers(): void {
   for (let bin: usize = 1; bin <= <usize>(HALF / 2); bin += 2) {
     const at = bin << 3, mirror = (<usize>HALF - 1 - bin) << 3
@@ -307,11 +333,11 @@ function binPowers(): void {
 const TEN_LOG10_2: f64 = 3.010299956639812
 // 10^(BAND_DB_MIN / 10)
 const POWER_MIN: f64 = 2.511886431509582e-10
-// A sine of amplitude A has the power (A * WINDOW / 4)^2 in its bin under this window, and some beside it. A quarter of
-// that, because `BINS` are four times the powers: 1 / (4 * (32768 * WINDOW / 4)^2).
+// Scale of the powers. With this window, a sine of amplitude A has the power (A * WINDOW / 4)^2 in its bin, and some
+// power in the bins beside it. `BINS` contains four times the powers, so the scale is 1 / (4 * (32768 * WINDOW / 4)^2).
 const SCALE: f64 = 5.684341886080802e-14
 
-/** @returns the level of the loudest band */
+/** @returns the level in dB of the loudest band */
 function loudestLevel(): f64 {
   let most = f32x4.splat(<f32>BAND_DB_MIN)
   for (let at: usize = 0; at < <usize>(4 * BANDS); at += 16) most = f32x4.max(most, v128.load(LEVELS + at))
@@ -319,7 +345,7 @@ function loudestLevel(): f64 {
   return <f64>max<f32>(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1))
 }
 
-/** Two f32 as f64: what is learnt is kept in f32 and counted in f64. */
+/** Converts two f32 to f64. Learnt values are stored as f32, but computed as f64. */
 // @ts-ignore: decorator
 @inline
 function pair(at: usize): v128 {
@@ -331,7 +357,11 @@ function storePair(at: usize, x: v128): void {
   v128.store64_lane(at, f32x4.demote_f64x2_zero(x), 0)
 }
 
-/** One bit a band: louder than usual. @param learn how much of the difference `usual` follows */
+/**
+ * Compares `LEVELS` with the usual levels, and updates the usual levels.
+ * @param learn  share of the difference by which a usual level moves towards the new level
+ * @returns one bit per band: 1 if the band is louder than usual
+ */
 function bitsOver(usual: usize, learn: f64): u32 {
   let bits: u32 = 0
   for (let band: usize = 0; band < <usize>BANDS; band += 2) {
@@ -344,7 +374,7 @@ function bitsOver(usual: usize, learn: f64): u32 {
   return bits
 }
 
-/** Four levels over `BAND_DB_MIN`, in half decibels, rounded. @param leastDb what each has at least */
+/** Returns four levels in half decibels above `BAND_DB_MIN`, rounded. @param leastDb  lower limit of each level */
 // @ts-ignore: decorator
 @inline
 function halfDecibels(levels: usize, leastDb: v128): v128 {
@@ -357,7 +387,7 @@ function halfDecibels(levels: usize, leastDb: v128): v128 {
   )
 }
 
-/** `LEVELS` in a byte each. */
+/** Writes `LEVELS` to `to`, in half decibels, one byte per band. */
 function storeLevels(to: usize, leastDb: f64): void {
   const least = f64x2.splat(leastDb)
   for (let band: usize = 0; band < <usize>BANDS; band += 8) {
@@ -368,8 +398,9 @@ function storeLevels(to: usize, leastDb: f64): void {
 }
 
 /**
- * Notes the levels of what was sent as those of the slot at `slot`. @param spreadDb what a loudspeaker that clips puts into
- * each band. @returns whether it is loud
+ * Stores the sent levels at `slot`.
+ * @param spreadDb  minimum level that each band gets from a loudspeaker that clips
+ * @returns true if the audio is loud
  */
 export function noteSent(block: usize, slot: i32, spreadDb: f64): bool {
   const loud = loudestLevel() > SENT_LOUD_DB
@@ -384,7 +415,10 @@ export function noteSilence(block: usize, slot: i32): void {
   store<u32>(block + SENT_BITS + (<usize>slot << 2), 0)
 }
 
-/** Learns the noise of each band, and how it changed. @returns the loudest band's level */
+/**
+ * Learns the noise of each band, and notes the change of the band's level since the previous frame.
+ * @returns the loudest band's level
+ */
 export function hear(block: usize): f64 {
   for (let at: usize = 0; at < <usize>(4 * BANDS); at += 8) {
     const db = pair(LEVELS + at)
@@ -410,7 +444,10 @@ export function remember(block: usize, frame: i32, slot: f64): void {
   storeLevels(block + HEARD + <usize>frame * BANDS, BAND_DB_MIN)
 }
 
-/** @returns the slot of a frame that was heard, whose levels are put into `LEVELS` */
+/**
+ * Writes the levels of the stored heard frame to `LEVELS`.
+ * @returns the frame's slot
+ */
 export function recall(block: usize, frame: i32): f64 {
   const from = block + HEARD + <usize>frame * BANDS
   for (let band: usize = 0; band < <usize>BANDS; band++) store<f32>(LEVELS + (band << 2), <f32>(<f64>load<u8>(from + band) / 2 + BAND_DB_MIN))
@@ -420,10 +457,10 @@ export function recall(block: usize, frame: i32): f64 {
 // --- the delay ------------------------------------------------------------------------------------------
 
 /**
- * Looks for the delay at which our speech is in what is heard.
- * @param slot the index of the frame's slot, and `age`, how many slots that is before the newest
- * @param known the delay that is known, or a large number
- * @returns the best delay; less `NOT_AHEAD` where it is not better than others by enough
+ * Searches for the delay of our speech in the heard levels.
+ * @param age  number of slots from the frame's slot (`slot`) to the newest slot
+ * @param known the known delay, or a large number
+ * @returns the best delay; minus `NOT_AHEAD` if this delay is not clearly the best
  */
 export function align(block: usize, slot: i32, age: i32, known: i32): i32 {
   const bits = bitsOver(block + HEARD_USUAL, HEARD_USUAL_LEARN)
@@ -462,8 +499,9 @@ export function beginRun(block: usize): void {
 }
 
 /**
- * Rises and falls tell the delay of a run more exactly than levels: those at each delay from `first` to `last`.
- * @returns the best, `now` included; `UNSURE` where it is not better than `now` by enough
+ * Compares the rises and falls of the level at each delay; they are more exact than the levels.
+ * @param now  the present delay
+ * @returns the best delay; `UNSURE` if no delay is clearly better than `now`
  */
 export function follow(block: usize, slot: i32, first: i32, last: i32, now: i32, learn: f64): i32 {
   const fits = block + FITS
@@ -471,7 +509,7 @@ export function follow(block: usize, slot: i32, first: i32, last: i32, now: i32,
   for (let other = first; other <= last; other++) {
     const at = block + SENT + <usize>((slot - other) & (SLOTS - 1)) * BANDS
     const before = block + SENT + <usize>((slot - other - FRAME_SLOTS) & (SLOTS - 1)) * BANDS
-    // Such products and their sums are exact.
+    // These products and their sums are exact.
     let sums = f64x2.splat(0)
     for (let band: usize = 0; band < <usize>BANDS; band += 8) {
       const change = i16x8.sub(v128.load8x8_u(at + band), v128.load8x8_u(before + band))
@@ -502,19 +540,31 @@ function products(whole: v128, changes: usize): v128 {
   return mul(f64x2.convert_low_i32x4_s(whole), f64x2.promote_low_f32x4(v128.load64_zero(changes)))
 }
 
-// --- what is expected -----------------------------------------------------------------------------------
+// --- the expected level ---------------------------------------------------------------------------------
 
-/** Expected level, by band: half decibels over `BAND_DB_MIN`; the same in dB, f32; and the excess of the heard level, f32. */
+/**
+ * Expected level of each band in half decibels above `BAND_DB_MIN`. `EXPECTED`: this level in dB, f32. `EXCESSES`:
+ * excess of the heard level, f32.
+ */
 const HALVES = memory.data(32, 16)
 const EXPECTED = memory.data(4 * 32, 16)
 const EXCESSES = memory.data(4 * 32, 16)
-/** f64: 10^(dB/10), and what the softer of two powers adds to the louder, in dB; ../echo-kernel.ts writes them. */
+/**
+ * Table of 10^(dB/10), f64. `SUM_TABLE`: table of the dB that the softer of two powers adds to the louder power, f64.
+ * ../echo-kernel.ts writes both tables.
+ */
 export const POWER_TABLE = memory.data(8 * 1922, 16)
 export const SUM_TABLE = memory.data(8 * 322, 16)
-/** Result of `compare`, f64: audible bands, the sums of their excess over the expected in all and beyond `OVER_DB`, power. */
+/**
+ * Result of `compare`, f64: number of audible bands, sum of their excess, sum of their excess above `OVER_DB`, and
+ * power of the expected echo.
+ */
 export const FOUND = memory.data(8 * 4, 16)
 
-/** Fills `HALVES` with what was sent: the loudest near the delay, and its decay in the room. */
+/**
+ * Writes to `HALVES`, for each band, the loudest sent level around the delay. The decay of sound in the room is
+ * subtracted.
+ */
 function loudestNear(block: usize, slot: i32, age: i32, delay: i32, either: i32): void {
   let low = i8x16.splat(0), high = i8x16.splat(0)
   for (let later = -max<i32>(either, BEFORE_SLOTS); later <= TAIL_SLOTS + either; later++) {
@@ -529,7 +579,11 @@ function loudestNear(block: usize, slot: i32, age: i32, delay: i32, either: i32)
   v128.store(HALVES, high, 16)
 }
 
-/** Computes the expected level at `delay`, which may be another one by `either` slots. @returns the level of the loudest band */
+/**
+ * Computes the expected level at `delay`.
+ * @param either  number of slots by which the true delay may differ from `delay`
+ * @returns the loudest band's level
+ */
 export function expect(block: usize, slot: i32, age: i32, delay: i32, either: i32): f64 {
   loudestNear(block, slot, age, delay, either)
   let most: u32 = 0
@@ -549,7 +603,7 @@ function powerOfDb(db: f64): f64 {
   return below + (load<f64>(POWER_TABLE + (<usize>step << 3), 8) - below) * (at - <f64>step)
 }
 
-/** The level of two powers together: 10 log10(10^(a/10) + 10^(b/10)). */
+/** Returns the level of two powers together: 10 log10(10^(a/10) + 10^(b/10)). */
 // @ts-ignore: decorator
 @inline
 function sumOfDb(a: f64, b: f64): f64 {
@@ -562,14 +616,17 @@ function sumOfDb(a: f64, b: f64): f64 {
   return louder + below + (load<f64>(SUM_TABLE + (<usize>step << 3), 8) - below) * (at - <f64>step)
 }
 
-/** Weight of a band that is `excess` dB over the expected level. */
+/**
+ * Returns the part of `excess` (dB above the expected level) above `OVER_DB`. An excess above `OVER_DB_MAX` counts as
+ * `OVER_DB_MAX`.
+ */
 // @ts-ignore: decorator
 @inline
 function beyond(excess: f64): f64 {
   return excess > OVER_DB ? min<f64>(OVER_DB_MAX, excess) - OVER_DB : 0
 }
 
-/** Compares what is heard with what is expected, into `FOUND`. */
+/** Compares the heard levels with the expected levels, and writes the result to `FOUND`. */
 export function compare(block: usize, gainDb: f64): void {
   let audible: f64 = 0, sum: f64 = 0, over: f64 = 0, power: f64 = 0
   for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4) {
@@ -590,18 +647,21 @@ export function compare(block: usize, gainDb: f64): void {
   store<f64>(FOUND, power, 24)
 }
 
-/** By how much what is heard is over the expected, whatever the noise. */
+/** Computes the excess of the heard levels over the expected levels. The noise is ignored. */
 export function compareEcho(block: usize): void {
   for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4)
     store<f32>(EXCESSES + at, <f32>(<f64>load<f32>(LEVELS + at) - <f64>load<f32>(EXPECTED + at) - <f64>load<f32>(block + COUPLING + at)))
 }
 
-/** Forgets how much softer the bands come back. */
+/** Forgets the gains of the bands. */
 export function unlearn(block: usize): void {
   memory.fill(block + COUPLING_FRAMES, 0, 4 * BANDS)
 }
 
-/** A band tells its coupling while more than usual was sent in it. @param learning it changes by any step */
+/**
+ * Learns the gain of each band in which more than usual was sent.
+ * @param learning  true if a gain may change by any amount at once
+ */
 export function learn(block: usize, share: f64, learning: bool, gainDb: f64): void {
   for (let at: usize = 0; at < <usize>(4 * BANDS); at += 8) {
     const sent = pair(EXPECTED + at)
@@ -626,32 +686,38 @@ export function learn(block: usize, share: f64, learning: bool, gainDb: f64): vo
   }
 }
 
-/** Mean of the bands, dB. */
+/** Returns the mean gain of the bands in dB. */
 export function meanCoupling(block: usize): f64 {
   let sum: f64 = 0
   for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4) sum += <f64>load<f32>(block + COUPLING + at)
   return sum / BANDS
 }
 
-// --- whether the delay has moved ------------------------------------------------------------------------
+// --- a moved delay --------------------------------------------------------------------------------------
 
-/** Slots that may have been heard. */
+/** Number of slots of sent audio that may have been heard. */
 const ECHO_SLOTS = (MOVED_FRAMES_MAX + 1) * FRAME_SLOTS + 2 * REACH_SLOTS_MAX + 1
-/** f32 by slot and band: what is expected of it, with the line's noise. */
+/** Expected level of the echo and the line's noise together, f32 by slot and band. */
 const ECHOES = memory.data(4 * 32 * 87, 16)
-/** The same by frame and band of what was heard, the newest frame first; and from which level on a band is audible. */
+/**
+ * Heard levels, newest frame first; f32 by frame and band. `AUDIBLE_FROM`: level from which a band is audible, f32 by
+ * band.
+ */
 const HEARD_DB = memory.data(4 * 32 * 12, 16)
 const AUDIBLE_FROM = memory.data(4 * 32, 16)
-/** f32 by band: the least and the most that is expected in any slot; and i32 by frame, how many bands the frames behind it can have audible. */
+/**
+ * Lowest expected level in any slot, f32 by band. `ECHOES_MOST`: highest expected level in any slot, f32 by band.
+ * `BANDS_LEFT`: maximum number of audible bands in the frames that are still to be compared, i32 by frame.
+ */
 const ECHOES_LEAST = memory.data(4 * 32, 16)
 const ECHOES_MOST = memory.data(4 * 32, 16)
 const BANDS_LEFT = memory.data(4 * 13, 16)
 
 /**
- * Whether all that is heard fits another delay, and not the known one; a caller fits none.
- * @param slot the frame's slot, `index` and `age` as for `align`
- * @param frames how many are compared, the last of which was the `heardFrames`th
- * @returns the other delay, or `UNSURE`
+ * Finds out if the echo has moved to a new delay: all heard sound fits the new delay, but not the known delay.
+ * @param slot  the frame's slot; see `align` for `index` and `age`
+ * @param frames  number of frames to compare; the newest is number `heardFrames`
+ * @returns the new delay, or `UNSURE`
  */
 export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32, frames: i32, heardFrames: i32, either: i32, gainDb: f64): i32 {
   const first = max<i32>(DELAY_MIN, known - REACH_SLOTS_MAX)
@@ -661,7 +727,7 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
   for (let band: usize = 0; band < <usize>BANDS; band++) {
     const from = <f64>load<f32>(block + NOISE + (band << 2)) + AUDIBLE_DB
     const rounded = <f32>from
-    // Levels are f32: one that is under `from` is under the next f32 from there on.
+    // Levels are f32. So a level below `from` is also below the next f32 after `from`.
     store<f32>(AUDIBLE_FROM + (band << 2), <f64>rounded < from ? nextUp(rounded) : rounded)
   }
   let oldest = slot
@@ -672,7 +738,7 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
     const to = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
     for (let band: usize = 0; band < <usize>BANDS; band++) store<f32>(to + (band << 2), <f32>load<u8>(from + band) * 0.5 + <f32>BAND_DB_MIN)
   }
-  // Frames that were sent before the oldest of these could be heard are skipped.
+  // Slots that were sent too early for an echo in the oldest of these frames are skipped.
   expectSlots(block, index - back, age + back, max<i32>(0, <i32>(oldest - slot) + back - last), slots, either, gainDb)
   store<i32>(BANDS_LEFT + (<usize>frames << 2), 0)
   for (let k = frames; k > 0; k--) {
@@ -683,7 +749,7 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
     store<i32>(BANDS_LEFT + (<usize>(k - 1) << 2), load<i32>(BANDS_LEFT + (<usize>k << 2)) + <i32>sumOf(counts))
   }
   const knownDb = offAt(block, slot, back - known, frames, heardFrames, f64.MAX_VALUE)
-  // Only the best delay is asked for, and it must be better than this.
+  // Limit for a new delay. Only the best delay is needed, so the limit becomes lower with each better delay.
   let leastDb = min<f64>(MOVED_OFF_DB, MOVED_OFF_SHARE * knownDb)
   if (offAtLeast(block, slot, back - last, frames, heardFrames) > leastDb * max<f64>(<f64>load<i32>(BANDS_LEFT), AUDIBLE_BANDS_MIN * <f64>frames) * ROUNDED_UP) return UNSURE
   let best = UNSURE
@@ -698,13 +764,13 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
   return bestOverDb > MOVED_OVER_DB ? UNSURE : best
 }
 
-/** Second result of `offAt`: the excess over the expected level beyond `OVER_DB`. */
+/** Second result of `offAt`: the mean over the audible bands of their excess above `OVER_DB`. */
 let overDb: f64 = 0
 
 /**
- * By how much what was heard is over or under what is expected of one delay, mean of the audible bands.
- * @param place from the slot of the frame to that of `ECHOES`
- * @returns it, or more than `mostDb` as soon as it is known to be more
+ * Computes the mean difference between the heard and the expected level.
+ * @param place  distance from the frame's slot to the slot in `ECHOES`
+ * @returns the difference, or any value above `mostDb` if it exceeds `mostDb`
  */
 function offAt(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i32, mostDb: f64): f64 {
   let counts = i32x4.splat(0), offs = i32x4.splat(0), overs = i32x4.splat(0)
@@ -721,11 +787,11 @@ function offAt(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i3
       counts = i32x4.sub(counts, audible)
       const off = f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), f32x4.abs(excess))
       const over = f32x4.sub(f32x4.max(f32x4.splat(<f32>OVER_DB), f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), excess)), f32x4.splat(<f32>OVER_DB))
-      // Such sums are exact: a level has no bits below.
+      // These sums are exact, because a level has only a few bits.
       offs = i32x4.add(offs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(off, f32x4.splat(<f32>PARTS_OF_DB)))))
       overs = i32x4.add(overs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(over, f32x4.splat(<f32>PARTS_OF_DB)))))
     }
-    // The remaining frames can add at most this number of bands, and nothing below zero.
+    // Upper limits for the frames that remain: they add at most this number of bands, and they never reduce the sum.
     const bandsMax = max<f64>(sumOf(counts) + <f64>load<i32>(BANDS_LEFT + (<usize>k << 2)), AUDIBLE_BANDS_MIN * <f64>frames)
     if (sumOf(offs) / PARTS_OF_DB > mostDb * bandsMax * ROUNDED_UP) return f64.MAX_VALUE
   }
@@ -735,8 +801,9 @@ function offAt(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i3
 }
 
 /**
- * Least sum of `offAt` at any delay: on a steady tone all delays are alike, and none need be looked at.
- * @param place as for `offAt`, of the longest delay: frames that it does not reach may count at none
+ * Returns a lower bound of the sum of differences in `offAt`, for all delays. If the bound is above the limit, the
+ * search is skipped. This saves the search on a steady tone, at which all delays are alike and near the bound.
+ * @param place  see `offAt`; here for the longest delay
  */
 function offAtLeast(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i32): f64 {
   let offs = i32x4.splat(0)
@@ -755,12 +822,12 @@ function offAtLeast(block: usize, slot: f64, place: i32, frames: i32, heardFrame
   return sumOf(offs) / PARTS_OF_DB
 }
 
-/** A product that is rounded is no further off than this. */
+/** Factor for a limit, so that the rounding error of a product cannot matter. */
 const ROUNDED_UP = 1.000001
 
 /**
- * Fills `ECHOES` from `first` to `slots`; its first place is that of the slot at `index`. Neighbours often have the same level,
- * so that much is a copy.
+ * Fills the places `first` to `slots` of `ECHOES`. Place 0 belongs to the slot at `index`. If a slot's levels equal the
+ * levels of the previous slot, the result is copied.
  */
 function expectSlots(block: usize, index: i32, age: i32, first: i32, slots: i32, either: i32, gainDb: f64): void {
   let beforeLow = i8x16.splat(0), beforeHigh = i8x16.splat(0)
@@ -790,7 +857,7 @@ function sumOf(x: v128): f64 {
   return <f64>i32x4.extract_lane(x, 0) + <f64>i32x4.extract_lane(x, 1) + <f64>i32x4.extract_lane(x, 2) + <f64>i32x4.extract_lane(x, 3)
 }
 
-/** The next float towards zero of a negative one, or away from it. */
+/** Returns the next larger float. */
 function nextUp(x: f32): f32 {
   const bits = reinterpret<i32>(x)
   return reinterpret<f32>(x < 0 ? bits - 1 : bits + 1)
@@ -803,14 +870,15 @@ const BITS_DB_MIN = -75.0
 const SENT_USUAL_LEARN = 0.02
 const HEARD_USUAL_LEARN = 0.03
 
-// --- the delay: chosen by the calls of `bench/echo --tuning`, where it is found 0.7 to 1.5 s after we begin to speak
+// --- the delay: constants chosen with the calls of `bench/echo --tuning`
+// In these calls the delay is found 0.7 to 1.5 s after our speech begins.
 const AGREEMENT_LEARN = 0.04
 const NEAR_SLOTS = 6
 const AGREES_OVER_OTHERS = 0.07
 const AGREES_OVER_KNOWN = 0.05
 const CHANGE_DB_MAX = 12.0
 
-// --- what is expected
+// --- the expected level
 const BEFORE_SLOTS = 2
 const TAIL_SLOTS = 6
 const TAIL_DB = 2
@@ -821,38 +889,40 @@ const COUPLING_LEARN = 0.03
 const COUPLING_STEP_DB_MAX = 6.0
 const COUPLING_FRAMES_MAX = 1000
 
-// --- who it is
-/** A band that is louder than the line's noise by less says nothing. */
+// --- caller or echo
+/** Minimum level in dB of a band above the line's noise. Softer bands do not count. */
 const AUDIBLE_DB = 6
 const OVER_DB = 8.0
 const OVER_DB_MAX = 28.0
 
-// --- whether the delay has moved: chosen by `bench/echo --tuning --disturbed waits --ms 200`
-// Mean of the audible bands, over or under what is expected: echo has 2 to 6 at its delay, and 9 to 17 at another one. What
-// is over it by more than `OVER_DB` is next to nothing for an echo, and 0.5 to 1.3 where a caller seems to fit.
+// --- a moved delay: constants chosen with `bench/echo --tuning --disturbed waits --ms 200`
+// Mean difference from the expected level, over the audible bands. It is 2 to 6 dB for an echo at its delay, and 9 to
+// 17 dB at a wrong delay. The mean excess above `OVER_DB` is almost 0 dB for an echo, and 0.5 to 1.3 dB if a caller
+// seems to fit.
 const MOVED_OFF_DB = 6.0
 const MOVED_OFF_SHARE = 0.6
 const MOVED_OVER_DB = 0.5
 
 // --- our own speech, sample for sample ------------------------------------------------------------------
 
-/** Copy of the sent audio, s16 at the leg's rate: most for a search. */
+/** Copy of the sent audio, s16 at the leg's rate. Its size is the size that a search needs, which is the largest. */
 export const SENT_PART = memory.data(2 * (2 * SEARCH_SAMPLES + 8), 16)
-/** f64, as what follows: a frame of the caller's side, and part of what was sent, at 8 kHz. */
+/** A frame of the caller's side, f64 at 8 kHz. `SENT_NARROW`: a part of the sent audio, f64 at 8 kHz. */
 const HEARD_FRAME = memory.data(8 * 160, 16)
 const SENT_NARROW = memory.data(8 * SEARCH_SAMPLES, 16)
 const NARROWED = memory.data(4 * SEARCH_SAMPLES, 16)
 
 /**
- * The frame in `FRAME` at 8 kHz, exactly. The six samples before it stand in front of it.
- * @returns its energy
+ * Converts the frame in `FRAME` to 8 kHz; the result is exact. The six samples before `FRAME` belong to the previous
+ * frame.
+ * @returns the energy of the result
  */
 export function matchFrame(wide: bool): f64 {
   widen(wide ? FRAME - HISTORY_BYTES : FRAME, NARROW_FRAME, wide, HEARD_FRAME)
   return dot(HEARD_FRAME, HEARD_FRAME, NARROW_FRAME)
 }
 
-/** `length` samples at 8 kHz as f64, a multiple of four. */
+/** Writes `length` samples, a multiple of four, as f64 at 8 kHz. */
 function widen(from: usize, length: i32, wide: bool, to: usize): void {
   const end = to + (<usize>length << 3)
   if (wide) {
@@ -861,7 +931,10 @@ function widen(from: usize, length: i32, wide: bool, to: usize): void {
   } else for (; to < end; to += 16, from += 4) v128.store(to, f64x2.convert_low_i32x4_s(v128.load16x4_s(from)))
 }
 
-/** Sum of products, of an even number of samples. They have so few bits that each sum is exact, in whatever order. */
+/**
+ * Returns the sum of products of two series of samples. The sum is exact in any order of additions, because the samples
+ * have only a few bits.
+ */
 function dot(a: usize, b: usize, length: i32): f64 {
   let sum0 = f64x2.splat(0), sum1 = f64x2.splat(0)
   for (const end = a + (<usize>length << 3); a < end; a += 32, b += 32) {
@@ -872,19 +945,22 @@ function dot(a: usize, b: usize, length: i32): f64 {
   return f64x2.extract_lane(all, 0) + f64x2.extract_lane(all, 1)
 }
 
-// Least squares: a signal is explained by shifted copies of another.
+// Least squares: explains a signal by shifted copies of another signal.
 const FIT_TAPS = 5
 const TAPS_MAX = 16
-/** Products of the target and of the copies: the right side, and the upper half of the matrix, row after row. */
+/**
+ * Normal equations of the fit. The right side has the products of the target with the copies. The matrix has the
+ * products of the copies with each other, by rows, in its upper half.
+ */
 const CROSS = memory.data(8 * 16, 16)
 const NORMAL = memory.data(8 * 16 * 16, 16)
 const FACTOR = memory.data(8 * 16 * 16 + 16, 16)
 const WEIGHTS = memory.data(8 * 16, 16)
 
 /**
- * Explains the frame of `matchFrame` by what is in `SENT_PART`, with a tap for each shift.
- * @param powerMin what has less a sample explains nothing
- * @returns the power that is explained; -1 where nothing is
+ * Explains the frame of `matchFrame` by `SENT_PART`, with one tap per shift.
+ * @param powerMin  minimum power per sample of `SENT_PART`
+ * @returns the explained power; -1 if nothing is explained
  */
 export function fit(wide: bool, powerMin: f64): f64 {
   widen(SENT_PART, NARROW_FRAME + FIT_TAPS - 1 + 4 & ~3, wide, SENT_NARROW)
@@ -898,12 +974,15 @@ export function fit(wide: bool, powerMin: f64): f64 {
   return solve(FIT_TAPS)
 }
 
-/** The power of the copy of the tap in the middle, of the last `fit`. */
+/** Power of the middle tap's copy in the last `fit`. */
 export function middlePower(): f64 {
   return load<f64>(NORMAL + 8 * (FIT_TAPS / 2 * FIT_TAPS + FIT_TAPS / 2))
 }
 
-/** The other rows of the matrix, by moving the window one sample on. */
+/**
+ * Computes the rows of the matrix after the first row. A row follows from the row before it, because its window is
+ * moved by one sample.
+ */
 function moveRows(source: usize, length: i32, taps: i32): void {
   for (let row = 1; row < taps; row++) {
     for (let column = row; column < taps; column++) {
@@ -916,7 +995,10 @@ function moveRows(source: usize, length: i32, taps: i32): void {
   }
 }
 
-/** Solves the normal equations by Cholesky decomposition. @returns the power of the target that is explained */
+/**
+ * Solves the normal equations by Cholesky decomposition.
+ * @returns the explained power of the target
+ */
 function solve(taps: i32): f64 {
   const ridge = load<f64>(NORMAL) * RIDGE + 1
   const bytes = <usize>taps << 3
@@ -930,7 +1012,8 @@ function solve(taps: i32): f64 {
     }
     const root = sqrt<f64>(max<f64>(diagonal, 1))
     store<f64>(FACTOR + row * <usize>taps + row, root)
-    // Values past the end of a row are below the diagonal of the next, which nobody reads.
+    // A vector may pass the end of its row. The extra values are below the diagonal of the next row, where they are
+    // never read.
     for (let column = row + 8; column < bytes; column += 16) {
       let a = v128.load(NORMAL + row * <usize>taps + column)
       for (let k: usize = 0; k < row; k += 8) {
@@ -952,13 +1035,13 @@ function solve(taps: i32): f64 {
   return power
 }
 
-/** The copies as f64, and what is left of the frame. */
+/** Shifted copies of the sent audio, f64. `LEFT`: the part of the frame that the copies do not explain. */
 const COPIES = memory.data(8 * (320 + 16), 16)
 const LEFT = memory.data(8 * 320, 16)
 
 /**
- * Takes what is in `SENT_PART`, at the leg's rate, out of the frame in `FRAME`, in place.
- * @returns the power that was explained; -1 where nothing was
+ * Removes the audio in `SENT_PART`, at the leg's rate, from the frame in `FRAME`, in place.
+ * @returns the explained power; -1 if nothing was explained
  */
 export function cancel(wide: bool, powerMin: f64): f64 {
   const length = wide ? 320 : 160
@@ -992,7 +1075,7 @@ export function cancel(wide: bool, powerMin: f64): f64 {
   return power
 }
 
-/** To the next whole number, a half to the greater one. */
+/** Rounds to a whole number; halves are rounded up. */
 // @ts-ignore: decorator
 @inline
 function rounded(x: v128): v128 {
@@ -1000,13 +1083,13 @@ function rounded(x: v128): v128 {
   return sub(above, v128.and(f64x2.gt(sub(above, f64x2.splat(0.5)), x), f64x2.splat(1)))
 }
 
-/** Sum of products of `length` whole numbers, a multiple of eight, exactly. */
+/** Exact sum of products of `length` whole numbers, a multiple of eight. */
 function dotWhole(a: usize, b: usize, length: i32): f64 {
   let sums = i64x2.splat(0)
   let wraps = i32x4.splat(0)
   for (const end = a + (<usize>length << 1); a < end; a += 16, b += 16) {
     const pairs = i32x4.dot_i16x8_s(v128.load(a), v128.load(b))
-    // Only two products of -32768 squared are this number: 2^31.
+    // A pair of products gives this number only if both are (-32768)^2. Their sum is 2^31, which does not fit.
     wraps = i32x4.sub(wraps, i32x4.eq(pairs, i32x4.splat(i32.MIN_VALUE)))
     sums = i64x2.add(sums, i64x2.add(i64x2.extend_low_i32x4_s(pairs), i64x2.extend_high_i32x4_s(pairs)))
   }
@@ -1025,15 +1108,16 @@ export const PEAKS = memory.data(4 * 5 + 12, 16)
 const PEAK_SCORES = memory.data(4 * 5 + 12, 16)
 
 /**
- * The shifts, in fourths of 8 kHz, at which the frame of `matchFrame` resembles most what is in `SENT_PART`: into `PEAKS`, the
- * highest first. @returns how many
+ * Finds the shifts at which the frame of `matchFrame` resembles `SENT_PART` most. Writes them to `PEAKS`, the best
+ * first, in samples at 2 kHz.
+ * @returns their number
  */
 export function search(wide: bool, shifts: i32, energyMin: f64): i32 {
   const coarseLength = shifts + COARSE_FRAME + 2
   widen(SENT_PART, COARSE * coarseLength, wide, SENT_NARROW)
   fourth(HEARD_FRAME, COARSE_FRAME, COARSE_HEARD)
   fourth(SENT_NARROW, coarseLength, COARSE_SENT)
-  // Eight shifts at a time: each sample of the frame is loaded once for all.
+  // Eight shifts are computed at a time, so that each sample of the frame is loaded once for all eight.
   for (let shift: usize = 0; shift <= <usize>shifts; shift += 8) {
     let sum0 = f64x2.splat(0), sum1 = f64x2.splat(0), sum2 = f64x2.splat(0), sum3 = f64x2.splat(0)
     let sent = COARSE_SENT + (shift << 3)
@@ -1069,7 +1153,7 @@ export function search(wide: bool, shifts: i32, energyMin: f64): i32 {
   return count
 }
 
-/** Keeps the highest `SEARCH_PEAKS`. @returns how many there are */
+/** Notes a peak. Only the `SEARCH_PEAKS` highest peaks are kept. @returns the number of peaks */
 function notePeak(shift: i32, score: f64, count: i32): i32 {
   let at = count
   for (; at > 0 && score > <f64>load<f32>(PEAK_SCORES + (<usize>(at - 1) << 2)); at--) {
@@ -1083,7 +1167,7 @@ function notePeak(shift: i32, score: f64, count: i32): i32 {
   return min<i32>(SEARCH_PEAKS, count + 1)
 }
 
-/** The means of four samples each. */
+/** Writes one sample for each four samples: their mean. */
 function fourth(from: usize, length: i32, to: usize): void {
   for (const end = to + (<usize>length << 3); to < end; to += 8, from += 32)
     store<f64>(to, (load<f64>(from) + load<f64>(from, 8) + load<f64>(from, 16) + load<f64>(from, 24)) / COARSE)
@@ -1092,8 +1176,9 @@ function fourth(from: usize, length: i32, to: usize): void {
 const EDGES_HEARD = memory.data(8 * 160, 16)
 
 /**
- * The shift from 1 to 2 `reach` - 1 at which the frame of `matchFrame` resembles most what is in `SENT_PART`; 0 for none. A vowel is
- * too smooth to tell; the differences from one sample to the next are not.
+ * @returns the shift at which the frame of `matchFrame` resembles `SENT_PART` most, 1 to 2 x `reach` - 1; 0 if there is
+ * none. The search compares the differences between neighbouring samples. The samples of a vowel change too smoothly
+ * for an exact result.
  */
 export function refine(wide: bool, reach: i32): i32 {
   const length = NARROW_FRAME + 2 * reach

@@ -1,32 +1,33 @@
 /**
- * Polyphase FIR over s16 samples with coefficients of two times 16 bits (`FixedRows` of ../polyphase.ts), in
- * AssemblyScript. It is compiled to fir-kernel.wasm and run by `WasmKernel` of ../resampler.ts. `filterInJs` there
- * gives the same samples. AssemblyScript and not WebAssembly text, because it inlines functions and the V8 of Node 20
- * does not.
+ * Polyphase FIR over s16 samples, in AssemblyScript. Coefficients have two parts of 16 bits (`FixedRows` of
+ * ../polyphase.ts). It is compiled to fir-kernel.wasm; `WasmKernel` of ../resampler.ts runs it, and `filterInJs` there
+ * gives equal samples. AssemblyScript is used instead of WebAssembly text, because its compiler inlines functions and
+ * the V8 of Node 20 does not.
  *
- * Outputs are computed phase by phase. Outputs `upBy` apart use the same row, with the input `downBy` further on, so
- * four of them share each load of coefficients. Four more share the load of the samples: an output whose input begins 8
- * samples later needs the same vector of samples one vector of coefficients earlier. `downBy` is 1, 2 or 3: 8 samples
- * are 8 or 4 outputs of a phase; with 3, 24 samples are 8 outputs.
+ * Outputs are computed phase by phase. Outputs that are `upBy` apart use the same row of coefficients; their inputs are
+ * `downBy` apart. So four such outputs share each load of coefficients. Four later outputs share the loads of samples.
+ * If the input of a later output begins 8 samples after the input of an earlier output, both use the same vector of
+ * samples. The later output uses it with the previous vector of coefficients. `downBy` is 1, 2 or 3. With 1, a phase
+ * has 8 outputs in 8 samples; with 2, 4 outputs in 8 samples; with 3, 8 outputs in 24 samples.
  *
- * V8 11.3 sets two rules. It keeps loads in their order and moves sums after all loads of a block, so a block that
- * loads more vectors than there are free registers (15 less the sums) spills them: the inner loops take 8 taps a turn
- * and leave the unrolling to V8. The loops over low and over high parts are separate, because one loop for both is
- * mispredicted.
+ * Two properties of V8 11.3 decide the form of the loops. V8 keeps the loads of a block in order and moves the sums
+ * after them. So a block that loads more vectors than there are free registers (15 less the sums) spills registers.
+ * Therefore the inner loops take 8 taps per turn, and V8 unrolls them. The branch of a common loop would be
+ * mispredicted. Therefore low and high parts have separate loops.
  */
 
 const VECTOR: usize = 16
 const HIGH_SHIFT = 2
 const OUTPUT_BITS = 13
 
-/** `sum` and the products of 8 samples and coefficients, two in each lane. */
+/** Adds the products of 8 samples and 8 coefficients to `sum`: each lane gets two products. */
 // @ts-ignore: a decorator
 @inline
 function plus(sum: v128, samples: v128, taps: v128): v128 {
   return i32x4.add(sum, i32x4.dot_i16x8_s(samples, taps))
 }
 
-/** Pairwise sums: two lanes of `a`, then two of `b`. */
+/** Returns the sums of neighbouring lanes: first the two sums of `a`, then the two sums of `b`. */
 // @ts-ignore: a decorator
 @inline
 function halved(a: v128, b: v128): v128 {
@@ -34,8 +35,8 @@ function halved(a: v128, b: v128): v128 {
 }
 
 /**
- * Adds the high sums to the low ones (both in units of 2^-OUTPUT_BITS), then all lanes; rounds half up, clips to 16
- * bits, stores.
+ * Adds the high sums to the low sums (both in units of 2^-OUTPUT_BITS), then adds the lanes. Rounds half up, clips to
+ * 16 bits and stores.
  */
 // @ts-ignore: a decorator
 @inline
@@ -52,16 +53,14 @@ function store4(out: usize, apart: usize, a0: v128, a1: v128, a2: v128, a3: v128
 }
 
 /**
- * Filters `inputSamples` new samples, which are in `scratch` after the space for the history. Copies the stream's
- * history before them, writes `outputSamples` outputs, and keeps the last samples as the next history. All addresses
- * are in bytes.
+ * Filters `inputSamples` new samples, which are in `scratch` after the space for the history. Copies the stream's history
+ * before them, writes `outputSamples` outputs, and keeps the last samples as the next history. Addresses are in bytes.
  *
- * A row is `taps` low parts, then `peakTaps` high parts for the taps from `peakAt` on. Both are multiples of 8, and
- * `taps` is at least 8 (downBy + 2). Each sum has four lanes; lane k takes taps 2k and 2k + 1 of every 8. The lanes of
- * the low sum are shifted right by `lowShift`, those of the high sum by 2: the unit is then 2^-13, and their total
- * cannot overflow.
- *
- * @param position of the first output behind the first new sample, in units of 1 / upBy input samples
+ * A row consists of `taps` low parts and `peakTaps` high parts. The high parts belong to the taps from `peakAt` on.
+ * Both numbers are multiples of 8, and `taps` is at least 8 (downBy + 2). Each sum has four lanes; lane k takes taps 2k
+ * and 2k + 1 of every 8. Lanes of the low sum are shifted right by `lowShift`, lanes of the high sum by 2. The unit is
+ * then 2^-13, and their total cannot overflow.
+ * @param position position of the first output after the first new sample, in units of 1 / upBy input samples
  */
 export function run(
   history: usize, historySamples: i32, scratch: usize, inputSamples: i32,
@@ -74,11 +73,12 @@ export function run(
   const stride: usize = upBy << 1
   const rowBytes: usize = (taps + peakTaps) << 1
   const peak: usize = peakAt << 1
-  // How far the second four are after the first: in outputs of the phase, and in bytes of input.
+  // Distance of the later four outputs from the first four. `later`: in outputs of the phase. `lag`: in bytes of input.
   const later = downBy == 2 ? 4 : 8
   const lag: usize = later * step
   for (let phase = 0, phases = min(upBy, outputSamples); phase < phases; phase++) {
-    // The outputs `phase`, `phase + upBy`, ...; all of them lie `at mod upBy` behind an input sample.
+    // This turn computes the outputs `phase`, `phase + upBy` and so on. Each lies (`at` mod `upBy`) / `upBy` samples
+    // after an input sample.
     const at = position + phase * downBy
     let x: usize = scratch + ((at / upBy) << 1)
     let out: usize = output + (phase << 1)
@@ -106,8 +106,8 @@ export function run(
 }
 
 /**
- * Four outputs whose input begins `step` bytes apart, from `x` on, and four whose input begins `lag` bytes after each
- * of theirs.
+ * Computes eight outputs. The inputs of the first four begin at `x`, and are `step` bytes apart. The inputs of the
+ * later four begin `lag` bytes later.
  */
 // @ts-ignore: a decorator
 @inline
@@ -116,7 +116,7 @@ function eight(
 ): void {
   let x0 = x, x1 = x0 + step, x2 = x1 + step, x3 = x2 + step
 
-  // The first vectors of coefficients have only the first four outputs.
+  // The first vectors of coefficients are needed only for the first four outputs.
   let t = v128.load(low)
   let a0 = i32x4.dot_i16x8_s(v128.load(x0), t), a1 = i32x4.dot_i16x8_s(v128.load(x1), t)
   let a2 = i32x4.dot_i16x8_s(v128.load(x2), t), a3 = i32x4.dot_i16x8_s(v128.load(x3), t)
@@ -129,7 +129,7 @@ function eight(
     x0 += VECTOR; x1 += VECTOR; x2 += VECTOR; x3 += VECTOR
   }
 
-  // Then each vector of samples has two of coefficients.
+  // From here on, each vector of samples is multiplied by two vectors of coefficients.
   let laterRow = low
   let u = v128.load(laterRow)
   t = v128.load(row)
@@ -150,7 +150,7 @@ function eight(
     x0 += VECTOR; x1 += VECTOR; x2 += VECTOR; x3 += VECTOR
   } while (row < high)
 
-  // The last ones have only the later four.
+  // The last vectors are needed only for the later four outputs.
   do {
     u = v128.load(laterRow)
     b0 = plus(b0, v128.load(x0), u); b1 = plus(b1, v128.load(x1), u)
@@ -166,7 +166,8 @@ function eight(
 }
 
 /**
- * Adds the high parts of four outputs to their low sums and stores them; `x` is at the input of the first one's peak.
+ * Adds the high parts of four outputs to their low sums, and stores the outputs. `x` is the address of the input at the
+ * first output's peak.
  */
 // @ts-ignore: a decorator
 @inline
@@ -186,7 +187,7 @@ function storePeaks(
   store4(out, stride, a0, a1, a2, a3, h0, h1, h2, h3)
 }
 
-/** One output of the remainder. */
+/** Computes one of the outputs that remain after the groups of eight. */
 // @ts-ignore: a decorator
 @inline
 function one(x: usize, low: usize, high: usize, end: usize, peak: usize, lowShift: i32, out: usize): void {

@@ -1,21 +1,21 @@
 /**
- * Detects voice, DTMF digits and tones in a caller's frame, in AssemblyScript (ADR 0007). It is compiled to
- * caller-kernel.wasm and run by `CallerKernel` of ../voice-detector.ts. A vector has four f32 unless a comment says
- * otherwise. Addresses are in bytes.
+ * Detects voice, DTMF digits and tones in a caller's frame (AssemblyScript, ADR 0007). `CallerKernel` of
+ * ../voice-detector.ts runs it. A vector has four f32 by default. Addresses are in bytes.
  */
 import {
-  DOMINANCE_MIN, EVENNESS_MIN, GROUPS, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_LIMIT, ODDS_ON,
-  OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_MIN, SQUASH_LIMIT, TWIST_MAX, VOICE_DBFS_MIN,
+  DOMINANCE_MIN, DTMF_POWER_MIN, EVENNESS_MIN, FAULTY_FRAMES, FAULTY_POWER_MIN, FAULTY_SHARE_MIN, GROUPS, HITS_TO_REPORT, IMPURITY_MAX, LINE_GAIN, LINE_LEAST, LINE_POLE_A1, LINE_POLE_A2, LINE_POLE_B1, LINE_POLE_B2,
+  LINE_ZERO_A, LINE_ZERO_B, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_LIMIT, ODDS_ON, OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX,
+  SECOND_ODDS_DOUBTFUL, SECOND_ODDS_MIN, SQUASH_LIMIT, TONE_LEFT_MIN, TWIST_MAX, VOICE_DBFS_MIN,
 } from '../detection-limits'
 
 /**
- * The state of one stream between its frames, in one block so that one run of cache lines holds it. The block begins
- * with this class; the vectors follow it. `begin` initialises a block.
+ * State of one stream between its frames. The whole state is in one block, so that it fills few cache lines: first this
+ * class, then the vectors. `begin` initialises a block.
  */
 @unmanaged
 class Stream {
-  // Usual levels and window sums. Double precision, so that minutes of small steps add up as they do in the TypeScript
-  // twin.
+  // Usual levels, and sums over windows. They have double precision, because many small steps must add up as in the
+  // TypeScript version.
   softFifth: f64
   median: f64
   loudTenth: f64
@@ -49,7 +49,7 @@ class Stream {
   hold: f32
   newness: f32
 
-  // DTMF digits: the same state as in dtmf.ts.
+  // State of the search for DTMF digits, as in dtmf.ts.
   candidate: i32
   hits: i32
   down: i32
@@ -57,49 +57,154 @@ class Stream {
   olderEnergy: f32
 }
 
-/** A frame that is not in this memory yet is copied here, s16: 320 or 160 samples. */
+/** State of a line's filter (line-filter.ts): the contribution of each section to the next two samples. */
+@unmanaged
+class Line {
+  a: f64
+  nextA: f64
+  b: f64
+  nextB: f64
+  begun: bool
+  // The fields from here on are used only for the level, as in `LineLevel`.
+  faulty: bool
+  tookMost: bool
+  frames: i32
+  least: f64
+}
+
+/** Address to which TypeScript copies a frame from outside this memory, s16: 320 or 160 samples. */
 export const FRAME = memory.data(320 << 1, 16)
-/** Memory is free from this address on. */
+/** Start of the free memory. */
 export const FREE: usize = __heap_base
 
 const WAVE = memory.data(320 << 2, 16)
 
-/** Initialises the block at `stream` for a new call; `bandsAbove` is `bandsAboveThemselves` of its first frame. */
+/**
+ * Initialises the block at `stream` for a new call. `bandsAbove` is the result of `bandsAboveThemselves` for the call's
+ * first frame.
+ */
 export function begin(stream: usize, bandsAbove: i32): void {
-  memory.fill(stream, 0, STREAM_BYTES)
+  memory.fill(stream, 0, LEVEL_LINE)
   for (let at: usize = 0; at < LEVELS_BYTES * PARTS; at += 16) v128.store(stream + at, f32x4.splat(f32.MAX_VALUE), LEAST_DB)
   const s = changetype<Stream>(stream)
   s.newness = 1
   s.bandsAbove = bandsAbove
 }
 
-/** The sum of squares of the frame at `frame`, exactly. */
-export function energy(frame: usize, wide: bool): f64 {
+/** Initialises the filter of `lineEnergy` for a new call. */
+export function beginLine(stream: usize): void {
+  memory.fill(stream + LEVEL_LINE, 0, STREAM_BYTES - LEVEL_LINE)
+}
+
+/** Means of the samples, each over half a millisecond: `LOW_SAMPLES` values. */
+const MEANS = memory.data(40 << 2, 16)
+
+/**
+ * Returns the sum of squares of the line's next frame, bit for bit like `LineLevel` in line-filter.ts. On a faulty line
+ * it is the sum after the filter, with a negative sign.
+ */
+export function lineEnergy(stream: usize, frame: usize, wide: bool): f64 {
+  const step: f64 = wide ? 8 : 4
+  let squares: f64 = 0
+  for (let to = MEANS, at = frame; to < MEANS + (LOW_SAMPLES << 2); at += 16) {
+    const pairs = i32x4.extadd_pairwise_i16x8_s(v128.load(at))
+    const first = i32x4.extract_lane(pairs, 0) + i32x4.extract_lane(pairs, 1)
+    const second = i32x4.extract_lane(pairs, 2) + i32x4.extract_lane(pairs, 3)
+    if (wide) {
+      const sum = <f64>(first + second)
+      squares += sum * sum
+      store<f32>(to, <f32>(sum / step))
+      to += 4
+    } else {
+      squares += <f64>first * <f64>first
+      squares += <f64>second * <f64>second
+      store<f32>(to, <f32>(<f64>first / step))
+      store<f32>(to, <f32>(<f64>second / step), 4)
+      to += 8
+    }
+  }
+  filterLine(stream + LEVEL_LINE, MEANS)
+  let filtered: f64 = 0
+  for (let at = MEANS; at < MEANS + (LOW_SAMPLES << 2); at += 4) filtered += <f64>load<f32>(at) * <f64>load<f32>(at)
+  const whole = energy(frame, wide)
+  const taken = squares / step - filtered * step
+  const left = min(whole, whole - taken)
+  const line = changetype<Line>(stream + LEVEL_LINE)
+  const limit = FAULTY_POWER_MIN * <f64>(wide ? 320 : 160)
+  const takesMost = taken > FAULTY_SHARE_MIN * left
+  if (line.frames === 0) line.faulty = taken > limit && takesMost
+  const begins = line.frames % FAULTY_FRAMES === 0
+  line.least = begins ? taken : min(line.least, taken)
+  line.tookMost = takesMost || (line.tookMost && !begins)
+  line.frames++
+  if (line.frames % FAULTY_FRAMES === 0) line.faulty = line.faulty ? line.least > limit / 2 : line.least > limit && line.tookMost
+  return line.faulty ? -left : whole
+}
+
+function isFaulty(stream: usize): bool {
+  return changetype<Line>(stream + LEVEL_LINE).faulty
+}
+
+/** Runs `LineFilter` of line-filter.ts on 40 samples at 2 kHz, in place. */
+function filterLine(state: usize, samples: usize): void {
+  const line = changetype<Line>(state)
+  const end = samples + (LOW_SAMPLES << 2)
+  if (!line.begun) {
+    line.begun = true
+    let sum: f64 = 0
+    for (let at = samples; at < end; at += 4) sum += <f64>load<f32>(at)
+    const steady = LINE_GAIN * (sum / <f64>LOW_SAMPLES) + LINE_LEAST
+    line.a = -steady
+    line.nextA = steady
+    line.b = line.nextB = 0
+  }
+  let a = line.a, nextA = line.nextA, b = line.b, nextB = line.nextB
+  for (let at = samples; at < end; at += 4) {
+    const x = LINE_GAIN * <f64>load<f32>(at) + LINE_LEAST
+    const y = x + a
+    a = LINE_ZERO_A * x - LINE_POLE_A1 * y + nextA
+    nextA = x - LINE_POLE_A2 * y
+    const z = y + b
+    b = LINE_ZERO_B * y - LINE_POLE_B1 * z + nextB
+    nextB = y - LINE_POLE_B2 * z
+    store<f32>(at, <f32>z)
+  }
+  line.a = a
+  line.nextA = nextA
+  line.b = b
+  line.nextB = nextB
+}
+
+/** Exact sum of squares of the frame at `frame`. */
+function energy(frame: usize, wide: bool): f64 {
   let sums = i64x2.splat(0)
   for (const end = frame + (wide ? 640 : 320); frame < end; frame += 16) {
     const x = v128.load(frame)
-    // Two squares are 2^31 at most, which overflows an i32 but fits a u32.
+    // The sum of two squares is at most 2^31. This overflows an i32 but fits a u32.
     const squares = i32x4.dot_i16x8_s(x, x)
     sums = i64x2.add(sums, i64x2.add(i64x2.extend_low_i32x4_u(squares), i64x2.extend_high_i32x4_u(squares)))
   }
   return <f64>(i64x2.extract_lane(sums, 0) + i64x2.extract_lane(sums, 1))
 }
 
-/** The frame at `frame` is speech. */
+/** True if the frame at `frame` is speech. */
 export function isSpeech(stream: usize, frame: usize, wide: bool): bool {
   toWave(frame, wide)
   return takeVoice(stream, wide)
 }
 
 /**
- * Detects voice and digits in the frame at `frame`. Bit 0: the caller's voice, neither digit nor tone nor silence. Bit
- * 1: that is doubtful. The other bits: 1 + row x 4 + column of the DTMF digit recognised in it, or 0.
+ * Detects voice and digits in the frame at `frame`, whose level after the line's filter is `levelDbfs`.
+ *
+ * Bit 0: the frame has the caller's voice. Bit 1: the voice is doubtful. Higher bits: 1 + row x 4 + column of the
+ * recognised DTMF digit, or 0.
  */
 export function detect(stream: usize, frame: usize, wide: bool, levelDbfs: f64): i32 {
   toWave(frame, wide)
-  const digit = takeDigits(stream, WAVE, wide, levelDbfs)
+  // DTMF digits are searched for in the unfiltered line.
+  const digit = takeDigits(stream, WAVE, wide, energy(frame, wide) >= DTMF_POWER_MIN * <f64>(wide ? 320 : 160))
   const speech = takeVoice(stream, wide)
-  const voiced = speech && levelDbfs > VOICE_DBFS_MIN && !digitActive && !isPureTone(frame, wide)
+  const voiced = speech && levelDbfs > VOICE_DBFS_MIN && !digitActive && !isPureTone(frame, wide, levelDbfs, isFaulty(stream))
   return (digit + 1) << 2 | (voiced ? changetype<Stream>(stream).doubtful ? 3 : 1 : 0)
 }
 
@@ -115,8 +220,8 @@ function takeVoice(stream: usize, wide: bool): bool {
 }
 
 /**
- * The frame at `frame` as f32, scaled down by the gain of the band splits. The gain is a power of two, so this is
- * exact.
+ * Writes the frame at `frame` as f32, divided by the gain of the band splits. The division is exact, because the gain
+ * is a power of two.
  */
 function toWave(frame: usize, wide: bool): void {
   const scale = f32x4.splat(wide ? f32(1.0 / 8) : f32(1.0 / 4))
@@ -131,7 +236,7 @@ function toWave(frame: usize, wide: bool): void {
 
 // --- state of a stream between its frames --------------------------------------------------------------
 
-/** Six bands, their total, and one unused lane: two vectors. */
+/** Number of bytes for levels: six bands, their total, and one unused lane. These are two vectors. */
 const LEVELS_BYTES: usize = 32
 const PARTS = 5
 const LAGS = 24
@@ -146,38 +251,48 @@ const SHORT_WINDOW = 16
 const BLOCK = 80
 const UNITS_BYTES: usize = 32 << 2
 
-// Where the vectors begin, in bytes behind the block's own address.
-/** States of the all-passes: six splits, (even, odd). */
+// Byte offsets of the vectors in the block.
+/** States of the all-passes: six splits, each with (even, odd). */
 const SPLITS: usize = (offsetof<Stream>() + 15) & ~15
 const SMOOTH_DB: usize = SPLITS + 48
 const OVER: usize = SMOOTH_DB + LEVELS_BYTES
 const OVER_MEAN: usize = OVER + LEVELS_BYTES
 const QUICK_DB: usize = OVER_MEAN + LEVELS_BYTES
 const USUAL_DB: usize = QUICK_DB + LEVELS_BYTES
-/** The lowest smoothed level in each part of the window. */
+/** Lowest smoothed level in each part of the window of the noise floor. */
 const LEAST_DB: usize = USUAL_DB + LEVELS_BYTES
-/** The last scores, then the last scores of frames with a pitch, the newest first. Ten of twelve are used. */
+/**
+ * Last scores, the newest first. `VOICED_SCORES`: last scores of frames with a pitch. Ten of the twelve values are
+ * used.
+ */
 const SCORES: usize = LEAST_DB + LEVELS_BYTES * PARTS
 const VOICED_SCORES: usize = SCORES + 48
-/** The signal below 1 kHz, sampled at 2 kHz, the newest last. */
+/** The signal below 1 kHz, sampled at 2 kHz. The newest sample is last. */
 const HISTORY: usize = VOICED_SCORES + 48
 const CORRELATION_RING: usize = HISTORY + (HISTORY_SAMPLES << 2)
-/** The correlation's products of the newest 24 samples, summed for each lag. */
+/** Sum of the correlation's products over the newest 24 samples, by lag. */
 const NEWEST_PRODUCTS: usize = CORRELATION_RING + CORRELATION_BYTES * CORRELATIONS
 const LEVELS: usize = NEWEST_PRODUCTS + CORRELATION_BYTES
-/** Sums of the older block at the eight tones: real parts, then imaginary ones. */
+/** Sums of the older block for the eight tones: eight real parts, then eight imaginary parts. */
 const OLDER_TONES: usize = LEVELS + (LONG_WINDOW << 2)
 const OLDER_BLOCK: usize = OLDER_TONES + 64
-/** The units of the second stage. */
+/** Units of the second stage. */
 const MEMORY: usize = OLDER_BLOCK + (BLOCK << 2)
-/** Size of a block: whole cache lines. */
-export const STREAM_BYTES: usize = (MEMORY + GROUPS * UNITS_BYTES + 63) & ~63
+/** Filter of the stream's low samples. */
+const LINE: usize = MEMORY + GROUPS * UNITS_BYTES
+/** Second filter, for the level, which is measured when a frame arrives. `begin` does not change it. */
+const LEVEL_LINE: usize = (LINE + offsetof<Line>() + 63) & ~63
+/** Size of a block, in whole cache lines. */
+export const STREAM_BYTES: usize = (LEVEL_LINE + offsetof<Line>() + 63) & ~63
 
 // --- voice: features -------------------------------------------------------------------------------------
 
-/** The features of bench/vad/voice-features.ts, which explains them: the same sums, four bands at a time. */
+/**
+ * Computes the features that bench/vad/voice-features.ts explains. The sums are the same as there, but four bands are
+ * processed at a time.
+ */
 
-/** The inputs of the units: 48 features, and behind them the memory of a group of the second stage. */
+/** Inputs of a layer: the 48 features, then the memory of one group of the second stage. */
 export const INPUTS = memory.data((48 + 32) << 2, 16)
 
 const DB_MIN: f32 = 14
@@ -194,7 +309,7 @@ function setTenths(input: i32, four: v128): void {
   v128.store(INPUTS + (<usize>input << 2), f32x4.mul(four, f32x4.splat(0.1)))
 }
 
-/** Writes the features of the next frame to `INPUTS`. */
+/** Writes the next frame's features to `INPUTS`. */
 function takeFeatures(stream: usize, wave: usize, wide: bool): void {
   const s = changetype<Stream>(stream)
   s.frames++
@@ -216,7 +331,10 @@ function takeFeatures(stream: usize, wave: usize, wide: bool): void {
 
 let levelDb: f32 = 0
 
-/** Each band over its floor, and all bands together. Returns the bands' average over the floor, in decibels. */
+/**
+ * Writes the level above the floor for each band, and for all bands together. Returns the mean of the bands' values in
+ * decibels.
+ */
 function takeBands(stream: usize, step: f32): f32 {
   const s = changetype<Stream>(stream)
   const high = stream + 16
@@ -237,7 +355,7 @@ function takeBands(stream: usize, step: f32): f32 {
   const change = sum(f32x4.add(takeOver(stream, ofBands), takeOver(high, ofHighBands))) * f32(1.0 / 6)
   s.change = towards(s.change, change, 0.1)
   s.changeSlow = towards(s.changeSlow, change, 0.02)
-  // Only two of the second four are bands. Later stores overwrite the other two.
+  // Only the first two of these four values belong to bands. Later stores overwrite the other two.
   setTenths(0, ofBands)
   setTenths(4, ofHighBands)
   set(6, f32x4.extract_lane(highOver, 2) * f32(0.1))
@@ -257,13 +375,16 @@ function takeBands(stream: usize, step: f32): f32 {
   return sum(f32x4.add(aboveBias(ofBands), aboveBias(ofHighBands))) * f32(1.0 / 6)
 }
 
-// In what follows `at` is the stream, or 16 bytes on for the second four levels.
+// In the functions below, `at` is the address of the stream, or of 16 bytes later for the second four levels.
 
 function levelsOf(power: v128): v128 {
   return f32x4.pmax(decibels(f32x4.add(power, f32x4.splat(1e-3))), f32x4.splat(DB_MIN))
 }
 
-/** The usual value is the first frame, or for bands that are above themselves (`begin`) the next number below. */
+/**
+ * Sets the usual levels to the levels of the first frame. For the bands in `bandsAbove` (see `begin`), it sets the next
+ * smaller number.
+ */
 function beginLevels(at: usize, db: v128, bandsAbove: i32): void {
   v128.store(at, db, SMOOTH_DB)
   v128.store(at, db, QUICK_DB)
@@ -279,7 +400,10 @@ function takeLevels(at: usize, db: v128, step: f32): void {
   v128.store(at, f32x4.add(usual, f32x4.mul(steps, f32x4.splat(step))), USUAL_DB)
 }
 
-/** Levels over the least smoothed ones of the window, to whose part at `part` this frame belongs. */
+/**
+ * Returns the levels above the lowest smoothed levels of the window. `part` is the part of the window to which this
+ * frame belongs.
+ */
 function overFloor(at: usize, db: v128, part: usize): v128 {
   v128.store(at + part, f32x4.pmin(v128.load(at, SMOOTH_DB), v128.load(at + part, LEAST_DB)), LEAST_DB)
   let floor = v128.load(at, LEAST_DB)
@@ -295,7 +419,7 @@ function aboveBias(over: v128): v128 {
   return f32x4.pmax(f32x4.splat(0), f32x4.sub(over, f32x4.splat(FLOOR_BIAS_DB)))
 }
 
-/** Returns by how much they changed. */
+/** Stores the levels above the floor. Returns the amount by which each of them has changed since the last frame. */
 function takeOver(at: usize, over: v128): v128 {
   const change = f32x4.abs(f32x4.sub(over, v128.load(at, OVER)))
   v128.store(at, over, OVER)
@@ -343,7 +467,7 @@ function noteLevel(stream: usize, step: f64): void {
   set(9, <f32>(s.loudTenth - s.softFifth) * f32(0.1))
   const levels = stream + LEVELS
   const slot = levels + (<usize>(s.frames % LONG_WINDOW) << 2)
-  // A window that is not full yet gives zeros back.
+  // Before a window is full, the values that leave it are zero.
   const leavesLong = <f64>load<f32>(slot)
   const leavesShort = <f64>load<f32>(levels + (<usize>((s.frames + LONG_WINDOW - SHORT_WINDOW) % LONG_WINDOW) << 2))
   s.longSum += db - leavesLong
@@ -390,7 +514,7 @@ function noteScores(stream: usize, score: f32, step: f64): void {
   set(34, newest10(stream + VOICED_SCORES) * f32(0.1))
 }
 
-/** Inserts a value at the front of twelve; the oldest drops out. */
+/** Inserts a value before twelve values and drops the oldest of them. */
 function enter(values: usize, value: f32): void {
   const a = v128.load(values), b = v128.load(values, 16), c = v128.load(values, 32)
   v128.store(values, v128.shuffle<f32>(f32x4.splat(value), a, 0, 4, 5, 6))
@@ -408,10 +532,10 @@ function newest10(values: usize): f32 {
 
 // --- voice: bands ----------------------------------------------------------------------------------------
 
-/** The band splitter of ../band-splitter.ts, two or four outputs of each all-pass at a time. */
+/** The band splitter of ../band-splitter.ts. Two or four outputs of each all-pass are computed at a time. */
 
-// The coefficients k of the even and the odd all-pass, in the order of a vector of samples; then 1 - k^2, k^2 and k^4.
-// They lie in memory since the engine would build a constant vector anew at each use.
+// Coefficients k of the even and the odd all-pass, in the order of the samples; then 1 - k^2, k^2 and k^4. They are
+// stored in memory, because V8 builds a constant vector again at each use.
 const K = memory.data<f32>([0.64, 0.17, 0.64, 0.17], 16)
 const ONE_LESS_K2 = memory.data<f32>([0.5904, 0.9711, 0.5904, 0.9711], 16)
 const K2 = memory.data<f32>([0.4096, 0.0289, 0.4096, 0.0289], 16)
@@ -422,23 +546,25 @@ const LOWER = memory.data(160 << 2, 16)
 const UPPER = memory.data(80 << 2, 16)
 const HIGH = memory.data(40 << 2, 16)
 const NEXT = memory.data(40 << 2, 16)
-/** The signal above 4 kHz. Nothing reads it: a telephone line does not carry it. */
+/** Signal above 4 kHz. It is not used, because a telephone line does not carry it. */
 const WAVE_ABOVE = memory.data(160 << 2, 16)
 
 /** Power of six bands, per sample; two more lanes are unused. */
 const BAND_POWER = memory.data(32, 16)
 
 /**
- * Both halves of a band, each twice as large as the twin's; the callers correct for it.
+ * Splits a band into its two halves. The results are twice as large as in the TypeScript version. The code that calls
+ * this function corrects them.
  *
- * An all-pass is y(n) = k x(n) + s with s = x(n-1) - k y(n-1), so that each output waits for the one before. Put into
- * itself it waits for the one four before: y(n) = u(n) + k^2 u(n-2) + k^4 y(n-4), where u(n) = k (x(n) - x(n-2)) + (1 -
- * k^2) x(n-1). A vector of samples as they come holds two of the even all-pass and two of the odd one, by turns, so
- * x(n-2) and u(n-2) lie in the vector before and y(n-4) in the one before that. What was before the frame is all in s:
- * x(-1) = s, x(-2) = -k s and nothing else give the same outputs.
+ * An all-pass is y(n) = k x(n) + s with s = x(n-1) - k y(n-1), so each output waits for the previous output. If the
+ * formula is inserted into itself repeatedly, an output depends only on the output four samples earlier: y(n) = u(n) +
+ * k^2 u(n-2) + k^4 y(n-4), where u(n) = k (x(n) - x(n-2)) + (1 - k^2) x(n-1).
  *
- * @param outputs of each half, a multiple of 4
- * @param state s of the two all-passes
+ * A vector of samples holds two of the even and two of the odd all-pass, alternating. So x(n-2) and u(n-2) are in the
+ * previous vector, and y(n-4) is in the vector before it. The state s replaces all earlier samples: x(-1) = s and x(-2)
+ * = -k s give equal outputs.
+ * @param outputs  outputs of each half, a multiple of 4
+ * @param state  s of the two all-passes
  */
 function halve(from: usize, outputs: i32, state: usize, lower: usize, upper: usize): void {
   let x = before(state)
@@ -459,8 +585,8 @@ function halve(from: usize, outputs: i32, state: usize, lower: usize, upper: usi
 }
 
 /**
- * The lowest split, 20 samples to 10 and 10, two at a time. Writes the power of its halves, as large as `halve` has
- * them.
+ * Does the lowest split, from 20 samples to two halves of 10, two samples at a time. Writes the power of each half,
+ * with the scale of `halve`.
  */
 function halveLast(from: usize, state: usize, power: usize): void {
   let x = before(state)
@@ -495,8 +621,7 @@ function keep(state: usize, x: v128, y: v128): void {
 
 /**
  * Splits a frame into `BAND_POWER` and the new end of the stream's history.
- *
- * @param wave 320 or 160 samples that are as much smaller as two splits, or three, make them larger
+ * @param wave  320 or 160 samples. They must be divided before by the gain of two or three splits
  */
 function split(stream: usize, wave: usize, wide: bool): void {
   const states = stream + SPLITS
@@ -507,10 +632,12 @@ function split(stream: usize, wave: usize, wide: bool): void {
   const low = stream + HISTORY + ((HISTORY_SAMPLES - LOW_SAMPLES) << 2)
   halve(wave, 80, states, LOWER, UPPER)
   halve(UPPER, 40, states + 16, HIGH, NEXT)
-  // The upper half of a band is mirrored: its low part is what was highest.
+  // The upper half of a band is mirrored, so its low part contains the highest frequencies.
   store<f32>(BAND_POWER, energyOf(HIGH, 40) * f32(1.0 / 40), 20)
   store<f32>(BAND_POWER, energyOf(NEXT, 40) * f32(1.0 / 40), 16)
   halve(LOWER, 40, states + 8, low, NEXT)
+  if (isFaulty(stream)) filterLine(stream + LINE, low)
+  else changetype<Line>(stream + LINE).begun = false
   store<f32>(BAND_POWER, energyOf(NEXT, 40) * f32(1.0 / 40), 12)
   halve(low, 20, states + 24, LOWER, UPPER)
   store<f32>(BAND_POWER, energyOf(UPPER, 20) * f32(1.0 / (4 * 20)), 8)
@@ -521,12 +648,13 @@ function split(stream: usize, wave: usize, wide: bool): void {
 
 // --- voice: pitch ----------------------------------------------------------------------------------------
 
-/** Pitch: the autocorrelation of the history, and its likeness to earlier ones. */
+/** Pitch: the autocorrelation of the history, and its similarity to earlier autocorrelations. */
 
-// The coefficients of this frame, the longest lag first, with a value on either side that is lower than any peak.
+// Coefficients of this frame; the coefficient of the longest lag comes first. One value before them and one after them
+// limit the search for peaks.
 const PADDED = memory.data(16 + 96 + 16, 16)
 const CORRELATION: usize = PADDED + 16
-// Energy of each window's samples after those that all windows share.
+// Energy of the samples in each window that come after the samples shared by all windows.
 const BEHIND = memory.data(96, 16)
 
 let pitch: f32 = 0
@@ -535,15 +663,15 @@ let likeLast: f32 = 0
 let likeBefore: f32 = 0
 
 /**
- * The last 64 samples beside those 28 to 5 samples earlier. The products of the first 24 of them were summed when they
- * were the last of a frame. The rest is taken in two parts, so that what the next frame needs is at hand in between.
+ * Correlates the last 64 samples with the samples 5 to 28 earlier. The sum of the first 24 products is known from an
+ * earlier frame. The sum of the newest 24 products is stored for a later frame.
  */
 function correlate(history: usize, newestProducts: usize): void {
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0
   let from = history + ((HISTORY_SAMPLES - 24) << 2)
   let end = history + (HISTORY_SAMPLES << 2)
   for (let part = 0; part < 2; part++) {
-    // Each vector is four lags; a sample is loaded once for all.
+    // Each vector contains four lags; each sample is loaded once for all lags.
     for (let lagged = from - (LAG_MAX << 2); from < end; from += 4, lagged += 4) {
       const x = v128.load_splat<f32>(from)
       s0 = f32x4.add(s0, f32x4.mul(x, v128.load(lagged)))
@@ -572,7 +700,7 @@ function correlate(history: usize, newestProducts: usize): void {
   normalize(history)
 }
 
-/** Stores `value` at `at` and returns the sum of the old and the new value. */
+/** Replaces the value at `at` by `value`, and returns the sum of both. */
 function exchanged(at: usize, value: v128): v128 {
   const other = v128.load(at)
   v128.store(at, value)
@@ -580,20 +708,19 @@ function exchanged(at: usize, value: v128): v128 {
 }
 
 /**
- * Divides by the lengths of what was multiplied. The 24 windows have the samples 24 to 63 in common; the energies of
- * what is before and behind those grow from window to window. That is a tenth of summing each window by itself, and as
- * exact, since nothing is subtracted.
+ * Divides the correlations by the lengths of their factors. All 24 windows share the samples 24 to 63; the sum over the
+ * other samples follows from window to window. This costs a tenth of the time of separate sums, and is equally exact.
  */
 function normalize(history: usize): void {
   let behind = f32x4.splat(0)
   for (let lag: usize = 0; lag < CORRELATION_BYTES; lag += 16) {
     const x = v128.load(history + (64 << 2) + lag)
     const further = f32x4.add(sumsFromLeft(f32x4.mul(x, x)), v128.shuffle<f32>(behind, behind, 3, 3, 3, 3))
-    // The first window has none of these samples.
+    // These samples are not part of the first window.
     v128.store(BEHIND + lag, v128.shuffle<f32>(behind, further, 3, 4, 5, 6))
     behind = further
   }
-  // One on either side keeps silence from dividing by nothing.
+  // One is added to both factors, so that silence does not cause a division by zero.
   const common = f32x4.splat(energyOf(history + (24 << 2), 40) + 1)
   const energy = f32x4.splat(energyOf(history + (LAG_MAX << 2), 64) + 1)
   let before = f32x4.splat(0)
@@ -607,8 +734,8 @@ function normalize(history: usize): void {
 }
 
 /**
- * Sets `pitch`, 0 to 1, and `pitchLag` by the highest peak between the lags, of several the longest lag's; both are 0
- * where none is above 0.
+ * Sets `pitch` (0 to 1) and `pitchLag` by the highest peak. If peaks are equally high, the peak with the longest lag
+ * counts. Both values are 0 if no peak is above 0.
  */
 function findPitch(): void {
   let highest = f32x4.splat(0)
@@ -627,14 +754,17 @@ function findPitch(): void {
   }
 }
 
-/** Four coefficients; those that are lower than a neighbour become negative. */
+/** Returns four coefficients. If a coefficient is lower than a neighbour, -1 replaces it. */
 function peaksAt(at: usize): v128 {
   const here = v128.load(at)
   const isPeak = v128.and(f32x4.ge(here, v128.load(at - 4)), f32x4.ge(here, v128.load(at + 4)))
   return v128.bitselect(here, f32x4.splat(-1), isPeak)
 }
 
-/** Finds the pitch, and how similar the correlation is to that of the last frame and of the fourth before. */
+/**
+ * Finds the pitch. Also finds the similarity of this frame's correlation to the correlation of the last frame, and to
+ * the correlation of the frame four frames ago.
+ */
 function takePitch(stream: usize): void {
   const s = changetype<Stream>(stream)
   store<f32>(CORRELATION - 4, f32.MAX_VALUE)
@@ -665,9 +795,9 @@ function takePitch(stream: usize): void {
 // --- voice: the model ------------------------------------------------------------------------------------
 
 /**
- * The models, in the order of ../voice-model.f32: the first a layer of 48 inputs, 32 weights of the output and its bias;
- * the second twice two layers of 80 inputs and 32 weights of the output, then its bias. A layer is 32 biases, and for each
- * input its weights to all units side by side.
+ * The models, in the order of ../voice-model.f32. The first model consists of a layer of 48 inputs, 32 output weights
+ * and a bias. The second model has two groups, each with two layers of 80 inputs and 32 output weights; then comes its
+ * bias. A layer consists of 32 biases, followed by each input's weights for all units.
  */
 export const MODEL = memory.data(((32 + 48 * 32 + 32 + 1) << 2) + 12, 16)
 export const SECOND_MODEL = memory.data(((GROUPS * (2 * (32 + 80 * 32) + 32) + 1) << 2) + 12, 16)
@@ -676,7 +806,10 @@ export const SECOND_MODEL = memory.data(((GROUPS * (2 * (32 + 80 * 32) + 32) + 1
 const SUMS = memory.data(32 << 2, 16)
 const MORE_SUMS = memory.data(32 << 2, 16)
 
-/** Writes the sums of the layer at `model` over the first of `INPUTS` to `to`. Returns where the layer ends. */
+/**
+ * Computes the sums of the layer at `model` over the first `inputs` values of `INPUTS`, and writes them to `to`.
+ * Returns the end of the layer.
+ */
 function sumsOf(model: usize, inputs: usize, to: usize): usize {
   let u0 = v128.load(model), u1 = v128.load(model, 16), u2 = v128.load(model, 32), u3 = v128.load(model, 48)
   let u4 = v128.load(model, 64), u5 = v128.load(model, 80), u6 = v128.load(model, 96), u7 = v128.load(model, 112)
@@ -703,7 +836,7 @@ function sumsOf(model: usize, inputs: usize, to: usize): usize {
   return model
 }
 
-/** The log of the odds that the frame is speech, by its features alone. */
+/** Returns the log odds that the frame is speech, from the frame's features alone. */
 function firstOdds(): f32 {
   const weights = sumsOf(MODEL, 48, SUMS)
   let total = f32x4.splat(0)
@@ -713,7 +846,10 @@ function firstOdds(): f32 {
   return load<f32>(weights + UNITS_BYTES) + sum(total)
 }
 
-/** The same by all that was heard in the stream, whose memory this moves on by a frame. */
+/**
+ * Returns the log odds that the frame is speech, from the whole stream so far. Updates the stream's memory by one
+ * frame.
+ */
 function secondOdds(stream: usize, odds: f32): f32 {
   set(47, max(-<f32>ODDS_LIMIT, min(<f32>ODDS_LIMIT, odds)))
   const half = f32x4.splat(0.5)
@@ -744,26 +880,30 @@ function squashed(x: v128): v128 {
 // --- DTMF digits -----------------------------------------------------------------------------------------
 
 /**
- * DTMF digits, decided as ../../dtmf.ts does. There each tone has a Goertzel filter, which waits for itself at every
- * sample. Here the same sums are taken directly, of all tones and both blocks of a frame at once: with the phase
- * counted from the middle of the block, its cosine is even and its sine odd there, so that samples which lie alike on
- * either side share a product.
+ * Detects DTMF digits, with the same decisions as ../../dtmf.ts. In that file each tone has a Goertzel filter, which
+ * waits for its own result at every sample. Here the sums of all tones and of both blocks are computed together. The
+ * phase is counted from the middle of the block, so the cosine is even and the sine is odd. So two samples at equal
+ * distance from the middle need only one product.
  */
 
 const HALF = BLOCK / 2
 const WINDOW = 2 * BLOCK
 const RATE_HZ = 8000
 
-/** For each place before the middle, the outermost first: cosines and sines of the eight tones there. */
+/**
+ * Cosines and sines of the eight tones at each sample position before the middle of the block. The outermost position
+ * comes first.
+ */
 export const TONE_TABLE = memory.data(40 * 64, 16)
-/** How far each tone turns in one block: eight cosines, eight sines. */
+/** Phase change of each tone over one block: eight cosines, then eight sines. */
 export const TONE_TURNS = memory.data(64, 16)
 /** Frequencies of the tones, f64. */
 export const TONE_HZ = memory.data(64, 16)
 
-// A frame at 8 kHz, where it has to be halved first.
+// Frame that was halved from 16 to 8 kHz.
 const NARROW = memory.data(160 << 2, 16)
-// Sums and differences of samples on either side of the middle: those of the first block, then of the second.
+// Sums and differences of the samples at equal distance from the middle of the block, for the first block, then for the
+// second block.
 const FOLDED = memory.data(160 << 2, 16)
 const FOLDED_BLOCK: usize = BLOCK << 2
 const FOLDED_DIFFERENCES: usize = HALF << 2
@@ -772,13 +912,15 @@ const SECOND_TONES = memory.data(64, 16)
 const POWERS = memory.data(32, 16)
 
 /**
- * The digit that is recognised in this frame, as row x 4 + column, each press once; -1 for none. Sets `digitActive`.
+ * Returns the digit that is recognised in this frame as row x 4 + column, once per press; otherwise -1. Sets
+ * `digitActive`.
  */
-function takeDigits(stream: usize, wave: usize, wide: bool, levelDbfs: f64): i32 {
+function takeDigits(stream: usize, wave: usize, wide: bool, isLoud: bool): i32 {
   const s = changetype<Stream>(stream)
   digitActive = false
-  if (levelDbfs < DTMF_DBFS_MIN) {
-    // Both blocks are misses. With zero energy here, the next window fails the evenness check.
+  if (!isLoud) {
+    // Both blocks count as blocks without a digit. The energy is set to zero, so that the next window fails the test of
+    // evenness.
     s.olderEnergy = 0
     follow(s, -1)
     return follow(s, -1)
@@ -801,10 +943,10 @@ function takeDigits(stream: usize, wave: usize, wide: bool, levelDbfs: f64): i32
   return nextDigit >= 0 ? nextDigit : digit
 }
 
-/** The frame that was taken last holds a digit, or a sound that may become one. */
+/** True if the last frame contains a digit, or a sound that may become a digit. */
 let digitActive: bool = false
 
-/** The sum of each two samples. It weakens 4 kHz and up enough that no digit is found there. */
+/** Adds the two samples of each pair. This weakens 4 kHz and above so much that no digit is found there. */
 function halved(wave: usize): usize {
   for (let to = NARROW; to < NARROW + (160 << 2); to += 16, wave += 32) {
     const a = v128.load(wave), b = v128.load(wave, 16)
@@ -825,7 +967,7 @@ function fold(block: usize, to: usize): void {
   }
 }
 
-/** Real parts of the eight tones of both blocks, then the imaginary ones. */
+/** Computes the real parts of the eight tones of both blocks, then the imaginary parts. */
 function sumTones(): void {
   const zero = f32x4.splat(0)
   let rowRe = zero, columnRe = zero, rowIm = zero, columnIm = zero
@@ -855,7 +997,7 @@ function sumTones(): void {
   v128.store(SECOND_TONES, nextColumnIm, 48)
 }
 
-/** The digit in a window of two blocks, as row x 4 + column; -1 for none. */
+/** Returns the digit in a window of two blocks as row x 4 + column; -1 for none. */
 function classify(older: usize, newer: usize, olderEnergy: f32, energy: f32, olderBlock: usize, newerBlock: usize): i32 {
   const total = <f64>energy + <f64>olderEnergy
   if (total === 0 || min(energy, olderEnergy) < EVENNESS_MIN * max(energy, olderEnergy)) return -1
@@ -872,7 +1014,7 @@ function classify(older: usize, newer: usize, olderEnergy: f32, energy: f32, old
   return row * 4 + column - 4
 }
 
-/** The strongest of the four tones from `first` on; -1 when another is nearly as strong. */
+/** Returns the strongest of the four tones from `first` on; -1 if another tone is nearly as strong. */
 function strongest(older: usize, newer: usize, first: usize): i32 {
   const at = first << 2
   const turnRe = v128.load(TONE_TURNS + at), turnIm = v128.load(TONE_TURNS + at, 32)
@@ -885,7 +1027,10 @@ function strongest(older: usize, newer: usize, first: usize): i32 {
   return popcnt(strong) === 1 ? <i32>first + ctz(strong) : -1
 }
 
-/** The power of a tone that may be a little off its filter's frequency; 0 when it is too far off. */
+/**
+ * Returns the power of a tone. Its frequency may differ slightly from the frequency of its filter; 0 if the difference
+ * is too large.
+ */
 function tonePower(older: usize, newer: usize, tone: i32): f64 {
   const at = <usize>tone << 2
   const turnRe = <f64>load<f32>(TONE_TURNS + at), turnIm = <f64>load<f32>(TONE_TURNS + at, 32)
@@ -896,7 +1041,8 @@ function tonePower(older: usize, newer: usize, tone: i32): f64 {
   const phase = Math.abs(Math.atan2(newIm * re - newRe * im, newRe * re + newIm * im))
   const allowed = (2 * Math.PI * OFF_FREQUENCY_MAX * hertz(tone) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
   if (phase > allowed) return 0
-  // A tone that turns by `phase` in a block turns by twice that in the window, which the filter sums to a sinc.
+  // `phase` is half of the angle by which the tone turns during the window, relative to its filter. The filter's sum is
+  // then a sinc of `phase`.
   const loss = phase < 0.01 ? 1 : Math.sin(phase) / phase
   return <f64>load<f32>(POWERS + at) / (loss * loss)
 }
@@ -905,7 +1051,7 @@ function hertz(tone: i32): f64 {
   return load<f64>(TONE_HZ + (<usize>tone << 3))
 }
 
-/** A Goertzel filter over the window. Runs only for windows that may hold a digit. */
+/** Applies a Goertzel filter to the window. It runs only if the window may contain a digit. */
 function octavePower(olderBlock: usize, newerBlock: usize, tone: i32): f64 {
   const c = 2 * Math.cos((2 * Math.PI * 2 * hertz(tone)) / RATE_HZ)
   let a: f64 = 0, b: f64 = 0
@@ -933,7 +1079,7 @@ function follow(s: Stream, heard: i32): i32 {
   return heard
 }
 
-/** Copies whole vectors; memory.copy would cost more. */
+/** Whole vectors are copied, because memory.copy would cost more. */
 function copy(to: usize, from: usize, bytes: usize): void {
   for (const end = from + bytes; from < end; from += 16, to += 16) v128.store(to, v128.load(from))
 }
@@ -941,32 +1087,45 @@ function copy(to: usize, from: usize, bytes: usize): void {
 // --- pure tones ------------------------------------------------------------------------------------------
 
 /**
- * Pure tones, decided as in ../pure-tone.ts, bit for bit: all sums are of whole numbers that a double holds exactly.
+ * Detects pure tones, bit for bit like ../pure-tone.ts. All sums are sums of whole numbers, which a double represents
+ * exactly.
  */
 
 const SAMPLES: usize = 160
-// The long and the short step of the twin, in samples at 8 kHz.
+// Long step of ../pure-tone.ts, in samples at 8 kHz. `SHORT_STEP`: short step.
 const LONG_STEP: usize = 7
 const SHORT_STEP: usize = 3
 
-// The frame as f64; at 16 kHz every other sample.
+// The frame as f64; at 16 kHz only every second sample.
 const SPREAD = memory.data(160 << 3, 16)
 
-function isPureTone(frame: usize, wide: bool): bool {
+function isPureTone(frame: usize, wide: bool, levelDbfs: f64, faulty: bool): bool {
   const step: usize = wide ? 16 : 8
   for (let to = SPREAD; to < SPREAD + (SAMPLES << 3); to += 32, frame += step) {
-    // Four samples: of 16 kHz the lower halves of what is read as four numbers of 32 bits.
+    // Four samples are loaded. At 16 kHz they are the lower halves of four 32-bit numbers.
     const four = wide ? i32x4.shr_s(i32x4.shl(v128.load(frame), 16), 16) : v128.load16x4_s(frame)
     v128.store(to, f64x2.convert_low_i32x4_s(four))
     v128.store(to, f64x2.convert_low_i32x4_s(v128.shuffle<i64>(four, four, 1, 0)), 16)
   }
-  return impurity(LONG_STEP) < IMPURITY_MAX && impurity(SHORT_STEP) < IMPURITY_MAX
+  return !(faulty && isHum(levelDbfs)) && impurity(LONG_STEP, faulty) < IMPURITY_MAX && impurity(SHORT_STEP, faulty) < IMPURITY_MAX
 }
 
-/** The share of the power that two sines cannot explain: see the twin. */
-function impurity(step: usize): f64 {
+/** True if the line's filter has removed most of the frame. The constant offset of the frame is not counted. */
+function isHum(levelDbfs: f64): bool {
+  let sums = f64x2.splat(0), squares = sums
+  for (let at = SPREAD; at < SPREAD + (SAMPLES << 3); at += 16) {
+    const x = v128.load(at)
+    sums = f64x2.add(sums, x)
+    squares = f64x2.add(squares, f64x2.mul(x, x))
+  }
+  const mean = sumOfTwo(sums) / <f64>SAMPLES
+  return 1073741824.0 * Math.pow(10, levelDbfs / 10) < TONE_LEFT_MIN * (sumOfTwo(squares) / <f64>SAMPLES - mean * mean)
+}
+
+/** Returns the share of the power that two sines cannot explain; see ../pure-tone.ts. */
+function impurity(step: usize, centred: bool): f64 {
   const d = step << 3
-  let pp = f64x2.splat(0), qq = pp, rr = pp, pq = pp, pr = pp, qr = pp
+  let pp = f64x2.splat(0), qq = pp, rr = pp, pq = pp, pr = pp, qr = pp, ps = pp, qs = pp, rs = pp
   const end = SPREAD + ((SAMPLES - 4 * step) << 3)
   for (let at = SPREAD; at < end; at += 16) {
     const p = f64x2.add(v128.load(at + 4 * d), v128.load(at))
@@ -978,16 +1137,24 @@ function impurity(step: usize): f64 {
     pq = f64x2.add(pq, f64x2.mul(p, q))
     pr = f64x2.add(pr, f64x2.mul(p, r))
     qr = f64x2.add(qr, f64x2.mul(q, r))
+    ps = f64x2.add(ps, p)
+    qs = f64x2.add(qs, q)
+    rs = f64x2.add(rs, r)
   }
-  return impurityOf(sumOfTwo(pp), sumOfTwo(qq), sumOfTwo(rr), sumOfTwo(pq), sumOfTwo(pr), sumOfTwo(qr))
+  if (!centred) return impurityOf(sumOfTwo(pp), sumOfTwo(qq), sumOfTwo(rr), sumOfTwo(pq), sumOfTwo(pr), sumOfTwo(qr))
+  const count = <f64>(SAMPLES - 4 * step)
+  const p1 = sumOfTwo(ps), q1 = sumOfTwo(qs), r1 = sumOfTwo(rs)
+  return impurityOf(
+    sumOfTwo(pp) - p1 * p1 / count, sumOfTwo(qq) - q1 * q1 / count, sumOfTwo(rr) - r1 * r1 / count,
+    sumOfTwo(pq) - p1 * q1 / count, sumOfTwo(pr) - p1 * r1 / count, sumOfTwo(qr) - q1 * r1 / count)
 }
 
 function impurityOf(pp: f64, qq: f64, rr: f64, pq: f64, pr: f64, qr: f64): f64 {
-  if (rr === 0) return 1
+  if (rr <= 0) return 1
   const determinant = qq * rr - qr * qr
   let a = 0.0
   let b = -pr / rr
-  // One tone alone makes q and r proportional; then b does all the work.
+  // If there is only one tone, q and r are proportional. Then b alone explains the tone.
   if (determinant > 1e-6 * qq * rr) {
     a = (qr * pr - rr * pq) / determinant
     b = (qr * pq - qq * pr) / determinant
@@ -1011,21 +1178,21 @@ function largest(v: v128): f32 {
   return f32x4.extract_lane(f32x4.pmax(pairs, v128.shuffle<f32>(pairs, pairs, 1, 0, 3, 2)), 0)
 }
 
-/** Each lane and those to its left. */
+/** Adds to each lane all lanes to its left. */
 function sumsFromLeft(v: v128): v128 {
   const zero = f32x4.splat(0)
   const pairs = f32x4.add(v, v128.shuffle<f32>(zero, v, 0, 4, 5, 6))
   return f32x4.add(pairs, v128.shuffle<f32>(zero, pairs, 0, 1, 4, 5))
 }
 
-/** Each lane and those to its right. */
+/** Adds to each lane all lanes to its right. */
 function sumsFromRight(v: v128): v128 {
   const zero = f32x4.splat(0)
   const pairs = f32x4.add(v, v128.shuffle<f32>(v, zero, 1, 2, 3, 4))
   return f32x4.add(pairs, v128.shuffle<f32>(pairs, zero, 2, 3, 4, 5))
 }
 
-/** The sum of squares of `samples`, a multiple of 4. */
+/** Sum of squares of `samples`, a multiple of 4. */
 function energyOf(from: usize, samples: i32): f32 {
   let sums = f32x4.splat(0)
   const end = from + (<usize>samples << 2)
@@ -1037,25 +1204,25 @@ function energyOf(from: usize, samples: i32): f32 {
 }
 
 /**
- * Moves a leaky mean by a share of the way. The least bit of an addition keeps it from dying away into denormal
- * numbers, which are slow.
+ * Moves a mean towards the value by a share of the difference. A tiny number is added, because calculations with
+ * denormal numbers are slow.
  */
 function towards(mean: f32, value: f32, share: f32): f32 {
   return mean + (value - mean) * share + f32(1e-25)
 }
 
-/** The same of four means. */
+/** Moves four means like `towards`. */
 function towardsFour(mean: v128, value: v128, share: f32): v128 {
   return f32x4.add(f32x4.add(mean, f32x4.mul(f32x4.sub(value, mean), f32x4.splat(share))), f32x4.splat(1e-25))
 }
 
 /**
- * 10 log10(x), x > 0. With x = m 2^e, m within sqrt(1/2) to sqrt(2), ln m = 2 artanh(s), s = (m - 1) / (m + 1), |s| <
- * 0.1716: four terms of its series leave less than 2 s^9 / 9 (1 - s^2), 3e-8, which is 1.3e-7 dB; f32 itself is not
- * that fine.
+ * 10 log10(x), x > 0. With x = m 2^e and m from sqrt(1/2) to sqrt(2): ln m = 2 artanh(s), s = (m - 1) / (m + 1), |s| <
+ * 0.1716. Four terms of its series leave less than 2 s^9 / 9 (1 - s^2) = 3e-8, or 1.3e-7 dB, which is below the precision
+ * of f32.
  */
 function decibels(x: v128): v128 {
-  // The bits of sqrt(1/2): what is above counts for the next exponent.
+  // Difference from the bits of sqrt(1/2), because from this value on the next exponent is used.
   const bits = i32x4.sub(x, i32x4.splat(0x3f3504f3))
   const exponent = i32x4.shr_s(bits, 23)
   const m = i32x4.sub(x, i32x4.shl(exponent, 23))

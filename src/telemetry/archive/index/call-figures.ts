@@ -10,18 +10,21 @@ import type { ChartGroup, ChartRange, Figures } from '../../../call/documents/ca
 import type { Sql } from './sql.js'
 
 /**
- * The figures of each hour, by agent, version and own number: a chart reads hours, however many calls they had. The
- * empty number has those of all numbers. Its figures are JSON.
+ * Figures for each hour, by agent, version and our number, so that a chart reads hours and not calls. The empty number
+ * stands for all numbers. Figures are stored as JSON.
  */
 export const FIGURES_SCHEMA = `
   CREATE TABLE series(id INTEGER PRIMARY KEY, number TEXT NOT NULL, agent TEXT NOT NULL, version TEXT NOT NULL,
     UNIQUE(number, agent, version));
   CREATE TABLE hours(series INTEGER, hour INTEGER, figures TEXT NOT NULL, PRIMARY KEY(series, hour)) WITHOUT ROWID;`
 
-/** Counted figures of one call: its number, agent, version, hour and figures. JSON in the index. */
+/** Entry of one call in the figures: its number, agent, version, hour and figures. The index stores it as JSON. */
 type Counted = readonly [number: string, agent: string, version: string, hour: number, figures: Figures]
 
-/** Figures of a record. @throws for one whose parts are no parts of a record */
+/**
+ * Makes the figures of a record.
+ * @throws if parts of the record are malformed
+ */
 export function countedOf(record: WrittenRecord, startedAtMs: number): string {
   const { number = '', agent = '', agentVersion } = record
   const hour = Math.floor(startedAtMs / HOUR_MS)
@@ -29,17 +32,23 @@ export function countedOf(record: WrittenRecord, startedAtMs: number): string {
   return JSON.stringify([number, agent, version, hour, figuresOf(record)] satisfies Counted)
 }
 
-/** The figures of the hours in the file of the index. */
+/** Figures of the hours, stored in the file of the index. */
 export class CallFigures {
   readonly #sql: Sql
-  /** Pending figures of the hours, by series and hour: most calls of a transaction are of the same hours. */
+  /**
+   * Figures that are not written yet, by series and hour. They are added up first, because most calls of a transaction
+   * are of one hour.
+   */
   readonly #due = new Map<string, { readonly of: Counted; readonly figures: Figures }>()
 
   constructor(sql: Sql) {
     this.#sql = sql
   }
 
-  /** Counts a call; `flush` writes it. @param sign  -1: it is counted no more */
+  /**
+   * Counts a call. `flush` writes the figures.
+   * @param sign  -1 to remove the call from the count
+   */
   count(counted: string, sign: 1 | -1): void {
     const [number, ...rest] = JSON.parse(counted) as Counted
     for (const each of new Set([number, ''])) {
@@ -51,7 +60,7 @@ export class CallFigures {
     }
   }
 
-  /** In the transaction that changes the calls. */
+  /** Writes pending figures. Runs in the same transaction as the changes of the calls. */
   flush(): void {
     for (const {
       of: [number, agent, version, hour],
@@ -80,12 +89,12 @@ export class CallFigures {
     this.#due.clear()
   }
 
-  /** A transaction was given up. */
+  /** Drops the pending figures if their transaction was rolled back. */
   forgetDue(): void {
     this.#due.clear()
   }
 
-  /** @param numbers  of ours, to whose calls it is limited; null: any */
+  /** @param numbers own numbers whose calls are counted; null for all numbers */
   chart(range: ChartRange, numbers: readonly string[] | null): ChartGroup[] {
     const { fromHour, bucketHours, buckets, by, agent, agentVersion } = range
     const groups = new Map<string, Figures[]>()

@@ -2,22 +2,33 @@ import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
 import type { ChartGroup, ChartRange } from '../../../call/documents/call-charts.js'
 import type { CallSearch, WrittenRecord } from '../../../call/documents/call-search.js'
+import type { Usual } from '../../../call/why/usual.js'
 import { GatewayError } from '../../../core/errors.js'
 import { homeCountry } from '../../../sautikit/phone.js'
 import type { Log } from '../../log.js'
 import type { FoundPage } from './call-index.js'
 
-/** How often the index looks for new records. */
-const FOLLOW_EVERY_MS = 5000
-/** Searches and look-ups that wait for the index; more are refused. */
+const TIMES = {
+  /** Time in ms between two checks of the index for new records. */
+  followMs: 5000,
+  /**
+   * Time in ms without a task after which the index's file is closed. After twice this time the thread ends. A new
+   * start of the thread takes 0.3 s of CPU time.
+   */
+  restMs: 60_000,
+}
+/** Maximum number of searches and look-ups that wait for the index. Further requests are refused. */
 const TASKS_WAITING_MAX = 32
 
-/** A record is garbage as soon as it is indexed: more of it at once would only take memory. */
+/**
+ * Size in MB of the thread's young generation. A record becomes garbage as soon as it is indexed, so a larger young
+ * generation would only use more memory.
+ */
 const YOUNG_MB = 4
 
 /** Start data of the thread. */
 export interface IndexStart {
-  /** The index is in the first. */
+  /** Data folders. The index is in the first of them. */
   readonly dataFolders: readonly [string, ...string[]]
   readonly country: string
 }
@@ -32,10 +43,11 @@ export type IndexTask =
       readonly numbers: readonly string[] | null
     }
   | { readonly what: 'chart'; readonly range: ChartRange; readonly numbers: readonly string[] | null }
+  | { readonly what: 'usual'; readonly agent: string; readonly beforeMs: number }
   | { readonly what: 'record'; readonly callSid: string }
   | { readonly what: 'forget'; readonly callSids: readonly string[] }
 
-/** `current`: all records are indexed. `fault`: why they are not. */
+/** `current`: true if all records are indexed. `fault`: the reason why some records are not indexed. */
 interface Followed {
   readonly current: boolean
   readonly fault: string | null
@@ -47,44 +59,61 @@ export type FoundCalls = FoundPage & Pick<Followed, 'current'>
 /** Figures of one node. */
 export type ChartedCalls = { readonly groups: readonly ChartGroup[] } & Pick<Followed, 'current'>
 
-export type IndexAnswer = Followed | FoundCalls | ChartedCalls | WrittenRecord | undefined
+export type IndexAnswer = Followed | FoundCalls | ChartedCalls | Usual | WrittenRecord | undefined
 
 /**
- * Finds ended calls of this process and of earlier ones by the index beside their records; the main thread's side. The
- * index has a thread of its own, which starts with the first look: nothing here waits for the disk, and a thread that
- * died is replaced.
+ * Finds ended calls of this process and of earlier processes. This class runs on the main thread. The index has its own
+ * thread, so that the main thread does not wait for the disk. The thread starts at the first search, ends after a time
+ * without tasks, and is replaced if it dies.
  */
 export class CallFinder {
-  /** Times that records could not be indexed. */
+  /** Number of times that indexing of records failed. */
   faults = 0
-  /** Searches and look-ups that were refused, because too many waited. */
+  /** Number of searches and look-ups that were refused because too many were waiting. */
   refused = 0
   /** False until all records are indexed. */
   current = false
   readonly #pool: Piscina<IndexTask, IndexAnswer>
   readonly #log: Log
+  readonly #changes: () => number
+  readonly #times: typeof TIMES
+  /** Value of `changes` at the last time when all records were indexed. */
+  #indexedChanges = NaN
+  #lastTaskMs = performance.now()
+  #open = false
   #timer: NodeJS.Timeout
   #waiting = 0
   #isFaulty = false
   #closed = false
 
-  /** @param workerEnv  `process.env` of its thread */
-  constructor(dataFolders: IndexStart['dataFolders'], log: Log, workerEnv: Readonly<Record<string, string>>) {
+  /**
+   * @param workerEnv  `process.env` of the index's thread
+   * @param changes  count that rises with each written or deleted record
+   */
+  constructor(
+    dataFolders: IndexStart['dataFolders'],
+    log: Log,
+    workerEnv: Readonly<Record<string, string>>,
+    changes: () => number,
+    times = TIMES,
+  ) {
     this.#log = log
+    this.#times = times
+    this.#changes = changes
     this.#pool = new Piscina({
       filename: fileURLToPath(new URL('./call-index-thread.js', import.meta.url)),
-      ...{ minThreads: 0, maxThreads: 1, idleTimeout: Infinity, recordTiming: false },
+      ...{ minThreads: 0, maxThreads: 1, idleTimeout: 2 * times.restMs, recordTiming: false },
       ...{ execArgv: [], env: { ...workerEnv }, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB } },
       workerData: { dataFolders, country: homeCountry() } satisfies IndexStart,
     })
-    // Error of a thread that died without a task; the next task starts another one.
+    // If the thread dies while it has no task, the error is ignored, because the next task starts a new thread.
     this.#pool.on('error', () => undefined)
-    this.#timer = this.#followIn(FOLLOW_EVERY_MS)
+    this.#timer = this.#followIn(this.#times.followMs)
   }
 
   /**
-   * @param before  see `CallIndex.find`, as for the others
-   * @throws GatewayError CAPACITY when too many searches wait, STORAGE when the index cannot be read
+   * @param before  see `CallIndex.find`, which describes all parameters
+   * @throws GatewayError CAPACITY if too many searches are waiting, STORAGE if the index cannot be read
    */
   find(
     search: CallSearch,
@@ -100,14 +129,28 @@ export class CallFinder {
     return this.#ask<ChartedCalls>({ what: 'chart', range, numbers })
   }
 
-  /** The record of a call, of any run. @throws as `find` */
+  /**
+   * Usual values of an agent's calls that began before a given time.
+   * @throws in the same cases as `find`
+   */
+  usual(agent: string, beforeMs: number): Promise<Usual> {
+    return this.#ask<Usual>({ what: 'usual', agent, beforeMs })
+  }
+
+  /**
+   * Record of a call from any run.
+   * @throws as `find`
+   */
   record(callSid: string): Promise<WrittenRecord | undefined> {
     return this.#ask<WrittenRecord | undefined>({ what: 'record', callSid })
   }
 
-  /** Erases what the index has of calls, whose records are erased. @throws what the file system throws */
+  /**
+   * Erases calls from the index. Their records are erased elsewhere.
+   * @throws errors of the file system
+   */
   async forget(callSids: readonly string[]): Promise<void> {
-    await this.#pool.run({ what: 'forget', callSids })
+    await this.#run({ what: 'forget', callSids })
   }
 
   async close(): Promise<void> {
@@ -124,12 +167,18 @@ export class CallFinder {
     }
     this.#waiting++
     try {
-      return (await this.#pool.run(task)) as T
+      return (await this.#run(task)) as T
     } catch (cause) {
       throw new GatewayError('STORAGE', 'the index of calls cannot be read', { cause })
     } finally {
       this.#waiting--
     }
+  }
+
+  #run(task: IndexTask): Promise<IndexAnswer> {
+    this.#lastTaskMs = performance.now()
+    this.#open = true
+    return this.#pool.run(task)
   }
 
   #followIn(ms: number): NodeJS.Timeout {
@@ -138,11 +187,18 @@ export class CallFinder {
 
   async #follow(): Promise<void> {
     const fromMs = performance.now()
-    const { current, fault } = await (this.#pool.run({ what: 'follow' }) as Promise<Followed>).catch((): Followed => ({
+    const changes = this.#changes()
+    if (changes === this.#indexedChanges) {
+      if (this.#open && fromMs - this.#lastTaskMs >= this.#times.restMs) await this.#rest()
+      if (!this.#closed) this.#timer = this.#followIn(this.#times.followMs)
+      return
+    }
+    const { current, fault } = await (this.#run({ what: 'follow' }) as Promise<Followed>).catch((): Followed => ({
       current: false,
       fault: 'its thread died',
     }))
     if (this.#closed) return
+    if (current) this.#indexedChanges = changes
     this.current = current
     if (fault !== null) this.faults++
     if ((fault !== null) !== this.#isFaulty) {
@@ -150,7 +206,14 @@ export class CallFinder {
       if (fault === null) this.#log.info({}, 'records of calls are indexed again')
       else this.#log.error({ reason: fault }, 'records of calls cannot be indexed, and newer ones are not found')
     }
-    // As long a rest as it took: a start after an upgrade reads all records, beside live calls.
-    this.#timer = this.#followIn(current || fault !== null ? FOLLOW_EVERY_MS : performance.now() - fromMs)
+    // While there is more to index, the pause is as long as the step took. After an upgrade all records are indexed
+    // again while calls are live.
+    this.#timer = this.#followIn(current || fault !== null ? this.#times.followMs : performance.now() - fromMs)
+  }
+
+  /** Closes the index's file before the thread ends. Otherwise the file's lock would stay. */
+  async #rest(): Promise<void> {
+    this.#open = false
+    await this.#pool.run({ what: 'close' }).catch(() => undefined)
   }
 }

@@ -6,21 +6,24 @@ import { useCountry } from '../../../sautikit/phone.js'
 import type { IndexAnswer, IndexStart, IndexTask } from './call-finder.js'
 import { CallIndex } from './call-index.js'
 
-/** The thread of the index of calls: one task at a time (`call-finder.ts`). */
+/** Thread of the index of calls. It does one task at a time (`call-finder.ts`). */
 
-/** A search indexes what is new first, for as long as this; a start after an upgrade takes longer. */
+/** Maximum time in ms that a search spends on indexing new records first. After an upgrade, indexing takes longer. */
 const CATCH_UP_MS = 200
-/** One task of `follow`. */
+/** Maximum time in ms of one task of `follow`. */
 const FOLLOW_MS = 50
 
 const { dataFolders, country } = workerData as IndexStart
 setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 useCountry(country)
 let opened: CallIndex | null = null
-/** Opened by a task: a thread that fails at its start would leave the task without an answer. */
+/**
+ * Opens the index at its first use, inside a task. If the thread opened it at its start and failed, the task would not
+ * get an answer.
+ */
 const index = (): CallIndex => (opened ??= new CallIndex(dataFolders))
 
-/** @returns whether all is indexed; and why not, where it is a fault */
+/** @returns `current`: true if all records are indexed; `fault`: the reason why some records are not indexed */
 function follow(forMs: number): { readonly current: boolean; readonly fault: string | null } {
   const endMs = performance.now() + forMs
   try {
@@ -44,13 +47,16 @@ export default function run(task: IndexTask): IndexAnswer {
       const { current } = follow(CATCH_UP_MS)
       return { groups: index().chart(task.range, task.numbers), current }
     }
+    case 'usual':
+      return index().usual(task.agent, task.beforeMs)
     case 'record':
       return index().record(task.callSid)
     case 'forget':
       try {
         index().forget(task.callSids)
       } catch {
-        // Even a deletion takes room on the disk. Without the index, nothing is left of them.
+        // On a full disk, calls cannot be deleted from the index. Then the whole index is deleted, which erases the
+        // calls too.
         index().drop()
       }
       return undefined

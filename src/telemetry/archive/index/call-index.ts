@@ -6,6 +6,8 @@ import type { Database, SQLiteValue } from 'node-sqlite3-wasm'
 import type { ChartGroup, ChartRange } from '../../../call/documents/call-charts.js'
 import { costOf, indexedCall, isOfNumbers, searchExpression } from '../../../call/documents/call-search.js'
 import type { CallSearch, IndexedCall, WrittenRecord } from '../../../call/documents/call-search.js'
+import { spansOf, USUAL_CALLS_MAX, usualOf } from '../../../call/why/usual.js'
+import type { CallSpans, Usual } from '../../../call/why/usual.js'
 import { endedRow } from '../../../call/documents/call-view.js'
 import type { ListedCall } from '../../../call/documents/call-view.js'
 import { whereThere } from '../../../core/errors.js'
@@ -16,28 +18,37 @@ import { ARCHIVE_LINE_BYTES_MAX, bytesAt, ERASED, linesOf, NEWLINE } from '../li
 import { Sql } from './sql.js'
 import type { SqlRow } from './sql.js'
 
-// The package's module has no named exports.
+// The package has no named exports for `import`.
 const sqlite = createRequire(import.meta.url)('node-sqlite3-wasm') as typeof Sqlite
 
-/** Raised with what the index has of a call: one of another version is made anew. */
-const INDEX_VERSION = 4
-/** Memory of the engine for pages of the file. */
+/**
+ * Version of an indexed call's fields. It is raised when the fields change. An index of another version is created
+ * again.
+ */
+const INDEX_VERSION = 6
+/** Memory in KB that the engine uses for pages of the file. */
 const CACHE_KB = 4096
-/** Records are read and indexed in pieces of this size, each in one transaction; a longer record is read whole. */
+/**
+ * Size in bytes of the pieces in which records are read and indexed. Each piece is one transaction. A record that is
+ * longer than a piece is read completely.
+ */
 const PIECE_BYTES = 256 * 1024
-/** The index does not grow where less than this is free: records and recordings need it. */
+/** Free space in bytes of the disk below which the index does not grow. This space is for records and recordings. */
 const FREE_BYTES_MIN = 256 * 1024 * 1024
-/** Pages of the index that one step of a purge writes anew. */
+/** Number of index pages that one step of a purge rewrites. */
 const PURGE_PAGES = 256
-/** Records that are read for one page: some may be gone. */
+/**
+ * Maximum number of records that are read for one page of hits. More records than hits are read if some were deleted.
+ */
 const READ_MAX = 2000
-/** Distinct ids for calls of one millisecond: 2^53 is reached in the year 2255. */
+/** Number of ids for calls of the same millisecond. With this number, ids stay below 2^53 until the year 2255. */
 const IDS_PER_MS = 1000
 
 const SCHEMA = `
   CREATE TABLE files(id INTEGER PRIMARY KEY, path TEXT UNIQUE, bytes INTEGER NOT NULL);
   CREATE TABLE calls(id INTEGER PRIMARY KEY, sid TEXT UNIQUE, file INTEGER NOT NULL, at INTEGER NOT NULL, bytes INTEGER NOT NULL, cost REAL,
-    counted TEXT NOT NULL);
+    counted TEXT NOT NULL, agent TEXT NOT NULL, spans TEXT NOT NULL);
+  CREATE INDEX calls_of_agent ON calls(agent, id);
   CREATE VIRTUAL TABLE words USING fts5(said, terms, content='', contentless_delete=1, detail='column', tokenize='ascii');
   ${FIGURES_SCHEMA}
   PRAGMA user_version = ${INDEX_VERSION};`
@@ -45,16 +56,16 @@ const SCHEMA = `
 /** A page of hits, newest first. */
 export interface FoundPage {
   readonly hits: readonly { readonly id: number; readonly row: ListedCall }[]
-  /** Where to go on: with calls of a smaller id. Null: there are no older ones. */
+  /** Ids of the next page are below this id; null on the last page. */
   readonly next: number | null
 }
 
 /**
- * By what ended calls are found: an SQLite file that follows the logs of records. It has where each record is and the
- * terms that it is found by, no record and no text; a hit is read from its log. The logs are the truth: whatever is wrong
- * with the index, it is deleted and made again from them (docs/adr/0026-an-index-of-calls.md).
+ * Index of ended calls. It is an SQLite file that is updated from the logs of records. For each record it contains the
+ * location and the search terms, but neither the record nor its texts. A hit is read from its log. The logs are the
+ * original data: a faulty index is deleted and created again (docs/adr/0026-an-index-of-calls.md).
  *
- * Synchronous, for a thread that has nothing else to do. Methods throw what the file system and the engine throw.
+ * Synchronous, for a thread without other work. Methods throw errors of the file system and the engine.
  */
 export class CallIndex {
   readonly #dataFolders: readonly string[]
@@ -62,7 +73,7 @@ export class CallIndex {
   #sql: Sql
   #figures: CallFigures
 
-  /** @param dataFolders  the index is in the first */
+  /** @param dataFolders the first folder contains the index */
   constructor(dataFolders: readonly [string, ...string[]]) {
     this.#dataFolders = dataFolders
     this.#path = join(keptFolder(dataFolders[0], 'index'), 'index.sqlite')
@@ -70,7 +81,7 @@ export class CallIndex {
     this.#figures = new CallFigures(this.#sql)
   }
 
-  /** Indexes what is new, one piece of it. @returns whether there is more */
+  /** Indexes one piece of the new records. @returns true if there is more */
   follow(): boolean {
     return this.#repaired(() => {
       const onDisk = this.#logs()
@@ -81,11 +92,12 @@ export class CallIndex {
         return true
       }
       const bytesOf = new Map(known.map((file) => [file.path, file]))
-      // Newest first: they are looked for first.
+      // The newest logs are indexed first, because searches begin with the newest calls.
       for (const [path, size] of onDisk) {
         const file = bytesOf.get(path)
         if (size <= (file?.bytes ?? 0)) continue
-        if (freeBytes(this.#path) < FREE_BYTES_MIN) throw new Error('the index does not grow: the disk is nearly full')
+        if (freeBytes(this.#path) < FREE_BYTES_MIN)
+          throw new Error('new calls are not indexed: the disk is nearly full')
         if (this.#indexPiece(path, file, size)) return true
       }
       return this.#purge()
@@ -93,8 +105,8 @@ export class CallIndex {
   }
 
   /**
-   * @param before  only calls with a smaller id; null: from the newest on
-   * @param numbers  of ours, to whose calls it is limited; null: any
+   * @param before  only hits with ids below this id; null to begin with the newest call
+   * @param numbers  own numbers whose calls are found; null for all numbers
    */
   find(search: CallSearch, before: number | null, limit: number, numbers: readonly string[] | null): FoundPage {
     return this.#repaired(
@@ -108,7 +120,7 @@ export class CallIndex {
           const ids = this.#ids(search, expression, from, next, limit - hits.length)
           for (const id of ids) {
             const record = this.#recordAt('id', id)
-            // Every row is looked at as the lists do it, whatever the index says of it.
+            // Each record is compared with the search again, because the index may be wrong.
             if (record !== undefined && isOfNumbers(record, numbers))
               hits.push({ id, row: { ...endedRow(record), cost: costOf(record) } })
             next = id
@@ -122,17 +134,33 @@ export class CallIndex {
     )
   }
 
-  /** @param numbers  as of `find` */
+  /** @param numbers  see `find` */
   chart(range: ChartRange, numbers: readonly string[] | null): ChartGroup[] {
     return this.#repaired(() => this.#figures.chart(range, numbers), [])
   }
 
-  /** The newest record of a call; undefined where the index knows of none. */
+  /** Usual values of an agent's newest calls before a given time. */
+  usual(agent: string, beforeMs: number): Usual {
+    return this.#repaired(
+      () =>
+        usualOf(
+          this.#sql
+            .all(
+              'SELECT spans FROM calls WHERE agent = ? AND id < ? ORDER BY id DESC LIMIT ?',
+              ...[agent, beforeMs * IDS_PER_MS, USUAL_CALLS_MAX],
+            )
+            .map(({ spans }) => JSON.parse(String(spans)) as CallSpans),
+        ),
+      usualOf([]),
+    )
+  }
+
+  /** Newest record of a call; undefined if the call is not in the index. */
   record(callSid: string): WrittenRecord | undefined {
     return this.#repaired(() => this.#recordAt('sid', callSid), undefined)
   }
 
-  /** Erases what is known of calls. @returns how many of them were known */
+  /** Erases calls from the index. @returns the number of erased calls */
   forget(callSids: readonly string[]): number {
     return this.#repaired(() => {
       let known = 0
@@ -153,7 +181,7 @@ export class CallIndex {
     this.#sql.close()
   }
 
-  /** Deletes the index; `follow` makes it again. */
+  /** Deletes the index. `follow` creates it again. */
   drop(): void {
     this.close()
     rmSync(dirname(this.#path), { recursive: true, force: true })
@@ -169,7 +197,7 @@ export class CallIndex {
       db.close()
     } catch (thrown) {
       if (!(thrown instanceof sqlite.SQLite3Error)) throw thrown
-      // Not a database, or a torn one.
+      // a file that is damaged or not a database has no version
     }
     rmSync(folder, { recursive: true, force: true })
     const db = this.#connected()
@@ -179,18 +207,19 @@ export class CallIndex {
 
   #connected(): Database {
     mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 })
-    // Lock of a process that died: DATA_DIR has a lock of its own.
+    // A lock that exists now belongs to a dead process: no other process uses the index, because DATA_DIR has its own
+    // lock.
     rmSync(`${this.#path}.lock`, { recursive: true, force: true })
     const db = new sqlite.Database(this.#path)
-    // Nobody else opens it: a lock for each statement would take longer than the statement.
+    // Only this process opens the file. Locking it for each statement would take longer than the statement.
     db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE; BEGIN EXCLUSIVE; COMMIT')
-    // The lock is a folder that it makes for everyone to read.
+    // The lock is a folder, which the engine creates so that all users can read it.
     chmodSync(`${this.#path}.lock`, 0o700)
     db.exec(`PRAGMA cache_size = -${CACHE_KB}; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON`)
     return db
   }
 
-  /** Logs of records with their sizes, the newest first; paths are relative to the first data folder. */
+  /** Logs of records with their sizes, newest first. Paths are relative to the first data folder. */
   #logs(): Map<string, number> {
     const [home] = this.#dataFolders
     const paths = this.#dataFolders.flatMap((folder) =>
@@ -205,14 +234,14 @@ export class CallIndex {
     )
   }
 
-  /** @returns false where there is only a line that is still being written */
+  /** @returns false if the only new line is still being written */
   #indexPiece(path: string, file: IndexedFile | undefined, size: number): boolean {
     const from = file?.bytes ?? 0
     const read = (bytes: number): Buffer => this.#read(path, from, Math.min(bytes, size - from))
     let piece = read(PIECE_BYTES)
     if (!piece.includes(NEWLINE)) piece = read(ARCHIVE_LINE_BYTES_MAX)
     const whole = piece.lastIndexOf(NEWLINE) + 1
-    // A line that is longer than any record is none.
+    // Skips a line that is longer than any record.
     const end = whole === 0 && piece.length === ARCHIVE_LINE_BYTES_MAX ? piece.length : whole
     if (end === 0) return false
     this.#transaction(() => {
@@ -226,7 +255,7 @@ export class CallIndex {
   #indexLine(line: Buffer, place: { readonly file: number; readonly path: string; readonly at: number }): void {
     const known = termsOf(line)
     if (known === null) return
-    const { callSid, startedAtMs, said, terms, cost, counted } = known
+    const { callSid, startedAtMs, said, terms, cost, counted, agent, spans } = known
     const before = this.#sql.one(
       'SELECT calls.id, counted, files.path, at FROM calls JOIN files ON files.id = file WHERE sid = ?',
       callSid,
@@ -239,8 +268,8 @@ export class CallIndex {
     let id = startedAtMs * IDS_PER_MS + (hashOf(callSid) % IDS_PER_MS)
     while (this.#sql.one('SELECT 1 FROM calls WHERE id = ?', id) !== null) id++
     this.#sql.run(
-      'INSERT INTO calls(id, sid, file, at, bytes, cost, counted) VALUES(?, ?, ?, ?, ?, ?, ?)',
-      ...[id, callSid, place.file, place.at, line.length, cost, counted],
+      'INSERT INTO calls(id, sid, file, at, bytes, cost, counted, agent, spans) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      ...[id, callSid, place.file, place.at, line.length, cost, counted, agent, spans],
     )
     this.#figures.count(counted, 1)
     this.#sql.run('INSERT INTO words(rowid, said, terms) VALUES(?, ?, ?)', id, said, terms)
@@ -252,7 +281,7 @@ export class CallIndex {
     this.#figures.count(String(counted), -1)
   }
 
-  /** Retention has deleted a log. */
+  /** Removes the calls of a log that retention has deleted. */
   #forgetFile({ id }: IndexedFile): void {
     this.#transaction(() => {
       for (const { counted } of this.#sql.all<{ counted: string }>('SELECT counted FROM calls WHERE file = ?', id))
@@ -264,12 +293,15 @@ export class CallIndex {
     })
   }
 
-  /** The engine keeps the words of a deleted row until it merges. Does one step of it. @returns whether there is more */
+  /**
+   * Purges words of deleted rows, which the engine stores until it merges segments. Does one step.
+   * @returns true if more steps are needed
+   */
   #purge(): boolean {
     if (this.#sql.one('PRAGMA application_id')?.['application_id'] !== PURGE) return false
     const changes = (): number => Number(this.#sql.one('SELECT total_changes() AS n')?.['n'])
     const before = changes()
-    // A negative number of pages begins to merge all into one.
+    // The number of pages is negative, which makes the engine merge all segments into one.
     this.#sql.run("INSERT INTO words(words, rank) VALUES('merge', ?)", -PURGE_PAGES)
     if (changes() - before >= 2) return true
     this.#sql.db.exec(purgeIs(false))
@@ -293,7 +325,7 @@ export class CallIndex {
               `SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ? ${range}`,
               ...[expression, from, below, limit],
             )
-          : // The terms of a cost are coarser.
+          : // The exact cost is compared here, because search terms contain only the rough cost.
             this.#sql.all(
               `SELECT words.rowid AS id FROM words CROSS JOIN calls ON calls.id = words.rowid WHERE words MATCH ?
                 AND words.rowid >= ? AND words.rowid < ? AND cost BETWEEN ? AND ? ORDER BY words.rowid DESC LIMIT ?`,
@@ -310,7 +342,7 @@ export class CallIndex {
     if (place === null) return undefined
     const { path, at, bytes } = place
     const line = whereThere(() => this.#read(String(path), Number(at), Number(bytes)), undefined)
-    // Erased, or replaced by a newer one, since it was indexed.
+    // The record was erased, or replaced by a newer record, after it was indexed.
     if (line === undefined || line[0] === ERASED) return undefined
     return (jsonObject(line) ?? undefined) as WrittenRecord | undefined
   }
@@ -331,7 +363,10 @@ export class CallIndex {
     }
   }
 
-  /** Where the file is torn, it is made again. @param otherwise  the answer then */
+  /**
+   * Runs `work`. If the file is damaged, creates it again.
+   * @param otherwise  result if the file was damaged
+   */
   #repaired<T>(work: () => T, otherwise: T): T {
     try {
       return work()
@@ -347,14 +382,14 @@ export class CallIndex {
 interface IndexedFile {
   readonly id: number
   readonly path: string
-  /** As far as it is indexed. */
+  /** Number of indexed bytes. */
   readonly bytes: number
 }
 
-/** How the engine says that the file is none of its, or torn. */
+/** Errors of the engine for a file that is damaged, or is not a database. */
 const TORN = /malformed|not a database|corrupt|no such table/
 
-/** In the header of the file: words of deleted calls are still to be purged. */
+/** Mark in the file's header which says that words of deleted calls must still be purged. */
 const PURGE = 1
 function purgeIs(due: boolean): string {
   return `PRAGMA application_id = ${due ? PURGE : 0}`
@@ -366,19 +401,23 @@ interface IndexedRecord extends IndexedCall {
   readonly cost: number | null
   /** See `CallFigures`. */
   readonly counted: string
+  readonly agent: string
+  /** `CallSpans` as JSON. */
+  readonly spans: string
 }
 
-/** Null for a line that is no record. */
+/** Reads the terms of a line; null if the line is not a record. */
 function termsOf(line: Buffer): IndexedRecord | null {
   const record = jsonObject(line) as WrittenRecord | null
   const startedAtMs = Date.parse(String(record?.startedAt))
   if (record === null || typeof record.callSid !== 'string' || Number.isNaN(startedAtMs)) return null
   try {
-    // A search shows it.
+    // `endedRow` throws if a search could not show the record.
     endedRow(record)
-    const { callSid } = record
+    const { callSid, agent = '' } = record
     const counted = countedOf(record, startedAtMs)
-    return { callSid, startedAtMs, ...indexedCall(record), cost: costOf(record)?.amount ?? null, counted }
+    const spans = JSON.stringify(spansOf(record))
+    return { callSid, startedAtMs, ...indexedCall(record), cost: costOf(record)?.amount ?? null, counted, agent, spans }
   } catch {
     return null // another program's line
   }

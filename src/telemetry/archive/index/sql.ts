@@ -2,7 +2,7 @@ import type { Database, SQLiteValue, Statement } from 'node-sqlite3-wasm'
 
 export type SqlRow = Readonly<Record<string, SQLiteValue>>
 
-/** A database with its statements, each prepared once. */
+/** A database and its statements. Each statement is prepared once. */
 export class Sql {
   readonly db: Database
   readonly #statements = new Map<string, Statement>()
@@ -16,7 +16,7 @@ export class Sql {
   }
 
   one(sql: string, ...values: SQLiteValue[]): SqlRow | null {
-    // To its end: a statement that is not holds its lock.
+    // All rows are read, because a statement with unread rows keeps its lock.
     return this.all(sql, ...values)[0] ?? null
   }
 
@@ -40,7 +40,10 @@ export class Sql {
     this.db.close()
   }
 
-  /** A statement that threw stands where it stopped, and would throw again at its next use: it is made anew then. */
+  /**
+   * Runs `use` with a prepared statement. A statement that threw is dropped and prepared again at its next use, because
+   * it would throw again.
+   */
   #used<T>(sql: string, use: (statement: Statement) => T): T {
     try {
       return use(this.#statement(sql))
@@ -54,7 +57,7 @@ export class Sql {
     try {
       this.#statements.get(sql)?.finalize()
     } catch {
-      // It says again why it failed.
+      // The next use reports an error that persists.
     }
     this.#statements.delete(sql)
   }

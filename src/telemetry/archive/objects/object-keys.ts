@@ -7,17 +7,17 @@ import { KEPT_FILES, keptDays, keptFolder, keptNames } from '../kept-files.js'
 import { KEY_BYTES, openedBytes, sealedBytes } from './sealed-stream.js'
 import { replaceFile } from '../whole-file.js'
 
-/** Keys of records and handoff packets, or of recordings: each kind has its own retention. */
+/** Kind of keys: keys of records and handoff packets, or keys of recordings. Each kind has its own retention. */
 export type KeyKind = 'recordKeys' | 'recordingKeys'
 
 export const keyFileSchema = z.object({
   version: z.literal(1),
   callSid: z.string(),
-  /** Which master key encrypts the call's key. */
+  /** Id of the master key with which the call's key is encrypted. */
   master: z.string(),
   /** Base64. */
   key: z.string(),
-  /** Names of the objects that it encrypts, or is about to. */
+  /** Names of the objects that this key encrypts or will encrypt. */
   objects: z.array(z.string()),
 })
 type KeyFile = z.output<typeof keyFileSchema>
@@ -27,23 +27,22 @@ interface MasterKey {
   readonly bytes: Buffer
 }
 
-/** A call's key, and what it encrypts. */
+/** A call's key, and the objects that it encrypts. */
 interface CallKey {
   readonly key: Buffer
   readonly objects: readonly string[]
 }
 
 /**
- * The key of each call's objects, in a file below DATA_DIR, encrypted by a master key. Without the file nobody can read the
- * objects any more, wherever there are copies: retention and erasure delete it as any other file of a call.
- *
- * Methods throw what the file system throws.
+ * Keys of the calls' objects. For each call there is a file with its key below DATA_DIR. The key in the file is
+ * encrypted by a master key. Without this file, the call's objects and all their copies are unreadable. Retention and
+ * erasure delete this file like other files of a call. Methods throw errors of the file system.
  */
 export class ObjectKeys {
-  /** The first encrypts, all decrypt. */
+  /** Master keys. The first encrypts; all of them can decrypt. */
   readonly #masters: readonly MasterKey[]
 
-  /** @param masters  base64 of 32 bytes each */
+  /** @param masters base64 of 32 bytes, for each key */
   constructor(masters: readonly string[]) {
     this.#masters = masters.map((text) => {
       const bytes = Buffer.from(text, 'base64')
@@ -51,14 +50,17 @@ export class ObjectKeys {
     })
   }
 
-  /** The key of a call's objects, made where there is none. The file has the object's name before the object is stored. */
+  /**
+   * Key of a call's objects. If the call has no key, a new key is made. The object's name is written to the key's file
+   * before the object is stored.
+   */
   of(dataFolder: string, kind: KeyKind, days: number | null, callSid: string, object: string): Buffer {
     const path = join(keptFolder(dataFolder, kind, days), `${callSid}.json`)
     const known = read(path)
     const key = known === null ? randomBytes(KEY_BYTES) : this.#opened(kind, known)
     if (known?.objects.includes(object) === true) return key
     const objects = [...(known?.objects ?? []), object]
-    // Before anything is encrypted with it.
+    // The key's file is complete on the disk before the key is used.
     replaceFile(
       path,
       JSON.stringify(known === null ? this.#sealed(kind, callSid, key, objects) : { ...known, objects }),
@@ -67,7 +69,10 @@ export class ObjectKeys {
     return key
   }
 
-  /** Null where there is none: nothing was stored, or it is erased. @throws also GatewayError STORAGE */
+  /**
+   * Finds a call's key; null if no object was stored, or the key was erased.
+   * @throws errors of the file system, and GatewayError STORAGE
+   */
   find(dataFolder: string, kind: KeyKind, callSid: string): CallKey | null {
     for (const path of pathsOf(dataFolder, kind, callSid)) {
       const file = read(path)
@@ -76,7 +81,10 @@ export class ObjectKeys {
     return null
   }
 
-  /** Encrypts with the first master key what an older one has encrypted. @returns how many keys */
+  /**
+   * Encrypts the keys that an older master key encrypts with the first master key.
+   * @returns the number of keys
+   */
   renew(dataFolder: string, kind: KeyKind): number {
     let renewed = 0
     for (const name of keptNames(dataFolder, kind)) {
@@ -85,7 +93,7 @@ export class ObjectKeys {
       if (file === null || file.master === this.#masters[0]?.id) continue
       const { atime, mtime } = statSync(path)
       replaceFile(path, JSON.stringify(this.#sealed(kind, file.callSid, this.#opened(kind, file), file.objects)), true)
-      utimesSync(path, atime, mtime) // it is as old as it was
+      utimesSync(path, atime, mtime) // keeps the file's age
       renewed++
     }
     return renewed
@@ -106,7 +114,10 @@ export class ObjectKeys {
   }
 }
 
-/** Deletes the keys of a call. @returns the names of what nobody can read any more */
+/**
+ * Deletes the keys of a call.
+ * @returns the names of the objects that are unreadable from now on
+ */
 export function forgetKeys(dataFolder: string, kind: KeyKind, callSid: string): readonly string[] {
   return pathsOf(dataFolder, kind, callSid).flatMap((path) => {
     const objects = read(path)?.objects ?? []
@@ -119,12 +130,12 @@ function pathsOf(dataFolder: string, kind: KeyKind, callSid: string): string[] {
   return keptDays(dataFolder, kind).map((days) => join(keptFolder(dataFolder, kind, days), `${callSid}.json`))
 }
 
-/** Name to which an encrypted key is bound. */
+/** Name that is bound to an encrypted key as associated data. */
 function nameOf(kind: KeyKind, callSid: string): string {
   return `${basename(KEPT_FILES[kind].folder)}/${callSid}`
 }
 
-/** Null where there is no file. */
+/** Reads a file; null if the file does not exist. */
 function read(path: string): KeyFile | null {
   return whereThere(() => keyFileSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), null)
 }

@@ -7,9 +7,11 @@ import type { FromStorage, StorageStart, ToStorage } from './object-storage.js'
 import { S3Store } from './s3-store.js'
 import { StoredObjects } from './stored-objects.js'
 
-/** The thread of the object storage: encryption, the disk and the SDK stay off the thread that sends audio. */
+/**
+ * Thread of the object storage. Encryption, access to the disk and the SDK must not run on the thread that sends audio.
+ */
 
-/** How long uploads may still take when the process ends. */
+/** Time in ms for which a process that ends still waits for its uploads. */
 const CLOSE_MS = 3000
 
 assert(parentPort !== null, 'the object storage is a worker thread')

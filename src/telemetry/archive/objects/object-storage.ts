@@ -9,9 +9,9 @@ import type { StoredFile } from '../stored-file.js'
 import { NO_STATE } from './stored-objects.js'
 import type { StorageState, StoredObjectsOptions } from './stored-objects.js'
 
-/** How often the thread looks for what waits. */
+/** Time in ms between two searches of the thread for files that wait for their upload. */
 const LOOK_MS = 1000
-/** A thread that died is replaced after this. */
+/** Pause in ms before a thread that died is replaced. */
 const RESTART_MS = 1000
 
 export interface ObjectStorageOptions extends Omit<StoredObjectsOptions, 'store' | 'wallClock'> {
@@ -43,15 +43,15 @@ export type FromStorage =
 
 /** Result of an erasure in the bucket. */
 export interface ErasedObjects {
-  /** Objects that nobody can read any more. */
+  /** Number of objects that the erasure made unreadable. */
   readonly erased: number
-  /** Those of them that could not be deleted. */
+  /** Number of erased objects that could not be deleted. */
   readonly left: number
 }
 
 /**
- * Recordings, records and handoff packets in a bucket (docs/STORAGE.md): the main thread's side. A thread of its own
- * uploads and reads back; when it dies it is replaced, and goes on with what is on the disk.
+ * Recordings, records and handoff packets in a bucket (docs/STORAGE.md). This class runs on the main thread. A separate
+ * thread uploads files and reads them back. If that thread dies, a new thread continues with the files on the disk.
  */
 export class ObjectStorage {
   readonly #options: StorageStart
@@ -62,10 +62,10 @@ export class ObjectStorage {
   #questions = 0
   #closed = false
   #state = NO_STATE
-  /** Counts of threads that have died. */
+  /** Sum of the counts of all threads that have died. */
   #before = NO_STATE
 
-  /** @param workerEnv  `process.env` of its thread; the SDK may look for credentials there */
+  /** @param workerEnv `process.env` of the thread. The SDK may look for credentials there */
   constructor(options: ObjectStorageOptions, log: Log, workerEnv: Readonly<Record<string, string>>) {
     this.#options = { everyMs: LOOK_MS, ...options }
     this.#log = log
@@ -73,7 +73,7 @@ export class ObjectStorage {
     this.#begin()
   }
 
-  /** Counts since the start, and what waits now. */
+  /** Counts since the start, and the current number of waiting files. */
   get state(): StorageState {
     const { stored, failed, fetched, erased, left } = this.#before
     const now = this.#state
@@ -88,9 +88,9 @@ export class ObjectStorage {
   }
 
   /**
-   * A recording of a call, read back into a file. Null when there is none.
-   * @param part  from 1; null: the newest
-   * @throws GatewayError STORAGE when the storage does not answer
+   * Reads a call's recording back from the bucket into a file; null if the bucket has no recording.
+   * @param part from 1; null for the newest part
+   * @throws GatewayError STORAGE if the storage does not answer
    */
   async recording(callSid: CallSid, part: number | null): Promise<StoredFile | null> {
     const names = recordingNames(callSid, part)
@@ -102,17 +102,20 @@ export class ObjectStorage {
     return (await this.#ask({ what: 'recording', folder: 'carrier-recordings', callSid, names })) as StoredFile | null
   }
 
-  /** Undefined when there is none. @throws as `recording` */
+  /**
+   * Reads a document back; undefined if there is no document.
+   * @throws as `recording`
+   */
   document(kind: DocumentKind, callSid: CallSid): Promise<unknown> {
     return this.#ask({ what: 'document', kind, callSid })
   }
 
-  /** Forgets the keys of calls, and deletes what they encrypt as far as it can be reached. */
+  /** Erases the keys of calls, and deletes the calls' objects if the storage can be reached. */
   async erase(callSids: readonly CallSid[]): Promise<ErasedObjects> {
     return (await this.#ask({ what: 'erase', callSids })) as ErasedObjects
   }
 
-  /** Closes it; remaining uploads wait for the next start. Idempotent. */
+  /** Closes the storage. Remaining uploads wait for the next start. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -125,7 +128,8 @@ export class ObjectStorage {
     const worker = new Worker(new URL('./object-storage-thread.js', import.meta.url), {
       workerData: this.#options,
       execArgv: [],
-      // The SDK is of a fixed version; its own notice on versions of Node to come would be in everybody's log.
+      // The variable hides the SDK's notice about future Node versions. The notice is useless, because the SDK's
+      // version is fixed.
       env: { ...this.#workerEnv, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
     })
     this.#worker = worker

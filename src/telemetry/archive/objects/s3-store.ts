@@ -2,30 +2,37 @@ import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand, S3Client } fro
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 
-/** A bucket, and how it is reached. Plain data. */
+/** A bucket and the data for access to it. Plain data. */
 export interface BucketSettings {
   readonly bucket: string
-  /** Null: that of AWS for the region. */
+  /** URL of the server; null to use the endpoint of AWS for the region. */
   readonly endpoint: string | null
   readonly region: string
-  /** Null: where the SDK looks for them, in AWS_ACCESS_KEY_ID and so on, or the role of the machine. */
+  /**
+   * Credentials. If null, the SDK searches for credentials: in AWS_ACCESS_KEY_ID and similar variables, or in the role
+   * of the machine.
+   */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null
 }
 
 const CONNECT_MS = 5000
-/** A connection on which nothing moves. */
+/** Time in ms after which a connection without traffic is closed. */
 const STALLED_MS = 30_000
-/** An upload may take as long as it needs at this rate, and this long at least. */
+/** Minimum rate of an upload, in bytes per ms. A slower upload is stopped. */
 const BYTES_PER_MS_MIN = 16
+/** Minimum time limit in ms of an upload. It also applies to small files. */
 const REQUEST_MS = 30_000
 
 const SILENT = { debug: ignore, info: ignore, warn: ignore, error: ignore }
 
 function ignore(): void {
-  // said by whoever catches it
+  // the code that catches the error reports it
 }
 
-/** The objects of one bucket: S3, or what speaks its protocol. Methods throw what the SDK throws; nothing is tried twice. */
+/**
+ * Objects of one bucket, on S3 or on another server with the S3 protocol. Methods throw the SDK's errors. Requests are
+ * not repeated.
+ */
 export class S3Store {
   readonly #client: S3Client
   readonly #bucket: string
@@ -34,27 +41,30 @@ export class S3Store {
     this.#bucket = bucket
     this.#client = new S3Client({
       region,
-      // Names of buckets are names of hosts at AWS alone.
+      // Only AWS uses bucket names as host names.
       ...(endpoint === null ? {} : { endpoint, forcePathStyle: true }),
       ...(credentials === null ? {} : { credentials }),
       maxAttempts: 1,
-      // Other servers know Content-MD5, and not the checksums that the SDK adds of itself.
+      // Other servers support Content-MD5, but not the checksums that the SDK adds by default.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
-      // The SDK would write errors to the console that every caller of these methods gets.
+      // The SDK must not write errors to the console, because the methods throw them.
       logger: SILENT,
       requestHandler: { connectionTimeout: CONNECT_MS, socketTimeout: STALLED_MS },
     })
   }
 
-  /** Resolves when the bucket has all of it. @param md5  base64, checked by the bucket */
+  /**
+   * Resolves when the bucket has the complete object.
+   * @param md5  base64; the bucket checks it
+   */
   async put(name: string, body: Readable, bytes: number, md5: string, signal: AbortSignal): Promise<void> {
     const time = AbortSignal.timeout(REQUEST_MS + Math.ceil(bytes / BYTES_PER_MS_MIN))
     const options = { Bucket: this.#bucket, Key: name, Body: body, ContentLength: bytes, ContentMD5: md5 }
     await this.#client.send(new PutObjectCommand(options), { abortSignal: AbortSignal.any([signal, time]) })
   }
 
-  /** Null where there is none of that name. */
+  /** Reads an object; null if there is no object of this name. */
   async get(name: string, signal: AbortSignal): Promise<{ readonly body: Readable; readonly bytes: number } | null> {
     try {
       const command = new GetObjectCommand({ Bucket: this.#bucket, Key: name })
@@ -70,14 +80,17 @@ export class S3Store {
     await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: name }), { abortSignal: signal })
   }
 
-  /** Checks that the bucket takes an object, gives it back and deletes it. @throws when it does not */
+  /**
+   * Checks that the bucket stores an object, returns it and deletes it.
+   * @throws if one of these steps fails
+   */
   async probe(name: string, signal: AbortSignal): Promise<void> {
     const bytes = Buffer.from('mkondo check')
     const md5 = createHash('md5').update(bytes).digest('base64')
     await this.put(name, Readable.from([bytes], { objectMode: false }), bytes.length, md5, signal)
     const got = await this.get(name, signal)
     got?.body.resume()
-    if (got?.bytes !== bytes.length) throw new Error('an object is not given back as it was')
+    if (got?.bytes !== bytes.length) throw new Error('an object was returned with another content')
     await this.delete(name, signal)
   }
 

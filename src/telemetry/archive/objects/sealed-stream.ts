@@ -7,12 +7,12 @@ const MAGIC = Buffer.from('MKO1')
 export const IV_BYTES = 12
 const TAG_BYTES = 16
 export const KEY_BYTES = 32
-/** Bytes that encryption adds to an object. */
+/** Number of bytes that encryption adds to an object. */
 export const SEALED_MORE_BYTES = MAGIC.length + IV_BYTES + TAG_BYTES
 
 /**
  * Encrypts: `MKO1`, 12 bytes IV, AES-256-GCM, 16 bytes tag (docs/FORMATS.md, "Stored object").
- * @param name  the object's: bound to it, so that one object cannot stand in the place of another
+ * @param name  the object's name. It is bound to the content, so that one object cannot replace another
  */
 export async function* sealed(
   source: AsyncIterable<Uint8Array>,
@@ -25,15 +25,15 @@ export async function* sealed(
 }
 
 /**
- * Decrypts. What it yields is proven only when it has ended without a fault.
- * @throws GatewayError STORAGE when it is not what was stored under that name with that key
+ * Decrypts. Use the bytes only after the generator has ended without an error, because only then they are proven.
+ * @throws GatewayError STORAGE if the bytes were not stored under this name and with this key
  */
 export async function* opened(
   source: AsyncIterable<Uint8Array>,
   { key, name }: { key: Uint8Array; name: string },
 ): AsyncGenerator<Uint8Array> {
   let decipher: DecipherGCM | null = null
-  // The end may be the tag: as many bytes wait.
+  // The newest 16 bytes are held back, because they may be the tag.
   let held = Buffer.alloc(0)
   for await (const chunk of source) {
     held = Buffer.concat([held, chunk])
@@ -58,7 +58,7 @@ export async function* opened(
   }
 }
 
-/** A small secret in one piece, in the same form. */
+/** Encrypts a small secret in one piece, with the format of `sealed`. */
 export function sealedBytes(secret: Uint8Array, key: Uint8Array, name: string): Buffer {
   const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv(ALGORITHM, key, iv).setAAD(Buffer.from(name))

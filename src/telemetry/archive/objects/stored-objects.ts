@@ -15,24 +15,32 @@ import type { StoredFile } from '../stored-file.js'
 import { waitingIn } from './uploads.js'
 import type { ObjectFolder, WaitingFile } from './uploads.js'
 
-/** Uploads at once. What waits is on the disk, and bounded there: RECORDINGS_KEEP_MB and RECORDS_KEEP_MB. */
+/**
+ * Maximum number of simultaneous uploads. Files that wait for their upload are on the disk, where RECORDINGS_KEEP_MB
+ * and RECORDS_KEEP_MB limit their size.
+ */
 const UPLOADS_MAX = 4
-/** Failures in a row after which nothing is tried for a while, and the pauses: the storage is away. */
+/** Number of successive failures after which the storage counts as down. */
 const FAILURES_MAX = 3
+/** Pauses in ms between tries while the storage is down: the first pause, the second pause, and so on. */
 const PAUSES_MS: readonly number[] = [5000, 30_000, 60_000, 300_000]
-/** One object alone that is not taken is tried again after this. */
+/** Pause in ms before another try of an object that failed while other objects succeeded. */
 const RETRY_MS = 60_000
-/** While nothing is tried, how often what waits is counted. */
+/** Time in ms between two counts of the waiting files during a pause. */
 const COUNT_MS = 10_000
-/** Files that are read back at once, for how long they stay after the last reader, and how much of them. */
+/** Maximum number of files that are read back at the same time. */
 const FETCHES_MAX = 4
+/** Time in ms for which a file that was read back stays after its last reader. */
 const FETCHED_KEEP_MS = 10 * 60_000
+/** Maximum number of bytes of all files that were read back. */
 const FETCHED_BYTES_MAX = 2 * 1024 ** 3
 const FETCH_MS = 300_000
-/** An erasure tries to delete objects for this long; nobody can read what is left. */
+/**
+ * Time limit in ms for an erasure to delete objects. Objects that remain are unreadable, because their keys are erased.
+ */
 const ERASE_MS = 10_000
 const DELETE_TRIES = 3
-/** Erased calls that are remembered: nothing of them is uploaded any more. */
+/** Maximum number of erased calls that are remembered, so that they are not uploaded any more. */
 const ERASED_MAX = 100_000
 
 const KEYS: Readonly<Record<ObjectFolder, KeyKind>> = {
@@ -44,9 +52,9 @@ const KEYS: Readonly<Record<ObjectFolder, KeyKind>> = {
 const KEY_KINDS = ['recordKeys', 'recordingKeys'] as const
 
 /**
- * Recordings, records and handoff packets on their way to a bucket, and back. What is complete on the disk is what waits:
- * it is uploaded, encrypted with a key of its call, and only then deleted here. So nothing is lost with a process, nor while
- * the bucket cannot be reached, as long as the disk may hold it.
+ * Recordings, records and handoff packets that are uploaded to a bucket and read back. Complete files wait on the disk.
+ * A file is encrypted with its call's key and uploaded. It is deleted here only after the upload. So a crash or an
+ * outage does not lose files, unless the disk is full.
  */
 export class StoredObjects {
   readonly state: StorageState = { ...NO_STATE }
@@ -54,7 +62,7 @@ export class StoredObjects {
   readonly #keys: ObjectKeys
   readonly #closing = new AbortController()
   readonly #erased = new Set<string>()
-  /** Time of the next try of objects that failed alone. Only waiting ones are in it. */
+  /** Calendar time of the next try of each failed upload, by the path of its file. */
   #retryAt = new Map<string, number>()
   readonly #uploads = new Map<WaitingFile, AbortController>()
   readonly #fetches = new Map<string, Promise<StoredFile | null>>()
@@ -69,7 +77,11 @@ export class StoredObjects {
     this.#keys = new ObjectKeys(options.masters)
   }
 
-  /** Encrypts keys anew that an older master key has encrypted. @returns how many @throws as `ObjectKeys` */
+  /**
+   * Encrypts the keys that an older master key encrypts with the first master key.
+   * @returns the number of keys
+   * @throws as `ObjectKeys`
+   */
   renewKeys(): number {
     const { folders } = this.#options
     return folders
@@ -77,7 +89,7 @@ export class StoredObjects {
       .reduce((a, b) => a + b, 0)
   }
 
-  /** Uploads what waits, once. Called again and again; never rejects. */
+  /** Uploads the waiting files once. Called repeatedly. Never rejects. */
   pass(): Promise<void> {
     this.#passing ??= this.#pass()
       .catch((thrown: unknown) => this.#failed(messageOf(thrown)))
@@ -101,7 +113,7 @@ export class StoredObjects {
     const paths = new Set(waiting.map(({ newest }) => newest.path))
     this.#retryAt = new Map([...this.#retryAt].filter(([path]) => paths.has(path)))
     if (paused) return
-    // Failed ones come last: some that always fail must not end each pass before the others' turn.
+    // Objects that failed before come last. Otherwise their failures could end each pass before new objects are tried.
     const due = waiting
       .filter(({ newest }) => (this.#retryAt.get(newest.path) ?? 0) <= nowMs)
       .sort((a, b) => Number(this.#retryAt.has(a.newest.path)) - Number(this.#retryAt.has(b.newest.path)))
@@ -116,7 +128,7 @@ export class StoredObjects {
   }
 
   async #try(dataFolder: string, files: readonly WaitingFile[], newest: WaitingFile): Promise<void> {
-    if (this.#erased.has(newest.callSid)) return // whoever erases the call deletes its files
+    if (this.#erased.has(newest.callSid)) return // the erasure deletes the call's files
     const abort = new AbortController()
     this.#uploads.set(newest, abort)
     try {
@@ -129,7 +141,7 @@ export class StoredObjects {
       this.#failures = 0
       this.#pauses = 0
     } catch (thrown) {
-      // Retention or an erasure has deleted the file, or the process ends.
+      // The upload did not fail: the file was deleted by retention or an erasure, or the process is ending.
       if (abort.signal.aborted || this.#closing.signal.aborted || isGone(thrown)) return
       this.#retryAt.set(newest.path, this.#options.wallClock() + RETRY_MS)
       this.#failed(reasonOf(thrown))
@@ -155,7 +167,7 @@ export class StoredObjects {
     const key = this.#keys.of(dataFolder, kind, file.days, callSid, name)
     const iv = randomBytes(IV_BYTES)
     const bytes = (): AsyncGenerator<Uint8Array> => sealed(createReadStream(path), { key, iv, name })
-    // The bucket checks what it got, before the only other copy is deleted here.
+    // The bucket checks this hash, because the file here is deleted after the upload.
     const md5 = createHash('md5')
     for await (const chunk of bytes()) md5.update(chunk)
     const body = Readable.from(bytes(), { objectMode: false })
@@ -163,10 +175,10 @@ export class StoredObjects {
   }
 
   /**
-   * A recording of a call, decrypted into a file that stays for some minutes.
-   * @param names  those that will do, the first the best
-   * @returns null when none of them is stored, or its key is forgotten
-   * @throws GatewayError STORAGE when the storage does not answer, or has something else; too many are read at once
+   * Reads a call's recording into a decrypted file, which stays for some minutes.
+   * @param names  allowed names, best first
+   * @returns null if no recording is stored, or its key was erased
+   * @throws GatewayError STORAGE if the storage fails or has different bytes, or if too many files are being read
    */
   async recording(
     folder: 'recordings' | 'carrier-recordings',
@@ -188,7 +200,7 @@ export class StoredObjects {
     const fetching = this.#fetch(found, to)
       .then((file) => {
         if (!this.#erased.has(callSid)) return file
-        rmSync(to, { force: true }) // erased meanwhile
+        rmSync(to, { force: true }) // erased since
         return null
       })
       .finally(() => this.#fetches.delete(to))
@@ -196,7 +208,10 @@ export class StoredObjects {
     return fetching
   }
 
-  /** A record or a handoff packet; undefined when it is not stored, or its key is forgotten. @throws as `recording` */
+  /**
+   * Reads a record or a handoff packet; undefined if it is not stored, or its key was erased.
+   * @throws as `recording`
+   */
   async document(kind: DocumentKind, callSid: string): Promise<unknown> {
     const found = this.#find(kind === 'record' ? 'records' : 'handoffs', callSid, [`${callSid}.json`])
     if (found === null) return undefined
@@ -243,7 +258,7 @@ export class StoredObjects {
     }
   }
 
-  /** @returns false where it is no longer in the bucket */
+  /** @returns false if the bucket does not have the object any more */
   async #read(
     { name, key }: { name: string; key: Buffer },
     take: (bytes: AsyncGenerator<Uint8Array>) => Promise<void>,
@@ -266,9 +281,9 @@ export class StoredObjects {
   }
 
   /**
-   * Forgets the keys of calls, and deletes their objects as far as the bucket can be reached. Nothing of these calls is
-   * uploaded any more.
-   * @returns how many objects nobody can read any more, and how many of them are still there
+   * Erases the keys of calls, and deletes the calls' objects if the bucket can be reached. Waiting files of these calls
+   * are not uploaded any more.
+   * @returns the number of erased objects, and how many of them could not be deleted
    */
   async erase(callSids: readonly string[]): Promise<{ readonly erased: number; readonly left: number }> {
     for (const callSid of callSids) {
@@ -298,13 +313,16 @@ export class StoredObjects {
         await this.#options.store.delete(name, signal)
         return true
       } catch {
-        // A bucket that answers may be too busy; what is left is counted.
+        // The bucket may only be too busy, so the deletion is tried again. Objects that remain are counted.
       }
     }
     return false
   }
 
-  /** Ends what runs; what is not uploaded waits for the next start. @param waitMs  how long uploads may still take */
+  /**
+   * Ends all work. Remaining uploads wait for the next start.
+   * @param waitMs  time in ms in which running uploads may finish
+   */
   async close(waitMs: number): Promise<void> {
     const timer = setTimeout(() => this.#closing.abort(), waitMs)
     await this.#passing
@@ -324,7 +342,10 @@ export class StoredObjects {
     for (const { path, atMs } of this.#fetchedFiles()) if (nowMs - atMs > FETCHED_KEEP_MS) rmSync(path, { force: true })
   }
 
-  /** A reader of an older file keeps it open. */
+  /**
+   * Deletes the oldest files until there is enough space for `bytes`. A reader that has opened a deleted file can still
+   * read it.
+   */
   #makeRoom(bytes: number): void {
     const whole = this.#fetchedFiles().filter(({ path }) => !path.endsWith('.part'))
     const files = whole.sort((a, b) => a.atMs - b.atMs)
@@ -348,31 +369,36 @@ export class StoredObjects {
 
 export interface StoredObjectsOptions {
   readonly store: Pick<S3Store, 'put' | 'get' | 'delete' | 'close'>
-  /** Data folders; the first is this process's own, the others those of processes that are gone. */
+  /** Data folders: this process's own folder first, then folders whose process no longer runs. */
   readonly folders: readonly string[]
-  /** Before the name of each object, with a `/` at its end; may be empty. */
+  /** Prefix of all object names, which ends with `/`; may be empty. */
   readonly prefix: string
-  /** The settings' retention: objects of different retentions are in different folders, for the bucket's rules. */
+  /**
+   * Retention of the settings in days. Objects with different retentions have different folders, so that the bucket's
+   * rules can delete them.
+   */
   readonly days: { readonly records: number; readonly recordings: number }
-  /** Base64; the first encrypts new keys. */
+  /** Master keys in base64. The first encrypts new keys. */
   readonly masters: readonly string[]
   /** Calendar time. */
   readonly wallClock: () => number
 }
 
-/** Counts since the start, and what waits now. */
+/** Counts since the start, and the current number of waiting objects. */
 export interface StorageState {
   stored: number
   /** Tries that failed. */
   failed: number
   fetched: number
-  /** Objects that nobody can read any more, of erased calls, and how many of them could not be deleted. */
+  /** Number of objects that an erasure made unreadable. */
   erased: number
+  /** Number of unreadable objects that could not be deleted. */
   left: number
-  /** Objects that wait, and the age of the oldest, ms. */
+  /** Waiting objects. */
   waiting: number
+  /** Age in ms of the oldest waiting object; 0 if none waits. */
   oldestMs: number
-  /** Why a try failed; null when nothing that waits has failed. */
+  /** Reason of a failed try; null if no waiting object has failed. */
   fault: string | null
 }
 
@@ -391,7 +417,7 @@ function isGone(thrown: unknown): boolean {
   return (thrown as NodeJS.ErrnoException).code === 'ENOENT'
 }
 
-/** The SDK's reason, without the request: `NoSuchBucket`, `connect ECONNREFUSED 10.0.0.1:9000`. */
+/** Reason in the SDK's error, without the request: `NoSuchBucket`, `connect ECONNREFUSED 10.0.0.1:9000`. */
 function reasonOf(thrown: unknown): string {
   const { name, message } = thrown as Error
   return message === '' || message === 'UnknownError' ? name : `${name}: ${message}`.slice(0, 200)

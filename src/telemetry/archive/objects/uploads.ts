@@ -8,14 +8,14 @@ import { replaceFile } from '../whole-file.js'
 /** Folders of the object storage. */
 export type ObjectFolder = 'recordings' | 'carrier-recordings' | 'records' | 'handoffs'
 
-/** A file that is complete, and belongs into the object storage. */
+/** A complete file that must be uploaded to the object storage. */
 export interface WaitingFile {
   readonly path: string
   readonly folder: ObjectFolder
-  /** Days of an agent's own retention; null: the settings'. */
+  /** Days of the agent's own retention; null for the default of the settings. */
   readonly days: number | null
   readonly callSid: string
-  /** `SID.wav`; the same for all versions of a document. */
+  /** Name of the object, such as `SID.wav`. All versions of a document have the same name. */
   readonly object: string
   readonly bytes: number
   readonly atMs: number
@@ -31,7 +31,10 @@ const DOCUMENT_FOLDERS: Readonly<Record<DocumentKind, ObjectFolder>> = { record:
 
 let lastStamp = 0
 
-/** A document as a file of its own; each has a later name than the one before. @throws what the file system throws */
+/**
+ * Writes a document to a file of its own. The file's name sorts after the names of earlier files.
+ * @throws errors of the file system
+ */
 export function writeUpload(
   dataFolder: string,
   { kind, callSid, days, json }: { kind: DocumentKind; callSid: string; days: number | null; json: string },
@@ -42,7 +45,10 @@ export function writeUpload(
   replaceFile(path, json, false)
 }
 
-/** All that waits in a data folder: each object once, with its files, the newest of them last. @throws as `writeUpload` */
+/**
+ * Waiting objects in a data folder. Each object is listed once as a list of its files, the newest file last.
+ * @throws as `writeUpload`
+ */
 export function waitingIn(dataFolder: string): WaitingFile[][] {
   const objects = new Map<string, WaitingFile[]>()
   for (const { kind, name: pattern, folder } of COMPLETE)
@@ -50,7 +56,7 @@ export function waitingIn(dataFolder: string): WaitingFile[][] {
       const [file, callSid, document] = pattern.exec(basename(name)) ?? []
       if (file === undefined || callSid === undefined) continue
       const path = join(keptFolder(dataFolder, kind), name)
-      const stat = statSync(path, { throwIfNoEntry: false }) // retention may have deleted it
+      const stat = statSync(path, { throwIfNoEntry: false }) // retention may have deleted the file
       if (stat === undefined) continue
       const to = folder ?? DOCUMENT_FOLDERS[document as DocumentKind]
       const object = folder === null ? `${callSid}.json` : file

@@ -12,14 +12,18 @@ import { hasFields } from '../../../core/json.js'
 import { inCall } from './call-start.js'
 import type { HostedAgent, MainThreadContext } from '../main-thread-context.js'
 
-/** The agent that has a call, as it answers for the call's business, and its share of the backends. A handover changes both. */
+/**
+ * The agent that serves a call now, and the backends chosen for the call. A handover to another agent changes agent and
+ * backends.
+ */
 export class CallAgent {
   readonly #origin: CallOrigin
   readonly #context: MainThreadContext
   #hosted: HostedAgent
   /**
-   * Who has had the call, the newest last, as they were then: an edit or another version changes no tool that waits, and says
-   * nothing of what a caller has proven. Null: gone when another node took the call over.
+   * Agents that have served the call, the newest last. An entry is the version of the agent that served the call. So a
+   * later edit of the file changes neither the waiting tools nor the facts that the caller has proven. An entry is null
+   * if the agent was deleted before this node took the call over.
    */
   readonly #had: (HostedAgent | null)[]
   #share: BackendShare
@@ -29,7 +33,7 @@ export class CallAgent {
     this.#origin = origin
     this.#context = context
     this.#hosted = hosted
-    // A lost node may have handed the call over.
+    // The lost node may have handed the call over to another agent.
     const { kept, log } = origin.before ?? {}
     const given = log?.handovers ?? []
     const hashes = [...(kept?.passedHashes ?? []), kept?.handedHash]
@@ -46,12 +50,12 @@ export class CallAgent {
     return this.#hosted.definition
   }
 
-  /** Whose number was called; null: nobody's. */
+  /** The business whose number was called; null if the number does not belong to a business. */
   get business(): Business | null {
     return this.#had[0]?.serves?.business ?? null
   }
 
-  /** For another node: the versions stay. */
+  /** Versions of the agents that have served the call. They are stored with the call for another node. */
   get kept(): Pick<KeptCall, 'handedHash' | 'passedHashes'> {
     if (this.#had.length === 1) return {}
     const passedHashes = this.#had.slice(1, -1).map((agent) => (agent === null ? '' : versionOf(agent)))
@@ -63,7 +67,10 @@ export class CallAgent {
     return this.#share
   }
 
-  /** Another agent has the call from now on. @returns null where there is none of that name any more: it stays with this one */
+  /**
+   * Hands the call to another agent.
+   * @returns null if no agent has that name now; the present agent then keeps the call
+   */
   handTo(name: string): HostedAgent | null {
     const next = this.#named(name)
     if (next === null) return null
@@ -73,27 +80,30 @@ export class CallAgent {
     return next
   }
 
-  /** Place of the agent that has the call, among those that have had it: 0 for the first. */
+  /** Index of the present agent in `#had`; 0 for the first agent of the call. */
   get place(): number {
     return this.#had.length - 1
   }
 
   /**
-   * A tool that waits may be one of an agent that has handed the call over.
-   * @param place  of that agent; undefined: the newest with such a tool
+   * Finds a waiting tool. It may belong to an earlier agent of the call.
+   * @param place  index of the agent; undefined: the newest agent that has this tool
    */
   toolOf(name: string, place?: number): AgentDefinition['tools'][number] | undefined {
     const agents = place === undefined ? this.#had : this.#had.slice(place, place + 1)
     return agents.flatMap((agent) => agent?.definition.tools ?? []).findLast((tool) => tool.name === name)
   }
 
-  /** The checkpoint without the caller's identity, where the agent before verified it in another way. */
+  /**
+   * The checkpoint for the present agent. If the previous agent verified the caller in another way, the checkpoint
+   * contains no identity of the caller.
+   */
   provenTo(log: Pick<CallLogRecords, 'handovers' | 'toolCalls'>, checkpoint: CallCheckpoint): CallCheckpoint {
     const before = this.#had.at(-2)?.definition
     return identityKept(log, before, this.definition) ? checkpoint : { ...checkpoint, identity: null }
   }
 
-  /** @param had  the version that the call had of it; empty: it was gone */
+  /** @param had  version of the agent in an earlier part of this call; empty if that agent no longer exists */
   #named(name: string, had: string | null = null): HostedAgent | null {
     if (had === '') return null
     const { call, rootSid } = this.#origin
@@ -108,9 +118,9 @@ export class CallAgent {
 }
 
 /**
- * True if the identity that was proven in a call counts for its present agent: it asks the same as the agent
- * before it, or has verified the caller itself.
- * @param before  the agent that had the call before it; undefined: it is gone, or there is none
+ * True if the identity proven in a call also counts for its present agent. This is so if the present agent verifies
+ * callers as the previous agent does, or if the present agent verified this caller earlier in the call.
+ * @param before  the previous agent; undefined if there was none, or if that agent no longer exists
  */
 function identityKept(
   { handovers, toolCalls }: Pick<CallLogRecords, 'handovers' | 'toolCalls'>,

@@ -15,21 +15,21 @@ import type { MainDoor } from './main-door.js'
 import type { HostedAgent, MainThreadContext } from '../main-thread-context.js'
 
 /**
- * How long a carrier that has said nothing of a call may take to ask, where it is not known to hold callers in silence. What
- * broke the stream, as a balancer that is started again, may keep its webhooks away too, and it waits this long for the
- * answer to one.
+ * Maximum time in ms in which a carrier may ask how a call continues. The limit applies if the carrier has sent nothing
+ * about the call, and is not known to hold callers in silence. The fault that ended the stream, such as a restarted
+ * load balancer, may delay the carrier's webhooks. The carrier waits equally long for our answer to a webhook.
  */
 const UNHEARD_MS_MAX = 10_000
 
-/** A call whose stream was lost, while the carrier may ask how it goes on. */
+/** Call whose stream was lost, while the carrier may still ask how the call continues. */
 interface Cut {
   readonly state: KeptState
-  /** On the monotonic clock. */
+  /** Time in ms, on the monotonic clock, until which the carrier may ask. */
   untilMs: number
   nobodyAsked: boolean
 }
 
-/** Part of a call's kept state beside the data with which the call was prepared. */
+/** Kept state of a call, without the fields that `CallContinuity` fills in from the call's origin. */
 export type KeptNow = Omit<
   KeptCall,
   | 'version'
@@ -53,9 +53,9 @@ type Services = Pick<
   'clock' | 'wallClock' | 'metrics' | 'keeper' | 'afterStream' | 'onStreamLost' | 'transcript'
 >
 
-/** `changed`: also when nobody goes on with a cut call, which ends as the loss of its stream left it. */
+/** Interface to the rest of the call. `changed` is also called when a cut call ends without a continuation. */
 interface ContinuityDoor extends Pick<MainDoor, 'mark' | 'changed'> {
-  /** State of its call and of the call's parts for another node. */
+  /** State of the call and of the call's parts, for another node. */
   readonly now: () => KeptNow
 }
 
@@ -68,20 +68,20 @@ interface Continued {
 }
 
 /**
- * How a call goes on elsewhere, and from elsewhere: what is kept of it for another node, what of it a lost node or a
- * lost stream had left, and, once its own stream is lost, how long the carrier may ask how it goes on. Until then it is
- * `cut`: its state of that moment stays, and is what another one is made from.
+ * Continuity of a call. It keeps the call's state for another node, and the state that a lost node or stream left. If
+ * the call's own stream is lost, the call is `cut` while the carrier may ask how the call continues. Then the call
+ * continues from its state at the time of the cut.
  */
 export class CallContinuity {
   readonly #door: ContinuityDoor
   readonly #of: Continued
   readonly #context: Services
   #cut: Cut | null = null
-  /** The carrier has said that the caller's leg is over. */
+  /** Final state of the caller's leg from the carrier's report that the leg is over; null before this report. */
   #leftAs: CarrierState | null = null
-  /** Its node is being stopped, and gives it away. */
+  /** True while the call's node is being stopped and moves the call to another node. */
   #moves = false
-  /** Another one in this process goes on with the call. */
+  /** True if another `MainThreadCall` in this process continues the call. */
   #replaced = false
 
   constructor(door: ContinuityDoor, of: Continued, context: Services) {
@@ -90,9 +90,9 @@ export class CallContinuity {
     this.#context = context
   }
 
-  // --- what another node needs ----------------------------------------------------------------------------
+  // --- state for another node -----------------------------------------------------------------------------
 
-  /** A cut call is kept as the loss of its stream found it. */
+  /** State of the call for another node. A cut call has the state in which it lost its stream. */
   kept(): KeptCall {
     return this.lostStream?.kept ?? this.#keptNow()
   }
@@ -101,19 +101,22 @@ export class CallContinuity {
     return this.#cut?.state ?? this.#logNow()
   }
 
-  /** The state that a promised call back goes on from. */
+  /** The state from which a promised call back continues. */
   promised(): KeptState {
     const { log, marks } = this.logKept()
     return promisedCall({ kept: this.kept(), log, marks: [...marks] }, this.#context.transcript)
   }
 
-  /** Log entries from the end of a session whose stream was lost are not kept: the call goes on from before them. */
+  /**
+   * Log entries from the end of a session whose stream was lost are left out, because the call continues from an
+   * earlier state.
+   */
   append(entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void {
     if (this.#cut === null && !this.#replaced)
       this.#context.keeper?.append(this.#of.origin.call.callSid, entries, marks)
   }
 
-  /** The whole log; both lists may still grow. */
+  /** The whole log and all marks of the call. Both lists may still grow. */
   #logNow(): Pick<KeptState, 'log' | 'marks'> {
     const { log, timeline } = this.#of.record
     return { log: log.records(), marks: timeline.marks }
@@ -153,14 +156,14 @@ export class CallContinuity {
     }
   }
 
-  /** Version of this node's definition. */
+  /** Version of the agent's definition on this node. */
   get agentVersion(): string {
     return versionOf(this.#of.hosted)
   }
 
   // --- a call whose node or stream was lost ---------------------------------------------------------------
 
-  /** Enters into log, timeline and metrics that the call goes on here, and with whom. */
+  /** Writes to log, timeline and metrics that the call continues here, with an agent or with a human. */
   resume(before: KeptState): ReturnType<typeof continuationOf> {
     const { kept } = before
     const { how } = before
@@ -183,14 +186,14 @@ export class CallContinuity {
     return goesOn
   }
 
-  /** The calendar of the other node may differ from ours: the call is as old as it is here. */
+  /** The calendars of the two nodes may differ. The age of the call follows this node's calendar. */
   checkpoint({ kept: { session, preparedWallMs } }: KeptState): CallCheckpoint | null {
     if (session === null || session.streamOpenedWallMs === null) return session
     const { streamOpenedWallMs } = session
     return { ...session, streamOpenedWallMs: streamOpenedWallMs + this.#of.origin.preparedWallMs - preparedWallMs }
   }
 
-  /** A call that comes back has lost its stream, until the new one has opened. */
+  /** A resumed call has no stream until the new stream has opened. */
   get newStream(): NewStream | null {
     const before = this.#of.origin.before?.kept ?? null
     return before === null
@@ -208,90 +211,104 @@ export class CallContinuity {
     return this.#replaced
   }
 
-  /** State from which a cut call goes on; null in every other state. */
+  /** State from which a cut call continues; null if it is not cut. */
   get lostStream(): KeptState | null {
     if (this.#cut === null) return null
     const { state } = this.#cut
-    // An outcome may come meanwhile.
+    // A waiting tool may have got its outcome after the cut.
     return { ...state, kept: { ...state.kept, waits: this.#door.now().waits } }
   }
 
-  /** True if it could go on if its stream were lost now: not when it is ending, or nobody would ask. */
+  /**
+   * True if the call could continue after a loss of its stream. False if the call is ending, or if the carrier would
+   * not ask how the call continues.
+   */
   goesOn(kept = this.#keptNow()): boolean {
     return this.#leftAs === null && mayGoOn(partsOf({ how: 'stream-lost', kept })) && continuationOf(kept) === 'agent'
   }
 
-  /** Its node is being stopped: what ends its stream now is no fault. */
+  /** Notes that the node is being stopped. From now on, an end of the call's stream is not a fault. */
   moves(): void {
     this.#moves = true
   }
 
-  /** Its stream is lost while its session ran. @returns whether it is cut: not where it could not go on */
+  /**
+   * Notes that the stream was lost while the session ran. @returns true if the call is cut; false if it cannot continue
+   */
   cut(): boolean {
     const kept = this.#keptNow()
     if (!this.goesOn(kept)) return false
     const nowMs = this.#context.clock()
     const waitMs = this.#context.afterStream.known(nowMs) === 'holds' ? ASKS_WITHIN_MS : UNHEARD_MS_MAX
     const { log, marks } = this.#logNow()
-    // A copy: the session that ends now still writes to it.
+    // The list is copied, because the session that ends now still writes to it.
     const state: KeptState = { how: 'stream-lost', kept, log, marks: [...marks] }
     this.#cut = { state, untilMs: nowMs + waitMs, nobodyAsked: false }
     return true
   }
 
-  /** The carrier can reach us: it asks soon how this cut call goes on, or not at all. */
+  /**
+   * Notes that the carrier can reach us again. If the carrier intends to ask how this cut call continues, it asks soon
+   * after this.
+   */
   carrierHeard(): void {
     if (this.#cut === null) return
     this.#cut.untilMs = Math.min(this.#cut.untilMs, this.#context.clock() + ASKS_WITHIN_MS)
   }
 
-  /** The carrier asks how this cut call goes on. Its caller may be asked to wait, and then it asks once more. */
+  /**
+   * Notes that the carrier asked how this cut call continues. The answer may make the caller wait; then the carrier
+   * asks again.
+   */
   asked(): void {
     if (this.#cut !== null) this.#cut.untilMs = this.#context.clock() + UNHEARD_MS_MAX
   }
 
-  /** The carrier says that the caller's leg is over. */
+  /** Notes the carrier's report that the caller's leg is over. */
   left(state: CarrierState): void {
-    // Once nobody has asked, the carrier may say so because it was asked to end the leg.
+    // If the carrier did not ask in time, we asked it to end the leg. The carrier's report of the end may be the result
+    // of our request.
     if (this.#cut?.nobodyAsked !== true) this.#leftAs = state
     if (this.#cut !== null) this.#door.mark('carrier-state', state)
   }
 
-  /** Nobody goes on with this call. Does nothing where it is not cut. */
+  /** Ends this cut call without a continuation. Does nothing if the call is not cut. */
   over(): void {
     if (this.#cut === null) return
     this.#cut = null
     this.#door.changed()
   }
 
-  /** Another one goes on with this cut call. */
+  /** Notes that another `MainThreadCall` continues this cut call. */
   replace(): void {
     this.#cut = null
     this.#replaced = true
   }
 
-  /** Checks whether the carrier has had its time to ask. */
+  /** Ends the call if the carrier has not asked in time how it continues. */
   wake(nowMs: number): void {
     const cut = this.#cut
     if (cut !== null && !cut.nobodyAsked && nowMs >= cut.untilMs) void this.#nobodyAsked(cut)
   }
 
-  /** The carrier holds the caller in silence, or the caller has left. */
+  /** The carrier did not ask in time. Either the carrier holds the caller in silence, or the caller has left. */
   async #nobodyAsked(cut: Cut): Promise<void> {
     cut.nobodyAsked = true
-    this.#door.mark('stream-lost', 'nobody asked in time how to go on')
+    this.#door.mark('stream-lost', 'the carrier did not ask in time how to continue')
     await this.#context.onStreamLost?.(cut.state, () => this.#cut === cut)
     if (this.#cut === cut) this.over()
   }
 
-  /** A lost connection whose caller had left, as the carrier says afterwards. */
+  /**
+   * Changes a lost connection in the record to a hang-up, if the carrier reported afterwards that the caller had left.
+   */
   shown(result: CallResult | null): CallResult | null {
     if (result?.endReason !== 'socket-lost' || this.#leftAs === null) return result
     return { ...result, endReason: 'caller-hung-up', endDetail: `carrier says ${this.#leftAs}` }
   }
 }
 
-/** The handoff packet of a kept escalation, with what the call log has for it; null before a human was asked for. */
+/** Handoff packet of a kept escalation, with the entries of the call log; null if the call asked for no human. */
 export function packetOf({ kept: { escalation }, log }: KeptState): EscalationPacket | null {
   const { packet } = escalation ?? {}
   if (packet == null) return null

@@ -4,17 +4,20 @@ import { callerOf, ownNumberOf } from './call-start.js'
 import type { NewCall } from '../live-call.js'
 import type { MainThreadContext } from '../main-thread-context.js'
 
-/** Where a call comes from: the webhook or the order, or another node or stream that had it. Nothing of it changes. */
+/**
+ * Origin of a call: its webhook, the order to place it, or the lost node or stream that had the call before. It never
+ * changes.
+ */
 export class CallOrigin {
-  /** The same call as a lost node or a lost stream left it; null for a new call. */
+  /** State of the call that a lost node or stream left; null for a new call. */
   readonly before: KeptState | null
-  /** How it was ordered is on this node's clock. */
+  /** The call as it was prepared. If we placed the call, the time of the order is on this node's clock. */
   readonly call: NewCall
-  /** Time zero of the timeline: the webhook, also where another node got it. */
+  /** Time zero of the timeline: the time of the call's webhook. Another node may have received the webhook. */
   readonly preparedAtMs: number
-  /** The same on this node's calendar. */
+  /** `preparedAtMs` as calendar time of this node. */
   readonly preparedWallMs: number
-  /** Number of the person on the line, E.164; empty where it is withheld. */
+  /** Number of the person on the line, E.164; empty if it is withheld. */
   readonly number: string
   /** `partyKey` of the number. */
   readonly key: string
@@ -30,12 +33,12 @@ export class CallOrigin {
     this.key = partyKey(this.number)
   }
 
-  /** The first call of a chain: limits and effects count for all of it. */
+  /** SID of the first call of a chain. Limits and effects count for the whole chain. */
   get rootSid(): string {
     return this.call.rootSid ?? this.before?.kept.rootSid ?? this.call.callSid
   }
 
-  /** Calendar time of the webhook, as the node wrote it that got it. */
+  /** Calendar time of the webhook, as written by the node that received it. */
   get webhookWallMs(): number {
     return this.before?.kept.preparedWallMs ?? this.preparedWallMs
   }
@@ -50,7 +53,7 @@ export class CallOrigin {
   }
 }
 
-/** How it was ordered, on this node's clock. */
+/** The order of a placed call, on this node's clock. */
 function placedOf({ placed, agent, from, to }: KeptCall, preparedAtMs: number): Pick<NewCall, 'placed'> {
   if (placed === null) return {}
   const { orderedMs, ...rest } = placed

@@ -8,14 +8,16 @@ import type { CallLogEntry, LoggedToolCall } from '../../../call/documents/log-e
 import type { CarrierState } from '../../../sautikit/carrier-state.js'
 import type { CallCheckpoint } from '../../../call/documents/checkpoint.js'
 import type { Handoff } from '../../../call/documents/handoff.js'
+import { servedOf } from '../../../call/documents/served.js'
+import { isSilentTurn } from '../../../call/turns/heard-turns.js'
 import { noUsage } from '../../../call/usage.js'
 import type {
   BargeInRecord,
   CallRecord,
-  EndReason,
   EscalationHistory,
   OutboundRecord,
   ResumedRecord,
+  SpokenTurn,
   StopRecord,
   ToolCallRecord,
   TurnRecord,
@@ -39,17 +41,18 @@ import { CallTimeline } from '../../shared/call-timeline.js'
 import type { MainThreadContext } from '../main-thread-context.js'
 import type { CallStarted, NewCall, PlacedCall, RefusedCall } from '../live-call.js'
 
-/** Sessions of backends that a call's record names. */
+/** Maximum number of backend sessions that a call's record names. */
 const BACKEND_SESSIONS_KEPT = 32
+/** Maximum number of the agent's turns that a record names; the newest stay. */
+const SPOKEN_TURNS_KEPT = 1000
 
 /**
- * The main thread's data of a call: its log, its timeline and its backend sessions. It counts them in the metrics as
- * they come. Only this class makes the live view, the timeline and the call record. It masks phone numbers, so that
- * none of them shows any.
+ * Main-thread data of a call: log, timeline and backend sessions. This class counts the call in the metrics. Only this
+ * class makes the live view, the timeline and the record; it masks phone numbers in them.
  */
 export class CallRecordBuilder {
   readonly #call: NewCall & Pick<CallRecord, 'agentVersion'>
-  /** The backend that answers now. */
+  /** Name of the backend that answers now. */
   #backend: string
   readonly #metrics: Metrics
   readonly #series: CallSeries
@@ -58,6 +61,7 @@ export class CallRecordBuilder {
   readonly log: CallLog
   readonly timeline: CallTimeline
   readonly #sessions: CallRecord['backends']['sessions'][number][]
+  readonly #speech: SpokenTurn[] = []
   readonly #resumed: readonly ResumedRecord[]
   readonly #recoveredFrom: string | null
   readonly #rootSid: string
@@ -65,8 +69,8 @@ export class CallRecordBuilder {
 
   /**
    * @param preparedAt  time of the webhook, on the common clock and in calendar time
-   * @param masksNumbers  false: the record has whole phone numbers; views and logs never have them
-   * @param before  the call so far, where its node was lost: what it had goes on
+   * @param masksNumbers  false: the record contains whole phone numbers; views and logs never do
+   * @param before  state of the call from a lost node or stream; this record continues from it
    */
   constructor(
     call: NewCall & Pick<CallRecord, 'agentVersion'>,
@@ -94,7 +98,7 @@ export class CallRecordBuilder {
     this.#startedAt = new Date(preparedAt.wallMs).toISOString()
   }
 
-  /** Counts or keeps a message of the worker's half, where the record has anything of it. */
+  /** Counts or stores a message of the worker's half, if the message belongs in the record. */
   take(message: FromCall): void {
     const { callSid } = this.#call
     const metrics = this.#metrics
@@ -103,11 +107,11 @@ export class CallRecordBuilder {
         const { backend, role, connectMs } = message.opened
         this.#sessions.push({ ...message.opened, connectMs: wholeNumbers(connectMs) })
         if (this.#sessions.length > BACKEND_SESSIONS_KEPT) this.#sessions.shift()
-        // A rate needs the series from before its first count.
+        // `rate()` misses the first count of a series, unless the series exists before with the value 0.
         for (const kind of Object.values(BOUND_COUNTERS)) metrics.backendIrregular({ backend, kind }).inc(0, callSid)
         if (connectMs === null) return
         metrics.backendConnect({ backend, role }).observe(connectMs / 1000, callSid)
-        // Until its session is open, a module is known only by its address.
+        // Until the session is open, only the address of a backend module is known, not its name.
         if (this.#backend.startsWith(MODULE_PREFIX) && role === 'first') this.#answering(backend)
         return
       }
@@ -120,6 +124,9 @@ export class CallRecordBuilder {
         if (failures > 0) metrics.mcpConnectFailures({ agent: this.#call.agent, server }).inc(failures, callSid)
         return
       }
+      case 'turn-heard':
+        this.#spoken(message.turn)
+        return
       case 'tool-coerced':
         metrics.toolArgumentsCoerced({ backend: this.#backend, tool: message.tool }).inc(1, callSid)
         return
@@ -185,8 +192,8 @@ export class CallRecordBuilder {
   }
 
   /**
-   * Only the agent's own tools that ran: a model may have invented the name of a refused call, so it must not become a
-   * label.
+   * Only the agent's own tools that ran are counted. In a refused tool call the name may be invented by a model, so it
+   * must not become a label.
    */
   #toolCall({ end, record: { name, ok, ms, error } }: LoggedToolCall): void {
     if (end === 'built-in' || end === 'refused') return
@@ -210,9 +217,27 @@ export class CallRecordBuilder {
     this.#metrics.turnResponse(labels).observe(turn.firstSoundMs / 1000, callSid)
   }
 
+  #spoken(turn: SpokenTurn): void {
+    const { callSid, agent } = this.#call
+    const labels = { agent, backend: turn.by }
+    this.#speech.push(turn)
+    if (this.#speech.length > SPOKEN_TURNS_KEPT) this.#speech.shift()
+    this.#metrics.speechClaimed(labels).inc(turn.claimedMs / 1000)
+    this.#metrics.speechHeard(labels).inc(turn.heardMs / 1000)
+    const silent = isSilentTurn(turn)
+    // `rate()` misses the first count of a series, unless the series exists before with the value 0.
+    const [no, yes] = [
+      this.#metrics.agentTurns({ ...labels, heard: 'no' }),
+      this.#metrics.agentTurns({ ...labels, heard: 'yes' }),
+    ]
+    ;(silent ? no : yes).inc(1, callSid)
+  }
+
   #bargeIn(bargeIn: BargeInRecord, labels: AgentLabels): void {
     const { callSid } = this.#call
     this.#metrics.bargeIns({ ...labels, committed: bargeIn.committed ? 'yes' : 'no' }).inc(1, callSid)
+    if (bargeIn.duckMs !== undefined)
+      this.#metrics.bargeInDucks({ ...labels, ended: bargeIn.committed ? 'stop' : 'back' }).inc(1, callSid)
     if (!bargeIn.committed || bargeIn.stopMs === null) return
     this.#numbers.bargeInStopLastMs = bargeIn.stopMs
     this.#metrics.bargeInStop(labels).observe(bargeIn.stopMs / 1000, callSid)
@@ -270,7 +295,7 @@ export class CallRecordBuilder {
     return timelineOf(sofar, traceId, live)
   }
 
-  /** For another node. */
+  /** Fields of the record in the kept state: another node continues them. */
   get kept(): Pick<KeptCall, 'sessions' | 'resumed' | 'recoveredFrom' | 'timelineDropped'> {
     return {
       sessions: [...this.#sessions],
@@ -290,7 +315,7 @@ export class CallRecordBuilder {
     return { ...history, callback: { ...callback, number: this.#shown(callback.number) } }
   }
 
-  /** The record that will be used if the process dies before the call ends. */
+  /** Record that is used if the process dies before the end of the call. */
   open(end: CallEnding, nowWallMs: number): CallRecord {
     return {
       ...this.#record(end),
@@ -301,6 +326,11 @@ export class CallRecordBuilder {
   }
 
   #record(end: CallEnding): CallRecord {
+    const record = this.#unserved(end)
+    return { ...record, served: servedOf(record) }
+  }
+
+  #unserved(end: CallEnding): Omit<CallRecord, 'served'> {
     const { result, escalation } = end
     const { callSid, agent, agentVersion, direction, from, to } = this.#call
     const settled = escalation === null || escalation.outcome === 'answered'
@@ -326,6 +356,7 @@ export class CallRecordBuilder {
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
       turns: wholeNumbers(this.log.turns),
       bargeIns: wholeNumbers(this.log.bargeIns),
+      speech: wholeNumbers(this.#speech),
       claims: wholeNumbers(this.log.claims),
       waits: end.waits,
       stages: wholeNumbers(this.log.stages),
@@ -366,17 +397,17 @@ export class CallRecordBuilder {
     }
   }
 
-  /** The record as it would be if the call ended now. Not counted. */
+  /** Record of the call if it ended now. It is not counted in the metrics. */
   part(end: CallEnding): CallRecord {
     return this.#record(end)
   }
 
-  /** The call goes on elsewhere, in this process or at another node, with another record. */
+  /** Drops the record, because the call continues with another record, in this process or at another node. */
   drop(): void {
     this.#series.end(this.#numbers)
   }
 
-  /** The call is over: makes its record and counts it in the metrics. To be called once. */
+  /** Makes the record of the ended call and counts it in the metrics. Call it once. */
   close(end: CallEnding): CallRecord {
     const record = this.#record(end)
     const { result } = end
@@ -392,6 +423,9 @@ export class CallRecordBuilder {
         .greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend })
         .observe(record.greetingMs / 1000, callSid)
     this.#metrics.toolCallsRefused({ backend: record.backend }).inc(result?.toolCallsRefused ?? 0, callSid)
+    // Absent in the result from a node with an earlier build.
+    const ducks = result?.ducksUndecided ?? 0
+    if (ducks > 0) this.#metrics.bargeInDucks({ agent, backend: record.backend, ended: 'none' }).inc(ducks, callSid)
     for (const [backend, counters] of Object.entries(record.backends.irregular)) {
       for (const [kind, count] of Object.entries(counters))
         this.#metrics.backendIrregular({ backend, kind }).inc(count, callSid)
@@ -407,7 +441,7 @@ export class CallRecordBuilder {
       const model = name ?? ''
       const { inputTokens, inputCachedTokens: read = 0, inputCacheWriteTokens: written = 0 } = usage
       for (const [cache, tokens] of Object.entries({ read, written, none: inputTokens - read - written }))
-        // Also zeros: a share of a cache that is never used is 0, not unknown.
+        // Zeros count too: if a cache was not used, its share is 0, not unknown.
         if (inputTokens > 0) this.#metrics.inputTokens({ agent, backend, cache }).inc(tokens, callSid)
       if (amount === null) this.#metrics.costUnknown({ agent, backend, model }).inc(1, callSid)
       else this.#metrics.cost({ agent, backend, model, currency: cost?.currency ?? '' }).inc(amount, callSid)
@@ -415,7 +449,7 @@ export class CallRecordBuilder {
   }
 }
 
-/** Labels of what a call's agent and its current backend did. */
+/** Labels for metrics of a call's agent and its current backend. */
 interface AgentLabels {
   readonly agent: string
   readonly backend: string
@@ -424,7 +458,10 @@ interface AgentLabels {
 /** The call's present state; `durationMs` is not rounded. */
 type CallNow = Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'>
 
-/** Fields of the record besides those that its builder kept; `durationMs` counts only where the worker's part is missing. */
+/**
+ * Fields of the record that `CallRecordBuilder` does not know. `durationMs` is used only if the worker's part is
+ * missing.
+ */
 export interface CallEnding
   extends
     Pick<
@@ -441,13 +478,13 @@ export interface CallEnding
       | 'caller'
     >,
     Pick<CallRecord['audio'], 'underruns'> {
-  /** The worker's part; null when the call failed by a fault of ours. */
+  /** Part of the record from the worker; null if the call failed because of a fault in the gateway. */
   readonly result: CallResult | null
   readonly fault: string | null
   readonly packetsDropped: number
 }
 
-/** Names of the fields that a look-up found: the values are the company's, and personal. */
+/** Names of the fields that a look-up found. The values are left out: they are personal, and belong to the company. */
 export function callerRecord(checkpoint: CallCheckpoint | null | undefined): CallRecord['caller'] {
   if (checkpoint?.caller === undefined) return null
   const { source, from, state, ms, values, earlier } = checkpoint.caller
@@ -455,8 +492,8 @@ export function callerRecord(checkpoint: CallCheckpoint | null | undefined): Cal
 }
 
 /**
- * The record of a call of a lost node that nobody goes on with, as that node's next start would make it. Its recording
- * is on that node.
+ * Record of a lost node's call that no node continues. The lost node would make an equal record at its next start. The
+ * call's recording is on the lost node.
  */
 export function recordOfLost(
   state: KeptState,
@@ -497,7 +534,7 @@ export function recordOfLost(
   return { ...builder.part(end), outcome: 'failed', endReason: 'process-died', endDetail, resumed: kept.resumed }
 }
 
-/** Tool calls whose answers came later, as far as these were asked. */
+/** Records of tool calls whose outcomes come later. Tool calls that the API has not answered yet are left out. */
 export function waitRecords(waits: readonly KeptWait[]): WaitRecord[] {
   return waits
     .filter(({ phase }) => phase !== 'asked')
@@ -511,14 +548,14 @@ export function waitRecords(waits: readonly KeptWait[]): WaitRecord[] {
     }))
 }
 
-/** Error codes of tool calls that ended without an answer; the others have a code of their own. */
+/** Error codes of tool calls that ended without an answer. If there is an answer, the answer contains the code. */
 const END_CODES: Readonly<Partial<Record<ToolCallEnd, ErrorCode>>> = {
   cancelled: 'TOOL_CANCELLED',
   overdue: 'TOOL_TIMEOUT',
   lost: 'WORKER_DIED',
 }
 
-/** Times in a record are whole milliseconds: people read them, and fractions are noise. */
+/** Times in a record are whole milliseconds: people read them, and fractions do not help. */
 function wholeNumbers<T>(value: T): T {
   if (typeof value === 'number') return Math.round(value) as T
   if (Array.isArray(value)) return value.map(wholeNumbers) as T
@@ -526,7 +563,7 @@ function wholeNumbers<T>(value: T): T {
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, wholeNumbers(entry)])) as T
 }
 
-/** Arguments may hold the caller's number. */
+/** The arguments may contain the caller's number. */
 function kept(call: ToolCallRecord, masksNumbers: boolean): ToolCallRecord {
   const args = Object.entries(call.args).map(([name, value]) => [
     name,
@@ -545,28 +582,33 @@ function kept(call: ToolCallRecord, masksNumbers: boolean): ToolCallRecord {
 interface AnswerFacts {
   /** The carrier opened the stream. */
   readonly streamOpened: boolean
-  readonly endReason: EndReason | null
-  /** The carrier's last state before the stream. */
+  readonly endReason: CallRecord['endReason'] | null
+  /** Last state of the call that the carrier reported before the stream. */
   readonly lastState: CarrierState
-  /** From the order to the stream, or to the end. */
+  /** Time in ms from the order to the stream, or to the call's end if no stream came. */
   readonly ringMs: number
 }
 
-/** How a call that we placed was answered. */
+/** The answer to a call that we placed, for the call's record. */
 export function outboundRecord(
   placed: Pick<PlacedCall, 'clientRequestId' | 'externalId'>,
   facts: AnswerFacts,
 ): OutboundRecord {
   const { clientRequestId, externalId } = placed
-  return { result: resultOf(facts), ringMs: Math.round(facts.ringMs), clientRequestId, externalId }
+  return { result: answeredBy(facts), ringMs: Math.round(facts.ringMs), clientRequestId, externalId }
 }
 
-/** True when somebody or something picked up: a person, a machine, or silence. */
+/** True if the call was picked up by a person or a machine, or if the line was picked up and stayed silent. */
 function pickedUp(result: OutboundRecord['result']): boolean {
   return result === 'person' || result === 'machine' || result === 'silence'
 }
 
-function resultOf({ streamOpened, endReason, lastState }: AnswerFacts): OutboundRecord['result'] {
+/** Finds out if a person or a machine answered a placed call. */
+export function answeredBy({
+  streamOpened,
+  endReason,
+  lastState,
+}: Omit<AnswerFacts, 'ringMs'>): OutboundRecord['result'] {
   if (streamOpened) {
     if (endReason === 'answering-machine') return 'machine'
     return endReason === 'nobody-there' ? 'silence' : 'person'
@@ -584,7 +626,7 @@ function resultOf({ streamOpened, endReason, lastState }: AnswerFacts): Outbound
   }
 }
 
-/** The record of a placed call that never had a stream. */
+/** The record of a placed call whose stream never opened. */
 export function unreachedRecord(
   placed: PlacedCall & Pick<NewCall, 'number'>,
   callSid: CallSid,
@@ -595,6 +637,7 @@ export function unreachedRecord(
   return {
     ...recordWithoutStream({ ...placed, callSid, direction: 'outbound' }, startedAtWallMs, true),
     outcome: 'unreached',
+    served: 'not-connected',
     endReason: 'not-taken',
     endDetail: detail,
     timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }],
@@ -616,13 +659,17 @@ export function refusedRecord(refused: RefusedCall, startedAtWallMs: number, mas
       masksNumbers,
     ),
     outcome: 'refused',
+    served: 'not-connected',
     endReason: reason,
     endDetail: why,
     timeline: [{ name: 'ended', atMs: 0, detail: reason }],
   }
 }
 
-/** The packet for whoever calls a refused caller back: it has the whole number. Null where the number is withheld. */
+/**
+ * The packet for a person who calls a refused caller back, with the caller's whole number. Null if the number is
+ * withheld.
+ */
 export function refusedHandoff(refused: RefusedCall, startedAtWallMs: number): Handoff | null {
   const { callSid, agent, from, to, reason, why } = refused
   if (from === '') return null
@@ -642,14 +689,14 @@ export function refusedHandoff(refused: RefusedCall, startedAtWallMs: number): H
   }
 }
 
-/** In the record of a call whose path names no agent. */
+/** Agent's name in the record of a call whose path does not name an agent. */
 const NO_AGENT = 'none'
 
 function numberOf({ number }: Pick<NewCall, 'number'>): Pick<CallRecord, 'number'> {
   return number === undefined ? {} : { number }
 }
 
-/** Absent fields of such a record get the schema's default. */
+/** Fields that the record lacks get the schema's default values. */
 const streamlessSchema = callRecordSchema.omit({ outcome: true, endReason: true, endDetail: true, timeline: true })
 
 export function recordWithoutStream(
@@ -693,13 +740,14 @@ export function recordWithoutStream(
 
 // --- the log line of an ended call ---------------------------------------------------------------------------
 
-/** The log line of an ended call, the only one at `info`: its outcome, its latencies, and what went wrong. */
+/** The log line of an ended call, with outcome, latencies and faults. It is the call's only line at `info`. */
 export function callSummary(record: CallRecord): LogFields {
   const { turns, bargeIns, audio, backends, escalation } = record
   return {
     direction: record.direction,
     started_at: record.startedAt,
     outcome: record.outcome,
+    served: record.served,
     reason: record.endReason,
     ...(WORDED_BY_A_MODEL.has(record.endReason) ? {} : { detail: record.endDetail }),
     setup_ms: wholeNumbers(streamOpenedMs(record.timeline)),
@@ -751,7 +799,7 @@ export function callSummary(record: CallRecord): LogFields {
   }
 }
 
-/** Median and maximum of the measured values; no fields when there are none. */
+/** Median and maximum of the measured values; empty if nothing was measured. */
 function spread(name: string, valuesMs: readonly (number | null)[]): LogFields {
   const sorted = valuesMs.filter((value) => value !== null).sort((a, b) => a - b)
   const worst = sorted.at(-1)

@@ -4,40 +4,45 @@ import { StereoTimeline } from '../../../media/stereo-timeline.js'
 import type { StreamTrack } from '../../../sautikit/actions.js'
 import type { RecordingSink } from '../../../telemetry/archive/archive.js'
 
-/** Audio of one recording in one write: 64 KB at 16 kHz. */
+/** Duration in ms of the audio that a recording writes at a time. At 16 kHz this is 64 KB. */
 const RECORDING_BATCH_MS = 1000
 
-/** Hears the agent as the caller does. */
+/** Receives the agent's audio as the caller hears it. */
 export type AgentHearer = Pick<CallRecorder, 'agent' | 'agentCut'>
 
 interface CallRecorderOptions {
   readonly rateHz: LegRateHz
   readonly track: StreamTrack
-  /** When the stream opened: the recording begins there. */
+  /** Time in ms at which the stream opened; the recording begins then. */
   readonly openedAtMs: number
-  /** For a listener, who hears it at once: how much is written at a time, and how long late audio is waited for. */
+  /**
+   * Set if the receiver is a listener, who hears the audio live. `batchMs`: duration in ms of the audio in one write.
+   * `holdMs`: maximum wait in ms for late audio.
+   */
   readonly live?: { readonly batchMs: number; readonly holdMs: number }
-  /** True: the caller knows of the recording already. False: nothing is kept unless `announced` is called. */
+  /**
+   * True: the caller already knows of the recording. False: the recording is stored only after a call of `announced`.
+   */
   readonly announced: boolean
 }
 
 /**
- * The recording of one call, or what a listener hears of it: the caller's audio from the socket and the agent's from playout become stereo rows, which
- * go to the archive's thread one second at a time. It runs on the main thread, which has both voices even when the
- * worker dies; it only copies samples and waits for nothing.
+ * Recording of one call, or audio for a listener. Caller audio from the socket and agent audio from playout become
+ * stereo rows. The rows go to the archive's thread, one second at a time. The recorder runs on the main thread, which
+ * has both voices even if the worker dies. The recorder only copies samples and never waits.
  *
- * On a mixed line (`both_tracks` in one channel) the left side holds both voices, as the carrier sent them.
+ * On a mixed line (`both_tracks` in one channel) the left channel contains both voices, as the carrier sent them.
  */
 export class CallRecorder {
   readonly path: string
-  /** Rows that the archive would not take. */
+  /** Rows that the archive refused. */
   rowsDropped = 0
   readonly #sink: RecordingSink
   readonly #timeline: StereoTimeline
   readonly #layout: ChannelLayout
   readonly #reframer: Reframer
   readonly #frame: Int16Array
-  /** Packets that wait until their number of channels is known. */
+  /** Packets that wait until the number of channels of the stream is known. */
   readonly #held: { readonly bytes: Uint8Array; readonly arrivalMs: number }[] = []
   readonly #batch: number
   #rows = 0
@@ -60,30 +65,33 @@ export class CallRecorder {
     this.#batch = msToSamples(live?.batchMs ?? RECORDING_BATCH_MS, rateHz)
   }
 
-  /** The caller now knows of the recording, so it may be kept. */
+  /** Notes that the caller knows of the recording, so the recording may be stored. */
   announced(): void {
     this.#announced = true
     this.#sink.announced()
   }
 
-  /** True when the recording is kept: the caller knows of it, and the archive has not failed. */
+  /** True if the recording is stored: the caller knows of it, and the archive has not failed. */
   get kept(): boolean {
     return this.#announced && !this.#sink.failed
   }
 
-  /** Samples that did not fit into the timeline. */
+  /** Number of samples that were dropped because they did not fit into the timeline. */
   get samplesDropped(): number {
     return this.#timeline.callerDropped + this.#timeline.agentDropped
   }
 
-  /** Bytes from the carrier's socket, which are not changed; of a private line they become silence. */
+  /**
+   * Takes bytes from the carrier's socket without changing them. While the line is private, silence is recorded instead
+   * of these bytes.
+   */
   caller(received: Uint8Array, arrivalMs: number, isPrivate: boolean): void {
     if (this.#over) return
     const bytes = isPrivate ? new Uint8Array(received.byteLength) : received
     this.#layout.observe(bytes.length, arrivalMs)
     const { channels } = this.#layout
     if (channels === 0) {
-      // This lasts CHANNEL_DECISION_MS_MAX at most.
+      // A packet waits at most CHANNEL_DECISION_MS_MAX.
       this.#held.push({ bytes: bytes.slice(), arrivalMs })
       return
     }
@@ -92,28 +100,28 @@ export class CallRecorder {
     this.#place(bytes, arrivalMs)
   }
 
-  /** The caller's audio since then, as far as it is not written yet, is replaced by silence. */
+  /** Replaces the caller's audio from `fromMs` on by silence, if it has not been written yet. */
   callerUnheard(fromMs: number): void {
     if (!this.#over) this.#timeline.callerUnheard(fromMs)
   }
 
-  /** Samples that were sent to the carrier, which plays them from `playedAtMs` on. */
+  /** Takes samples that were sent to the carrier, which plays them from `playedAtMs`. */
   agent(samples: Int16Array, playedAtMs: number): void {
     if (!this.#over) this.#timeline.agent(samples, playedAtMs)
   }
 
-  /** The carrier discards what it has not played yet. */
+  /** Notes that the carrier discards the audio that it has not played yet. */
   agentCut(nowMs: number): void {
     if (!this.#over) this.#timeline.agentCut(nowMs)
   }
 
-  /** Called once a tick: writes the rows that are final. */
+  /** Writes the rows that are final. Called once a tick. */
   pump(nowMs: number): void {
     if (this.#over || this.#timeline.ready(nowMs) < this.#batch) return
     this.#write(this.#batch)
   }
 
-  /** The caller does not want to be recorded: what there is of it is deleted. */
+  /** Deletes the recording so far: the caller refused it. */
   refused(): void {
     if (this.#over) return
     this.#over = true
@@ -121,7 +129,7 @@ export class CallRecorder {
     this.#sink.discard()
   }
 
-  /** The stream is over. Idempotent. */
+  /** Ends the recording with its stream. Idempotent. */
   end(nowMs: number): void {
     if (this.#over) return
     for (let rows = this.#timeline.rest(nowMs); rows > 0; rows = this.#timeline.rest(nowMs))

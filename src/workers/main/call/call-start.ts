@@ -16,21 +16,24 @@ import type { HostedAgent, MainThreadContext } from '../main-thread-context.js'
 
 type Parties = Pick<NewCall, 'direction' | 'from' | 'to'>
 
-/** An agent in one call, with the call's variables in its words. @param begins  as for `agentWith` */
+/** Puts the call's variables into an agent's texts. @param begins  see `agentWith` */
 export function inCall(agent: HostedAgent, call: NewCall, variables: CallVariables, begins = false): HostedAgent {
   const definition = withGreeting(agentWith(agent.definition, variables, begins), call)
   if (definition === agent.definition) return agent
   return { ...agent, definition, serves: { business: null, file: agent.definition, ...agent.serves } }
 }
 
-/** An agent that makes a promised call back begins with other words than after a call that was cut off. */
+/**
+ * Sets the agent's first words in a promised call back. Without this, the agent says the words for a call that was cut
+ * off.
+ */
 function withGreeting(agent: AgentDefinition, { placed }: NewCall): AgentDefinition {
   const { callbacks, recovery } = agent
   if (placed?.promised !== true || callbacks === null) return agent
   return { ...agent, recovery: { ...recovery, callbackGreeting: callbacks.greeting } }
 }
 
-/** Part of a call's start data that its order and its agent decide. */
+/** Part of a call's start data that comes from its order and its agent. */
 export function startOf(call: NewCall, hosted: HostedAgent, context: MainThreadContext) {
   return {
     direction: call.direction,
@@ -50,7 +53,7 @@ export function startOf(call: NewCall, hosted: HostedAgent, context: MainThreadC
   } satisfies Partial<CallStart>
 }
 
-/** The rate of a call's leg. A call that goes on keeps its rate, where that was learnt. */
+/** Sample rate of a call's leg. A continued call keeps its rate if the rate was learnt. */
 export function legRateOf(
   { facts: { stream }, definition }: HostedAgent,
   share: BackendShare,
@@ -69,7 +72,10 @@ export function traceContextOf({ callSid }: NewCall, { traces }: MainThreadConte
   return traces == null ? {} : { traceparent: traceparentOf(callSid) }
 }
 
-/** True if the person on the line may be called back at their number; a list of others than us only has to exist. */
+/**
+ * True if the person on the line may be called back at their number. If another system makes the call backs, every
+ * number that can be called is allowed.
+ */
 export function mayBeCalledBack(
   call: Parties,
   agent: AgentDefinition,
@@ -79,7 +85,7 @@ export function mayBeCalledBack(
   return canBeCalled(number) && (context.callBacks?.mayRing(agent, number, ownNumberOf(call)) ?? true)
 }
 
-/** Number of the person on the line; agent and tools call them the caller in outbound calls too. */
+/** Number of the person on the line. In outbound calls too, agent and tools use the word "caller" for this person. */
 export function callerOf({ direction, from, to }: Parties): string {
   return direction === 'inbound' ? from : to
 }
@@ -88,12 +94,18 @@ export function ownNumberOf({ direction, from, to }: Parties): string {
   return direction === 'inbound' ? to : from
 }
 
-/** The line of a call: what is known of a caller there, no other business has. */
+/**
+ * Key of a call's line for one agent. Facts about a caller are stored under it, so other businesses do not receive
+ * them.
+ */
 export function lineOf(call: Parties, { definition }: HostedAgent): string {
   return `${ownNumberOf(call)} ${definition.name}`
 }
 
-/** Names the look-up of a call's agent, as its file is, on that line. */
+/**
+ * Key under which the look-up result of a call's agent is remembered for this line. It contains the version of the
+ * agent's file.
+ */
 export function lookUpOf(call: Parties, hosted: HostedAgent): string {
   return `${lineOf(call, hosted)} ${versionOf(hosted)}`
 }

@@ -3,26 +3,26 @@ import { SOCKET_WAIT_MS, STREAM_OFFERING_MS, STREAM_OFFERS_MAX } from '../../../
 import { ASKS_WITHIN_MS } from '../after-stream-behaviour.js'
 
 /**
- * The times of a call's media stream: since when and how long it is waited for, when it opened, and how long the call has
- * had one, on all nodes together. A call takes one stream here.
+ * Times of a call's media stream: the wait for the stream, its opening, and the total stream time on all nodes. A call
+ * can have only one stream on this node.
  */
 export class CallStream {
-  /** How long the socket may take from the document that offers it. */
+  /** Maximum time in ms from the document that offers the stream until the carrier opens the stream's socket. */
   readonly waitMs: number
-  /** The carrier has words for the caller, in case that no stream comes. */
+  /** True if the carrier has a document with words for the caller, in case the stream fails. */
   fallbackSpoken = false
-  /** No stream is taken any more. */
+  /** True if the call takes no further stream. */
   isTaken = false
-  /** Documents with a stream so far. */
+  /** Number of documents with a stream so far. */
   offers = 0
-  /** When the stream here opened; null before. */
+  /** Time in ms at which the stream opened on this node; null before it opened. */
   openedAtMs: number | null = null
   #closedAtMs: number | null = null
-  /** Since when this node has the call. */
+  /** Time in ms since which this node has the call. */
   readonly #sinceMs: number
-  /** Since the last document that offered it one. */
+  /** Time in ms of the last document that offered the call a stream. */
   #offeredAtMs: number
-  /** Since when the carrier could not open the stream that it was offered last; null while nothing is known of that. */
+  /** Time in ms of the first failed opening since the last offer; null if the carrier reported no failure. */
   #refusedAtMs: number | null = null
   readonly #options: StreamOptions
   readonly #clock: Clock
@@ -42,20 +42,21 @@ export class CallStream {
   }
 
   /**
-   * True if one that could not be opened is offered again; otherwise its caller gets words, and a human. A call that was taken
-   * over has as long as a new one: its carrier may not have got the first document, whose answer came late.
+   * True if a stream that could not be opened is offered again. If false, the caller hears a sentence and is
+   * transferred to a human. A call that another node had may wait as long as a new call, because its first document may
+   * have reached the carrier too late.
    */
   get isOfferedAgain(): boolean {
     const inTime = this.#clock() - this.#sinceMs < STREAM_OFFERING_MS + this.#options.ringMs
     return this.offers < STREAM_OFFERS_MAX && (this.offers < 2 || inTime)
   }
 
-  /** The carrier could not open it. Counts from the first time since the last offer. */
+  /** Notes that the carrier could not open the stream. The time counts from the first failure since the last offer. */
   refused(): void {
     this.#refusedAtMs ??= this.#clock()
   }
 
-  /** @returns how long it was waited for */
+  /** @returns the time in ms that the call waited for the stream */
   open(): number {
     this.isTaken = true
     this.openedAtMs = this.#clock()
@@ -66,25 +67,25 @@ export class CallStream {
     this.#closedAtMs = this.#clock()
   }
 
-  /** The reason why none comes any more; null while one is waited for. */
+  /** Reason why the call gets no more streams; null while a stream may still come. */
   missed(nowMs: number): 'refused' | 'never-came' | null {
     if (this.#refusedAtMs !== null && nowMs - this.#refusedAtMs > ASKS_WITHIN_MS) return 'refused'
     return nowMs - this.#offeredAtMs > this.waitMs ? 'never-came' : null
   }
 
-  /** From the webhook to the first stream; null before it. */
+  /** Time in ms from the webhook to the first stream; null before the first stream. */
   get openedMs(): number | null {
     const { before, preparedAtMs } = this.#options
     return before?.streamOpenedMs ?? (this.openedAtMs === null ? null : this.openedAtMs - preparedAtMs)
   }
 
-  /** When the first stream opened, on the clock; now, while none has. */
+  /** Time in ms at which the first stream opened, on the clock; the present time if it has not opened. */
   get awaitedUntilMs(): number {
     const { openedMs } = this
     return openedMs === null ? this.#clock() : this.#options.preparedAtMs + openedMs
   }
 
-  /** How long the call has had a stream, all streams together. */
+  /** Duration in ms of all streams of the call together. */
   get totalMs(): number {
     const before = this.#options.before?.streamMs ?? 0
     return this.openedAtMs === null ? before : before + (this.#closedAtMs ?? this.#clock()) - this.openedAtMs
@@ -92,10 +93,10 @@ export class CallStream {
 }
 
 interface StreamOptions {
-  /** When the webhook came, on the clock. */
+  /** Time of the webhook, on the clock. */
   readonly preparedAtMs: number
-  /** A call that we place rings first, for this long; 0 in any other. */
+  /** Maximum ringing time in ms of a call that we place; 0 for other calls. */
   readonly ringMs: number
-  /** As a lost node left them; null for a new call. */
+  /** State left by a lost node; null for a new call. */
   readonly before: { readonly streamOpenedMs: number | null; readonly streamMs: number } | null
 }

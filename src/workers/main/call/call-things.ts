@@ -16,22 +16,25 @@ import type { HostedAgent, MainThreadContext } from '../main-thread-context.js'
 import { RecordingConsent } from './recording-consent.js'
 import { SessionState } from './session-state.js'
 
-/** Things of one call, with its record, which no part reads. */
+/** Objects of one call that its parts use, and the call's record. The parts do not read the record. */
 export interface CallThings extends MainThings {
   readonly record: CallRecordBuilder
 }
 
 interface MadeFrom {
-  /** The call as it is announced, and the agent that it begins with. */
+  /** The call as it was announced. `hosted`: the agent with which it begins. */
   readonly order: NewCall
   readonly hosted: HostedAgent
-  /** The same call as a lost node left it; null for a new call. */
+  /** The call's state left by a lost node; null for a new call. */
   readonly before: KeptState | null
   readonly call: MainThings['call']
   readonly context: MainThreadContext
 }
 
-/** Makes the things of a call in the order in which they need each other. @param now  what the call keeps for another node */
+/**
+ * Makes the objects of a call in the order of their dependencies.
+ * @param now  returns the present state of the call, which is kept for another node
+ */
 export function thingsOf(
   { mark, changed }: MainDoor,
   now: () => KeptNow,

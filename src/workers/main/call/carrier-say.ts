@@ -6,9 +6,10 @@ import { pronounced } from '../../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../../speech/spoken/spoken-form.js'
 
 /**
- * Text for the carrier's own voice in an agent's place: figures in words, which it reads badly.
- * @param wanted  the caller's language. The carrier's voice gets the language of the text, except of the first
- *   one where the agent's file says `say.language`
+ * Makes the document for text that the carrier's own voice speaks in place of the agent. Figures become words, because
+ * the carrier's voice reads them badly.
+ * @param wanted  the caller's language. The document names the language of the chosen text. If this is the agent's
+ * first language, it names `say.language` of the agent's file
  */
 export function carrierSay(
   phrase: LocalizedText,

@@ -19,9 +19,9 @@ import type { MainThreadContext } from '../main-thread-context.js'
 import type { RecordingConsent } from './recording-consent.js'
 import type { SessionState } from './session-state.js'
 
-/** Things of one call that its parts on the main thread work on. */
+/** Objects of one call that its parts on the main thread use. */
 export interface MainThings {
-  /** Its URLs are read late, because the edge sets them with the first document. */
+  /** Read the URLs when they are needed, not earlier: the edge sets them with the first document. */
   readonly call: Pick<LiveCall, 'callSid' | 'afterStreamUrl' | 'humanUrl' | 'continueUrl'>
   readonly origin: CallOrigin
   /** The agent that has the call now. */
@@ -38,41 +38,47 @@ export interface MainThings {
 }
 
 /**
- * One thing that the main thread's half of a call does. It declares what it takes and hears; `main-parts.ts` lists the parts. A part
- * knows no other part.
+ * Part of the main thread's half of a call, for one subject, such as the escalation. `main-parts.ts` lists the parts,
+ * which do not know each other.
  */
 export interface MainPart {
-  /** Messages of the worker's half that it takes. */
+  /** Handlers of the messages from the worker's half that this part takes. */
   readonly messages?: Handlers<FromCall>
-  /** Something of it is not over: the call does not end before. Absent: nothing. */
+  /** True while the part has work: the call does not end before the work is done. False if absent. */
   readonly active?: boolean
-  /** The call goes on from what a lost node or stream left. @param goesOn  who goes on with it */
+  /**
+   * Continues from the state left by a lost node or stream.
+   * @param goesOn  `agent` or `human`: the side that continues the call
+   */
   resume?(before: KeptState, goesOn: ReturnType<typeof continuationOf>): void
-  /** A session begins on a worker, perhaps after another. @returns the checkpoint from which it goes on; null: from nothing */
+  /**
+   * Called when a session begins on a worker, perhaps after an earlier session.
+   * @returns the checkpoint from which the session continues; null for a new session
+   */
   begun?(checkpoint: CallCheckpoint | null): CallCheckpoint | null
-  /** The stream has opened. */
+  /** Called when the stream has opened. */
   opened?(nowMs: number): void
-  /** The stream is closed. */
+  /** Called when the stream is closed. */
   closed?(nowMs: number): void
-  /** The call goes on without a stream, if at all. */
+  /** Called when the call has lost its stream and cannot get another. The call may still continue without a stream. */
   withoutStream?(): void
   carrierState?(state: CarrierState): void
-  /** An event of a human who was added to this call. */
+  /** Handles an event of a human who was added to this call. */
   human?(event: HumanEvent): void
-  /** Once a tick of the main thread, after the playout. */
+  /** Called once per tick of the main thread, after the playout. */
   wake?(nowMs: number): void
-  /** A worker's half is gone: it died, handed the call over, or came to its end. */
+  /** Called when the worker's half no longer exists, because it died, handed the call over, or ended. */
   lost?(): void
-  /** No session runs any more, and none follows. */
+  /** Called when no session runs and no other session follows. */
   ended?(): void
-  /** The call is forced to its end. @param sends  true: receivers get a message about what is not over */
+  /** Called when the call is forced to its end. @param sends  true: receivers get a message about unfinished work */
   abandon?(sends: boolean): void
-  /** The call is over, and this is its record. */
+  /** Called with the record of the ended call. */
   recorded?(record: CallRecord): void
-  /** The call is over here, with or without a record: what it holds is freed. */
+  /** Called when the call is over on this node, with or without a record. The part then frees its resources. */
   release?(): void
-  /** Its state that another node needs to go on. */
+  /** The part's state that another node needs to continue. */
   keeps?(): Partial<KeptNow>
-  /** Its share of the call's record. @param streamed  the call has had a stream */
+  /** Returns the part's fields in the call's record. @param streamed  the call has had a stream */
   inRecord?(streamed: boolean): Partial<CallEnding>
 }

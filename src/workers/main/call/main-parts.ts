@@ -16,7 +16,7 @@ import { JournalLines } from './parts/journal-lines.js'
 import { SpeechPorts } from './parts/speech-ports.js'
 import { VerificationAttempts } from './parts/verification-attempts.js'
 
-/** The parts of a call on the main thread, in the order in which they hear. */
+/** Parts of a call on the main thread, in the order in which they receive events. */
 const PARTS = {
   backendNews: (_door, of) => new BackendNews(of),
   party: (door, of) => new CallParty(door, of),
@@ -31,7 +31,7 @@ const PARTS = {
 type Parts = { readonly [Name in keyof typeof PARTS]: ReturnType<(typeof PARTS)[Name]> }
 type AnyPart = Parts[keyof Parts]
 type MessagesOf<Part> = Part extends { readonly messages: infer All } ? keyof All : never
-/** Messages that parts take; `MainThreadCall` has to take the others, else it does not compile. */
+/** Messages that parts take. `MainThreadCall` must take all other messages; otherwise the code does not compile. */
 type Taken = Extract<FromCall, { type: MessagesOf<AnyPart> }>
 type All<Each> = (Each extends unknown ? (one: Each) => void : never) extends (all: infer Whole) => void ? Whole : never
 type Kept = All<KeptOf<AnyPart>>
@@ -41,11 +41,11 @@ type RecordedOf<Part> = Part extends { inRecord(streamed: boolean): infer One } 
 
 /** The parts of one call on the main thread. */
 export class MainParts {
-  /** Those that the edge asks something. */
+  /** Parts that the edge calls by their names. */
   readonly by: Parts
   readonly #all: readonly MainPart[]
   readonly #messages: ByType<FromCall>
-  /** Those with work in each tick. */
+  /** Parts with work in each tick. */
   readonly #waking: readonly MainPart[]
 
   constructor(door: MainDoor, of: MainThings) {
@@ -56,12 +56,12 @@ export class MainParts {
     this.#waking = this.#all.filter((part) => part.wake !== undefined)
   }
 
-  /** Something of the call is not over. */
+  /** True while a part of the call still has work. */
   get active(): boolean {
     return this.#all.some(({ active }) => active === true)
   }
 
-  /** @returns false when no part takes it */
+  /** @returns false if no part takes this message */
   take(message: FromCall): message is Taken {
     return this.#messages.give(message)
   }

@@ -39,22 +39,24 @@ import { WorkerLostError, type CarriedCall } from '../worker-watchdog.js'
 import type { ToolCallLog } from '../../../telemetry/call-spans.js'
 
 /**
- * The main thread's half of a call: its socket, its playout clock, its shared memory, and what must outlive a worker:
- * the call log and the last checkpoint. The session in the worker decides what the caller hears; this half sends it at the right
- * time, and continues while the worker is dead. What else is done here for a call are its parts (`main-parts.ts`).
+ * Main thread's half of a call. It has the socket, playout clock and shared memory, and the data that must outlive a
+ * worker. The worker's session decides which audio the caller hears. This half sends the audio in time, even while the
+ * worker is dead. The parts of this half do all other work (`main-parts.ts`).
  *
- * When a worker dies, its calls move to another one. A call that may have caused the death gets a worker of its own. If that one
- * dies too, the call ends.
+ * When a worker dies, its calls move to another worker. A call that may have caused the death gets a worker of its own.
+ * If that worker dies too, the call ends.
  *
- * When a whole node or only the stream is lost, another one is made from the call's kept state (`CallContinuity`): with a new stream
- * and a session that goes on, or, where a human was being reached, with the escalation alone. This one is `cut` meanwhile, and
- * ends without a record. If the carrier says that the caller has left, or asks nothing, this one ends with it.
+ * When a node or a stream is lost, a new `MainThreadCall` continues from the kept state (`CallContinuity`). The new
+ * call has a new stream and session. If the old call was connecting to a human, the new call has only the escalation.
+ * The old `MainThreadCall` is `cut` until the new one continues the call. Then the old one ends without a record. If
+ * the carrier reports that the caller has left, or never asks, the old `MainThreadCall` ends the call and makes the
+ * record.
  */
 export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
   readonly ordinal: number
   readonly agent: string
-  /** Key of who called us (`partyKey`); null in a call that we placed. */
+  /** Key of the caller (`partyKey`); null in a call that we placed. */
   readonly callerKey: string | null
   readonly legRateHz: LegRateHz
   afterStreamUrl: string | null = null
@@ -70,7 +72,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly #port = new WorkerPort((message) => this.#receive(message))
   /** True from `begin` until the last worker's half has ended. */
   #taskRunning = false
-  /** Moves to another worker so far. */
+  /** Number of moves to another worker so far. */
   #rehomes = 0
   #suspicions = 0
   #document: string | null = null
@@ -78,12 +80,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #carrierSentAtMs = -Infinity
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
-  /** It was asked for, by whoever is not its session. */
+  /** Request from outside the session to end the call; null if there is none. */
   #hangup: ToCall | null = null
   #fault: string | null = null
-  /** It was ended by force: nothing is waited for any more. */
+  /** True if the call was ended by force. It then ends without waiting for tools or humans. */
   #forced = false
-  /** Another node has taken the call. */
+  /** True if another node has taken the call. */
   #taken = false
   #streamFault: StreamFault | undefined = undefined
   readonly #door: MainDoor = {
@@ -92,7 +94,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     changed: () => this.#changed(),
   }
 
-  /** @param before  the same call as a lost node left it; null for a new call */
+  /** @param before  the call's state left by a lost node; null for a new call */
   constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext, before: KeptState | null = null) {
     this.callSid = call.callSid
     this.ordinal = context.nextOrdinal()
@@ -114,7 +116,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#parts = new MainParts(this.#door, this.#of)
   }
 
-  /** The XML this call was answered with. */
+  /** XML document with which this call was answered. */
   get document(): string | null {
     return this.#document
   }
@@ -141,12 +143,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#state
   }
 
-  /** Its stream is open. */
+  /** True while its stream is open. */
   get streams(): boolean {
     return this.#sink !== null
   }
 
-  /** How full the call's rings are, 0 to 1. */
+  /** Filled share of the call's inbound ring, 0 to 1. */
   get inboundFill(): number {
     return this.#shared.inbound.fill
   }
@@ -160,17 +162,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#of.record.log.toolCalls
   }
 
-  /** The handoff packet; null while no human was requested. */
+  /** The handoff packet; null if no human was requested. */
   get handoff(): Handoff | null {
     return this.#parts.by.escalation.handoff
   }
 
-  /** Thread of the worker that runs this call's task, also when that worker has just died; 0 for none. */
+  /** Thread id of the worker that runs this call's task, even if that worker has just died; 0 if there is no worker. */
   get workerThread(): number {
     return this.#taskRunning ? Atomics.load(this.#shared.words, Word.worker) : 0
   }
 
-  /** How often this call was suspected of its worker's death, or failed by its own fault. */
+  /** Number of times that this call was suspected of its worker's death, or failed by its own fault. */
   get suspicions(): number {
     return this.#suspicions
   }
@@ -182,7 +184,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#start(false)
   }
 
-  /** @returns false when only its escalation goes on, and perhaps nothing */
+  /** @returns false if no session runs, because only the call's escalation continues */
   #resume(before: KeptState): boolean {
     const { kept } = before
     const goesOn = this.#of.continuity.resume(before)
@@ -195,7 +197,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     openRecords?.open(this.callSid, () => this.#of.record.open(this.#ending(), this.#context.wallClock()))
     keeper?.changed(this.callSid)
     if (goesOn !== 'agent') {
-      // No stream is taken any more.
+      // The call takes no further stream.
       this.#of.stream.isTaken = true
       this.#state = 'after'
       this.#of.session.result = kept.result ?? lostResult(kept, goesOn === 'human' ? 'human' : 'outcome')
@@ -228,7 +230,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#of.stream.isTaken)
       throw new GatewayError('DUPLICATE_CALL', 'this call already has, or had, its audio socket')
     if (this.#state !== 'waiting') throw new GatewayError('CALL_UNKNOWN', 'this call is over')
-    // Where the node before was lost while the carrier still connected, no receiver knows of the call.
+    // The previous node may have been lost before the call was connected. Then the receivers of messages do not know
+    // the call yet.
     const isFirst = this.#of.stream.openedMs === null
     const setupMs = this.#of.stream.open()
     const nowMs = this.#context.clock()
@@ -290,8 +293,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   /**
-   * Its node is being stopped: whoever finds it in the store from now on knows that it moves, and that its node was not lost.
-   * Resolves when that is kept, or cannot be.
+   * Moves the call away because its node stops. Other nodes then read in the store that the call is not lost. Resolves
+   * when the store has answered or failed.
    */
   async moves(): Promise<void> {
     if (!this.#canLeave()) return
@@ -303,7 +306,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#sink !== null && this.#state === 'streaming' && this.#hasSession() && this.#of.continuity.goesOn()
   }
 
-  /** Its stream closes, and another node goes on with it when the carrier asks. @returns false when that cannot be */
+  /**
+   * Closes the call's stream, so that another node continues the call when the carrier asks.
+   * @returns false if that is not possible
+   */
   leave(): boolean {
     const sink = this.#sink
     if (sink === null || !this.#canLeave()) return false
@@ -318,7 +324,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return true
   }
 
-  /** Once what the worker has sent is read: the session has not ended by itself. */
+  /** Reads the worker's waiting messages. @returns true if the session has not ended by itself */
   #hasSession(): boolean {
     this.#port.takeWaiting()
     return this.#taskRunning
@@ -328,12 +334,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#of.continuity.lostStream
   }
 
-  /** The carrier asks how it goes on after its stream. */
+  /** Notes that the carrier asks how the call continues after its stream. */
   asked(): void {
     this.#of.continuity.asked()
   }
 
-  /** Nobody goes on with this `cut` call. */
+  /** Ends this `cut` call: it cannot continue any more. */
   #cutOver(): void {
     this.#state = 'after'
     this.#parts.ended()
@@ -341,7 +347,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#endWhenDone()
   }
 
-  /** Another one goes on with this `cut` call: this one ends without a record. */
+  /** Ends this `cut` call without a record, because a new `MainThreadCall` continues it. */
   replaced(): void {
     this.#of.continuity.replace()
     this.#parts.release()
@@ -387,7 +393,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#of.session.language
   }
 
-  /** Its known usage until now. */
+  /** Usage of the call, as far as it is known now. */
   get spending(): Spending {
     const { direction, number = null } = this.#of.origin.call
     return {
@@ -434,15 +440,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#of.origin.isOf(number)
   }
 
-  /** Its caller has left, and nothing but outcomes of its tools is waited for. */
-  get onlyWaits(): boolean {
+  /**
+   * True if session and stream are over, but the call still waits: its caller is being connected to a human, or a tool
+   * has no outcome yet.
+   */
+  get rests(): boolean {
     const { isCut, isReplaced } = this.#of.continuity
-    const { escalation, waits } = this.#parts.by
-    const rests = !this.#taskRunning && this.#sink === null && !escalation.active && !isCut && !isReplaced
-    return rests && this.#state !== 'ended' && waits.active
+    const rests = !this.#taskRunning && this.#sink === null && !isCut && !isReplaced && this.#state !== 'ended'
+    return rests && (this.escalating || this.#parts.by.waits.active)
   }
 
-  /** Ends the call without asking its session: at the end of a drain, or when its playout failed. */
+  /** Ends the call without asking its session: at the end of a drain, or if its playout failed. */
   force(detail: string): void {
     Atomics.store(this.#shared.words, Word.hangup, HANGUP_NOW)
     this.#of.log.warn({ detail }, 'call is forcibly ended')
@@ -455,14 +463,26 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#endWhenDone()
   }
 
-  /** Another node has taken the call: it ends here, and nothing more is done for it outside. */
+  /** Ends the call here, with no further effect outside, because another node has taken it. */
   taken(): void {
     this.#taken = true
     this.force('another node has this call')
   }
 
-  /** Sends what is due now, and checks the deadlines that must hold even when the worker is dead. */
+  /**
+   * Sends the audio that is due now, and checks the deadlines that must hold even if the worker is dead. If this fails,
+   * the call ends, and no other call is disturbed.
+   */
   pump(nowMs: number): void {
+    try {
+      this.#pump(nowMs)
+    } catch (thrown) {
+      this.#of.log.error({ err: thrown }, 'playout of a call failed')
+      this.force('playout failed')
+    }
+  }
+
+  #pump(nowMs: number): void {
     const missed = this.#state === 'waiting' ? this.#of.stream.missed(nowMs) : null
     if (this.#sink !== null) this.#play(this.#sink, nowMs)
     else if (missed !== null) {
@@ -482,7 +502,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const taken = this.#playout.pump(nowMs, sink, this.#parts.by.hearers.current)
     const underruns = this.#playout.newUnderruns()
     if (underruns > 0) {
-      const times = `${underruns} times no sound was there in the middle of speech`
+      const times = `the sound stopped ${underruns} times in the middle of speech`
       this.#mark('underrun', `${times}, ${this.#playout.underruns} in all`)
       this.#context.metrics.playoutUnderruns.inc(underruns, this.callSid)
     }
@@ -499,7 +519,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#context.openRecords?.changed(this.callSid)
   }
 
-  /** @param alone  on a worker that carries no other call */
+  /** @param alone  true: the worker carries no other call */
   #start(alone: boolean): void {
     const speech = this.#context.openSpeech(usesRecogniser(this.#of.agent.share))
     const { callSid, ordinal, legRateHz } = this
@@ -531,7 +551,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       rehomes: this.#rehomes,
     }
     this.#taskRunning = true
-    Atomics.store(this.#shared.words, Word.worker, 0) // the previous worker is gone
+    Atomics.store(this.#shared.words, Word.worker, 0) // The previous worker no longer has the call.
     this.#context.run(start, speech === null ? [port] : [port, speech], alone).then(
       (end) => {
         if (end.type === 'result') this.#taskEnded(end, null)
@@ -540,22 +560,22 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       },
       (thrown: unknown) => this.#lost(thrown),
     )
-    // The message that ends the call may have gone to a session that was over.
+    // The message that ends the call may have gone to the previous session, which has ended.
     if (this.#of.stream.isTaken && this.#sink === null) this.#port.send(streamClosed(1006, this.#streamFault))
     else if (this.#hangup !== null) this.#port.send(this.#hangup)
   }
 
-  /** The worker died, or the call failed by a fault of ours: it moves to another worker, or it ends. */
+  /** Handles the death of the worker, or a fault of the call itself. The call moves to another worker, or ends. */
   #lost(thrown: unknown): void {
     this.#port.close()
     this.#parts.lost()
-    const part = thrown instanceof WorkerLostError ? thrown.part : null // null: the call's own fault; its worker is alive
+    const part = thrown instanceof WorkerLostError ? thrown.part : null // Null means that the call itself failed; its worker is alive.
     if (part !== 'bystander') this.#suspicions++
     const [rehomes, suspicions] = [this.#rehomes, this.#suspicions]
     this.#of.log.error({ err: thrown, rehomes, suspicions, part: part ?? 'own-fault' }, 'call lost its worker')
     this.#mark('worker-lost', `${lossOf(thrown)}; ${rehomes} of ${REHOMES_MAX} moves to another worker used`)
     this.#playout.letGo()
-    // One of many suspects does not end yet: the next death shows which of them it was.
+    // If several calls are suspected, none of them is ended yet. The next death will show which call is the cause.
     const guilty = part !== 'bystander' && part !== 'one-of-many' && suspicions > SUSPICIONS_MAX
     if (this.#state === 'ended' || this.#state === 'cut' || guilty || rehomes >= REHOMES_MAX)
       return this.#taskEnded(null, messageOf(thrown))
@@ -564,7 +584,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#context.metrics.callsRehomed.inc(1, this.callSid)
   }
 
-  /** The call's session goes on with another agent, from its checkpoint. */
+  /** Continues the call's session with another agent, from its checkpoint. */
   #handedOver(record: HandoverRecord): void {
     this.#port.close()
     this.#parts.lost()
@@ -583,7 +603,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#receive({ type: 'log', entries: [{ kind: 'handover', record }], saved: null, frameLatencyP99Ms: null })
     }
     if (next !== null && saved !== null) {
-      // The consent to what one agent keeps is asked once; one that keeps less keeps that from now on.
+      // The caller is asked for consent once. If the next agent stores less, less is stored from now on.
       const untold = consentOf(next.definition) !== null && consent !== 'told' && consent !== 'refused'
       if (untold) this.#of.consent.announced = false
       if (!next.definition.recording.enabled) this.#parts.by.hearers.endRecording(this.#context.clock())
@@ -598,7 +618,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#start(false)
   }
 
-  /** The task is over, and no other worker gets the call. Exactly one argument is null. */
+  /** Handles the end of the task when the call does not move to another worker. One of the two arguments is null. */
   #taskEnded(result: CallResult | null, fault: string | null): void {
     this.#port.close()
     this.#taskRunning = false
@@ -610,7 +630,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (!isCut && !isReplaced) this.#parts.ended()
     if (this.#forced) this.#parts.abandon(!this.#taken)
     if (isReplaced) return this.#context.memory.give(this.#memory)
-    // It had ended by itself before it learned of the loss.
+    // The session had ended by itself before the message about the lost stream arrived.
     if (isCut && result !== null && result.endReason !== 'socket-lost') return this.#of.continuity.over()
     this.#context.keeper?.changed(this.callSid)
     const held = this.#sink !== null
@@ -639,7 +659,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#parts.release()
     this.#of.log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
-    // No worker has the call any more, and no socket.
+    // Neither a worker nor a socket uses the call's memory any more.
     this.#context.memory.give(this.#memory)
   }
 
@@ -678,7 +698,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#parts.withoutStream()
   }
 
-  /** Tells those who keep the call's state and its open record that it has changed. It may also be what the call's end waited for. */
+  /**
+   * Reports to the keeper that the call's state and open record have changed. If the call waited only for this change,
+   * it ends now.
+   */
   #changed(): void {
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.changed(this.callSid)
@@ -690,6 +713,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#of.record.take(message)
     switch (message.type) {
       case 'tool-coerced':
+      case 'turn-heard':
       case 'values-left-out':
         return
       case 'log':
@@ -703,7 +727,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       case 'end-stream': {
         const held = this.#sink !== null
-        // The carrier's after-stream behaviour shows only where we do not have it end the leg.
+        // The carrier's after-stream behaviour can be observed only if we do not ask the carrier to end the leg.
         if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
           this.#context.afterStream.closed(this.callSid, this.#context.clock())
         }
@@ -716,6 +740,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'log-line':
         this.#of.log[message.level](message.fields, message.message)
         return
+      case 'speech-waits':
+        // The first sound of an answer does not wait for the next tick.
+        return this.pump(this.#context.clock())
       default:
         if (!this.#parts.take(message)) assertNever(message)
     }
@@ -742,21 +769,29 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 }
 
-/** How often a call may be re-homed, whichever call ended the worker before. docs/ARCHITECTURE.md. */
+/**
+ * Maximum number of moves of a call to another worker. Moves count even if another call ended the worker
+ * (docs/ARCHITECTURE.md).
+ */
 const REHOMES_MAX = 5
 /**
- * How often a call is tried again after it was suspected of its worker's death or failed by its own fault.
- * docs/ARCHITECTURE.md.
+ * Maximum number of new tries for a call that was suspected of its worker's death, or that failed by its own fault
+ * (docs/ARCHITECTURE.md).
  */
 const SUSPICIONS_MAX = 1
-/** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
+/**
+ * Time in ms without a frame after which a socket counts as lost. A carrier sends a frame every 20 ms, even in silence.
+ */
 const STREAM_QUIET_MS = 300
 
 function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
 }
 
-/** State for the session of another agent. @param untold  the caller has still to hear what it keeps */
+/**
+ * State with which the session of another agent begins.
+ * @param untold  true: the caller does not know yet which data that agent stores
+ */
 function handedOver(
   { untold: _, handover: __, ...checkpoint }: CallCheckpoint,
   backendState: unknown,

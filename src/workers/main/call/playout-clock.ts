@@ -4,17 +4,17 @@ import { Playout } from '../../../media/playout/playout.js'
 import { KILL_AUDIO } from '../../../sautikit/stream-messages.js'
 import type { AgentHearer } from './call-recorder.js'
 import type { MediaSink } from '../live-call.js'
-import { Time, Word } from '../../shared/shared-call-layout.js'
+import { SOUND_DUCKED, SOUND_FULL, SOUND_PAUSED, Time, Word } from '../../shared/shared-call-layout.js'
 import type { SharedCall } from '../../shared/shared-call.js'
 
-// Shared by all calls, which are sent one after the other: 1 s at 16 kHz, five times what playout gives at once.
+// Buffer shared by all calls, because calls are sent one after another. It holds 1 s at 16 kHz, three times as much as
+// playout gives at once.
 const outgoing = new Int16Array(16_000)
 const outgoingBytes = new Views(new Uint8Array(outgoing.buffer))
 
 /**
- * The main thread's end of a call's speech: reads the worker's words in the shared memory, sends what is due
- * (`Playout`), and publishes how much was sent and when it will have been played. It continues while the worker is
- * dead.
+ * Main thread's end of a call's speech. It reads the worker's shared words, sends the samples that are due (`Playout`),
+ * and publishes their number and playing time. It works even while the worker is dead.
  */
 export class PlayoutClock {
   readonly #shared: SharedCall
@@ -23,14 +23,14 @@ export class PlayoutClock {
   readonly #waitingSound: () => Int16Array | null
   #waitingSeen = 0
   #clearsSeen = 0
-  #pausedSeen = false
+  #soundSeen: number = SOUND_FULL
   #moreSeen = 0
   #writtenSeen = 0
   #underrunsSeen = 0
-  /** Nothing is due before this time, unless one of the words above has changed. */
+  /** Time in ms of the next due audio. A change of a shared word listed before this field makes playout act earlier. */
   #playAtMs = -Infinity
 
-  /** @param waitingSound  of the agent that has the call, at the leg's rate */
+  /** @param waitingSound  the present agent's waiting sound, at the leg's rate */
   constructor(shared: SharedCall, rateHz: LegRateHz, waitingSound: () => Int16Array | null = () => null) {
     this.#waitingSound = waitingSound
     this.#shared = shared
@@ -38,48 +38,51 @@ export class PlayoutClock {
     this.#playout = new Playout({ sampleRateHz: rateHz })
   }
 
-  /** Underruns within an item, ever. */
+  /** Total number of underruns in the middle of an item. */
   get underruns(): number {
     return this.#playout.underruns
   }
 
-  /** Those since this was asked last. */
+  /** Returns the number of underruns since its last call. */
   newUnderruns(): number {
     const before = this.#underrunsSeen
     this.#underrunsSeen = this.underruns
     return this.underruns - before
   }
 
-  /** The session is gone, and its pause with it: the samples in the ring are played. */
+  /** Ends a pause that a dead session ordered: the samples in the ring are played. */
   letGo(): void {
-    Atomics.store(this.#shared.words, Word.paused, 0)
+    Atomics.store(this.#shared.words, Word.sound, SOUND_FULL)
     Atomics.store(this.#shared.words, Word.more, 0)
     Atomics.store(this.#shared.words, Word.waiting, 0)
   }
 
-  /** Sends what is due. @returns false when the socket refused it, because too much already waits there */
+  /** Sends due samples. @returns false if the socket refused the samples because too many bytes wait in it */
   pump(nowMs: number, sink: MediaSink, hearer: AgentHearer | null): boolean {
     const { words, times, outbound } = this.#shared
     const playout = this.#playout
     if (this.#nothingToPlay(nowMs)) return true
-    // Read before the pump, so that samples written meanwhile count as new.
+    // This count is read before the pump, so that samples written during the pump count as new.
     this.#writtenSeen = outbound.writtenGlance
     if (words[Word.clears] !== this.#clearsSeen) {
       this.#clearsSeen = Atomics.load(words, Word.clears)
-      this.#pausedSeen = false
+      this.#soundSeen = SOUND_FULL
       playout.clear(nowMs)
       hearer?.agentCut(nowMs)
       sink.sendText(KILL_AUDIO)
     }
-    const paused = words[Word.paused] === 1
-    if (paused !== this.#pausedSeen) {
-      this.#pausedSeen = paused
-      if (paused) playout.pause(nowMs)
+    const sound = words[Word.sound] as number
+    if (sound !== this.#soundSeen) {
+      this.#soundSeen = sound
+      playout.ducked = sound === SOUND_DUCKED
+      if (sound === SOUND_PAUSED) playout.pause(nowMs)
       else playout.resume(nowMs)
     }
-    // Read before the samples are counted, because the worker publishes the end of speech after its last sample.
+    // This word is read before the samples are counted, because the worker publishes the end of speech after its last
+    // sample.
     if (words[Word.more] !== this.#moreSeen) this.#moreSeen = Atomics.load(words, Word.more)
     playout.speechEnded = this.#moreSeen === 0
+    playout.lineBurstMs = words[Word.lineBurstMs] as number
     if (words[Word.waiting] !== this.#waitingSeen) {
       this.#waitingSeen = words[Word.waiting] as number
       playout.background = this.#waitingSeen === 1 ? this.#waitingSound() : null
@@ -103,7 +106,7 @@ export class PlayoutClock {
     return this.#send(samples, sink, hearer)
   }
 
-  /** The people who listen, and the recording, hear what the caller hears. */
+  /** Listeners and the recording hear the audio that the caller hears. */
   #send(samples: number, sink: MediaSink, hearer: AgentHearer | null): boolean {
     const taken = sink.sendAudio(outgoingBytes.at(0, samples * BYTES_PER_SAMPLE))
     hearer?.agent(outgoing.subarray(0, samples), this.#playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
@@ -111,8 +114,8 @@ export class PlayoutClock {
   }
 
   /**
-   * True at most ticks. The words are read without Atomics; what this misses is found at the next tick. The word that
-   * the worker writes with each frame is read last, because it is seldom in the cache.
+   * True in most ticks. The words are read without Atomics, so a change may be seen one tick late. The word that
+   * changes with each frame is read last, because it is rarely in the cache.
    */
   #nothingToPlay(nowMs: number): boolean {
     const { words, outbound } = this.#shared
@@ -121,7 +124,7 @@ export class PlayoutClock {
       words[Word.clears] === this.#clearsSeen &&
       words[Word.more] === this.#moreSeen &&
       words[Word.waiting] === this.#waitingSeen &&
-      (words[Word.paused] === 1) === this.#pausedSeen &&
+      words[Word.sound] === this.#soundSeen &&
       (this.#playAtMs < Infinity || outbound.writtenGlance === this.#writtenSeen)
     )
   }

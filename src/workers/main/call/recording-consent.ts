@@ -3,23 +3,23 @@ import type { KeptState } from '../../../call/documents/kept-call.js'
 import type { CallAgent } from './call-agent.js'
 import type { CallEnding } from './call-record.js'
 
-/** Consent of a caller: what they have heard and said about the recording, or about what is written down. */
+/** Caller's consent to the recording, or to the written record: if the caller heard the notice, and the caller's answer. */
 export class RecordingConsent {
-  /** The caller has heard that the call is recorded, or nothing has to be said. */
+  /** True if the caller has heard the notice of the recording, or if no notice is needed. */
   announced: boolean
-  /** The caller has said no: neither recording, journal nor words of the call are kept. */
+  /** True if the caller has refused: no recording, no journal and no words of the call are stored. */
   refused: boolean
   readonly #agent: Pick<CallAgent, 'definition'>
 
-  /** @param before  of a call whose node or stream was lost: what its caller had heard and said */
+  /** @param before  state left by a lost node or stream, with the caller's consent; null for a new call */
   constructor(agent: Pick<CallAgent, 'definition'>, before: KeptState | null) {
     this.#agent = agent
-    const noConsent = agent.definition.recording.consent === null
+    const noConsent = consentOf(agent.definition) === null
     this.refused = before?.kept.recording.refused ?? false
     this.announced = before === null ? noConsent : before.kept.recording.announced || noConsent
   }
 
-  /** The state of what is said to the caller; null where nothing is said. @param streamed  the call has had a stream */
+  /** State of the notice to the caller; null if no notice is needed. @param streamed  the call has had a stream */
   state(streamed: boolean): CallEnding['consent'] {
     if (this.refused) return 'refused'
     if (consentOf(this.#agent.definition) === null || !streamed) return null

@@ -1,19 +1,19 @@
 import type { CallResult } from '../../../call/documents/kept-call.js'
 import type { FromCall } from '../../shared/call-messages.js'
 
-/** State that a call's session has reported last: it outlives the session's worker. */
+/** Last state that a call's session reported. It outlives the session's worker. */
 export class SessionState {
-  /** With the log, the state from which another worker would continue. */
+  /** Checkpoint from which another worker would continue, together with the log. */
   saved: Extract<FromCall, { type: 'log' }>['saved'] = null
-  /** Null while a session runs, or where none came to its end. */
+  /** Result of the session; null while a session runs, or if the session ended without a result. */
   result: CallResult | null = null
 
-  /** Tag of the language that the call is in; undefined before any of it was heard of. */
+  /** Tag of the call's language; undefined until the first report. */
   get language(): string | undefined {
     return this.result?.language ?? this.saved?.checkpoint.language
   }
 
-  /** The verified identity of the caller; null while there is none. */
+  /** The verified identity of the caller; null if unverified. */
   get identity(): Readonly<Record<string, unknown>> | null {
     return this.saved?.checkpoint.identity ?? null
   }

@@ -8,7 +8,7 @@ import { wallMsOf } from '../worker-context.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** Looks the caller up beside the backend's connection, and gives the backend the result. */
+/** Looks the caller up while the backend connects, and gives the backend the result. */
 export class CallerLookUp implements WorkerPart {
   readonly #door: WorkerDoor
   readonly #of: WorkerThings
@@ -25,7 +25,10 @@ export class CallerLookUp implements WorkerPart {
     'caller-recalled': ({ earlier }) => this.#recalled(earlier),
   } satisfies Handlers<ToCall>
 
-  /** Begins before the backend connects, which then gets what is known already. */
+  /**
+   * The look-up begins before the backend connects. The backend starts with the facts that are known by the time it
+   * connects.
+   */
   begin(): void {
     const { start, session, context } = this.#of
     const { post, guard } = this.#door
@@ -62,7 +65,7 @@ export class CallerLookUp implements WorkerPart {
     this.#door.handle({ type: 'caller-known', ...answer })
   }
 
-  /** The backend gets what is known of the caller now. */
+  /** Gives the backend the present facts about the caller. */
   #tell(): void {
     const { start, session, backend, briefing } = this.#of
     const { caller, language } = session

@@ -3,14 +3,14 @@ import type { ToCall } from '../../shared/call-messages.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { OutputHandlers, WorkerPart } from '../worker-part.js'
 
-/** Answer to a model when a person's wish for no more calls could not be written. */
+/** Answer to a model if a person's wish to get no more calls could not be stored. */
 const NOT_NOTED = {
   ok: false,
   value: { error: 'It could not be written down. Say so, say that you are sorry, and try once more.' },
   error: 'STORE_DOWN',
 } as const
 
-/** A person's wish for no more calls: the main thread writes it down, and the tool call is answered then. */
+/** Handles a person's wish to get no more calls. The main thread stores the wish; then the tool call is answered. */
 export class DoNotCall implements WorkerPart {
   readonly #door: Pick<WorkerDoor, 'post' | 'handle'>
 

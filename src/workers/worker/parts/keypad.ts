@@ -4,11 +4,14 @@ import { dtmfTones } from '../../../media/dtmf-tones.js'
 import type { ToolCallEvent, WorkerDoor } from '../worker-door.js'
 import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** The keys of both sides: those that the caller presses, and the tones that are sent. Which of them are secret the session says. */
+/**
+ * DTMF digits in both directions: digits from the caller, and tones that we send. The session decides which digits are
+ * secret.
+ */
 export class Keypad implements WorkerPart {
   readonly #door: Pick<WorkerDoor, 'post' | 'handle'>
   readonly #of: WorkerThings
-  /** Secret keys whose tones sound or may come back, each once. */
+  /** Secret digits whose tones sound now, or may come back as echo. Each digit is contained once. */
   #secretTones = ''
 
   constructor(door: Pick<WorkerDoor, 'post' | 'handle'>, of: WorkerThings) {
@@ -32,7 +35,7 @@ export class Keypad implements WorkerPart {
     const { session, keys } = this.#of
     const { handle } = this.#door
     if (session.secretTones && this.#secretTones.includes(digit)) {
-      // The line may be private too: there it would count as a key of the caller.
+      // On a private line, the session would count the echo of our tone as a digit of the caller.
       if (!session.privateKeys) handle({ type: 'dtmf', digit: SECRET_DIGIT })
       return
     }
@@ -58,7 +61,7 @@ export class Keypad implements WorkerPart {
     speech.finish('gateway', itemId)
   }
 
-  /** Whoever hears the call hears it again. */
+  /** Lets listeners and recordings hear the call again once the secret tones are over. */
   tick(): void {
     if (this.#secretTones === '' || this.#of.session.secretTones) return
     this.#secretTones = ''

@@ -1,7 +1,10 @@
 import type { WorkerDoor } from '../worker-door.js'
 import type { WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** The agent's MCP servers: the model is offered what they have now, and the main thread hears when one is up or down. */
+/**
+ * The agent's MCP servers. The model receives their present tools. The main thread receives a report when a server goes
+ * up or down.
+ */
 export class McpServers implements WorkerPart {
   readonly #door: Pick<WorkerDoor, 'guard' | 'post'>
   readonly #of: WorkerThings

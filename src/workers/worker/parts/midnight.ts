@@ -3,10 +3,13 @@ import { wallMsOf } from '../worker-context.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** The day has begun on every clock when its model hears of it. */
+/**
+ * Delay in ms from midnight until the model gets the new date. After this delay, the new day has begun on every clock
+ * of the gateway.
+ */
 const MIDNIGHT_MARGIN_MS = 1000
 
-/** A new day: the model learns it, and so does every later session. */
+/** Gives the new date to the model at midnight. Sessions that begin later get it too. */
 export class Midnight implements WorkerPart {
   readonly #door: Pick<WorkerDoor, 'guard'>
   readonly #of: WorkerThings

@@ -7,7 +7,7 @@ import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js
 
 type ToolResult = Extract<CallOutput, { type: 'backend-tool-result' }>
 
-/** The session's orders to the call's backend. */
+/** Passes the session's orders on to the call's backend. */
 export class Model implements WorkerPart {
   readonly #door: WorkerDoor
   readonly #of: WorkerThings
@@ -45,14 +45,14 @@ export class Model implements WorkerPart {
   #outcome(output: Extract<CallOutput, { type: 'backend-tool-outcome' }>): void {
     const { callId, ok, text, respond } = output
     const { backend } = this.#of
-    // The call may be another worker's, or another agent's.
+    // If another worker or another agent ran the tool, `forModel` returns the value unchanged.
     const value = backend.capabilities.readsTexts === false ? output.value : withoutNoValues(this.#readable(output))
     if (backend.toolOutcome?.(callId, { ok, value }) === true) return
     if (backend.capabilities.readsTexts !== false) return backend.sendText(text, { role: 'system', respond })
     later(this.#door, () => this.#door.handle({ type: 'tool-untold', callId }))
   }
 
-  /** The result of the agent's tool as this backend reads it; the embedded one decides by the raw value. */
+  /** Result of a tool call in the form that this backend reads. The embedded backend decides by the unchanged value. */
   #readable({ callId, value }: Pick<ToolResult, 'callId' | 'value'>): unknown {
     const { backend, tools } = this.#of
     return backend.capabilities.readsTexts === false ? value : tools.forModel(callId, value)

@@ -9,7 +9,7 @@ type Passed = Extract<
   { type: 'wait' | 'escalate' | 'callback' | 'recording-announced' | 'recording-refused' | 'end-stream' }
 >
 
-/** Passes on to the main thread what it does for the session, and news of the backend. */
+/** Passes the session's orders and the backend's news to the main thread. */
 export class PassedOn implements WorkerPart {
   readonly #post: WorkerDoor['post']
 

@@ -3,20 +3,23 @@ import { later } from '../worker-door.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** A phrase of the gateway that is being spoken. */
+/** Phrase of the gateway that is being spoken. */
 interface SpokenPhrase {
   readonly speaking: Speaking
-  /** Some of its samples were given to the playout. */
+  /** True after some samples of the phrase were given to the playout. */
   begun: boolean
-  /** Reports that it will not be heard. */
+  /** Reports to the session that the phrase will not be heard. */
   readonly failed: () => void
 }
 
-/** Phrases of the gateway itself: in the backend's voice if that has spoken them before, else the speech pool speaks them. */
+/**
+ * Phrases of the gateway itself. If the backend has spoken a phrase before, the phrase is played in the backend's
+ * voice. Otherwise the speech pool speaks it.
+ */
 export class Phrases implements WorkerPart {
   readonly #door: Pick<WorkerDoor, 'handle' | 'guard'>
   readonly #of: WorkerThings
-  /** Those that are being spoken, by item. */
+  /** Phrases that are being spoken, by item. */
   readonly #spoken = new Map<string, SpokenPhrase>()
 
   constructor(door: Pick<WorkerDoor, 'handle' | 'guard'>, of: WorkerThings) {
@@ -66,7 +69,7 @@ export class Phrases implements WorkerPart {
     )
   }
 
-  /** A phrase of which samples are on their way to the caller is said to its end. */
+  /** Cancels a phrase that has not begun to play. A phrase that has begun is spoken to its end. */
   #cancel(itemId: string): void {
     const phrase = this.#spoken.get(itemId)
     if (phrase === undefined || phrase.begun) return
@@ -75,7 +78,7 @@ export class Phrases implements WorkerPart {
     later(this.#door, phrase.failed)
   }
 
-  /** After this no phrase gives any more samples. */
+  /** Stops all phrases. No more samples of them are played. */
   end(): void {
     for (const { speaking } of this.#spoken.values()) speaking.cancel()
     this.#spoken.clear()

@@ -3,7 +3,7 @@ import { askedRate, speedOf } from '../../../call/spoken/speech-rate.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** The tool by which a model speaks faster or slower: the backend has to be able to. */
+/** Tool by which a model speaks faster or slower. The backend must support it. */
 export class SpeechRate implements WorkerPart {
   readonly #door: Pick<WorkerDoor, 'handle'>
   readonly #of: WorkerThings

@@ -2,7 +2,7 @@ import type { Handlers } from '../../shared/by-type.js'
 import type { ToCall } from '../../shared/call-messages.js'
 import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** The agent's tools: they run here, and the main thread says whether they may. */
+/** Runs the agent's tools; the main thread decides if they may run. */
 export class ToolRuns implements WorkerPart {
   readonly #of: WorkerThings
 

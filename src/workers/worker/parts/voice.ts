@@ -1,7 +1,7 @@
 import { Word } from '../../shared/shared-call-layout.js'
 import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** The session's orders to the playout. */
+/** Passes the session's orders on to the playout. */
 export class Voice implements WorkerPart {
   readonly #of: WorkerThings
 
@@ -10,6 +10,7 @@ export class Voice implements WorkerPart {
   }
 
   readonly outputs = {
+    'playout-duck': () => this.#of.speech.duck(),
     'playout-pause': () => this.#of.speech.pause(),
     'playout-resume': () => this.#of.speech.resume(),
     'playout-clear': (_output, nowMs) => {

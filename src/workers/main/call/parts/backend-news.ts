@@ -2,12 +2,12 @@ import type { Handlers } from '../../../shared/by-type.js'
 import type { FromCall } from '../../../shared/call-messages.js'
 import type { MainPart, MainThings } from '../main-part.js'
 
-/** Backend faults that need an operator. */
+/** Backend faults that an operator must repair. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request', 'overrun'])
 const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
   auth: 'a backend refuses its key',
   quota: 'the account of a backend is empty',
-  bad_request: 'a backend refuses how it is set',
+  bad_request: 'a backend refuses its settings',
   rate_limit: 'a backend limits our requests',
   session_expired: 'a backend ended a session at its time limit',
   overrun: 'a backend sends without an end, and was cut off',
@@ -47,7 +47,9 @@ export class BackendNews implements MainPart {
       const usable = event !== 'down' && event !== 'overrun' && missing.length === 0
       this.#of.log[usable ? 'info' : 'warn'](
         { server, event, failures, missing, detail: reason },
-        event === 'session-lost' ? 'session lost: an MCP server gets a new one' : 'an MCP server has changed',
+        event === 'session-lost'
+          ? 'a session with an MCP server was lost: the gateway opens a new one'
+          : 'an MCP server has changed',
       )
     },
   } satisfies Handlers<FromCall>

@@ -19,49 +19,53 @@ import type { WaitAnswer, WaitStatus } from '../../wait-status.js'
 import { compared } from '../../waits.js'
 import type { ResultShape, Waits } from '../../waits.js'
 
-/** Waits of one call that are remembered, those that are over included; beyond, the oldest is forgotten. */
+/** Maximum number of waits of one call in memory. Ended waits count too. If there are more, the oldest is forgotten. */
 const WAITS_KEPT_MAX = 64
-/** `progress` posts of one wait that the conversation gets. */
+/** Maximum number of `progress` posts of one wait that are passed to the conversation. */
 const PROGRESS_MAX = 20
-/** How often it is tried to keep an outcome that nobody has posted again. */
+/** Time in ms between two tries to store an outcome that was not posted again. */
 const KEEP_AGAIN_MS = 1000
 type Of = Pick<MainThings, 'call' | 'origin' | 'agent' | 'session' | 'effects' | 'context'>
 
-/** A wait, and what is no part of its kept form. */
+/** A wait, with additional fields that are not stored. */
 type Wait = { -readonly [Key in keyof KeptWait]: KeptWait[Key] } & { readonly here: WaitHere }
 
 class WaitHere {
   progress = 0
   nextPollWallMs = 0
   poll: AbortController | null = null
-  /** Its outcome, if there is one, survives this process, or is given up to do so. */
+  /**
+   * True if nothing remains to be stored for this wait: the outcome survives this process, there is no outcome yet, or
+   * the gateway has given up storing it.
+   */
   safe = true
   keeping: Promise<boolean> | null = null
   nextKeepWallMs = 0
 }
 
 /**
- * The tools of one call whose answers come later, on the main thread: here an outcome outlives the media worker, the
- * stream and, with the kept state, the node.
+ * Tools of one call whose answers come later. They are on the main thread, so an outcome outlives the media worker and
+ * the stream. The kept state lets an outcome outlive the node too.
  *
- *     asked   --its API answers 202--> pending     until then an outcome is only kept: it may come before that answer
+ *     asked   --its API answers 202--> pending     (an earlier outcome is only stored: it may come before that answer)
  *     asked   --any other answer--> forgotten
- *     asked   --its worker, its node or its session ends before the answer--> pending: something may have begun
+ *     asked   --its worker, node or session ends before the answer--> pending: a task may have begun,
+ *                 because the request was sent after the wait was stored
  *     pending --outcome, by post or poll--> settled, given to the session until the caller has heard it
  *     pending --waitMs and WAIT_GRACE_MS--> expired
- *     settled, expired --no session, not heard--> goes out as a message, once it is kept
+ *     settled, expired --no session, not heard--> sent as a message, once it is stored
  *
- * A post of an outcome gets its answer once the call's state with it is kept: a death in between loses nothing, because a
- * sender without an answer posts again. A caller does not wait for that.
+ * A post of an outcome is answered when the call's state with the outcome is stored. A death before the answer loses
+ * nothing, because the sender posts again. The caller does not wait for the answer.
  *
- * Times are calendar times, as in the tokens that belong to them.
+ * Times are calendar times, as in the tokens of the waits.
  */
 export class CallWaits implements MainPart {
   readonly #door: MainDoor
   readonly #of: Of
   readonly #shared: Waits
   readonly #waits = new Map<string, Wait>()
-  /** A session runs, which tells the caller. */
+  /** True while a session runs. The session then tells the caller about outcomes. */
   #inSession = false
   #over = false
 
@@ -76,14 +80,7 @@ export class CallWaits implements MainPart {
   }
 
   readonly messages = {
-    'tool-intent': (message) => {
-      const { call, effects } = this.#of
-      const { key, tool } = message
-      void effects.intend(key, tool).then((answer) => {
-        const opened = answer.type === 'run' ? { ...answer, ...this.open(message, call.continueUrl) } : answer
-        this.#door.send({ type: 'tool-intent', key, answer: opened })
-      })
-    },
+    'tool-intent': (message) => void this.intended(message),
     'tool-pending': (message) => this.pending(message),
     'tool-settled': ({ key, outcome }) => {
       this.#of.effects.settle(key, outcome)
@@ -92,24 +89,37 @@ export class CallWaits implements MainPart {
     wait: (message) => this.session(message),
   } satisfies Handlers<FromCall>
 
-  /** Something is waited for whose outcome is not known, or is not kept. */
+  /** True while the outcome of a wait is unknown, or is not stored yet. */
   get active(): boolean {
     for (const { phase, here } of this.#waits.values()) if (phase === 'pending' || !here.safe) return true
     return false
   }
 
   /**
-   * The tool of an intent is about to run.
-   * @param urlOf  makes the URL for an id, good for that number of seconds; null where no URL leads here
-   * @returns what its request may read; null for a tool that does not wait
+   * Decides if a tool may run. The wait is stored before the session gets the decision, so that the wait survives this
+   * node.
+   */
+  async intended(message: Extract<FromCall, { type: 'tool-intent' }>): Promise<void> {
+    const { call, effects } = this.#of
+    const { key, tool } = message
+    const answer = await effects.intend(key, tool)
+    const opened = answer.type === 'run' ? this.open(message, call.continueUrl) : null
+    if (opened !== null) await this.#saved()
+    this.#door.send({ type: 'tool-intent', key, answer: answer.type === 'run' ? { ...answer, ...opened } : answer })
+  }
+
+  /**
+   * Opens a wait if the tool that is about to run is a waiting tool.
+   * @param urlOf  makes the URL for an id, valid for the given number of seconds; null if no URL leads to this gateway
+   * @returns the values that the tool's request may read; null if the tool does not wait
    */
   open(
     { key, tool, callId, args }: Extract<FromCall, { type: 'tool-intent' }>,
     urlOf: ((id: string, ttlS: number) => string) | null,
-  ): { readonly continueUrl?: string } {
+  ): { readonly continueUrl?: string } | null {
     const askedBy = this.#of.agent.place
     const { waits } = this.#of.agent.toolOf(tool, askedBy) ?? {}
-    if (waits === undefined) return {}
+    if (waits === undefined) return null
     const id = createHash('sha256').update(key).digest('base64url').slice(0, 22)
     const nowMs = this.#of.context.wallClock()
     const lastMs = waits.for + WAIT_GRACE_MS
@@ -123,12 +133,12 @@ export class CallWaits implements MainPart {
     return urlOf === null ? {} : { continueUrl: urlOf(id, Math.ceil(lastMs / 1000)) }
   }
 
-  /** The API has answered otherwise: nothing is waited for. */
+  /** Notes that the API answered the call of the tool with a result. The wait is not needed. */
   answered(key: string): void {
     for (const wait of this.#waits.values()) if (wait.key === key && wait.phase === 'asked') this.#waits.delete(wait.id)
   }
 
-  /** The API has begun something. */
+  /** Notes that the API has begun a task. */
   pending({ key, waitMs, id: pendingId }: Extract<FromCall, { type: 'tool-pending' }>): void {
     const wait = [...this.#waits.values()].find((one) => one.key === key && one.phase === 'asked')
     if (wait === undefined) return
@@ -147,7 +157,7 @@ export class CallWaits implements MainPart {
     if (wait.status !== null) this.#settle(wait) // the outcome came before the answer
   }
 
-  /** An outcome was posted. Resolves within the time of `saved`; what it brings is given to the session at once. */
+  /** Takes a posted outcome. Resolves within the time of `saved`; the session receives the outcome at once. */
   async news(id: string, news: WaitStatus): Promise<WaitAnswer> {
     const took = this.#news(id, news)
     const wait = this.#waits.get(id)
@@ -182,7 +192,7 @@ export class CallWaits implements MainPart {
     void this.#keep(wait)
   }
 
-  /** @returns whether the outcome of that wait, if there is one, survives this process */
+  /** @returns true if the wait's outcome survives this process, or if there is no outcome yet */
   #keep(wait: Wait): Promise<boolean> {
     const { here } = wait
     if (here.safe) return Promise.resolve(true)
@@ -195,7 +205,7 @@ export class CallWaits implements MainPart {
     return here.keeping
   }
 
-  /** Keeps the call as it is now: see `CallKeeping.saved`. Does not reject. */
+  /** Stores the call's present state; see `CallKeeping.saved`. The promise never rejects. */
   #saved(): Promise<boolean> {
     return this.#of.context.keeper?.saved(this.#of.call.callSid) ?? Promise.resolve(true)
   }
@@ -214,7 +224,7 @@ export class CallWaits implements MainPart {
     return this.#toolOf(wait)?.result ?? {}
   }
 
-  /** Its outcome is known. */
+  /** Notes that the outcome of this wait is known. */
   #settle(wait: Wait): void {
     const { key, tool, status, result, startedWallMs } = wait
     const nowMs = this.#of.context.wallClock()
@@ -235,7 +245,7 @@ export class CallWaits implements MainPart {
       .observe((nowMs - wait.startedWallMs) / 1000)
   }
 
-  /** Tells the session, or where none runs whoever gets messages. */
+  /** Gives the outcome to the session. If no session runs, the receivers of messages get it. */
   #give(wait: Wait): void {
     if (wait.told || wait.phase !== 'settled' || wait.status === null) return
     if (!this.#inSession) return wait.here.safe ? this.#send(wait) : undefined
@@ -270,9 +280,9 @@ export class CallWaits implements MainPart {
   }
 
   /**
-   * A session begins, perhaps after another: it gets what its caller has not heard.
-   * @param checkpoint  from which it goes on; null: from nothing
-   * @returns the same, with the tools as waiting that had no answer yet
+   * Gives unheard outcomes to a session that begins.
+   * @param checkpoint  state to continue from; null for a new session
+   * @returns this checkpoint, with each unanswered tool as a waiting tool
    */
   begun<Checkpoint extends CallCheckpoint | null>(checkpoint: Checkpoint): Checkpoint {
     this.#inSession = true
@@ -281,14 +291,14 @@ export class CallWaits implements MainPart {
     return checkpoint === null ? checkpoint : { ...checkpoint, ...this.#waitingIn(checkpoint) }
   }
 
-  /** No session runs any more. */
+  /** Notes that no session runs any more. */
   ended(): void {
     this.#inSession = false
     this.#unanswered()
     for (const wait of this.#waits.values()) this.#give(wait)
   }
 
-  /** Whoever would have got the answers of these APIs is gone. */
+  /** Handles the tool calls whose API has not answered when the session ends: the session cannot receive their answers. */
   #unanswered(): void {
     for (const wait of this.#waits.values()) if (wait.phase === 'asked') this.#pends(wait)
   }
@@ -305,13 +315,13 @@ export class CallWaits implements MainPart {
     return { toolsRunning: left, waits: [...waits, ...added] }
   }
 
-  /** Ends waits whose time is over, polls, and keeps what could not be kept. */
+  /** Ends expired waits, polls the APIs, and tries again to store outcomes. */
   wake(): void {
     if (this.#waits.size === 0) return
     const nowMs = this.#of.context.wallClock()
     for (const wait of this.#waits.values()) {
       if (!wait.here.safe && wait.here.keeping === null && nowMs >= wait.here.nextKeepWallMs) {
-        // Whoever gets messages has waited long enough for a store that is down.
+        // A wait that has ended is reported to the receivers of messages even if the store does not answer.
         if (nowMs > wait.untilWallMs) this.#isSafe(wait)
         else void this.#keep(wait)
       }
@@ -329,7 +339,10 @@ export class CallWaits implements MainPart {
     this.#door.changed()
   }
 
-  /** The call is forced to its end: nobody learns here how its waits end. @param sends  true: receivers get a message about it */
+  /**
+   * Ends the waits although the caller has not heard their outcomes, because the call is forced to its end.
+   * @param sends  true: receivers get a message about these waits
+   */
   abandon(sends: boolean): void {
     this.#inSession = false
     const nowMs = this.#of.context.wallClock()
@@ -340,7 +353,7 @@ export class CallWaits implements MainPart {
     this.release()
   }
 
-  /** Another one goes on with this call, or it is over. */
+  /** Frees the waits, because a new `MainThreadCall` continues this call, or because the call is over. */
   release(): void {
     if (this.#over) return
     this.#over = true
@@ -409,7 +422,7 @@ export class CallWaits implements MainPart {
       this.#news(wait.id, news.data)
       return 'outcome'
     } catch {
-      return 'failed' // it is asked again
+      return 'failed' // The API is polled again.
     }
   }
 

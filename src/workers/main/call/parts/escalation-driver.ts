@@ -28,18 +28,18 @@ import type { CallBackOrder, CarrierControl } from '../../main-thread-context.js
 
 type Of = Pick<MainThings, 'call' | 'origin' | 'agent' | 'consent' | 'effects' | 'callBacks' | 'log' | 'context'>
 
-/** Attempts to reach a human that one call's record keeps. */
+/** Maximum number of attempts to reach a human that one call's record contains. */
 const ESCALATION_ATTEMPTS_MAX = 50
 
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 
-/** How long the carrier waits for a DTMF digit after the words of an offer. */
+/** Time in s that the carrier waits for a DTMF digit after an offer. */
 const OFFER_WAIT_S = 6
 
 /**
- * Runs the escalation machine of one call: sends its commands to the carrier's API, its steps to the session, and the
- * handoff packet to the owner's webhook. It runs on the main thread because it must outlive both the stream and the
- * worker.
+ * Runs the escalation machine of one call. It sends commands to the carrier's API, the machine's steps to the session,
+ * and the handoff packet to the owner's webhook. The escalation must outlive stream and worker, so it runs on the main
+ * thread.
  */
 export class EscalationDriver implements MainPart {
   /** Part of the call's record; null before a human or a call back was requested. */
@@ -50,9 +50,9 @@ export class EscalationDriver implements MainPart {
   #packet: EscalationPacket | null = null
   #newsSent: NewsSent = { settled: 0, callbacks: 0 }
   #hungUp = false
-  /** Call backs whose answer is waited for. */
+  /** Number of requested call backs that are neither accepted nor refused yet. */
   #asking = 0
-  /** A call back that the carrier's voice would offer is refused. */
+  /** True if the carrier's voice must not offer a call back, because it would be refused. */
   #offerRefused = false
 
   constructor(door: MainDoor, of: Of) {
@@ -99,27 +99,27 @@ export class EscalationDriver implements MainPart {
   }
 
   /**
-   * Goes on with the escalation of a call whose node was lost.
-   * @param packet  the handoff packet with what the call log had for it
-   * @param human  a human is being reached, or was: the machine goes on without the stream. Otherwise the agent goes on
-   *   with the caller, who may ask again
+   * Continues the escalation of a call whose node was lost.
+   * @param packet  the handoff packet, with the entries of the call log
+   * @param human  true: the lost node was connecting or had connected a human, and the machine continues without the
+   * stream. False: the agent continues with the caller, who may ask for a human again
    */
   restore({ history, newsSent, machine }: KeptEscalation, packet: EscalationPacket | null, human: boolean): void {
     const { escalation: settings } = this.#of.agent.definition
     this.history = history
     this.#packet = packet
     this.#newsSent = newsSent
-    // The agent of this node may have lost its escalation section.
+    // The agent's file on this node may lack the escalation section.
     if (machine === null || settings === null) return
     if (human) {
       this.#machine = new Escalation(this.#machineOptions(settings), machine, this.#of.context.clock())
       return this.handle({ type: 'stream-closed' })
     }
-    // The caller was being asked about a call back, and did not answer.
+    // The caller was asked about a call back and has not answered.
     if (machine.state === 'offering') this.#note({ outcome: machine.lastOutcome })
   }
 
-  /** For another node; null while no human and no call back was asked for. */
+  /** State for another node; null if the call asked for neither a human nor a call back. */
   kept(): KeptEscalation | null {
     if (this.#packet === null && this.history === null) return null
     return {
@@ -130,41 +130,42 @@ export class EscalationDriver implements MainPart {
     }
   }
 
-  /** True from the request for a human until the machine has nothing more to do. */
+  /** True from the request for a human until the machine has finished. */
   get active(): boolean {
     return this.#machine?.busy === true || this.#asking > 0
   }
 
-  /** The handoff packet with the escalation so far; null while no human was requested. */
+  /** The handoff packet with the escalation so far; null if no human was requested. */
   get handoff(): Handoff | null {
     if (this.#packet === null) return null
     const { origin, consent } = this.#of
     const { transcript } = this.#packet
-    // Once the caller does not want words of the call to be kept, packets stay without them.
+    // If the caller refused the storing of words, packets do not contain the call's words.
     const words = consent.refused ? [] : transcript
     return { ...this.#packet, transcript: words, from: origin.number, to: origin.ours, escalation: this.history }
   }
 
   escalate(packet: EscalationPacket): void {
     const { escalation: settings } = this.#of.agent.definition
-    if (settings === null) return // a session escalates only if its agent has an escalation section
+    if (settings === null) return // A session escalates only if its agent has an escalation section.
     const again = this.active
     this.#packet = packet
     this.#of.log.debug({ again }, 'escalation requested')
     if (!again) {
       this.#note({ reason: packet.reason, strategy: null, outcome: null })
-      // Before any step, so that the human's side has the packet before the stream ends.
+      // The packet is posted before any step, so that the human gets the packet before the stream ends.
       this.#postNews('handoff.requested', this.#newsSent.settled + 1)
     }
-    // A second request goes to the same machine: a session that was moved to another worker needs its step again, and
-    // after a failure it is a new attempt.
+    // A second request goes to the existing machine. It sends the present step again to a session that was moved to
+    // another worker. After a failed escalation it begins a new attempt.
     this.#machine ??= new Escalation(this.#machineOptions(settings))
     this.handle({ type: 'escalate' })
   }
 
   /**
-   * The caller's answer to the offer of a call back (null: no), or a request for one. Does not reject.
-   * @returns why it is refused; null: it is kept
+   * Takes the caller's answer to an offered call back, or the caller's own request for one. The promise never rejects.
+   * @param wish  null: the caller does not want the offered call back
+   * @returns the reason of a refusal; null if the call back is stored
    */
   async callback(wish: CallbackWish | null): Promise<CallBackRefusal | null> {
     if (wish === null) {
@@ -185,7 +186,7 @@ export class EscalationDriver implements MainPart {
     this.#drain(this.#machine)
   }
 
-  /** The document for a webhook that asks how the call continues; empty when there is nothing to do. */
+  /** Document for a webhook that asks how the call continues; empty if there is nothing to do. */
   ask(asker: ContinuationAsker, digits: string | null): readonly VoiceAction[] {
     if (this.#machine === null) return []
     const actions = this.#machine.ask(asker, this.#of.context.clock(), digits)
@@ -193,7 +194,7 @@ export class EscalationDriver implements MainPart {
     return actions
   }
 
-  /** The document for the human's leg: words about the caller that only the human hears, then the conference room. */
+  /** Document for the human's leg: words about the caller that only the human hears, then the conference room. */
   humanDocument(): readonly VoiceAction[] {
     const whisper = this.#of.agent.definition.escalation?.whisper ?? null
     const packet = this.#packet
@@ -218,8 +219,8 @@ export class EscalationDriver implements MainPart {
   }
 
   /**
-   * Asks the carrier to end the call: closing the socket alone may leave the caller in silence (docs/PROTOCOL.md).
-   * @param confirm  the call had no socket, so the fleet must confirm that this node still has the call
+   * Asks the carrier to end the call, because a closed socket may leave the caller in silence (docs/PROTOCOL.md).
+   * @param confirm  true if the call has no socket. The fleet must then confirm that this node owns the call
    */
   hangup(confirm: boolean): void {
     const { log, call, effects, context } = this.#of
@@ -237,7 +238,7 @@ export class EscalationDriver implements MainPart {
     })
   }
 
-  /** The carrier goes on with the caller: it is not asked to end the call. */
+  /** Notes that the carrier continues with the caller, so we do not ask it to end the call. */
   leave(): void {
     this.#hungUp = true
   }
@@ -251,7 +252,8 @@ export class EscalationDriver implements MainPart {
     const isOffered = (): boolean => calledBack && !this.#offerRefused
     if (calledBack) void this.#askAhead()
     return {
-      // Who is to be called back at a number that is not known is asked for one by the agent, and not by key.
+      // Only the agent can ask the caller for a number. An offer that the caller accepts by DTMF digit needs a known
+      // number.
       strategies: calledBack ? strategies : strategies.filter((strategy) => strategy !== 'callback'),
       hours,
       callerId,
@@ -271,7 +273,7 @@ export class EscalationDriver implements MainPart {
     }
   }
 
-  /** Tag of the language in which a human was asked for; by default the agent's first. */
+  /** Tag of the language in which the caller asked for a human; the agent's first language if unknown. */
   get #language(): string {
     return this.#packet?.language ?? this.#of.agent.definition.languages[0] ?? ''
   }
@@ -319,14 +321,20 @@ export class EscalationDriver implements MainPart {
     }
   }
 
-  /** Whoever is offered a call back by the carrier's voice is answered at once: it is known before whether it is kept. */
+  /**
+   * Checks that a call back is possible before the carrier's voice offers it. The caller's yes can then be answered at
+   * once.
+   */
   async #askAhead(): Promise<void> {
     const { origin, callBacks } = this.#of
     const order = this.#order('key', origin.number, '')
     this.#offerRefused = 'why' in order || (await callBacks.ask(order, true)) !== null
   }
 
-  /** Entered into the call's history once it is kept. @returns why it is not */
+  /**
+   * Stores a call back, then enters it into the escalation history of the call.
+   * @returns the reason of a refusal; null if the call back is stored
+   */
   async #callBack(asked: CallbackAsk, number: string, note: string, wanted?: string): Promise<CallBackRefusal | null> {
     const { log, callBacks, context, call } = this.#of
     const { mark } = this.#door
@@ -367,12 +375,12 @@ export class EscalationDriver implements MainPart {
     this.history = { ...before, ...change }
   }
 
-  /** @param ordinal  of the escalation, or of the call back, in this call; from 1 */
+  /** @param ordinal  number of the escalation or the call back in this call, from 1 */
   #postNews(kind: HandoffNews['kind'], ordinal: number): void {
     const { handoff } = this
     const { agent, origin, effects, consent, context } = this.#of
-    // A human who was rung before a promised call back is put through to its caller: receivers know of that call back, and hear of no
-    // escalation.
+    // In a call with `joins`, we ring a human for a promised call back. This is not an escalation, so receivers get no
+    // message about one.
     if (handoff === null || origin.call.placed?.joins != null) return
     const url = agent.definition.escalation?.webhook ?? null
     const id = this.#key(`${kind}:${ordinal}`)
@@ -380,7 +388,7 @@ export class EscalationDriver implements MainPart {
     effects.act('handoff', kind, false, () => context.onHandoff?.(news))
   }
 
-  /** A key that another node gives to the same step of the same call: `<root SID>[:<call SID>]:<step>`. */
+  /** A key for a step of a call, equal on every node: `<root SID>[:<call SID>]:<step>`. */
   #key(step: string): string {
     const { origin, call } = this.#of
     const { rootSid } = origin
@@ -397,7 +405,7 @@ export class EscalationDriver implements MainPart {
         () => answer(true, ''),
         (thrown: unknown) => answer(false, messageOf(thrown)),
       )
-    // A hang-up comes after the stream: nothing else shows that the call is still here.
+    // A hang-up comes after the stream. Only the effect gate can confirm that this node still owns the call.
     this.#of.effects.act('rest', command.type, command.type === 'hangup', send, () =>
       answer(false, 'another node has this call'),
     )
@@ -429,5 +437,5 @@ function sentence(text: string): string {
   return trimmed === '' || /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`
 }
 
-/** Escalations that have settled, and call backs that were asked for: the numbers in the ids of the handoff posts. */
+/** Counts of settled escalations and of requested call backs. The ids of the handoff posts contain these counts. */
 type NewsSent = KeptEscalation['newsSent']

@@ -12,17 +12,17 @@ import type { MainPart, MainThings } from '../main-part.js'
 type Of = Pick<MainThings, 'call' | 'origin' | 'agent' | 'consent' | 'legRateHz' | 'context'>
 
 /**
- * Everybody who takes in both voices of a call: the recorder, where the caller agrees to it, and listeners at the console.
- * It hides from all of them what is keyed in on a private line.
+ * Receivers of both voices of a call: the recorder, if the caller agrees, and listeners at the console. They do not
+ * hear the DTMF digits of a private line.
  */
 export class CallHearers implements MainPart {
   readonly #door: Pick<MainDoor, 'changed'>
   readonly #of: Of
   readonly #listeners = new Map<CallRecorder, () => void>()
   #recorder: CallRecorder | null = null
-  /** The caller enters what only a tool may get. */
+  /** True while the caller enters DTMF digits that only a tool may receive. */
   #private = false
-  /** Keys of ours sound that nobody is to read. */
+  /** True while we play secret DTMF tones. */
   #secretTones = false
 
   constructor(door: Pick<MainDoor, 'changed'>, of: Of) {
@@ -33,7 +33,7 @@ export class CallHearers implements MainPart {
   readonly messages = {
     private: ({ on, fromMs }) => {
       this.#private = on
-      // The first key was heard before it was recognised.
+      // The first digit's tone was audible before the digit was recognised, so earlier audio is silenced too.
       if (on) this.current?.callerUnheard(fromMs)
     },
     'secret-tones': ({ on }) => {
@@ -56,7 +56,10 @@ export class CallHearers implements MainPart {
     return { recording: { announced, refused, file: this.#recorder?.path ?? null } }
   }
 
-  /** The stream has opened: a recording begins, unless this agent's calls are not recorded, or nothing is kept. */
+  /**
+   * Begins a recording when the stream opens. If the agent's calls are not recorded, or the caller has refused, the
+   * recording does not begin.
+   */
   opened(openedAtMs: number): void {
     const { call, origin, agent, consent, legRateHz, context } = this.#of
     const { definition, facts } = agent.hosted
@@ -64,7 +67,7 @@ export class CallHearers implements MainPart {
     const { record } = context
     if (!recording.enabled || record == null || consent.refused) return
     const { announced } = consent
-    // A call that is resumed begins a new part.
+    // The recording of a resumed call begins a new part.
     const part = origin.before === null ? 1 : partsOf(origin.before).length + 1
     this.#recorder = new CallRecorder(record(call.callSid, legRateHz, announced, part, retention.recordingsDays), {
       rateHz: legRateHz,
@@ -74,20 +77,23 @@ export class CallHearers implements MainPart {
     })
   }
 
-  /** The stream is over, for the recorder and all listeners. */
+  /** Ends the recorder and all listeners with the stream. */
   closed(nowMs: number): void {
     this.endRecording(nowMs)
     for (const over of [...this.#listeners.values()]) over()
   }
 
-  /** The recording ends here; listeners go on. */
+  /** Ends the recording only; listeners continue. */
   endRecording(nowMs: number): void {
     this.#recorder?.end(nowMs)
   }
 
-  /** A new session has the call, and knows nothing of a private line, unless it goes on from one. */
+  /**
+   * Notes that a new session has the call. The line is public again, unless the session continues from a session with a
+   * private line.
+   */
   begun(checkpoint: CallCheckpoint | null): CallCheckpoint | null {
-    // Else the session that goes on does not know that the line is private, and never opens it.
+    // A new session does not know that the line was private, so it would never make the line public again.
     if (checkpoint?.privateKeys !== 'pressed') {
       this.#private = false
       this.#secretTones = false
@@ -103,7 +109,9 @@ export class CallHearers implements MainPart {
     this.current?.caller(bytes, nowMs, this.#private || this.#secretTones)
   }
 
-  /** Hears the call: in most calls nobody or the recorder alone, which costs no walk over listeners. */
+  /**
+   * Receiver of the call's audio. In most calls it is null, or the recorder without a list around it, which is faster.
+   */
   get current(): Hearer | null {
     if (this.#secretTones) return this.#unheard
     return this.#listeners.size === 0 ? this.#recorder : this.#all
@@ -135,7 +143,7 @@ export class CallHearers implements MainPart {
     return { rateHz, stop }
   }
 
-  /** The outcome of the recording, for the call's record. @param streamed  the call has had a stream */
+  /** The outcome of the recording for the call's record. @param streamed  the call has had a stream */
   inRecord(streamed: boolean): Pick<CallEnding, 'recording' | 'recordingState' | 'consent'> {
     const consent = this.#of.consent.state(streamed)
     if (consent === 'refused') return { recording: null, recordingState: 'off', consent }
@@ -152,7 +160,7 @@ export class CallHearers implements MainPart {
     pump: (nowMs) => this.#each((one) => one.pump(nowMs)),
   }
 
-  /** All of them while tones sound that nobody is to read. */
+  /** Receiver that replaces all listeners while secret DTMF tones sound. */
   readonly #unheard: Hearer = {
     ...this.#all,
     agent: (samples, playedAtMs) => this.#all.agent(new Int16Array(samples.length), playedAtMs),
@@ -166,8 +174,11 @@ export class CallHearers implements MainPart {
 
 type Hearer = Pick<CallRecorder, 'caller' | 'callerUnheard' | 'agent' | 'agentCut' | 'pump'>
 
-/** Listeners to one call at once. */
+/** Maximum number of listeners to one call. */
 const LISTENERS_OF_CALL_MAX = 4
-/** A listener hears the call this late: jitter of the line has its place, and each message holds a tenth of a second. */
+/**
+ * Delay in ms of the audio for a listener; with this delay, jitter does not matter. Each message contains 100 ms of
+ * audio.
+ */
 const LISTEN_DELAY_MS = 300
 const LISTEN_BATCH_MS = 100

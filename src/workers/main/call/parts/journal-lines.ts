@@ -2,7 +2,7 @@ import type { Handlers } from '../../../shared/by-type.js'
 import type { FromCall } from '../../../shared/call-messages.js'
 import type { MainPart, MainThings } from '../main-part.js'
 
-/** The call's journal on its way to the disk. */
+/** Passes the lines of the call's journal on to the disk. */
 export class JournalLines implements MainPart {
   readonly #of: Pick<MainThings, 'call' | 'agent' | 'continuity' | 'consent' | 'context'>
 

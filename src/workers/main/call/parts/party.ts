@@ -8,11 +8,14 @@ import type { MainPart, MainThings } from '../main-part.js'
 
 type Of = Pick<MainThings, 'origin' | 'agent' | 'session' | 'stream' | 'consent' | 'context'>
 
-/** The person on a call's line: what earlier calls have taught of them, what this call adds, and their wish for no more. */
+/** Person on a call's line: facts from earlier calls, facts from this call, and the person's wish for no more calls. */
 export class CallParty implements MainPart {
   readonly #door: Pick<MainDoor, 'mark' | 'send'>
   readonly #of: Of
-  /** When they first wanted no more calls: the second time the number is on the list already. Null: nobody has said so. */
+  /**
+   * Time in ms of the person's first wish for no more calls; null without such a wish. A second wish does not change
+   * the time.
+   */
   #unwantedMs: number | null = null
   #unwantedKept: Promise<boolean> = Promise.resolve(false)
 
@@ -23,7 +26,7 @@ export class CallParty implements MainPart {
 
   readonly messages = {
     log: ({ entries }) => this.#of.context.lines.logged(this.#of.origin.key, entries),
-    // Their line has nothing above the telephone's band, or has.
+    // Remembers if the caller's line carries only the telephone's band.
     'line-band': ({ narrow }) => this.#of.context.lines.heard(this.#of.origin.key, narrow),
     'caller-found': ({ values }) => {
       const { origin, agent, context } = this.#of
@@ -40,8 +43,8 @@ export class CallParty implements MainPart {
   } satisfies Handlers<FromCall>
 
   /**
-   * Their last call to this agent at this number of ours, with no more of its facts than records keep now; null where nothing is
-   * remembered.
+   * The person's last call to this agent at this number of ours; null if nothing is remembered. Facts that records may
+   * not contain now are left out.
    */
   async recalled() {
     const earlier = (await this.#of.context.callerMemory?.recall(this.#of.origin.number, this.#line)) ?? null
@@ -49,12 +52,12 @@ export class CallParty implements MainPart {
   }
 
   /**
-   * The next verified call of the number knows the outcome of this one, in which its owner was verified, and of its facts what a record
-   * keeps, where its agent asks for that. A mailbox is nobody's call.
+   * Remembers this call's outcome for the next verified call of this number, if the agent's file requests it. Facts are
+   * masked as in records. Only calls with a person on the line are remembered.
    */
   recorded(record: CallRecord): void {
     const { origin, agent, session, stream, consent, context } = this.#of
-    // Somebody else may have the phone: what its owner's last call left stays.
+    // An unverified person may not be the phone's owner. The memory of the owner's last call stays.
     if (session.identity === null || consent.refused || stream.openedMs === null) return
     const { callSid, outcome, outbound } = record
     const { transcript } = context
@@ -67,7 +70,7 @@ export class CallParty implements MainPart {
     void context.callerMemory?.remember(origin.number, this.#line, call, keptMs)
   }
 
-  /** They want no calls from us. @returns whether that is written */
+  /** Puts the person's number on the do-not-call list. @returns true if the entry is stored */
   wantsNoCalls(): Promise<boolean> {
     const { origin, context } = this.#of
     const { onDoNotCall, wallClock } = context
@@ -77,7 +80,11 @@ export class CallParty implements MainPart {
     return this.#unwantedKept
   }
 
-  /** Nobody is there, but a mailbox. @returns whether its number is off the do-not-call list again: not where it was on it before */
+  /**
+   * Handles a mailbox that answered in place of a person.
+   * @returns true if its number was taken off the do-not-call list; false if the number was on the list before this
+   * call
+   */
   async isMailbox(): Promise<boolean> {
     const sinceMs = this.#unwantedMs
     this.#unwantedMs = null
@@ -86,7 +93,10 @@ export class CallParty implements MainPart {
     return (await this.#of.context.onDoNotCall?.(this.#of.origin.number, sinceMs, false)) === true
   }
 
-  /** Where they are remembered: no other business and no other agent learns of it. */
+  /**
+   * Key of the person's line for one business and agent. Other businesses and agents do not see the facts stored under
+   * it.
+   */
   get #line(): string {
     return lineOf(this.#of.origin.call, this.#of.agent.hosted)
   }

@@ -4,7 +4,7 @@ import type { FromCall } from '../../../shared/call-messages.js'
 import type { MainDoor } from '../main-door.js'
 import type { MainPart, MainThings } from '../main-part.js'
 
-/** A call's way to a speech worker, again where that has died. */
+/** A call's port to a speech worker. If that worker dies, the call gets a new port. */
 export class SpeechPorts implements MainPart {
   readonly #send: MainDoor['send']
   readonly #of: Pick<MainThings, 'agent' | 'context'>

@@ -8,15 +8,15 @@ import type { MainPart, MainThings } from '../main-part.js'
 type Of = Pick<MainThings, 'origin' | 'agent' | 'log' | 'context'>
 
 /**
- * The attempts of one call to verify its caller: at most one waits for its verdict. The number's lock is kept over all
- * its calls.
+ * Attempts of one call to verify its caller. At most one attempt waits for its verdict. The number's lock counts wrong
+ * answers over all calls of the number.
  */
 export class VerificationAttempts implements MainPart {
   readonly #door: Pick<MainDoor, 'mark' | 'send'>
   readonly #of: Of
-  /** The attempt that has no verdict yet. */
+  /** Attempt whose verdict has not come yet; null if there is none. */
   #attempt: Attempt | null = null
-  /** Counts the attempts that were asked for. */
+  /** Number of requested attempts. */
   #asked = 0
 
   constructor(door: Pick<MainDoor, 'mark' | 'send'>, of: Of) {
@@ -36,7 +36,7 @@ export class VerificationAttempts implements MainPart {
       : { failures: verification.lock.failures ?? verification.attempts, minutes: verification.lock.minutes }
   }
 
-  /** Wrong answers of the caller's number so far. */
+  /** Number of wrong answers from the caller's phone number so far, over all calls. */
   get wrong(): number {
     return this.#rule === null ? 0 : this.#of.context.locks.wrong(this.#of.origin.number)
   }
@@ -45,14 +45,14 @@ export class VerificationAttempts implements MainPart {
     return { wrongAnswers: this.wrong }
   }
 
-  /** Wrong answers that a lost node had counted. */
+  /** Restores the count of wrong answers from the state that a lost node left. */
   resume({ kept }: KeptState): void {
     const rule = this.#rule
     const { origin, context } = this.#of
     if (rule !== null && origin.number !== '') context.locks.restore(origin.number, kept.wrongAnswers, rule)
   }
 
-  /** Tells the worker how many attempts the caller's number still has. */
+  /** Reserves an attempt, and sends the worker the number of attempts that remain for the caller's phone number. */
   async take(): Promise<void> {
     const rule = this.#rule
     const { origin, context } = this.#of
@@ -62,7 +62,7 @@ export class VerificationAttempts implements MainPart {
     this.judge('unjudged')
     const asked = ++this.#asked
     const attempt = await context.locks.take(number, rule)
-    // Meanwhile the call may have ended, or its new worker may have asked again.
+    // Meanwhile the call may have ended, or its new worker may have requested another attempt.
     if (asked !== this.#asked) return void attempt.judged('unjudged')
     if (attempt.left > 0) {
       this.#attempt = attempt
@@ -73,13 +73,13 @@ export class VerificationAttempts implements MainPart {
     send({ type: 'verification-attempts', left: attempt.left })
   }
 
-  /** Nobody waits for an attempt any more. */
+  /** Notes that the worker that waited for an attempt no longer exists. */
   lost(): void {
     this.#asked++
     this.judge('unjudged')
   }
 
-  /** Result of the last attempt. An attempt whose worker died is not counted. */
+  /** Takes the verdict of the last attempt. An attempt whose worker died is not counted. */
   judge(verdict: Verdict): void {
     const rule = this.#rule
     const attempt = this.#attempt
