@@ -214,7 +214,7 @@ export default tseslint.config(
     // What a test waits for by the clock comes too late on a slow machine, and costs time on a fast one.
     files: ['test/**'],
     // The last one is a backend that misbehaves in a thread of its own, after a while.
-    ignores: ['test/support/**', 'test/**/*.slow.test.ts', 'test/workers/poison-backend.ts'],
+    ignores: ['test/support/**', 'test/**/*.{slow,more}.test.ts', 'test/workers/poison-backend.ts'],
     rules: {
       'no-restricted-syntax': [
         'error',

@@ -1,4 +1,4 @@
-// Runs all tests except the slow tests. Several test files run in one process, because loading the sources takes 2 to 4
+// Runs all tests except the slow tests and those of .ci/more. Several test files run in one process, because loading the sources takes 2 to 4
 // s of CPU time per process, more than most files need. Each process runs the next file that no other process has
 // claimed, so that all processes end at about the same time. The files in ALONE inspect or change the state of the
 // whole process, so each runs in its own process.
@@ -39,7 +39,7 @@ t.setTimeout(0)
 /** `TEST_FOLDERS=edge,fleet npm test` runs only these folders. */
 const folders = process.env.TEST_FOLDERS?.split(',')
 const fast = testFiles().filter(
-  (file) => !file.endsWith('.slow.test.ts') && (folders === undefined || folders.includes(file.split('/')[1])),
+  (file) => !/\.(slow|more)\.test\.ts$/.test(file) && (folders === undefined || folders.includes(file.split('/')[1])),
 )
 const among = (names) => names.filter((file) => fast.includes(file))
 for (const file of among(ALONE)) spawn(t, file)

@@ -19,7 +19,6 @@ const COMPUTING = [
   'call/pairs',
   'cli/simulate-command',
   'console/editor',
-  'console/firefox',
   'console/pages',
   'fleet/gateway-simulation',
   'fleet/ownership-simulation',
@@ -52,8 +51,6 @@ const SPOKEN = [
   'cli/spoken-callers',
   'console/softphone',
   'examples/examples',
-  'exchange/nodes',
-  'exchange/placed',
   'fleet/alone',
   'fleet/called-back',
   'simulator/call-command',
@@ -65,14 +62,7 @@ const SPOKEN = [
 const TIMED_JOBS = 3
 const TIMED = ['backends/reconnects', 'bench/production', 'cli/doctor']
 /** Files that also measure delays, or that recognise twenty callers at the same time. One file uses two cores. */
-const ALONE = [
-  'cli/doubles',
-  'examples/vendors',
-  'exchange/codecs',
-  'fleet/balancers',
-  'fleet/fleet',
-  'fleet/late-store',
-]
+const ALONE = ['cli/doubles', 'examples/vendors', 'fleet/balancers', 'fleet/fleet', 'fleet/late-store']
 
 /** The longest files. They start first, so that no long file is still running at the end. */
 const FIRST = [

@@ -30,7 +30,7 @@ export function numberOf(caller: string): string {
 }
 
 /**
- * Asterisk of the machine, or of the folder `ASTERISK_ROOT` (`.ci/run` makes it). Null if there is none: the tests are
+ * Asterisk of the machine, or of the folder `ASTERISK_ROOT` (`.ci/more` makes it). Null if there is none: the tests are
  * skipped, with the reason printed.
  */
 export async function testAsterisk(): Promise<FoundAsterisk | null> {

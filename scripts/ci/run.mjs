@@ -1,0 +1,232 @@
+// The steps of `.ci/run` and `.ci/more`, their results, and the end of their output, which names each test that failed.
+import { spawn } from 'node:child_process'
+import { availableParallelism, loadavg } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { readLane } from './lane-output.mjs'
+
+const MINUTE_MS = 60_000
+/** Time from the start until the run ends its step and reports. The hosted CI and the judge allow 90 minutes. */
+const RUN_MS = 75 * MINUTE_MS
+/** Time for all second runs together, and number of them for each file. */
+const AGAIN_MS = 15 * MINUTE_MS
+const AGAIN_TRIES = 2
+/** If more files fail, none is run again: then the change or the machine has a fault. */
+const FLAKY_FILES_MAX = 6
+/** Time between SIGTERM and SIGKILL for a step that is ended, and time for its last output. */
+const KILL_MS = 10_000
+const LAST_OUTPUT_MS = 5000
+const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP']
+/** Number of failures and files in the report, so that the report has at most 40 lines. */
+const REPORTED_FAILURES = 7
+const REPORTED_FILES = 5
+
+/**
+ * Files of the slow lane without sockets, threads and waits. Another run has the same result, so they run once.
+ */
+const DETERMINISTIC = [
+  'call/pairs',
+  'fleet/gateway-simulation',
+  'fleet/ownership-simulation',
+  'media/dtmf-tones',
+  'media/recorded-voices',
+].map((name) => `test/${name}.slow.test.ts`)
+
+/** A run of steps, one after another. */
+export class Run {
+  #startedMs = performance.now()
+  #runMs
+  #againMs
+  #quarantine
+  #passed = 0
+  #skipped = 0
+  #failures = []
+  #failed = 0
+  #flaky = []
+  #quarantined = []
+  #skippedSteps = []
+  #steps = []
+  #files = []
+
+  /**
+   * @param quarantine  rows of test/quarantine.yaml: `file` and `test` of each test that does not refuse a change
+   * @param limits  times in ms: `runMs` of the run, and `againMs` of all second runs
+   */
+  constructor({ quarantine = [], runMs = RUN_MS, againMs = AGAIN_MS } = {}) {
+    this.#quarantine = quarantine
+    this.#runMs = runMs
+    this.#againMs = againMs
+  }
+
+  /** Quarantined tests are known only after the installation. */
+  set quarantine(rows) {
+    this.#quarantine = rows
+  }
+
+  /** Runs a command that passes if it exits with 0. @returns true if it passed */
+  async check(name, command, options) {
+    const { code, end } = await this.#step(name, command, options)
+    if (code === 0) return true
+    this.#fail({ file: null, test: `${name}: ${command.join(' ')}`, excerpt: [end ?? `exit code: ${code}`] })
+    return false
+  }
+
+  /**
+   * Runs a test command, and adds its counts.
+   * @param options.isRunAgain  true: files that failed run again, alone (scripts/tests/slow.mjs: one file is one process)
+   */
+  async tests(name, command, options = {}) {
+    const { code, output, end } = await this.#step(name, command, options)
+    const lane = readLane(output)
+    if (lane === null || end !== null) {
+      this.#fail({ file: null, test: `${name} ended without a result`, excerpt: [end ?? `exit code: ${code}`] })
+      for (const failure of lane?.failures ?? []) this.#fail(failure)
+      return
+    }
+    this.#passed += lane.passed
+    this.#skipped += lane.skipped
+    this.#files.push(...lane.files)
+    const files = new Set(lane.failures.map(({ file }) => file))
+    const open = [...files].filter((file) => !this.#isQuarantined(file, lane.failures))
+    const isRunAgain = (file) =>
+      options.isRunAgain === true && file !== null && !DETERMINISTIC.includes(file) && open.length <= FLAKY_FILES_MAX
+    for (const file of open) {
+      const failures = lane.failures.filter((failure) => failure.file === file)
+      if (isRunAgain(file) && (await this.#passesAlone(file))) this.#flaky.push({ ...failures[0], file })
+      else for (const failure of failures) this.#fail(failure)
+    }
+    // A process may fail although each of its tests passed.
+    if (code !== 0 && lane.failures.length === 0)
+      this.#fail({ file: null, test: name, excerpt: [`exit code: ${code}`] })
+  }
+
+  /** Counts a step that this machine cannot run. */
+  skip(name, reason) {
+    this.#skipped++
+    this.#skippedSteps.push(`SKIPPED ${name}: ${reason}`)
+    console.log(`--- SKIPPED ${name}: ${reason}`)
+  }
+
+  /** Prints the report. @returns the exit code of the run */
+  end() {
+    const isFlakyRefused = this.#flaky.length > FLAKY_FILES_MAX
+    if (isFlakyRefused)
+      this.#fail({ file: null, test: `${this.#flaky.length} flaky files, ${FLAKY_FILES_MAX} are allowed`, excerpt: [] })
+    for (const line of this.#report()) console.log(line)
+    console.log(`${this.#passed} passed, ${this.#failed} failed, ${this.#skipped} skipped`)
+    return this.#failed === 0 && this.#passed > 0 ? 0 : 1
+  }
+
+  *#report() {
+    yield '=== report'
+    const minutes = (ms) => (ms / MINUTE_MS).toFixed(1)
+    yield `minutes: ${this.#steps.map(({ name, ms }) => `${name} ${minutes(ms)}`).join(', ')}; all ${minutes(performance.now() - this.#startedMs)}`
+    const longest = this.#files.toSorted((a, b) => b.seconds - a.seconds).slice(0, REPORTED_FILES)
+    if (longest.length > 0)
+      yield `longest: ${longest.map(({ name, seconds }) => `${name} ${seconds.toFixed(0)} s`).join(', ')}`
+    const load = loadavg().map((value) => value.toFixed(1))
+    yield `load: ${load.join(' ')} on ${availableParallelism()} processors`
+    yield* this.#skippedSteps
+    for (const failure of this.#quarantined.slice(0, REPORTED_FILES)) yield* linesOf('QUARANTINED', failure)
+    for (const failure of this.#flaky.slice(0, FLAKY_FILES_MAX)) yield* linesOf('FLAKY', failure)
+    for (const failure of this.#failures.slice(0, REPORTED_FAILURES)) yield* linesOf('FAILED', failure)
+    const more = this.#failed - REPORTED_FAILURES
+    if (more > 0) yield `FAILED ${more} more: search the output for "not ok"`
+  }
+
+  #fail(failure) {
+    this.#failed++
+    this.#failures.push(failure)
+  }
+
+  /** @returns true if each failed test of this file is quarantined */
+  #isQuarantined(file, failures) {
+    const its = failures.filter((failure) => failure.file === file)
+    const isListed = ({ test }) =>
+      this.#quarantine.some((row) => row.file === file && (test === row.test || test.startsWith(`${row.test} > `)))
+    if (!its.every(isListed)) return false
+    this.#quarantined.push(...its)
+    return true
+  }
+
+  async #passesAlone(file) {
+    for (let i = 1; i <= AGAIN_TRIES && this.#againMs > 0; i++) {
+      const { code, ms } = await this.#step(`again ${file}`, ['node_modules/.bin/tap', file], {
+        limitMs: this.#againMs,
+      })
+      this.#againMs -= ms
+      if (code === 0) return true
+    }
+    return false
+  }
+
+  /**
+   * @returns the exit code, the output, the duration in ms, and `end`: why the run ended the command; null if it ended
+   * itself
+   */
+  async #step(name, command, { limitMs = Infinity, cwd, env = process.env } = {}) {
+    console.log(`--- ${command.join(' ')}`)
+    const beganMs = performance.now()
+    const leftMs = Math.min(limitMs, this.#startedMs + this.#runMs - beganMs)
+    if (leftMs <= 0) return { code: null, output: '', ms: 0, end: 'no time was left' }
+    const result = await runOf(command, { cwd, env, limitMs: leftMs })
+    const ms = performance.now() - beganMs
+    this.#steps.push({ name, ms })
+    return { ...result, ms }
+  }
+}
+
+function* linesOf(state, { file, test, excerpt }) {
+  yield `${state} ${[file, test].filter((part) => part !== null && part !== '').join(' > ')}`
+  for (const line of excerpt) yield `    ${line}`
+}
+
+/** Runs a command in a process group of its own, which ends after `limitMs`. Its output is printed as it comes. */
+async function runOf([program, ...args], { cwd, env, limitMs }) {
+  const child = spawn(program, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  let end = null
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8')
+    stream.on('data', (text) => {
+      output += text
+      process.stdout.write(text)
+    })
+  }
+  const closed = new Promise((done) => child.once('close', done))
+  const exited = new Promise((done) => {
+    child.once('error', (error) => {
+      end = error.message
+      done(null)
+    })
+    child.once('exit', (code, signal) => done(code ?? signal))
+  })
+  // The child does not get the terminal's signals.
+  const interrupt = () => {
+    signalGroup(child, 'SIGTERM')
+    process.exit(1)
+  }
+  for (const signal of INTERRUPTS) process.on(signal, interrupt)
+  const timer =
+    limitMs === Infinity
+      ? undefined
+      : setTimeout(() => {
+          end = `ended by the run after ${(limitMs / MINUTE_MS).toFixed(1)} minutes`
+          signalGroup(child, 'SIGTERM')
+          setTimeout(() => signalGroup(child, 'SIGKILL'), KILL_MS).unref()
+        }, limitMs)
+  const code = await exited
+  clearTimeout(timer)
+  for (const signal of INTERRUPTS) process.off(signal, interrupt)
+  // A program that the command left running may keep the pipe open.
+  await Promise.race([closed, sleep(LAST_OUTPUT_MS, undefined, { ref: false })])
+  signalGroup(child, 'SIGKILL')
+  return { code, output, end }
+}
+
+function signalGroup({ pid }, signal) {
+  try {
+    process.kill(-pid, signal)
+  } catch {
+    // The group has already ended.
+  }
+}

@@ -1,0 +1,220 @@
+import { spawnSync } from 'node:child_process'
+import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { parse } from 'yaml'
+import { packageRoot } from '../../src/config/package-root.js'
+
+const ROOT = packageRoot()
+
+interface Lane {
+  /** Failed tests by file; a file without an entry in `files` passed. */
+  readonly failing?: Readonly<Record<string, string>>
+  readonly passing?: readonly string[]
+  readonly isCut?: boolean
+}
+
+/** The output of a lane, in the form of scripts/tests/summary.mjs. */
+function outputOf({ failing = {}, passing = [], isCut = false }: Lane): string {
+  const failed = Object.entries(failing).flatMap(([file, title]) => [
+    `not ok: spoken > ${file} > ${title}`,
+    '      ---',
+    '      diff: |',
+    '        --- expected',
+    '        +++ actual',
+    '        -4127',
+    '        +4128',
+    '      at:',
+    '        fileName: dist/test/a.js',
+    '        lineNumber: 7',
+    '      ...',
+    `not ok: spoken > ${file}`,
+    '  ---',
+    '  exitCode: 1',
+    '  ...',
+    `NOT OK   12.0 s  ${file}`,
+  ])
+  const passed = passing.map((file) => `ok        3.0 s  ${file}`)
+  const counts = isCut ? [] : [`9 passed, ${Object.keys(failing).length} failed, 1 skipped`]
+  return [...failed, ...passed, ...counts].join('\n')
+}
+
+/**
+ * Runs a program that uses Run, in a folder of its own.
+ * @param again  program in place of tap for one file: its exit code says if the file passes alone
+ */
+function ran(
+  t: Test,
+  steps: string,
+  { lane = {}, again = 'process.exit(1)', quarantine = [] as readonly unknown[], limits = '{}' } = {},
+): { readonly code: number | null; readonly out: string; readonly tail: readonly string[] } {
+  const cwd = t.testdir({
+    node_modules: { '.bin': { tap: `#!${process.execPath}\n${again}` } },
+    'lane.txt': outputOf(lane),
+  })
+  const code = Object.keys((lane as Lane).failing ?? {}).length > 0 ? 1 : 0
+  chmodSync(join(cwd, 'node_modules/.bin/tap'), 0o755)
+  writeFileSync(
+    join(cwd, 'lane.mjs'),
+    `import { readFileSync } from 'node:fs'
+    console.log(readFileSync('lane.txt', 'utf8'))
+    process.exit(${code})`,
+  )
+  writeFileSync(
+    join(cwd, 'run.mjs'),
+    `import { Run } from ${JSON.stringify(join(ROOT, 'scripts/ci/run.mjs'))}
+    const run = new Run({ quarantine: ${JSON.stringify(quarantine)}, ...${limits} })
+    ${steps}
+    process.exitCode = run.end()`,
+  )
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['run.mjs'], { cwd, encoding: 'utf8' })
+  const lines = stdout.trimEnd().split('\n')
+  return { code: status, out: stdout + stderr, tail: lines.slice(lines.indexOf('=== report')) }
+}
+
+const SLOW = "await run.tests('slow', ['node', 'lane.mjs'], { isRunAgain: true })"
+const SPOKEN = 'test/cli/spoken.slow.test.ts'
+const names = (count: number): Record<string, string> =>
+  Object.fromEntries(Array.from({ length: count }, (_, i) => [`test/cli/f${i}.slow.test.ts`, 'a call']))
+
+t.test('a lane that passes ends with its counts', (t) => {
+  const { code, tail } = ran(t, SLOW, { lane: { passing: [SPOKEN] } })
+  t.equal(code, 0)
+  t.equal(tail.at(-1), '9 passed, 0 failed, 1 skipped')
+  t.match(tail[1], /^minutes: slow 0\.\d; all 0\.\d$/)
+  t.equal(tail[2], `longest: ${SPOKEN} 3 s`)
+  t.end()
+})
+
+t.test('a file that passes alone is flaky, and does not refuse', (t) => {
+  const lane = { failing: { [SPOKEN]: 'the order' }, passing: ['test/cli/b.slow.test.ts'] }
+  const { code, tail } = ran(t, SLOW, { lane, again: '' })
+  t.equal(code, 0)
+  t.same(tail.slice(-5), [
+    `FLAKY ${SPOKEN} > the order`,
+    '    -4127',
+    '    +4128',
+    '    at dist/test/a.js:7',
+    '9 passed, 0 failed, 1 skipped',
+  ])
+  t.end()
+})
+
+t.test('a file that also fails alone refuses, after two tries', (t) => {
+  const { code, out, tail } = ran(t, SLOW, { lane: { failing: { [SPOKEN]: 'the order' } } })
+  t.equal(code, 1)
+  t.equal(tail.at(-1), '9 passed, 1 failed, 1 skipped')
+  t.ok(tail.includes(`FAILED ${SPOKEN} > the order`))
+  t.equal(out.split(`--- node_modules/.bin/tap ${SPOKEN}`).length - 1, 2)
+  t.end()
+})
+
+t.test('a file of calculations runs once', (t) => {
+  const { code, out } = ran(t, SLOW, { lane: { failing: { 'test/call/pairs.slow.test.ts': 'a pair' } }, again: '' })
+  t.equal(code, 1)
+  t.notMatch(out, /bin\/tap/)
+  t.end()
+})
+
+t.test('the fast lane runs once', (t) => {
+  const lane = { failing: { 'test/cli/a.test.ts': 'a' } }
+  const { code, out } = ran(t, "await run.tests('fast', ['node', 'lane.mjs'])", { lane, again: '' })
+  t.equal(code, 1)
+  t.notMatch(out, /bin\/tap/)
+  t.end()
+})
+
+t.test('six files are run again, seven are not', (t) => {
+  t.equal(ran(t, SLOW, { lane: { failing: names(6) }, again: '' }).code, 0)
+  const { code, out, tail } = ran(t, SLOW, { lane: { failing: names(7) }, again: '' })
+  t.equal(code, 1)
+  t.notMatch(out, /bin\/tap/)
+  t.equal(tail.at(-1), '9 passed, 7 failed, 1 skipped')
+  t.end()
+})
+
+t.test('second runs share a time', (t) => {
+  const lane = { failing: names(3) }
+  const { code, tail } = ran(t, SLOW, { lane, again: 'setTimeout(() => {}, 60_000)', limits: '{ againMs: 300 }' })
+  t.equal(code, 1)
+  t.equal(tail.at(-1), '9 passed, 3 failed, 1 skipped')
+  t.end()
+})
+
+t.test('a quarantined test is shown, and does not refuse', (t) => {
+  const quarantine = [{ file: SPOKEN, test: 'the order' }]
+  const first = ran(t, SLOW, { lane: { failing: { [SPOKEN]: 'the order > is heard' } }, quarantine })
+  t.equal(first.code, 0)
+  t.ok(first.tail.includes(`QUARANTINED ${SPOKEN} > the order > is heard`))
+  t.equal(
+    ran(t, SLOW, { lane: { failing: { [SPOKEN]: 'the other' } }, quarantine }).code,
+    1,
+    'another test of the file',
+  )
+  t.end()
+})
+
+t.test('a lane without counts, and a step that does not end, refuse', (t) => {
+  const cut = ran(t, SLOW, { lane: { passing: [SPOKEN], isCut: true } })
+  t.equal(cut.code, 1)
+  t.ok(cut.tail.includes('FAILED slow ended without a result'))
+  const late = ran(t, `await run.check('hangs', ['sleep', '600'])\n${SLOW}`, { limits: '{ runMs: 500 }' })
+  t.equal(late.code, 1)
+  t.ok(late.tail.includes('FAILED hangs: sleep 600'), late.out)
+  t.match(
+    late.tail.join('\n'),
+    /ended by the run after 0\.0 minutes\n.*slow ended without a result\n +no time was left/,
+  )
+  t.end()
+})
+
+t.test('a process that fails without a failed test refuses', (t) => {
+  const { code } = ran(t, "await run.tests('fast', ['sh', '-c', 'cat lane.txt; exit 3'])", {
+    lane: { passing: [SPOKEN] },
+  })
+  t.equal(code, 1)
+  t.end()
+})
+
+t.test('the report has at most 40 lines', (t) => {
+  const { tail } = ran(t, SLOW, { lane: { failing: names(30) } })
+  t.ok(tail.length <= 40, String(tail.length))
+  t.match(tail.at(-2), /FAILED 23 more/)
+  t.end()
+})
+
+t.test('a step that cannot run is skipped with its reason', (t) => {
+  const { code, tail } = ran(t, `run.skip('netem', 'no kernel module')\n${SLOW}`, { lane: { passing: [SPOKEN] } })
+  t.equal(code, 0)
+  t.ok(tail.includes('SKIPPED netem: no kernel module'))
+  t.equal(tail.at(-1), '9 passed, 0 failed, 2 skipped')
+  t.end()
+})
+
+t.test('at most five tests are quarantined, and they exist', (t) => {
+  const rows = parse(readFileSync(join(ROOT, 'test/quarantine.yaml'), 'utf8')) as readonly Record<string, string>[]
+  t.ok(rows.length <= 5)
+  for (const row of rows) {
+    t.same(Object.keys(row), ['file', 'test', 'since', 'seen', 'runs'])
+    t.ok(
+      readFileSync(join(ROOT, row['file'] ?? ''), 'utf8').includes(row['test']?.split(' > ')[0] ?? ''),
+      `a row of ${row['file']}`,
+    )
+  }
+  t.end()
+})
+
+t.test('a step of .ci/more runs each of its test files', (t) => {
+  const { status, stderr } = spawnSync(join(ROOT, '.ci/more'), ['phone'], { encoding: 'utf8' })
+  t.equal(status, 2)
+  t.match(stderr, /no step phone\. The steps are root, phones, node-24, firefox, netem, first-hour/)
+  const source = readFileSync(join(ROOT, 'scripts/ci/more.mjs'), 'utf8')
+  const patterns = [...source.matchAll(/testsOf\(\/(.+)\/\)/g)].map(([, text = '']) => new RegExp(text))
+  const files = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.more.test.ts'))
+    .map((name) => `test/${name}`)
+  t.ok(files.length >= 8)
+  for (const file of files) t.equal(patterns.filter((pattern) => pattern.test(file)).length, 1, `one step runs ${file}`)
+  t.end()
+})
