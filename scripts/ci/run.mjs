@@ -1,7 +1,6 @@
 // The steps of `.ci/run` and `.ci/more`, their results, and the end of their output, which names each test that failed.
-import { spawn } from 'node:child_process'
 import { availableParallelism, loadavg } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { runOf } from './command.mjs'
 import { readLane } from './lane-output.mjs'
 
 const MINUTE_MS = 60_000
@@ -12,10 +11,6 @@ const AGAIN_MS = 15 * MINUTE_MS
 const AGAIN_TRIES = 2
 /** If more files fail, none is run again: then the change or the machine has a fault. */
 const FLAKY_FILES_MAX = 6
-/** Time between SIGTERM and SIGKILL for a step that is ended, and time for its last output. */
-const KILL_MS = 10_000
-const LAST_OUTPUT_MS = 5000
-const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 /** Number of failures and files in the report, so that the report has at most 40 lines. */
 const REPORTED_FAILURES = 7
 const REPORTED_FILES = 5
@@ -178,55 +173,4 @@ export class Run {
 function* linesOf(state, { file, test, excerpt }) {
   yield `${state} ${[file, test].filter((part) => part !== null && part !== '').join(' > ')}`
   for (const line of excerpt) yield `    ${line}`
-}
-
-/** Runs a command in a process group of its own, which ends after `limitMs`. Its output is printed as it comes. */
-async function runOf([program, ...args], { cwd, env, limitMs }) {
-  const child = spawn(program, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  let end = null
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8')
-    stream.on('data', (text) => {
-      output += text
-      process.stdout.write(text)
-    })
-  }
-  const closed = new Promise((done) => child.once('close', done))
-  const exited = new Promise((done) => {
-    child.once('error', (error) => {
-      end = error.message
-      done(null)
-    })
-    child.once('exit', (code, signal) => done(code ?? signal))
-  })
-  // The child does not get the terminal's signals.
-  const interrupt = () => {
-    signalGroup(child, 'SIGTERM')
-    process.exit(1)
-  }
-  for (const signal of INTERRUPTS) process.on(signal, interrupt)
-  const timer =
-    limitMs === Infinity
-      ? undefined
-      : setTimeout(() => {
-          end = `ended by the run after ${(limitMs / MINUTE_MS).toFixed(1)} minutes`
-          signalGroup(child, 'SIGTERM')
-          setTimeout(() => signalGroup(child, 'SIGKILL'), KILL_MS).unref()
-        }, limitMs)
-  const code = await exited
-  clearTimeout(timer)
-  for (const signal of INTERRUPTS) process.off(signal, interrupt)
-  // A program that the command left running may keep the pipe open.
-  await Promise.race([closed, sleep(LAST_OUTPUT_MS, undefined, { ref: false })])
-  signalGroup(child, 'SIGKILL')
-  return { code, output, end }
-}
-
-function signalGroup({ pid }, signal) {
-  try {
-    process.kill(-pid, signal)
-  } catch {
-    // The group has already ended.
-  }
 }

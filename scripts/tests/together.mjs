@@ -25,6 +25,35 @@ const { default: root } = await import('tap')
 asyncHooks.createHook = createHook
 syncBuiltinESMExports()
 
+/** Maximum time without output in ms: a process that is silent for longer hangs. */
+const SILENT_MS_MAX = Number(process.env.TEST_SILENT_MS ?? 240_000)
+const WATCH_MS = Math.min(5000, SILENT_MS_MAX)
+/** Time in ms for the report of a silent process. */
+const REPORT_MS = 500
+
+/** @returns what keeps this process alive, such as `Timeout x 3, TCPSocketWrap x 1` */
+function openResources() {
+  const counts = new Map()
+  for (const name of process.getActiveResourcesInfo()) counts.set(name, (counts.get(name) ?? 0) + 1)
+  return [...counts].map(([name, count]) => `${name} x ${count}`).join(', ')
+}
+
+/** Fails the running test and ends the process, if the process prints nothing for too long. Its children end with it. */
+function watchSilence() {
+  let outputMs = performance.now()
+  const write = process.stdout.write.bind(process.stdout)
+  process.stdout.write = (...args) => {
+    outputMs = performance.now()
+    return write(...args)
+  }
+  setInterval(() => {
+    if (performance.now() - outputMs < SILENT_MS_MAX) return
+    outputMs = Infinity
+    root.timeout({ message: `silent for ${SILENT_MS_MAX / 1000} s; open: ${openResources()}` })
+    setTimeout(() => process.exit(1), REPORT_MS)
+  }, WATCH_MS).unref()
+}
+
 const urlOf = (file) => new URL(`../../dist/${file.replace(/\.ts$/, '.js')}`, import.meta.url).href
 
 // Time limit of a file, in milliseconds. The process has no time limit, so a file without its own limit would have no
@@ -76,10 +105,11 @@ async function together() {
   // tap would count a process without a test as failed.
   if (ran === 0) root.pass('other processes have taken all files')
   setTimeout(() => {
-    console.error(`still open after the last test: ${process.getActiveResourcesInfo().join(', ')}`)
+    console.error(`still open after the last test: ${openResources()}`)
     process.exit(1)
   }, LEFT_OPEN_MS).unref()
 }
 
+watchSilence()
 if (files.length === 1 && taken === null) await import(urlOf(files[0]))
 else await together()

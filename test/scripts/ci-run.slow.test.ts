@@ -218,3 +218,38 @@ t.test('a step of .ci/more runs each of its test files', (t) => {
   for (const file of files) t.equal(patterns.filter((pattern) => pattern.test(file)).length, 1, `one step runs ${file}`)
   t.end()
 })
+
+t.test('test:stress counts the runs that passed and what failed', (t) => {
+  const file = 'test/a.test.ts'
+  // Every second run fails.
+  const tap = `#!${process.execPath}
+    const { existsSync, rmSync, writeFileSync, readFileSync } = require('node:fs')
+    if (existsSync('odd')) { rmSync('odd'); process.exit(0) }
+    writeFileSync('odd', '')
+    console.log(readFileSync('lane.txt', 'utf8'))
+    process.exit(1)`
+  const cwd = t.testdir({
+    node_modules: { '.bin': { tap } },
+    test: { 'a.test.ts': '' },
+    'lane.txt': outputOf({ failing: { [file]: 'the order' } }),
+  })
+  chmodSync(join(cwd, 'node_modules/.bin/tap'), 0o755)
+  const stress = (...args: readonly string[]): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync(process.execPath, [join(ROOT, 'scripts/tests/stress.mjs'), ...args], { cwd, encoding: 'utf8' })
+  const { status, stdout } = stress(file, '--runs', '4', '--busy', '1')
+  t.equal(status, 1)
+  t.match(stdout, /^4 runs beside 1 busy processes$/m)
+  t.match(stdout, new RegExp(`^ +2 of 4 passed, at most \\d s {2}${file}$`, 'm'))
+  t.match(stdout, /^ +2 x the order\n +-4127\n +\+4128\n +at dist\/test\/a\.js:7$/m)
+  for (const [args, fault] of [
+    [[], 'name one test file or more'],
+    [['test/b.test.ts'], 'there is no test/b.test.ts'],
+    [[file, '--runs', '0'], '--runs 0: give a whole number from 1'],
+    [[file, '--busy', '-1'], '--busy'],
+  ] as const) {
+    const refused = stress(...args)
+    t.equal(refused.status, 2)
+    t.match(refused.stderr, fault)
+  }
+  t.end()
+})

@@ -97,6 +97,19 @@ t.test('the files named by the lanes exist', (t) => {
   t.end()
 })
 
+t.test('a silent process ends with its test and its handles', (t) => {
+  process.env['TEST_SILENT_MS'] = '1500'
+  t.teardown(() => delete process.env['TEST_SILENT_MS'])
+  const hangs = `${GOOD}; t.setTimeout(0); t.test("hangs", { timeout: 0 }, () => new Promise(() => setInterval(() => 0, 100)))`
+  const { code, out } = run(t, { 'call/a': GOOD, 'call/b': hangs, 'cli/c.slow': hangs })
+  t.equal(code, 1)
+  t.match(out, /^not ok: .*test\/call\/b\.test\.ts > hangs > silent for 1\.5 s; open: .*Timeout x 1/m)
+  const slow = run(t, { 'call/b.slow': hangs, 'cli/c.slow': GOOD }, 'scripts/tests/slow.mjs')
+  t.match(slow.out, /^not ok: .*test\/call\/b\.slow\.test\.ts > hangs > silent for 1\.5 s/m)
+  t.match(slow.out, /^ok.*test\/cli\/c\.slow\.test\.ts/m)
+  t.end()
+})
+
 t.test('an uncaught error fails its process', (t) => {
   const lost = `${GOOD}; t.test("r", async () => void Promise.reject(new Error("lost")))`
   const { code, out } = run(t, { 'call/a': GOOD, 'call/b': lost })
