@@ -13,6 +13,7 @@ import { rehearse } from '../agents/tools/rehearsal.js'
 import { ToolRunner } from '../agents/tools/tool-runner.js'
 import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
+import { machineZone } from '../core/local-time.js'
 import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import { readReceivers } from '../config/messages-file.js'
@@ -97,6 +98,8 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
     findings.push(await receiversFinding(config.messagesFile, env, config.numbersFile !== null))
   const fault = nodeFault(process.versions.node)
   if (fault !== null) findings.push(lookAt(fault))
+  const { fault: zoneFault } = machineZone()
+  if (zoneFault !== null) findings.push(lookAt(zoneFault))
   findings.push(
     await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/http/uws.js')),
   )
