@@ -162,7 +162,7 @@ function wrongFramesOf(
 }
 
 t.test('clocks and stalls change no frame of any track', (t) => {
-  const stallsOf = (ms: number): LineConditions['stalls'] =>
+  const stallsOf = (ms: number): NonNullable<LineConditions['stalls']> =>
     ms === 0 ? [] : Array.from({ length: 12 }, (_, i) => ({ atMs: 300 + i * 47_000, ms }))
   for (const [track, channels] of [
     ['inbound_track', 1],
