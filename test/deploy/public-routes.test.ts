@@ -38,11 +38,7 @@ interface Way {
   readonly pathsOf: (route: PublicRoute) => readonly string[]
 }
 
-const tokens = new StreamTokens({
-  tokenSecrets: ['token-secret-of-a-test'],
-  wallClock: Date.now,
-  clock: () => performance.now(),
-})
+const tokens = new StreamTokens({ tokenSecrets: ['token-secret-of-a-test'], wallClock: Date.now })
 const OUTCOME = JSON.stringify({ status: 'succeeded', result: {} })
 const FORM = 'application/x-www-form-urlencoded'
 

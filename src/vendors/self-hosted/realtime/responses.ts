@@ -1,4 +1,3 @@
-import { CallIds } from '../../../backends/transport/call-ids.js'
 import { forgetOldest } from '../../../core/forget-oldest.js'
 import {
   BACKEND_ITEMS_KEPT,
@@ -243,7 +242,6 @@ interface Wanted {
 
 /** A tool call as the model wrote it. */
 export interface ToolCall {
-  /** Unique in the session. */
   readonly callId: string
   readonly name: string
   readonly argumentsText: string
@@ -266,7 +264,6 @@ interface ToolCallEntry {
  */
 export class ToolCalls {
   readonly #calls = new Map<string, ToolCallEntry>()
-  readonly #ids = new CallIds()
   /** Names by item, for servers that omit them in `arguments.done`. */
   readonly #names = new Map<string, string>()
 
@@ -278,10 +275,9 @@ export class ToolCalls {
 
   /** @returns false if the tool call was already recorded, or if its name is not known */
   complete(response: Response, item: WireItem): boolean {
+    const { call_id: callId } = item
     const name = item.name ?? this.#names.get(item.id ?? '')
-    if (item.call_id === undefined || name === undefined) return false
-    const callId = this.#ids.take(item.call_id, response)
-    if (callId === null) return false
+    if (callId === undefined || name === undefined || this.#calls.has(callId)) return false
     this.#calls.set(callId, {
       response,
       state: 'complete',
@@ -292,14 +288,14 @@ export class ToolCalls {
   }
 
   /**
-   * Confirms all complete tool calls of a response, or only the tool call with this id of the service.
+   * Confirms all complete tool calls of a response, or only `callId`.
    * @returns the tool calls to make. All of them are open before the first is made, because a tool may answer at once
    */
-  confirm(response: Response, serviceId: string | null): ToolCall[] {
+  confirm(response: Response, callId: string | null): ToolCall[] {
     const confirmed: ToolCall[] = []
     for (const entry of this.#calls.values()) {
       if (entry.response !== response || entry.state !== 'complete') continue
-      if (serviceId !== null && this.serviceId(entry.call.callId) !== serviceId) continue
+      if (callId !== null && entry.call.callId !== callId) continue
       entry.state = 'confirmed'
       confirmed.push(entry.call)
       response.openCalls.add(entry.call.callId)
@@ -309,26 +305,20 @@ export class ToolCalls {
   }
 
   /** Drops complete tool calls that were not confirmed. @returns the number of dropped tool calls */
-  drop(response: Response, serviceId: string | null): number {
+  drop(response: Response, callId: string | null): number {
     let count = 0
     for (const [id, entry] of this.#calls) {
-      if (entry.response !== response || entry.state !== 'complete') continue
-      if (serviceId !== null && this.serviceId(id) !== serviceId) continue
+      if (entry.response !== response || entry.state !== 'complete' || (callId !== null && id !== callId)) continue
       this.#calls.delete(id)
       count++
     }
     return count
   }
 
-  /** @returns the service's id of a tool call */
-  serviceId(callId: string): string {
-    return this.#ids.serviceId(callId)
-  }
-
-  /** True if a tool call with this id of the service has no result yet. */
-  isOpen(serviceId: string): boolean {
-    for (const [id, { state }] of this.#calls) if (state !== 'answered' && this.serviceId(id) === serviceId) return true
-    return false
+  /** True if the tool call has no result yet. */
+  isOpen(callId: string): boolean {
+    const state = this.#calls.get(callId)?.state
+    return state !== undefined && state !== 'answered'
   }
 
   /** @returns the response of the tool call; null if the tool call was not made or already has its result */
