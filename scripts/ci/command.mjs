@@ -11,7 +11,8 @@ const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 /**
  * Runs a command in a process group of its own, which ends after `limitMs`.
  * @param options.isPrinted  true: its output is printed as it comes
- * @returns the exit code or the signal, the output, and `end`: why the command was ended; null if it ended itself
+ * @returns the exit code or the signal, the standard output, and `end`: why the command was ended; null if it ended
+ * itself. Standard error is only printed, because its parts would tear lines of the output
  */
 export async function runOf([program, ...args], { cwd, env, limitMs, isPrinted = true }) {
   const child = spawn(program, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -20,7 +21,7 @@ export async function runOf([program, ...args], { cwd, env, limitMs, isPrinted =
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8')
     stream.on('data', (text) => {
-      output += text
+      if (stream === child.stdout) output += text
       if (isPrinted) process.stdout.write(text)
     })
   }

@@ -1,7 +1,7 @@
 // Reads the output of a lane, as scripts/tests/summary.mjs prints it.
 
 const COUNTS = /^(\d+) passed, (\d+) failed, (\d+) skipped$/
-const FILE = /^(ok|NOT OK) +([\d.]+) s {2}(test\/\S+\.test\.ts)$/
+const FILE = /^(?:ok|NOT OK) +([\d.]+) s {2}(test\/\S+\.test\.ts)$/
 const NAMED_FILE = /test\/\S+\.test\.ts(?= |$)/
 const NOT_OK = 'not ok: '
 /** Maximum number of lines of a failed assertion that are kept. */
@@ -21,8 +21,8 @@ export function readLane(output) {
   if (counts === undefined) return null
   const [passed, failed, skipped] = counts.slice(1).map(Number)
   const files = lines.flatMap((line) => {
-    const [, state, seconds, name] = FILE.exec(line) ?? []
-    return name === undefined ? [] : [{ name, seconds: Number(seconds), isOk: state === 'ok' }]
+    const [, seconds, name] = FILE.exec(line) ?? []
+    return name === undefined ? [] : [{ name, seconds: Number(seconds) }]
   })
   return { passed, failed, skipped, files, failures: withoutOuter(failuresIn(lines)) }
 }

@@ -11,7 +11,8 @@ const AGAIN_MS = 15 * MINUTE_MS
 const AGAIN_TRIES = 2
 /** If more files fail, none is run again: then the change or the machine has a fault. */
 const FLAKY_FILES_MAX = 6
-/** Number of failures and files in the report, so that the report has at most 40 lines. */
+/** Maximum number of lines of the report, and numbers of failures and files in it. */
+const REPORT_LINES = 40
 const REPORTED_FAILURES = 7
 const REPORTED_FILES = 5
 
@@ -28,10 +29,11 @@ const DETERMINISTIC = [
 
 /** A run of steps, one after another. */
 export class Run {
+  /** Rows of test/quarantine.yaml: `file` and `test` of each test that does not refuse a change. */
+  quarantine = []
   #startedMs = performance.now()
   #runMs
   #againMs
-  #quarantine
   #passed = 0
   #skipped = 0
   #failures = []
@@ -42,19 +44,10 @@ export class Run {
   #steps = []
   #files = []
 
-  /**
-   * @param quarantine  rows of test/quarantine.yaml: `file` and `test` of each test that does not refuse a change
-   * @param limits  times in ms: `runMs` of the run, and `againMs` of all second runs
-   */
-  constructor({ quarantine = [], runMs = RUN_MS, againMs = AGAIN_MS } = {}) {
-    this.#quarantine = quarantine
+  /** @param limits  times in ms: `runMs` of the run, and `againMs` of all second runs */
+  constructor({ runMs = RUN_MS, againMs = AGAIN_MS } = {}) {
     this.#runMs = runMs
     this.#againMs = againMs
-  }
-
-  /** Quarantined tests are known only after the installation. */
-  set quarantine(rows) {
-    this.#quarantine = rows
   }
 
   /** Runs a command that passes if it exits with 0. @returns true if it passed */
@@ -89,8 +82,10 @@ export class Run {
       if (isRunAgain(file) && (await this.#passesAlone(file))) this.#flaky.push({ ...failures[0], file })
       else for (const failure of failures) this.#fail(failure)
     }
-    // A process may fail although each of its tests passed.
-    if (code !== 0 && lane.failures.length === 0)
+    // A process may fail although each of its tests passed. A failure that the output does not name is not forgiven.
+    const unnamed = lane.failed - lane.failures.length
+    if (unnamed > 0) this.#fail({ file: null, test: `${name}: ${unnamed} failures without a name`, excerpt: [] })
+    else if (code !== 0 && lane.failures.length === 0)
       this.#fail({ file: null, test: name, excerpt: [`exit code: ${code}`] })
   }
 
@@ -103,15 +98,29 @@ export class Run {
 
   /** Prints the report. @returns the exit code of the run */
   end() {
-    const isFlakyRefused = this.#flaky.length > FLAKY_FILES_MAX
-    if (isFlakyRefused)
-      this.#fail({ file: null, test: `${this.#flaky.length} flaky files, ${FLAKY_FILES_MAX} are allowed`, excerpt: [] })
     for (const line of this.#report()) console.log(line)
     console.log(`${this.#passed} passed, ${this.#failed} failed, ${this.#skipped} skipped`)
     return this.#failed === 0 && this.#passed > 0 ? 0 : 1
   }
 
-  *#report() {
+  /** @returns the lines of the report except the last line. Failures come before other results if lines run out */
+  #report() {
+    const head = [...this.#head()]
+    const more = this.#failed - REPORTED_FAILURES
+    const failed = [
+      ...this.#failures.slice(0, REPORTED_FAILURES).flatMap((failure) => linesOf('FAILED', failure)),
+      ...(more > 0 ? [`FAILED ${more} more: search the output for "not ok"`] : []),
+    ]
+    const others = [
+      ...this.#quarantined.map((failure) => linesOf('QUARANTINED', failure)),
+      ...this.#flaky.map((failure) => linesOf('FLAKY', failure)),
+    ]
+    const room = REPORT_LINES - 1 - head.length - failed.length
+    const shown = others.flat().length <= room ? others.flat() : others.map(([title]) => title).slice(0, room)
+    return [...head, ...shown, ...failed]
+  }
+
+  *#head() {
     yield '=== report'
     const minutes = (ms) => (ms / MINUTE_MS).toFixed(1)
     yield `minutes: ${this.#steps.map(({ name, ms }) => `${name} ${minutes(ms)}`).join(', ')}; all ${minutes(performance.now() - this.#startedMs)}`
@@ -121,11 +130,6 @@ export class Run {
     const load = loadavg().map((value) => value.toFixed(1))
     yield `load: ${load.join(' ')} on ${availableParallelism()} processors`
     yield* this.#skippedSteps
-    for (const failure of this.#quarantined.slice(0, REPORTED_FILES)) yield* linesOf('QUARANTINED', failure)
-    for (const failure of this.#flaky.slice(0, FLAKY_FILES_MAX)) yield* linesOf('FLAKY', failure)
-    for (const failure of this.#failures.slice(0, REPORTED_FAILURES)) yield* linesOf('FAILED', failure)
-    const more = this.#failed - REPORTED_FAILURES
-    if (more > 0) yield `FAILED ${more} more: search the output for "not ok"`
   }
 
   #fail(failure) {
@@ -137,7 +141,7 @@ export class Run {
   #isQuarantined(file, failures) {
     const its = failures.filter((failure) => failure.file === file)
     const isListed = ({ test }) =>
-      this.#quarantine.some((row) => row.file === file && (test === row.test || test.startsWith(`${row.test} > `)))
+      this.quarantine.some((row) => row.file === file && (test === row.test || test.startsWith(`${row.test} > `)))
     if (!its.every(isListed)) return false
     this.#quarantined.push(...its)
     return true
@@ -170,7 +174,7 @@ export class Run {
   }
 }
 
-function* linesOf(state, { file, test, excerpt }) {
-  yield `${state} ${[file, test].filter((part) => part !== null && part !== '').join(' > ')}`
-  for (const line of excerpt) yield `    ${line}`
+function linesOf(state, { file, test, excerpt }) {
+  const title = [file, test].filter((part) => part !== null && part !== '').join(' > ')
+  return [`${state} ${title}`, ...excerpt.map((line) => `    ${line}`)]
 }

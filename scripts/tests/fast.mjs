@@ -1,7 +1,7 @@
-// Runs all tests except the slow tests and those of .ci/more. Several test files run in one process, because loading the sources takes 2 to 4
-// s of CPU time per process, more than most files need. Each process runs the next file that no other process has
-// claimed, so that all processes end at about the same time. The files in ALONE inspect or change the state of the
-// whole process, so each runs in its own process.
+// Runs all tests except the slow tests and the tests of .ci/more. Several test files run in one process, because loading
+// the sources takes 2 to 4 s of CPU time per process, more than most files need. Each process runs the next file that no
+// other process has claimed, so that all processes end at about the same time. The files in ALONE inspect or change the
+// state of the whole process, so each runs in its own process.
 import t from 'tap'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -37,7 +37,7 @@ function outputOf({ failing = {}, passing = [], isCut = false }: Lane): string {
   ])
   const passed = passing.map((file) => `ok        3.0 s  ${file}`)
   const counts = isCut ? [] : [`9 passed, ${Object.keys(failing).length} failed, 1 skipped`]
-  return [...failed, ...passed, ...counts].join('\n')
+  return [...failed, ...passed, ...counts, ''].join('\n')
 }
 
 /**
@@ -64,7 +64,8 @@ function ran(
   writeFileSync(
     join(cwd, 'run.mjs'),
     `import { Run } from ${JSON.stringify(join(ROOT, 'scripts/ci/run.mjs'))}
-    const run = new Run({ quarantine: ${JSON.stringify(quarantine)}, ...${limits} })
+    const run = new Run(${limits})
+    run.quarantine = ${JSON.stringify(quarantine)}
     ${steps}
     process.exitCode = run.end()`,
   )
@@ -177,7 +178,25 @@ t.test('a process that fails without a failed test refuses', (t) => {
   t.end()
 })
 
-t.test('the report has at most 40 lines', (t) => {
+t.test('a failure that the output does not name refuses', (t) => {
+  const torn = "await run.tests('slow', ['sh', '-c', 'sed s/^not.ok:/torn:/ lane.txt; exit 1'], { isRunAgain: true })"
+  const { code, tail } = ran(t, torn, { lane: { failing: names(2) }, again: '' })
+  t.equal(code, 1)
+  t.ok(tail.includes('FAILED slow: 2 failures without a name'))
+  const noisy = "await run.tests('slow', ['sh', '-c', 'echo not ok: noise >&2; cat lane.txt'], { isRunAgain: true })"
+  t.equal(ran(t, noisy, { lane: { passing: [SPOKEN] } }).code, 0, 'standard error is not read')
+  t.end()
+})
+
+t.test('the report has at most 40 lines, failures first', (t) => {
+  const fails = 'for (let i = 0; i < 9; i++) await run.check(`check ${i}`, ["false"])'
+  const mixed = ran(t, `${SLOW}\n${fails}`, { lane: { failing: names(6) }, again: '' }).tail
+  t.ok(mixed.length <= 40, String(mixed.length))
+  for (const [state, count] of [
+    ['FLAKY', 6],
+    ['FAILED', 8],
+  ] as const)
+    t.equal(mixed.filter((line) => line.startsWith(state)).length, count, state)
   const { tail } = ran(t, SLOW, { lane: { failing: names(30) } })
   t.ok(tail.length <= 40, String(tail.length))
   t.match(tail.at(-2), /FAILED 23 more/)
