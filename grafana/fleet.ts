@@ -346,6 +346,7 @@ export function fleet(): DashboardBuilder {
           total('mkondo_archive_faults_total', 'faults'),
           total('mkondo_recording_lines_dropped_total', 'journal lines lost'),
           rates('mkondo_archive_deleted_total', 'reason', 'deleted for {{reason}}'),
+          gauges('max', 'mkondo_archive_clock_wrong', 'kind', 'clock {{kind}}'),
         ),
         perSecond(
           'Escalations',

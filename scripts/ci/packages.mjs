@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 /** Packages of the tests of `.ci/run`. */
 export const GATE_PACKAGES = [
   ...['haproxy', 'nginx-light', 'systemd', 'prometheus', 'redis-server', 'iproute2', 'procps', 'ffmpeg', 'multimon-ng'],
-  ...['chromium', 'zsh', 'fish', 'fluidsynth', 'timgm6mb-soundfont', 'singularity-music', 'pingus-data'],
+  ...['faketime', 'chromium', 'zsh', 'fish', 'fluidsynth', 'timgm6mb-soundfont', 'singularity-music', 'pingus-data'],
   ...['ktuberling-data', 'fillets-ng-data-nl', 'asterisk-moh-opsound-g722', 'asterisk-moh-opsound-wav'],
   ...['en', 'fr', 'it'].flatMap((language) =>
     ['g722', 'wav'].map((format) => `asterisk-core-sounds-${language}-${format}`),

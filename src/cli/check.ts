@@ -13,6 +13,7 @@ import { rehearse } from '../agents/tools/rehearsal.js'
 import { ToolRunner } from '../agents/tools/tool-runner.js'
 import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
+import { machineZone } from '../core/local-time.js'
 import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import { readReceivers } from '../config/messages-file.js'
@@ -55,6 +56,7 @@ import type { ProcessPlan } from '../gateway/process-plan.js'
 import { createLog } from '../telemetry/log.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
+import { clockFaultText, notedClockFault } from '../telemetry/archive/retention-clock.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
 import { objectStorageOf } from '../gateway/storage-side.js'
 import { environmentOf } from './serve/serve-plans.js'
@@ -97,6 +99,8 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
     findings.push(await receiversFinding(config.messagesFile, env, config.numbersFile !== null))
   const fault = nodeFault(process.versions.node)
   if (fault !== null) findings.push(lookAt(fault))
+  const { fault: zoneFault } = machineZone()
+  if (zoneFault !== null) findings.push(lookAt(zoneFault))
   findings.push(
     await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/http/uws.js')),
   )
@@ -107,7 +111,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   findings.push(...(await freshnessFindings(agentsDirOf(config), agents.definitions, Date.now())))
   findings.push(...agents.findings, ...(await serviceFamilies(backendSettings(config))))
   await shop?.close()
-  findings.push(...(await folderFindings(plans)))
+  findings.push(...(await folderFindings(plans)), ...clockFindings(plans))
   const places = count === 1 ? plans : [...plans, sparePlan(config, count)]
   if (config.storageBucket !== null) findings.push(await storageFinding(config, agents.definitions))
   for (const use of portsOf(places)) findings.push(await portFinding(use))
@@ -268,6 +272,14 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
   }
   for (const folder of held.reverse()) folder.undo()
   return findings
+}
+
+/** Findings about data folders whose gateway has found the machine's clock wrong. */
+export function clockFindings(plans: readonly { readonly config: Pick<Config, 'dataDir'> }[]): Finding[] {
+  return plans.flatMap(({ config: { dataDir } }) => {
+    const fault = notedClockFault(dataDir)
+    return fault === null ? [] : [lookAt(clockFaultText(fault, dataDir))]
+  })
 }
 
 /** Findings about agents that store the callers' words without a notice to the callers. */

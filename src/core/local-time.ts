@@ -46,6 +46,38 @@ export function isTimeZone(name: string): boolean {
   }
 }
 
+/** Time zone of this machine. */
+export interface MachineZone {
+  /** IANA name that the runtime supports. */
+  readonly timeZone: string
+  /** Reason why the zone is UTC instead of the machine's zone; null if the runtime supports the machine's zone. */
+  readonly fault: string | null
+}
+
+/**
+ * Decides the zone of agents without a time zone of their own.
+ * @param reported  zone that the runtime reports: `Etc/Unknown` if the variable TZ is empty, and undefined for a POSIX
+ *   zone such as `EAT-3`
+ */
+export function zoneOfMachine(reported: string | undefined): MachineZone {
+  if (reported !== undefined && isTimeZone(reported)) return { timeZone: reported, fault: null }
+  return {
+    timeZone: 'UTC',
+    fault:
+      'the variable TZ is empty or not an IANA name: agents without context.timeZone use UTC. Allowed: a name such as Africa/Nairobi, or no TZ',
+  }
+}
+
+let decided: MachineZone | null = null
+
+/** The zone of this machine. The first call decides it for the life of the thread. */
+export function machineZone(): MachineZone {
+  // The type of the runtime's answer lacks undefined.
+  const reported: string | undefined = Intl.DateTimeFormat().resolvedOptions().timeZone
+  decided ??= zoneOfMachine(reported)
+  return decided
+}
+
 /** Matches `2026-11-27T15:00`, optionally with seconds, and with Z or an offset. A space may replace the T. */
 const DATE_AND_TIME = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(?::(\d{2})(?:\.\d+)?)? ?(Z|[+-]\d{2}:?\d{2})?$/i
 

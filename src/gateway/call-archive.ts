@@ -63,6 +63,7 @@ export class CallArchive {
     const archive = config.keepCalls ? retention : null
     this.#opened = opened
     this.#archive = archive
+    if (retention !== null) retention.storeAheadMs = () => opened.node?.clockAheadMs ?? null
     this.outbox = outbox
     opened.node?.onRequest(KEEP_DOCUMENT, (given) =>
       Promise.resolve<KeepAnswer>({ kept: this.#keepGiven(keptDocumentSchema.parse(given)) }),
@@ -574,6 +575,14 @@ function count(metrics: Metrics, archive: Archive | null, outbox: Outbox, finder
   for (const kind of KEPT_KINDS)
     for (const reason of ['age', 'size'] as const)
       metrics.countFrom(deleted({ kind, reason }), () => archive?.counters.deleted[kind][reason] ?? 0)
+  const clockFaults = metrics.defineLabelledGauge(
+    'archive_clock_wrong',
+    '1 while the age of stored data is not counted by the clock of the machine, by the direction of its jump',
+    ['kind'],
+    'max',
+  )
+  for (const kind of ['ahead', 'behind'] as const)
+    clockFaults.from({ kind }, () => (archive?.clockFault?.kind === kind ? 1 : 0))
   metrics.countOne('archive_faults', 'Writes to the archive that failed', () => archive?.counters.faults ?? 0)
   metrics.countOne(
     'archive_recording_bytes_dropped',

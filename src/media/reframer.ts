@@ -1,6 +1,5 @@
-import { CARRIER_BURST_MS } from '../core/limits.js'
 import { smallArray } from '../core/small-arrays.js'
-import { BYTES_PER_SAMPLE, frameSamples, type LegRateHz } from '../core/units.js'
+import { BYTES_PER_SAMPLE, FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { LITTLE_ENDIAN } from './pcm.js'
 
 /**
@@ -168,14 +167,16 @@ function readStereo(
 export type ForkedTrack = 'inbound_track' | 'outbound_track' | 'both_tracks'
 
 /**
- * Finds the number of channels of a `both_tracks` stream. The carrier's documents do not state the number (sautikit.md
- * 3.3 and docs/PROTOCOL.md). The byte rate shows it: at 16 kHz, 32,000 per second are mono and 64,000 are stereo.
+ * Finds the number of channels of a stream. The carrier's documents do not state the number for `both_tracks`
+ * (sautikit.md 3.3 and docs/PROTOCOL.md). Three facts decide, in this order:
  *
- * Arrival is bursty: the carrier sends up to 2 s of held audio at once. Two rules handle this:
- * - The first decision (`both_tracks`) excludes the first packet from the rate and waits for a clear rate. After 400 ms
- *   of audio it chooses the likelier number.
- * - Later, audio proves stereo if it is further ahead of the clock than the carrier's buffer allows. Half the rate of
- *   stereo over a long time proves mono.
+ * - The requested track: one track is mono.
+ * - The sizes of the packets. The carrier sends whole frames of 20 ms, so packets with an odd number of mono frames are
+ *   mono (640 bytes at 16 kHz; a stereo frame has 1,280).
+ * - The rate of the bytes, if each of several successive slots has this rate. A single slot proves nothing: after a stall
+ *   of the network all its audio comes at once, and a carrier's clock may be wrong.
+ *
+ * The first decision of a `both_tracks` stream whose sizes do not decide uses the rate of at most 400 ms.
  */
 export class ChannelLayout {
   /** 1 or 2; 0 until decided. */
@@ -184,14 +185,18 @@ export class ChannelLayout {
   corrections = 0
   readonly #monoBytesPerMs: number
   #firstAtMs: number | null = null
-  #lastAtMs = 0
   /** Number of bytes received after the first packet. */
   #bytes = 0
-  /** Duration in ms by which the audio would be ahead of the clock if the stream were mono; at least 0. */
-  #aheadMs = 0
-  /** Start in ms of the window in which the rate of the bytes may prove mono. */
-  #windowAtMs = 0
-  #windowBytes = 0
+  #packets = 0
+  /** Number of packets with an odd number of mono frames, and with whole stereo frames. */
+  #oddPackets = 0
+  #evenPackets = 0
+  #lastAtMs = 0
+  #slotAtMs = 0
+  #slotBytes = 0
+  /** Number of successive slots with the rate of `#steadyChannels`. */
+  #steadySlots = 0
+  #steadyChannels: 0 | 1 | 2 = 0
 
   constructor(options: { readonly sampleRateHz: LegRateHz; readonly track: ForkedTrack }) {
     this.channels = options.track === 'both_tracks' ? 0 : 1
@@ -201,62 +206,75 @@ export class ChannelLayout {
   /** Records a packet. Call this method for each packet before its bytes are used. */
   observe(bytes: number, arrivalMs: number): void {
     if (bytes === 0) return
+    this.#packets++
+    const frames = bytes / (this.#monoBytesPerMs * FRAME_MS)
+    if (frames % 2 === 1) this.#oddPackets++
+    if (frames % 2 === 0) this.#evenPackets++
+    if (this.channels === 0 && this.#isMonoBySize) this.channels = 1
     if (this.#firstAtMs === null) {
-      this.#firstAtMs = arrivalMs
-      this.#lastAtMs = arrivalMs
-      this.#windowAtMs = arrivalMs
-      // The packet is longer than the maximum wait, so waiting would give no more information.
-      if (this.channels === 0 && bytes >= this.#monoBytesPerMs * 2 * CHANNEL_DECISION_MS_MAX) this.channels = 1
+      this.#firstAtMs = this.#slotAtMs = this.#lastAtMs = arrivalMs
       return
     }
-    const sinceLastMs = arrivalMs - this.#lastAtMs
-    const monoMs = bytes / this.#monoBytesPerMs
-    this.#lastAtMs = arrivalMs
     this.#bytes += bytes
-    if (this.channels === 0) this.#decide(arrivalMs - this.#firstAtMs)
-    this.#watchForStereo(monoMs, sinceLastMs)
-    this.#watchForMono(bytes, arrivalMs)
+    if (this.channels === 0) this.#decide(arrivalMs - this.#firstAtMs, arrivalMs - this.#lastAtMs)
+    this.#lastAtMs = arrivalMs
+    this.#watchRate(bytes, arrivalMs)
   }
 
-  #decide(elapsedMs: number): void {
+  get #isMonoBySize(): boolean {
+    return this.#oddPackets >= this.#packets * ODD_SHARE_MIN
+  }
+
+  #decide(elapsedMs: number, sinceLastMs: number): void {
     const monoMs = this.#bytes / this.#monoBytesPerMs
     const ratio = elapsedMs > 0 ? monoMs / elapsedMs : Infinity
     const clear = elapsedMs >= CLEAR_AFTER_MS && (Math.abs(ratio - 1) < 0.2 || Math.abs(ratio - 2) < 0.4)
     // The decision is made at the latest after 400 ms, or after the bytes of 400 ms of stereo.
     const mustDecide = monoMs >= 2 * CHANNEL_DECISION_MS_MAX || (elapsedMs >= CHANNEL_DECISION_MS_MAX && monoMs > 0)
-    if (clear || mustDecide) this.channels = ratio > 1.5 ? 2 : 1
-  }
-
-  #watchForStereo(monoMs: number, sinceLastMs: number): void {
-    // The carrier's clock may be wrong by 1,000 ppm. In a long call, this error must not add up to a proof of stereo.
-    this.#aheadMs = Math.max(0, this.#aheadMs + monoMs - sinceLastMs * 1.001)
-    if (this.channels !== 1 || this.#aheadMs <= STEREO_PROOF_MS) return
-    this.channels = 2
-    this.corrections++
-    this.#windowBytes = 0
-    this.#windowAtMs = this.#lastAtMs
-  }
-
-  #watchForMono(bytes: number, arrivalMs: number): void {
-    this.#windowBytes += bytes
-    const elapsedMs = arrivalMs - this.#windowAtMs
-    if (elapsedMs < MONO_PROOF_MS) return
-    const ratio = this.#windowBytes / this.#monoBytesPerMs / elapsedMs
-    // Missing audio lowers the rate too. So a low rate is not enough: it must be close to the rate of mono.
-    if (this.channels === 2 && ratio > 0.85 && ratio < 1.15) {
-      this.channels = 1
-      this.corrections++
-      this.#aheadMs = 0
+    if (clear) this.channels = ratio > 1.5 ? 2 : 1
+    else if (mustDecide) {
+      // During a stall the rate says nothing, and the carrier usually sends a frame a packet.
+      const isStalled = sinceLastMs > CLEAR_AFTER_MS
+      this.channels = (isStalled ? this.#evenPackets === this.#packets : ratio > 1.5) ? 2 : 1
     }
-    this.#windowAtMs = arrivalMs
-    this.#windowBytes = 0
   }
+
+  #watchRate(bytes: number, arrivalMs: number): void {
+    this.#slotBytes += bytes
+    const elapsedMs = arrivalMs - this.#slotAtMs
+    if (elapsedMs < SLOT_MS) return
+    const channels = channelsOf(this.#slotBytes / this.#monoBytesPerMs / elapsedMs)
+    this.#slotAtMs = arrivalMs
+    this.#slotBytes = 0
+    this.#steadySlots = channels === this.#steadyChannels ? this.#steadySlots + 1 : 1
+    this.#steadyChannels = channels
+    if (channels === 0 || this.channels === 0 || channels === this.channels) return
+    const isAgainstSizes = channels === 2 && this.#isMonoBySize
+    if (this.#steadySlots < (isAgainstSizes ? SLOTS_AGAINST_SIZES : PROOF_SLOTS)) return
+    this.channels = channels
+    this.corrections++
+  }
+}
+
+/** @returns the number of channels for a rate, as a multiple of the rate of mono; 0 if the rate is clear for neither */
+function channelsOf(ratio: number): 0 | 1 | 2 {
+  if (Math.abs(ratio - 1) < 0.3) return 1
+  return Math.abs(ratio - 2) < 0.5 ? 2 : 0
 }
 
 // Time in ms after which the rate of a steady stream is clear: ten packets.
 const CLEAR_AFTER_MS = 200
-// Lead in ms over the clock that proves stereo: the carrier's buffer plus 10 %.
-const STEREO_PROOF_MS = CARRIER_BURST_MS * 1.1
-// Duration in ms of the window for a proof of mono: twice the carrier's buffer. In this time, a stall and its burst
-// cannot halve the rate.
-const MONO_PROOF_MS = 2 * CARRIER_BURST_MS
+/**
+ * Minimum share of packets with an odd number of mono frames in a mono stream. Packets that were joined on the way may
+ * have an even number.
+ */
+const ODD_SHARE_MIN = 1 / 8
+/** Duration in ms of a slot in which the rate is measured: 25 packets, and more than usual jitter. */
+const SLOT_MS = 500
+/** Number of successive slots with another rate that correct a decision. */
+const PROOF_SLOTS = 6
+/**
+ * The same number if the sizes of the packets contradict. A carrier's buffer and a stall of 8 s that arrive at twice the
+ * rate end before.
+ */
+const SLOTS_AGAINST_SIZES = 20

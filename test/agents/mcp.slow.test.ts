@@ -345,6 +345,27 @@ t.test('a flooding server is left out and not retried [6]', async (t) => {
   t.equal(asked, 1)
 })
 
+t.test('lines of a local server that are no messages are skipped [8]', async (t) => {
+  const logging = fileURLToPath(new URL('./logging-mcp-server.js', import.meta.url))
+  const runner = runnerOf(t, { name: 'x', command: [process.execPath, logging], tools: ['echo'] })
+  const news: McpStatus[] = []
+  t.teardown(runner.watchServers((one) => news.push(one)))
+  await runner.useServers(60_000)
+  t.match(runner.serverFaults, [{ fault: null }])
+  for (const answer of ['answer 1', 'answer 2'])
+    t.match(await runner.run('x_echo', {}, context()), { ok: true, value: answer })
+  t.equal(news.filter(({ event }) => event === 'stray-line').length, 1, 'reported once')
+  t.notOk(news.some(({ event }) => event === 'down' || event === 'overrun'))
+  for (const line of ['{"level":"info"}', 'a line of text']) {
+    const flooding = runnerOf(t, { name: 'x', command: [process.execPath, logging, line], tools: ['echo'] })
+    const seen: McpStatus[] = []
+    t.teardown(flooding.watchServers((one) => seen.push(one)))
+    await flooding.useServers(60_000)
+    await until(() => seen.some(({ event }) => event === 'overrun'), 20_000, `an end of ${line}`)
+    t.match(flooding.serverFaults, [{ fault: /is left out$/ }], line)
+  }
+})
+
 const STUBBORN = fileURLToPath(new URL('./stubborn-mcp-server.js', import.meta.url))
 const WORKER = fileURLToPath(new URL('./mcp-worker.js', import.meta.url))
 

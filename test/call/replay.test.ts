@@ -399,6 +399,39 @@ t.test('the journal masks answers that verify a caller', (t) => {
   t.end()
 })
 
+t.test('no line of a session has an answer that verifies a caller', (t) => {
+  const PLANTED = 'planted-7386'
+  const verify = { toolNames: ['verify_caller', 'refund'] }
+  const rig = Rig.talking(verify)
+  const asks = (callId: string, answer: unknown): void =>
+    rig.toolCall(callId, 'verify_caller', { question: 'id-number', answer }, 2)
+  const answers = (callId: string, ok: boolean): void => {
+    rig.in({ type: 'tool-result', callId, ok, value: { verified: ok } })
+  }
+  asks('t1', `${PLANTED}-wrong`)
+  answers('t1', false)
+  rig.run(500)
+  asks('t2', PLANTED)
+  rig.run(500)
+  // The worker dies with the proof open. The next worker's header has the log and the running call.
+  const { resume } = rig
+  const next = new Rig(verify, resume)
+  next.nowMs = rig.nowMs
+  next.open()
+  next.ready()
+  next.toolCall('t3', 'verify_caller', { question: 'id-number', answer: [PLANTED, { deep: PLANTED }] }, 1)
+  next.run(1000)
+  for (const each of [rig, next]) {
+    each.writer.flush()
+    const text = each.journal.join('\n')
+    t.match(text, /"type":"log"/, 'the log is written')
+    t.match(text, /"question":"id-number"/)
+    t.notMatch(text, /planted/)
+    replayed(each)
+  }
+  t.end()
+})
+
 t.test('seven quiet seconds take under 400 bytes of journal', async (t) => {
   const rig = Rig.talking()
   rig.writer.flush()

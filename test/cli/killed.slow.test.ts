@@ -1,9 +1,7 @@
-import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { WebSocket } from 'ws'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { command } from '../support/command.js'
@@ -12,6 +10,7 @@ import { until } from '../support/until.js'
 import { endsWith, mkondo, takesCalls } from './mkondo-process.js'
 import type { Run } from './mkondo-process.js'
 import { SAME_CALLER } from '../support/same-caller.js'
+import { silentCall } from '../support/silent-call.js'
 
 /**
  * `mkondo serve`, killed with SIGKILL in the middle of calls, and started again on the same DATA_DIR. Its agents have a
@@ -65,28 +64,6 @@ async function serving(env: Readonly<Record<string, string>> = {}): Promise<Serv
   return { ...run, url: `http://127.0.0.1:${port}`, get: (path) => fetch(`http://127.0.0.1:${opsPort}${path}`) }
 }
 
-/** A call whose caller sends silence until the socket is gone. */
-async function silentCall(gateway: Serving, callSid: string): Promise<WebSocket> {
-  const answer = await fetch(`${gateway.url}/voice/light`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams({
-      sessionId: callSid,
-      callerNumber: '+254700000001',
-      destinationNumber: '+254709000000',
-      callSessionState: 'Ringing',
-      direction: 'inbound',
-    }),
-  })
-  const audioUrl = /url="([^"]+)"/.exec(await answer.text())?.[1]?.replaceAll('&amp;', '&') ?? 'ws://no.url'
-  const socket = new WebSocket(audioUrl, ['audio.drachtio.org'])
-  await once(socket, 'open')
-  const timer = setInterval(() => socket.send(Buffer.alloc(640)), 20)
-  socket.on('close', () => clearInterval(timer))
-  socket.on('error', () => clearInterval(timer))
-  return socket
-}
-
 const openRecord = (callSid: string): string => {
   try {
     return readFileSync(join(dataDir, 'records', 'open', `${callSid}.json`), 'utf8')
@@ -106,9 +83,9 @@ const recordLines = (): CallRecord[] =>
 
 t.test('a killed process leaves records of its calls [1]', async (t) => {
   const first = await serving({ RECORDS_TRANSCRIPT: 'masked' })
-  await silentCall(first, 'HD_killed000001')
-  await silentCall(first, 'HD_killed000002')
-  const over = await silentCall(first, 'HD_over00000001')
+  await silentCall(first.url, 'HD_killed000001')
+  await silentCall(first.url, 'HD_killed000002')
+  const over = await silentCall(first.url, 'HD_over00000001')
   await until(
     () => /"beep"/.test(openRecord('HD_killed000001')) && /"beep"/.test(openRecord('HD_over00000001')),
     20_000,
@@ -163,7 +140,7 @@ t.test('a killed process leaves records of its calls [1]', async (t) => {
     'one record per call',
   )
 
-  const wordless = await silentCall(again, 'HD_wordless0001')
+  const wordless = await silentCall(again.url, 'HD_wordless0001')
   const view = async (): Promise<string> => (await again.get('/api/calls/HD_wordless0001')).text()
   let shown = ''
   await until(

@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process'
 import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -17,6 +18,7 @@ import { command } from '../support/command.js'
 import { freePort } from '../support/free-ports.js'
 import { portOf } from '../support/port-of.js'
 import { parseXml } from '../support/xml-tree.js'
+import { MKONDO } from './mkondo-process.js'
 
 t.setTimeout(300_000)
 
@@ -64,6 +66,31 @@ t.test('the shipped text scenarios pass [1]', async (t) => {
   t.match(skipped, ['it needs mode audio', /a model, which costs money: .*--model-cost/])
   const suites = parseXml(await readFile(junit, 'utf8'))
   t.match(suites.attributes, { tests: String(files), failures: '0', skipped: '14' })
+})
+
+t.test('calls and check work with each TZ of a container', async (t) => {
+  const withZone = (zone: string, ...args: readonly string[]): Promise<{ code: number; output: string }> =>
+    new Promise((resolve) => {
+      const env = {
+        PATH: process.env['PATH'] ?? '',
+        PORT: '0',
+        OPS_PORT: '0',
+        DATA_DIR: join(folder, `zone${zone}`),
+        TZ: zone,
+      }
+      execFile(process.execPath, [...MKONDO, ...args], { env }, (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
+      })
+    })
+  const scenario = join(shipped, 'languages/order-status-in-english.yaml')
+  for (const zone of ['', 'Etc/Unknown', 'EAT-3', 'Mars/Base']) {
+    const call = await withZone(zone, 'simulate', scenario, '--mode', 'text')
+    t.equal(call.code, 0, `TZ=${zone}: ${call.output}`)
+    const { code, output } = await withZone(zone, 'check', '--with-shop')
+    t.equal(code, 0, output)
+    t.match(output, /TZ is empty or not an IANA name: agents without context\.timeZone use UTC/, `TZ=${zone}`)
+  }
+  t.notMatch((await withZone('Africa/Nairobi', 'check', '--with-shop')).output, /TZ is empty/)
 })
 
 t.test('a refused consent stops recording, in either language', async (t) => {

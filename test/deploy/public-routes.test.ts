@@ -38,7 +38,11 @@ interface Way {
   readonly pathsOf: (route: PublicRoute) => readonly string[]
 }
 
-const tokens = new StreamTokens({ tokenSecrets: ['token-secret-of-a-test'], wallClock: Date.now })
+const tokens = new StreamTokens({
+  tokenSecrets: ['token-secret-of-a-test'],
+  wallClock: Date.now,
+  clock: () => performance.now(),
+})
 const OUTCOME = JSON.stringify({ status: 'succeeded', result: {} })
 const FORM = 'application/x-www-form-urlencoded'
 

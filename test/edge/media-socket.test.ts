@@ -469,7 +469,7 @@ async function watched(t: Test) {
   const log = createLog({ level: 'silent' })
   const calls = new ScriptedCalls()
   const metrics = new Metrics({ version: '0.0.0', processMetrics: false })
-  const tokens = new StreamTokens({ tokenSecrets: ['secret'], wallClock: () => Date.now() })
+  const tokens = new StreamTokens({ tokenSecrets: ['secret'], wallClock: () => Date.now(), clock })
   const guard = new WebhookGuard(
     {
       webhookSecrets: [],

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import type { LegRateHz } from '../../src/core/units.js'
-import { ChannelLayout, type ForkedTrack } from '../../src/media/reframer.js'
+import { ChannelLayout, Reframer, type ForkedTrack } from '../../src/media/reframer.js'
 import { StereoTimeline } from '../../src/media/stereo-timeline.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 
@@ -94,15 +94,91 @@ for (const rate of [8000, 16000] as const) {
   })
 }
 
-t.test('a wrong first guess is corrected', (t) => {
-  // Mono, but the carrier lets out 1.5 s that it held back in small pieces: that looks like stereo.
+t.test('frames that come too fast are mono by their size', (t) => {
+  // The carrier sends 1.5 s that it held back in small pieces, which has the rate of stereo.
   const layout = new ChannelLayout({ sampleRateHz: 16000, track: 'both_tracks' })
   let nowMs = 0
   for (let i = 0; i < 100; i++) layout.observe(640, (nowMs += 10))
-  t.equal(layout.channels, 2)
   for (let i = 0; i < 450; i++) layout.observe(640, (nowMs += 20))
   t.equal(layout.channels, 1)
+  t.equal(layout.corrections, 0)
+  t.end()
+})
+
+t.test('a wrong first guess is corrected', (t) => {
+  // Packets of two mono frames have the size of a stereo frame.
+  const layout = new ChannelLayout({ sampleRateHz: 16000, track: 'both_tracks' })
+  let nowMs = 0
+  for (let i = 0; i < 50; i++) layout.observe(1280, (nowMs += 20))
+  t.equal(layout.channels, 2)
+  for (let i = 0; i < 100; i++) layout.observe(1280, (nowMs += 40))
+  t.equal(layout.channels, 1)
   t.equal(layout.corrections, 1)
+  t.end()
+})
+
+/**
+ * Sends ten minutes of numbered frames, and counts the frames of the first channel that do not come out as they were
+ * sent. Audio before the first decision waits, as in a call. All samples of a frame are its number, and the second
+ * channel is silent, so that a frame of mixed channels is found by its ends.
+ */
+function wrongFramesOf(
+  track: ForkedTrack,
+  channels: 1 | 2,
+  packetFrames: number,
+  line: Omit<LineConditions, 'seed'>,
+): { readonly wrong: number; readonly missing: number; readonly corrections: number } {
+  const layout = new ChannelLayout({ sampleRateHz: 8000, track })
+  const reframer = new Reframer({ sampleRateHz: 8000, channels: 1 })
+  const [left, right] = [new Int16Array(160), new Int16Array(160)]
+  const held: Uint8Array[] = []
+  let [sent, got, wrong] = [0, 0, 0]
+  const take = (bytes: Uint8Array): void => {
+    reframer.push(bytes)
+    while (reframer.next(left, right)) {
+      const expected = ++got & 0x7fff
+      if (left[0] !== expected || left[159] !== expected) wrong++
+    }
+  }
+  const samples = new Int16Array(packetFrames * 160 * channels)
+  const times = arrivals(30_000 / packetFrames, { seed: 7, frameMs: 20 * packetFrames, jitterMs: 5, ...line })
+  for (const atMs of times) {
+    for (let frame = 0; frame < packetFrames; frame++) {
+      const number = ++sent & 0x7fff
+      const end = (frame + 1) * 160 * channels
+      for (let at = frame * 160 * channels; at < end; at += channels) samples[at] = number
+    }
+    const bytes = new Uint8Array(samples.buffer)
+    layout.observe(bytes.length, atMs)
+    if (layout.channels === 0) {
+      held.push(bytes.slice())
+      continue
+    }
+    if (layout.channels !== reframer.channels) reframer.setChannels(layout.channels)
+    for (const each of held.splice(0)) take(each)
+    take(bytes)
+  }
+  return { wrong, missing: sent - got, corrections: layout.corrections }
+}
+
+t.test('clocks and stalls change no frame of any track', (t) => {
+  const stallsOf = (ms: number): NonNullable<LineConditions['stalls']> =>
+    ms === 0 ? [] : Array.from({ length: 12 }, (_, i) => ({ atMs: 300 + i * 47_000, ms }))
+  for (const [track, channels] of [
+    ['inbound_track', 1],
+    ['both_tracks', 1],
+    ['both_tracks', 2],
+  ] as const)
+    for (const packetFrames of [1, 2, 3])
+      for (const driftPpm of [-30_000, -5000, 0, 5000, 30_000])
+        for (const stallMs of [0, 1000, 2300, 4000, 8000]) {
+          const line = { driftPpm, stalls: stallsOf(stallMs) }
+          t.same(
+            wrongFramesOf(track, channels, packetFrames, line),
+            { wrong: 0, missing: 0, corrections: 0 },
+            `${track} with ${channels} channels, ${packetFrames} frames a packet, ${driftPpm} ppm, stalls of ${stallMs} ms`,
+          )
+        }
   t.end()
 })
 

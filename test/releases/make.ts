@@ -163,7 +163,7 @@ async function writeFolder(folder: string): Promise<void> {
   await new AgentTexts(join(folder, 'agents'), wallClock).publish(SAMPLE.agentFile, `${before.toString()}# edited\n`, [
     hashOf(before),
   ])
-  const tokens = new StreamTokens({ tokenSecrets: secrets, wallClock })
+  const tokens = new StreamTokens({ tokenSecrets: secrets, wallClock, clock: () => 0 })
   const given = {
     ...Object.fromEntries(
       (['audio', 'stream-status', 'after-stream', 'human'] as const).map((purpose) => [

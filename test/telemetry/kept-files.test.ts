@@ -115,10 +115,10 @@ const WRITERS: Readonly<Record<KeptFile, (folder: string, archive: Archive) => v
   },
 }
 
-/** All files below a folder but its lock. */
+/** All files below a folder except its lock and the mark of its clock. */
 function filesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
+    .filter((entry) => entry.isFile() && entry.name !== 'clock.json')
     .map((entry) => join(entry.parentPath, entry.name))
 }
 

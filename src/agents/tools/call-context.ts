@@ -1,6 +1,6 @@
 import { codeOf } from '../../call/spoken/localized-text.js'
 import { dateFormat } from '../../core/date-format.js'
-import { localTime } from '../../core/local-time.js'
+import { localTime, machineZone } from '../../core/local-time.js'
 import { isOpen } from '../../escalation/hunt-group.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
 import { openingSentences } from '../file/business.js'
@@ -122,7 +122,7 @@ function isSwahili(language: string): boolean {
 
 /** Returns the callers' time zone: the agent's zone, or the zone of its opening hours, or the zone of this machine. */
 export function contextZone({ context, escalation }: Pick<AgentDefinition, 'context' | 'escalation'>): string {
-  return context.timeZone ?? escalation?.hours?.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone
+  return context.timeZone ?? escalation?.hours?.timeZone ?? machineZone().timeZone
 }
 
 /**

@@ -11,6 +11,10 @@ import { ended, guardGroup, killGroup, type Guard } from '../../system/process-g
 const ENDS_WITHIN_TENTHS = 20
 /** Maximum time in milliseconds that `close` waits for the end of the server and of its guard process. */
 const CLOSED_WITHIN_MS = 4000
+const LINE_END = 10
+/** A line of JSON that is not a message of the protocol. */
+const STRAY = Symbol('stray line')
+
 interface LocalServer {
   /** Program and its arguments. They are not interpreted by a shell. */
   readonly command: readonly string[]
@@ -18,6 +22,10 @@ interface LocalServer {
   readonly env: Readonly<Record<string, string>>
   /** Maximum size of a message from the server, in bytes. */
   readonly messageBytesMax: number
+  /** Called with the size of each part of the server's output, in bytes, and the number of lines that end in it. */
+  readonly onReceived: (bytes: number, lines: number) => void
+  /** Called for each line of JSON that is not a message of the protocol, such as a log line. The line is skipped. */
+  readonly onStrayLine: () => void
 }
 
 /**
@@ -94,19 +102,38 @@ export class LocalTransport implements Transport {
   }
 
   #received(chunk: Buffer): void {
+    this.#server.onReceived(chunk.length, linesIn(chunk))
+    if (this.#process === null) return
     try {
       this.#buffer.append(chunk)
-      // The owner may close the transport while this message is handled.
-      while (this.#process !== null) {
-        const message = this.#buffer.readMessage()
-        if (message === null) return
-        this.onmessage?.(message)
-      }
     } catch (thrown) {
       this.onerror?.(thrown instanceof Error ? thrown : new Error(String(thrown)))
       void this.close()
+      return
+    }
+    // The owner may close the transport while a message is handled.
+    while (this.#process !== null) {
+      const message = this.#nextMessage()
+      if (message === null) return
+      if (message === STRAY) this.#server.onStrayLine()
+      else this.onmessage?.(message)
     }
   }
+
+  /** @returns null if the buffer has no whole line. The buffer itself skips lines that are not JSON. */
+  #nextMessage(): JSONRPCMessage | typeof STRAY | null {
+    try {
+      return this.#buffer.readMessage()
+    } catch {
+      return STRAY
+    }
+  }
+}
+
+function linesIn(chunk: Buffer): number {
+  let lines = 0
+  for (let at = chunk.indexOf(LINE_END); at >= 0; at = chunk.indexOf(LINE_END, at + 1)) lines++
+  return lines
 }
 
 async function within(ms: number, all: readonly Promise<unknown>[]): Promise<void> {

@@ -308,13 +308,22 @@ export class McpServer {
       Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, this.#filled(text)]))
     if (urlText === undefined) {
       const { LocalTransport } = await import('./mcp-local-transport.js')
-      const local = new LocalTransport({ command, env: filled(env), messageBytesMax: MESSAGE_BYTES_MAX })
+      let hasStrayLine = false
+      const local = new LocalTransport({
+        command,
+        env: filled(env),
+        messageBytesMax: MESSAGE_BYTES_MAX,
+        // Lines that are not messages count too, because each line costs the thread's time.
+        onReceived: (bytes, lines) => void arrived(bytes, lines),
+        onStrayLine: () => {
+          if (!hasStrayLine) this.#tell('stray-line')
+          hasStrayLine = true
+        },
+      })
       const arrived = this.#arrivals(() => {
         local.kill()
         close()
       })
-      local.onmessage = (message) => void arrived(JSON.stringify(message).length, 1)
-      local.onerror = () => void arrived(0, 1)
       return local
     }
     const url = new URL(this.#filled(urlText))
@@ -466,7 +475,8 @@ export class McpServer {
     const [first] = this.#listeners
     // The news is stored if no listener exists yet, because a call that waits for its first list adds its listener
     // later.
-    if (event === 'overrun' && first === undefined) this.#untold = news
+    if ((event === 'overrun' || (event === 'stray-line' && this.#untold === null)) && first === undefined)
+      this.#untold = news
     for (const listener of this.#listeners) listener(news, listener === first)
   }
 
@@ -537,9 +547,10 @@ export interface McpStatus {
   readonly server: string
   /**
    * `session-lost`: the server no longer has the session, so a new session is opened and the tools stay. `overrun`: the
-   * server has sent too much and is excluded from now on.
+   * server has sent too much and is excluded from now on. `stray-line`: a local server has printed a line that is not a
+   * message of the protocol; this is reported once for each connection.
    */
-  readonly event: 'up' | 'down' | 'changed' | 'session-lost' | 'overrun'
+  readonly event: 'up' | 'down' | 'changed' | 'session-lost' | 'overrun' | 'stray-line'
   /** Number of failed attempts to connect since the last report. */
   readonly failures: number
   /** Tools in the agent's list that the server does not have, or that cannot be used. */

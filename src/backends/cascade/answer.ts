@@ -59,8 +59,8 @@ export class Answer {
   constructor(generation: number, context: AnswerContext) {
     this.generation = generation
     this.itemId = `cascade-${generation}`
-    this.#calls = new WrittenCalls(`call-${generation}`)
     this.#context = context
+    this.#calls = this.#newCalls(`call-${generation}`)
     this.entry = context.conversation.agent(this.itemId)
     this.#speaking = new Speaking(context.voices, context.manner, {
       audio: (pcm, sampleRateHz) => {
@@ -176,7 +176,7 @@ export class Answer {
         }
         if (!models.failed(model, faultOf(error), false) || failures + 1 >= models.count) throw error
         deltas = null
-        this.#calls = new WrittenCalls(`call-${this.generation}-${failures + 2}`)
+        this.#calls = this.#newCalls(`call-${this.generation}-${failures + 2}`)
         request = goingOn(conversation.request(), written)
         continue
       }
@@ -208,6 +208,10 @@ export class Answer {
       itemId: this.itemId,
       generation: this.generation,
     })
+  }
+
+  #newCalls(idPrefix: string): WrittenCalls {
+    return new WrittenCalls(idPrefix, (id) => this.#context.conversation.hasCall(id))
   }
 
   #emitCalls(afterSpeech: boolean): void {

@@ -94,6 +94,11 @@ export class Conversation {
     this.#add({ kind: 'calls', calls, sentOpen: false })
   }
 
+  /** True for the id of a tool call of this conversation. */
+  hasCall(callId: string): boolean {
+    return this.#entries.some((entry) => entry.kind === 'calls' && entry.calls.some((call) => call.callId === callId))
+  }
+
   /** @returns true if all tool calls of the answer now have results. Unknown and answered tool calls are ignored */
   answered(callId: string, answer: string): boolean {
     for (const entry of this.#entries.toReversed()) {

@@ -9,9 +9,10 @@ const CALLS_MAX = 16
 interface WrittenCall {
   /** The server's index of the tool call; the first index is 0 or 1. Null if the server does not number tool calls. */
   readonly index: number | null
+  /** Unique in the session. */
   id: string
-  /** True if the server sent the id. */
-  named: boolean
+  /** The server's id; null if the server has not sent one. */
+  serverId: string | null
   name: string
   argumentsText: string
 }
@@ -27,7 +28,7 @@ function beginsAnother(
   { id = '', function: { name = '', arguments: text } = {} }: CallPiece,
 ): boolean {
   if (typeof name !== 'string' || name === '') return false
-  if (typeof id === 'string' && id !== '' && call.named) return id !== call.id
+  if (typeof id === 'string' && id !== '' && call.serverId !== null) return id !== call.serverId
   const isWhole = call.argumentsText.trim() !== '' && parseArguments(call.argumentsText).invalid === undefined
   return isWhole && text !== undefined && (text as unknown) !== ''
 }
@@ -36,10 +37,15 @@ function beginsAnother(
 export class WrittenCalls {
   readonly all: WrittenCall[] = []
   readonly #idPrefix: string
+  readonly #isUsed: (id: string) => boolean
 
-  /** @param idPrefix prefix of the ids of tool calls without an id from the server */
-  constructor(idPrefix: string) {
+  /**
+   * @param idPrefix prefix of the ids of tool calls without a usable id from the server; unique in the session
+   * @param isUsed true for the id of a tool call of an earlier answer. Some servers use equal ids in each answer
+   */
+  constructor(idPrefix: string, isUsed: (id: string) => boolean = () => false) {
     this.#idPrefix = idPrefix
+    this.#isUsed = isUsed
   }
 
   /**
@@ -54,15 +60,16 @@ export class WrittenCalls {
         call = {
           index: typeof piece.index === 'number' ? piece.index : null,
           id: `${this.#idPrefix}-${this.all.length}`,
-          named: false,
+          serverId: null,
           name: '',
           argumentsText: '',
         }
         this.all.push(call)
       }
-      if (typeof piece.id === 'string' && piece.id !== '' && !call.named) {
-        call.id = piece.id
-        call.named = true
+      if (typeof piece.id === 'string' && piece.id !== '' && call.serverId === null) {
+        const { id } = piece
+        call.serverId = id
+        if (!this.#isUsed(id) && !this.all.some((other) => other.id === id)) call.id = id
       }
       if (typeof piece.function?.name === 'string') call.name = piece.function.name
       const text = piece.function?.arguments

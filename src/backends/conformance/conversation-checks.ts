@@ -186,6 +186,37 @@ export const conversationChecks: readonly ConformanceCheck[] = [
     },
   ),
   connected(
+    'tells tool calls apart whose service uses one id again',
+    {
+      callerWrites: ['Where is my order?', 'And the other?', 'And the third?'],
+      replies: [
+        { calls: [{ callId: 'call_0', name: 'lookup_order', args: { orderNumber: '4711' } }] },
+        { say: 'It is on its way.' },
+        { calls: [{ callId: 'call_0', name: 'lookup_order', args: { orderNumber: '4712' } }] },
+        { say: 'It is packed.' },
+        { calls: [{ callId: 'call_0', name: 'lookup_order', args: { orderNumber: '4712' } }] },
+        { say: 'It is still packed.' },
+      ],
+    },
+    async ({ backend, recorder, vendor }) => {
+      for (const [i, question] of ['Where is my order?', 'And the other?', 'And the third?'].entries()) {
+        const spoken = recorder.all('turn-done').filter((done) => recorder.audioMs(done.generation) > 0).length
+        backend.sendText(question, { role: 'caller', respond: true })
+        const call = await recorder.next('tool-call', i + 1)
+        expectEqual(call.args['orderNumber'], i === 0 ? '4711' : '4712', 'arguments')
+        backend.toolResult(call.callId, { ok: true, value: { answer: `number ${i}` } })
+        await recorder.until(
+          'the answer',
+          () =>
+            recorder.all('turn-done').filter((done) => recorder.audioMs(done.generation) > 0).length > spoken &&
+            vendor.toolAnswers.some(({ text }) => text.includes(`number ${i}`)),
+        )
+      }
+      const ids = recorder.all('tool-call').map(({ callId }) => callId)
+      expectEqual(new Set(ids).size, 3, 'ids of tool calls')
+    },
+  ),
+  connected(
     'ignores results of unknown tool calls, and second results',
     {
       callerWrites: ['Go'],

@@ -16,6 +16,7 @@ import type {
   BackendSink,
   RateLimit,
 } from '../backend.js'
+import { CallIds } from '../transport/call-ids.js'
 import { Alarm } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
 import { faultCodeOf, vendorFault } from '../transport/vendor-fault.js'
@@ -65,6 +66,7 @@ export class CandidateSession implements BackendSink {
   #resampled = new Int16Array(0)
   /** Generations of the call, by the backend's generation. */
   readonly #mapped = new Map<number, number>()
+  readonly #callIds = new CallIds()
   #innerHighest = 0
   #audioItem = ''
   #audioItemOut = ''
@@ -103,7 +105,7 @@ export class CandidateSession implements BackendSink {
   /** @returns the backend's own id for an id of the call; null for an id of another session */
   inner(id: string): string | null {
     const prefix = `${this.serial}.`
-    return id.startsWith(prefix) ? id.slice(prefix.length) : null
+    return id.startsWith(prefix) ? this.#callIds.serviceId(id.slice(prefix.length)) : null
   }
 
   async retire(reason: string): Promise<void> {
@@ -160,10 +162,13 @@ export class CandidateSession implements BackendSink {
       }
       case 'tool-call': {
         const generation = this.#generation(event.generation)
-        return generation === null ? null : { ...event, generation, callId: this.#outer(event.callId) }
+        if (generation === null) return null
+        // A repetition within a response keeps its id: the call handles it.
+        const callId = this.#callIds.take(event.callId, generation) ?? this.#callIds.newest(event.callId)
+        return { ...event, generation, callId: this.#outer(callId) }
       }
       case 'tool-cancel':
-        return { ...event, callIds: event.callIds.map((callId) => this.#outer(callId)) }
+        return { ...event, callIds: event.callIds.map((callId) => this.#outer(this.#callIds.newest(callId))) }
       default:
         return event
     }

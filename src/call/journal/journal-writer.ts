@@ -5,7 +5,6 @@ import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
 import { levelStep, pitchStep } from '../turns/frame-figures.js'
 import type { SessionResume } from '../documents/checkpoint.js'
-import type { BackendEvent } from '../backend-events.js'
 import type { CallInput, CallOutput, PlayoutView } from '../events.js'
 import { JOURNAL_VERSION } from '../documents/journal.js'
 import { VERIFY_TOOL } from '../tools/gateway-tools.js'
@@ -92,7 +91,7 @@ export class JournalWriter {
     this.flush()
     // Audio that follows another input must be written again, even if the audio's item has not changed.
     this.#lastAudio = ''
-    this.#open = { t: nowMs, in: input.type === 'caller-known' ? this.#masked(input) : this.#withoutProof(input) }
+    this.#open = { t: nowMs, in: input.type === 'caller-known' ? this.#masked(input) : input }
   }
 
   frame(frame: CallerFrame, nowMs: number): void {
@@ -136,7 +135,7 @@ export class JournalWriter {
 
   /** Writes an output that the last entry caused. */
   output(output: CallOutput): void {
-    if (isJournalled(output)) this.#out.push(this.#withoutAnswer(output))
+    if (isJournalled(output)) this.#out.push(output)
   }
 
   /** Writes the next input of the caller's audio path. Use this method only if the header has `media`. */
@@ -258,28 +257,40 @@ export class JournalWriter {
     }
   }
 
-  #withoutProof(input: CallInput): CallInput {
-    if (input.type !== 'backend' || input.event.type !== 'tool-call') return input
-    return { ...input, event: this.#withoutAnswer(input.event) }
-  }
-
   /**
-   * Masks the answers by which callers prove their identity. Equal answers stay equal, because a session counts equal
-   * tool calls.
+   * Masks the answers by which callers prove their identity, in every part of a line: events, outputs, log entries and
+   * checkpoints have tool calls. Equal answers stay equal, because a session counts equal tool calls.
    */
-  #withoutAnswer<Call extends CallOutput | Extract<BackendEvent, { readonly type: 'tool-call' }>>(call: Call): Call {
-    if ((call.type !== 'tool-call' && call.type !== 'run-tool') || call.name !== VERIFY_TOOL) return call
-    if (!('answer' in call.args)) return call
-    const answer = JSON.stringify(call.args['answer']) ?? ''
+  readonly #withoutProof = (_key: string, part: unknown): unknown => {
+    if (!isToolCall(part) || !('answer' in part.args)) return part
+    if ((part.name ?? part.record?.name) !== VERIFY_TOOL) return part
+    const answer = JSON.stringify(part.args['answer']) ?? ''
+    if (MASKED_ANSWER.test(answer)) return part
     const known = this.#answers.indexOf(answer)
     const at = known >= 0 ? known : Math.min(this.#answers.push(answer), JOURNAL_PROOFS_MAX) - 1
     this.#answers.length = Math.min(this.#answers.length, JOURNAL_PROOFS_MAX)
-    return { ...call, args: { ...call.args, answer: `…${at + 1}` } }
+    return { ...part, args: { ...part.args, answer: `…${at + 1}` } }
   }
 
+  /** The only way into a journal. */
   #line(value: object): void {
-    this.#write(JSON.stringify(value))
+    this.#write(JSON.stringify(value, this.#withoutProof))
   }
+}
+
+/** A masked answer, here or in a record. It must not be masked again. */
+const MASKED_ANSWER = /^"…\d*"$/
+
+/** A tool call in an event, an output or a checkpoint, or its entry in the call log, whose `record` has the name. */
+interface ToolCallPart {
+  readonly name?: unknown
+  readonly record?: { readonly name?: unknown }
+  readonly args: Readonly<Record<string, unknown>>
+}
+
+function isToolCall(part: unknown): part is ToolCallPart {
+  if (typeof part !== 'object' || part === null || !('args' in part)) return false
+  return typeof part.args === 'object' && part.args !== null
 }
 
 /** Returns the lengths of alternating runs. The first run is `false`. */

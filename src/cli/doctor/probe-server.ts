@@ -55,7 +55,11 @@ export class ProbeServer {
   readonly name = `doctor-${randomBytes(16).toString('hex')}`.slice(0, 40)
   readonly #options: ProbeServerOptions
   readonly #key = randomBytes(32)
-  readonly #tokens = new StreamTokens({ tokenSecrets: [randomBytes(32).toString('base64url')], wallClock: Date.now })
+  readonly #tokens = new StreamTokens({
+    tokenSecrets: [randomBytes(32).toString('base64url')],
+    wallClock: Date.now,
+    clock: () => performance.now(),
+  })
   readonly #server: Server
   /** Server on the ops port. It answers a load balancer's check that the gateway is ready. */
   readonly #ops: Server = createServer((request, response) => {

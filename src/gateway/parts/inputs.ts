@@ -11,6 +11,7 @@ import type { Config } from '../../config/settings.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { CALLS_PER_WORKER_MAX } from '../../core/limits.js'
+import { machineZone } from '../../core/local-time.js'
 import type { CallStore } from '../../fleet/store/call-store.js'
 import { ringFault } from '../../sautikit/ringing.js'
 import type { Log } from '../../telemetry/log.js'
@@ -98,6 +99,8 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
       { fault: faultsText(hosted.faults) },
       'files of AGENTS_DIR have errors: the gateway starts without these agents, or without these sounds and callers',
     )
+  const { fault: zoneFault } = machineZone()
+  if (zoneFault !== null) log.warn({ fault: zoneFault }, 'the time zone of this machine is not usable')
   warnOfAgents(agents, numbers, log)
   warnOfHumans(agents, numbers, config, log)
   const backends = backendSettings(config)

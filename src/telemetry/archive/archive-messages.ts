@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { DeletedFor, KeptFile } from './kept-files.js'
+import type { ClockFault } from './retention-clock.js'
 
 /** Time at which written data is synced to the disk: after each line, once a second, or never by the gateway. */
 export type FsyncPolicy = 'each' | 'second' | 'never'
@@ -133,6 +134,8 @@ export type ToArchive =
   | { readonly type: 'forget'; readonly id: number; readonly callSids: readonly string[] }
   /** Requests the documents that wait for the disk. */
   | { readonly type: 'unwritten'; readonly id: number }
+  /** The machine's clock is right, although it has jumped: the fleet's store has the same time. */
+  | { readonly type: 'trust-clock' }
   /** Another node has stored this document, so it is not written here any more. */
   | { readonly type: 'handed-over'; readonly kind: DocumentKind; readonly callSid: string }
   | { readonly type: 'close'; readonly id: number }
@@ -159,6 +162,8 @@ export type FromArchive =
   | { readonly type: 'open-record-done' }
   /** The disk does not accept records any more, or accepts them again. */
   | { readonly type: 'disk'; readonly isFull: boolean }
+  /** The clock of retention has a fault, or has none any more. Repeated each minute while there is a fault. */
+  | { readonly type: 'clock'; readonly fault: ClockFault | null }
   /** A recording could not be started, so the call is not recorded. */
   | { readonly type: 'recording-failed'; readonly callSid: string }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }

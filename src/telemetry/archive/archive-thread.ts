@@ -5,6 +5,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { assert, assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
 import { CONNECT_ATTEMPT_MS, ENDED_CALLS_KEPT } from '../../core/limits.js'
+import { DAY_MS } from '../../core/units.js'
 import type {
   ArchiveFault,
   ArchiveStart,
@@ -14,11 +15,12 @@ import type {
   StoredValue,
   ToArchive,
 } from './archive-messages.js'
-import { ABANDONED_AFTER_MS, keptFolder, retain } from './kept-files.js'
+import { ABANDONED_AFTER_MS, dateAgain, expiringBetween, keptFolder, newestWriteMs, retain } from './kept-files.js'
 import { KeptLog } from './kept-log.js'
 import { OpenRecordFiles } from './open-record-files.js'
 import type { LeftRecord } from './open-record-files.js'
 import { RecordingFiles } from './recording-files.js'
+import { RetentionClock, isUnsetDate } from './retention-clock.js'
 import { StoredValues } from './stored-values.js'
 import { writeUpload } from './objects/uploads.js'
 
@@ -32,6 +34,7 @@ const ARCHIVE_BACKLOG_MAX = 1000
 
 const TICK_MS = 1000
 const UPKEEP_TICKS = 600
+const CLOCK_TICKS = 60
 /** Probe file in the folder of records. It is about as large as a record with its transcript. */
 const PROBE = '.disk'
 const PROBE_BYTES = 64 * 1024
@@ -52,6 +55,19 @@ const openRecordsIn = (folder: string): OpenRecordFiles => new OpenRecordFiles(k
 const openRecords = openRecordsIn(limits.folder)
 const values = new StoredValues(keptFolder(limits.folder, 'openRecords'))
 const recordsFolder = keptFolder(limits.folder, 'records')
+const { leftFolders = [], spareFolder = null } = limits
+const folders = [limits.folder, ...leftFolders, ...(spareFolder === null ? [] : [spareFolder])]
+const rules = {
+  records: { days: limits.recordsKeepDays, bytes: limits.recordsKeepBytes },
+  recordings: { days: limits.recordingsKeepDays, bytes: limits.recordingsKeepBytes },
+}
+const newestWrites = folders.flatMap((folder) => newestWriteMs(folder) ?? [])
+const clock = new RetentionClock({
+  folder: limits.folder,
+  newestMs: newestWrites.length === 0 ? null : Math.max(...newestWrites),
+  wallMs: Date.now,
+  steadyMs: () => performance.now(),
+})
 let isFull = false
 /** Documents that could not be written. They are tried again once a second. */
 const backlog: KeptDocument[] = []
@@ -85,7 +101,7 @@ function lookAtDisk(): void {
 
 function write({ kind, callSid, document, days }: KeptDocument): boolean {
   return attempt(kind, callSid, () => {
-    logs[kind].append(callSid, document, Date.now(), days)
+    logs[kind].append(callSid, document, clock.dateMs, days)
     if (limits.fsync === 'each') logs[kind].sync()
     if (limits.uploads === true) upload({ kind, callSid, document, days })
     if (kind === 'record') openRecords.remove(callSid)
@@ -97,7 +113,7 @@ function write({ kind, callSid, document, days }: KeptDocument): boolean {
  * object storage has the document.
  */
 function upload({ kind, callSid, document, days }: KeptDocument): void {
-  writeUpload(limits.folder, { kind, callSid, days, json: JSON.stringify(document) }, Date.now())
+  writeUpload(limits.folder, { kind, callSid, days, json: JSON.stringify(document) }, clock.dateMs)
 }
 
 function keep(document: KeptDocument): void {
@@ -125,17 +141,52 @@ function tryBacklog(): void {
   }
 }
 
+/** Time at which the machine's clock fell behind, and its newest time since then; null while it is not behind. */
+let behind: { readonly fromMs: number; toMs: number } | null = null
+
+/**
+ * Looks at the machine's clock: reports a fault, and ends a fault if nothing would be lost. A day's share of the data
+ * expires each day anyway.
+ */
+function lookAtClock(isMinute: boolean): void {
+  const before = clock.fault
+  if (before?.kind === 'ahead' && isMinute) {
+    const [fromMs, toMs] = [clock.ageMs + DAY_MS, Date.now()]
+    const isHarmless =
+      folders.every((folder) => expiringBetween(folder, rules, fromMs, toMs) === 0) &&
+      !values.expiresBetween(fromMs, toMs)
+    if (isHarmless) clock.trust()
+  }
+  clock.look()
+  const { fault } = clock
+  if (fault?.kind === 'behind') {
+    behind ??= { fromMs: Date.now() - TICK_MS, toMs: Date.now() }
+    behind.toMs = Date.now()
+  } else if (behind !== null) {
+    dateFiles()
+    behind = null
+  }
+  if (isMinute || fault?.kind !== reportedFault) post({ type: 'clock', fault })
+  reportedFault = fault?.kind
+}
+let reportedFault: 'ahead' | 'behind' | undefined
+
+/** Dates files again that were written while the clock was wrong, before their age deletes them. */
+function dateFiles(): void {
+  const isWrong = (ms: number): boolean =>
+    isUnsetDate(ms) || (behind !== null && ms >= behind.fromMs && ms <= behind.toMs)
+  for (const folder of folders) attempt('upkeep', null, () => dateAgain(folder, isWrong, clock.ageMs))
+}
+
 function upkeep(): void {
-  attempt('upkeep', null, () => values.tidy(Date.now()))
-  const { leftFolders = [], spareFolder = null } = limits
-  for (const folder of [limits.folder, ...leftFolders, ...(spareFolder === null ? [] : [spareFolder])]) {
+  attempt('upkeep', null, () => lookAtClock(true))
+  dateFiles()
+  attempt('upkeep', null, () => values.tidy(clock.ageMs))
+  for (const folder of folders) {
     attempt('upkeep', null, () => recordingsIn(folder).recover(Date.now()))
     retain(folder, {
-      rules: {
-        records: { days: limits.recordsKeepDays, bytes: limits.recordsKeepBytes },
-        recordings: { days: limits.recordingsKeepDays, bytes: limits.recordingsKeepBytes },
-      },
-      nowMs: Date.now(),
+      rules,
+      nowMs: clock.ageMs,
       onDeleted: (kind, reason) => post({ type: 'deleted', kind, reason }),
       onFault: (message) => post({ type: 'fault', what: 'upkeep', callSid: null, message, lost: 0 }),
     })
@@ -190,7 +241,8 @@ function settleLeft(callSid: string, isRecord: boolean, days: number | null): vo
   if (left === undefined) return
   held.delete(callSid)
   attempt('record', callSid, () => {
-    if (isRecord) logs.record.append(callSid, left.document, left.atWallMs, days)
+    const atMs = isUnsetDate(left.atWallMs) ? clock.ageMs : left.atWallMs
+    if (isRecord) logs.record.append(callSid, left.document, atMs, days)
     if (isRecord && limits.uploads === true) upload({ kind: 'record', callSid, document: left.document, days })
     if (isRecord && limits.fsync !== 'never') logs.record.sync()
     left.files.remove(callSid)
@@ -226,6 +278,8 @@ function close(): void {
   attempt('recording', null, () => recordings.closeAll())
   attempt('record', null, () => logs.record.close())
   attempt('handoff', null, () => logs.handoff.close())
+  dateFiles()
+  attempt('upkeep', null, () => clock.mark())
 }
 
 /** Drops a document that another node has stored, and its open record. */
@@ -247,7 +301,9 @@ const timer = setInterval(() => {
     attempt('record', null, () => logs.record.sync())
     attempt('handoff', null, () => logs.handoff.sync())
   }
-  if (++ticks % UPKEEP_TICKS === 0) upkeep()
+  ticks++
+  if (ticks % UPKEEP_TICKS === 0) upkeep()
+  else attempt('upkeep', null, () => lookAtClock(ticks % CLOCK_TICKS === 0))
 }, TICK_MS)
 
 port.on('message', (message: ToArchive) => {
@@ -284,8 +340,13 @@ port.on('message', (message: ToArchive) => {
       return post({ type: 'answer', id: message.id, value: written.every(Boolean) })
     }
     case 'value':
-      attempt('record', null, () => values.write(message.value, Date.now(), limits.fsync === 'each'))
+      attempt('record', null, () => values.write(message.value, clock.ageMs, limits.fsync === 'each'))
       return post({ type: 'open-record-done' })
+    case 'trust-clock':
+      return void attempt('upkeep', null, () => {
+        clock.trust()
+        lookAtClock(true)
+      })
     case 'sealed-gone':
       return void attempt('record', message.callSid, () => openRecords.removeSealed(message.callSid))
     case 'recording-begin':
@@ -331,12 +392,12 @@ let newest: readonly unknown[] = []
 let valuesLeft: readonly StoredValue[] = []
 if (limits.retainOnly !== true) {
   // A folder that cannot be read or created is a fault like a full disk: the gateway still accepts calls.
-  attempt('upkeep', null, () => logs.record.load(Date.now()))
-  attempt('upkeep', null, () => logs.handoff.load(Date.now()))
-  left = first ? [limits.folder, ...(limits.leftFolders ?? [])].flatMap(leftRecords) : []
+  attempt('upkeep', null, () => logs.record.load(clock.ageMs))
+  attempt('upkeep', null, () => logs.handoff.load(clock.ageMs))
+  left = first ? [limits.folder, ...leftFolders].flatMap(leftRecords) : []
   for (const one of left) held.set(one.callSid, one)
   attempt('upkeep', null, () => {
-    if (first) valuesLeft = values.load(Date.now())
+    if (first) valuesLeft = values.load(clock.ageMs)
   })
   attempt('upkeep', null, () => {
     newest = logs.record.newest(ENDED_CALLS_KEPT)

@@ -19,9 +19,13 @@ import type {
 } from './archive-messages.js'
 import { KEPT_KINDS, keptFolder } from './kept-files.js'
 import type { DeletedFor, KeptFile } from './kept-files.js'
+import { clockFaultText } from './retention-clock.js'
+import type { ClockFault } from './retention-clock.js'
 import { findKept } from './stored-file.js'
 import type { StoredFile } from './stored-file.js'
 
+/** Maximum difference in ms of the store's clock that confirms the clock of this machine after a jump. */
+const STORE_AGREES_MS = 3_600_000
 /** Maximum number of documents that have been sent to the archive's thread and are not written yet. */
 const ARCHIVE_DOCUMENTS_PENDING_MAX = 10_000
 /** Minimum time in ms between two writes of one live call's record. */
@@ -178,6 +182,9 @@ export class Archive {
   #worker: Worker | null = null
   #questions = 0
   #isFull = false
+  #clockFault: ClockFault | null = null
+  /** Difference in ms between this machine's clock and the clock of the fleet's store; null without a store. */
+  storeAheadMs: () => number | null = () => null
   #documentsPending = 0
   #openPending = 0
   #rowsPending = 0
@@ -344,6 +351,11 @@ export class Archive {
     return findKept(this.#limits.folder, 'recordings', recordingNames(callSid, part))
   }
 
+  /** Reason why retention does not use the machine's clock; null while it does. */
+  get clockFault(): ClockFault | null {
+    return this.#clockFault
+  }
+
   /** True while the disk does not accept records. */
   get isFull(): boolean {
     return this.#isFull
@@ -465,6 +477,8 @@ export class Archive {
       case 'disk':
         this.#isFull = message.isFull
         return
+      case 'clock':
+        return this.#clockSeen(message.fault)
       case 'recording-failed': {
         const recording = this.#recordings.get(message.callSid)
         if (recording !== undefined) recording.failed = true
@@ -485,6 +499,16 @@ export class Archive {
       default:
         return assertNever(message)
     }
+  }
+
+  #clockSeen(fault: ClockFault | null): void {
+    const before = this.#clockFault
+    this.#clockFault = fault
+    if (fault !== null && Math.abs(this.storeAheadMs() ?? Infinity) <= STORE_AGREES_MS)
+      return this.#post({ type: 'trust-clock' })
+    if (before?.kind === fault?.kind) return
+    if (fault === null) this.#log.info({}, 'the age of stored data is counted by the clock of this machine again')
+    else this.#log.error({ fault: clockFaultText(fault, this.#limits.folder) }, 'the clock of this machine has jumped')
   }
 
   #trouble(fault: ArchiveFault): void {

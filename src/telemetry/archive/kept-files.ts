@@ -1,4 +1,4 @@
-import { readdirSync, statSync, unlinkSync } from 'node:fs'
+import { readdirSync, statSync, unlinkSync, utimesSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { DAY_MS } from '../../core/units.js'
 import { messageOf, whereThere } from '../../core/errors.js'
@@ -159,12 +159,41 @@ export function retain(dataFolder: string, { rules, nowMs, onDeleted, onFault }:
   }
 }
 
+/** @returns the number of files that `retain` would delete for their age at `toMs`, and not at `fromMs` */
+export function expiringBetween(dataFolder: string, rules: KeepRules, fromMs: number, toMs: number): number {
+  let count = 0
+  for (const file of allFiles(dataFolder, toMs)) {
+    const untilMs = file.atMs + (file.days ?? rules[KEPT_FILES[file.kind].keptAs].days) * DAY_MS
+    if (untilMs >= fromMs && untilMs < toMs) count++
+  }
+  return count
+}
+
+/** @returns the calendar time of the newest write; null without files */
+export function newestWriteMs(dataFolder: string): number | null {
+  const times = allFiles(dataFolder, 0).map(({ writtenAtMs }) => writtenAtMs)
+  return times.length === 0 ? null : times.reduce((newest, ms) => Math.max(newest, ms))
+}
+
+/** Dates files with the time `toMs` whose last write has a wrong date. Files of a log are dated by their names. */
+export function dateAgain(dataFolder: string, isWrong: (writtenAtMs: number) => boolean, toMs: number): void {
+  for (const { path, kind, writtenAtMs } of allFiles(dataFolder, toMs))
+    if (KEPT_FILES[kind].log === null && isWrong(writtenAtMs)) utimesSync(path, toMs / 1000, toMs / 1000)
+}
+
+function allFiles(dataFolder: string, nowMs: number): FileOnDisk[] {
+  // A folder that cannot be read is reported by `retain`.
+  return KEPT_KINDS.flatMap((kind) => filesOf(dataFolder, kind, nowMs, () => undefined))
+}
+
 interface FileOnDisk {
   readonly path: string
   readonly kind: KeptFile
   /** Days of the agent's own retention; null for the default of the settings. */
   readonly days: number | null
+  /** Time from which the age counts. */
   readonly atMs: number
+  readonly writtenAtMs: number
   readonly bytes: number
   /** True if the size limit does not delete the file: it may have a writer, or its deletion frees no space. */
   readonly ageOnly: boolean
@@ -181,10 +210,16 @@ function filesOf(dataFolder: string, kind: KeptFile, nowMs: number, onFault: (me
       const { size: bytes, mtimeMs } = stat
       const days = daysOf(name)
       if (log === null)
-        return [{ path, kind, days, atMs: mtimeMs, bytes, ageOnly: small || nowMs - mtimeMs < ABANDONED_AFTER_MS }]
+        return [
+          {
+            ...{ path, kind, days, atMs: mtimeMs, writtenAtMs: mtimeMs, bytes },
+            ageOnly: small || nowMs - mtimeMs < ABANDONED_AFTER_MS,
+          },
+        ]
       const atMs = Date.parse(pattern.exec(basename(name))?.[1] ?? '') + DAY_MS
       const next = names[index + 1]
-      return [{ path, kind, days, atMs, bytes, ageOnly: next === undefined || daysOf(next) !== days }]
+      const ageOnly = next === undefined || daysOf(next) !== days
+      return [{ path, kind, days, atMs, writtenAtMs: mtimeMs, bytes, ageOnly }]
     })
   } catch (thrown) {
     onFault(messageOf(thrown))

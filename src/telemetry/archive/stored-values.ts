@@ -32,16 +32,16 @@ export class StoredValues {
     this.#folder = folder
   }
 
+  /** True if a value is valid at `fromMs` and not at `toMs`. */
+  expiresBetween(fromMs: number, toMs: number): boolean {
+    return this.#newest().some(({ untilMs }) => untilMs > fromMs && untilMs <= toMs)
+  }
+
   /** @param nowMs  calendar time */
   load(nowMs: number): StoredValue[] {
     const path = this.#path()
     if (!existsSync(path)) return []
-    const values = new Map<string, StoredValue>()
-    for (const line of readFileSync(path, 'utf8').split('\n')) {
-      const value = valueOf(line)
-      if (value !== null) values.set(value.key, value)
-    }
-    const counting = [...values.values()].filter(({ untilMs }) => untilMs > nowMs)
+    const counting = this.#newest().filter(({ untilMs }) => untilMs > nowMs)
     if (counting.length === 0) {
       rmSync(path, { force: true })
       return []
@@ -73,6 +73,18 @@ export class StoredValues {
     if (!this.#isStale) return
     this.#isStale = false
     this.load(nowMs)
+  }
+
+  /** The newest value of each key. */
+  #newest(): StoredValue[] {
+    const path = this.#path()
+    if (!existsSync(path)) return []
+    const values = new Map<string, StoredValue>()
+    for (const line of readFileSync(path, 'utf8').split('\n')) {
+      const value = valueOf(line)
+      if (value !== null) values.set(value.key, value)
+    }
+    return [...values.values()]
   }
 
   #path(): string {

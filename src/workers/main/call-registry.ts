@@ -796,7 +796,7 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], wa
     for (const served of ['answered', 'done', 'not-understood', 'nothing-asked'])
       metrics.callsServed({ agent, outcome: 'contained', served })
     for (const { name: server } of definition.mcp) {
-      for (const event of ['up', 'down', 'changed', 'session-lost', 'overrun'])
+      for (const event of ['up', 'down', 'changed', 'session-lost', 'overrun', 'stray-line'])
         metrics.mcpServerEvents({ agent, server, event })
       metrics.mcpConnectFailures({ agent, server })
     }

@@ -240,8 +240,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
     }
     const response = reply.ok ? { output: reply.value ?? null } : { error: reply.value ?? 'The tool failed.' }
     const { scheduling = 'when-idle' } = this.#tools.get(call.name) ?? {}
-    const answers = this.#calls.answer({
-      id: callId,
+    const answers = this.#calls.answer(callId, {
       name: call.name,
       response,
       ...(call.blocking
@@ -545,14 +544,14 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
   #toolCalls(calls: readonly FunctionCall[]): void {
     if (calls.length === 0) return
     // The tool calls are registered before the first event is emitted: a tool may answer while this event is handled.
-    const fresh = this.#calls.add(calls.map(({ id, name }) => ({ id, name, blocking: this.#blocks(name) })))
+    const fresh = this.#calls.add(calls.map(({ id, name, args }) => ({ id, name, args, blocking: this.#blocks(name) })))
     this.stats.repeatedToolCalls += calls.length - fresh.length
     if (fresh.length === 0) return
     const turn = this.#active()
     const { generation } = turn
     turn.hadCalls = true
     this.#endPiece(true)
-    for (const call of fresh) this.#toolCall(call, calls.find(({ id }) => id === call.id)?.args, generation)
+    for (const call of fresh) this.#toolCall(call, generation)
     if (!fresh.some(({ blocking }) => blocking)) return
     // The model sends no more parts until the tool calls have results, so this turn ends here. The next part starts
     // another turn, sometimes with the end of a word.
@@ -560,9 +559,9 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
     this.#serverBusy = false
   }
 
-  #toolCall({ id, name, blocking }: OpenCall, given: unknown, generation: number): void {
+  #toolCall({ id, name, args, blocking }: OpenCall, generation: number): void {
     const quiet = !blocking && this.#tools.get(name)?.scheduling === 'silent'
-    this.toolCalled(id, name, objectArguments(given), generation, quiet)
+    this.toolCalled(id, name, objectArguments(args), generation, quiet)
   }
 
   #blocks(name: string): boolean {

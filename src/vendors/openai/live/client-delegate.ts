@@ -145,7 +145,7 @@ export class ClientDelegate implements Delegate {
     const { signal } = run.abort
     const sentences = new Sentences()
     const said: string[] = []
-    const written = new WrittenCalls(`delegated-${++this.#runs}`)
+    const written = new WrittenCalls(`delegated-${++this.#runs}`, (id) => this.#conversation.hasCall(id))
     for await (const { text, calls } of this.#model.answer(this.#conversation.request(), signal)) {
       if (this.#run !== run) return
       if (text !== undefined) said.push(...sentences.push(text))

@@ -1,10 +1,11 @@
 import { noUsage } from '../../../call/usage.js'
 import { forgetOldest } from '../../../core/forget-oldest.js'
-import { BACKEND_RESPONSES_KEPT, BACKEND_TOOL_CALLS_KEPT } from '../../../core/limits.js'
+import { BACKEND_RESPONSES_KEPT } from '../../../core/limits.js'
 import type { ToolReply } from '../../../backends/backend.js'
 import { lateToolText } from '../../../backends/prompts.js'
 import { Alarm } from '../../../backends/timers.js'
 import { replyText } from '../../../backends/tool-text.js'
+import { CallIds } from '../../../backends/transport/call-ids.js'
 import { vendorFault, vendorWord } from '../../../backends/transport/vendor-fault.js'
 import { usageNumber } from '../../../backends/watch.js'
 import { STALE_RESULT_MS } from './delegate.js'
@@ -37,7 +38,9 @@ export class HostedDelegate implements Delegate {
   /** True if the conversation has new content for the delegate. */
   #wanted = false
   readonly #openCalls = new Map<string, { readonly name: string; readonly atMs: number }>()
-  readonly #seenCalls = new Set<string>()
+  readonly #ids = new CallIds()
+  /** Number of the delegate's newest response. */
+  #responses = 0
   /** True if later events belong to abandoned delegations. */
   #givenUp = false
   readonly #silence = new Alarm()
@@ -102,6 +105,7 @@ export class HostedDelegate implements Delegate {
       case 'response.created':
         this.#givenUp = false
         this.#expected = false
+        this.#responses++
         this.#active.add(idOf(event))
         forgetOldest(this.#active, BACKEND_RESPONSES_KEPT)
         break
@@ -149,15 +153,15 @@ export class HostedDelegate implements Delegate {
   }
 
   #answer(callId: string, output: string): void {
-    this.#host.send({ type: 'response.item.create', item: { type: 'function_call_output', call_id: callId, output } })
+    const call_id = this.#ids.serviceId(callId)
+    this.#host.send({ type: 'response.item.create', item: { type: 'function_call_output', call_id, output } })
   }
 
   #itemDone({ item }: WireDelegateEvent): void {
     if (item?.type !== 'function_call' || typeof item.call_id !== 'string' || typeof item.name !== 'string') return
-    const callId = item.call_id
-    if (item.status === 'incomplete' || this.#seenCalls.has(callId)) return
-    this.#seenCalls.add(callId)
-    forgetOldest(this.#seenCalls, BACKEND_TOOL_CALLS_KEPT)
+    if (item.status === 'incomplete') return
+    const callId = this.#ids.take(item.call_id, this.#responses)
+    if (callId === null) return
     if (this.#givenUp) {
       this.#host.stats.lateToolCalls++
       // The conversation accepts no new request before it has this result.

@@ -177,7 +177,8 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     const response = this.#calls.answer(callId)
     if (response === null) this.stats.lateToolResults++
     if (response === null || !this.connection.isReady) return
-    const id = this.#createItem({ type: 'function_call_output', call_id: callId, output: replyText(reply) })
+    const call_id = this.#calls.serviceId(callId)
+    const id = this.#createItem({ type: 'function_call_output', call_id, output: replyText(reply) })
     if (response.openCalls.size > 0) return
     this.#responses.want(id)
     if (this.#responses.current === response) this.#awaitQuiet()

@@ -1,3 +1,4 @@
+import { CallIds } from '../../../backends/transport/call-ids.js'
 import { forgetOldest } from '../../../core/forget-oldest.js'
 import {
   BACKEND_ITEMS_KEPT,
@@ -242,6 +243,7 @@ interface Wanted {
 
 /** A tool call as the model wrote it. */
 export interface ToolCall {
+  /** Unique in the session. */
   readonly callId: string
   readonly name: string
   readonly argumentsText: string
@@ -264,6 +266,7 @@ interface ToolCallEntry {
  */
 export class ToolCalls {
   readonly #calls = new Map<string, ToolCallEntry>()
+  readonly #ids = new CallIds()
   /** Names by item, for servers that omit them in `arguments.done`. */
   readonly #names = new Map<string, string>()
 
@@ -275,9 +278,10 @@ export class ToolCalls {
 
   /** @returns false if the tool call was already recorded, or if its name is not known */
   complete(response: Response, item: WireItem): boolean {
-    const { call_id: callId } = item
     const name = item.name ?? this.#names.get(item.id ?? '')
-    if (callId === undefined || name === undefined || this.#calls.has(callId)) return false
+    if (item.call_id === undefined || name === undefined) return false
+    const callId = this.#ids.take(item.call_id, response)
+    if (callId === null) return false
     this.#calls.set(callId, {
       response,
       state: 'complete',
@@ -288,14 +292,14 @@ export class ToolCalls {
   }
 
   /**
-   * Confirms all complete tool calls of a response, or only `callId`.
+   * Confirms all complete tool calls of a response, or only the tool call with this id of the service.
    * @returns the tool calls to make. All of them are open before the first is made, because a tool may answer at once
    */
-  confirm(response: Response, callId: string | null): ToolCall[] {
+  confirm(response: Response, serviceId: string | null): ToolCall[] {
     const confirmed: ToolCall[] = []
     for (const entry of this.#calls.values()) {
       if (entry.response !== response || entry.state !== 'complete') continue
-      if (callId !== null && entry.call.callId !== callId) continue
+      if (serviceId !== null && this.serviceId(entry.call.callId) !== serviceId) continue
       entry.state = 'confirmed'
       confirmed.push(entry.call)
       response.openCalls.add(entry.call.callId)
@@ -305,20 +309,26 @@ export class ToolCalls {
   }
 
   /** Drops complete tool calls that were not confirmed. @returns the number of dropped tool calls */
-  drop(response: Response, callId: string | null): number {
+  drop(response: Response, serviceId: string | null): number {
     let count = 0
     for (const [id, entry] of this.#calls) {
-      if (entry.response !== response || entry.state !== 'complete' || (callId !== null && id !== callId)) continue
+      if (entry.response !== response || entry.state !== 'complete') continue
+      if (serviceId !== null && this.serviceId(id) !== serviceId) continue
       this.#calls.delete(id)
       count++
     }
     return count
   }
 
-  /** True if the tool call has no result yet. */
-  isOpen(callId: string): boolean {
-    const state = this.#calls.get(callId)?.state
-    return state !== undefined && state !== 'answered'
+  /** @returns the service's id of a tool call */
+  serviceId(callId: string): string {
+    return this.#ids.serviceId(callId)
+  }
+
+  /** True if a tool call with this id of the service has no result yet. */
+  isOpen(serviceId: string): boolean {
+    for (const [id, { state }] of this.#calls) if (state !== 'answered' && this.serviceId(id) === serviceId) return true
+    return false
   }
 
   /** @returns the response of the tool call; null if the tool call was not made or already has its result */

@@ -13,6 +13,12 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
   overrun: 'a backend sends without an end, and was cut off',
 }
 
+/** Log messages of a server's events; other events have one message. */
+const MCP_EVENTS: Readonly<Record<string, string>> = {
+  'session-lost': 'a session with an MCP server was lost: the gateway opens a new one',
+  'stray-line': 'a local MCP server prints lines that are not messages of the protocol: the gateway skips them',
+}
+
 /** Reports of a call's worker about its backends and MCP servers, for the operator. */
 export class BackendNews implements MainPart {
   readonly #of: Pick<MainThings, 'log' | 'context'>
@@ -44,12 +50,10 @@ export class BackendNews implements MainPart {
       context.backendStatus.takeover(from, to, gapMs)
     },
     mcp: ({ news: { server, event, failures, missing, reason } }) => {
-      const usable = event !== 'down' && event !== 'overrun' && missing.length === 0
+      const usable = !/^(down|overrun|stray-line)$/.test(event) && missing.length === 0
       this.#of.log[usable ? 'info' : 'warn'](
         { server, event, failures, missing, detail: reason },
-        event === 'session-lost'
-          ? 'a session with an MCP server was lost: the gateway opens a new one'
-          : 'an MCP server has changed',
+        MCP_EVENTS[event] ?? 'an MCP server has changed',
       )
     },
   } satisfies Handlers<FromCall>
