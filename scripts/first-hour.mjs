@@ -256,7 +256,7 @@ async function usePackage() {
   })
   await upgradeFromLastRelease()
   await callOwnAgent(await ownAgent(elsewhere, 'my-other-line'), 'my-other-line')
-  await run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ })
+  await run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers were told the right status/ })
 }
 
 function clear() {

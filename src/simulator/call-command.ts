@@ -128,8 +128,10 @@ export async function placeCalls(args: CallOptions, io: CallCommandIo): Promise<
   const { seed, noise, openingBurst, echo, jitter, apiPort, apiKey } = args
   const shopUrl = kind === 'order' ? (args.shopUrl ?? env['SHOP_API_URL'] ?? (await gateway.shopUrl())) : null
   const inShop = shopUrl === null ? [] : await ordersInShop(shopUrl, script.order, from)
+  const vocabulary = vocabularyOf(await agentText(args, io), knownOrders(inShop, script.order))
   const expected: Expectation = {
     kind,
+    phrases: vocabulary.statuses,
     order: script.order,
     statuses: new Map(inShop.map((order) => [order.orderNumber, order.status])),
     texts,
@@ -152,7 +154,7 @@ export async function placeCalls(args: CallOptions, io: CallCommandIo): Promise<
       ...differences.caller,
       ...(openingBurst === undefined ? {} : { earlyWords: EARLY_WORDS }),
     })),
-    vocabulary: vocabularyOf(await agentText(args, io), knownOrders(inShop, script.order)),
+    vocabulary,
     files,
     record: args.record !== undefined,
     timeoutMs: args.timeout === CALL_DEFAULTS.timeout && scenario !== null ? scenario.timeoutMs : args.timeout * 1000,

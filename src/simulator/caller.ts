@@ -14,7 +14,7 @@ import { CallerModel, type CallerMove } from './caller-model.js'
 import { type CallerScript, filesOf, HOLD_SENTENCE, sentencesOf } from './caller-script.js'
 import { AskedCaller, type AskCaller } from './asked-caller.js'
 import type { AgentVocabulary } from './vocabulary.js'
-import { factsIn } from './spoken-words.js'
+import { factsOfTurns } from './spoken-words.js'
 import type { CallerEnd, CallerEvents, CallingPerson, HeardPiece, OrderFacts } from '../carrier/caller-end.js'
 import { CALLER_VOICES, type CallerVoice } from '../carrier/choices.js'
 import { fitToLeg } from '../carrier/caller-voices.js'
@@ -129,15 +129,10 @@ class Caller implements CallerEnd {
 
   /** Facts that this caller heard from the agent: the last status of all turns, with its order and time. */
   facts(): OrderFacts {
-    const facts = this.heard.map((piece) => factsIn(piece.text, this.#options.vocabulary))
-    const lastWith = (key: keyof OrderFacts): string | null =>
-      facts.findLast((fact) => fact[key] !== null)?.[key] ?? null
-    const withStatus = facts.findLast((fact) => fact.status !== null)
-    return {
-      order: withStatus?.order ?? lastWith('order'),
-      status: withStatus?.status ?? null,
-      eta: withStatus?.eta ?? lastWith('eta'),
-    }
+    return factsOfTurns(
+      this.heard.map(({ text }) => text),
+      this.#options.vocabulary,
+    )
   }
 
   /** Ends the leg, whichever side hung up. Resolves when the last speech has been recognised. */

@@ -101,6 +101,18 @@ export function factsIn(text: string, vocabulary: Pick<AgentVocabulary, 'statuse
   return { order: orderIn(words), status: statusIn(spoken, vocabulary.statuses), eta: ETA.exec(spoken)?.[0] ?? null }
 }
 
+/** Facts of a whole call, from the words of the agent's turns: the last status, with its order and time. */
+export function factsOfTurns(turns: readonly string[], vocabulary: Pick<AgentVocabulary, 'statuses'>): OrderFacts {
+  const facts = turns.map((text) => factsIn(text, vocabulary))
+  const lastWith = (key: keyof OrderFacts): string | null => facts.findLast((fact) => fact[key] !== null)?.[key] ?? null
+  const withStatus = facts.findLast((fact) => fact.status !== null)
+  return {
+    order: withStatus?.order ?? lastWith('order'),
+    status: withStatus?.status ?? null,
+    eta: withStatus?.eta ?? lastWith('eta'),
+  }
+}
+
 /** @returns the last order number in the words: if an agent corrects itself, the right number comes last */
 export function orderIn(words: readonly string[]): string | null {
   return ordersIn(words).at(-1) ?? null

@@ -212,6 +212,36 @@ void t.test('the goal needs the right status of the right order', (t) => {
   t.end()
 })
 
+void t.test('the words that were said decide if the caller misunderstood them', (t) => {
+  const expected: Expectation = {
+    ...NOTHING_MORE,
+    kind: 'order',
+    order: '4127',
+    statuses: new Map([['4127', 'out_for_delivery']]),
+  }
+  const said = 'Order 4127 is out for delivery. Is there anything else?'
+  const lines: GatewayCall['transcript'] = [
+    { role: 'caller', text: '4127', startMs: 5000, endMs: 6000, language: 'en' },
+    { role: 'agent', text: said, startMs: 7000, endMs: 11_000, language: 'en' },
+  ]
+  const says = seen('contained', { transcript: lines })
+  const ear = (startMs: number, endMs: number): SimulatedCallResult => ({
+    ...result({ order: '4128', text: ['order four one two eight'] }),
+    stream: { openedMs: 2000 } as SimulatedCallResult['stream'],
+    heardPieces: [{ startMs: 2000 + startMs, endMs: 2000 + endMs, text: 'order four one two eight' }],
+  })
+  t.match(goalOf(ear(7050, 10_900), says, expected), {
+    reached: true,
+    why: 'the caller was told "out_for_delivery" for order 4127, and its sound arrived; understood otherwise: the caller never heard a status',
+  })
+  t.match(goalOf(ear(7050, 8000), says, expected), { reached: false }, 'its sound was lost')
+  t.match(goalOf(ear(1000, 5000), says, expected), { reached: false }, 'only the greeting sounded')
+  t.match(goalOf(ear(7050, 10_900), UNSEEN, expected), { reached: false }, 'nobody knows what was said')
+  const wrong = { ...expected, statuses: new Map([['4127', 'delivered']]) }
+  t.match(goalOf(ear(7050, 10_900), says, wrong), { reached: false }, 'it was said, and it is wrong')
+  t.end()
+})
+
 void t.test('without known data the goal needs the requested order', (t) => {
   const expected: Expectation = { ...NOTHING_MORE, kind: 'order', order: '4127', statuses: new Map() }
   const status = 'out_for_delivery'
@@ -262,7 +292,7 @@ void t.test("the caller uses the gateway's own shop API", async (t) => {
 })
 
 const UNSEEN: GatewaySays = { call: null, notReady: null }
-const NOTHING_MORE = { texts: [], tools: [], outcomes: [] } as const
+const NOTHING_MORE = { texts: [], tools: [], outcomes: [], phrases: {} } as const
 const TALK: Expectation = { ...NOTHING_MORE, kind: 'talk', order: null, statuses: new Map() }
 
 /** A call that was taken and heard. */

@@ -6,7 +6,7 @@ import type { Define } from './define.js'
 export const defineDemo: Define = (program, terminal, ends) => {
   const command = program
     .command('demo')
-    .description('start a gateway, place three spoken calls, check what the callers heard')
+    .description('start a gateway, place three spoken calls, check what the callers were told')
     .addOption(
       chosen(
         '--agent <name>',
@@ -47,7 +47,7 @@ export const defineDemo: Define = (program, terminal, ends) => {
 Starts the gateway and the demo's orders API, places three spoken calls through webhook, XML and audio socket, and
 prints each conversation.`,
     )
-  withExitCodes(command, 'every caller heard the right answer', 'a caller did not').action(
+  withExitCodes(command, 'every caller was told the right answer', 'a caller was not').action(
     async ({ json, ...options }: Omit<DemoOptions, 'json'> & { readonly json?: string | true }) => {
       ends(await (await import('../demo/demo.js')).demo({ ...options, json: jsonTarget(json) }, terminal))
     },
