@@ -123,7 +123,7 @@ const BREAKS_AFTER_MS = 900
  * Shows the three callers again, on a cascade. The recogniser and the language model are local doubles that understand
  * speech. The voice uses the protocols of two services. After the first greeting, the first voice's connection breaks
  * in the middle of a sentence, and the second voice speaks the remaining words.
- * @returns 0 if all callers were told the right answer and the first voice broke
+ * @returns 0 if all callers got the right answer and the first voice broke
  */
 async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const speaker = await embeddedSpeaker()
