@@ -24,7 +24,7 @@ export abstract class CallCore {
   readonly counters = {
     /** Number of audio chunks that were dropped, because their response had been cancelled. */
     lateAudioDropped: 0,
-    /** Number of transcripts and tool calls that were dropped, because their response had been cancelled. */
+    /** Number of transcripts and tool calls that were dropped: their response was cancelled, or the words were repeated. */
     lateEventsDropped: 0,
     /**
      * Tool calls that were refused and did not run, because of an unknown tool, invalid arguments, too many calls, or a

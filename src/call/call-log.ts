@@ -90,6 +90,14 @@ export class CallLog implements CallLogRecords {
     }
   }
 
+  /**
+   * The transcript in the order in which it was said, for documents and models. `transcript` has the order in which the
+   * words became final: a recogniser's words may come after the answer.
+   */
+  get conversation(): TranscriptEntry[] {
+    return asSaid(this.transcript)
+  }
+
   /** Turns that got an answer. */
   get turnsAnswered(): number {
     return this.turns.filter((turn) => turn.answerMs !== null).length
@@ -109,6 +117,11 @@ export class CallLog implements CallLogRecords {
       dropped: { ...this.dropped },
     }
   }
+}
+
+/** @returns the entries in the order in which they were said */
+export function asSaid(entries: readonly TranscriptEntry[]): TranscriptEntry[] {
+  return [...entries].sort((a, b) => a.startMs - b.startMs)
 }
 
 /** @returns the number of entries that were dropped */

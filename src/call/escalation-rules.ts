@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
 import type { SessionResume } from './documents/checkpoint.js'
+import type { CallLogRecords } from './documents/log-entry.js'
 import type { CallInput } from './events.js'
 
 /** DTMF digit that means yes to a question of the gateway, such as the offer of a call back. */
@@ -31,21 +32,29 @@ export class EscalationRules {
   readonly #options: RuleOptions
   readonly #phrases: readonly string[]
   readonly #applied = new Set<'words' | 'vip' | 'failures'>()
+  readonly #log: Pick<CallLogRecords, 'transcript' | 'dropped'>
   #angry = 0
+  /** Number of the log's transcript entries that were read. */
+  #linesRead = 0
   #failures = 0
 
   /**
    * @param resume  state from the call's previous worker. With this state counts continue, and a reported rule is not
    * reported again
    */
-  constructor(options: RuleOptions, resume?: SessionResume) {
+  constructor(
+    options: RuleOptions,
+    log: Pick<CallLogRecords, 'transcript' | 'dropped'>,
+    resume?: Pick<SessionResume, 'checkpoint' | 'log'>,
+  ) {
     const { words, vip, failures } = options
     this.#options = options
+    this.#log = log
     this.#phrases = (words?.phrases ?? []).map(padded)
     if (resume === undefined) return
-    const { checkpoint, log } = resume
-    this.#angry = log.transcript.filter(({ role, text }) => role === 'caller' && this.#isAngry(text)).length
-    this.#failures = log.toolCalls.filter(
+    const { checkpoint } = resume
+    this.#read()
+    this.#failures = resume.log.toolCalls.filter(
       ({ end, record, result }) => end === 'answered' && isFailure({ ...record, value: result }),
     ).length
     if (words !== null && this.#angry >= words.times) this.#applied.add('words')
@@ -56,14 +65,10 @@ export class EscalationRules {
   /** @returns the reason for an escalation now; null if no rule applies */
   applies(input: CallInput, identity: Readonly<Record<string, unknown>> | null): string | null {
     const { words, vip, failures } = this.#options
-    if (
-      input.type === 'backend' &&
-      input.event.type === 'transcript' &&
-      input.event.role === 'caller' &&
-      input.event.final
-    ) {
-      if (this.#isAngry(input.event.text)) this.#angry++
-      if (words !== null && this.#angry >= words.times) return this.#once('words', 'The caller is upset.')
+    this.#read()
+    if (words !== null && this.#angry >= words.times) {
+      const upset = this.#once('words', 'The caller is upset.')
+      if (upset !== null) return upset
     }
     if (input.type !== 'tool-result') return null
     if (isFailure(input)) this.#failures++
@@ -74,6 +79,15 @@ export class EscalationRules {
       return this.#once('failures', `${this.#failures} attempts to help have failed.`)
     }
     return null
+  }
+
+  /** Counts the sentences that the transcript has got since the last call. So repeated words of a service count once. */
+  #read(): void {
+    const { transcript, dropped } = this.#log
+    for (; this.#linesRead < dropped.transcript + transcript.length; this.#linesRead++) {
+      const line = transcript[this.#linesRead - dropped.transcript]
+      if (line?.role === 'caller' && this.#isAngry(line.text)) this.#angry++
+    }
   }
 
   #isAngry(text: string): boolean {

@@ -1,5 +1,6 @@
 import { TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
 import type { CallKernel } from './call-kernel.js'
+import { asSaid } from './call-log.js'
 import type { EscalationPacket } from './documents/handoff.js'
 
 /**
@@ -19,7 +20,9 @@ export function handoffPacket(call: CallKernel, reason: string, summary: string)
     identity: person.identity,
     tried: unconfirmed === null ? log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })) : [],
     ...(stages === null || unconfirmed !== null ? {} : stages.left),
-    transcript: [...log.transcript.slice(unconfirmed ?? 0), ...call.transcript.open].slice(-TRANSCRIPT_ENTRIES_MAX),
+    transcript: asSaid([...log.transcript.slice(unconfirmed ?? 0), ...call.transcript.open]).slice(
+      -TRANSCRIPT_ENTRIES_MAX,
+    ),
     // This only formats a given time; it does not read a clock.
     at: new Date(call.nowMs + options.wallOffsetMs).toISOString(),
   }

@@ -331,10 +331,10 @@ export class Stages {
  * the whole conversation.
  */
 export function remembered({
-  transcript,
+  conversation: transcript,
   stages,
   handovers,
-}: Pick<CallLog, 'transcript' | 'stages' | 'handovers'>): readonly TranscriptEntry[] {
+}: Pick<CallLog, 'conversation' | 'stages' | 'handovers'>): readonly TranscriptEntry[] {
   const handedAtMs = handovers.at(-1)?.atMs ?? -Infinity
   const movedAtMs = stages.findLast(({ atMs, summary }) => atMs > handedAtMs && summary !== undefined)?.atMs
   if (movedAtMs === undefined) return transcript

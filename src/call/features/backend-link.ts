@@ -75,6 +75,8 @@ export class BackendLink extends Feature implements CallFeature {
       case 'interrupted':
         return this.call.talk.backendInterrupted(event.generation)
       case 'transcript':
+        // Services repeat the words of an item. The words count once.
+        if (this.call.transcript.isOver(event.role, event.itemId)) return void this.call.counters.lateEventsDropped++
         return this.call.tell(event)
       case 'tool-call':
         // While a human is on the line the backend is closing, so its tool calls are ignored.

@@ -42,7 +42,7 @@ export class EscalationSide extends Feature implements CallFeature {
   constructor(call: CallKernel, resume: SessionResume | undefined) {
     super(call)
     const { rules } = call.options
-    this.#rules = rules === null ? null : new EscalationRules(rules, resume)
+    this.#rules = rules === null ? null : new EscalationRules(rules, call.log, resume)
   }
 
   due(name: DeadlineName): void {

@@ -1,3 +1,4 @@
+import { forgetOldest } from '../../core/forget-oldest.js'
 import type { TranscriptEntry } from '../documents/record.js'
 
 /** Maximum length of one transcript entry, in characters. */
@@ -6,6 +7,8 @@ export const TRANSCRIPT_TEXT_CHARS_MAX = 4000
 export const SPEECH_MS_PER_CHARACTER = 65
 /** Maximum number of transcript entries that are open simultaneously. */
 const TRANSCRIPT_OPEN_MAX = 32
+/** Maximum number of settled items whose repeated words are recognised. */
+const TRANSCRIPT_OVER_MAX = 256
 
 /** Words of one item that may still change. Times count from the opening of the stream. */
 interface OpenEntry {
@@ -34,6 +37,8 @@ interface OpenEntry {
 export class Transcript {
   readonly #settled: (entry: TranscriptEntry, itemId: string, playedMs: number | null) => void
   readonly #open = new Map<string, OpenEntry>()
+  /** Keys of settled items with words. */
+  readonly #over = new Set<string>()
 
   /**
    * @param settled  receives each final entry, its item, and the played duration; the duration is null if the item was
@@ -109,6 +114,11 @@ export class Transcript {
     }
   }
 
+  /** True if the item's words are settled. Words that come again for this item do not count. */
+  isOver(role: 'caller' | 'agent', itemId: string): boolean {
+    return this.#over.has(`${role} ${itemId}`)
+  }
+
   /** Current open entries, for a checkpoint and for the handoff packet. */
   get open(): TranscriptEntry[] {
     return [...this.#open.values()]
@@ -148,9 +158,12 @@ export class Transcript {
   }
 
   #settle(entry: OpenEntry, playedMs?: number): void {
-    this.#open.delete(`${entry.role} ${entry.itemId}`)
+    const key = `${entry.role} ${entry.itemId}`
+    this.#open.delete(key)
     const text = entry.text.trim().slice(0, TRANSCRIPT_TEXT_CHARS_MAX)
     if (text === '') return
+    this.#over.add(key)
+    forgetOldest(this.#over, TRANSCRIPT_OVER_MAX)
     const { role, itemId, startMs, endMs, started } = entry
     this.#settled(
       playedMs === undefined

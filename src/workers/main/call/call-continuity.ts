@@ -1,3 +1,4 @@
+import { asSaid } from '../../../call/call-log.js'
 import type { CallLogEntry } from '../../../call/documents/log-entry.js'
 import type { CallCheckpoint, NewStream } from '../../../call/documents/checkpoint.js'
 import type { EscalationPacket } from '../../../call/documents/handoff.js'
@@ -315,6 +316,6 @@ export function packetOf({ kept: { escalation }, log }: KeptState): EscalationPa
   return {
     ...packet,
     tried: log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),
-    transcript: log.transcript,
+    transcript: asSaid(log.transcript),
   }
 }

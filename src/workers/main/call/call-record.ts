@@ -277,7 +277,7 @@ export class CallRecordBuilder {
   view(now: CallNow): LiveCallView {
     return {
       ...this.row(now),
-      transcript: wholeNumbers(this.log.transcript),
+      transcript: wholeNumbers(this.log.conversation),
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, true)),
       rehomes: now.rehomes,
     }
@@ -352,7 +352,7 @@ export class CallRecordBuilder {
       durationMs: Math.round(result?.durationMs ?? end.durationMs),
       language: end.language,
       greetingMs: wholeNumbers(result?.greetingMs ?? null),
-      transcript: wholeNumbers(this.log.transcript),
+      transcript: wholeNumbers(this.log.conversation),
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
       turns: wholeNumbers(this.log.turns),
       bargeIns: wholeNumbers(this.log.bargeIns),
