@@ -121,6 +121,25 @@ function askedWell(t: Test, asked: HeldCall | undefined, backend: string, output
   )
 }
 
+// The tools of support are one path for all services, and so are the carrier and the gateway's sockets. The longest test
+// begins first.
+t.test('a double of cascade carries a call on the order line and one of support', { buffered: true }, async (t) => {
+  const { at, close } = await whole({ ...(await double(t, 'cascade')), MEDIA_WORKERS: '1' })
+  t.teardown(close)
+  const from = ['--from', '+254700000001']
+  const script = ['--script', join(t.testdir({ 'script.yaml': BALANCE }), 'script.yaml')]
+  // One after the other: beside another call four spoken digits were once heard as five.
+  const order = await simulateOneCall({ ...at, args: from })
+  const support = await simulateOneCall({ ...at, agent: 'support', args: [...from, ...script] })
+  const [[asked], [helped]] = [order.calls, support.calls]
+  askedWell(t, asked, 'cascade', order.output)
+  t.same(carrierComplaints(asked), [])
+  t.equal(helped?.backend, 'cascade', support.output)
+  t.match(saidBy(helped), /your balance is KES 350/, 'the account of the verified caller')
+  t.same(ranWell(helped), ['verify_caller', 'verify_caller', 'getAccount'])
+  t.same(carrierComplaints(helped), [])
+})
+
 // That each protocol of a cascade carries speech is in test/simulator/spoken-doubles.slow.test.ts; a server with OpenAI's protocol
 // passes the suite of conformance.
 for (const [service, backend = service] of [
@@ -138,24 +157,6 @@ for (const [service, backend = service] of [
     const { agents } = await hostedAgents(loadConfig(variables, null), { SHOP_API_URL: 'http://127.0.0.1:1' })
     askedWell(t, await asks(t, agents, variables), backend)
   })
-
-// The tools of support are one path for all services, and so are the carrier and the gateway's sockets.
-t.test('a double of cascade carries a call on the order line and one of support', { buffered: true }, async (t) => {
-  const { at, close } = await whole({ ...(await double(t, 'cascade')), MEDIA_WORKERS: '1' })
-  t.teardown(close)
-  const from = ['--from', '+254700000001']
-  const script = ['--script', join(t.testdir({ 'script.yaml': BALANCE }), 'script.yaml')]
-  // One after the other: beside another call four spoken digits were once heard as five.
-  const order = await simulateOneCall({ ...at, args: from })
-  const support = await simulateOneCall({ ...at, agent: 'support', args: [...from, ...script] })
-  const [[asked], [helped]] = [order.calls, support.calls]
-  askedWell(t, asked, 'cascade', order.output)
-  t.same(carrierComplaints(asked), [])
-  t.equal(helped?.backend, 'cascade', support.output)
-  t.match(saidBy(helped), /your balance is KES 350/, 'the account of the verified caller')
-  t.same(ranWell(helped), ['verify_caller', 'verify_caller', 'getAccount'])
-  t.same(carrierComplaints(helped), [])
-})
 
 /** `mkondo double SERVICE` as a process of its own. Gives the variables that it prints. */
 async function doubleProcess(t: Test, service: string): Promise<Record<string, string>> {
