@@ -43,6 +43,7 @@ const COMPUTING = [
 const SPOKEN_JOBS = 2
 const SPOKEN = [
   'backends/embedded/number-in-parts',
+  'cli/doubles',
   'cli/end-to-end',
   'cli/failover',
   'cli/processes',
@@ -56,13 +57,12 @@ const SPOKEN = [
   'simulator/call-command',
   'workers/echo-lines',
   'workers/number-in-parts-recorded',
-  'workers/openai-calls',
 ]
 /** Files that measure the delay of sound or of an answer. They mostly wait: three files use one core. */
 const TIMED_JOBS = 3
 const TIMED = ['backends/reconnects', 'bench/production', 'cli/doctor']
 /** Files that also measure delays, or that recognise twenty callers at the same time. One file uses two cores. */
-const ALONE = ['cli/doubles', 'examples/vendors', 'fleet/balancers', 'fleet/fleet', 'fleet/late-store']
+const ALONE = ['examples/vendors', 'fleet/balancers', 'fleet/fleet', 'fleet/late-store']
 
 /** The longest files. They start first, so that no long file is still running at the end. */
 const FIRST = [

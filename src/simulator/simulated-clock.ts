@@ -8,6 +8,11 @@ import type { CallClock } from '../carrier/caller-leg.js'
 const STEP_MS = FRAME_MS / 2
 /** Start of the clock in ms: any time that is not 0. */
 export const START_MS = 100_000
+/**
+ * Maximum time in ms by which a paced clock catches up with real time. If the machine pauses for longer, or if the
+ * clock was stopped, the calls wait too: otherwise deadlines of the calls would pass while their work could not run.
+ */
+const CATCH_UP_MS = 50
 
 interface Timer {
   readonly atMs: number
@@ -97,6 +102,7 @@ export class SimulatedClock implements CallClock {
       const { realMs, callMs } = this.#pacedSince
       const aheadMs = this.#nowMs - callMs - (performance.now() - realMs)
       if (aheadMs > 0) await sleep(aheadMs)
+      else if (aheadMs < -CATCH_UP_MS) this.#pacedSince.realMs -= aheadMs + CATCH_UP_MS
     }
     this.#advance(STEP_MS)
   }

@@ -134,7 +134,6 @@ async function promised(
       outbound: { from: OUR_NUMBER },
       escalation: { numbers: [HUMAN], strategies: ['supervision', 'callback'], announce: null },
       callbacks: {
-        afterMinutes: 1,
         humanFirst: true,
         hours: { timeZone: 'Africa/Nairobi', week: Object.fromEntries(DAYS.map((day) => [day, ['00:00-24:00']])) },
       },
@@ -157,7 +156,7 @@ async function promised(
   call.hangUp()
   await call.done
   const opened = () => fleet.placedEvents.flatMap((event) => (event.type === 'stream-opened' ? [event.path] : []))
-  await until(() => opened().length > 0, 150_000, 'the human to be asked')
+  await until(() => opened().length > 0, 60_000, 'the human to be asked')
   return {
     fleet,
     get told() {

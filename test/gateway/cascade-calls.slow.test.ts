@@ -6,8 +6,7 @@ import { backendSettings, hostedAgents } from '../../src/gateway/agents/hosted-a
 import type { HandoffNews } from '../../src/messages/message.js'
 import { CascadeDouble } from '../../src/vendors/self-hosted/cascade-double.js'
 import { callerSays } from '../support/caller-says.js'
-import { sid, TestLine } from '../support/host.js'
-import { REAL_TIME, startThreads } from '../support/threads.js'
+import { sid, startHost, TestLine } from '../support/host.js'
 
 /** A whole call on a cascade: real audio, and the recogniser's double says what was heard. */
 
@@ -38,7 +37,8 @@ t.test("a caller beyond the number's budget leaves a message", async (t) => {
   const config = loadConfig(env, null)
   const { agents, numbers } = await hostedAgents(config, env)
   const handoffs: HandoffNews[] = []
-  const test = await startThreads({
+  const test = await startHost({
+    paced: true,
     agents,
     businesses: numbers.businesses,
     backends: backendSettings(config),
@@ -48,7 +48,7 @@ t.test("a caller beyond the number's budget leaves a message", async (t) => {
   })
   t.teardown(() => test.close())
   const call = { callSid: sid('HD_budget000003'), agent: 'desk', from: '+254700000001', to: NUMBER }
-  const line = new TestLine(test.host.prepare({ ...call, direction: 'inbound' }), REAL_TIME)
+  const line = new TestLine(test.host.prepare({ ...call, direction: 'inbound' }))
   line.start()
   for (const words of ['Otieno', 'My delivery of yesterday']) {
     await line.agentQuiet(300)

@@ -10,9 +10,6 @@ import { factsIn } from '../../src/simulator/spoken-words.js'
 import type { OrderFacts } from '../../src/carrier/caller-end.js'
 import { SpeechSpans } from '../../src/carrier/speech-spans.js'
 import { atRate } from '../../src/simulator/vendors/double.js'
-import type { Test } from 'tap'
-import type { Gateway } from '../../src/gateway/gateway.js'
-import type { CallReport } from '../../src/simulator/call-report.js'
 
 /** Order of the demo shop, as words that the recogniser may expect. */
 const KNOWN = { orders: ['4127'], etas: ['today between 4 and 6 PM'], others: ['PikiPiki'] }
@@ -74,29 +71,4 @@ function piecesOf(heard: Int16Array, pieceSilenceMs: number): Int16Array[] {
     spans.push(heard.subarray(at, at + frame), (at * 1000) / RECOGNISER_RATE_HZ)
   spans.end((heard.length * 1000) / RECOGNISER_RATE_HZ)
   return pieces
-}
-
-/**
- * Asserts that the caller heard the status of their order, by the simulated caller's recognition, otherwise by the
- * recording. If the machine was too busy to send the agent's voice in time, the voice has gaps and cannot be
- * recognised; a comment reports this.
- * @returns false if the voice had such gaps
- */
-export async function wasTold(
-  t: Test,
-  status: string,
-  call: CallReport | undefined,
-  recording: string,
-  gateway: Gateway,
-): Promise<boolean> {
-  const how = `${call?.backend ?? 'nobody'}: ${call?.goal.why ?? 'there is no call'}`
-  if (call?.heard.status === status) return t.equal(call.heard.status, status, how)
-  const { facts, texts } = await hearRecording(recording)
-  const heard = call?.heard.status ?? facts.status
-  const { underruns = 0 } = gateway.calls.record(call?.callSid ?? '')?.audio ?? {}
-  const said = `${how}; its recording: ${JSON.stringify(texts)}`
-  const torn = heard === null && underruns > 0
-  if (torn) t.comment(`${underruns} times the voice came too late; ${said}`)
-  else t.equal(heard, status, said)
-  return !torn
 }

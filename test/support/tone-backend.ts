@@ -8,7 +8,7 @@ import { TestBackend, tone } from './test-backend.js'
  * are answered in a new turn. It has no recogniser. The last two digits of the caller's number select its first action:
  * - 02 opens a ticket by a tool.
  * - 03 asks for a human.
- * - 04 asks for a call back at a time that has passed, so at once.
+ * - 04 asks for a call back now. The time has seconds, because a time of a whole minute may be over when it is read.
  * - 05 requests a payment, whose outcome comes later.
  *
  * In a call that continues after a crash it opens the ticket again, like a model that loses its context.
@@ -39,7 +39,8 @@ class ToneBackend extends TestBackend {
     const role = this.generation === 0 ? this.#from.slice(-2) : ''
     if (role === '02') this.call('open_ticket', { subject: 'a broken lamp' })
     else if (role === '03') this.call('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
-    else if (role === '04') this.call('request_callback', { note: 'the stock for Kitale' })
+    else if (role === '04')
+      this.call('request_callback', { note: 'the stock for Kitale', at: new Date().toISOString() })
     else if (role === '05') this.call('charge', {})
     else this.#speak()
   }

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
@@ -10,13 +9,11 @@ import { agentFacts, backendSettings } from '../../src/gateway/agents/hosted-age
 import { Script } from '../../src/simulator/vendors/double.js'
 import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { callerSays } from '../support/caller-says.js'
-import { inbound, TestLine, orderStatusAgent, sid } from '../support/host.js'
-import { REAL_TIME, startThreads } from '../support/threads.js'
-import { until } from '../support/until.js'
+import { inbound, TestLine, orderStatusAgent, pass, sid, startHost, time, until } from '../support/host.js'
 
-// Calls are in real time.
+// The service is behind a socket, so the calls' clock follows real time.
 t.setTimeout(300_000)
-t.jobs = 2
+t.jobs = 3
 
 interface OpenAiCall {
   readonly line: TestLine
@@ -39,7 +36,8 @@ async function openAiCall(
   const double = await OpenAiDouble.start({ script: new Script([{ say: 'Hello.' }, ...replies]) })
   const definition = change(await orderStatusAgent())
   const env = { OPENAI_API_KEY: 'key-of-a-test', OPENAI_BASE_URL: double.baseUrl }
-  const test = await startThreads({
+  const test = await startHost({
+    paced: true,
     speech: null,
     backends: backendSettings(loadConfig(env, null)),
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('openai') }]]),
@@ -47,7 +45,7 @@ async function openAiCall(
   t.teardown(() => Promise.all([test.close(), double.close()]))
   const id = sid(callSid)
   const call = test.host.prepare(inbound(id, { from: '' }))
-  const line = new TestLine(call, REAL_TIME)
+  const line = new TestLine(call)
   line.start()
   await line.agentQuiet(500)
   return {
@@ -57,13 +55,13 @@ async function openAiCall(
       double.script.callerSays(words)
       const samples = await callerSays(words)
       line.say(samples)
-      await sleep(samples.length / 16)
+      await pass(samples.length / 16)
     },
     answers: async () => {
       await until(() => double.script.answers === 2, 15_000, 'the answer to begin')
-      const fromMs = performance.now()
+      const fromMs = time.nowMs()
       await until(() => line.soundSince(fromMs), 15_000, 'the answer to be heard')
-      await sleep(1000)
+      await pass(1000)
     },
     record: () => {
       call.hangup('operator-hangup', 'the test is over', false)
@@ -84,7 +82,7 @@ t.test('"okay" does not interrupt an answer of OpenAI', async (t) => {
   await call.say('Where is my order?')
   await call.answers()
   await call.say('Okay.')
-  await until(() => !call.line.soundSince(performance.now() - 1500), 20_000, 'the answer to end')
+  await until(() => !call.line.soundSince(time.nowMs() - 1500), 20_000, 'the answer to end')
   const record = await call.record()
   t.same(committed(record), [false], 'the agent fell silent, and went on')
   t.equal(call.double.script.answers, 2, 'the service was asked for nothing more')
@@ -119,7 +117,7 @@ t.test('"stop" interrupts an answer of OpenAI and gets no answer', async (t) => 
   await call.answers()
   await call.say('Stop!')
   await until(() => call.double.session.truncations.length === 1, 15_000, 'the service to know what was heard')
-  await until(() => !call.line.soundSince(performance.now() - 1500), 20_000, 'the agent to be quiet')
+  await until(() => !call.line.soundSince(time.nowMs() - 1500), 20_000, 'the agent to be quiet')
   const record = await call.record()
   t.same(committed(record), [true])
   t.match(record.bargeIns[0]?.why, /^words in /)

@@ -118,7 +118,8 @@ export interface HeardSound {
   readonly sampleRateHz: number
 }
 
-function heardBy(file: Uint8Array): HeardSound {
+/** @param file  the recording of a call, as `mkondo call --record` writes it */
+export function heardBy(file: Uint8Array): HeardSound {
   const wav = parseWav(file)
   return { samples: channelOf(wav, 1), sampleRateHz: wav.sampleRateHz }
 }
