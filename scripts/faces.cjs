@@ -58,6 +58,7 @@ module.exports = {
     'stage-definition',
     'stages',
     'tools/digit-collection',
+    'tools/failed-tools',
     'tools/gateway-tools',
     'tools/known-facts',
     'tools/tool-ledger',

@@ -42,7 +42,6 @@ const AN_ACCOUNT = 'needs a number of the carrier'
 const NOT_RUN = {
   'README.md': {
     'export AUTO_BACKEND=openai OPENAI_API_KEY=sk-…': A_KEY,
-    'npx mkondo help COMMAND': 'COMMAND stands for a name: test/cli/command-line.slow.test.ts has all of them',
     'npm run phone -- --lan': 'opens ports to the network: test/cli/phone.more.test.ts runs it',
     'npx mkondo numbers claim NUMBER': AN_ACCOUNT,
     'npx mkondo numbers route NUMBER --agent order-status': AN_ACCOUNT,

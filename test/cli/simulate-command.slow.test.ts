@@ -68,6 +68,19 @@ t.test('the shipped text scenarios pass [1]', async (t) => {
   t.match(suites.attributes, { tests: String(files), failures: '0', skipped: '14' })
 })
 
+t.test('the variables of an environment file count', async (t) => {
+  const made = join(folder, 'from-a-file')
+  t.match(await command(['init', made, '--template', 'order-status']), { code: 0 })
+  const file = join(folder, 'simulate.env')
+  await writeFile(file, `AGENTS_DIR=${join(made, 'agents')}\n`)
+  const { code, out, err } = await simulate([join(made, 'scenarios'), '--mode', 'text', '--env-file', file])
+  t.equal(code, 0, out + err)
+  t.match(await simulate([join(made, 'scenarios'), '--env-file', join(folder, 'none')]), {
+    code: 2,
+    err: /--env-file '.*none' cannot be read/,
+  })
+})
+
 t.test('calls and check work with each TZ of a container', async (t) => {
   const withZone = (zone: string, ...args: readonly string[]): Promise<{ code: number; output: string }> =>
     new Promise((resolve) => {

@@ -25,6 +25,8 @@ import { generated } from './generated.js'
 import { shellCommands } from './shell-commands.js'
 
 const root = packageRoot()
+/** A stranger reads the README in five minutes. */
+const README_WORDS_MAX = 900
 
 /** A fenced block of a document. */
 interface Block {
@@ -441,4 +443,13 @@ t.test('each link of the documents leads to an existing heading', async (t) => {
     }
   }
   t.ok(links > 40, `${links} links`)
+})
+
+t.test('README is short and names a way for each Node', async (t) => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  const words = readme.split(/\s+/).filter((word) => word !== '').length
+  t.ok(words <= README_WORDS_MAX, `${words} words`)
+  const source = readFileSync(join(root, 'src/edge/http/uws.ts'), 'utf8')
+  const [, prefix = 'a command'] = /^const ON_NODE_22 = '(.*) npm start'$/m.exec(source) ?? []
+  t.ok(readme.includes(`\`${prefix}\``), `the error of a start names ${prefix}`)
 })

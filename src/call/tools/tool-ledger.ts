@@ -4,6 +4,7 @@ import type { ToolCallEnd } from '../call-log.js'
 import type { CallLogRecords, LoggedToolCall } from '../documents/log-entry.js'
 import type { RunningTool, SessionResume } from '../documents/checkpoint.js'
 import { secretCallId } from './digit-collection.js'
+import { statusOfError } from './failed-tools.js'
 import { COLLECT_TOOL, isBuiltIn, recordedArguments, sessionTool } from './gateway-tools.js'
 import { withoutNoValues } from './value-fault.js'
 
@@ -372,6 +373,7 @@ export class ToolLedger {
   ): void {
     const { callId, name, args, startedAtMs, ok, result } = call
     const { nowMs, zeroMs } = this.#clock()
+    const status = ok ? null : statusOfError(result)
     const record = {
       name,
       args: recordedArguments(name, args),
@@ -379,6 +381,7 @@ export class ToolLedger {
       ms: nowMs - startedAtMs,
       ok,
       ...(error === undefined ? {} : { error }),
+      ...(status === null ? {} : { status }),
       ...(this.hasEffect(name) || this.#changes.has(name) ? { effect: true as const } : {}),
     }
     this.#log({ callId, end, record, args, result })

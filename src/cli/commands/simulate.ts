@@ -17,6 +17,7 @@ interface Given extends Omit<SimulateOptions, 'gateway' | 'json'> {
   readonly url?: string
   readonly opsUrl?: string
   readonly secret?: string
+  readonly envFile?: string
   readonly json?: string | true
 }
 
@@ -32,6 +33,10 @@ export const defineSimulate: Define = (program, terminal, ends) => {
     .option(
       '--secret <secret>',
       'signs the webhooks of a running gateway (default: the first of SAUTIKIT_WEBHOOK_SECRETS)',
+    )
+    .option(
+      '--env-file <file>',
+      'as for serve: file with variables (NAME=value lines); the environment takes precedence',
     )
     .optionsGroup('How:')
     .addOption(
@@ -82,9 +87,13 @@ export const defineSimulate: Define = (program, terminal, ends) => {
     'one failed',
     'wrong usage, a scenario that cannot run, or no gateway',
   ).action(async (paths: string[], options: Given) => {
-    const gateway = gatewayOf(options, terminal.env)
-    const { simulate } = await import('../simulate.js')
-    ends(await simulate(paths, { ...options, gateway, json: jsonTarget(options.json) }, terminal))
+    const [{ environmentOf }, { simulate }] = await Promise.all([
+      import('../serve/serve-plans.js'),
+      import('../simulate.js'),
+    ])
+    const env = environmentOf(terminal.env, options.envFile ?? null)
+    const gateway = gatewayOf(options, env)
+    ends(await simulate(paths, { ...options, gateway, json: jsonTarget(options.json) }, { ...terminal, env }))
   })
 }
 

@@ -205,6 +205,7 @@ function escalationOptions(
     announceText: escalation.announce,
     failedText: escalation.failed,
     closedText: escalation.closed,
+    toolFailedText: escalation.toolFailed,
     silentLineText:
       escalation.silentLine ??
       (callsBack && numberKnown
