@@ -59,7 +59,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   '--fleet': {
     load: async () => (await import('./fleet/main.js')).fleetBench,
-    smoke: ['--calls', '4', '--seconds', '3', '--fault', 'kill'],
+    smoke: ['--calls', '4', '--seconds', '3', '--fault', 'two of three nodes killed'],
     isTimed: true,
   },
   '--soak': {
