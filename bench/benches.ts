@@ -54,12 +54,12 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   '--messages': {
     load: async () => (await import('./messages/main.js')).messagesBench,
-    smoke: ['--calls', '2', '--seconds', '3', '--rounds', '1'],
+    smoke: ['--calls', '2', '--seconds', '5', '--rounds', '1'],
     isTimed: true,
   },
   '--fleet': {
     load: async () => (await import('./fleet/main.js')).fleetBench,
-    smoke: ['--calls', '4', '--seconds', '3', '--fault', 'two of three nodes killed'],
+    smoke: ['--calls', '4', '--seconds', '5', '--fault', 'two of three nodes killed'],
     isTimed: true,
   },
   '--soak': {
@@ -69,7 +69,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   '--greeting': {
     load: async () => (await import('./greeting/main.js')).greetingBench,
-    smoke: ['--calls', '2'],
+    smoke: ['--calls', '10'],
     isTimed: true,
   },
   '--phone': {

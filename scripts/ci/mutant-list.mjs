@@ -46,7 +46,6 @@ const FAULTS = {
     ["this.#floor.open('line')", ''],
     ["to === 'escalating' || to === 'holding' || to === 'bridged' || to === 'closing'", "to === 'closing'"],
     ["this.#floor.close('next-agent')", ''],
-    ["return this.#state === 'closing' && this.#revocable", "return this.#state === 'closing'"],
     ["return this.#state === 'closing' && this.#revocable", 'return false'],
     ["if (this.#model.dead) return 'backend-failed'", ''],
     ['this.#core.clear(name)', ''],
