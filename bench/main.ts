@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs'
+import { BENCHES } from './benches.js'
 import { check, isTrue } from './checks.js'
 import { htmlReport } from './html.js'
 import { exitCodeOf, writeReport } from './kit/command.js'
@@ -24,30 +25,13 @@ import { terminalReport } from './terminal.js'
 
 /** Load average above which the report mentions the load. */
 const BUSY_LOAD_PER_CORE = 0.5
-
-/** Benches with their own options, by the option that selects them. */
-const OTHERS: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
-  '--against': async () => (await import('./against/main.js')).againstBench,
-  '--turns': async () => (await import('./turns/main.js')).turnsBench,
-  '--endpointing': async () => (await import('./endpointing/main.js')).endpointingBench,
-  '--interaction': async () => (await import('./interaction/main.js')).interactionBench,
-  '--recognition': async () => (await import('./recognition/main.js')).recognitionBench,
-  '--vad': async () => (await import('./vad/main.js')).vadBench,
-  '--flood': async () => (await import('./flood/main.js')).floodBench,
-  '--messages': async () => (await import('./messages/main.js')).messagesBench,
-  '--fleet': async () => (await import('./fleet/main.js')).fleetBench,
-  '--soak': async () => (await import('./soak/main.js')).soakBench,
-  '--greeting': async () => (await import('./greeting/main.js')).greetingBench,
-  '--phone': async () => (await import('./phone/main.js')).phoneBench,
-  '--where': async () => (await import('./where/main.js')).whereBench,
-  '--find': async () => (await import('./find/main.js')).findBench,
-  '--store': async () => (await import('./fleet/store-scale.js')).storeBench,
-}
+/** Exit code of a bench that failed itself. 0 and 1 are verdicts. */
+const NO_VERDICT = 3
 
 /** `npm run bench`: runs the requested measurements, and writes the results to the terminal, to JSON and to HTML. */
 async function main(argv: readonly string[]): Promise<number> {
-  const [other] = Object.entries(OTHERS).filter(([option]) => argv.includes(option))
-  if (other !== undefined) return (await other[1]())(argv)
+  for (const [option, { load }] of Object.entries(BENCHES))
+    if (load !== null && argv.includes(option)) return (await load())(argv)
   return exitCodeOf(HELP, async () => {
     const options = parseOptions(argv)
     return options === null ? null : bench(options, argv)
@@ -110,4 +94,9 @@ function busyNotes({ machine }: Provenance): readonly string[] {
   ]
 }
 
-process.exitCode = await main(process.argv.slice(2))
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (thrown) {
+  console.error(thrown)
+  process.exitCode = NO_VERDICT
+}

@@ -49,7 +49,7 @@ How
   --pin                   runs the server on CPU 0 and all other processes on CPU 1 (taskset)
   --profile DIR           writes a V8 profile of each thread of the server, for the measured time
   --json FILE --html FILE files for the results (default: in bench/results/)
-Exit code: 0; 1 if audio was not true or a run failed; 2 for wrong options.`
+Exit code: 0; 1 if audio was not true or a run failed; 2 for wrong options; 3 if the bench itself failed.`
 
 export interface BenchOptions {
   readonly quick: boolean

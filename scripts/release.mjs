@@ -3,8 +3,10 @@
 //   npm run release -- --next X.Y.Z
 //       Sets the version, also in the commands of documents and deploy files. Moves the fragments of changes/ to the version's
 //       section of CHANGELOG.md. A person then reads and commits the result.
-//   npm run release [-- FOLDER]
+//   npm run release [-- FOLDER] [-- --without STEP]
 //       Checks the commit, and writes the archives, the SBOM, the notes and all checksums to FOLDER (default: release/X.Y.Z).
+//       Each step of .ci/more must have passed on this commit. --without STEP (may be given more than once) allows a step that
+//       was skipped; the notes name it with its reason.
 //   node scripts/release.mjs --pack FOLDER [--as-built]
 //       Makes only the archives, even of a tree that is not a release. --as-built packs dist/ without a new build.
 //
@@ -17,7 +19,9 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, 
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { joined, sectionOf } from './changelog.mjs'
+import { openSteps, resultLines, resultsOf, STEPS } from './ci/steps.mjs'
 
 /** Supported versions of Node for which `uws-pack` has binaries, by the ABI number in the binaries' names. */
 const NODE_OF_ABI = { 115: 20, 127: 22 }
@@ -99,7 +103,11 @@ const CHECKS = {
   'every licence is allowed': () => faultOf('scripts/sbom.mjs', '--check'),
   // Checked at a release, not in a test: such a test would begin to fail on a certain day without a change of the code.
   'no default model ends soon': () => faultOf('scripts/build.mjs') ?? faultOf('scripts/default-models.mjs'),
+  'each step of .ci/more has passed on this commit': (_version, without) => openSteps(moreResults(), without),
 }
+
+/** Results of .ci/more for the commit that is released. */
+const moreResults = () => resultsOf(git('rev-parse', 'HEAD'), root)
 
 /** @returns the standard error of a failed script; null if the script succeeds */
 function faultOf(...script) {
@@ -108,11 +116,11 @@ function faultOf(...script) {
 }
 
 /** Writes all files of a release to one folder. */
-function release(to) {
+function release(to, without) {
   const { version } = json(inRoot('package.json'))
   const folder = resolve(to ?? inRoot(`release/${version}`))
   const wrong = Object.entries(CHECKS).flatMap(([name, check]) => {
-    const found = check(version)
+    const found = check(version, without)
     console.log(`${found === null ? 'ok    ' : 'NOT OK'} ${name}${found === null ? '' : `: ${found.trim()}`}`)
     return found === null ? [] : [name]
   })
@@ -122,7 +130,9 @@ function release(to) {
   archives(folder, { build: true })
   run(process.execPath, ['scripts/sbom.mjs', join(folder, `mkondo-${version}.cdx.json`)], root)
   const notes = sectionOf(readFileSync(inRoot('CHANGELOG.md'), 'utf8'), version)
-  writeFileSync(join(folder, 'NOTES.md'), `# Mkondo ${version}\n\nCommit ${git('rev-parse', 'HEAD')}\n\n${notes}\n`)
+  const head = `# Mkondo ${version}\n\nCommit ${git('rev-parse', 'HEAD')}`
+  const more = `Steps of .ci/more on this commit:\n\n${resultLines(moreResults()).join('\n')}`
+  writeFileSync(join(folder, 'NOTES.md'), `${head}\n\n${notes}\n\n${more}\n`)
   const files = readdirSync(folder).toSorted()
   const sums = files.map(
     (file) =>
@@ -207,19 +217,47 @@ function publishedMkondo(work, binaries) {
   return folder
 }
 
-const [first, ...others] = process.argv.slice(2)
-try {
-  if (first === '--next' && others.length === 1) next(others[0])
-  else if (first === '--pack' && others.length > 0 && others.slice(1).every((flag) => flag === '--as-built')) {
-    for (const archive of archives(others[0], { build: others.length === 1 })) console.log(join(others[0], archive))
-  } else if (others.length === 0 && first?.startsWith('-') !== true) release(first)
-  else {
-    console.error(
-      'npm run release [-- FOLDER], or -- --next X.Y.Z; node scripts/release.mjs --pack FOLDER [--as-built]',
-    )
-    process.exitCode = 2
-  }
-} catch (thrown) {
-  console.error(thrown.message)
-  process.exitCode = 1
+const OPTIONS = {
+  next: { type: 'string' },
+  pack: { type: 'string' },
+  'as-built': { type: 'boolean', default: false },
+  without: { type: 'string', multiple: true, default: [] },
 }
+
+/** @returns the one thing that is asked for */
+function asked() {
+  const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true })
+  const { next: version, pack: to, 'as-built': asBuilt, without } = values
+  const unknown = without.filter((step) => !(step in STEPS))
+  if (unknown.length > 0)
+    throw new Error(`--without ${unknown.join(', ')}: the steps are ${Object.keys(STEPS).join(', ')}`)
+  const isPlain = positionals.length === 0 && without.length === 0
+  if (version !== undefined && to === undefined && !asBuilt && isPlain) return () => next(version)
+  if (to !== undefined && version === undefined && isPlain)
+    return () => archives(to, { build: !asBuilt }).forEach((archive) => console.log(join(to, archive)))
+  if (version === undefined && to === undefined && !asBuilt && positionals.length <= 1)
+    return () => release(positionals[0], without)
+  throw new Error('these options do not belong together')
+}
+
+function main() {
+  let action
+  try {
+    action = asked()
+  } catch (thrown) {
+    console.error(
+      `release: ${thrown.message}\nnpm run release [-- FOLDER] [--without STEP], or -- --next X.Y.Z; ` +
+        'node scripts/release.mjs --pack FOLDER [--as-built]',
+    )
+    return 2
+  }
+  try {
+    action()
+    return 0
+  } catch (thrown) {
+    console.error(thrown.message)
+    return 1
+  }
+}
+
+process.exitCode = main()

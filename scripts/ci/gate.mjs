@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { GATE_PACKAGES, installPackages } from './packages.mjs'
 import { Run } from './run.mjs'
+import { treeState } from './steps.mjs'
 
 /** User and group `nobody` of Debian. */
 const NOBODY = 65_534
@@ -42,6 +43,8 @@ try {
     cpSync(join(clone, 'node_modules'), 'node_modules', { recursive: true, verbatimSymlinks: true })
     const { parse } = await import('yaml')
     run.quarantine = parse(readFileSync('test/quarantine.yaml', 'utf8'))
+    const { mendFirst } = await import('./flaky.mjs')
+    run.notes = [`commit: ${treeState().commit}`, ...mendFirst()]
     await run.check('lint', ['npm', 'run', '-s', 'lint'])
     await run.check('dashboards', ['npm', 'run', '-s', 'dashboards', '--', '--check'])
     await run.tests('fast', [...asUser, 'npm', 'test'], options)

@@ -31,6 +31,8 @@ const DETERMINISTIC = [
 export class Run {
   /** Rows of test/quarantine.yaml: `file` and `test` of each test that does not refuse a change. */
   quarantine = []
+  /** Further lines at the head of the report. */
+  notes = []
   #startedMs = performance.now()
   #runMs
   #againMs
@@ -96,6 +98,11 @@ export class Run {
     console.log(`--- SKIPPED ${name}: ${reason}`)
   }
 
+  /** Numbers of all tests so far. */
+  get counts() {
+    return { passed: this.#passed, failed: this.#failed, skipped: this.#skipped }
+  }
+
   /** Prints the report. @returns the exit code of the run */
   end() {
     for (const line of this.#report()) console.log(line)
@@ -116,7 +123,8 @@ export class Run {
       ...this.#flaky.map((failure) => linesOf('FLAKY', failure)),
     ]
     const room = REPORT_LINES - 1 - head.length - failed.length
-    const shown = others.flat().length <= room ? others.flat() : others.map(([title]) => title).slice(0, room)
+    const shown =
+      others.flat().length <= room ? others.flat() : others.map(([title]) => title).slice(0, Math.max(0, room))
     return [...head, ...shown, ...failed]
   }
 
@@ -129,6 +137,7 @@ export class Run {
       yield `longest: ${longest.map(({ name, seconds }) => `${name} ${seconds.toFixed(0)} s`).join(', ')}`
     const load = loadavg().map((value) => value.toFixed(1))
     yield `load: ${load.join(' ')} on ${availableParallelism()} processors`
+    yield* this.notes
     yield* this.#skippedSteps
   }
 

@@ -10,13 +10,16 @@ import type { SessionResume } from '../../src/call/documents/checkpoint.js'
 import { PRECEDENCE } from '../../src/call/resources/grants.js'
 import type { CallOutput } from '../../src/call/events.js'
 import { factsSchema, stagesSchema } from '../../src/call/stage-definition.js'
+import { seededRandom } from '../../src/carrier/random.js'
+import { FRAME_MS } from '../../src/core/units.js'
+import { seedsFrom, testSeeds, Violation } from '../fleet/seeds.js'
 import { Outside } from './outside.js'
 import { escalation, Rig } from './rig.js'
 
 /** Every pair of "somebody takes something, then somebody takes something else", with what may disturb it. */
 const ALL = process.env['PAIRS'] === 'all'
-/** Ten minutes for all, of which a quiet machine needs two. */
-t.setTimeout(ALL ? 600_000 : 240_000)
+/** Ten minutes for all, of which a quiet machine needs two, and for many seeds. */
+t.setTimeout(ALL || process.env['PAIRS_SEEDS'] !== undefined ? 600_000 : 240_000)
 
 const order: Collection = {
   name: 'order',
@@ -743,4 +746,33 @@ t.test('without any one feature, pairs of other rows still work', async (t) => {
     })
     t.same(faults, [], without)
   }
+})
+
+/** Number of frames until the second row, at most. */
+const DRAWN_FRAMES_MAX = 300
+
+/**
+ * One pair at one moment, with all outputs of its call:
+ *
+ *     PAIRS_SEED=17 npm run test:one test/call/pairs.test.ts
+ */
+testSeeds(t, 'pairs keep all guarantees at any moment', {
+  name: 'PAIRS',
+  seeds: seedsFrom(1, 100),
+  twice: 1,
+  mustHappen: [],
+  run: async (seed, _tally, trace) => {
+    const random = seededRandom(seed)
+    const drawn = <T>(of: readonly T[]): T => of[Math.floor(random() * of.length)] as T
+    const first = drawn(NAMES)
+    const names = [first, drawn(NAMES.filter((name) => name !== first))]
+    // Whole frames: a time such as 7539 ms would look like the secret.
+    const momentMs = Math.floor(random() * DRAWN_FRAMES_MAX) * FRAME_MS
+    const disturbance = drawn(ALL_DISTURBANCES)
+    const call = play(names, momentMs, disturbance)
+    const title = `${names.join(' + ')} at ${momentMs} with ${disturbance}`
+    trace?.push(title, ...call.heard.map(({ atMs, output }) => `${atMs} ${JSON.stringify(output)}`))
+    const faults = faultsOf(call, names)
+    if (faults.length > 0) throw new Violation(`${title}: ${faults.join('; ')}`)
+  },
 })

@@ -15,7 +15,10 @@ export class Tally {
 }
 
 interface Seeds {
-  /** `OWNERSHIP`: OWNERSHIP_SEED runs one seed and shows all that happens in it, OWNERSHIP_SEEDS says how many there are. */
+  /**
+   * `OWNERSHIP`: OWNERSHIP_SEED runs one seed and shows all that happens in it. OWNERSHIP_SEEDS is the number of seeds,
+   * or the first and the last seed: 10000, 7..9.
+   */
   readonly name: string
   readonly seeds: readonly number[]
   /** This seed, run twice, must be the same to the last event: else one that fails cannot be run again. */
@@ -28,6 +31,13 @@ interface Seeds {
 
 export function seedsFrom(first: number, count: number): readonly number[] {
   return Array.from({ length: count }, (_, i) => first + i)
+}
+
+/** @param range  a number of seeds, from `first`; or the first and the last seed: 7..9 */
+function seedsIn(range: string, first: number): readonly number[] {
+  const [, low = '', high] = /^(\d+)(?:\.\.(\d+))?$/.exec(range) ?? []
+  if (low === '') throw new Error(`seeds are '${range}'; allowed: a number of seeds, or FIRST..LAST`)
+  return high === undefined ? seedsFrom(first, Number(low)) : seedsFrom(Number(low), Number(high) - Number(low) + 1)
 }
 
 /** The first seeds: these run with `npm test`, the next ones with the slow tests. */
@@ -45,7 +55,8 @@ export function neighboursOf(seeds: readonly number[]): readonly number[] {
 
 /** One test of `t`, a file's, over many seeds of a simulation; a seed that fails is run again, and shown. */
 export function testSeeds(t: Test, title: string, { name, seeds, twice, mustHappen, run }: Seeds): void {
-  const { [`${name}_SEED`]: one, [`${name}_SEEDS`]: count } = process.env
+  const { [`${name}_SEED`]: one, [`${name}_SEEDS`]: range } = process.env
+  const chosen = range === undefined ? seeds : seedsIn(range, seeds[0] ?? 0)
 
   const violationOf = async (seed: number, tally: Tally, trace: string[] | null): Promise<string | null> => {
     try {
@@ -66,8 +77,7 @@ export function testSeeds(t: Test, title: string, { name, seeds, twice, mustHapp
   void t.test(title, async (t) => {
     if (one !== undefined) return replay(t, Number(one), Infinity)
     const tally = new Tally()
-    for (const seed of count === undefined ? seeds : seedsFrom(seeds[0] ?? 0, Number(count)))
-      if ((await violationOf(seed, tally, null)) !== null) return replay(t, seed, TRACE_LINES)
+    for (const seed of chosen) if ((await violationOf(seed, tally, null)) !== null) return replay(t, seed, TRACE_LINES)
     t.strictSame(
       mustHappen.filter((what) => !tally.counts.has(what)),
       [],

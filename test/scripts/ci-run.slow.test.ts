@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -203,6 +203,14 @@ t.test('the report has at most 40 lines, failures first', (t) => {
   t.end()
 })
 
+t.test('notes stand at the head of the report', (t) => {
+  const { tail } = ran(t, `run.notes = ['commit: 0123456789abcdef', 'MEND FIRST a']\n${SLOW}`, {
+    lane: { passing: [SPOKEN] },
+  })
+  t.same(tail.slice(-3), ['commit: 0123456789abcdef', 'MEND FIRST a', '9 passed, 0 failed, 1 skipped'])
+  t.end()
+})
+
 t.test('a step that cannot run is skipped with its reason', (t) => {
   const { code, tail } = ran(t, `run.skip('netem', 'no kernel module')\n${SLOW}`, { lane: { passing: [SPOKEN] } })
   t.equal(code, 0)
@@ -221,20 +229,6 @@ t.test('at most five tests are quarantined, and they exist', (t) => {
       `a row of ${row['file']}`,
     )
   }
-  t.end()
-})
-
-t.test('a step of .ci/more runs each of its test files', (t) => {
-  const { status, stderr } = spawnSync(join(ROOT, '.ci/more'), ['phone'], { encoding: 'utf8' })
-  t.equal(status, 2)
-  t.match(stderr, /no step phone\. The steps are root, phones, node-24, firefox, netem, first-hour/)
-  const source = readFileSync(join(ROOT, 'scripts/ci/more.mjs'), 'utf8')
-  const patterns = [...source.matchAll(/testsOf\(\/(.+)\/\)/g)].map(([, text = '']) => new RegExp(text))
-  const files = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.more.test.ts'))
-    .map((name) => `test/${name}`)
-  t.ok(files.length >= 8)
-  for (const file of files) t.equal(patterns.filter((pattern) => pattern.test(file)).length, 1, `one step runs ${file}`)
   t.end()
 })
 
