@@ -76,7 +76,7 @@ export class CallKernel extends CallCore {
     this.line = new Line(this, this.floor, this.model)
     this.input = new Input(this, this.transcript, this.callerSpeech)
     this.keypad = new Keypad(this)
-    this.stages = stagesOf(this)
+    this.stages = stagesOf(this, this.person)
     this.talk = new TurnTaking(this, this)
     this.features = features(this, resume)
   }
@@ -119,12 +119,12 @@ function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream |
   return openTranscript.some(({ role }) => role === 'agent') ? 'rest-of-answer' : 'nothing'
 }
 
-function stagesOf(core: CallCore): Stages | null {
-  const { options, log, resume } = core
+function stagesOf(core: CallCore, person: Person): Stages | null {
+  const { options, resume } = core
   if (options.stages === null) return null
   return new Stages(
     options.stages,
-    log,
+    person,
     (entry) => {
       core.record(entry)
       if (entry.kind === 'fact') return core.mark('fact', entry.record.name)
@@ -132,7 +132,6 @@ function stagesOf(core: CallCore): Stages | null {
       core.mark('stage', from === null ? stage : `${from} to ${stage}: ${why}`)
     },
     resume?.identity != null,
-    resume?.callBack === 'asks',
     options.collections.flatMap(({ secretFor }) => secretFor?.tool ?? []),
   )
 }

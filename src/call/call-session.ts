@@ -8,6 +8,7 @@ import type { CallLog } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
 import { SECRET_DIGIT } from './tools/digit-collection.js'
 import { CALL_CHECKPOINT_VERSION } from './documents/checkpoint.js'
+import type { CallLogRecords } from './documents/log-entry.js'
 import type { CallCheckpoint, OwedAnswer, SessionResume } from './documents/checkpoint.js'
 import type { TurnDecider } from './turns/end-of-turn.js'
 import type { CallInput, CallOutput, PlayoutView } from './events.js'
@@ -116,9 +117,14 @@ export class CallSession {
     return this.#call.person
   }
 
-  /** True in a call back until the person confirms the wish to continue. */
+  /** True in a call back until the person was given the earlier call. */
   get asksToGoOn(): boolean {
-    return this.#call.person.unconfirmed !== null
+    return this.#call.person.withheld
+  }
+
+  /** Log of the call, without the entries that the person on the line may not hear. */
+  get told(): CallLogRecords {
+    return this.#call.person.told
   }
 
   /** The stages of the call; null without stages. */

@@ -20,6 +20,8 @@ export const earlierCallSchema = z.object({
   endedWallMs: z.number(),
   outcome: z.string(),
   facts: valuesSchema,
+  /** Name of the identity that was verified in that call (`ownerOf`). Absent in memories stored by earlier builds. */
+  owner: z.string().exactOptional(),
 })
 export type EarlierCall = DocumentOf<typeof earlierCallSchema>
 
@@ -60,6 +62,8 @@ export const callerAnswerSchema = z.object({
    * without such values.
    */
   earlier: valuesSchema.exactOptional(),
+  /** `owner` of the earlier call. */
+  owner: z.string().exactOptional(),
 })
 export type CallerAnswer = DocumentOf<typeof callerAnswerSchema>
 

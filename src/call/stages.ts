@@ -1,5 +1,6 @@
 import { hasFields, valueAt } from '../core/json.js'
-import type { CallLog } from './call-log.js'
+import { asSaid } from './call-log.js'
+import type { CallLogRecords } from './documents/log-entry.js'
 import type { EscalationPacket } from './documents/handoff.js'
 import type { FactRecord, StageRecord, TranscriptEntry } from './documents/record.js'
 import { isFailure } from './escalation-rules.js'
@@ -28,6 +29,15 @@ interface StageResult {
   readonly error?: string
 }
 
+/** The call's log, as the stages see it. */
+interface LogView {
+  /** Log of this call alone, without the earlier call of a call back. */
+  readonly logSince: StageLog
+  /** Log without the entries that the person on the line may not hear. */
+  readonly told: StageLog
+}
+type StageLog = Pick<CallLogRecords, 'stages' | 'facts' | 'toolCalls' | 'handovers'>
+
 /** An entry of the call's log. */
 type StageEntry =
   { readonly kind: 'stage'; readonly record: StageRecord } | { readonly kind: 'fact'; readonly record: FactRecord }
@@ -42,7 +52,7 @@ type StageEntry =
  */
 export class Stages {
   readonly #options: StageOptions
-  readonly #log: Pick<CallLog, 'stages' | 'facts' | 'toolCalls' | 'handovers'>
+  readonly #of: LogView
   readonly #emit: (entry: StageEntry) => void
   readonly #facts = new Map<string, FactRecord['value']>()
   #now: string
@@ -50,38 +60,35 @@ export class Stages {
   #failures = 0
   /** False until `begin` is called. */
   #begun = false
-  readonly #anew: boolean
   readonly #digitTools: readonly string[]
   #moved = false
   #changed = false
 
   /**
-   * @param log  the call's log, to which `emit` appends
+   * @param of  the call's log, to which `emit` appends
    * @param emit  gets each move and each fact as an entry of the log
    * @param verified  true if the caller has proved their identity
-   * @param anew  true if the call begins again without known facts, because the person on the line may be another
-   * person
    * @param digitTools  tools that receive secret digits: a stage that offers one of them also offers `collect_digits`
    */
   constructor(
     options: StageOptions,
-    log: Pick<CallLog, 'stages' | 'facts' | 'toolCalls' | 'handovers'>,
+    of: LogView,
     emit: (entry: StageEntry) => void,
     verified: boolean,
-    anew: boolean,
     digitTools: readonly string[],
   ) {
     this.#options = options
-    this.#log = log
+    this.#of = of
     this.#emit = emit
-    this.#anew = anew
     this.#digitTools = digitTools
+    // The stages of an earlier call do not count, because another person may be on the line.
+    const log = of.logSince
     const beganAtMs = log.stages.findLast(({ why }) => why === 'begin')?.atMs ?? -Infinity
-    if (!anew) for (const { name, value, atMs } of log.facts) if (atMs >= beganAtMs) this.#facts.set(name, value)
+    for (const { name, value, atMs } of log.facts) if (atMs >= beganAtMs) this.#facts.set(name, value)
     if (!verified) this.#facts.delete(VERIFIED_FACT)
     // Moves before a handover are moves between stages of another agent.
     const handedAtMs = log.handovers.at(-1)?.atMs ?? -Infinity
-    const last = anew ? undefined : log.stages.findLast(({ atMs }) => atMs > handedAtMs)
+    const last = log.stages.findLast(({ atMs }) => atMs > handedAtMs)
     // The agent's file may have changed. If the call's stage was removed, the stages begin again.
     this.#now = last !== undefined && Object.hasOwn(options.stages, last.stage) ? last.stage : firstStage(options)
     if (last === undefined) return
@@ -124,8 +131,7 @@ export class Stages {
     if (this.#begun) return
     this.#begun = this.#moved = true
     this.#sinceMs = atMs
-    // A call back begins with the first stage, even if another agent had the call before.
-    const why = this.#log.handovers.length > 0 && !this.#anew ? 'handover' : 'begin'
+    const why = this.#of.logSince.handovers.length > 0 ? 'handover' : 'begin'
     this.#emit({ kind: 'stage', record: { atMs, from: null, stage: this.#now, why } })
   }
 
@@ -146,7 +152,7 @@ export class Stages {
   /** Stores a fact. An empty value (null, false, an empty text) is ignored. */
   know(name: string, value: unknown, atMs: number, from: string): void {
     const kept = factOf(value)
-    if (kept === null || this.#facts.get(name) === kept || this.#log.facts.length >= FACT_CHANGES_MAX) return
+    if (kept === null || this.#facts.get(name) === kept || this.#of.logSince.facts.length >= FACT_CHANGES_MAX) return
     this.#facts.set(name, kept)
     this.#changed = true
     this.#emit({ kind: 'fact', record: { atMs, name, value: kept, from } })
@@ -227,7 +233,7 @@ export class Stages {
 
   /** @returns false if the call has reached the limit of moves */
   #move(to: string, why: MoveCause, atMs: number, summary: string): boolean {
-    if (this.#log.stages.length >= STAGE_MOVES_MAX) return false
+    if (this.#of.logSince.stages.length >= STAGE_MOVES_MAX) return false
     const from = this.#now
     this.#moved = true
     this.#now = to
@@ -260,7 +266,7 @@ export class Stages {
 
   /** Results of the stages, for the human who takes over. */
   get left(): Pick<EscalationPacket, 'stages' | 'facts'> {
-    const been = this.#log.stages
+    const been = this.#of.told.stages
     const stages = been.map(({ stage }, index) => {
       const summary = been[index + 1]?.summary
       return { stage, ...(summary === undefined ? {} : { summary }) }
@@ -272,7 +278,7 @@ export class Stages {
   get text(): string {
     const { instructions, next, needs } = this.stage
     const known = [...this.#facts].map(([name, value]) => `${name} = ${String(value)}`)
-    const before = this.#log.stages.flatMap(({ from, summary }) =>
+    const before = this.#of.told.stages.flatMap(({ from, summary }) =>
       from === null || summary === undefined ? [] : [`- ${from}: ${summary}`],
     )
     const ways = Object.entries(next).flatMap(([to, way]) => {
@@ -331,17 +337,18 @@ export class Stages {
  * the whole conversation.
  */
 export function remembered({
-  conversation: transcript,
+  transcript,
   stages,
   handovers,
-}: Pick<CallLog, 'conversation' | 'stages' | 'handovers'>): readonly TranscriptEntry[] {
+}: Pick<CallLogRecords, 'transcript' | 'stages' | 'handovers'>): readonly TranscriptEntry[] {
   const handedAtMs = handovers.at(-1)?.atMs ?? -Infinity
   const movedAtMs = stages.findLast(({ atMs, summary }) => atMs > handedAtMs && summary !== undefined)?.atMs
-  if (movedAtMs === undefined) return transcript
-  return transcript.slice(
+  const conversation = asSaid(transcript)
+  if (movedAtMs === undefined) return conversation
+  return conversation.slice(
     Math.max(
       0,
-      transcript.findLastIndex(({ role, startMs }) => role === 'caller' && startMs <= movedAtMs),
+      conversation.findLastIndex(({ role, startMs }) => role === 'caller' && startMs <= movedAtMs),
     ),
   )
 }

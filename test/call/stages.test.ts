@@ -82,7 +82,7 @@ t.test('a resumed model gets the transcript since the last stage', (t) => {
   const transcript = [said('caller', 'Hello', 0), said('agent', 'Yes?', 1), said('caller', '4127', 2)]
   const moved = { atMs: 3, from: 'ask', stage: 'refund', why: 'model' } as const
   const texts = (log: Parameters<typeof remembered>[0]): string[] => remembered(log).map(({ text }) => text)
-  const log = { conversation: transcript, stages: [{ ...moved, summary: 'Asked.' }], handovers: [] }
+  const log = { transcript, stages: [{ ...moved, summary: 'Asked.' }], handovers: [] }
   t.same(texts(log), ['4127'])
   t.same(texts({ ...log, stages: [moved] }), ['Hello', 'Yes?', '4127'], 'without a line the words stay')
   const handovers = [{ atMs: 3, from: 'shop', to: 'support', summary: '' }]

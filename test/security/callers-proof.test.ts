@@ -70,7 +70,7 @@ const MEMORY_FIELDS: Readonly<Record<string, Proof>> = {
   last_days: 'verified',
   last_device: 'verified',
 }
-const MEMORY_KEYS: readonly string[] = ['callSid', 'endedWallMs', 'outcome', 'facts']
+const MEMORY_KEYS: readonly string[] = ['callSid', 'endedWallMs', 'outcome', 'facts', 'owner']
 
 /** Every key of a fact; one `from: caller.last_…` or of a personal field is known of a verified caller alone. */
 const FACT_KEYS: Readonly<Record<string, Proof>> = { from: 'author', ask: 'nothing' }

@@ -1222,8 +1222,8 @@ t.test('a recovered call keeps no words after a refusal', async (t) => {
     await until(() => line.frames.length > 3, 20_000, 'the first words')
     if (confirms) {
       line.call.text([{ type: 'dtmf', digit: '1' }])
-      const confirmed = () => line.call.timeline().timeline.some(({ name }) => name === 'call-back-confirmed')
-      await until(confirmed, 20_000, 'the confirmation')
+      const confirmed = () => line.call.timeline().timeline.some(({ name }) => name === 'call-back-unproven')
+      await until(confirmed, 20_000, 'the confirmation: somebody was verified, and nobody is now')
     }
     line.stop()
     line.call.detach(1000)

@@ -125,7 +125,13 @@ export function callerAnswer(outcome: { readonly ok: boolean; readonly value: un
  * @param wallMs  calendar time
  */
 export function withEarlier(answer: CallerAnswer, earlier: EarlierCall, wallMs: number): CallerAnswer {
-  return { ...answer, state: answer.state === 'failed' ? 'failed' : 'found', earlier: earlierValues(earlier, wallMs) }
+  const { owner } = earlier
+  return {
+    ...answer,
+    state: answer.state === 'failed' ? 'failed' : 'found',
+    earlier: earlierValues(earlier, wallMs),
+    ...(owner === undefined ? {} : { owner }),
+  }
 }
 
 /** Rows of a file by the caller's number: lines of `KEY TAB JSON`, sorted by key. */

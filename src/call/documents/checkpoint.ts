@@ -44,6 +44,29 @@ const openClaimSchema = z.object({
 export type OpenClaim = DocumentOf<typeof openClaimSchema>
 
 /**
+ * Proof that the person on the line has to give before they may hear a fact of an earlier call.
+ * - `word`: nobody was verified there, and nobody tried. A word of the person is enough if the agent verifies nobody.
+ * - `proof`: somebody tried. Words of that call may contain the answers.
+ * - `owner`: somebody was verified. Only the same identity may hear the fact; null if that identity is unknown.
+ */
+export const proofNeededSchema = z.discriminatedUnion('needs', [
+  z.object({ needs: z.literal('word') }),
+  z.object({ needs: z.literal('proof') }),
+  z.object({ needs: z.literal('owner'), owner: z.string().nullable() }),
+])
+export type ProofNeeded = DocumentOf<typeof proofNeededSchema>
+
+/** Part of a call's log that belongs to an earlier call. */
+export const earlierPartSchema = z.object({
+  /** Number of entries of each kind, including entries that the log has dropped. */
+  entries: callLogSchema.shape.dropped,
+  proof: proofNeededSchema,
+  /** True after the person has said that they want to go on. */
+  agreed: z.literal(true).exactOptional(),
+})
+export type EarlierPart = DocumentOf<typeof earlierPartSchema>
+
+/**
  * State of the session, from which another worker continues the call; plain JSON of about 1 KB. The call log is sent
  * with the checkpoint and contains the events. Times count from the opening of the stream. The time of the opening is
  * calendar time, because the new worker may be in another process, which has another monotonic clock. Generations are
@@ -97,10 +120,12 @@ export const checkpointSchema = z
     /** Time without a stream, because the node was lost, in milliseconds; absent if the call always had a stream. */
     gapMs: z.number().exactOptional(),
     /**
-     * Set in a call back after a cut-off call. `asks`: the person must still be asked. `confirmed`: the person has
-     * confirmed.
+     * Set in a call back. `asks`: the person may not hear the earlier call yet. `confirmed`: the person wants to go on,
+     * and has proved what they have to prove.
      */
     callBack: z.enum(['asks', 'confirmed']).exactOptional(),
+    /** Part of the log that belongs to the earlier call; absent in other calls, and in call backs of earlier builds. */
+    earlier: earlierPartSchema.exactOptional(),
     /**
      * State of answering-machine detection in a placed call. `recording`: a recording answered and is still playing.
      * Absent if detection has finished or is not used.

@@ -82,7 +82,7 @@ export class Caller extends Feature implements CallFeature {
     return values.length > 0
   }
 
-  #answered({ state, from, values, earlier = NOTHING }: CallerAnswer): void {
+  #answered({ state, from, values, earlier = NOTHING, owner }: CallerAnswer): void {
     const { caller, preparedAtMs } = this.call.options
     const { person } = this.call
     if (caller === null || !person.open) return
@@ -94,7 +94,8 @@ export class Caller extends Feature implements CallFeature {
     // kept.
     const all = { ...person.known?.values, ...values }
     const as = { source, of, ...(memoryOf === undefined ? {} : { memoryOf }) }
-    person.lookedUp({ ...as, from, state: late ? 'late' : state, ms, values: all, earlier })
+    const ofOwner = owner === undefined ? {} : { owner }
+    person.lookedUp({ ...as, from, state: late ? 'late' : state, ms, values: all, earlier, ...ofOwner })
     const fields = Object.keys({ ...values, ...earlier })
     const what = fields.length === 0 ? '' : `: ${fields.join(', ')}`
     this.call.mark('caller-known', `${state}${late ? ', late' : ''} by ${from} after ${Math.round(ms)} ms${what}`)

@@ -116,7 +116,7 @@ export class Opening extends Feature implements CallFeature {
     const untilMs = zeroMs + handedMs + this.call.stream.gapMs + this.call.options.duration.maxMs
     this.call.talk.agentQuietFromNow()
     this.call.tell({ type: 'stream-open', durationDueMs: untilMs })
-    const asks = this.call.person.unconfirmed !== null && this.call.newStream !== null
+    const asks = this.call.person.asked && this.call.newStream !== null
     // After a takeover, detection continues if its verdict is missing or is a recording. It does not continue if the
     // previous worker was ending the call.
     const screens = resume === null || asks || (resume.amd !== undefined && resume.state !== 'closing')
@@ -275,8 +275,7 @@ export class Opening extends Feature implements CallFeature {
 
   #giveLost(): void {
     for (const { callId, value } of this.call.effects.ledger.takeLost())
-      if (this.call.person.unconfirmed === null)
-        this.call.out({ type: 'backend-tool-result', callId, ok: false, value })
+      if (!this.call.person.asked) this.call.out({ type: 'backend-tool-result', callId, ok: false, value })
   }
 
   /**

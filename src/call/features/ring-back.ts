@@ -6,6 +6,7 @@ import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallInput } from '../events.js'
+import { RESUME_TOOL, VERIFY_TOOL } from '../tools/gateway-tools.js'
 import { withoutNoValues } from '../tools/value-fault.js'
 
 /**
@@ -16,15 +17,21 @@ const RESUMED_WORDS_MAX = 100
 const RESUMED_TOOLS_MAX = 20
 /** Maximum delay of a service's transcript after the model's reaction to the speech, in milliseconds. */
 const WORDS_LATE_MS = 3000
+const PROVE_FIRST = `They want to go on, but whoever answers has to prove who they are. Ask the questions of ${VERIFY_TOOL}; once \
+it says verified, call ${RESUME_TOOL} again. Until then you know nothing of the earlier call but what your greeting says.`
+const NOT_TOLD =
+  'They want to go on, but the earlier conversation cannot be given in this call. Say nothing about it but what your ' +
+  'greeting says, ask what they need, and begin anew.'
 const NOTHING_SAID =
   'The person has said nothing yet that could be a yes. Ask whether they want to go on, and call it once they have said so.'
 
 /**
- * Call back to a caller whose call was cut off.
+ * Call back to a caller whose call was cut off, or who was promised one.
  *
- *     asks --digit 1, or the person's words and then resume_conversation--> confirmed
+ *     asks --digit 1, or the person's words and then resume_conversation--> confirmed, if the person may hear the earlier call
+ *     asks --otherwise--> asks, agreed --verify_caller and resume_conversation--> confirmed
  *
- * Until the person has confirmed, the backend gets only the new call.
+ * Until then, the backend gets only the new call.
  */
 export class RingBack extends Feature implements CallFeature {
   readonly answers = ['confirmRingBack'] as const
@@ -48,18 +55,19 @@ export class RingBack extends Feature implements CallFeature {
     return input.type === 'dtmf' && this.#digit(input.digit)
   }
 
-  checkpoint(): Pick<CallCheckpoint, 'callBack'> {
+  checkpoint(): Pick<CallCheckpoint, 'callBack' | 'earlier'> {
+    const { withheld, earlierPart } = this.call.person
     if (this.call.resume?.callBack === undefined) return {}
-    return { callBack: this.call.person.unconfirmed === null ? 'confirmed' : 'asks' }
+    return { callBack: withheld ? 'asks' : 'confirmed', ...(earlierPart === null ? {} : { earlier: earlierPart }) }
   }
 
-  /** @returns true if the digit confirmed that the caller wants to continue */
+  /** @returns true if the digit answered the question if the caller wants to continue */
   #digit(digit: string): boolean {
-    if (this.call.person.unconfirmed === null || digit !== YES_DIGIT || this.call.line.state !== 'live') return false
+    if (!this.call.person.asked || digit !== YES_DIGIT || this.call.line.state !== 'live') return false
     this.call.talk.stopAgent()
     this.call.talk.callerActive()
-    const conversation = JSON.stringify(this.#confirmed('key'))
-    this.call.model.tell(`The person pressed ${digit}: they want to go on. Go on from here: ${conversation}`)
+    const given = this.#given('key')
+    this.call.model.tell(`The person pressed ${digit}: they want to go on. Go on from here: ${JSON.stringify(given)}`)
     // The digit is sent as the caller's answer, so that a backend without a model also receives an answer.
     this.call.out({ type: 'backend-text', text: digit, role: 'caller', respond: true })
     this.call.wait.forAnswer()
@@ -78,17 +86,16 @@ export class RingBack extends Feature implements CallFeature {
   #askedDue(): void {
     if (this.#askedBy === null) return
     const { callId, untilMs } = this.#askedBy
-    const { unconfirmed } = this.call.person
-    const waits = unconfirmed !== null && !this.#words
+    const waits = this.call.person.asked && !this.#words
     if (waits && this.call.nowMs < untilMs) return this.call.in('ring-back', QUIET_POLL_MS)
     this.#askedBy = null
     if (waits) this.call.ask('answerTool', callId, false, { error: NOTHING_SAID }, 'nothing said')
-    else this.call.ask('answerTool', callId, true, unconfirmed === null ? {} : this.#confirmed('words'), undefined)
+    else this.call.ask('answerTool', callId, true, this.call.person.withheld ? this.#given('words') : {}, undefined)
   }
 
   /** True if the person has said something or pressed a digit in this call. */
   get #words(): boolean {
-    return this.call.log.transcript.slice(this.call.person.unconfirmed ?? 0).some(({ role }) => role === 'caller')
+    return this.call.person.logSince.transcript.some(({ role }) => role === 'caller')
   }
 
   /** True if the person has spoken and the recognised words may still arrive. */
@@ -96,28 +103,30 @@ export class RingBack extends Feature implements CallFeature {
     return this.call.talk.turns.waitingForReal || this.call.log.turns.length > this.#turnsBefore
   }
 
-  /** @returns the conversation that was cut off */
-  #confirmed(by: 'key' | 'words'): Readonly<Record<string, unknown>> {
-    const words = this.call.log.transcript.slice(0, this.call.person.unconfirmed ?? 0)
-    this.call.person.confirm()
+  /** @returns the earlier conversation, or the reason why the person may not hear it */
+  #given(by: 'key' | 'words'): Readonly<Record<string, unknown>> {
+    const { person } = this.call
+    const isTold = person.agree()
     this.#hold()
-    this.call.mark('call-back-confirmed', by)
+    this.call.mark(isTold ? 'call-back-confirmed' : 'call-back-unproven', by)
     this.call.changed()
+    if (!isTold) return { note: person.canProve ? PROVE_FIRST : NOT_TOLD }
+    const { transcript, toolCalls, facts } = person.logBefore ?? this.call.log
     return {
-      conversation: words.slice(-RESUMED_WORDS_MAX).map(({ role, text }) => ({ role, text })),
-      toolResults: this.call.log.toolCalls
+      conversation: transcript.slice(-RESUMED_WORDS_MAX).map(({ role, text }) => ({ role, text })),
+      toolResults: toolCalls
         .filter(({ end }) => end !== 'refused' && end !== 'built-in')
         .slice(-RESUMED_TOOLS_MAX)
         .map(({ record, result }) => {
           const { name, args, ok } = record
           return { name, args, ok, result: withoutNoValues(result) }
         }),
-      known: withoutNoValues(Object.fromEntries(this.call.log.facts.map(({ name, value }) => [name, value]))),
-      note: 'The identity of the person is not verified in this call.',
+      known: withoutNoValues(Object.fromEntries(facts.map(({ name, value }) => [name, value]))),
+      ...(person.identity === null ? { note: 'The identity of the person is not verified in this call.' } : {}),
     }
   }
 
   #hold(): void {
-    this.call.keypad.grants.set('ring-back', this.call.person.unconfirmed !== null)
+    this.call.keypad.grants.set('ring-back', this.call.person.asked)
   }
 }

@@ -1,15 +1,22 @@
 import type { CallCore } from '../call-core.js'
 import type { CallerValues, KnownCaller, Withheld } from '../caller-data.js'
+import type { CallLogRecords } from '../documents/log-entry.js'
+import { earlierIn, logBefore, logSince, mayTell } from '../earlier-call.js'
+import type { EarlierPart, ProofNeeded } from '../documents/checkpoint.js'
+import type { Identity } from '../owner.js'
+import { VERIFY_TOOL } from '../tools/gateway-tools.js'
 
 const NOTHING: CallerValues = {}
 
 /** Person on the line, and the proof of their identity. */
 export class Person {
-  #identity: Readonly<Record<string, unknown>> | null
+  #identity: Identity | null
   #known: KnownCaller | null
   /** True until the look-up, or this agent's memory, has answered. */
   #open: boolean
-  #unconfirmed: number | null
+  #earlierPart: EarlierPart | null
+  /** True in a call back until the person was given the earlier call. */
+  #withheld: boolean
   #greeted: boolean
   readonly #core: CallCore
 
@@ -18,7 +25,8 @@ export class Person {
     const { resume, log, options } = core
     this.#greeted = resume?.greeted ?? false
     this.#identity = resume?.identity ?? null
-    this.#unconfirmed = resume?.callBack === 'asks' ? log.transcript.length : null
+    this.#earlierPart = resume === null ? null : earlierIn(resume, log)
+    this.#withheld = resume?.callBack === 'asks'
     const { source, of, memoryOf } = options.caller ?? {}
     const kept = resume?.caller
     this.#known = kept !== undefined && kept.source === source && kept.of === of ? kept : null
@@ -28,7 +36,7 @@ export class Person {
   }
 
   /** Identity of the caller, verified by a tool; null before verification. */
-  get identity(): Readonly<Record<string, unknown>> | null {
+  get identity(): Identity | null {
     return this.#identity
   }
 
@@ -37,12 +45,45 @@ export class Person {
     return this.#known
   }
 
-  /**
-   * Number of transcript entries of the cut-off call. Null in other calls, and after the person who is called back has
-   * confirmed.
-   */
-  get unconfirmed(): number | null {
-    return this.#unconfirmed
+  /** Part of the log that belongs to the earlier call; null if the call is no call back. */
+  get earlierPart(): EarlierPart | null {
+    return this.#earlierPart
+  }
+
+  /** True in a call back until the person was given the earlier call. */
+  get withheld(): boolean {
+    return this.#withheld
+  }
+
+  /** True in a call back until the person has said that they want to go on. */
+  get asked(): boolean {
+    return this.#withheld && this.#earlierPart?.agreed !== true
+  }
+
+  /** True if the person has proved what they have to prove before they may hear the earlier call. */
+  get mayHear(): boolean {
+    return this.#earlierPart === null || this.#mayHear(this.#earlierPart.proof)
+  }
+
+  /** True if a proof that the person can still give would let them hear the earlier call. */
+  get canProve(): boolean {
+    const { proof } = this.#earlierPart ?? {}
+    return this.#verifies && this.#identity === null && !(proof?.needs === 'owner' && proof.owner === null)
+  }
+
+  /** Log of the earlier call; null if the call is no call back. */
+  get logBefore(): CallLogRecords | null {
+    return logBefore(this.#core.log, this.#earlierPart)
+  }
+
+  /** Log of this call alone. */
+  get logSince(): CallLogRecords {
+    return logSince(this.#core.log, this.#earlierPart)
+  }
+
+  /** Log of the call, without the entries that the person may not hear. */
+  get told(): CallLogRecords {
+    return this.#withheld ? this.logSince : this.#core.log
   }
 
   /** True if the caller was greeted, or the model was asked to greet. */
@@ -51,7 +92,7 @@ export class Person {
   }
 
   /** @param withheld  values of the look-up that a journal left out; null if the look-up has these values */
-  identify(identity: Readonly<Record<string, unknown>>, withheld: Withheld | null): void {
+  identify(identity: Identity, withheld: Withheld | null): void {
     this.#identity = identity
     if (withheld === null || this.#known === null) return
     const values = { ...this.#known.values, ...withheld.values }
@@ -63,9 +104,11 @@ export class Person {
     this.#open = false
   }
 
-  /** Notes that the called person has confirmed the wish to continue. */
-  confirm(): void {
-    this.#unconfirmed = null
+  /** Notes that the called person wants to continue. @returns true if they may hear the earlier call now */
+  agree(): boolean {
+    if (this.#earlierPart !== null) this.#earlierPart = { ...this.#earlierPart, agreed: true }
+    if (this.mayHear) this.#withheld = false
+    return !this.#withheld
   }
 
   greet(greeted: boolean): void {
@@ -85,8 +128,18 @@ export class Person {
     return Object.fromEntries(Object.entries(this.#known.values).filter(([name]) => !personal.includes(name)))
   }
 
-  /** Values from an earlier call of this number; empty until the caller has proved that the number is theirs. */
+  /** Values from an earlier call of this number; empty until the caller has proved to be who was verified then. */
   get earlier(): CallerValues {
-    return this.#identity === null ? NOTHING : (this.#known?.earlier ?? NOTHING)
+    const { earlier = NOTHING, owner } = this.#known ?? {}
+    // Memories of earlier builds do not say who was verified.
+    return this.#mayHear(owner === undefined ? { needs: 'proof' } : { needs: 'owner', owner }) ? earlier : NOTHING
+  }
+
+  #mayHear(needed: ProofNeeded): boolean {
+    return mayTell(needed, { identity: this.#identity, verifies: this.#verifies })
+  }
+
+  get #verifies(): boolean {
+    return this.#core.options.toolNames.includes(VERIFY_TOOL)
   }
 }

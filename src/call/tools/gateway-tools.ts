@@ -31,10 +31,7 @@ export const CALLBACK_TOOL = 'request_callback'
 export const HANDOVER_TOOL = 'hand_over'
 /** Tool that changes the stage, for agents with stages. */
 export const STAGE_TOOL = 'go_to_stage'
-/**
- * Tool for a call back to a caller whose call was cut off. The tool is offered until the model has called it for the
- * first time.
- */
+/** Tool for a call back. The tool is offered until it has returned the earlier conversation. */
 export const RESUME_TOOL = 'resume_conversation'
 /** Tools of the gateway that run like the agent's tools. They are offered if the agent's file configures them. */
 export const VERIFY_TOOL = 'verify_caller'
@@ -61,7 +58,7 @@ export interface ToolOffer {
   readonly placed: boolean
   /** True if the phone call only takes a message. */
   readonly messagesOnly: boolean
-  /** True in a call back until the caller has confirmed that they want to continue. */
+  /** True in a call back until the person was given the earlier call. */
   readonly asksToGoOn: boolean
   /** Tool `go_to_stage` for the call's stage; null without stages. */
   readonly stage: GatewayTool | null
@@ -78,7 +75,7 @@ interface ToolHost extends Pick<CallCore, 'ask' | 'mark' | 'out' | 'options' | '
       result(callId: string, result: { ok: boolean; value: unknown; error: string | undefined }): unknown
     }
   }
-  readonly person: { readonly unconfirmed: number | null }
+  readonly person: { readonly withheld: boolean }
   readonly stages: object | null
   languageChanged(): void
 }
@@ -335,7 +332,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     spec: () => ({
       description:
         'Gives you the earlier conversation. Call it as soon as the person confirms that it was them and that they ' +
-        'want to go on, and not before. Their identity has to be verified again.',
+        'want to go on, and not before. If somebody was verified then, they have to be verified in this call first.',
       parameters: NO_ARGUMENTS,
     }),
     run: (call, callId) => call.ask('confirmRingBack', callId),
@@ -394,7 +391,7 @@ export function absence(tool: SessionTool, { options, stages, person }: ToolFact
   const offer: ToolOffer = {
     ...{ languages, handoverTo, sendsDigits, placed, messagesOnly },
     escalation: escalation === null ? null : { strategies: escalation.callback === null ? [] : ['callback'] },
-    asksToGoOn: person.unconfirmed !== null,
+    asksToGoOn: person.withheld,
     // `Stages` itself refuses moves that the stage does not offer.
     stage: stages === null ? null : { name: STAGE_TOOL, description: '', parameters: NO_ARGUMENTS },
   }
@@ -458,7 +455,8 @@ export const SPEECH_RATE_TOOL_SPEC: GatewayTool = {
 /** Additional instructions for an agent in a call back. */
 export const CALL_BACK_INSTRUCTIONS = `You have rung this person to go on with an earlier call from their number. You do not know \
 yet who answers, and you know nothing of that call. Say your greeting, which asks whether they want to go on. If they \
-confirm, call ${RESUME_TOOL} and go on from what it returns. If they do not want to, or it was somebody else who called, \
+confirm, call ${RESUME_TOOL} and go on from what it returns; where it returns no conversation, do as it says. If they do \
+not want to, or it was somebody else who called, \
 say goodbye and call ${END_CALL_TOOL}. Until then say nothing about an earlier call but what your greeting says, whatever \
 you are asked.`
 

@@ -3,6 +3,7 @@ import { asksForAnswer, type ToolWait } from '../backend-events.js'
 import type { ToolCallEnd } from '../call-log.js'
 import type { CallLogRecords, LoggedToolCall } from '../documents/log-entry.js'
 import type { RunningTool, SessionResume } from '../documents/checkpoint.js'
+import { earlierIn, logSince } from '../earlier-call.js'
 import { secretCallId } from './digit-collection.js'
 import { statusOfError } from './failed-tools.js'
 import { COLLECT_TOOL, isBuiltIn, recordedArguments, sessionTool } from './gateway-tools.js'
@@ -113,7 +114,9 @@ export class ToolLedger {
       const call = { callId, name, args, startedAtMs: zeroMs + startMs, gateway: false, waited: 'now' } as const
       this.#calls.set(callId, { ...call, state: 'pending', ok: false, result: null })
     }
-    for (const tool of resumedTools(resume)) {
+    // The calls of an earlier call do not count: their ids may be used again, and their results may be of another person.
+    const { checkpoint, log: all } = resume
+    for (const tool of resumedTools({ ...resume, log: logSince(all, earlierIn(checkpoint, all)) })) {
       if (this.#calls.has(tool.callId)) continue
       this.#calls.set(tool.callId, { ...tool, startedAtMs: 0, gateway: false, waited: 'now', state: 'answered' })
     }

@@ -1,6 +1,7 @@
 import { budgetSnapshot } from '../../backends/call-snapshot.js'
 import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
 import type { CallResult, KeptCall, KeptEscalation, KeptState } from '../../call/documents/kept-call.js'
+import { earlierPart } from '../../call/earlier-call.js'
 import { isOpenEnd } from '../../call/tools/tool-ledger.js'
 import { noUsage } from '../../call/usage.js'
 import type { ResumedRecord } from '../../call/documents/record.js'
@@ -221,7 +222,14 @@ export function calledBack({ how, kept, log, marks }: KeptState, call: NewCall):
       afterStreamUrl: null,
       humanUrl: null,
       recording: { ...kept.recording, announced: false },
-      session: kept.session === null ? null : { ...sessionCalledBack(kept.session, atOwnNumber), callSid },
+      session:
+        kept.session === null
+          ? null
+          : {
+              ...sessionCalledBack(kept.session, atOwnNumber),
+              callSid,
+              earlier: earlierPart(log, kept.session, atOwnNumber),
+            },
       // If the call's stream was lost, the call gets a record of its own, with the cost of its models. The record of a
       // lost node's call lacks this cost.
       backendState: budgetSnapshot(kept.backendState, how === 'stream-lost'),
@@ -237,7 +245,7 @@ export function calledBack({ how, kept, log, marks }: KeptState, call: NewCall):
 }
 
 function sessionCalledBack(
-  { amd: _, silent: __, caller, ...session }: CallCheckpoint,
+  { amd: _, silent: __, handover: ___, openClaims: ____, caller, ...session }: CallCheckpoint,
   atOwnNumber: boolean,
 ): CallCheckpoint {
   return {

@@ -27,6 +27,7 @@ import type { Stages } from '../../call/stages.js'
 import { KnownFacts } from '../../call/tools/known-facts.js'
 import { FIRST_PROMPT } from '../../call/turns/silence.js'
 import { speedOf } from '../../call/spoken/speech-rate.js'
+import { toldLog } from '../../call/earlier-call.js'
 import { resumedTools } from '../../call/tools/tool-ledger.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { RING_GRACE_MS } from '../../escalation/escalation.js'
@@ -149,12 +150,10 @@ function factsOf({ claims: _, ...agent }: AgentDefinition): string {
  * over to it.
  */
 function handoverText({ agent, resume }: CallStart): string | null {
-  const { handovers = [], transcript = [], facts = [] } = resume?.log ?? {}
+  const { handovers = [], transcript = [], facts = [] } = resume === null ? {} : toldLog(resume.checkpoint, resume.log)
   const last = handovers.at(-1)
   const begun = transcript.some(({ role, startMs }) => role === 'agent' && startMs > (last?.atMs ?? 0))
-  // The person who was called back has not given their name yet.
-  const asks = resume?.checkpoint.callBack === 'asks'
-  if (last === undefined || last.to !== agent.name || begun || asks) return null
+  if (last === undefined || last.to !== agent.name || begun) return null
   const known = [...new Map(facts.map(({ name, value }) => [name, value]))].map(
     ([name, value]) => `${name} = ${String(value)}`,
   )
@@ -367,8 +366,6 @@ export function backendSession(
 ): BackendSession {
   const { agent, resume } = start
   const voice: LocalizedText | undefined = (voices ?? agent.voice)[start.backends[0] ?? '']
-  // The person who answers is not identified yet.
-  const asks = resume?.checkpoint.callBack === 'asks'
   return {
     callSid: start.callSid,
     agent: agent.name,
@@ -385,9 +382,9 @@ export function backendSession(
     pronunciations: agent.pronunciations,
     vocabulary: vocabularyOf(agent, start.business),
     speed: speedOf(resume?.log.toolCalls ?? []),
-    history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
+    history: history.map((entry) => ({ role: entry.role, text: entry.text })),
     // If a tool still ran when the worker died, its call is answered with an error. The tool may have had its effect.
-    toolLedger: resume === null || asks ? [] : resumedTools(resume),
+    toolLedger: resume === null ? [] : resumedTools({ ...resume, log: toldLog(resume.checkpoint, resume.log) }),
     offline: agent.offline ?? null,
     today: localTime(contextZone(agent), wallMs).date,
     humansThere: agent.escalation?.hours == null || isOpen(agent.escalation.hours, wallMs),

@@ -20,6 +20,7 @@ import type { CallStart, FromCall } from '../shared/call-messages.js'
 import { effectKey } from '../shared/effects.js'
 import { wallMsOf } from './worker-context.js'
 import type { WorkerContext } from './worker-context.js'
+import { earlierIn, logSince } from '../../call/earlier-call.js'
 import type { WorkerDoor } from './worker-door.js'
 
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
@@ -59,7 +60,9 @@ export class CallTools {
     const { resume } = options.start
     this.#gate = new MainThreadGate(door.post)
     this.#effects = new MainThreadEffects(door.post)
-    const { toolCalls = [], handovers = [] } = resume?.log ?? {}
+    // Answers that were right in an earlier call prove nothing in this one.
+    const { toolCalls = [], handovers = [] } =
+      resume === null ? {} : logSince(resume.log, earlierIn(resume.checkpoint, resume.log))
     this.#caller = CallerIdentity.restored(
       resume?.checkpoint.identity ?? null,
       toolCalls,

@@ -222,7 +222,7 @@ export class WorkerCall implements BackendSink {
       this.#start,
       this.#briefing.told,
       this.#session,
-      remembered(this.#session.log),
+      remembered(this.#session.told),
       wallMsOf(this.#context),
     )
     const askedAtMs = this.#context.clock()

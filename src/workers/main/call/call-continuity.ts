@@ -2,6 +2,7 @@ import { asSaid } from '../../../call/call-log.js'
 import type { CallLogEntry } from '../../../call/documents/log-entry.js'
 import type { CallCheckpoint, NewStream } from '../../../call/documents/checkpoint.js'
 import type { EscalationPacket } from '../../../call/documents/handoff.js'
+import { toldLog } from '../../../call/earlier-call.js'
 import { KEPT_CALL_VERSION } from '../../../call/documents/kept-call.js'
 import type { CallResult, KeptCall, KeptState } from '../../../call/documents/kept-call.js'
 import type { TimelineMark } from '../../../call/documents/record.js'
@@ -310,9 +311,10 @@ export class CallContinuity {
 }
 
 /** Handoff packet of a kept escalation, with the entries of the call log; null if the call asked for no human. */
-export function packetOf({ kept: { escalation }, log }: KeptState): EscalationPacket | null {
+export function packetOf({ kept: { escalation, session }, log: all }: KeptState): EscalationPacket | null {
   const { packet } = escalation ?? {}
   if (packet == null) return null
+  const log = session === null ? all : toldLog(session, all)
   return {
     ...packet,
     tried: log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),

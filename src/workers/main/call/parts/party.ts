@@ -1,3 +1,4 @@
+import { ownerOf } from '../../../../call/owner.js'
 import type { CallRecord } from '../../../../call/documents/record.js'
 import { redactFacts, redactRecord } from '../../../../telemetry/archive/redaction.js'
 import type { Handlers } from '../../../shared/by-type.js'
@@ -65,7 +66,8 @@ export class CallParty implements MainPart {
     if (definition.caller?.memory !== true || (outbound !== null && outbound.result !== 'person')) return
     const facts = transcript === 'none' ? [] : redactRecord(record, transcript).facts
     const known = Object.fromEntries(facts.map((fact) => [fact.name, fact.value]))
-    const call = { callSid, endedWallMs: context.wallClock(), outcome, facts: known }
+    const owner = ownerOf(session.identity)
+    const call = { callSid, endedWallMs: context.wallClock(), outcome, facts: known, owner }
     const keptMs = context.recordsKeptMs(definition.name)
     void context.callerMemory?.remember(origin.number, this.#line, call, keptMs)
   }
