@@ -278,9 +278,10 @@ export function fleet(): DashboardBuilder {
         ),
         perSecond(
           'MCP servers',
-          'Number of times that a server went up or down or changed its tools, and failed attempts to connect.',
+          'Number of times that a server went up or down or changed its tools, failed attempts to connect, and processes that servers had left behind.',
           rates('mkondo_mcp_server_events_total', 'agent, server, event'),
           rates('mkondo_mcp_connect_failures_total', 'agent, server', '{{agent}} {{server}} not reached'),
+          rates('mkondo_left_processes_ended_total', 'found', 'left processes ended: {{found}}'),
         ),
         counts(
           'Listeners',

@@ -175,6 +175,15 @@ async function agentsFindings(
   }
 }
 
+/** Looks at the MCP servers of all agents. Agents that cannot be loaded have no findings: `mkondo check` names them. */
+export async function mcpFindings(config: Config, terminalEnv: Environment): Promise<Finding[]> {
+  const env = agentEnvironment(terminalEnv, config)
+  const loaded = await faultlessAgents(config, env, undefined, terminalEnv).catch(() => null)
+  if (loaded === null) return []
+  const hosted = eachVersion(loaded.agents).map(([, version]) => version)
+  return (await serverFindings(hosted, env)).map((one) => (one.ok === false ? lookAt(one.what) : one))
+}
+
 /** Checks that the offline recogniser and voice are installed, if an agent needs them. */
 function speechFindings(agents: readonly HostedAgent[]): Finding[] {
   try {

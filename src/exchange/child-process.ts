@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess, type IOType } from 'node:child_process'
 import { ended, guardGroup, killGroup, type Guard } from '../system/process-guard.js'
+import { programMark } from '../system/program-mark.js'
 
 interface ChildProgramOptions {
   /** Folder of the program, removed when the program has ended, even if this process ended first. */
@@ -23,10 +24,15 @@ export class ChildProgram {
     const output: IOType | number = options.output ?? 'ignore'
     // The program has its own process group. So Ctrl-C at a terminal reaches only this process, which then ends the
     // program.
-    const child = spawn(program, args, { detached: true, env, stdio: ['ignore', output, output] })
+    const mark = programMark()
+    const child = spawn(program, args, {
+      detached: true,
+      env: { ...env, ...mark.env },
+      stdio: ['ignore', output, output],
+    })
     child.on('error', () => undefined)
     this.#child = child
-    this.#guard = child.pid === undefined ? null : guardGroup(child.pid, Math.ceil(stopMsMax / 100), { folder })
+    this.#guard = child.pid === undefined ? null : guardGroup(child.pid, mark, Math.ceil(stopMsMax / 100), { folder })
     this.ended = ended(child)
   }
 

@@ -16,7 +16,14 @@ import type { GatewayOptions } from './parts/inputs.js'
 import { moneyPart } from './parts/money-part.js'
 import { startParts } from './parts/part.js'
 import type { StopOrder } from './parts/part.js'
-import { connectionsPart, dataFolderPart, journalsPart, speechPart, telemetryPart } from './parts/process-parts.js'
+import {
+  connectionsPart,
+  dataFolderPart,
+  journalsPart,
+  programsPart,
+  speechPart,
+  telemetryPart,
+} from './parts/process-parts.js'
 import { agentFilesPart, newCallsPart } from './parts/service-parts.js'
 import { GatewayShared } from './parts/shared.js'
 
@@ -86,6 +93,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       dataFolderPart(shared),
       connectionsPart(shared),
       telemetryPart(shared),
+      programsPart(shared),
       journalsPart(shared),
       speechPart(shared),
       fleetPart(shared, (name) => tellNameTaken(name)),

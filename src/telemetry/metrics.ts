@@ -266,6 +266,11 @@ export class Metrics {
     'Failed attempts to reach an MCP server during calls that use it',
     ['agent', 'server'],
   )
+  readonly leftProcessesEnded = this.defineCounter(
+    'left_processes_ended',
+    'Processes that programs such as MCP servers had left behind, and that the gateway ended',
+    ['found'],
+  )
   /** Intents that were sent to the store before a tool with an effect ran, by the store's answer. */
   readonly effectIntents = this.defineCounter(
     'effect_intents',

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,7 +19,9 @@ import type { ToolContext } from '../../src/agents/tools/tool.js'
 import { ToolRunner, ToolRunners } from '../../src/agents/tools/tool-runner.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { HttpClient } from '../../src/http/http-client.js'
+import { onEnded } from '../../src/system/program-mark.js'
 import { onEdited, tellEdited } from '../../src/workers/shared/edited-agents.js'
+import { whole } from '../support/gateway.js'
 import { freePort } from '../support/free-ports.js'
 import { comesUp, succeeds, until } from '../support/until.js'
 import { api, context } from './tool-rig.js'
@@ -440,6 +442,92 @@ t.test('a flooding server behind a wrapper is always ended [5]', async (t) => {
     t.ok(pid > 1)
     await until(() => !runs(pid), 5000, 'the end of its child')
   }
+})
+
+const LEAVING = fileURLToPath(new URL('./leaving-mcp-server.js', import.meta.url))
+
+/** Servers whose two children leave its group and ignore SIGTERM. The second child of `dropping` has no environment. */
+function leaveTheirGroups<Name extends string>(t: Test, ...names: Name[]) {
+  const folder = t.testdir(Object.fromEntries(names.map((name) => [name, ''])))
+  return Object.fromEntries(
+    names.map((name) => [name, leavesItsGroup(t, join(folder, name), name === 'dropping')]),
+  ) as {
+    [name in Name]: ReturnType<typeof leavesItsGroup>
+  }
+}
+
+function leavesItsGroup(t: Test, file: string, drops: boolean) {
+  let pids: number[] = []
+  t.teardown(() => {
+    for (const pid of pids.filter(runs)) process.kill(pid, 'SIGKILL')
+  })
+  const haveStarted = (): boolean => {
+    pids = readFileSync(file, 'utf8').split('\n').filter(Boolean).map(Number)
+    return pids.length === 2 && pids.every(runs)
+  }
+  return {
+    command: [process.execPath, LEAVING, file, ...(drops ? ['drops'] : [])],
+    started: () => until(haveStarted, 30_000, 'both children'),
+    running: () => pids.filter(runs).length,
+  }
+}
+
+t.test('closing a server ends children that left its group [9]', async (t) => {
+  const { closed, other, dropping } = leaveTheirGroups(t, 'closed', 'other', 'dropping')
+  const counts: number[] = []
+  t.teardown(onEnded((count) => counts.push(count)))
+  const runners: ToolRunner[] = []
+  for (const { command, started } of [closed, other, dropping]) {
+    const runner = runnerOf(t, { name: 'x', command, tools: ['echo'] })
+    await runner.useServers(60_000)
+    await started()
+    runners.push(runner)
+  }
+  await runners[0]?.close()
+  t.equal(closed.running(), 0, 'close waits for their end')
+  t.equal(other.running(), 2, 'children of another server continue')
+  await until(() => counts.length === 1, 10_000, 'the count')
+  t.same(counts, [2])
+  await runners[2]?.close()
+  t.equal(dropping.running(), 1, 'a child without the mark is not found: a named limit')
+})
+
+/** Process ids of the guards that a process has started. */
+function guardsOf(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+        const isChild = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent
+        return isChild && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('mkondo-guard')
+      } catch {
+        return false
+      }
+    })
+}
+
+t.test('the next start ends what a killed gateway has left [10]', async (t) => {
+  const { killed, living } = leaveTheirGroups(t, 'killed', 'living')
+  const gateways = [killed, living].map(({ command }) =>
+    spawnOwn(process.execPath, [WORKER, JSON.stringify(command)], { stdio: ['ignore', 'pipe', 'inherit'] }),
+  ) as [ChildProcess, ChildProcess]
+  t.teardown(() => gateways[1].kill('SIGKILL'))
+  await Promise.all([killed.started(), living.started()])
+  const [gateway] = gateways
+  const guards = guardsOf(gateway.pid ?? 0)
+  t.equal(guards.length, 1)
+  for (const pid of guards) process.kill(pid, 'SIGKILL')
+  gateway.kill('SIGKILL')
+  await once(gateway, 'exit')
+  t.equal(killed.running(), 2)
+  const next = await whole()
+  t.teardown(() => next.close())
+  const metrics = async (): Promise<string> => (await fetch(`http://127.0.0.1:${next.at.opsPort}/metrics`)).text()
+  await until(async () => !/left_processes_ended_total\{found="start"\} 0/.test(await metrics()), 20_000, 'the count')
+  t.equal(killed.running(), 0)
+  t.equal(living.running(), 2, 'a living gateway keeps its programs')
 })
 
 t.test('recently used agents keep their tool runners', async (t) => {

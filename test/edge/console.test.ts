@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { get as httpGet, type IncomingMessage } from 'node:http'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { Softphone } from '../../src/edge/ops/ops-phone.js'
@@ -19,6 +21,20 @@ const LIVE_MS = 20
 async function logIn({ opsUrl }: Gateway, token: string, rights: string): Promise<string | null> {
   const answer = await post(`${opsUrl}/api/login`, { json: { token, rights } })
   return answer.headers.get('set-cookie')?.split(';')[0] ?? null
+}
+
+/** Opens a stream from another address of this machine, in a session that only reads. */
+async function fromAddress(
+  gateway: Gateway,
+  localAddress: string,
+  cookie: string | null = null,
+): Promise<{ readonly cookie: string; readonly status: number | undefined }> {
+  const held = cookie ?? (await logIn(gateway, TOKEN, 'read')) ?? ''
+  const request = httpGet(`${gateway.opsUrl}/api/live`, { localAddress, agent: false, headers: { cookie: held } })
+  request.on('error', () => undefined) // the gateway ends its streams when it stops
+  const [answer] = (await once(request, 'response')) as [IncomingMessage]
+  answer.on('error', () => undefined).resume()
+  return { cookie: held, status: answer.statusCode }
 }
 
 /** Opens the softphone's socket: the status of the answer, 101 when it was opened. */
@@ -405,10 +421,21 @@ t.test('a session has a limited number of event streams [6]', async (t) => {
   t.equal(await refused('share'), 1)
   const headers = { authorization: `Bearer ${TOKEN}` }
   t.equal((await follow(t, url, headers)).status, 200, 'requests with the token have a separate share')
-  while ((await open()).every(({ status }) => status === 200));
-  t.ok((await refused('all')) > 0)
+  await open()
+  const { cookie, status } = await fromAddress(gateway, '127.0.0.1')
+  t.equal(status, 503, 'the address has its number of readers, in any session')
+  t.equal(await refused('address'), 1)
+  for (let i = 0; i < OPS_STREAMS_OF_ONE_MAX; i++)
+    t.equal((await fromAddress(gateway, '127.0.0.2', cookie)).status, 200, 'another address')
+  t.equal((await fromAddress(gateway, '127.0.0.2')).status, 503)
+  t.equal(await refused('readers'), 1)
+  const acting = { cookie: (await logIn(gateway, TOKEN, 'act')) ?? '' }
+  for (let i = 1; i < OPS_STREAMS_OF_ONE_MAX; i++)
+    t.equal((await follow(t, url, acting)).status, 200, 'places are kept for people who may act')
+  t.match(await get(url, { headers: acting }), { status: 503, code: 'BUSY' })
+  t.equal(await refused('all'), 1)
   own[0]?.stop()
-  const takes = async (): Promise<boolean> => (await follow(t, url, headers)).status === 200
+  const takes = async (): Promise<boolean> => (await follow(t, url, acting)).status === 200
   await until(takes, 10_000, 'a free place')
 })
 

@@ -135,6 +135,10 @@ export const mcpSchema = z
     })
   })
 
+/** Events of a server, for the log and the metrics (`McpStatus`). */
+export const MCP_EVENTS = ['up', 'down', 'changed', 'session-lost', 'overrun', 'stray-line', 'incomplete'] as const
+export type McpEvent = (typeof MCP_EVENTS)[number]
+
 /** An MCP server as written in an agent's file. */
 export type McpServerInput = z.input<typeof mcpSchema>[number]
 export type McpServerDefinition = z.output<typeof mcpSchema>[number]

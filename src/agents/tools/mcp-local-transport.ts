@@ -6,11 +6,12 @@ import { ReadBuffer, serializeMessage } from '@modelcontextprotocol/client'
 import { getDefaultEnvironment } from '@modelcontextprotocol/client/stdio'
 import { GatewayError } from '../../core/errors.js'
 import { ended, guardGroup, killGroup, type Guard } from '../../system/process-guard.js'
+import { programMark } from '../../system/program-mark.js'
 
 /** Time for which a server may still run after SIGTERM, in tenths of a second. */
 const ENDS_WITHIN_TENTHS = 20
 /** Maximum time in milliseconds that `close` waits for the end of the server and of its guard process. */
-const CLOSED_WITHIN_MS = 4000
+const CLOSED_WITHIN_MS = 5000
 const LINE_END = 10
 /** A line of JSON that is not a message of the protocol. */
 const STRAY = Symbol('stray line')
@@ -30,7 +31,7 @@ interface LocalServer {
 
 /**
  * Connects to a local MCP server over its standard input and output. The server has its own process group, so that
- * processes which the server has started end together with it. The SDK's transport would signal only the program, and
+ * processes which the server has started end together with it. Processes that leave the group are found by their mark. The SDK's transport would signal only the program, and
  * would read for two more seconds.
  */
 export class LocalTransport implements Transport {
@@ -60,14 +61,15 @@ export class LocalTransport implements Transport {
 
   async start(): Promise<void> {
     const [program = '', ...args] = this.#server.command
-    const env = { ...getDefaultEnvironment(), ...this.#server.env }
+    const mark = programMark()
+    const env = { ...getDefaultEnvironment(), ...this.#server.env, ...mark.env }
     const started = spawn(program, args, { env, detached: true, stdio: ['pipe', 'pipe', 'ignore'] })
     this.#process = started
     for (const stream of [started, started.stdin, started.stdout])
       stream.on('error', (error: Error) => this.onerror?.(error))
     await new Promise<void>((resolve, reject) => started.once('spawn', resolve).once('error', reject))
     if (started.pid !== undefined)
-      this.#guard = guardGroup(started.pid, ENDS_WITHIN_TENTHS, { onError: (error) => this.onerror?.(error) })
+      this.#guard = guardGroup(started.pid, mark, ENDS_WITHIN_TENTHS, { onError: (error) => this.onerror?.(error) })
     started.stdout.on('data', (chunk: Buffer) => this.#received(chunk))
     // The transport is closed now, because processes that the server has started may still run and keep the pipe open.
     started.once('exit', () => void this.close())

@@ -10,13 +10,15 @@ import { networkReason } from '../../http/http-client.js'
 import type { HttpClient } from '../../http/http-client.js'
 import { foreignParametersSchema } from './json-schema.js'
 import type { ToolParameters } from './json-schema.js'
-import { mcpToolName } from './mcp-definition.js'
+import { mcpToolName, type McpEvent } from './mcp-definition.js'
+import { readToolList } from './mcp-list.js'
+import type { ListedTool, ToolList } from './mcp-list.js'
 import type { McpServerDefinition, McpToolDefinition } from './mcp-definition.js'
 import { fillTemplate, parseTemplate } from '../file/template.js'
 import type { Environment } from '../file/template.js'
 import type { Tool, ToolContext } from './tool.js'
 
-/** Time limit for one connection, one handshake and one list, in milliseconds. */
+/** Time limit for one connection and one handshake, in milliseconds. */
 const CONNECT_MS = 5000
 /**
  * Maximum time in milliseconds that the first call waits for the list of tools. If the list arrives later, its tools
@@ -48,8 +50,6 @@ const IDLE_MS = 10 * 60_000
 const BEGINS_WITHIN_MS = 10_000
 /** Maximum size of a message from a server, in bytes. */
 const MESSAGE_BYTES_MAX = 1024 * 1024
-/** Maximum number of pages in a list. */
-const LIST_PAGES_MAX = 8
 /**
  * Maximum number of characters in the names, descriptions and schemas of a server's tools, as a model gets them. Forty
  * tools of the largest servers have 60,000 characters.
@@ -61,7 +61,7 @@ const OFFERED_CHARS_MAX = 64 * 1024
  */
 const SERVER_RATES = {
   bytesPerS: MESSAGE_BYTES_MAX,
-  bytesAtOnce: 2 * LIST_PAGES_MAX * MESSAGE_BYTES_MAX,
+  bytesAtOnce: 16 * MESSAGE_BYTES_MAX,
   messagesPerS: 100,
   messagesAtOnce: 500,
 }
@@ -93,6 +93,8 @@ export class McpServer {
    */
   readonly #read = new Map<string, { readonly described: string; readonly tool: McpTool | null }>()
   #missing: readonly string[] = []
+  /** Reason why the newest list is incomplete; '' if it is complete. */
+  #gap = ''
   #state: 'idle' | 'connecting' | 'up' | 'down' | 'out' = 'idle'
   #client: Client | null = null
   /** True if the server supports only versions with sessions. The next connection then offers only these versions. */
@@ -109,7 +111,8 @@ export class McpServer {
   /** True if the agent's file was edited after the server was last prepared for a call. */
   #retired = false
   #reason = ''
-  #untold: McpStatus | null = null
+  /** Newest news of each event that came while no call listened. The next call reports them. */
+  readonly #untold = new Map<McpEvent, McpStatus>()
 
   constructor(definition: McpServerDefinition, env: Environment, http: HttpClient) {
     this.name = definition.name
@@ -131,7 +134,8 @@ export class McpServer {
   /** Current fault of the server; null if there is no fault. */
   get fault(): string | null {
     if (this.#state !== 'up') return this.#reason === '' ? 'is not connected' : this.#reason
-    return this.#missing.length === 0 ? null : `has no usable ${this.#missing.join(', ')}`
+    if (this.#missing.length === 0) return null
+    return `has no usable ${this.#missing.join(', ')}${this.#gap === '' ? '' : `: ${this.#gap}`}`
   }
 
   /**
@@ -158,9 +162,9 @@ export class McpServer {
   watch(listener: (news: McpStatus, first: boolean) => void): () => void {
     this.#listeners.add(listener)
     this.#askedAtMs = -Infinity
-    const untold = this.#untold
-    this.#untold = null
-    if (untold !== null) queueMicrotask(() => listener(untold, true))
+    const untold = [...this.#untold.values()]
+    this.#untold.clear()
+    if (untold.length > 0) queueMicrotask(() => untold.forEach((news) => listener(news, true)))
     return () => {
       this.#usedAtMs = performance.now()
       this.#listeners.delete(listener)
@@ -212,6 +216,8 @@ export class McpServer {
       this.#client = client
       await this.#list(client)
     } catch (thrown) {
+      // The reason of a client that is still in use would be 'the connection was closed'.
+      if (this.#client === client) this.#client = null
       await client?.close().catch(() => undefined)
       if (this.#state === 'connecting') this.#down(reasonOf(thrown))
     }
@@ -246,7 +252,6 @@ export class McpServer {
       client = new sdk.Client(
         { name: 'mkondo', version: '1' },
         {
-          listMaxPages: LIST_PAGES_MAX,
           versionNegotiation: { mode: isOlder ? 'legacy' : 'auto', probe: { timeoutMs: VERSIONS_MS } },
           // Questions of a server cannot be answered during a phone call.
           inputRequired: { autoFulfill: false },
@@ -361,14 +366,18 @@ export class McpServer {
   }
 
   async #list(client: Client): Promise<void> {
-    const { tools: listed, ttlMs } = await client.listTools(undefined, { timeout: CONNECT_MS, cacheMode: 'refresh' })
+    const names = new Set(this.#definition.tools.map(({ name }) => name))
+    const isFinal = (thrown: unknown): boolean => this.#client !== client || isSessionLost(thrown, client)
+    const list = await readToolList(client, names, isFinal)
     if (this.#client !== client) return
     const tools = new Map<string, McpTool>()
     const missing: string[] = []
     let chars = 0
     for (const definition of this.#definition.tools) {
-      const found = listed.find(({ name }) => name === definition.name)
-      const tool = found === undefined ? null : this.#usable(definition, found)
+      const found = list.tools.get(definition.name)
+      // A tool of a page that failed this time may still be there.
+      const kept = list.fault === null ? null : (this.#tools.get(mcpToolName(this.name, definition.name)) ?? null)
+      const tool = found === undefined ? kept : this.#usable(definition, found)
       chars += tool === null ? 0 : describe([tool]).length
       if (tool === null || chars > OFFERED_CHARS_MAX) missing.push(definition.name)
       else tools.set(tool.tool.name, tool)
@@ -376,24 +385,29 @@ export class McpServer {
       await setImmediate()
       if (this.#client !== client) return
     }
-    const before = this.#state === 'up' ? describe(this.#tools.values()) : ''
-    const event = this.#state === 'up' ? 'changed' : 'up'
+    const wasUp = this.#state === 'up'
+    const before = wasUp ? describe(this.#tools.values()) : ''
+    const missedBefore = wasUp ? this.#missing.join() : ''
     this.#state = 'up'
     this.#retryMs = RETRY_MS_MIN
     this.#reason = ''
     this.#tools = tools
     this.#missing = missing
-    this.#after(listedForMs(ttlMs), () => void this.#refresh())
-    if (describe(tools.values()) !== before) this.#tell(event)
+    this.#gap = list.fault === null ? '' : gapOf(list.fault)
+    this.#after(listedForMs(list.ttlMs), () => void this.#refresh())
+    if (describe(tools.values()) !== before) this.#tell(wasUp ? 'changed' : 'up')
+    if (missing.length > 0 && missing.join() !== missedBefore) this.#tell('incomplete')
   }
 
   /** Returns a server's tool in the form for models; null if the tool cannot be used. */
   #usable(definition: McpToolDefinition, found: ListedTool): McpTool | null {
-    const description = definition.description ?? found.description ?? found.title ?? definition.name
-    const described = JSON.stringify([description, found.inputSchema])
+    const texts = [definition.description, found['description'], found['title']]
+    const description = texts.find((text) => typeof text === 'string') ?? definition.name
+    const inputSchema = found['inputSchema']
+    const described = JSON.stringify([description, inputSchema])
     const before = this.#read.get(definition.name)
     if (before?.described === described) return before.tool
-    const parameters = foreignParametersSchema.safeParse(found.inputSchema)
+    const parameters = foreignParametersSchema.safeParse(inputSchema)
     const bound = Object.keys(definition.bind)
     const isUsable =
       description.length <= TOOL_TEXT_CHARS_MAX &&
@@ -405,7 +419,7 @@ export class McpServer {
           tool: {
             name,
             timeoutMs: definition.timeoutMs,
-            run: (args, context) => this.#call(definition, args, context),
+            run: (args, context) => this.#call(definition, inputSchema, args, context),
           },
           definition,
           description,
@@ -469,20 +483,22 @@ export class McpServer {
       event,
       failures: this.#failures,
       missing: this.#missing,
-      reason: this.#reason,
+      reason: this.#state === 'up' ? this.#gap : this.#reason,
     }
     if (event === 'up' || event === 'changed') this.#failures = 0
     const [first] = this.#listeners
-    // The news is stored if no listener exists yet, because a call that waits for its first list adds its listener
-    // later.
-    if ((event === 'overrun' || (event === 'stray-line' && this.#untold === null)) && first === undefined)
-      this.#untold = news
+    // A call that waits for its first list adds its listener later.
+    if (first === undefined) {
+      this.#untold.delete(event)
+      this.#untold.set(event, news)
+    }
     for (const listener of this.#listeners) listener(news, listener === first)
   }
 
   /** Calls a tool. @throws GatewayError TOOL_HTTP, TOOL_RESPONSE; McpToolError for an error of the tool itself */
   async #call(
     { name, timeoutMs }: McpToolDefinition,
+    inputSchema: unknown,
     args: Readonly<Record<string, unknown>>,
     { signal, idempotencyKey, traceparent }: ToolContext,
   ): Promise<unknown> {
@@ -490,7 +506,9 @@ export class McpServer {
     if (client === null) throw new GatewayError('TOOL_HTTP', `the MCP server ${this.name} is not connected`)
     const meta = { 'mkondo/idempotency-key': idempotencyKey, ...(traceparent === undefined ? {} : { traceparent }) }
     const request = { name, arguments: { ...args }, _meta: meta }
-    const options = { signal, timeout: 2 * timeoutMs }
+    // The client reads from the schema which arguments are also headers.
+    const toolDefinition = { name, inputSchema: inputSchema as ListedSchema }
+    const options = { signal, timeout: 2 * timeoutMs, toolDefinition }
     let asked = client
     const answered = client.callTool(request, options).catch(async (thrown: unknown) => {
       // If the session was lost, the server has refused the request without reading it. So the request is sent once
@@ -528,7 +546,12 @@ export class McpServer {
 
 const OVERRUN = `it sent more than ${SERVER_RATES.messagesPerS} messages or ${SERVER_RATES.bytesPerS} bytes a second, and is left out`
 
-type ListedTool = Awaited<ReturnType<Client['listTools']>>['tools'][number]
+type ListedSchema = Awaited<ReturnType<Client['listTools']>>['tools'][number]['inputSchema']
+
+function gapOf({ page, thrown }: NonNullable<ToolList['fault']>): string {
+  const reason = thrown === null ? 'was not requested, because the list is too long' : `failed: ${reasonOf(thrown)}`
+  return `page ${page} of its list ${reason}`
+}
 
 /** The facts of a call are empty, because one connection serves all calls. */
 const NO_CALL = { from: '', to: '', sid: '', agent: '', language: '' }
@@ -548,14 +571,15 @@ export interface McpStatus {
   /**
    * `session-lost`: the server no longer has the session, so a new session is opened and the tools stay. `overrun`: the
    * server has sent too much and is excluded from now on. `stray-line`: a local server has printed a line that is not a
-   * message of the protocol; this is reported once for each connection.
+   * message of the protocol; this is reported once for each connection. `incomplete`: the server is up, and tools in
+   * `missing` are not offered.
    */
-  readonly event: 'up' | 'down' | 'changed' | 'session-lost' | 'overrun' | 'stray-line'
+  readonly event: McpEvent
   /** Number of failed attempts to connect since the last report. */
   readonly failures: number
   /** Tools in the agent's list that the server does not have, or that cannot be used. */
   readonly missing: readonly string[]
-  /** Reason why the server is down, without address and secrets; empty otherwise. */
+  /** Reason why the server is down, or why its list is incomplete, without address and secrets; empty otherwise. */
   readonly reason: string
 }
 
@@ -602,6 +626,7 @@ function reasonOf(thrown: unknown): string {
       return 'it does not support a version of MCP that the gateway supports'
     if (typeof code === 'string' && code !== 'ERA_NEGOTIATION_FAILED' && /^[A-Z][A-Z0-9_]+$/.test(code))
       return networkReason(cause)
+    if (typeof code === 'number') return `it answered with the error ${code}`
     if ('status' in cause && typeof cause.status === 'number') return `it answered with ${cause.status}`
   }
   return thrown instanceof Error ? thrown.name : messageOf(thrown)

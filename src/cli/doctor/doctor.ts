@@ -12,7 +12,7 @@ import { loadFlite } from '../../speech/flite.js'
 import { writeWhole } from '../../telemetry/archive/whole-file.js'
 import type { CarrierNumber } from '../../sautikit-api/numbers.js'
 import { readEnvFile, withVariables } from '../serve/env-file.js'
-import { carrierFindings, clockFindings, redisFindings } from '../check.js'
+import { carrierFindings, clockFindings, mcpFindings, redisFindings } from '../check.js'
 import { serviceFamilies } from '../families.js'
 import { pickNumber, routeOf } from '../numbers.js'
 import { Progress } from '../progress.js'
@@ -90,6 +90,7 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
     if (isFit()) for (const finding of await redisFindings(config)) found(finding)
     for (const finding of clockFindings([{ config }])) found(finding)
     if (isFit()) for (const finding of await serviceFamilies(backendSettings(config))) found(finding)
+    if (isFit()) for (const finding of await mcpFindings(config, terminal.env)) found(finding)
     const calls = isFit() ? await calledBack(options, plan, server, { say, found, progress, signal, terminal }) : []
     const variables = settingsOf(calls, api === null ? [] : otherSpellings(api))
     const questions = questionsOf(calls)

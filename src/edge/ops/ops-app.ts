@@ -21,7 +21,7 @@ import { CAMPAIGN_BODY_BYTES_MAX, CampaignsApi } from './ops-campaigns.js'
 import { EDITOR_BODY_BYTES_MAX, EditorApi } from './ops-editor.js'
 import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
-import type { OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
+import type { OpsHead, OpsMethod, OpsRefusal, StreamHolder } from './ops-guard.js'
 import { accessOf, rowOf } from './ops-routes.js'
 import type { OpsRoute, OrderOf, QueryOf } from './ops-routes.js'
 import { LiveFeeds } from './ops-live.js'
@@ -371,7 +371,7 @@ export class OpsApp {
   #stream(
     app: TemplatedApp,
     route: OpsRoute,
-    watch: (exchange: Exchange, req: HttpRequest, holder: string) => void,
+    watch: (exchange: Exchange, req: HttpRequest, holder: StreamHolder) => void,
   ): void {
     const path = pathOf(route)
     app.get(path, (res, req) => {

@@ -140,10 +140,12 @@ export class OpsGuard {
       : (this.#ofNumbers.get(digest(given).toString('hex')) ?? null)
   }
 
-  /** Name under which the streams of an admitted request are counted: its session, or its address without a session. */
-  holderOf({ cookie, address, authorization }: OpsHead, wallMs: number): string {
-    const session = authorization === '' ? this.#sessions?.sessionsOf(cookie, wallMs)[0]?.id : undefined
-    return session === undefined ? `address ${address}` : `session ${session}`
+  /** Returns the holder of the event stream that an admitted request opens. */
+  holderOf({ cookie, address, authorization }: OpsHead, wallMs: number): StreamHolder {
+    const session = authorization === '' ? this.#sessions?.sessionsOf(cookie, wallMs)[0] : undefined
+    return session === undefined
+      ? { name: `address ${address}`, address, acts: true }
+      : { name: `session ${session.id}`, address, acts: session.rights !== 'read' }
   }
 
   /** Rights of the console's page: all rights if no token is needed; null without a session. */
@@ -207,6 +209,15 @@ export class OpsGuard {
       )
     return refusal('token-wrong', unauthorized(access), this.#wrongTokens.take(address, nowMs) > 0)
   }
+}
+
+/** Holder of an event stream. */
+export interface StreamHolder {
+  /** Name of the holder's session, or of its address without a session. */
+  readonly name: string
+  readonly address: string
+  /** True if the holder may act: hang up, escalate, call. */
+  readonly acts: boolean
 }
 
 /** Parts of an ops request that decide if it is admitted. */

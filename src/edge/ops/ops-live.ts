@@ -8,9 +8,17 @@ import type { Metrics } from '../../telemetry/metrics.js'
 import { errorReply } from '../http/reply.js'
 import type { EventStream, Exchange } from '../http/http-exchange.js'
 import type { FleetApi, WatchedCall } from './ops-fleet.js'
+import type { StreamHolder } from './ops-guard.js'
 
 /** Maximum number of streams of server-sent events, for all pages together. Each browser tab has one or two. */
 const OPS_STREAMS_MAX = 64
+/** Maximum number of streams of all sessions that only read. The remaining places are kept for people who may act. */
+const OPS_STREAMS_OF_READERS_MAX = 48
+/**
+ * Maximum number of streams of one address: of its sessions that only read, and of people who may act. A person may log
+ * in several times. The two numbers are separate, because a proxy gives readers and people who act the same address.
+ */
+const OPS_STREAMS_OF_ADDRESS_MAX = { reads: 32, acts: 48 }
 /**
  * Maximum number of streams of one session, or of one address without a session. A browser opens six connections to one
  * origin.
@@ -26,6 +34,14 @@ const OPS_LIVE_CALL_MS = 250
 const OPS_LIVE_CALL_ELSEWHERE_MS = 1000
 /** Time in ms without an event after which a comment is sent, so that a lost connection is noticed. */
 const OPS_STREAM_BEAT_MS = 5000
+
+/** Watchers that reached each limit, for the answer. */
+const FULL = {
+  share: `${OPS_STREAMS_OF_ONE_MAX} pages of this session`,
+  address: 'too many pages of this address',
+  readers: `${OPS_STREAMS_OF_READERS_MAX} pages of sessions that only read`,
+  all: `${OPS_STREAMS_MAX} pages`,
+}
 
 interface LiveFeedsOptions {
   readonly fleet: FleetApi
@@ -48,8 +64,8 @@ export class LiveFeeds {
   readonly #options: LiveFeedsOptions
   readonly #list: ListFeed
   readonly #calls = new Map<CallSid, CallFeed>()
-  /** Open streams by their holders; at most OPS_STREAMS_MAX. */
-  readonly #held = new Map<string, number>()
+  /** Holders of the open streams, one entry for each stream; at most OPS_STREAMS_MAX. */
+  readonly #held = new Set<{ readonly holder: StreamHolder }>()
   readonly #refused: CounterOf<'full'>
   #timer: NodeJS.Timeout | null = null
 
@@ -58,18 +74,17 @@ export class LiveFeeds {
     this.#list = new ListFeed(options)
     this.#refused = options.metrics.defineCounter(
       'ops_streams_refused',
-      'Event streams of the console that were refused, because the limit of the session or of the process was reached',
+      'Event streams of the console that were refused, by the limit that was reached',
       ['full'],
     )
-    for (const full of ['share', 'all']) this.#refused({ full })
+    for (const full of Object.keys(FULL)) this.#refused({ full })
   }
 
-  /** @param holder  name of the session or address that watches */
-  watchList(exchange: Exchange, holder: string): void {
+  watchList(exchange: Exchange, holder: StreamHolder): void {
     this.#watch(exchange, this.#list, holder)
   }
 
-  watchCall(exchange: Exchange, sid: string | undefined, holder: string): void {
+  watchCall(exchange: Exchange, sid: string | undefined, holder: StreamHolder): void {
     if (!isCallSid(sid)) {
       exchange.reply(errorReply(404, 'CALL_UNKNOWN', 'no node has a call of that SID, live or lately ended'))
       return
@@ -84,28 +99,36 @@ export class LiveFeeds {
     for (const feed of [this.#list, ...this.#calls.values()]) feed.cutAll()
   }
 
-  #watch(exchange: Exchange, feed: Feed, holder: string): boolean {
-    const own = this.#held.get(holder) ?? 0
-    const watchers = [...this.#held.values()].reduce((sum, held) => sum + held, 0)
-    const full = own >= OPS_STREAMS_OF_ONE_MAX ? 'share' : watchers >= OPS_STREAMS_MAX ? 'all' : null
+  #watch(exchange: Exchange, feed: Feed, holder: StreamHolder): boolean {
+    const full = this.#limitFor(holder)
     if (full !== null) {
       this.#refused({ full }).inc()
-      const who = full === 'share' ? `${OPS_STREAMS_OF_ONE_MAX} pages of this session` : `${OPS_STREAMS_MAX} pages`
-      exchange.reply(errorReply(503, 'BUSY', `${who} watch already; close one`, { headers: [['Retry-After', '5']] }))
+      const headers: [string, string][] = [['Retry-After', '5']]
+      exchange.reply(errorReply(503, 'BUSY', `${FULL[full]} watch already; close one`, { headers }))
       return false
     }
     const stream = exchange.stream()
     if (stream === null) return false
-    this.#held.set(holder, own + 1)
+    const held = { holder }
+    this.#held.add(held)
     feed.add(stream)
     exchange.onOver(() => {
       feed.remove(stream)
-      const left = (this.#held.get(holder) ?? 1) - 1
-      if (left === 0) this.#held.delete(holder)
-      else this.#held.set(holder, left)
+      this.#held.delete(held)
     })
     this.#timer ??= setInterval(() => this.#tick(), this.#options.everyMs ?? OPS_LIVE_CALL_MS).unref()
     return true
+  }
+
+  /** Returns the limit that another stream of this holder would exceed; null if the holder may open one. */
+  #limitFor({ name, address, acts }: StreamHolder): keyof typeof FULL | null {
+    const all = [...this.#held].map(({ holder }) => holder)
+    const peers = all.filter((holder) => holder.acts === acts)
+    const ofAddress = peers.filter((holder) => holder.address === address)
+    if (all.filter((holder) => holder.name === name).length >= OPS_STREAMS_OF_ONE_MAX) return 'share'
+    if (ofAddress.length >= OPS_STREAMS_OF_ADDRESS_MAX[acts ? 'acts' : 'reads']) return 'address'
+    if (!acts && peers.length >= OPS_STREAMS_OF_READERS_MAX) return 'readers'
+    return all.length >= OPS_STREAMS_MAX ? 'all' : null
   }
 
   #tick(): void {

@@ -4,6 +4,7 @@ import { CONNECT_ATTEMPT_MS } from '../../core/limits.js'
 import { LookupCounts, installNameLookup } from '../../http/name-lookup.js'
 import { SpeechPool } from '../../speech/speech-pool.js'
 import { SPEECH_REFUSALS } from '../../speech/speech-protocol.js'
+import { endOrphans, onEnded } from '../../system/program-mark.js'
 import { holdDataFolder } from '../../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptNames } from '../../telemetry/archive/kept-files.js'
 import { CallSeries } from '../../telemetry/call-series.js'
@@ -112,6 +113,41 @@ export function telemetryPart(
     stop: async () => {
       await shared.traces?.close()
       shared.metrics.close()
+    },
+  }
+}
+
+/**
+ * Processes that programs of the gateway, such as local MCP servers, have left behind. At the start this part ends
+ * processes of gateways that were killed. The start does not wait for this.
+ */
+export function programsPart(shared: Shared<'inputs' | 'metrics'>): Part {
+  const log = shared.inputs.log.component('programs')
+  let stopListening = (): void => undefined
+  let search = Promise.resolve()
+  return {
+    name: 'programs',
+    start: () => {
+      const { metrics } = shared
+      for (const found of ['close', 'start'] as const) metrics.leftProcessesEnded({ found })
+      stopListening = onEnded((count) => {
+        metrics.leftProcessesEnded({ found: 'close' }).inc(count)
+        log.warn({ count }, 'a closed program, such as an MCP server, had left processes, which were ended')
+      })
+      search = endOrphans().then((result) => {
+        if (result === null)
+          return log.info(
+            {},
+            'there is no /proc: a process that leaves the process group of its MCP server is not ended',
+          )
+        if (result.ended > 0) metrics.leftProcessesEnded({ found: 'start' }).inc(result.ended)
+        if (result.ended > 0 || result.left > 0)
+          log.warn({ ...result }, 'programs of a gateway that was killed still had processes, which were ended')
+      })
+    },
+    stop: async () => {
+      await search
+      stopListening()
     },
   }
 }

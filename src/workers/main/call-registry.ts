@@ -6,6 +6,7 @@ import { humanFirst } from '../../agents/file/human-first.js'
 import type { Environment } from '../../agents/file/template.js'
 import { VerificationLocks } from '../../agents/identity/verification-lock.js'
 import type { SharedAttempts } from '../../agents/identity/verification-lock.js'
+import { MCP_EVENTS } from '../../agents/tools/mcp-definition.js'
 import { MODULE_PREFIX } from '../../backends/registry.js'
 import { allCallsOn, namesIn } from '../../backends/split.js'
 import type { Handoff } from '../../call/documents/handoff.js'
@@ -796,8 +797,7 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], wa
     for (const served of ['answered', 'done', 'not-understood', 'nothing-asked'])
       metrics.callsServed({ agent, outcome: 'contained', served })
     for (const { name: server } of definition.mcp) {
-      for (const event of ['up', 'down', 'changed', 'session-lost', 'overrun', 'stray-line'])
-        metrics.mcpServerEvents({ agent, server, event })
+      for (const event of MCP_EVENTS) metrics.mcpServerEvents({ agent, server, event })
       metrics.mcpConnectFailures({ agent, server })
     }
     for (const backend of namesIn(shares)) {

@@ -16,6 +16,7 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
 /** Log messages of a server's events; other events have one message. */
 const MCP_EVENTS: Readonly<Record<string, string>> = {
   'session-lost': 'a session with an MCP server was lost: the gateway opens a new one',
+  incomplete: 'an MCP server lacks tools that its agent names, or they cannot be used: they are not offered',
   'stray-line': 'a local MCP server prints lines that are not messages of the protocol: the gateway skips them',
 }
 
@@ -50,9 +51,9 @@ export class BackendNews implements MainPart {
       context.backendStatus.takeover(from, to, gapMs)
     },
     mcp: ({ news: { server, event, failures, missing, reason } }) => {
-      const usable = !/^(down|overrun|stray-line)$/.test(event) && missing.length === 0
-      this.#of.log[usable ? 'info' : 'warn'](
-        { server, event, failures, missing, detail: reason },
+      const isUsable = !/^(down|overrun|stray-line|incomplete)$/.test(event)
+      this.#of.log[isUsable ? 'info' : 'warn'](
+        { server, event, failures, missing: event === 'incomplete' ? missing : [], detail: reason },
         MCP_EVENTS[event] ?? 'an MCP server has changed',
       )
     },
