@@ -516,7 +516,7 @@ export const SETTINGS = named({
   outboundPrefixes: define<readonly string[]>({
     kind: list('prefixes of phone numbers such as +254, separated by commas', /^\+\d{1,14}$/),
     fallback: [],
-    help: 'The prefixes of the phone numbers that the gateway may call. If the setting is unset, the gateway may call numbers in the country of the calling number. Premium, shared-cost, personal and satellite numbers are called only if their range, such as +254900, or the whole number is listed (docs/CAMPAIGNS.md).',
+    help: 'The prefixes of the phone numbers that the gateway may call. If the setting is unset, the gateway may call numbers in the country of the calling number. Other numbers than fixed lines and mobiles are called only if their range, such as +254900, or the whole number is listed (docs/CAMPAIGNS.md).',
   }),
   callBacksPerNumberDay: define({
     kind: integer(0, 100),

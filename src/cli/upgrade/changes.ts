@@ -41,7 +41,7 @@ export const CHANGES: readonly Change[] = [
     until: '0.1.0',
     place: 'OUTBOUND_PREFIXES',
     concerns: unset('OUTBOUND_PREFIXES'),
-    what: 'only numbers in the country of the calling number are called, and no premium, shared-cost, personal or satellite numbers',
+    what: 'only numbers in the country of the calling number are called, and only fixed lines and mobiles',
     rewrite: "outboundPrefixes: '+254,+255' names the countries that are called",
   },
   {
