@@ -319,6 +319,12 @@ export const SETTINGS = named({
     defaultText: NO_AGENT_SAY.map(({ language, text: words }) => `${language}: ${words}`).join(' '),
     help: "Texts that the carrier's voice speaks if the called number has no agent at this gateway, one language after the other. Then the call ends.",
   }),
+  agentEnv: define<readonly string[]>({
+    kind: list('names of environment variables, separated by commas', /^[A-Za-z_]\w{0,99}$/),
+    fallback: ['SHOP_API_URL'],
+    defaultText: 'SHOP_API_URL',
+    help: 'The environment variables that agent files (`{{env.NAME}}`) and code of agents may read. They cannot read others. The shipped agents read SHOP_API_URL. A secret setting of the gateway cannot be listed.',
+  }),
   dataDir: define({
     kind: text('a folder'),
     fallback: '.data',

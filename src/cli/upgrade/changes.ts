@@ -79,6 +79,10 @@ export const REWRITES: readonly { readonly fault: RegExp; readonly rewrite: stri
     rewrite: 'retryBusyMinutes: N and retryNoAnswerMinutes: N in place of retryMinutes',
   },
   {
+    fault: /AGENT_ENV does not list/,
+    rewrite: 'agentEnv: the names of all variables that the agents read, such as CRM_TOKEN,SHOP_API_URL, in the settings',
+  },
+  {
     fault: /caller.*memory.*verification|verification.*caller.*memory/,
     rewrite: 'verification: questions to the caller, without which memory: is left out',
   },
