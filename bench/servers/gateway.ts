@@ -79,7 +79,7 @@ const calls = new CallRegistry({
   env: {},
   speech: null,
   carrier: null,
-  humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 0, fallbacksPerMinute: 0 }),
+  humanCalls: new HumanCalls({ perNumberPerMinute: 0, fallbacksPerMinute: 0 }),
   clock: parts.clock,
   wallClock: Date.now,
   log: parts.log,

@@ -130,7 +130,7 @@ export function edgeParts(options: ServerOptions): EdgeParts {
         noAgent: [{ verb: 'hangup' }],
         // All calls of a bench have the same caller number.
         callerLimits: { calls: 20_000, perMinute: 60_000, withheldPercent: 100, exempt: [] },
-        humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 0, fallbacksPerMinute: 0 }),
+        humanCalls: new HumanCalls({ perNumberPerMinute: 0, fallbacksPerMinute: 0 }),
         trustedProxies: [],
         clock,
         wallClock: Date.now,

@@ -33,7 +33,7 @@ export function mayCallBack(
   // Without `callbacks` in the agent's file, another system makes this call back.
   if (definition.callbacks === null) return true
   const read = numberToCall(number)
-  return 'number' in read && ringFault('call-back', read.number, oursOf(definition, ours), prefixes) === null
+  return 'number' in read && ringFault(read.number, oursOf(definition, ours), prefixes) === null
 }
 
 /**
@@ -55,7 +55,7 @@ export function callBackRow(
   const isCallBack = kept.placed?.promised === true || kept.recoveredFrom !== null
   if (isCallBack && !sameNumber(to, theirs))
     return refusalOf('third-number', 'In a call back only the number that was called is called again; tell them so.')
-  const fault = ringFault('call-back', to, oursOf(definition, ours), prefixes)
+  const fault = ringFault(to, oursOf(definition, ours), prefixes)
   if (fault !== null) return refusalOf('number', `number is one that ${fault}. Ask the caller for another one.`)
   const zone = wishZone(to, definition)
   const wantedMs = order.wantedAt === undefined ? null : readDateAndTime(zone, order.wantedAt)

@@ -9,7 +9,6 @@ import { WEEKDAYS } from '../escalation/hunt-group.js'
 import type { BusyLines, LineStanding } from '../fleet/busy-lines.js'
 import type { CallStore } from '../fleet/store/call-store.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
-import type { RingWay } from '../sautikit/ringing.js'
 import type { Log } from '../telemetry/log.js'
 import { answerOf } from '../workers/main/outbound-calls.js'
 import type { OutboundOrder } from '../workers/main/outbound-calls.js'
@@ -325,7 +324,6 @@ export class Campaigns {
     const { place, walletEmpty, log } = this.#options
     const { agent, to, from, variables, externalId, recovers } = row
     try {
-      const way = row.campaign === CALL_BACKS ? 'call-back' : 'campaign'
       const order = {
         agent: human === null ? agent : promiserOf(agent, recovers),
         variables,
@@ -335,7 +333,7 @@ export class Campaigns {
         ...(externalId === null ? {} : { externalId }),
         ...(human === null ? { to, ...this.#earlier(recovers) } : { to: human, joins: to }),
       }
-      return await place(order, human === null ? way : 'human')
+      return await place(order)
     } catch (thrown) {
       if (thrown instanceof CarrierApiError) {
         const { status, retryAfterS } = thrown
@@ -640,7 +638,7 @@ const FREE = 'free'
 interface CampaignsOptions {
   readonly queue: RowQueue
   readonly doNotCall: DoNotCall
-  readonly place: (order: OutboundOrder, way: RingWay) => Promise<Ordered>
+  readonly place: (order: OutboundOrder) => Promise<Ordered>
   /** Returns the state of the call that was placed under the given label. */
   readonly standing: (callSid: string, label: string) => Promise<PlacedStanding>
   /** Claims of the fleet, so that only one node begins a try. */

@@ -87,7 +87,7 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
       continue
     }
     const { number: to } = called
-    const unringable = ringFault('campaign', to, options.from ?? '', options.prefixes)
+    const unringable = ringFault(to, options.from ?? '', options.prefixes)
     if (unringable !== null) fault(`${at}: has a number that ${unringable}`)
     const before = lines.get(partyKey(to))
     if (before !== undefined) fault(`${at}: has the number of line ${before}`)

@@ -77,7 +77,7 @@ class OwnGround implements Ground {
     const shop = io.env['SHOP_API_URL'] === undefined ? await startDemoShop() : null
     const folder = await mkdtemp(join(tmpdir(), 'mkondo-simulate-'))
     try {
-      const ofFolder = loadConfig({}, null)
+      const ofFolder = loadConfig({ AGENT_ENV: io.env['AGENT_ENV'] }, null)
       const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
       const config: Config = {
         // Defaults without this machine's settings, so that the result does not depend on the machine.

@@ -61,8 +61,16 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>, fi
   return config
 }
 
-/** Returns the faults of settings that require other settings. */
-function faultsTogether({ agentsEdit, agentsDir, agentsWatch, opsToken }: Config): string[] {
+/** Returns the faults of settings that depend on other settings. */
+function faultsTogether(config: Config): string[] {
+  const secrets = config.agentEnv.filter((name) =>
+    ALL.some(([, setting]) => setting.env === name && setting.secret === true),
+  )
+  const listed = `AGENT_ENV lists ${secrets.join(', ')}, a secret of the gateway itself; allowed: other variables`
+  return [...(secrets.length === 0 ? [] : [listed]), ...editFaults(config)]
+}
+
+function editFaults({ agentsEdit, agentsDir, agentsWatch, opsToken }: Config): string[] {
   const lacking = [
     // AGENTS_DIR is required, because an update of the package overwrites the folder of the shipped agents.
     ...(agentsDir === null ? ['AGENTS_DIR'] : []),

@@ -319,6 +319,12 @@ export const SETTINGS = named({
     defaultText: NO_AGENT_SAY.map(({ language, text: words }) => `${language}: ${words}`).join(' '),
     help: "Texts that the carrier's voice speaks if the called number has no agent at this gateway, one language after the other. Then the call ends.",
   }),
+  agentEnv: define<readonly string[]>({
+    kind: list('names of environment variables, separated by commas', /^[A-Za-z_]\w{0,99}$/),
+    fallback: ['SHOP_API_URL'],
+    defaultText: 'SHOP_API_URL',
+    help: 'The environment variables that agent files (`{{env.NAME}}`) and code of agents may read. They cannot read others. The shipped agents read SHOP_API_URL. A secret setting of the gateway cannot be listed.',
+  }),
   dataDir: define({
     kind: text('a folder'),
     fallback: '.data',
@@ -516,7 +522,7 @@ export const SETTINGS = named({
   outboundPrefixes: define<readonly string[]>({
     kind: list('prefixes of phone numbers such as +254, separated by commas', /^\+\d{1,14}$/),
     fallback: [],
-    help: 'The prefixes of the phone numbers that the gateway may call. If the setting is unset, the gateway may call numbers in the country of the calling number. Premium, shared-cost, personal and satellite numbers are called only if their range, such as +254900, or the whole number is listed (docs/CAMPAIGNS.md).',
+    help: 'The prefixes of the phone numbers that the gateway may call. If the setting is unset, the gateway may call numbers in the country of the calling number. Other numbers than fixed lines and mobiles are called only if their range, such as +254900, or the whole number is listed (docs/CAMPAIGNS.md).',
   }),
   callBacksPerNumberDay: define({
     kind: integer(0, 100),

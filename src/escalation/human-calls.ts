@@ -8,8 +8,6 @@ import { partyKey } from '../sautikit/phone.js'
 const NUMBERS_MAX = 10_000
 
 interface HumanCallsOptions {
-  /** Returns true if a phone number may be called at all (`ringFault` for calls to humans). */
-  readonly mayRing: (number: string) => boolean
   /** Maximum number of calls in a minute to one phone number, by escalations and fallbacks together. */
   readonly perNumberPerMinute: number
   /** Maximum number of fallback documents in a minute that call humans, over all phone numbers. */
@@ -26,12 +24,10 @@ interface HumanCallsOptions {
 export class HumanCalls {
   /** Number of calls to humans that were refused. */
   readonly refused = { escalation: 0, fallback: 0 }
-  readonly #mayRing: (number: string) => boolean
   readonly #numbers: RateLimit
   readonly #fallbacks: RateLimit
 
-  constructor({ mayRing, perNumberPerMinute, fallbacksPerMinute }: HumanCallsOptions) {
-    this.#mayRing = mayRing
+  constructor({ perNumberPerMinute, fallbacksPerMinute }: HumanCallsOptions) {
     this.#numbers = perMinute(perNumberPerMinute, NUMBERS_MAX)
     this.#fallbacks = perMinute(fallbacksPerMinute)
   }
@@ -56,6 +52,6 @@ export class HumanCalls {
   }
 
   #take(number: string, nowMs: number): boolean {
-    return this.#mayRing(number) && this.#numbers.take(partyKey(number), nowMs) === 0
+    return this.#numbers.take(partyKey(number), nowMs) === 0
   }
 }

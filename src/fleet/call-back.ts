@@ -2,7 +2,6 @@ import type { AgentDefinition } from '../agents/file/definition.js'
 import { parseCallSid } from '../core/ids.js'
 import { KEEP_RENEW_MS } from '../core/limits.js'
 import { isOpen } from '../escalation/hunt-group.js'
-import type { RingWay } from '../sautikit/ringing.js'
 import type { Log } from '../telemetry/log.js'
 import { continuationOf } from '../workers/main/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
@@ -55,7 +54,7 @@ interface CallBackOptions {
    * Places the call. Refuses the call if the number's range or country, RECOVERY_PER_MINUTE or the capacity does not
    * allow it.
    */
-  readonly place: (order: OutboundOrder, way: RingWay) => Promise<unknown>
+  readonly place: (order: OutboundOrder) => Promise<unknown>
   readonly wallClock: () => number
   readonly log: Log
 }
@@ -72,7 +71,7 @@ export async function callBack(state: KeptState, options: CallBackOptions): Prom
     return false
   }
   try {
-    await options.place({ agent, to: from, ...(E164.test(to) ? { from: to } : {}), recovers: state }, 'ring-back')
+    await options.place({ agent, to: from, ...(E164.test(to) ? { from: to } : {}), recovers: state })
     return true
   } catch (thrown) {
     log.warn({ err: thrown }, 'the caller of a call that was cut off cannot be called back')

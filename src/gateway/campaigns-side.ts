@@ -128,7 +128,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
   const campaigns = new Campaigns({
     queue,
     doNotCall,
-    place: (order, way) => outbound.place(order, way),
+    place: (order) => outbound.place(order),
     standing,
     claims: store,
     agent,

@@ -1,48 +1,13 @@
-import { parsePhoneNumberFromString } from 'libphonenumber-js/max'
+import { getCountries, getCountryCallingCode, Metadata, parsePhoneNumberFromString } from 'libphonenumber-js/max'
 import type { PhoneNumber } from 'libphonenumber-js/max'
 import { digitsOf, homeCountry } from './phone.js'
 
 /**
- * The reasons for which this gateway rings a number; every ring has a reason. `country` is true if, without
- * OUTBOUND_PREFIXES, only numbers in the calling number's country may be rung. The operator configures the numbers of
- * humans, so these may be in another country.
+ * Number types of libphonenumber that are rung. All other numbers may cost more than a normal call: premium rate, shared
+ * cost, pagers, personal numbers, and numbers in such a range without a type, because the types include only assigned
+ * numbers (+254 900 223344, but not +254 900 123456).
  */
-export const RING_WAYS = {
-  /** Outbound call by `POST /api/calls` or `mkondo call-out`. */
-  order: { country: true },
-  /** A row of a campaign. */
-  campaign: { country: true },
-  /** Call back that the agent promised to a caller. */
-  'call-back': { country: true },
-  /** Call back to a caller whose call was interrupted. */
-  'ring-back': { country: true },
-  /** A human of an agent's file or of NUMBERS_FILE. */
-  human: { country: false },
-} as const satisfies Readonly<Record<string, { readonly country: boolean }>>
-
-export type RingWay = keyof typeof RING_WAYS
-
-/**
- * Prefixes, without `+`, of numbers that cost more than a normal call. These are satellites and networks without a
- * country, premium rate, shared cost, and personal numbers, which are billed in the same way. The number types of
- * libphonenumber include only assigned numbers (+254 900 223344, but not +254 900 123456), and do not include all of
- * these codes.
- */
-const COSTLY_RANGES: readonly string[] = [
-  // Inmarsat, GMSS (Iridium, Globalstar), and the international networks, such as Thuraya and iNum.
-  ...['870', '881', '882', '883'],
-  // Personal numbers, aid in disasters, shared cost and premium rate of the ITU's own codes.
-  ...['878', '888', '808', '979'],
-  // North America's premium rate.
-  '1900',
-  // Great Britain: premium rate, shared cost, personal numbers.
-  ...['449', '4484', '4487', '4470'],
-  // Kenya, Tanzania (premium rate, shared cost), Uganda, Rwanda.
-  ...['254900', '25590', '25584', '25690', '250900'],
-]
-
-/** Number types of libphonenumber that cost more than a normal call. */
-const COSTLY_TYPES: readonly string[] = ['PREMIUM_RATE', 'SHARED_COST', 'PERSONAL_NUMBER']
+const ORDINARY_TYPES: readonly string[] = ['FIXED_LINE', 'MOBILE', 'FIXED_LINE_OR_MOBILE']
 
 /**
  * Country codes that several countries share. A call between these countries is billed as an international call. Any
@@ -51,20 +16,21 @@ const COSTLY_TYPES: readonly string[] = ['PREMIUM_RATE', 'SHARED_COST', 'PERSONA
 const CODES_OF_MANY: readonly string[] = ['1', '7']
 
 /**
- * Checks the range and the country of a number that will be rung for this reason. Other modules decide how often and
- * when.
+ * Judges a number that someone else than the operator chose: of an order, a campaign's row, or a call back. All calls to
+ * such numbers go through this check. Other modules decide how often and when. The numbers of humans are not checked,
+ * because the operator configures them.
  * @param to E.164, as returned by `numberToCall`
  * @param ours  the gateway's number that calls; if it is not a number, the country of `useCountry` is used
  * @param prefixes OUTBOUND_PREFIXES; they replace the check of the country
  * @returns the fault, to be read after "a number that"; null if the number may be rung
  */
-export function ringFault(way: RingWay, to: string, ours: string, prefixes: readonly string[]): string | null {
+export function ringFault(to: string, ours: string, prefixes: readonly string[]): string | null {
   const digits = digitsOf(to)
   const number = parsePhoneNumberFromString(`+${digits}`)
   const named = prefixes.map(digitsOf).filter((prefix) => digits.startsWith(prefix))
-  if (isCostly(digits, number, named))
-    return 'is of a premium, shared-cost, personal or satellite range, which is never rung; allowed: others, or one that OUTBOUND_PREFIXES names in full'
-  if (!RING_WAYS[way].country) return null
+  // An ordinary prefix such as `+44` does not allow the range `+44 9`; the prefixes `+449` and `+44909` do.
+  if (!isOrdinary(digits, number) && !named.some((prefix) => prefix === digits || beginsNoOrdinary(prefix)))
+    return 'is not known as a fixed line or a mobile, and is never rung; allowed: fixed lines and mobiles, or a range that OUTBOUND_PREFIXES names in full'
   if (prefixes.length > 0)
     return named.length > 0
       ? null
@@ -73,13 +39,49 @@ export function ringFault(way: RingWay, to: string, ours: string, prefixes: read
   return 'is in another country than the number that calls; allowed: one of the same country, or of OUTBOUND_PREFIXES'
 }
 
-/** @param named  prefixes that the operator allows and that match this number */
-function isCostly(digits: string, number: PhoneNumber | undefined, named: readonly string[]): boolean {
-  const range = COSTLY_RANGES.find((prefix) => digits.startsWith(prefix))
-  // The prefix `+44` does not allow the range `+44 9`; the prefixes `+449` and `+44909` do.
-  if (range !== undefined) return !named.some((prefix) => prefix.startsWith(range))
-  // The extent of this number's range is not known, so the operator must name all digits.
-  return COSTLY_TYPES.includes(number?.getType() ?? '') && !named.includes(digits)
+/**
+ * True for a fixed line or a mobile of a country. Satellites and international networks have the type of a mobile, but
+ * no country. The digits are compared, because the parser drops a national prefix inside them.
+ */
+function isOrdinary(digits: string, number: PhoneNumber | undefined): boolean {
+  if (number?.country === undefined || number.number !== `+${digits}`) return false
+  return ORDINARY_TYPES.includes(number.getType() ?? '')
+}
+
+/** The method that gives a plan's numbers of one type, which the declarations of libphonenumber-js lack. */
+interface TypedPlan {
+  readonly type: (name: 'FIXED_LINE' | 'MOBILE') => { readonly pattern: () => string | undefined } | undefined
+}
+
+/** Calling code of each country, and the possible beginnings of its fixed lines or mobiles. Made when first needed. */
+let beginnings: readonly (readonly [code: string, beginning: RegExp])[] | null = null
+
+/** True if no fixed line or mobile of any country begins with these digits: they name a special range in full. */
+function beginsNoOrdinary(prefix: string): boolean {
+  beginnings ??= getCountries().flatMap((country) => {
+    const plan = new Metadata()
+    plan.selectNumberingPlan(country)
+    const patterns = (['FIXED_LINE', 'MOBILE'] as const).map((name) =>
+      (plan as unknown as TypedPlan).type(name)?.pattern(),
+    )
+    return patterns.flatMap((pattern = '') =>
+      pattern === '' ? [] : [[getCountryCallingCode(country), beginningOf(pattern)] as const],
+    )
+  })
+  return !beginnings.some(([code, beginning]) =>
+    prefix.startsWith(code) ? beginning.test(prefix.slice(code.length)) : code.startsWith(prefix),
+  )
+}
+
+/**
+ * Returns an expression that matches all beginnings of the numbers of a plan's pattern: the text may end before each
+ * digit. Patterns consist of digits, classes, groups, alternatives and counts.
+ */
+function beginningOf(pattern: string): RegExp {
+  const endable = pattern.replace(/\{[^}]*\}|\\d|\[[^\]]*\]|\d/g, (part) =>
+    part.startsWith('{') ? part : `(?:${part}|$)`,
+  )
+  return new RegExp(`^(?:${endable})$`)
 }
 
 function isOfOneCountry(number: PhoneNumber | undefined, ours: PhoneNumber | undefined): boolean {

@@ -36,7 +36,7 @@ const ENV = { SHOP_API_URL: 'http://127.0.0.1:8090' }
 const root = packageRoot()
 
 /** The faults of an agent file, as the operator reads them. */
-async function faultsOf(text: string, env: Record<string, string> = ENV): Promise<string[]> {
+async function faultsOf(text: string, env: Readonly<Record<string, string | undefined>> = ENV): Promise<string[]> {
   const loaded = await loadText(text, env)
   return Array.isArray(loaded) ? loaded : []
 }
@@ -376,12 +376,16 @@ t.test('wrong references between parts of a tool are reported', async (t) => {
     ],
     [
       `${url}/{{env.NO_SUCH_URL}}`,
-      /a\.yaml:\d+:\d+: tools\[0\]\.http\.url needs the environment variable NO_SUCH_URL, which is not set$/,
+      /a\.yaml:\d+:\d+: tools\[0\]\.http\.url reads \{\{env\.NO_SUCH_URL\}\}, which AGENT_ENV does not list; listed: SHOP, UNSET$/,
+    ],
+    [
+      `${url}/{{env.UNSET}}`,
+      /a\.yaml:\d+:\d+: tools\[0\]\.http\.url needs the environment variable UNSET, which is not set$/,
     ],
     ['http:\n  url: "{{env.SHOP}}/x"', /the environment variable SHOP must hold an http\(s\) URL without query/],
   ]
   for (const [tool, expected] of cases)
-    t.match((await faultsOf(withTool(tool), { SHOP: 'shop.example' })).join('\n'), expected)
+    t.match((await faultsOf(withTool(tool), { SHOP: 'shop.example', UNSET: undefined })).join('\n'), expected)
   for (const taken of ['end_call', 'resume_conversation', 'set_speech_rate'])
     t.match(
       (

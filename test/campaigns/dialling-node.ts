@@ -57,7 +57,7 @@ const campaigns: Campaigns = new Campaigns({
   ...UNBOUND,
   queue,
   doNotCall: new RedisDoNotCall(queue, { secrets }),
-  place: (order, way) => outbound.place(order, way),
+  place: (order) => outbound.place(order),
   claims: store,
   log,
 })

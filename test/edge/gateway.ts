@@ -55,7 +55,7 @@ export async function startGateway(
     ownedNumbers: [],
     noAgent: [{ verb: 'say', text: 'Nobody can answer.' }, { verb: 'hangup' }],
     callerLimits: { calls: 1000, perMinute: 1000, withheldPercent: 100, exempt: [] },
-    humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 1000, fallbacksPerMinute: 1000 }),
+    humanCalls: new HumanCalls({ perNumberPerMinute: 1000, fallbacksPerMinute: 1000 }),
     trustedProxies: [],
     clock,
     wallClock: () => Date.now(),

@@ -157,7 +157,7 @@ t.test('the dialogues with M-Pesa pass in English and Swahili', async (t) => {
   const demo = await startPayDemo({ pinMs: 5 })
   t.teardown(() => demo.close())
   const argv = ['simulate', join(example, 'scenarios'), '--agents', join(example, 'agents'), '--json', '-']
-  const { code, out, err } = await command(argv, { env: { PAY_API_URL: demo.url } })
+  const { code, out, err } = await command(argv, { env: { AGENT_ENV: 'PAY_API_URL', PAY_API_URL: demo.url } })
   t.equal(code, 0, err)
   const report = JSON.parse(out) as { passed: number; failed: number }
   // All but the one whose caller is a model: models.slow.test.ts.
@@ -206,7 +206,7 @@ t.test('a late courier is announced only after accepting', async (t) => {
     response.writeHead(202, { 'content-type': 'application/json' })
     response.end('{"pending":"p1","expiresInS":60}')
   })
-  const env = { COURIER_API_URL: `http://127.0.0.1:${await portOf(t, api)}` }
+  const env = { AGENT_ENV: 'COURIER_API_URL', COURIER_API_URL: `http://127.0.0.1:${await portOf(t, api)}` }
   const { code, err } = await command(['simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents')], {
     env,
   })

@@ -434,7 +434,7 @@ t.test('the placing node opens its call even without the store', { buffered: tru
   at(two, 1).calls.capacity = 5
   for (const [i, [what, index, happens]] of cases.entries()) {
     const sid = sids[i] as string
-    await outbound.place({ agent: 'order-status', to: '+254700000001', from: '+254709000000' }, 'order')
+    await outbound.place({ agent: 'order-status', to: '+254700000001', from: '+254709000000' })
     await happens()
     const form = { ...ringing(sid), direction: 'outbound' }
     t.notMatch((await voice(at(two, index), form)).text, /<Stream/, `${what}: it rings`)
@@ -450,7 +450,7 @@ t.test('late webhooks of a placed call open nothing [14]', { buffered: true }, a
     createCall: () => Promise.resolve({ callSid: sid, callId: null, status: 'ringing' }),
   })
   const two = await fleet(t, 2, (index) => (index === 1 ? { outbound } : {}))
-  await outbound.place({ agent: 'order-status', to: '+254700000001', from: '+254709000000' }, 'order')
+  await outbound.place({ agent: 'order-status', to: '+254700000001', from: '+254709000000' })
   // Another node had the person on the line.
   const { owner } = await two.store.claim(sid, { node: 'gw-2', incarnation: 'i', nonce: 'n' }, 0)
   await two.store.over(sid, owner)

@@ -76,14 +76,14 @@ t.test('exempt numbers and outbound calls have no limit', async (t) => {
 
 t.test('fallbacks are limited per minute and per number [5]', async (t) => {
   const gateway = await startGateway(t, {
-    humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 100, fallbacksPerMinute: 5 }),
+    humanCalls: new HumanCalls({ perNumberPerMinute: 100, fallbacksPerMinute: 5 }),
   })
   gateway.calls.fill()
   const got = await Promise.all(Array.from({ length: 60 }, (_, i) => call(gateway, `+2547000001${10 + i}`)))
   t.equal(got.filter((what) => what === 'human').length, 5)
   t.equal(got.filter((what) => what === 'busy').length, 55)
 
-  const human = new HumanCalls({ mayRing: () => true, perNumberPerMinute: 2, fallbacksPerMinute: 100 })
+  const human = new HumanCalls({ perNumberPerMinute: 2, fallbacksPerMinute: 100 })
   t.same(human.fallback(['+254700000009', '+254700000008'], 0), ['+254700000009', '+254700000008'])
   t.ok(human.escalation('+254700000009', 0))
   t.notOk(human.escalation('254700000009', 0), 'an escalation and a fallback count for the same number')
@@ -91,7 +91,7 @@ t.test('fallbacks are limited per minute and per number [5]', async (t) => {
   t.same(human.fallback(['+254700000009', '+254700000008'], 0), [])
   t.same(human.refused, { escalation: 1, fallback: 1 })
   t.same(
-    new HumanCalls({ mayRing: () => true, perNumberPerMinute: 2, fallbacksPerMinute: 0 }).fallback(
+    new HumanCalls({ perNumberPerMinute: 2, fallbacksPerMinute: 0 }).fallback(
       ['+254700000009'],
       0,
     ),

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { Session } from 'node:inspector'
 import { join } from 'node:path'
 import t from 'tap'
@@ -42,11 +42,24 @@ t.test('each variable named like a secret is marked secret', (t) => {
   t.end()
 })
 
-const withShop = (shopApiUrl: string | null) => ({ shopApiUrl, numbersFile: null, messagesFile: null })
+/** What an agent must never read unless its operator lists it: secrets of all kinds, in any spelling. */
+const UNLISTED = [
+  ...secretNames,
+  ...[
+    'OTEL_EXPORTER_OTLP_HEADERS',
+    'AWS_SECRET_ACCESS_KEY',
+    'GOOGLE_APPLICATION_CREDENTIALS',
+    'HANDOFF_URL',
+    'LLM_URL',
+  ],
+  ...['HTTPS_PROXY', 'https_proxy', 'duka_token', 'NODE_AUTH_TOKEN'],
+]
+const everything = Object.fromEntries([...UNLISTED, 'CRM_TOKEN'].map((name) => [name, secrets[name] ?? MARK]))
+const LISTING = { agentEnv: ['CRM_TOKEN', 'SHOP_API_URL'], shopApiUrl: 'http://127.0.0.1:1' }
 
 /** The faults of an agent whose tool, and whose verification, send `placeholder` to an API. */
 async function faultsOf(placeholder: string): Promise<{ tool: readonly string[]; account: readonly string[] }> {
-  const env = agentEnvironment({ ...secrets, CRM_TOKEN: 'a token of theirs' }, withShop('http://127.0.0.1:1'))
+  const env = agentEnvironment(everything, LISTING)
   const http = { url: 'https://crm.example/x?number={{call.from}}', headers: { 'X-Key': placeholder } }
   const faults = async (extra: Readonly<Record<string, unknown>>): Promise<readonly string[]> => {
     const loaded = await loadText(JSON.stringify({ version: 1, name: 'a', instructions: 'Be brief.', ...extra }), env)
@@ -65,57 +78,96 @@ async function faultsOf(placeholder: string): Promise<{ tool: readonly string[];
   }
 }
 
-t.test('an agent file that sends a gateway secret is refused', async (t) => {
-  for (const name of [...secretNames, 'OTEL_EXPORTER_OTLP_HEADERS']) {
+t.test('an agent file reads only the variables of AGENT_ENV', async (t) => {
+  for (const name of UNLISTED) {
     for (const placeholder of [`{{env.${name}}}`, `\${${name}}`, `Bearer {{ env.${name} }}`]) {
       const { tool, account } = await faultsOf(placeholder)
-      t.match(
-        tool,
-        [
-          new RegExp(
-            `^tools\\[0\\]\\.http\\.headers\\.X-Key reads \\{\\{env\\.${name}\\}\\}, which agents cannot read: it is a secret of the gateway itself`,
-          ),
-        ],
-        placeholder,
-      )
-      t.match(
-        account.join('\n'),
-        new RegExp(`reads \\{\\{env\\.${name}\\}\\}, which agents cannot read: it is a secret of the gateway itself`),
-        `verification: ${placeholder}`,
-      )
+      const fault = `reads \\{\\{env\\.${name}\\}\\}, which AGENT_ENV does not list; listed: CRM_TOKEN, SHOP_API_URL`
+      t.match(tool, [new RegExp(`^tools\\[0\\]\\.http\\.headers\\.X-Key ${fault}`)], placeholder)
+      t.match(account.join('\n'), new RegExp(fault), `verification: ${placeholder}`)
     }
   }
-  const { tool } = await faultsOf('{{env.CRM_TOKEN}}')
-  t.same(tool, [], 'what the operator set for the agents is theirs')
-  const env = agentEnvironment(secrets, withShop(null))
-  t.notMatch(JSON.stringify(env), MARK, 'and a template that got past the loader finds nothing')
+  t.same((await faultsOf('{{env.CRM_TOKEN}}')).tool, [])
+  const env = agentEnvironment(everything, LISTING)
+  t.same(Object.keys(env), LISTING.agentEnv, 'a template that got past the loader finds nothing else')
+  everything['CRM_LATER'] = MARK
+  t.notOk('CRM_LATER' in env, 'nor what is set later')
 })
 
-t.test('no agent gets secrets of NUMBERS_FILE or MESSAGES_FILE', (t) => {
-  const folder = t.testdir({
-    'messages.yaml': `receivers:\n  - { name: crm, url: '{{env.CRM_URL}}', secrets: [CRM_SECRET, CRM_NEXT] }\n`,
-    numbers: {
-      'a.yaml': `numbers: { '+254720000001': { agent: a, opsToken: '{{env.DUKA_TOKEN}}' } }\n`,
-      'b.yaml': `numbers: { '+254720000002': { agent: a, opsToken: '{{env.SHOP_TOKEN}}' } }\n`,
-    },
+t.test('AGENT_ENV cannot list a secret of the gateway', (t) => {
+  t.throws(() => loadConfig({ AGENT_ENV: 'CRM_TOKEN,OPS_TOKEN' }, null), {
+    code: 'CONFIG_INVALID',
+    message: /AGENT_ENV lists OPS_TOKEN, a secret of the gateway itself/,
   })
-  const read = ['CRM_URL', 'CRM_SECRET', 'CRM_NEXT', 'DUKA_TOKEN', 'SHOP_TOKEN']
-  const ofClouds = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_WEB_IDENTITY_TOKEN_FILE']
-  ofClouds.push('AZURE_CLIENT_SECRET', 'GOOGLE_APPLICATION_CREDENTIALS')
-  const given = Object.fromEntries([...read, ...ofClouds, 'CRM_TOKEN'].map((name) => [name, MARK]))
-  const config = {
-    ...{ shopApiUrl: null, numbersFile: join(folder, 'numbers'), messagesFile: join(folder, 'messages.yaml') },
+  t.same(loadConfig({}, null).agentEnv, ['SHOP_API_URL'], 'what the shipped agents read')
+  t.same(loadConfig({ AGENT_ENV: 'CRM_TOKEN, crm_url' }, null).agentEnv, ['CRM_TOKEN', 'crm_url'])
+  t.end()
+})
+
+/** An agent with every key whose texts may be templates. */
+const FULL = {
+  version: 1,
+  name: 'a',
+  instructions: 'Be brief.',
+  tools: [
+    {
+      name: 'look_up',
+      description: 'Looks up.',
+      http: {
+        method: 'POST',
+        url: 'https://crm.example/x',
+        query: { number: '{{call.from}}' },
+        headers: { 'X-Key': 'k' },
+        body: { a: ['b'] },
+      },
+    },
+  ],
+  mcp: [
+    { name: 'crm', url: 'https://crm.example/mcp', headers: { authorization: 'k' }, tools: ['find'] },
+    { name: 'files', command: ['node', 'x'], env: { ROOT: 'r' }, tools: ['read'] },
+  ],
+}
+
+/** Paths of all texts of a value. */
+function textPaths(value: unknown): string[][] {
+  if (typeof value === 'string') return [[]]
+  if (typeof value !== 'object' || value === null) return []
+  return Object.entries(value).flatMap(([key, one]) => textPaths(one).map((path) => [key, ...path]))
+}
+
+t.test('each text that reads the environment is known', async (t) => {
+  const whole = await loadText(JSON.stringify(FULL), {})
+  t.same(Array.isArray(whole) ? whole : [], [], 'the agent is valid')
+  const found: string[] = []
+  for (const path of textPaths(FULL)) {
+    const changed = structuredClone(FULL) as unknown as Record<string, unknown>
+    let at = changed
+    for (const key of path.slice(0, -1)) at = at[key] as Record<string, unknown>
+    at[path.at(-1) ?? ''] = '{{env.HTTPS_PROXY}}'
+    const loaded = await loadText(JSON.stringify(changed), agentEnvironment({ HTTPS_PROXY: MARK }, LISTING))
+    if (!Array.isArray(loaded)) t.notMatch(JSON.stringify(loaded), MARK, path.join('.'))
+    else if (loaded.some((line) => line.includes('AGENT_ENV does not list'))) found.push(path.join('.'))
   }
-  const env = agentEnvironment(given, config)
-  for (const name of [...read, ...ofClouds]) t.equal(env[name], undefined, name)
-  t.equal(env['CRM_TOKEN'], MARK)
-  t.same(Object.keys(workerEnvironment(given, config)), ['CRM_TOKEN'])
-  t.same(fileEnvironment(given, env), given, 'the files themselves read them')
-  t.same(
-    Object.keys(storageEnvironment(given, workerEnvironment(given, config))).sort(),
-    ['CRM_TOKEN', ...ofClouds].sort(),
-    "and so does a cloud's SDK",
-  )
+  t.same(found, [
+    ...['tools.0.http.url', 'tools.0.http.query.number', 'tools.0.http.headers.X-Key', 'tools.0.http.body.a.0'],
+    ...['mcp.0.url', 'mcp.0.headers.authorization', 'mcp.1.env.ROOT'],
+  ])
+  const readers: string[] = []
+  for (const file of readdirSync('src', { recursive: true, encoding: 'utf8' }))
+    if (/^(agents|backends|call|vendors|workers|messages)\/.*\.ts$/.test(file))
+      if (/(?<!`)process\.env\b(?!`)/.test(readFileSync(join('src', file), 'utf8'))) readers.push(file)
+  t.same(readers, [], 'a call gets its variables as an argument')
+})
+
+t.test('worker threads get the listed and the system variables', (t) => {
+  const ofClouds = ['AWS_ACCESS_KEY_ID', 'AZURE_CLIENT_SECRET', 'GOOGLE_APPLICATION_CREDENTIALS']
+  const given = Object.fromEntries([...UNLISTED, ...ofClouds, 'CRM_TOKEN', 'PATH'].map((name) => [name, MARK]))
+  const worker = workerEnvironment(given, LISTING)
+  t.same(Object.keys(worker).sort(), ['CRM_TOKEN', 'PATH', 'SHOP_API_URL'])
+  t.match(fileEnvironment(given, agentEnvironment(given, LISTING)), given, 'files of the operator read all')
+  const storage = Object.keys(storageEnvironment(given, worker))
+  for (const name of ofClouds) t.ok(storage.includes(name), "a cloud's SDK finds its credentials")
+  t.notOk(storage.includes('HTTPS_PROXY'))
   t.end()
 })
 
@@ -196,7 +248,7 @@ t.test('worker code finds no gateway secret in its environment', async (t) => {
     dataDir: join(folder, 'data'),
     mediaWorkers: 1,
     speechDecoders: 1,
-    shopApiUrl: 'http://127.0.0.1:1',
+    ...LISTING,
   }
   const gateway = await startGateway({
     config,

@@ -157,7 +157,7 @@ export async function startHost(
     env,
     speech: codedSpeech(clockOf, voices),
     carrier: null,
-    humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 1000, fallbacksPerMinute: 1000 }),
+    humanCalls: new HumanCalls({ perNumberPerMinute: 1000, fallbacksPerMinute: 1000 }),
     clock: callClock,
     wallClock,
     setTimer: after,

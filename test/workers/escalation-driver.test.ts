@@ -110,7 +110,7 @@ function rig(
           },
           ...carrier,
         },
-        humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 100, fallbacksPerMinute: 100 }),
+        humanCalls: new HumanCalls({ perNumberPerMinute: 100, fallbacksPerMinute: 100 }),
         metrics,
         clock: () => clock.nowMs,
         wallClock: () => clock.nowMs,

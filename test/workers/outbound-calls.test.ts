@@ -76,7 +76,7 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
 
 t.test('a placed call is recognised by its label or SID', async (t) => {
   const { outbound, created } = desk()
-  const placed = await outbound.place(ORDER, 'order')
+  const placed = await outbound.place(ORDER)
   t.match(created, [{ from: ORDER.from, to: ORDER.to, voiceCallbackUrl: 'https://gw.example/voice/order-status' }])
   t.equal(placed.callSid, SID)
   t.match(outbound.find(SID, null), { agent: 'order-status', to: ORDER.to })
@@ -101,7 +101,7 @@ t.test("the first webhook may arrive before the carrier's response", async (t) =
       getCall: notTaken,
     },
   })
-  await outbound.place(ORDER, 'order')
+  await outbound.place(ORDER)
   t.match(seen, { agent: 'order-status' })
   t.equal(outbound.waiting, 0)
 })
@@ -115,7 +115,7 @@ for (const [state, result] of [
 ] as const) {
   t.test(`a call that ends ${state} is recorded as ${result} [1]`, async (t) => {
     const { outbound, records, logged, pass } = desk()
-    await outbound.place(ORDER, 'order')
+    await outbound.place(ORDER)
     pass(4000)
     t.notOk(outbound.state(SID, null, 'ringing'))
     t.ok(outbound.state(SID, null, state))
@@ -137,7 +137,7 @@ for (const [state, result] of [
 
 t.test('a call that rings too long is hung up [2]', async (t) => {
   const { outbound, records, hungUp, pass } = desk()
-  await outbound.place(ORDER, 'order')
+  await outbound.place(ORDER)
   pass(34_000)
   t.same(hungUp, [])
   pass(1000)
@@ -155,7 +155,7 @@ t.test("another node's ringing call is not hung up [3]", async (t) => {
   }
   for (const told of ['lost', 'in-doubt'] as const) {
     const lost = desk({ carrier, onUnreached: () => Promise.resolve(told) })
-    await lost.outbound.place(ORDER, 'order')
+    await lost.outbound.place(ORDER)
     lost.pass(35_000)
     await soon()
     t.same(keys, [], told)
@@ -164,7 +164,7 @@ t.test("another node's ringing call is not hung up [3]", async (t) => {
   }
 
   const ours = desk({ carrier, onUnreached: () => Promise.resolve('unknown') })
-  const placed = await ours.outbound.place(ORDER, 'order')
+  const placed = await ours.outbound.place(ORDER)
   ours.pass(35_000)
   await soon()
   t.same(keys, [{ idempotencyKey: `${placed.clientRequestId}:hangup` }])
@@ -178,11 +178,24 @@ t.test('a call taken by another process is left alone', async (t) => {
       getCall: () => Promise.resolve({ status: 'answered', answeredAt: '2026-11-20T10:00:00Z' }),
     },
   })
-  await outbound.place(ORDER, 'order')
+  await outbound.place(ORDER)
   pass(35_000)
   await soon()
   t.same(records, [])
   t.match([outbound.waiting, outbound.counters.elsewhere], [0, 1])
+})
+
+t.test('an order rings only fixed lines and mobiles', async (t) => {
+  const { outbound, created } = desk({ prefixes: ['+254', '+33'] })
+  for (const to of ['+33836123456', '+254900223344', '+254800723253'])
+    for (const change of [{ to }, { to: '+254700000002', joins: to }])
+      await t.rejects(outbound.place({ ...ORDER, ...change }), { code: 'CALL_REFUSED' })
+  await outbound.place({ ...ORDER, to: '+447640123456', joins: ORDER.to })
+  t.same(
+    created.map(({ to }) => to),
+    ['+447640123456'],
+    'the operator chose the number of a human',
+  )
 })
 
 t.test('a forbidden call is refused before the carrier is asked', async (t) => {
@@ -196,13 +209,13 @@ t.test('a forbidden call is refused before the carrier is asked', async (t) => {
     [{ agent: 'nobody' }, { code: 'AGENT_UNKNOWN', message: /order-status/ }],
   ]
   for (const [change, error] of refused)
-    t.match(await outbound.place({ ...ORDER, ...change }, 'order').catch((thrown: unknown) => thrown), error)
-  await t.rejects(desk({ carrier: null }).outbound.place(ORDER, 'order'), { message: /SAUTIKIT_API_KEY/ })
-  await t.rejects(desk({ voiceUrl: () => null }).outbound.place(ORDER, 'order'), { message: /PUBLIC_URL/ })
-  await t.rejects(desk({ draining: () => true }).outbound.place(ORDER, 'order'), { code: 'DRAINING' })
+    t.match(await outbound.place({ ...ORDER, ...change }).catch((thrown: unknown) => thrown), error)
+  await t.rejects(desk({ carrier: null }).outbound.place(ORDER), { message: /SAUTIKIT_API_KEY/ })
+  await t.rejects(desk({ voiceUrl: () => null }).outbound.place(ORDER), { message: /PUBLIC_URL/ })
+  await t.rejects(desk({ draining: () => true }).outbound.place(ORDER), { code: 'DRAINING' })
   t.same(created, [])
   const desks = desk({ agent: (_, from) => (from === ORDER.from ? undefined : { from: null, ringMs: 1 }) })
-  await t.rejects(desks.outbound.place(ORDER, 'order'), {
+  await t.rejects(desks.outbound.place(ORDER), {
     code: 'CALL_REFUSED',
     message: /lacks facts that the agent reads/,
   })
@@ -211,20 +224,20 @@ t.test('a forbidden call is refused before the carrier is asked', async (t) => {
 
 t.test('calls are limited by slots and per minute', async (t) => {
   const full = desk({ free: () => 2 })
-  await full.outbound.place(ORDER, 'order')
-  await full.outbound.place(ORDER, 'order')
-  await t.rejects(full.outbound.place(ORDER, 'order'), { code: 'CAPACITY' })
+  await full.outbound.place(ORDER)
+  await full.outbound.place(ORDER)
+  await t.rejects(full.outbound.place(ORDER), { code: 'CAPACITY' })
   const slow = desk({ perMinute: 2 })
-  await slow.outbound.place(ORDER, 'order')
-  await slow.outbound.place(ORDER, 'order')
-  await t.rejects(slow.outbound.place(ORDER, 'order'), { code: 'RATE_LIMITED' })
+  await slow.outbound.place(ORDER)
+  await slow.outbound.place(ORDER)
+  await t.rejects(slow.outbound.place(ORDER), { code: 'RATE_LIMITED' })
   slow.pass(30_000)
-  await t.resolves(slow.outbound.place(ORDER, 'order'))
+  await t.resolves(slow.outbound.place(ORDER))
   // Who is rung back has a setting of its own, so that orders do not use it up.
   const lost = desk({ perMinute: 0, recoveryPerMinute: 1 })
   const recovers = keptState()
-  await lost.outbound.place({ ...ORDER, recovers }, 'ring-back')
-  await t.rejects(lost.outbound.place({ ...ORDER, recovers }, 'ring-back'), {
+  await lost.outbound.place({ ...ORDER, recovers })
+  await t.rejects(lost.outbound.place({ ...ORDER, recovers }), {
     code: 'RATE_LIMITED',
     message: /RECOVERY_PER_MINUTE/,
   })
@@ -241,7 +254,7 @@ t.test("the carrier's refusal is returned and leaves no order", async (t) => {
       getCall: notTaken,
     },
   })
-  await t.rejects(outbound.place(ORDER, 'order'), { code: 'CARRIER_API' })
+  await t.rejects(outbound.place(ORDER), { code: 'CARRIER_API' })
   t.equal(outbound.waiting, 0)
   t.match(outbound.counters, { placed: 0, refused: 1 })
   t.same(records, [])
@@ -249,7 +262,7 @@ t.test("the carrier's refusal is returned and leaves no order", async (t) => {
 
 t.test('ringing calls are hung up when the gateway stops [4]', async (t) => {
   const { outbound, hungUp, records } = desk()
-  await outbound.place(ORDER, 'order')
+  await outbound.place(ORDER)
   outbound.close()
   await soon()
   t.same(hungUp, [SID])
@@ -260,19 +273,19 @@ t.test('an order repeated with its key rings once', async (t) => {
   const { outbound, created, time } = desk()
   time.nowMs = 1000
   const order = { ...ORDER, idempotencyKey: 'reminder 7', variables: { name: 'Wanjiru' } }
-  const placed = await outbound.place(order, 'order')
-  t.same(await outbound.place({ ...order }, 'order'), placed, 'it gets the same answer')
+  const placed = await outbound.place(order)
+  t.same(await outbound.place({ ...order }), placed, 'it gets the same answer')
   t.equal(created.length, 1)
-  await t.rejects(outbound.place({ ...order, variables: { name: 'Otieno' } }, 'order'), {
+  await t.rejects(outbound.place({ ...order, variables: { name: 'Otieno' } }), {
     code: 'CALL_REFUSED',
     message: /idempotencyKey; allowed: a different key/,
   })
-  await outbound.place(ORDER, 'order')
+  await outbound.place(ORDER)
   t.equal(created.length, 2, 'without a key each order rings')
   const label = created[0]?.clientRequestId
   time.nowMs += 25 * 3_600_000
   outbound.close()
-  await outbound.place(order, 'order')
+  await outbound.place(order)
   t.equal(created[2]?.clientRequestId, label, 'where the key is forgotten, the carrier knows the label')
 })
 
@@ -289,9 +302,9 @@ t.test('a refused order may be repeated with its key', async (t) => {
     },
   })
   const order = { ...ORDER, idempotencyKey: 'k' }
-  await t.rejects(outbound.place(order, 'order'), { code: 'CARRIER_API' })
+  await t.rejects(outbound.place(order), { code: 'CARRIER_API' })
   down = false
-  t.match(await outbound.place(order, 'order'), { callSid: SID })
+  t.match(await outbound.place(order), { callSid: SID })
 })
 
 t.test('a call without required variables is not placed', async (t) => {
@@ -299,14 +312,14 @@ t.test('a call without required variables is not placed', async (t) => {
     agent: () => ({ from: null, ringMs: 30_000, variables: new Set(['name', 'time']) }),
     isOurs: (number) => number === ORDER.from,
   })
-  await t.rejects(outbound.place({ ...ORDER, variables: { name: 'Wanjiru' } }, 'order'), {
+  await t.rejects(outbound.place({ ...ORDER, variables: { name: 'Wanjiru' } }), {
     message: /^variables lacks time, which the agent reads/,
   })
-  await t.rejects(outbound.place({ ...ORDER, variables: { name: '#REF!', time: 'N/A' } }, 'order'), {
+  await t.rejects(outbound.place({ ...ORDER, variables: { name: '#REF!', time: 'N/A' } }), {
     message: /^variables lacks name, time, which the agent reads; a word for no value/,
   })
   const variables = { name: 'Wanjiru', time: '09:30' }
-  await outbound.place({ ...ORDER, variables, externalId: 'row-7' }, 'order')
+  await outbound.place({ ...ORDER, variables, externalId: 'row-7' })
   t.match(outbound.find(SID, null), { variables, externalId: 'row-7' })
   outbound.state(SID, null, 'busy')
   t.match(records, [{ number: ORDER.from, outbound: { result: 'busy', externalId: 'row-7' } }])

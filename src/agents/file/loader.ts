@@ -163,7 +163,7 @@ async function dialogueFaults(
 }
 
 /**
- * Returns a fault for each variable in `{{env.NAME}}` that is not set, and for each invalid base URL. The values are
+ * Returns a fault for each variable in `{{env.NAME}}` that is not listed or not set, and for each invalid base URL. The values are
  * not stored, because each run of a tool reads them again.
  */
 function environmentFaults(agent: AgentDefinition, env: Environment): Fault[] {
@@ -182,13 +182,12 @@ function environmentFaults(agent: AgentDefinition, env: Environment): Fault[] {
     return sourcesOf(template)
       .filter((source) => source.scope === 'env')
       .flatMap((source) => {
-        if (Object.hasOwn(env, source.name) && env[source.name] === undefined)
+        if (!Object.hasOwn(env, source.name)) {
+          const listed = Object.keys(env).join(', ')
           return [
-            faultAt(
-              at,
-              ` reads {{env.${source.name}}}, which agents cannot read: it is a secret of the gateway itself, of a cloud, of NUMBERS_FILE or of MESSAGES_FILE`,
-            ),
+            faultAt(at, ` reads {{env.${source.name}}}, which AGENT_ENV does not list; listed: ${listed || 'none'}`),
           ]
+        }
         const value = env[source.name] ?? ''
         if (value === '') return [faultAt(at, ` needs the environment variable ${source.name}, which is not set`)]
         if (!isUrl || template[0] !== source || isBaseUrl(value)) return []

@@ -3,8 +3,8 @@ import { GatewayError } from '../../core/errors.js'
 import { jsonText } from '../../core/json.js'
 
 /**
- * Environment variables that templates may read. If a value is undefined, the variable is a secret of the gateway and
- * templates must not read it.
+ * Environment variables that a file may read. For agents these are the variables that AGENT_ENV lists; a value is
+ * undefined if the variable is not set.
  */
 export type Environment = Readonly<Record<string, string | undefined>>
 

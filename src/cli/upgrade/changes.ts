@@ -41,7 +41,7 @@ export const CHANGES: readonly Change[] = [
     until: '0.1.0',
     place: 'OUTBOUND_PREFIXES',
     concerns: unset('OUTBOUND_PREFIXES'),
-    what: 'only numbers in the country of the calling number are called, and no premium, shared-cost, personal or satellite numbers',
+    what: 'only numbers in the country of the calling number are called, and only fixed lines and mobiles',
     rewrite: "outboundPrefixes: '+254,+255' names the countries that are called",
   },
   {
@@ -77,6 +77,10 @@ export const REWRITES: readonly { readonly fault: RegExp; readonly rewrite: stri
   {
     fault: /callbacks.*retryMinutes|retryMinutes/,
     rewrite: 'retryBusyMinutes: N and retryNoAnswerMinutes: N in place of retryMinutes',
+  },
+  {
+    fault: /AGENT_ENV does not list/,
+    rewrite: 'agentEnv: the names of all variables that the agents read, such as CRM_TOKEN,SHOP_API_URL, in the settings',
   },
   {
     fault: /caller.*memory.*verification|verification.*caller.*memory/,

@@ -280,7 +280,7 @@ export class OpsApi {
         )
     }
     try {
-      return jsonReply(await outbound.place(order, 'order', mayRing), 201)
+      return jsonReply(await outbound.place(order, mayRing), 201)
     } catch (thrown) {
       if (!(thrown instanceof GatewayError)) throw thrown
       log.warn({ err: thrown, agent: order.agent }, 'a call was not placed')

@@ -1,79 +1,35 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Environment } from '../../agents/file/template.js'
 import { SETTINGS } from '../../config/settings.js'
 import type { Config } from '../../config/settings.js'
-import type { Setting } from '../../core/setting.js'
-
-/**
- * Variables with the gateway's own secrets: secret settings, and variables that the trace exporter reads from the
- * environment.
- */
-const SECRET_VARIABLES: readonly string[] = [
-  ...Object.values(SETTINGS)
-    .filter((setting: Setting<unknown>) => setting.secret === true)
-    .map(({ env }) => env),
-  'OTEL_EXPORTER_OTLP_HEADERS',
-  'OTEL_EXPORTER_OTLP_TRACES_HEADERS',
-]
 
 /** Variables with credentials that the SDKs of clouds find without a setting. */
 const CLOUD_VARIABLE = /^(?:AWS_|AZURE_|GOOGLE_APPLICATION_CREDENTIALS$|CLOUDSDK_)/
-/** Name of a variable in a file: in a template or in a list. */
-const VARIABLE = /\b[A-Z][A-Z0-9_]{0,63}\b/g
 
-/** Settings that decide which variables agents cannot read. */
-type Withholding = Pick<Config, 'shopApiUrl' | 'numbersFile' | 'messagesFile'>
+/** Variables that Node, and programs that code starts, find in a worker thread. None of them holds a secret. */
+const SYSTEM_VARIABLES = [
+  ...['HOME', 'LANG', 'LC_ALL', 'LOGNAME', 'NODE_ENV', 'NODE_OPTIONS', 'NODE_V8_COVERAGE', 'PATH', 'SHELL', 'TERM'],
+  ...['TMPDIR', 'TZ', 'USER'],
+]
+
+/** Settings that decide which variables agents can read. */
+type Listing = Pick<Config, 'agentEnv' | 'shopApiUrl'>
 
 /**
- * Names of the variables that NUMBERS_FILE and MESSAGES_FILE contain. They are secrets of businesses and receivers.
- * Names of settings that are not secret are left out.
+ * Values that agent files read as `{{env.NAME}}`: the variables that AGENT_ENV lists, and no others. A value is
+ * undefined if its variable is not set. The orders API may come from a settings file or from `--with-shop`.
  */
-function namesInFiles({ numbersFile, messagesFile }: Withholding): readonly string[] {
-  const plain = new Set(
-    Object.values(SETTINGS)
-      .filter((setting: Setting<unknown>) => setting.secret !== true)
-      .map(({ env }) => env),
-  )
-  return [numbersFile, messagesFile]
-    .flatMap((path) => (path === null ? [] : textsOf(path)))
-    .flatMap((text) => text.match(VARIABLE) ?? [])
-    .filter((name) => !plain.has(name))
+export function agentEnvironment(env: Environment, { agentEnv, shopApiUrl }: Listing): Environment {
+  const given = shopApiUrl === null ? env : { ...env, [SETTINGS.shopApiUrl.env]: shopApiUrl }
+  return Object.fromEntries(agentEnv.map((name) => [name, given[name]]))
 }
 
 /**
- * Texts of a file, or of all files in a folder. A file that cannot be read is left out, because its own reader reports
- * it.
+ * `process.env` of worker threads, and so of `module:` code. It has the variables that agent files may read, and the
+ * system's. Media workers get the backends' keys in their settings instead.
  */
-function textsOf(path: string): readonly string[] {
-  try {
-    if (!statSync(path).isDirectory()) return [readFileSync(path, 'utf8')]
-    return readdirSync(path).flatMap((name) => (/^[^.].*\.ya?ml$/.test(name) ? textsOf(join(path, name)) : []))
-  } catch {
-    return []
-  }
-}
-
-/**
- * Values that agent files read as `{{env.NAME}}`: the environment, and the orders API of the settings or of
- * `--with-shop`. Three kinds of variables are undefined: the gateway's secrets, credentials of clouds, and variables
- * that NUMBERS_FILE or MESSAGES_FILE names now. Otherwise an agent file could send these values to an API, by mistake
- * or on purpose.
- */
-export function agentEnvironment(env: Environment, config: Withholding): Environment {
-  const { shopApiUrl } = config
-  const clouds = Object.keys(env).filter((name) => CLOUD_VARIABLE.test(name))
-  const names = [...SECRET_VARIABLES, ...clouds, ...namesInFiles(config)]
-  const withheld = Object.fromEntries(names.map((name) => [name, undefined]))
-  return { ...env, ...(shopApiUrl === null ? {} : { SHOP_API_URL: shopApiUrl }), ...withheld }
-}
-
-/**
- * `process.env` of worker threads, and so of `module:` code. It has only variables that agent files may read. Media
- * workers get the backends' keys in their settings instead.
- */
-export function workerEnvironment(env: Environment, config: Withholding): Readonly<Record<string, string>> {
-  return definedIn(agentEnvironment(env, config))
+export function workerEnvironment(env: Environment, config: Listing): Readonly<Record<string, string>> {
+  const system = Object.fromEntries(SYSTEM_VARIABLES.map((name) => [name, env[name]]))
+  return definedIn({ ...system, ...agentEnvironment(env, config) })
 }
 
 /** `process.env` of the object storage's thread, because its SDK may look for credentials in the environment. */

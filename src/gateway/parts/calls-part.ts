@@ -8,7 +8,6 @@ import type { CallSid } from '../../core/ids.js'
 import { HumanCalls } from '../../escalation/human-calls.js'
 import { recordAt } from '../../edge/ops/ops-fleet.js'
 import type { RecordPlace } from '../../edge/ops/ops-fleet.js'
-import { ringFault } from '../../sautikit/ringing.js'
 import { eachVersion } from '../../workers/main/canary.js'
 import { CallRegistry } from '../../workers/main/call-registry.js'
 import type { CallRegistryOptions } from '../../workers/main/call-registry.js'
@@ -63,7 +62,6 @@ export function callsPart(shared: CallsShared): Part {
     start: async () => {
       const { metrics, kept, fleet, speech } = shared
       const humanCalls = new HumanCalls({
-        mayRing: (number) => ringFault('human', number, '', config.outboundPrefixes) === null,
         perNumberPerMinute: config.humanCallsPerMinute,
         fallbacksPerMinute: config.fallbackDialsPerMinute,
       })

@@ -226,7 +226,7 @@ function fleetOptions({
       callBack(state, {
         recovery: (agent) => agents.get(agent)?.definition.recovery,
         isDoNotCall: (number) => placing?.isDoNotCall(number) ?? Promise.resolve(false),
-        place: (order, way) => outbound.place(order, way),
+        place: (order) => outbound.place(order),
         wallClock: Date.now,
         log: log.component('fleet'),
       }),

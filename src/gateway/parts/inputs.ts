@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { humansOf } from '../../agents/file/definition.js'
 import type { AgentDefinition } from '../../agents/file/definition.js'
 import { faultsText } from '../../agents/file/loader.js'
 import type { AgentFault } from '../../agents/file/loader.js'
@@ -13,7 +12,6 @@ import { GatewayError } from '../../core/errors.js'
 import { CALLS_PER_WORKER_MAX } from '../../core/limits.js'
 import { machineZone } from '../../core/local-time.js'
 import type { CallStore } from '../../fleet/store/call-store.js'
-import { ringFault } from '../../sautikit/ringing.js'
 import type { Log } from '../../telemetry/log.js'
 import { eachVersion } from '../../workers/main/canary.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
@@ -102,7 +100,6 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
   const { fault: zoneFault } = machineZone()
   if (zoneFault !== null) log.warn({ fault: zoneFault }, 'the time zone of this machine is not usable')
   warnOfAgents(agents, numbers, log)
-  warnOfHumans(agents, numbers, config, log)
   const backends = backendSettings(config)
   warnOfPrices(agents, numbers, backends, log)
   warnOfEnds(agents, backends, Date.now(), log)
@@ -150,26 +147,6 @@ function warnOfAgents(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers
     log.warn(
       { ...lacking },
       'an agent hands over to an agent that reads facts; calls of numbers without these facts stay with the first agent',
-    )
-}
-
-/**
- * Warns about humans whose number the gateway may not ring. A caller who asks for such a human hears that no human is
- * available.
- */
-function warnOfHumans(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers, config: Config, log: Log): void {
-  const isUnrung = (number: string): boolean => ringFault('human', number, '', config.outboundPrefixes) !== null
-  const ofAgents = eachVersion(agents).flatMap(([name, { definition }]) =>
-    humansOf(definition.escalation).some(({ number }) => isUnrung(number)) ? [name] : [],
-  )
-  const ofNumbers = [...numbers.businesses.values()].flatMap(({ agent, facts }) =>
-    (facts.humans ?? []).some(isUnrung) ? [agent] : [],
-  )
-  const unrung = [...new Set([...ofAgents, ...ofNumbers])]
-  if (unrung.length > 0)
-    log.error(
-      { agents: unrung },
-      'humans of agents or of NUMBERS_FILE have premium, shared-cost, personal or satellite numbers: these are never rung, unless OUTBOUND_PREFIXES names their range in full',
     )
 }
 

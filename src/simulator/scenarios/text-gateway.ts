@@ -90,7 +90,7 @@ export class TextGateway implements CallEnvironment {
       metrics,
       log: createLog({ level: 'silent' }),
       callSeries: new CallSeries({ clock }),
-      humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 1, fallbacksPerMinute: 1 }),
+      humanCalls: new HumanCalls({ perNumberPerMinute: 1, fallbacksPerMinute: 1 }),
     }
     const rules = { agent: (name: string) => options.agents.get(name)?.definition, prefixes: [], wallClock }
     const refusal: CallBackDesk['refusal'] = (state, order) => {

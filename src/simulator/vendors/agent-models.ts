@@ -101,7 +101,10 @@ function isOf(agent: AgentDefinition, instructions: string): boolean {
 
 async function speakingAgents({ agentsDir, names, env }: AgentModelsOptions): Promise<readonly Speaking[]> {
   // The tools run in the gateway, so the addresses in their definitions are not needed here.
-  const anyValue = new Proxy(env, { get: (known, name: string) => known[name] ?? 'http://127.0.0.1' })
+  const anyValue = new Proxy(env, {
+    get: (known, name: string) => known[name] ?? 'http://127.0.0.1',
+    getOwnPropertyDescriptor: () => ({ configurable: true, enumerable: true }),
+  })
   const { agents } = await loadAgents(agentsDir, anyValue)
   const unknown = names.find((name) => !agents.has(name))
   if (unknown !== undefined) {

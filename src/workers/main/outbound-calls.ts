@@ -17,7 +17,6 @@ import type { RateLimit } from '../../core/rate-limit.js'
 import { isTerminal } from '../../sautikit/carrier-state.js'
 import { numberToCall, sameNumber } from '../../sautikit/phone.js'
 import { ringFault } from '../../sautikit/ringing.js'
-import type { RingWay } from '../../sautikit/ringing.js'
 import type { Log } from '../../telemetry/log.js'
 import type { KeptState } from '../../call/documents/kept-call.js'
 import type { PlacedCall } from './live-call.js'
@@ -101,14 +100,13 @@ export class OutboundCalls {
 
   /**
    * Asks the carrier to ring a number. If a person answers, an agent talks to the person.
-   * @param way  the reason for the call
    * @param mayRing  rejects if the number may not be rung; not called if the same order has already rung
    * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError; errors of
    * `mayRing`
    */
-  async place(order: OutboundOrder, way: RingWay, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
+  async place(order: OutboundOrder, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
     const { idempotencyKey, ...ordered } = order
-    if (idempotencyKey === undefined) return this.#place(order, way, mayRing)
+    if (idempotencyKey === undefined) return this.#place(order, mayRing)
     const label = `order-${digestOf(idempotencyKey)}`
     const text = digestOf(JSON.stringify(ordered, Object.keys(ordered).sort()) + JSON.stringify(order.variables ?? {}))
     const before = this.#keyed.get(label)
@@ -118,17 +116,17 @@ export class OutboundCalls {
     }
     // A restarted gateway has forgotten the key. It sends the order again with the same label, and the carrier rings
     // each label once.
-    const placed = this.#place({ ...ordered, clientRequestId: label }, way, mayRing)
+    const placed = this.#place({ ...ordered, clientRequestId: label }, mayRing)
     this.#keyed.set(label, { order: text, placed })
     // A refused order may be repeated.
     placed.catch(() => this.#keyed.delete(label))
     return placed
   }
 
-  async #place(order: OutboundOrder, way: RingWay, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
+  async #place(order: OutboundOrder, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
     if (mayRing !== undefined) await mayRing()
     const { carrier, clock, wallClock, log, schedule = unrefTimer } = this.#options
-    const { agent, to, from, url } = this.#check(order, way)
+    const { agent, to, from, url } = this.#check(order)
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
     const { recovers } = order
     // This id is the idempotency key too. So if several nodes ring the same caller back, the carrier rings once.
@@ -216,10 +214,7 @@ export class OutboundCalls {
 
   // --- before a call is placed ------------------------------------------------------------------------------
 
-  #check(
-    order: OutboundOrder,
-    way: RingWay,
-  ): {
+  #check(order: OutboundOrder): {
     readonly agent: OutboundAgent
     readonly to: string
     readonly from: string
@@ -246,10 +241,8 @@ export class OutboundCalls {
       throw refusal(
         'from is a number that lacks facts that the agent reads (NUMBERS_FILE); allowed: a number that has these facts',
       )
-    const fault =
-      ringFault(way, to, from, prefixes) ??
-      // `joins`: the number to which the human is connected after answering.
-      (order.joins == null ? null : ringFault('call-back', order.joins, from, prefixes))
+    // With `joins`, `to` is the number of a human, who is connected to `joins` after answering.
+    const fault = ringFault(order.joins ?? to, from, prefixes)
     if (fault !== null) throw refusal(`to is a number that ${fault}`)
     // A caller who was cut off is rung back even if the budget of our number is used up.
     const recovers = order.recovers !== undefined && order.clientRequestId === undefined

@@ -198,7 +198,7 @@ export class GatewayNode implements Sending {
       })
     }
     const shared = { clock, wallClock, log, metrics }
-    const humanCalls = new HumanCalls({ mayRing: () => true, perNumberPerMinute: 1000, fallbacksPerMinute: 1000 })
+    const humanCalls = new HumanCalls({ perNumberPerMinute: 1000, fallbacksPerMinute: 1000 })
     const shares = allCallsOn('embedded')
     const hosted = new Map([['order-status', { definition, facts: agentFacts(definition), shares }]])
     const analyses = new CallAnalyses({
