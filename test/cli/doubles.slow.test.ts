@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
+import type { CallReport } from '../../src/simulator/call-report.js'
 import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -69,7 +70,8 @@ steps:
   - { hangup: true, heard: anything else }
 `
 
-type HeldCall = Pick<CallRecord, 'transcript' | 'toolCalls' | 'turns' | 'backend' | 'outcome'>
+/** What is judged of a call: of its record, or of the report of `mkondo call`. */
+type HeldCall = Pick<CallReport, 'transcript' | 'toolCalls' | 'turns' | 'backend' | 'outcome'>
 
 const saidBy = (call: Pick<HeldCall, 'transcript'> | undefined): string =>
   (call?.transcript ?? [])
