@@ -31,7 +31,14 @@ const SETTINGS_OF: ReadonlyMap<string, readonly string[]> = new Map([
 export const BACKEND_NAMES: readonly string[] = [...SETTINGS_OF.keys()]
 
 /** Settings that the `.env.example` of every new folder contains. */
-const COMMON_SETTINGS = ['PUBLIC_URL', 'SAUTIKIT_WEBHOOK_SECRETS', 'SAUTIKIT_API_KEY', 'TOKEN_SECRET', 'OPS_TOKEN', 'AGENT_ENV']
+const COMMON_SETTINGS = [
+  'PUBLIC_URL',
+  'SAUTIKIT_WEBHOOK_SECRETS',
+  'SAUTIKIT_API_KEY',
+  'TOKEN_SECRET',
+  'OPS_TOKEN',
+  'AGENT_ENV',
+]
 
 /**
  * The options of `mkondo init`. For a missing option, `mkondo init` asks on a terminal, and otherwise uses a default.

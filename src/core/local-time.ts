@@ -47,7 +47,7 @@ export function isTimeZone(name: string): boolean {
 }
 
 /** Time zone of this machine. */
-export interface MachineZone {
+interface MachineZone {
   /** IANA name that the runtime supports. */
   readonly timeZone: string
   /** Reason why the zone is UTC instead of the machine's zone; null if the runtime supports the machine's zone. */
@@ -59,7 +59,7 @@ export interface MachineZone {
  * @param reported  zone that the runtime reports: `Etc/Unknown` if the variable TZ is empty, and undefined for a POSIX
  *   zone such as `EAT-3`
  */
-export function zoneOfMachine(reported: string | undefined): MachineZone {
+function zoneOfMachine(reported: string | undefined): MachineZone {
   if (reported !== undefined && isTimeZone(reported)) return { timeZone: reported, fault: null }
   return {
     timeZone: 'UTC',

@@ -25,7 +25,7 @@ const START = 19
 const CHANNEL = 'mkondo-left-processes'
 
 /** Result of a search for processes of programs whose starter has died. */
-export interface OrphansEnded {
+interface OrphansEnded {
   /** Number of processes that got a signal. */
   readonly ended: number
   /** Number of processes that could not be ended, or were not read because the machine has more than PROCESSES_MAX. */

@@ -982,7 +982,7 @@ t.test('after words or a digit a louder voice is trusted', async (t) => {
     const rig = known({ weighsSpeech: true })
     holdMusic(rig, 60)
     t.equal(marked(rig, 'voice-stands-out'), 1)
-    if (understood === 'words') rig.heardWords('I am back.')
+    if (understood === 'words') rig.heardWords('I am back.', 'back')
     else rig.in({ type: 'dtmf', digit: '1' })
     holdMusic(rig, 60)
     t.equal(marked(rig, 'voice-stands-out'), 2, understood)

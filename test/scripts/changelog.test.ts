@@ -109,7 +109,7 @@ function clone(t: Test): {
     scripts: {},
     deploy: { 'compose.yaml': 'image: mkondo:0.1.0\n' },
   })
-  for (const name of ['release.mjs', 'changelog.mjs', 'sbom.mjs'])
+  for (const name of ['release.mjs', 'changelog.mjs', 'sbom.mjs', 'ci/steps.mjs', 'ci/packages.mjs'])
     cpSync(join(ROOT, 'scripts', name), join(folder, 'scripts', name))
   const run = (...[command = '', ...args]: readonly string[]) => {
     const { status, stdout, stderr } = spawnSync(command, args, { cwd: folder, encoding: 'utf8' })

@@ -90,13 +90,7 @@ t.test('fallbacks are limited per minute and per number [5]', async (t) => {
   t.same(human.fallback(['+254700000009', '+254700000008'], 0), ['+254700000008'])
   t.same(human.fallback(['+254700000009', '+254700000008'], 0), [])
   t.same(human.refused, { escalation: 1, fallback: 1 })
-  t.same(
-    new HumanCalls({ perNumberPerMinute: 2, fallbacksPerMinute: 0 }).fallback(
-      ['+254700000009'],
-      0,
-    ),
-    [],
-  )
+  t.same(new HumanCalls({ perNumberPerMinute: 2, fallbacksPerMinute: 0 }).fallback(['+254700000009'], 0), [])
 })
 
 t.test("a number's live calls are counted across nodes", async (t) => {

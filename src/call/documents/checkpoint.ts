@@ -49,7 +49,7 @@ export type OpenClaim = DocumentOf<typeof openClaimSchema>
  * - `proof`: somebody tried. Words of that call may contain the answers.
  * - `owner`: somebody was verified. Only the same identity may hear the fact; null if that identity is unknown.
  */
-export const proofNeededSchema = z.discriminatedUnion('needs', [
+const proofNeededSchema = z.discriminatedUnion('needs', [
   z.object({ needs: z.literal('word') }),
   z.object({ needs: z.literal('proof') }),
   z.object({ needs: z.literal('owner'), owner: z.string().nullable() }),
@@ -57,7 +57,7 @@ export const proofNeededSchema = z.discriminatedUnion('needs', [
 export type ProofNeeded = DocumentOf<typeof proofNeededSchema>
 
 /** Part of a call's log that belongs to an earlier call. */
-export const earlierPartSchema = z.object({
+const earlierPartSchema = z.object({
   /** Number of entries of each kind, including entries that the log has dropped. */
   entries: callLogSchema.shape.dropped,
   proof: proofNeededSchema,

@@ -80,7 +80,8 @@ export const REWRITES: readonly { readonly fault: RegExp; readonly rewrite: stri
   },
   {
     fault: /AGENT_ENV does not list/,
-    rewrite: 'agentEnv: the names of all variables that the agents read, such as CRM_TOKEN,SHOP_API_URL, in the settings',
+    rewrite:
+      'agentEnv: the names of all variables that the agents read, such as CRM_TOKEN,SHOP_API_URL, in the settings',
   },
   {
     fault: /caller.*memory.*verification|verification.*caller.*memory/,

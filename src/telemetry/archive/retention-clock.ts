@@ -5,7 +5,7 @@ import { DAY_MS } from '../../core/units.js'
 import { replaceFile } from './whole-file.js'
 
 /** File in the data folder that a person creates if there is a fault, but the machine's clock is right. */
-export const CLOCK_IS_RIGHT = 'clock-is-right'
+const CLOCK_IS_RIGHT = 'clock-is-right'
 const MARK = 'clock.json'
 /** No gateway is older. An earlier time is the time of a machine whose clock was never set, such as 1970. */
 const EARLIEST_MS = Date.UTC(2020, 0, 1)
