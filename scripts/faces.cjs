@@ -60,7 +60,6 @@ module.exports = {
     'stage-definition',
     'stages',
     'tools/digit-collection',
-    'tools/failed-tools',
     'tools/gateway-tools',
     'tools/known-facts',
     'tools/tool-ledger',

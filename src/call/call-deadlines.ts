@@ -60,7 +60,6 @@ export const DEADLINES = {
   'escalation-step': { endsIn: [...CONVERSATION, 'holding'] },
   hold: { endsIn: CONVERSATION },
   offer: { endsIn: CALL },
-  'human-offer': { endsIn: ANSWERS },
   callback: { endsIn: CALL },
   consent: { endsIn: CALL },
   'quiet-goodbye': { endsIn: CALL },

@@ -23,8 +23,6 @@ const escalationSchema = z.object({
   failedText: phraseSchema,
   /** Spoken in place of `failedText` outside of opening hours. */
   closedText: phraseSchema,
-  /** Offer of a human before the agent's end of a call in which a tool failed; '' for no offer. */
-  toolFailedText: phraseSchema.default(''),
   /** Spoken before the stream is closed, if the carrier may then leave the caller in silence. */
   silentLineText: phraseSchema,
   /** Offer of a call back; null if the agent does not offer call backs. */
@@ -338,7 +336,6 @@ export const DEFAULT_CALL_OPTIONS = {
 export const DEFAULT_ESCALATION_OPTIONS = {
   announceText: 'I am connecting you to a colleague. Please hold.',
   failedText: 'I am sorry, no colleague is free right now.',
-  toolFailedText: 'I could not do all of that for you. If you would like to speak to a colleague, press 1 or say yes.',
   closedText: 'I am sorry, our colleagues are not here at this hour.',
   silentLineText: 'If the line stays silent, please hang up and call us again.',
   callback: null,

@@ -22,7 +22,6 @@ import { EffectWait } from './features/effect-wait.js'
 import { Ending } from './features/ending.js'
 import { EscalationSide } from './features/escalation-side.js'
 import { Handover } from './features/handover.js'
-import { HumanOffer } from './features/human-offer.js'
 import { Opening } from './features/opening.js'
 import { Presence } from './features/presence.js'
 import { RingBack } from './features/ring-back.js'
@@ -357,7 +356,6 @@ function checkpointState(state: CallState): CallCheckpoint['state'] {
  * - the time in which the caller may refuse the recording
  * - an entry of digits
  * - an offer of a call back
- * - an offer of a human
  * - a confirmation by a person who is called back
  *
  * Without an active feature, the backend receives the digit. Claims are audited before a stage changes.
@@ -367,7 +365,6 @@ const FEATURES = {
   consent: (call) => new Consent(call),
   digits: (call) => new Digits(call),
   'call-back-offer': (call) => new CallBackOffer(call),
-  'human-offer': (call) => new HumanOffer(call),
   'ring-back': (call) => new RingBack(call),
   opening: (call) => new Opening(call),
   caller: (call) => new Caller(call),

@@ -3,7 +3,6 @@ import type { DocumentOf } from './documents/document.js'
 import type { SessionResume } from './documents/checkpoint.js'
 import type { CallLogRecords } from './documents/log-entry.js'
 import type { CallInput } from './events.js'
-import { isToolError } from './tools/failed-tools.js'
 
 /** DTMF digit that means yes to a question of the gateway, such as the offer of a call back. */
 export const YES_DIGIT = '1'
@@ -12,6 +11,18 @@ export const NO_DIGIT = '2'
 
 /** Maximum number of phrases that identify an angry caller. */
 const RULE_PHRASES_MAX = 100
+
+/**
+ * Errors that the model made in a tool call; the tool itself did not fail. They do not show that the agent cannot help
+ * the caller.
+ */
+const NOT_FAILURES: readonly string[] = [
+  'TOOL_ARGUMENTS',
+  'TOOL_UNKNOWN',
+  'TOOL_UNVERIFIED',
+  'TOOL_CANCELLED',
+  'TOOL_NOT_OWNER',
+]
 
 /**
  * The agent's rules for an escalation that the backend did not request. The rules receive the session's inputs. Each
@@ -101,7 +112,7 @@ export function isFailure({
   readonly value: unknown
   readonly error?: string
 }): boolean {
-  if (!ok) return isToolError(error)
+  if (!ok) return error === undefined || !NOT_FAILURES.includes(error)
   // A fix that the caller tried without success (`note_fix`).
   return typeof value === 'object' && value !== null && 'helped' in value && value.helped === false
 }

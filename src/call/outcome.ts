@@ -7,22 +7,19 @@ export interface OutcomeFacts {
   readonly answered: boolean
   /** True if the call ended while the caller waited for an answer, a human or a tool with an effect. */
   readonly waiting: boolean
-  /** True if a tool failed and did not succeed later. */
-  readonly toolFailed: boolean
 }
 
 /**
  * Returns the outcome of a call. A caller who was answered and then hung up was served. A caller who hung up while
- * waiting was not served. If a tool failed, only a human serves the caller.
+ * waiting was not served.
  */
 export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
-  const unserved = facts.waiting || facts.toolFailed
   switch (reason) {
     case 'escalated':
       return 'escalated'
     case 'agent-goodbye':
       if (facts.escalated) return 'escalated'
-      return unserved ? 'abandoned' : 'contained'
+      return facts.waiting ? 'abandoned' : 'contained'
     case 'caller-hung-up':
     case 'silence-limit':
     case 'duration-limit':
@@ -32,7 +29,7 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
     case 'socket-lost':
     case 'carrier-silent':
       if (facts.escalated) return 'escalated'
-      return facts.answered && !unserved ? 'contained' : 'abandoned'
+      return facts.answered && !facts.waiting ? 'contained' : 'abandoned'
     case 'carrier-abuse':
     case 'carrier-not-reading':
     case 'carrier-protocol':

@@ -44,12 +44,6 @@ export interface Requests {
    * an entry or a tool.
    */
   endForBudget: (event: ToolCallEvent) => void
-  /**
-   * Offers a human before the agent's end of the call, if a tool has failed. `toolCallId`: tool call that requested the
-   * end; it is answered if the call continues.
-   * @returns false if a human is not offered. Otherwise `end` is called if the caller does not want a human
-   */
-  offerHuman: (toolCallId: string | null, end: () => void) => boolean
   /** Says `words` and offers a call back. If `ends` is true, the call ends unless the caller accepts. */
   offerCallBack: (
     words: string,
@@ -140,7 +134,6 @@ export const UNANSWERED: Requests = {
   endNow: () => undefined,
   endAfterSpeech: () => undefined,
   endForBudget: () => undefined,
-  offerHuman: () => false,
   offerCallBack: () => undefined,
   withdrawOffer: () => undefined,
   noteCallBack: () => 'This line does not call back.',

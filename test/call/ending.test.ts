@@ -340,15 +340,13 @@ t.test('a silent backend gets a second chance, then fails [2]', async (t) => {
 })
 
 t.test('the outcome follows from the end reason and the facts', async (t) => {
-  const served = { escalated: false, answered: true, waiting: false, toolFailed: false }
+  const served = { escalated: false, answered: true, waiting: false }
   t.equal(outcomeOf('caller-hung-up', served), 'contained')
   t.equal(outcomeOf('caller-hung-up', { ...served, waiting: true }), 'abandoned')
   t.equal(outcomeOf('caller-hung-up', { ...served, answered: false }), 'abandoned')
   t.equal(outcomeOf('caller-hung-up', { ...served, escalated: true }), 'escalated')
   t.equal(outcomeOf('agent-goodbye', { ...served, answered: false }), 'contained')
   t.equal(outcomeOf('agent-goodbye', { ...served, waiting: true }), 'abandoned')
-  t.equal(outcomeOf('agent-goodbye', { ...served, toolFailed: true }), 'abandoned')
-  t.equal(outcomeOf('agent-goodbye', { ...served, toolFailed: true, escalated: true }), 'escalated')
   t.equal(outcomeOf('escalated', served), 'escalated')
   t.equal(outcomeOf('backend-failed', served), 'failed')
 })

@@ -62,7 +62,6 @@ const COMMON: Partial<CallSessionOptions> = {
     ...escalation,
     announceText: { en: 'Connecting you.', sw: 'Ninakuunganisha.' },
     failedText: { en: 'Nobody is free.', sw: 'Hakuna mtu.' },
-    toolFailedText: { en: 'For a colleague, press 1.', sw: 'Kuongea na mwenzangu, bonyeza moja.' },
     callback: {
       offerText: 'Press 1 to be called back.',
       confirmedText: 'It is noted.',
@@ -250,17 +249,6 @@ const ROWS = {
       call.after(7500, () => call.press('1'))
     },
     taken: (call) => call.all('callback').length > 0,
-  },
-  'offer of a human': {
-    needs: ['human-offer', 'escalation-side', ...tools],
-    grants: ['keypad: human'],
-    deadlines: ['human-offer'],
-    take: (call) => {
-      call.failing = 'find_order'
-      call.tool('find_order')
-      call.after(2000, () => call.tool('end_call', { reason: 'all is said' }))
-    },
-    taken: marks('human-offered'),
   },
   'caller asks to wait': {
     needs: ['words'],

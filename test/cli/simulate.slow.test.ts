@@ -53,57 +53,6 @@ t.test('"the second one" of two times is understood when spoken', { buffered: tr
   t.match(out, /^1 passed/m)
 })
 
-t.test('an own agent offers a human if its API is dead', { buffered: true }, async (t) => {
-  const api = createServer((_request, response) => response.writeHead(500).end())
-  const port = await portOf(t, api)
-  const made = join(folder, 'dead-line')
-  t.match(await command(['init', made, '--template', 'order-status']), { code: 0 })
-  const file = join(made, 'agents/dead-line.yaml')
-  const agent = await readFile(file, 'utf8')
-  const tool = `tools:
-  - name: lookup_order
-    description: Looks an order up.
-    parameters: { properties: { orderNumber: { type: string } }, required: [orderNumber] }
-    http: { url: 'http://127.0.0.1:${port}/orders/{{args.orderNumber}}', allowPrivate: true }
-escalation: { numbers: ['+254709000001'] }
-`
-  t.match(agent, /^modules: .*\n/m)
-  await writeFile(file, agent.replace(/^modules: .*\n/m, tool))
-  const json = join(folder, 'dead.json')
-  const { code, out } = await command([
-    ...['simulate', join(made, 'scenarios'), '--agents', join(made, 'agents'), '--json', json],
-    ...['--mode', 'text', '--filter', 'first-call'],
-  ])
-  t.equal(code, 1, out)
-  t.match(out, /outcome is abandoned/)
-  t.match(out, /the tool lookup_order failed at \d+\.\d s: TOOL_HTTP, the API answered 500/)
-  const [result] = (JSON.parse(await readFile(json, 'utf8')) as ScenarioReport).results
-  t.match(
-    result?.call?.toolCalls.find(({ name }) => name === 'lookup_order'),
-    { error: 'TOOL_HTTP', status: 500 },
-  )
-  t.match(
-    result?.call?.transcript.map(({ text }) => text).join(' '),
-    /cannot look that up right now.*to speak to a colleague, press 1 or say yes/,
-    'the runbook tools-fail.md promises this',
-  )
-
-  const accepts = join(made, 'accepts.yaml')
-  await writeFile(
-    accepts,
-    `version: 1
-agent: dead-line
-mode: text
-caller:
-  order: '4127'
-  steps: [{ say: '4127' }, { say: 'Yes.' }, { say: 'Yes.', heard: to speak to a colleague }]
-expect: { outcome: escalated, escalated: true }
-`,
-  )
-  const accepted = await command(['simulate', accepts, '--agents', join(made, 'agents'), '--mode', 'text'])
-  t.equal(accepted.code, 0, accepted.out + accepted.err)
-})
-
 t.test('a caller hears a filler during a slow tool', async (t) => {
   const shop = createServer((_request, response) => {
     void sleep(3300).then(() => {

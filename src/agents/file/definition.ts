@@ -602,14 +602,6 @@ const escalationSchema = z.strictObject({
   closed: spoken
     .default({ en: ESCALATION.closedText, sw: 'Samahani, wenzangu hawapo kwa saa hii.' })
     .describe('Spoken in place of failed, outside the opening hours.'),
-  toolFailed: spoken
-    .default({
-      en: ESCALATION.toolFailedText,
-      sw: 'Sikuweza kukusaidia kikamilifu. Ukitaka kuongea na mwenzangu, bonyeza moja au sema ndiyo.',
-    })
-    .describe(
-      'Question before the agent ends a call in which a tool failed and did not succeed later. DTMF digit 1 or a yes escalates the call.',
-    ),
   offer: spoken
     .default({
       en: 'If you would like us to call you back, press 1.',

@@ -1,5 +1,4 @@
 import { isDeepStrictEqual } from 'node:util'
-import { INVALID_STATUSES, NOT_FOUND_STATUS, statusOfError } from '../../call/tools/failed-tools.js'
 import { isJsonObject } from '../../sautikit/call-fields.js'
 import type { ToolDefinition } from './tool-definition.js'
 
@@ -21,6 +20,8 @@ const NO_RESULTS: Form = {
   hint: 'Nothing was found. Say so, and do not call the tool again unless the caller gives another value.',
 }
 const INVALID_HINT = 'A value is not allowed. Ask the caller for another one, and call the tool again with it.'
+const NOT_FOUND = 404
+const INVALID: readonly unknown[] = [400, 422]
 
 /**
  * Returns a tool's result in a form that models understand, if the result is empty or refuses a value. Some models
@@ -34,11 +35,10 @@ const INVALID_HINT = 'A value is not allowed. Ask the caller for another one, an
 export function answerForm(value: unknown, tool: AnsweredTool | null): unknown {
   if (tool?.result.notFound !== undefined && isDeepStrictEqual(value, tool.result.notFound))
     return formed(NO_RESULTS, value)
-  const status = statusOfError(value)
-  if (status !== null && isJsonObject(value)) {
-    const { status: _, ...said } = value
-    if (status === NOT_FOUND_STATUS) return formed(NO_RESULTS, said)
-    if (INVALID_STATUSES.includes(status)) return formed(invalid(tool), said)
+  if (isJsonObject(value) && 'error' in value && typeof value['status'] === 'number') {
+    const { status, ...said } = value
+    if (status === NOT_FOUND) return formed(NO_RESULTS, said)
+    if (INVALID.includes(status)) return formed(invalid(tool), said)
     return value
   }
   return isEmpty(value) ? formed(NO_RESULTS, value) : value

@@ -95,7 +95,6 @@ export const toolCall = (ms: Ms) =>
     ms: ms.describe('Duration of the tool call.'),
     ok: z.boolean(),
     error: z.string().exactOptional(),
-    status: z.int().exactOptional().describe('HTTP status of the API; present if the tool failed because of it.'),
     effect: z
       .literal(true)
       .exactOptional()

@@ -12,7 +12,6 @@ import type { FactOf } from '../facts.js'
 import { closeCodeOf, outcomeOf } from '../outcome.js'
 import type { OutcomeFacts } from '../outcome.js'
 import type { ToolCallEvent } from '../requests.js'
-import { failedTools } from '../tools/failed-tools.js'
 
 /**
  * Time after which a stream that the gateway has closed counts as closed, in milliseconds. The carrier may never
@@ -238,7 +237,6 @@ export class Ending extends Feature implements CallFeature {
    */
   endAfterSpeech(detail: string, toolCallId: string | null, goodbye: () => string): void {
     if (this.#waits('agent-goodbye', detail, () => this.endAfterSpeech(detail, toolCallId, goodbye))) return
-    if (this.call.ask('offerHuman', toolCallId, () => this.endAfterSpeech(detail, toolCallId, goodbye))) return
     this.#beginClosing(true)
     const text = goodbye()
     const itemId = text === '' ? null : this.call.talk.announce(text, 'goodbye', 'answer')
@@ -346,7 +344,7 @@ export class Ending extends Feature implements CallFeature {
     this.call.line.enter('ended')
     this.call.stream.close(this.call.nowMs)
     const { turns, turnsAnswered } = this.call.log
-    const figures = `${Math.round(this.call.streamMs)} ms of stream, ${turnsAnswered} of ${turns.length} turns answered${facts.waiting ? ', the caller was waiting' : ''}${facts.toolFailed ? ', a tool had failed' : ''}`
+    const figures = `${Math.round(this.call.streamMs)} ms of stream, ${turnsAnswered} of ${turns.length} turns answered${facts.waiting ? ', the caller was waiting' : ''}`
     this.call.mark('ended', `${reason}${detail === '' ? '' : `: ${detail}`}; ${figures}`)
     this.call.out({ type: 'ended', outcome: outcomeOf(reason, facts), reason, detail })
   }
@@ -365,7 +363,6 @@ export class Ending extends Feature implements CallFeature {
         this.call.talk.turns.waitingForReal ||
         (this.call.line.human !== null && !bridged && this.call.line.state !== 'live') ||
         this.call.effects.ledger.effectsRunning.length > 0,
-      toolFailed: failedTools(this.call.log.toolCalls).length > 0,
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
     this.call.tell({ type: 'call-ends' })

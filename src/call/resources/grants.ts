@@ -9,7 +9,7 @@ export const PRECEDENCE = {
   /** Reasons for which the caller cannot interrupt the gateway's sound. */
   sound: ['tones', 'consent'],
   /** Features that take the caller's DTMF digits, before the backend. */
-  keypad: ['consent', 'digits', 'call-back', 'human', 'ring-back'],
+  keypad: ['consent', 'digits', 'call-back', 'ring-back'],
   /** Features that take the caller's words, before the model. */
   input: ['digits'],
 } as const

@@ -12,7 +12,6 @@ const ECHO_MS = 1000
 const QUESTIONS: readonly { readonly reason: ReasonOf<'keypad'>; readonly keys: readonly string[] }[] = [
   { reason: 'consent', keys: [YES_DIGIT, NO_DIGIT] },
   { reason: 'call-back', keys: [YES_DIGIT] },
-  { reason: 'human', keys: [YES_DIGIT, NO_DIGIT] },
   { reason: 'ring-back', keys: [YES_DIGIT] },
 ]
 

@@ -80,9 +80,6 @@ interface ToolHost extends Pick<CallCore, 'ask' | 'mark' | 'out' | 'options' | '
   languageChanged(): void
 }
 
-/** Facts of a call that decide which session tools it offers. */
-type ToolFacts = Pick<ToolHost, 'options' | 'stages' | 'person'>
-
 /** A tool that the session itself performs. */
 interface SessionTool {
   readonly name: string
@@ -386,7 +383,7 @@ export function sessionTools(offer: ToolOffer): readonly GatewayTool[] {
 }
 
 /** Returns the reason why the model cannot call this tool; null if the tool was offered to the model. */
-export function absence(tool: SessionTool, { options, stages, person }: ToolFacts): string | null {
+export function absence(tool: SessionTool, { options, stages, person }: ToolHost): string | null {
   const { escalation, languages, handoverTo, sendsDigits, placed = true, messagesOnly = false } = options
   const offer: ToolOffer = {
     ...{ languages, handoverTo, sendsDigits, placed, messagesOnly },
@@ -396,12 +393,6 @@ export function absence(tool: SessionTool, { options, stages, person }: ToolFact
     stage: stages === null ? null : { name: STAGE_TOOL, description: '', parameters: NO_ARGUMENTS },
   }
   return tool.when(offer) ? null : (tool.absent?.(offer) ?? noTool(tool.name))
-}
-
-/** True if this call offers the session tool `name`. */
-export function isOffered(name: string, call: ToolFacts): boolean {
-  const tool = sessionTool(name)
-  return tool !== undefined && absence(tool, call) === null
 }
 
 /** Maximum length of a stored tool name, in characters; a model may have invented the name. */

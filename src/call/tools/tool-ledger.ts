@@ -5,7 +5,6 @@ import type { CallLogRecords, LoggedToolCall } from '../documents/log-entry.js'
 import type { RunningTool, SessionResume } from '../documents/checkpoint.js'
 import { earlierIn, logSince } from '../earlier-call.js'
 import { secretCallId } from './digit-collection.js'
-import { statusOfError } from './failed-tools.js'
 import { COLLECT_TOOL, isBuiltIn, recordedArguments, sessionTool } from './gateway-tools.js'
 import { withoutNoValues } from './value-fault.js'
 
@@ -376,7 +375,6 @@ export class ToolLedger {
   ): void {
     const { callId, name, args, startedAtMs, ok, result } = call
     const { nowMs, zeroMs } = this.#clock()
-    const status = ok ? null : statusOfError(result)
     const record = {
       name,
       args: recordedArguments(name, args),
@@ -384,7 +382,6 @@ export class ToolLedger {
       ms: nowMs - startedAtMs,
       ok,
       ...(error === undefined ? {} : { error }),
-      ...(status === null ? {} : { status }),
       ...(this.hasEffect(name) || this.#changes.has(name) ? { effect: true as const } : {}),
     }
     this.#log({ callId, end, record, args, result })

@@ -1,7 +1,6 @@
 import { isAbsolute, relative, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
-import { isBuiltIn } from '../../call/tools/gateway-tools.js'
 import { packageVersion } from '../../config/package-root.js'
 import { ownSequence } from '../../core/terminal-text.js'
 import { type XmlElement, xmlDocument } from '../../core/xml.js'
@@ -58,8 +57,6 @@ const resultSchema = z.object({
           startMs: z.number(),
           ms: z.number(),
           ok: z.boolean(),
-          error: z.string().exactOptional(),
-          status: z.int().exactOptional().describe('HTTP status of the API; present if the tool failed because of it.'),
         }),
       ),
       turns: z.array(z.object({ firstSoundMs: msOrNull, answerMs: msOrNull })),
@@ -242,13 +239,10 @@ export function resultText(result: Result, { good, bad, dim }: Paint): string {
         ...around(result, nearMs).map((line) => dim(`         ${line}`)),
       )
     }
-  }
-  // A tool may also fail in a passed run, if the scenario does not expect its result.
-  lines.push(...failuresOf(result).map((failure) => `       ${bad(failure)}`))
-  if (result.status === 'failed')
     lines.push(
       dim(`       ${result.file}, seed ${result.seed}${result.call === null ? '' : `, call ${result.call.callSid}`}`),
     )
+  }
   return `${lines.join('\n')}\n`
 }
 
@@ -283,15 +277,6 @@ export function ratesText(
 
 function modelsText({ requests, currency, cost, unknown }: NonNullable<ScenarioReport['models']>): string {
   return `${requests} requests to models, ${cost === null ? `cost unknown: ${unknown ?? ''}` : `${cost.toFixed(4)} ${currency}`}`
-}
-
-/** A line for each failed call of the agent's tools, with its error and the status of the API. */
-function failuresOf({ call }: Result): string[] {
-  const failed = (call?.toolCalls ?? []).filter(({ ok, name }) => !ok && !isBuiltIn(name))
-  return failed.map(({ name, error = 'failed', status, startMs }) => {
-    const answer = status === undefined ? '' : `, the API answered ${status}`
-    return `the tool ${name} failed at ${seconds(startMs)}: ${error}${answer}`
-  })
 }
 
 /** The conversation around `atMs`, or its end if `atMs` is null, as lines of text. */
@@ -365,7 +350,6 @@ function caseOf(result: Result): XmlElement {
   if (call !== null && result.status === 'failed') {
     const lines = [
       `call ${call.callSid}: ${call.outcome ?? 'no record'}, ${call.ended}`,
-      ...failuresOf(result),
       ...call.transcript.map(lineText),
     ]
     content.push({ name: 'system-out', content: lines.join('\n') })

@@ -204,7 +204,6 @@ function escalationOptions(
     announceText: escalation.announce,
     failedText: escalation.failed,
     closedText: escalation.closed,
-    toolFailedText: escalation.toolFailed,
     silentLineText:
       escalation.silentLine ??
       (callsBack && numberKnown
