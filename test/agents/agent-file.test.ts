@@ -203,7 +203,6 @@ t.test('every phrase of an agent is checked for missing languages', (t) => {
         offerAccepted: said,
         offerRefused: said,
         silentLine: said,
-        toolFailed: said,
         whisper: said,
       },
       message: Object.fromEntries(['name', 'about', 'number', 'noted', 'failed', 'only'].map((key) => [key, said])),

@@ -192,7 +192,6 @@ export const AGENT_KEYS: Readonly<Record<string, boolean>> = {
   'escalation.silentLine': false,
   'escalation.strategies': false,
   'escalation.timeoutS': false,
-  'escalation.toolFailed': false,
   'escalation.webhook': false,
   'escalation.whisper': false,
   facts: false,

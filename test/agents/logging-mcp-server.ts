@@ -24,8 +24,12 @@ process.stdin.on('data', (chunk: Buffer) => {
         ? { protocolVersion: '2025-06-18', capabilities: { tools: {} }, serverInfo: { name: 'x', version: '1' } }
         : method === 'tools/list'
           ? { tools: [{ name: 'echo', inputSchema: { type: 'object' } }] }
-          : { content: [{ type: 'text', text: `answer ${++answers}` }] }
-    process.stdout.write(`${STRAY.join('\n')}\n${JSON.stringify({ jsonrpc: '2.0', id, result })}\n`)
+          : method === 'tools/call'
+            ? { content: [{ type: 'text', text: `answer ${++answers}` }] }
+            : null
+    // The client first asks for methods of a later protocol.
+    const answer = result === null ? { error: { code: -32601, message: 'Method not found' } } : { result }
+    process.stdout.write(`${STRAY.join('\n')}\n${JSON.stringify({ jsonrpc: '2.0', id, ...answer })}\n`)
   }
 })
 // With an argument the server logs without an end.

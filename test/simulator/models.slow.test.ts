@@ -41,7 +41,9 @@ t.test('the judged scenarios pass with scripted caller and judge', { buffered: t
     const json = join(folder, `set-${index}.json`)
     const only = index === 0 ? [] : ['--filter', 'judged-by-a-model']
     const argv = ['simulate', ...set, ...only, '--model-cost', '0', '--json', json]
-    const { code, out, err } = await command(argv, { env: { ...env, AGENT_ENV: 'PAY_API_URL', PAY_API_URL: pay.url } })
+    const { code, out, err } = await command(argv, {
+      env: { ...env, AGENT_ENV: 'SHOP_API_URL,PAY_API_URL', PAY_API_URL: pay.url },
+    })
     t.equal(code, 0, out + err)
     const report = JSON.parse(await readFile(json, 'utf8')) as ScenarioReport
     t.match(report, { failed: 0, skipped: 0, models: { cost: 0 }, rate: { undecided: 0 } })

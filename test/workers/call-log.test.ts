@@ -115,7 +115,7 @@ t.test('live view, record and replay of a call agree', async () => {
         same(
           'texts',
           record.transcript.map(({ text }) => text),
-          log.transcript.map(({ text }) => text),
+          log.conversation.map(({ text }) => text),
         )
         same(
           'tools',

@@ -51,7 +51,6 @@ export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
     ['escalation.offerAccepted', escalation?.offerAccepted],
     ['escalation.offerRefused', escalation?.offerRefused],
     ['escalation.silentLine', escalation?.silentLine],
-    ['escalation.toolFailed', escalation?.toolFailed],
     ...Object.entries(escalation?.message ?? {}).map(([name, phrase]) => [`${LIVE}${name}`, phrase] as const),
   ])
 }
