@@ -43,7 +43,6 @@ const COMPUTING = [
 const SPOKEN_JOBS = 2
 const SPOKEN = [
   'backends/embedded/number-in-parts',
-  'cli/doubles',
   'cli/end-to-end',
   'cli/failover',
   'cli/processes',
@@ -62,7 +61,7 @@ const SPOKEN = [
 const TIMED_JOBS = 3
 const TIMED = ['backends/reconnects', 'bench/production', 'cli/doctor']
 /** Files that also measure delays, or that recognise twenty callers at the same time. One file uses two cores. */
-const ALONE = ['examples/vendors', 'fleet/balancers', 'fleet/fleet', 'fleet/late-store']
+const ALONE = ['cli/doubles', 'examples/vendors', 'fleet/balancers', 'fleet/fleet', 'fleet/late-store']
 
 /** The longest files. They start first, so that no long file is still running at the end. */
 const FIRST = [
