@@ -72,9 +72,7 @@ let decided: MachineZone | null = null
 
 /** The zone of this machine. The first call decides it for the life of the thread. */
 export function machineZone(): MachineZone {
-  // The type of the runtime's answer lacks undefined.
-  const reported: string | undefined = Intl.DateTimeFormat().resolvedOptions().timeZone
-  decided ??= zoneOfMachine(reported)
+  decided ??= zoneOfMachine(Intl.DateTimeFormat().resolvedOptions().timeZone)
   return decided
 }
 

@@ -1,3 +1,4 @@
+import type { McpEvent } from '../../../../agents/tools/mcp-definition.js'
 import type { Handlers } from '../../../shared/by-type.js'
 import type { FromCall } from '../../../shared/call-messages.js'
 import type { MainPart, MainThings } from '../main-part.js'
@@ -13,11 +14,19 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
   overrun: 'a backend sends without an end, and was cut off',
 }
 
-/** Log messages of a server's events; other events have one message. */
-const MCP_EVENTS: Readonly<Record<string, string>> = {
-  'session-lost': 'a session with an MCP server was lost: the gateway opens a new one',
-  incomplete: 'an MCP server lacks tools that its agent names, or they cannot be used: they are not offered',
-  'stray-line': 'a local MCP server prints lines that are not messages of the protocol: the gateway skips them',
+const MCP_CHANGED = 'an MCP server has changed'
+/** Level and message in the log for each event of an MCP server. */
+const MCP_LINES: Readonly<Record<McpEvent, readonly [level: 'info' | 'warn', message: string]>> = {
+  up: ['info', MCP_CHANGED],
+  changed: ['info', MCP_CHANGED],
+  down: ['warn', MCP_CHANGED],
+  overrun: ['warn', MCP_CHANGED],
+  'session-lost': ['info', 'a session with an MCP server was lost: the gateway opens a new one'],
+  incomplete: ['warn', 'an MCP server lacks tools that its agent names, or they cannot be used: they are not offered'],
+  'stray-line': [
+    'warn',
+    'a local MCP server prints lines that are not messages of the protocol: the gateway skips them',
+  ],
 }
 
 /** Reports of a call's worker about its backends and MCP servers, for the operator. */
@@ -51,10 +60,10 @@ export class BackendNews implements MainPart {
       context.backendStatus.takeover(from, to, gapMs)
     },
     mcp: ({ news: { server, event, failures, missing, reason } }) => {
-      const isUsable = !/^(down|overrun|stray-line|incomplete)$/.test(event)
-      this.#of.log[isUsable ? 'info' : 'warn'](
+      const [level, message] = MCP_LINES[event]
+      this.#of.log[level](
         { server, event, failures, missing: event === 'incomplete' ? missing : [], detail: reason },
-        MCP_EVENTS[event] ?? 'an MCP server has changed',
+        message,
       )
     },
   } satisfies Handlers<FromCall>
