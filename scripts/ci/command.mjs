@@ -6,22 +6,26 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const KILL_MS = 10_000
 const LAST_OUTPUT_MS = 5000
 const MINUTE_MS = 60_000
+/** Length in characters of the last output that is kept of both streams. */
+const LAST_CHARACTERS = 4000
 const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 
 /**
  * Runs a command in a process group of its own, which ends after `limitMs`.
  * @param options.isPrinted  true: its output is printed as it comes
- * @returns the exit code or the signal, the standard output, and `end`: why the command was ended; null if it ended
- * itself. Standard error is only printed, because its parts would tear lines of the output
+ * @returns the exit code or the signal, the standard output, `last`: the end of all that it printed, and `end`: why the
+ * command was ended; null if it ended itself. Standard error is not in the output, because its parts would tear lines
  */
 export async function runOf([program, ...args], { cwd, env, limitMs, isPrinted = true }) {
   const child = spawn(program, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
+  let last = ''
   let end = null
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8')
     stream.on('data', (text) => {
       if (stream === child.stdout) output += text
+      last = (last + text).slice(-LAST_CHARACTERS)
       if (isPrinted) process.stdout.write(text)
     })
   }
@@ -55,7 +59,7 @@ export async function runOf([program, ...args], { cwd, env, limitMs, isPrinted =
   signalGroup(child, 'SIGKILL')
   child.stdout.destroy()
   child.stderr.destroy()
-  return { code, output, end }
+  return { code, output, last, end }
 }
 
 function signalGroup({ pid }, signal) {

@@ -15,6 +15,9 @@ const FLAKY_FILES_MAX = 6
 const REPORT_LINES = 40
 const REPORTED_FAILURES = 7
 const REPORTED_FILES = 5
+/** Number of the last lines of a failed command in the report, and their maximum length. */
+const LAST_LINES = 3
+const LAST_COLUMNS = 160
 
 /**
  * Files of the slow lane without sockets, threads and waits. Another run has the same result, so they run once.
@@ -54,9 +57,9 @@ export class Run {
 
   /** Runs a command that passes if it exits with 0. @returns true if it passed */
   async check(name, command, options) {
-    const { code, end } = await this.#step(name, command, options)
+    const { code, last, end } = await this.#step(name, command, options)
     if (code === 0) return true
-    this.#fail({ file: null, test: `${name}: ${command.join(' ')}`, excerpt: [end ?? `exit code: ${code}`] })
+    this.#fail({ file: null, test: `${name}: ${command.join(' ')}`, excerpt: endOf({ code, last, end }) })
     return false
   }
 
@@ -65,10 +68,10 @@ export class Run {
    * @param options.isRunAgain  true: files that failed run again, alone (scripts/tests/slow.mjs: one file is one process)
    */
   async tests(name, command, options = {}) {
-    const { code, output, end } = await this.#step(name, command, options)
+    const { code, output, last, end } = await this.#step(name, command, options)
     const lane = readLane(output)
     if (lane === null || end !== null) {
-      this.#fail({ file: null, test: `${name} ended without a result`, excerpt: [end ?? `exit code: ${code}`] })
+      this.#fail({ file: null, test: `${name} ended without a result`, excerpt: endOf({ code, last, end }) })
       for (const failure of lane?.failures ?? []) this.#fail(failure)
       return
     }
@@ -175,12 +178,18 @@ export class Run {
     console.log(`--- ${command.join(' ')}`)
     const beganMs = performance.now()
     const leftMs = Math.min(limitMs, this.#startedMs + this.#runMs - beganMs)
-    if (leftMs <= 0) return { code: null, output: '', ms: 0, end: 'no time was left' }
+    if (leftMs <= 0) return { code: null, output: '', last: '', ms: 0, end: 'no time was left' }
     const result = await runOf(command, { cwd, env, limitMs: leftMs })
     const ms = performance.now() - beganMs
     this.#steps.push({ name, ms })
     return { ...result, ms }
   }
+}
+
+/** @returns the last lines that a command printed, and how it ended */
+function endOf({ code, last, end }) {
+  const lines = last.split('\n').filter((line) => line.trim() !== '')
+  return [...lines.slice(-LAST_LINES).map((line) => line.slice(0, LAST_COLUMNS)), end ?? `exit code: ${code}`]
 }
 
 function linesOf(state, { file, test, excerpt }) {

@@ -79,6 +79,16 @@ const SPOKEN = 'test/cli/spoken.slow.test.ts'
 const names = (count: number): Record<string, string> =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`test/cli/f${i}.slow.test.ts`, 'a call']))
 
+t.test('a command that fails is reported with its last lines', (t) => {
+  const program = "for (const line of 'abcd') console.error(line); process.exitCode = 2"
+  const { code, tail } = ran(t, `await run.check('lint', [process.execPath, '-e', ${JSON.stringify(program)}])`)
+  t.equal(code, 1)
+  const at = tail.findIndex((line) => line.startsWith('FAILED'))
+  t.same(tail.slice(at + 1, -1), ['    b', '    c', '    d', '    exit code: 2'])
+  t.equal(tail.at(-1), '0 passed, 1 failed, 0 skipped')
+  t.end()
+})
+
 t.test('a lane that passes ends with its counts', (t) => {
   const { code, tail } = ran(t, SLOW, { lane: { passing: [SPOKEN] } })
   t.equal(code, 0)

@@ -62,9 +62,6 @@ export const time = {
 
 export const until: CallTime['until'] = time.until
 
-/** Stops the clock until `work` is settled, as if `work` took no time. `work` must not wait for the clock. */
-export const hold = <T>(work: Promise<T>): Promise<T> => clock.hold(work)
-
 /** Moves the clock by `ms`. */
 export function pass(ms: number): Promise<void> {
   const untilMs = clock.nowMs() + ms
