@@ -211,6 +211,19 @@ export default tseslint.config(
     rules: { 'no-console': 'off', '@typescript-eslint/require-await': 'off' },
   },
   {
+    files: ['test/**'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        {
+          object: 't',
+          property: 'setTimeout',
+          message: 'Test files set no time limit: scripts/tests/lane.mjs does, by how slow the machine is.',
+        },
+      ],
+    },
+  },
+  {
     // What a test waits for by the clock comes too late on a slow machine, and costs time on a fast one.
     files: ['test/**'],
     // The last one is a backend that misbehaves in a thread of its own, after a while.

@@ -46,6 +46,8 @@ const FAULTS = {
     ["this.#floor.open('line')", ''],
     ["to === 'escalating' || to === 'holding' || to === 'bridged' || to === 'closing'", "to === 'closing'"],
     ["this.#floor.close('next-agent')", ''],
+    ["this.#interrupt('handed-over')", ''],
+    ["return this.#state === 'closing' && this.#revocable", "return this.#state === 'closing'"],
     ["return this.#state === 'closing' && this.#revocable", 'return false'],
     ["if (this.#model.dead) return 'backend-failed'", ''],
     ['this.#core.clear(name)', ''],

@@ -1,13 +1,18 @@
 // The test files of a lane, run by tap in concurrent processes.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { slowness } from './slowness.mjs'
 
+/** The children's limits grow with it too (scripts/tests/together.mjs, test/support/until.ts). */
+const SLOWNESS = slowness()
+process.env.TEST_SLOWNESS = SLOWNESS.toFixed(2)
+console.error(`limits of the tests are those of the reference machine times ${process.env.TEST_SLOWNESS}`)
 /**
  * Time limit of a process: if the process hangs, it is ended and counts as a failure. In a shared process each file has
  * a shorter limit.
  */
-const PROCESS_TIMEOUT_MS = 600_000
-const SHARED_TIMEOUT_MS = 1_200_000
+const PROCESS_TIMEOUT_MS = 600_000 * SLOWNESS
+const SHARED_TIMEOUT_MS = 1_200_000 * SLOWNESS
 
 /**
  * Delays V8's optimisation of code to eight times the usual amount of execution, because most code of the tests runs

@@ -611,8 +611,6 @@ t.test("call variables are filled into the agent's texts and tools", (t) => {
   t.end()
 })
 
-t.setTimeout(150_000)
-
 const yaml = (name: string, greeting: string): string =>
   `version: 1\nname: ${name}\ninstructions: Be brief.\ngreeting: ${greeting}\n`
 

@@ -4,8 +4,6 @@ import t, { type Test } from 'tap'
 import { AgentWatch } from '../../src/agents/file/agent-watch.js'
 import { until } from '../support/until.js'
 
-t.setTimeout(120_000)
-
 /** A folder of agents with one agent, whose instructions are `words`. */
 async function agents(dir: string, words: string): Promise<void> {
   await mkdir(dir, { recursive: true })

@@ -9,8 +9,6 @@ import type { ToolRunner } from '../../src/agents/tools/tool-runner.js'
 import { until } from '../support/until.js'
 import { api, context, runnerOf } from './tool-rig.js'
 
-t.setTimeout(60_000)
-
 function serverOf(t: Test, server: Omit<NonNullable<AgentInput['mcp']>[number], 'name'>): ToolRunner {
   const runner = runnerOf(t, { mcp: [{ name: 'x', ...server }] })
   t.teardown(() => runner.close())

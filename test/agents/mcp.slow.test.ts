@@ -27,8 +27,6 @@ import { comesUp, succeeds, until } from '../support/until.js'
 import { api, context } from './tool-rig.js'
 import { spawnOwn } from '../support/spawn-own.js'
 
-t.setTimeout(300_000)
-
 // The protocol's own server for clients to be tried with.
 const EVERYTHING = join(packageRoot(), 'node_modules/@modelcontextprotocol/server-everything/dist/index.js')
 

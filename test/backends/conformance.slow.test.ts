@@ -12,9 +12,6 @@ import { declaredHarness, openAiHarness } from './openai-harness.js'
 import { passSuite } from './pass-suite.js'
 import { sonioxHarness } from './soniox-harness.js'
 
-// Each check waits to see that nothing more comes.
-t.setTimeout(300_000)
-
 /** The harness of a list with one backend. */
 function listed(harness: ConformanceHarness): ConformanceHarness {
   return {

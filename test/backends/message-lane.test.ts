@@ -12,8 +12,6 @@ import { until } from '../support/until.js'
 import { selfSigned } from '../../bench/kit/self-signed.js'
 import { SocketRecorder, MIB, TEXT, frame, open, polled, serve, serveBytes, texts, write } from './socket-peers.js'
 
-t.setTimeout(150_000)
-
 /** A WebSocket on a lane, as `RealtimeSocket` makes it. */
 function read(
   t: Test,

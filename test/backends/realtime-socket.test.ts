@@ -7,8 +7,6 @@ import { RealtimeSocket } from '../../src/backends/transport/vendor-connection.j
 import { until } from '../support/until.js'
 import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
-t.setTimeout(150_000)
-
 /** An open socket to a service that writes bytes. */
 async function openBytes(t: Test): Promise<{ readonly recorder: SocketRecorder; readonly service: Socket }> {
   let service: Socket | null = null

@@ -8,7 +8,6 @@ import { measureShare } from '../../bench/turns/share.js'
 import { measureTakeovers } from '../../bench/turns/takeovers.js'
 
 // These tests check that the bench measures what it says, in real time. They do not check speed.
-t.setTimeout(300_000)
 
 const options: CaseOptions = {
   subject: 'test',

@@ -150,6 +150,16 @@ t.test('a requested goodbye interrupts the agent and is heard [12]', async (t) =
   t.match(rig.only('end-stream'), { code: 1001, reason: 'drain-limit' })
 })
 
+t.test('a caller who speaks does not cancel an end that was not agreed', async (t) => {
+  const rig = inState.closing()
+  rig.speak(600)
+  rig.run(400)
+  t.same([rig.all('backend-speech-start'), rig.all('clear')], [[], []], 'nobody listens, and the goodbye goes on')
+  t.equal(rig.session.state, 'closing')
+  rig.run(25_000)
+  t.match(rig.only('end-stream'), { reason: 'drain-limit' })
+})
+
 t.test('a failed goodbye does not hold the call', async (t) => {
   const failed = Rig.talking()
   failed.announceMs = null

@@ -416,3 +416,18 @@ t.test('a tool’s empty value makes no fact [1]', (t) => {
   t.match(rig.session.stages?.text, /Known so far: order = 4127\./)
   t.end()
 })
+
+t.test("the time limit of a stage ends when the next agent has the caller's word", (t) => {
+  const rig = Rig.talking({
+    ...WITH,
+    handoverTo: { sales: 'for new orders' },
+    silence: { afterMs: 90_000, prompts: [] },
+  })
+  rig.run(58_000)
+  rig.answer(2, 'a2', 6000, 'I pass you on to sales, where they know more of this.')
+  rig.toolCall('h1', 'hand_over', { agent: 'sales' }, 2)
+  rig.run(10_000)
+  t.same(moves(rig), ['ask by begin'], 'its 60 s passed during the last words')
+  t.match(rig.only('handover').record, { to: 'sales' })
+  t.end()
+})

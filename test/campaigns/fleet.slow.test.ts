@@ -19,8 +19,6 @@ import { comesUp, until } from '../support/until.js'
 import { spawnOwn } from '../support/spawn-own.js'
 import { NEW_ROW, UNBOUND } from './appointments.js'
 
-t.setTimeout(300_000)
-
 const ROWS = 3000
 /** A campaign has at most 6,000 calls a minute, so there are three of them. */
 const CAMPAIGNS = ['reminders-1', 'reminders-2', 'reminders-3']

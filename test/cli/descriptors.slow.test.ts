@@ -13,8 +13,6 @@ import { reexport } from '../support/module-beside.js'
 import { until } from '../support/until.js'
 import { endsWith, mkondo, takesCalls } from './mkondo-process.js'
 
-t.setTimeout(300_000)
-
 /** It speaks a tone for as long as the call lasts. */
 const TONE = new URL('../workers/poison-backend.js', import.meta.url).href
 const LIMIT = 350

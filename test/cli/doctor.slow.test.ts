@@ -18,8 +18,6 @@ import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { until } from '../support/until.js'
 import { freePort } from '../support/free-ports.js'
 
-// Each call takes half a minute of real time; they run at once.
-t.setTimeout(300_000)
 t.jobs = 8
 
 const SECRET = 'whsec_doctor_test'

@@ -11,8 +11,6 @@ import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
 import { command } from '../support/command.js'
 import { loadResamplers } from '../support/media-modules.js'
 
-t.setTimeout(300_000)
-
 const resamplers = await loadResamplers()
 const BACKENDS = {
   openai: 'openai',

@@ -9,8 +9,6 @@ import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
 import { until } from '../support/until.js'
 import { endsWith, mkondo } from './mkondo-process.js'
 
-// Calls are spoken in real time.
-t.setTimeout(300_000)
 t.jobs = 4
 
 /** `mkondo double SERVICE` on a free port. Gives the variables that it prints. */

@@ -8,9 +8,6 @@ import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
-// Calls are spoken in real time.
-t.setTimeout(300_000)
-
 // Callers whom the gateway does not know: echo-lines.slow.test.ts and spoken-callers.slow.test.ts.
 const CALLERS = [
   ['--from', '+254700000001', '--voice', 'awb'],

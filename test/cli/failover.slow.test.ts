@@ -13,8 +13,6 @@ import { whole } from '../support/gateway.js'
 import { until } from '../support/until.js'
 import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
 
-// Calls are spoken in real time.
-t.setTimeout(300_000)
 t.jobs = 2
 
 const STATUS =

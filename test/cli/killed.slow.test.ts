@@ -18,8 +18,6 @@ import { silentCall } from '../support/silent-call.js'
  */
 const BACKEND = new URL('../grafana/scripted-backend.js', import.meta.url).href
 
-t.setTimeout(300_000)
-
 const folder = mkdtempSync(join(tmpdir(), 'mkondo-killed-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const dataDir = join(folder, 'data')

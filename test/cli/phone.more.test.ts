@@ -10,8 +10,6 @@ import { SipPhone } from '../support/sip-phone.js'
 import { comesUp, until } from '../support/until.js'
 import { type Run, endsWith, mkondo } from './mkondo-process.js'
 
-t.setTimeout(300_000)
-
 const found = await testAsterisk()
 const skip = found === null ? 'there is no Asterisk of 22.8 or later here' : false
 const root = process.env['ASTERISK_ROOT']

@@ -18,9 +18,6 @@ import type { SilentCall, Two } from './two-processes.js'
  * on a connection of its own, which the kernel gives to either process.
  */
 
-// Calls are in real time, and each start loads two gateways.
-t.setTimeout(300_000)
-
 // One start for both tests, which also covers processes that have carried a dozen calls.
 const whole = t
 let started: Two | null = null

@@ -6,8 +6,6 @@ import { mkondo } from './mkondo-process.js'
 import { lastStart, silentCall, startTwo, streaming } from './two-processes.js'
 import type { SilentCall } from './two-processes.js'
 
-t.setTimeout(480_000)
-
 t.test('SIGHUP replaces both processes without cutting a call', async (t) => {
   const file = join(t.testdir({ 'gw.env': 'MAX_CALLS=40\n' }), 'gw.env')
   const two = await startTwo(t, { args: ['--env-file', file], env: { DRAIN_TIMEOUT: '60', MAX_CALLS: '' } })

@@ -3,9 +3,6 @@ import { until } from '../support/until.js'
 import { endsWith, mkondo, takesCalls } from './mkondo-process.js'
 import { silentCall } from './two-processes.js'
 
-// The drain and the end of the call take real time.
-t.setTimeout(300_000)
-
 t.test('SIGTERM lets the live call finish [1]', async (t) => {
   const run = mkondo(['serve', '--with-shop'], {
     PORT: '0',

@@ -12,8 +12,6 @@ import { mkondo, takesCalls } from './mkondo-process.js'
 import { reexport } from '../support/module-beside.js'
 import { portOf } from '../support/port-of.js'
 
-t.setTimeout(150_000)
-
 /** An agent that needs no speech worker, which takes two seconds to start. */
 const LIGHT = {
   'light.yaml': JSON.stringify({

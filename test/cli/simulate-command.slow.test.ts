@@ -20,8 +20,6 @@ import { portOf } from '../support/port-of.js'
 import { parseXml } from '../support/xml-tree.js'
 import { MKONDO } from './mkondo-process.js'
 
-t.setTimeout(300_000)
-
 const simulate = (argv: readonly string[], env: Readonly<Record<string, string>> = {}) =>
   command(['simulate', ...argv], { env })
 

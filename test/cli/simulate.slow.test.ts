@@ -10,7 +10,6 @@ import { command } from '../support/command.js'
 import { portOf } from '../support/port-of.js'
 
 // Calls of 10 to 30 s in real time, at once. More of them: end-to-end.slow.test.ts.
-t.setTimeout(300_000)
 t.jobs = 2
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-spoken-'))

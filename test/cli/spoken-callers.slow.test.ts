@@ -9,9 +9,6 @@ import { whole } from '../support/gateway.js'
 import { hasMaterial } from '../support/material.js'
 import { simulateOneCall } from '../support/simulated.js'
 
-// Calls are spoken in real time.
-t.setTimeout(300_000)
-
 const RATE_HZ = 8000
 const GAP_MS = 250
 

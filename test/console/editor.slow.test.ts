@@ -16,8 +16,6 @@ import { until } from '../support/until.js'
 
 /** Agents are edited, tried and published in the console of a whole gateway. */
 
-t.setTimeout(300_000)
-
 const TOKEN = 'ops-token-of-a-test'
 const FILE = 'order-status.yaml'
 /** A check takes a thread that reads all agents: seconds on a busy machine. */

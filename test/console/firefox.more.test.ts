@@ -7,8 +7,6 @@ import { hasFirefox, openFirefox } from '../support/firefox.js'
 import type { FirefoxPage } from '../support/firefox.js'
 import { whole } from '../support/gateway.js'
 
-t.setTimeout(300_000)
-
 const TOKEN = 'ops-token-of-a-test'
 const WIDTHS_PX = [1280, 390]
 

@@ -29,8 +29,6 @@ import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
 import { storedFile } from '../support/stored-file.js'
 
-t.setTimeout(300_000)
-
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
 /** Faults that axe-core calls serious or worse. The page has AXE. */

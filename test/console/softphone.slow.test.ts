@@ -16,9 +16,6 @@ import { concatenate, pinkNoise } from '../support/tones.js'
 import { capturedOf } from '../support/captured-sound.js'
 import { until } from '../support/until.js'
 
-// Pages mostly wait for what is said.
-t.setTimeout(300_000)
-
 const { at, gateway, close } = await whole()
 t.teardown(close)
 

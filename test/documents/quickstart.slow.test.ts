@@ -7,7 +7,6 @@ import { until } from '../support/until.js'
 
 // The blocks of docs/QUICKSTART.md as they stand there, for the double that needs the most variables. That each block has the
 // address of its double is in test/documents/blocks.test.ts, calls on the doubles in test/cli/doubles.slow.test.ts.
-t.setTimeout(300_000)
 
 /** For a command to end, or to say what it is waited for: the machine may be busy. */
 const WAIT_MS = 110_000

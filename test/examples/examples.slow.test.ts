@@ -15,8 +15,6 @@ import { command } from '../support/command.js'
 import { comesUp, until } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
 
-t.setTimeout(300_000)
-
 const example = join(packageRoot(), 'examples/pay-api')
 const PHONE = '+254700000001'
 

@@ -3,8 +3,6 @@ import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { command } from '../support/command.js'
 
-t.setTimeout(300_000)
-
 for (const [example, names] of [
   [
     'campaigns',

@@ -12,9 +12,6 @@ import { CALLERS, CUSTOMER, ownExchange, testAsterisk } from '../support/own-exc
 import { records, silence, talking, voicedMs } from '../support/phone-calls.js'
 import { until } from '../support/until.js'
 
-// Telephones ring and people speak in real time.
-t.setTimeout(300_000)
-
 const found = await testAsterisk()
 const missing = await missingPhones(['baresip', 'sipp'])
 const lacks = [...(found === null ? ['Asterisk of 22.8 or later'] : []), ...missing]

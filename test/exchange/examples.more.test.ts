@@ -13,8 +13,6 @@ import { freeUdpPort, testAsterisk } from '../support/own-exchange.js'
 import { spawnOwn } from '../support/spawn-own.js'
 import { until } from '../support/until.js'
 
-t.setTimeout(300_000)
-
 const found = await testAsterisk()
 const skip = found === null ? 'there is no Asterisk of 22.8 or later here' : false
 

@@ -7,9 +7,6 @@ import { CUSTOMER, ownExchange, testAsterisk } from '../support/own-exchange.js'
 import { silence, talking, voicedMs } from '../support/phone-calls.js'
 import { until } from '../support/until.js'
 
-// People speak in real time, and two gateways start.
-t.setTimeout(300_000)
-
 const found = await testAsterisk()
 const skip = found === null ? 'there is no Asterisk of 22.8 or later here' : false
 

@@ -5,9 +5,6 @@ import { type OwnExchange, ownExchange, testAsterisk } from '../support/own-exch
 import { hearEachOther, over, records, rungAt, silence, talking, toneFrames, voicedMs } from '../support/phone-calls.js'
 import { until } from '../support/until.js'
 
-// Telephones ring and people speak in real time.
-t.setTimeout(300_000)
-
 const found = await testAsterisk()
 const skip = found === null ? 'there is no Asterisk of 22.8 or later here' : false
 const voices = found === null ? null : await CallerVoices.load()

@@ -35,9 +35,6 @@ import {
 import type { SipCall, SipPhone } from '../support/sip-phone.js'
 import { until } from '../support/until.js'
 
-// Telephones ring and people speak in real time.
-t.setTimeout(300_000)
-
 const found = await testAsterisk()
 const skip = found === null ? 'there is no Asterisk of 22.8 or later here' : false
 const voices = found === null ? null : await CallerVoices.load()

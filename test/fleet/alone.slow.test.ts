@@ -5,8 +5,6 @@ import { hasProgram } from '../deploy/deploy-files.js'
 import { hasRedis } from '../support/redis.js'
 import { until } from '../support/until.js'
 
-t.setTimeout(300_000)
-
 t.test('a single gateway resumes its calls after being killed', async (t) => {
   if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
   const fleet = await startFleet({ alone: true })

@@ -11,8 +11,6 @@ import { until } from '../support/until.js'
 
 const CALLS = 6
 
-t.setTimeout(300_000)
-
 /** Rings twice a second while `happens`. @returns these callers */
 async function arriving(fleet: Fleet, happens: () => Promise<void>): Promise<readonly FleetCall[]> {
   const calls: FleetCall[] = []

@@ -16,7 +16,6 @@ import { hasRedis } from '../support/redis.js'
 import { until } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
 
-t.setTimeout(300_000)
 t.jobs = 2
 
 const speech = await CallerSpeech.start(null)

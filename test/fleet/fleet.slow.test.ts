@@ -29,7 +29,6 @@ const GAP_MS_MAX = 2000
 const PAIRS_MAX = 60
 
 // Each row has a fleet of its own, and mostly waits.
-t.setTimeout(600_000)
 t.jobs = 2
 
 /**
@@ -41,7 +40,7 @@ function row(
   options: FleetOptions & { readonly call?: Parameters<Fleet['calls']>[1] },
   happens: (t: Test, fleet: Fleet, calls: readonly FleetCall[]) => Promise<void>,
 ): Promise<unknown> {
-  return t.test(title, { timeout: 180_000, buffered: true }, async (t) => {
+  return t.test(title, { buffered: true }, async (t) => {
     if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
     const fleet = await startFleet(options)
     t.teardown(() => fleet.close())

@@ -2,8 +2,6 @@ import t from 'tap'
 import { FAR_GATEWAYS, testSeeds } from './seeds.js'
 import { SimulatedGateways } from './simulated-gateways.js'
 
-t.setTimeout(600_000)
-
 /**
  * Seeds far from those of `gateway-simulation.test.ts` that were once wrong: a call with two records after nodes have started
  * together (245), or one while the store was late (544); a live call that was hung up after a failover (801). And those where something is lost for good: the state of a call whose node

@@ -8,8 +8,6 @@ import { until } from '../support/until.js'
 
 /** Gateways, Redis behind a proxy that delays, and HAProxy, all real processes. Judged from outside. */
 
-t.setTimeout(300_000)
-
 /** Calls that all come to one node, which is fuller than the other, so that it claims them for that one. */
 async function arrivals(fleet: Fleet, count: number): Promise<readonly FleetCall[]> {
   const [first] = fleet.nodes as readonly [FleetNode]

@@ -6,7 +6,6 @@ import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { asked, startLine } from '../support/broken-line.js'
 import { until } from '../support/until.js'
 
-t.setTimeout(300_000)
 t.jobs = 2
 
 const speech = await CallerSpeech.start(null)

@@ -2,8 +2,6 @@ import t from 'tap'
 import { FAR_OWNERSHIP, MORE_OWNERSHIP, neighboursOf, testSeeds } from './seeds.js'
 import { SimulatedFleet } from './simulated-fleet.js'
 
-t.setTimeout(600_000)
-
 testSeeds(t, 'no call is lost for seeds near earlier failures', {
   name: 'OWNERSHIP',
   seeds: [...MORE_OWNERSHIP, ...neighboursOf(FAR_OWNERSHIP)],

@@ -21,7 +21,6 @@ const log = createLog({ level: 'silent' })
 
 // They wait for servers to notice.
 t.jobs = 3
-t.setTimeout(300_000)
 // Each server is ended with the process.
 process.setMaxListeners(30)
 

@@ -9,8 +9,6 @@ import { until } from '../support/until.js'
 
 /** Gateways whose Redis answers and refuses. All real processes; judged from outside. */
 
-t.setTimeout(300_000)
-
 /** What an operator does to Redis, and how it is undone. */
 const REFUSALS: Readonly<Record<string, readonly [readonly string[], readonly string[]]>> = {
   'its memory is full': [

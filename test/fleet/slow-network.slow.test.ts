@@ -10,8 +10,6 @@ import { until } from '../support/until.js'
 
 /** Nodes that reach each other late, and nodes that stand still. All real processes; judged from outside. */
 
-t.setTimeout(300_000)
-
 /** Added to each piece between nodes, each way, and what one of twenty waits beside: it is sent again. */
 const EACH_WAY_MS = 200
 const LOST = { every: 20, ms: 400 }

@@ -191,8 +191,6 @@ t.test('a share takes a list or `auto`', async (t) => {
   ])
 })
 
-t.setTimeout(120_000)
-
 /** A key like any other: nothing listens where it is used. */
 const OPENAI = { OPENAI_API_KEY: 'a-key-of-the-tests-and-of-nothing-else', OPENAI_BASE_URL: 'ws://127.0.0.1:1' }
 

@@ -5,9 +5,6 @@ import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
-// The carrier's words are spoken in real time.
-t.setTimeout(300_000)
-
 const NUMBER = '+254700000017'
 
 t.test('a refused caller hears words and leaves a record', async (t) => {

@@ -2,8 +2,6 @@ import t from 'tap'
 import { worseFigure, countsSchema } from '../../src/gateway/canary-watch.js'
 import type { Counts } from '../../src/gateway/canary-watch.js'
 
-t.setTimeout(300_000)
-
 /** How calls end: shares of those that go to a human, are abandoned or not understood; the others are contained. */
 interface Rates {
   readonly escalated: number

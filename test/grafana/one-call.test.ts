@@ -14,8 +14,6 @@ import { until } from '../support/until.js'
 import { LightCaller, tickAll } from './light-callers.js'
 import { lightGateway } from './light-gateway.js'
 
-t.setTimeout(150_000)
-
 const SID = 'HD_0000000071ee'
 
 /** Trace contexts that the orders API was given, on this process's own HTTP server. */

@@ -17,8 +17,6 @@ import type { AgentParts } from './light-gateway.js'
 import { boards, filled } from './panels.js'
 import { Prometheus, installed } from './prometheus.js'
 
-t.setTimeout(300_000)
-
 const CALLS = 20
 /** How far back range queries look: the whole test and more. */
 const RANGE_S = 90

@@ -14,9 +14,6 @@ import { call, disturbedLine, says } from '../support/agent-line.js'
 import { loadVads } from '../support/media-modules.js'
 import { concatenate, framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
 
-// Calls of half a minute, computed.
-t.setTimeout(300_000)
-
 const RATE = 8000
 const F = 160
 

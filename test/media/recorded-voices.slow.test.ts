@@ -6,7 +6,6 @@ import { hasMaterial } from '../support/material.js'
 import { loadVads } from '../support/media-modules.js'
 
 // The detector is frozen: a part of what bench/vad measures, enough to see that it is what it was.
-t.setTimeout(500_000)
 
 const bank = await loadVads()
 

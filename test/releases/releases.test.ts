@@ -20,8 +20,6 @@ import * as today from './readers.js'
 import { KEY_FAMILIES, familiesOf, valueNames } from './redis-keys.js'
 import { SAMPLE } from './stores.js'
 
-t.setTimeout(120_000)
-
 /**
  * Values that a release does not read in documents of today, by form and path, each with a line that says what its node
  * does then. A new key needs no entry: each release ignores what it does not know.

@@ -8,8 +8,6 @@ import { spawnOwn } from '../support/spawn-own.js'
 
 const root = packageRoot()
 
-t.setTimeout(500_000)
-
 t.test('an edited source file is built and served again', async (t) => {
   const folder = t.testdir()
   for (const name of [

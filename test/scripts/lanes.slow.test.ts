@@ -6,8 +6,6 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 
-t.setTimeout(300_000)
-
 const root = packageRoot()
 
 /** Runs tap over these files, as if they were built, in a folder of their own. */

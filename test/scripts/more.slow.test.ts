@@ -7,8 +7,6 @@ import { parse } from 'yaml'
 import { packageRoot } from '../../src/config/package-root.js'
 
 const ROOT = packageRoot()
-// Each repository runs git and its scripts several times.
-t.setTimeout(300_000)
 
 interface Result {
   readonly step: string

@@ -18,9 +18,6 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { RELEASED_UWS } from '../support/only-uws.js'
 import { portOf } from '../support/port-of.js'
 
-// Fourteen archives are packed, and an installation is made.
-t.setTimeout(300_000)
-
 /** Limit of an installation on disk, with all its packages. */
 const INSTALLED_BYTES_MAX = 80e6
 const ROOT = packageRoot()

@@ -10,8 +10,6 @@ import { until } from '../support/until.js'
 
 /** What a gateway starts finds no secret: neither in its own environment nor in `/proc` of those that have started it. */
 
-t.setTimeout(200_000)
-
 const MARK = 'must-not-be-seen'
 const TOKEN = `${MARK}-of-operators`
 const PROBE = fileURLToPath(new URL('../agents/mcp-environ-probe.js', import.meta.url))

@@ -21,7 +21,6 @@ import { api, context as toolContext, json, runnerOf } from '../agents/tool-rig.
  * The attack: after a few wrong answers the caller hangs up and calls again, or many calls of one number guess at once,
  * each on another media worker, until a guess is right.
  */
-t.setTimeout(150_000)
 
 const RULE = { failures: 3, minutes: 60 }
 const NUMBER = '+254700000001'

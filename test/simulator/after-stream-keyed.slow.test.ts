@@ -15,7 +15,6 @@ import { until } from '../support/until.js'
  * The three after-stream behaviours of the carrier when the gateway ends a stream for an escalation. With an API key,
  * each of them has to end with the human reached or with words to the caller, never with silence.
  */
-t.setTimeout(300_000)
 
 const speech = await CallerSpeech.start(null)
 const api = await simulatedApi(t)

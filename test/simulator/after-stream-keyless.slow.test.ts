@@ -19,7 +19,6 @@ import { until } from '../support/until.js'
  * caller to hang up and have them called back. The tests also check the handoff posts to the line's owner and the state
  * after a restart.
  */
-t.setTimeout(300_000)
 t.jobs = 2
 
 interface Told {

@@ -9,7 +9,6 @@ import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { PeopleDouble } from '../../src/vendors/self-hosted/people-double.js'
 import { command } from '../support/command.js'
 
-t.setTimeout(300_000)
 t.jobs = 2
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-judged-'))

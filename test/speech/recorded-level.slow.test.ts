@@ -29,9 +29,6 @@ const GRAMMAR = grammarOf(NUMBERS)
 
 const silence = (ms: number): Int16Array => new Int16Array(8 * ms)
 
-// On a busy machine it takes half a minute.
-t.setTimeout(300_000)
-
 // One decoder: what it heard before could change what it hears.
 const pool = new SpeechPool({ decodersPerThread: 1 })
 t.teardown(() => pool.close())

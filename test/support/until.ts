@@ -8,14 +8,16 @@ const PAUSE_MS_MAX = 10
  * seconds.
  */
 const LIMIT_MS_MIN = 60_000
+/** How much slower this machine is than the one for which limits are written (scripts/tests/slowness.mjs). */
+const SLOWNESS = Number(process.env['TEST_SLOWNESS'] ?? 1)
 
 /**
  * Waits until `condition` holds. Fast tests wait by the clock only with this function.
- * @param limitMs  limit in ms; smaller values count as LIMIT_MS_MIN
+ * @param limitMs  limit in ms on the reference machine; smaller values count as LIMIT_MS_MIN
  * @throws Error with `what`, if it does not hold within the limit; any error of `condition`
  */
 export async function until(condition: () => boolean | Promise<boolean>, limitMs: number, what: string): Promise<void> {
-  const waitMs = Math.max(limitMs, LIMIT_MS_MIN)
+  const waitMs = Math.round(Math.max(limitMs, LIMIT_MS_MIN) * SLOWNESS)
   const deadlineMs = performance.now() + waitMs
   for (let pauseMs = 1; !(await condition()); pauseMs = Math.min(2 * pauseMs, PAUSE_MS_MAX)) {
     if (performance.now() > deadlineMs) throw new Error(`waited ${waitMs} ms for ${what}`)

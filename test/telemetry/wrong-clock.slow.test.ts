@@ -18,8 +18,6 @@ const FAKETIME = ['x86_64-linux-gnu', 'aarch64-linux-gnu']
   .find(existsSync)
 const skip = FAKETIME === undefined ? 'SKIPPED: it needs the Debian package faketime' : false
 
-t.setTimeout(300_000)
-
 /** A gateway's folder. @returns a function that starts the gateway with a difference of its clock, such as `+100d` */
 function gateways(t: Test) {
   const folder = t.testdir({

@@ -18,8 +18,6 @@ import { opened, servesVad } from './pace-backend.js'
 const BACKEND = `module:${new URL('./pace-backend.js', import.meta.url).href}`
 const CALL_MS = 10_000
 
-t.setTimeout(120_000)
-
 const FACTS: PaceFacts = {
   ...{
     voicedAtMs: -Infinity,

@@ -17,8 +17,6 @@ import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
 import { SILENT_WORDS } from './silent-backend.js'
 
-t.setTimeout(150_000)
-
 const codeOf = (work: () => unknown): string => {
   try {
     work()

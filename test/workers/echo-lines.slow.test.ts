@@ -5,7 +5,6 @@ import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time. What is tested needs frames that keep their time, on either side: no more at once than
 // two cores speak and hear without being late.
-t.setTimeout(300_000)
 t.jobs = 2
 
 /** The echo that comes soonest. Louder, softer and later ones, and callers who stay silent: test/media/echo.slow.test.ts. */

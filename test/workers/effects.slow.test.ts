@@ -14,8 +14,6 @@ import type { TestHost } from '../support/host.js'
 import { httpTool as tool } from './http-tool.js'
 import { portOf } from '../support/port-of.js'
 
-t.setTimeout(300_000)
-
 /** A real API that notes what it is asked. */
 async function toolServer(t: Test) {
   const requests: { readonly method: string; readonly path: string; readonly key: string | null }[] = []

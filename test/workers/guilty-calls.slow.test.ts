@@ -12,9 +12,6 @@ import { until } from '../support/until.js'
 import { counted, endsAlone, lineOf, POISON, poisonHost } from './poison-host.js'
 import { spawnOwn } from '../support/spawn-own.js'
 
-// A deadly call kills two workers, and the watch takes two seconds for some.
-t.setTimeout(300_000)
-
 for (const [does, mistake, ...causes] of [
   ['exits in a timer of its own', 'exit', 'exit'],
   ['exits in the tick', 'tickexit', 'exit'],

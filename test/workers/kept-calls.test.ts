@@ -49,8 +49,6 @@ import { endedCall } from '../support/record.js'
 import { archiveLimits, bytesOf } from '../support/stored-file.js'
 import { portOf } from '../support/port-of.js'
 
-t.setTimeout(150_000)
-
 const archiveIn = (folder: string) => Archive.start(archiveLimits(folder), createLog({ level: 'silent' }))
 
 /** Softer than coded sound, louder than what a filter leaves of silence. */

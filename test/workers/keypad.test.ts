@@ -18,8 +18,6 @@ import { dtmfTones } from '../../src/carrier/line.js'
 import { inbound, TestLine, orderStatusAgent, pass, sid, startHost, until } from '../support/host.js'
 import { portOf } from '../support/port-of.js'
 
-t.setTimeout(150_000)
-
 const BACKEND = `module:${new URL('./keypad-backend.js', import.meta.url).href}`
 const PIN = '7359'
 /** Times have such digits too. */

@@ -8,9 +8,6 @@ import { REAL_TIME, startThreads } from '../support/threads.js'
 import { hasMaterial } from '../support/material.js'
 import { concatenate } from '../support/tones.js'
 
-// Calls are in real time.
-t.setTimeout(300_000)
-
 const RATE_HZ = 16_000
 /** The first has the orders 3056, 8214 and 6403, the second others: any four digits are listened for. */
 const READ = [

@@ -11,8 +11,6 @@ import { OpenAiDouble } from '../../src/vendors/self-hosted/double.js'
 import { callerSays } from '../support/caller-says.js'
 import { inbound, TestLine, orderStatusAgent, pass, sid, startHost, time, until } from '../support/host.js'
 
-// The service is behind a socket, so the calls' clock follows real time.
-t.setTimeout(300_000)
 t.jobs = 3
 
 interface OpenAiCall {

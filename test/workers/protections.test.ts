@@ -15,8 +15,6 @@ import { keptCall, keptState } from '../support/kept-call.js'
 import { TestLine, inbound, pass, startHost, until } from '../support/host.js'
 import type { HostChanges } from '../support/host.js'
 
-t.setTimeout(200_000)
-
 // Features that change who has a call, and with which tools, against what protects its caller. A row is a call.
 // Pairs without a call here:
 // - stage, budget and own number: they change neither the list of humans nor who the caller is;

@@ -38,8 +38,6 @@ import { endedCall } from '../support/record.js'
 import { archiveLimits } from '../support/stored-file.js'
 import { until } from '../support/until.js'
 
-t.setTimeout(150_000)
-
 const DAY_MS = 86_400_000
 const NOW = Date.UTC(2026, 10, 20, 12)
 const options = (folder: string) => ({ folder, name: 'calls', fileBytes: 10_000 })

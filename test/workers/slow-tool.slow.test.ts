@@ -7,9 +7,6 @@ import { portOf } from '../support/port-of.js'
 import { REAL_TIME, startThreads } from '../support/threads.js'
 import { until } from '../support/until.js'
 
-// Calls are spoken in real time.
-t.setTimeout(300_000)
-
 const TOOL_MS = 2000
 const LAST_BOUND_S = String(FRAME_BOUNDS.at(-1))
 const ORDER = '{"orderNumber":"4127","status":"out_for_delivery","eta":"today","courier":null,"items":[]}'

@@ -22,8 +22,6 @@ import { recordOfLost, refusedRecord } from '../../src/workers/main/call/call-re
 import { inbound, orderStatusAgent, pass, sid, startHost, TestLine, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 
-t.setTimeout(150_000)
-
 const SILENT = `module:${new URL('./silent-backend.js', import.meta.url).href}`
 
 function told(t: Test, record: CallRecord, code: CauseCode, text: RegExp, about: readonly string[]): void {

@@ -14,7 +14,6 @@ import { portOf } from '../support/port-of.js'
  * These calls run in real time on real media workers: only a thread that dies takes a session and a request with it, and says
  * nothing.
  */
-t.setTimeout(150_000)
 
 const requests: { readonly method: string; readonly path: string; readonly key: string | null }[] = []
 /** A real API that holds back its answer to the first request under `/held`, and whose charges only begin. */

@@ -194,8 +194,6 @@ t.test('the running call is suspected, else earlier suspects, else all', (t) => 
   t.end()
 })
 
-t.setTimeout(150_000)
-
 t.test('a call whose code throws fails alone', async (t) => {
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`

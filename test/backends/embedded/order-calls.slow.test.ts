@@ -379,7 +379,6 @@ t.test('only speech with words is reported as understood', async (t) => {
   await end()
 })
 
-t.setTimeout(300_000)
 await pool.ready()
 const support = await openLine('support')
 t.teardown(() => support.close())
