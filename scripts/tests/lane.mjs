@@ -6,7 +6,6 @@ import { slowness } from './slowness.mjs'
 /** The children's limits grow with it too (scripts/tests/together.mjs, test/support/until.ts). */
 const SLOWNESS = slowness()
 process.env.TEST_SLOWNESS = SLOWNESS.toFixed(2)
-console.error(`limits of the tests are those of the reference machine times ${process.env.TEST_SLOWNESS}`)
 /**
  * Time limit of a process: if the process hangs, it is ended and counts as a failure. In a shared process each file has
  * a shorter limit.

@@ -2,7 +2,7 @@
 
 /** Rounds of the sample, and their duration in ms on the reference machine (2 cores of 2.1 GHz, Node 20) when it is idle. */
 const ROUNDS = 200_000_000
-const REFERENCE_MS = 400
+const REFERENCE_MS = 300
 /** The limits end what hangs: at more than this, nothing would be left to end. */
 const SLOWNESS_MAX = 4
 
