@@ -43,7 +43,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   '--recognition': {
     load: async () => (await import('./recognition/main.js')).recognitionBench,
-    smoke: ['--quick'],
+    smoke: ['--quick', '--numbers', '20'],
     isTimed: false,
   },
   '--vad': { load: async () => (await import('./vad/main.js')).vadBench, smoke: ['--quick'], isTimed: false },
@@ -74,7 +74,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   '--phone': {
     load: async () => (await import('./phone/main.js')).phoneBench,
-    smoke: ['--calls', '1', '--codec', 'pcmu'],
+    smoke: ['--calls', '1', '--codec', 'ulaw'],
     isTimed: false,
   },
   '--where': { load: async () => (await import('./where/main.js')).whereBench, smoke: FEW, isTimed: true },

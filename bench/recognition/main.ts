@@ -29,6 +29,7 @@ const HELP = `npm run bench -- --recognition
 Options:
   --coding C    pcmu (as above), pcma, or pcm: the same line without G.711
   --quick       as recorded only, and no sentences
+  --numbers N   only the first N of the numbers said, in their random order
   --oh          only numbers with a zero in them, and "oh" is said for it
   --voices DIR  sentences of one more person who says no numbers: WAV files, one sentence each; several times`
 
@@ -86,7 +87,7 @@ const OPTIONS = {
 } satisfies Options
 
 /** Bench of recognition. Its exit code is 1 if the recordings are not installed. */
-export const recognitionBench = command(HELP, OPTIONS, {}, async (values) => {
+export const recognitionBench = command(HELP, OPTIONS, { numbers: [null, 1, 10_000] }, async (values) => {
   const coding = oneOf('--coding', values.coding, CODINGS)
   const missing = missingMaterial('allison', 'june', 'carlo')
   if (missing !== null) {
@@ -101,6 +102,7 @@ export const recognitionBench = command(HELP, OPTIONS, {}, async (values) => {
   const said = await saidBy(values.oh ? ENGLISH : [...ENGLISH, ...FOREIGN], numbers, known, spoken, random, coding)
   said.push(...(await partsOf(numbers, spoken, random, coding)))
   if (values.quick) said.splice(0, Infinity, ...said.filter(({ line }) => line === 'recorded'))
+  if (values.numbers !== null) said.splice(values.numbers)
   const others = values.oh || values.quick ? [] : [...FOREIGN.map(materialFolder), ...values.voices]
   const read = await Promise.all(others.map((folder) => sentencesOf(folder, coding))).catch((error: unknown) => {
     throw new WrongOption(messageOf(error))
