@@ -154,7 +154,11 @@ t.test('a caller who speaks does not cancel an end that was not agreed', async (
   const rig = inState.closing()
   rig.speak(600)
   rig.run(400)
-  t.same([rig.all('backend-speech-start'), rig.all('playout-clear')], [[], []], 'nobody listens, and the goodbye goes on')
+  t.same(
+    [rig.all('backend-speech-start'), rig.all('playout-clear')],
+    [[], []],
+    'nobody listens, and the goodbye goes on',
+  )
   t.equal(rig.session.state, 'closing')
   rig.run(25_000)
   t.match(rig.only('end-stream'), { reason: 'drain-limit' })
