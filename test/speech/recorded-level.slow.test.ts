@@ -32,6 +32,7 @@ const silence = (ms: number): Int16Array => new Int16Array(8 * ms)
 // One decoder: what it heard before could change what it hears.
 const pool = new SpeechPool({ decodersPerThread: 1 })
 t.teardown(() => pool.close())
+await pool.ready()
 
 /** A person's digits, recorded one by one, at a level; what is louder than full scale is clipped, as by a telephone. */
 async function spoken(number: string, dbfs: number, zero = 'digits/0'): Promise<Int16Array> {
