@@ -174,7 +174,8 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         properties: {
           number: {
             type: 'string',
-            description: 'Only when they want to be called on another number than the one they call from.',
+            description:
+              'Only when they want to be called on another number than the one they call from. Many lines call back no other number, and say so.',
           },
           note: { type: 'string', description: 'What it is about, and when it suits them.' },
           at: {

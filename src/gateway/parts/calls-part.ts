@@ -141,7 +141,11 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
       kept.tell({ type: 'call.started', callSid, agent, number, data: started })
     },
     callBacks: {
-      mayRing: (agent, number, ours) => mayCallBack(agent, number, ours, config.outboundPrefixes),
+      mayRing: (agent, number, ours) =>
+        mayCallBack(agent, number, ours, {
+          prefixes: config.outboundPrefixes,
+          isOurs: (other) => numbers.businesses.has(other),
+        }),
       refusal: (state, order) => shared.placing?.campaigns.refusal(state, order) ?? Promise.resolve(null),
       promise: (state, order) => shared.placing?.campaigns.promise(state, order) ?? Promise.resolve(null),
     },

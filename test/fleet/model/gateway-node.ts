@@ -387,6 +387,7 @@ export class GatewayNode implements Sending {
       claims: fleet.store,
       agent: () => definition,
       humanFirst: () => null,
+      isOurs: () => false,
       lines: fleet.lines,
       prefixes: [],
       callBackLimits: { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 },
