@@ -29,6 +29,7 @@ export function newCallsPart(
     | 'fleet'
     | 'kept'
     | 'unsettledCalls'
+    | 'provisionalRecords'
     | 'calls'
     | 'costs'
     | 'analyses'
@@ -52,6 +53,8 @@ export function newCallsPart(
       void placing?.campaigns.look()
       void wallet?.look()
       settleLeft(shared)
+      for (const record of kept.ended) shared.provisionalRecords.add(record)
+      shared.provisionalRecords.start()
       metrics.countOne(
         'process_restarts',
         'Times that this process was started again after it had died',
@@ -76,17 +79,23 @@ export function newCallsPart(
 /** Settles the calls that were live when an earlier process died. */
 function settleLeft({
   kept,
+  fleet,
   unsettledCalls,
+  provisionalRecords,
   calls,
   costs,
   analyses,
   details,
   placing,
-}: Shared<'kept' | 'unsettledCalls' | 'calls' | 'costs' | 'analyses' | 'details' | 'placing'>): void {
+}: Shared<
+  'kept' | 'fleet' | 'unsettledCalls' | 'provisionalRecords' | 'calls' | 'costs' | 'analyses' | 'details' | 'placing'
+>): void {
   const left = kept.left.map(({ record }) => record)
-  void unsettledCalls.settle(left, (record, callSid, isRecord) => {
-    kept.settleLeft(callSid, isRecord)
-    if (!isRecord) return
+  void unsettledCalls.settle(left, (_, callSid, isRecord, isSure) => {
+    const overAtMs = fleet.node.leftRecords.overAtMs(callSid)
+    const record = kept.settleLeft(callSid, isRecord ? { overAtMs, isSure } : null)
+    if (record === null) return
+    provisionalRecords.add(record)
     calls.addRecoveredCall(record)
     costs.count(record)
     void analyses.takeLeft([record])

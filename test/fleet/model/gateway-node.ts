@@ -219,7 +219,7 @@ export class GatewayNode implements Sending {
       earlier: left,
       isLive: (sid) => calls.find(sid) !== undefined,
       recordOf: (sid) => calls.record(sid),
-      recordAt: (sid, ours, isLast) => recordAt(node, sid, ours, writtenAtMs(unsettled.record(sid)), isLast),
+      recordAt: (sid, ours, isLast) => recordAt(node, sid, ours, unsettled.record(sid) !== undefined, isLast),
       onElsewhere: (callSid) => node.handedOver(callSid),
       isKept: true,
       log,
@@ -533,9 +533,4 @@ class Session {
     const kept = { streamMs: 1000, session: null, sessions: [] as KeptCall['sessions'] } as KeptCall
     this.#finish({ ...lostResult(kept, 'outcome'), outcome: 'contained', endReason, endDetail: '' })
   }
-}
-
-/** When what an earlier run has left of a call was written down; null where it left nothing. */
-function writtenAtMs(left: CallRecord | undefined): number | null {
-  return left === undefined ? null : Date.parse(left.startedAt) + left.durationMs
 }
