@@ -12,12 +12,21 @@ const PROVISIONAL_LOOK_MS = 5000
 /** Maximum number of checks of a record at the same runs, if one of them or the store does not answer. */
 const PROVISIONAL_LOOKS_MAX = 12
 
-interface Watched {
+class Watched {
   readonly record: CallRecord
-  /** Runs of other nodes that do not have the end of the call. */
-  asked: ReadonlySet<string>
+  /** Runs of other nodes that are not asked again. */
+  asked: ReadonlySet<string> = new Set()
   /** Number of checks without an answer of each run. */
-  looks: number
+  looks = 0
+
+  constructor(record: CallRecord) {
+    this.record = record
+  }
+
+  answered(runs: readonly string[]): void {
+    this.asked = new Set(runs)
+    this.looks = 0
+  }
 }
 
 interface ProvisionalRecordsOptions {
@@ -48,7 +57,7 @@ export class ProvisionalRecords {
   add(record: CallRecord): void {
     const { callSid, endReason } = record
     if (endReason !== 'process-died' || !isCallSid(callSid)) return
-    this.#records.set(callSid, { record, asked: new Set(), looks: 0 })
+    this.#records.set(callSid, new Watched(record))
     this.#options.node.leftRecords.setYields(callSid, true)
     if (this.#records.size <= PROVISIONAL_MAX) return
     for (const oldest of this.#records.keys()) return this.#forget(oldest)
@@ -59,30 +68,35 @@ export class ProvisionalRecords {
     this.#timer.unref()
   }
 
-  /** Asks the nodes that were not asked yet. Never rejects. */
+  /** Asks the nodes that were not asked yet. Never rejects: a record that a fault concerns is looked for again. */
   async look(): Promise<void> {
     if (this.#looking) return
     this.#looking = true
-    for (const [callSid, watched] of this.#records) {
-      const { node, recordAt, drop, log } = this.#options
-      const runs = node
-        .others()
-        .flatMap(({ name, incarnation, seen }) => (seen === 'alive' ? [`${name} ${incarnation}`] : []))
-      if (runs.every((run) => watched.asked.has(run))) continue
-      const place = await recordAt(callSid, watched.record)
-      if (place === 'nowhere' || ++watched.looks >= PROVISIONAL_LOOKS_MAX) {
-        watched.asked = new Set(runs)
-        watched.looks = 0
-      }
-      if (place !== 'elsewhere') continue
-      this.#forget(callSid)
-      this.replaced++
-      log.call(callSid).info({}, 'another node has shown the end of a call, so its provisional record is dropped')
-      await drop(callSid).catch((thrown: unknown) =>
-        log.call(callSid).warn({ err: thrown }, 'a record was not dropped'),
-      )
+    try {
+      for (const [callSid, watched] of this.#records)
+        await this.#lookFor(callSid, watched).catch((thrown: unknown) =>
+          this.#options.log.call(callSid).warn({ err: thrown }, 'a provisional record was not looked for'),
+        )
+    } finally {
+      this.#looking = false
     }
-    this.#looking = false
+  }
+
+  async #lookFor(callSid: CallSid, watched: Watched): Promise<void> {
+    const { node, recordAt, drop, log } = this.#options
+    const runs = node
+      .others()
+      .flatMap(({ name, incarnation, seen }) => (seen === 'alive' ? [`${name} ${incarnation}`] : []))
+    if (runs.every((run) => watched.asked.has(run))) return
+    // The last check counts before it is made: it may fail.
+    if (++watched.looks >= PROVISIONAL_LOOKS_MAX) watched.answered(runs)
+    const place = await recordAt(callSid, watched.record)
+    if (place === 'nowhere') watched.answered(runs)
+    if (place !== 'elsewhere') return
+    await drop(callSid)
+    this.#forget(callSid)
+    this.replaced++
+    log.call(callSid).info({}, 'another node has shown the end of a call, so its provisional record is dropped')
   }
 
   close(): void {

@@ -49,6 +49,35 @@ t.test('a record without its end is dropped when a node that was away shows the 
   t.same([dropped, provisional.replaced, node.leftRecords.yields(callSid)], [[callSid], 1, false])
 })
 
+t.test('after a fault the next look asks again', async (t) => {
+  const others = [{ name: 'b', incarnation: 'b1', seen: 'alive' }]
+  const node = { others: () => others, leftRecords: new LeftRecords('a') } as unknown as FleetNode
+  const faults = new Set(['recordAt', 'drop'])
+  const dropped: string[] = []
+  const once = (callSid: string, name: string): void => {
+    if (callSid === 'HD_died00000001' && faults.delete(name)) throw new Error('the disk is full')
+  }
+  const provisional = new ProvisionalRecords({
+    node,
+    recordAt: async (callSid) => {
+      once(callSid, 'recordAt')
+      return 'elsewhere'
+    },
+    drop: async (callSid) => {
+      once(callSid, 'drop')
+      dropped.push(callSid)
+    },
+    log: createLog({ level: 'silent' }),
+  })
+  for (const callSid of ['HD_died00000001', 'HD_died00000002'])
+    provisional.add(endedCall({ callSid, endReason: 'process-died' }))
+  await provisional.look()
+  t.same(dropped, ['HD_died00000002'], 'a fault of one record does not concern others')
+  await provisional.look()
+  await provisional.look()
+  t.same([dropped, provisional.replaced], [['HD_died00000002', 'HD_died00000001'], 2])
+})
+
 t.test('the number of watched records has a bound', (t) => {
   const node = { others: () => [], leftRecords: new LeftRecords('a') } as unknown as FleetNode
   const options = { node, recordAt: () => Promise.reject(new Error()), drop: () => Promise.reject(new Error()) }
