@@ -53,7 +53,9 @@ export interface Edge {
  */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   checkOptions(options)
-  const tokens = new StreamTokens(options)
+  const { node } = options.fleet ?? {}
+  // A token of one node is checked by others, whose calendar clocks may differ.
+  const tokens = new StreamTokens({ ...options, wallClock: () => node?.fleetTimeMs() ?? options.wallClock() })
   const guard = new WebhookGuard(options, tokens)
   const addresses = new ClientAddresses(options.trustedProxies)
   const opsApp = createApp()

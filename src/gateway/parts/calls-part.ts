@@ -186,7 +186,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
     callerMemory: fleet.callerMemory,
     onStreamLost: (state, cut) => shared.edge.streamLost(state, cut),
     leaveResting: (callSid) => leaveResting(shared, callSid),
-    elsewhere: () => fleet.node.takesCallsElsewhere,
+    elsewhere: { takes: () => fleet.node.takesCallsElsewhere, whyNot: () => fleet.node.whyNobodyTakes() },
     onRefused: (record, packet) => kept.keepRefused(record, packet),
     onGoneElsewhere: (callSid, part) => goneElsewhere(shared, callSid, part),
     onRecord: (record, told) => ended(shared, record, told),

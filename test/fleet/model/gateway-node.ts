@@ -274,7 +274,7 @@ export class GatewayNode implements Sending {
       keeper: fleet.keeper,
       effects: fleet.effects,
       sharedAttempts: fleet.attempts,
-      elsewhere: () => node.takesCallsElsewhere,
+      elsewhere: { takes: () => node.takesCallsElsewhere, whyNot: () => node.whyNobodyTakes() },
       onStreamLost: (state, cut) => this.#recovery?.streamLost(state, cut) ?? Promise.resolve(),
       leaveResting: async (sid) => {
         if (!(await fleet.keeper.saved(sid))) return 'nowhere'
