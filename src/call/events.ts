@@ -61,8 +61,8 @@ export const CALL_BACK_REFUSALS = [
 /** Refusal of a requested call back. */
 const callBackRefusalSchema = z.object({
   /**
-   * `time`: invalid or in the past. `number`: the gateway may not call it. `third-number`: the number is not the
-   * number on the line. `open`, `caller-open`: a call back for this number or caller is
+   * `time`: invalid or in the past. `number`: the gateway may not call it. `third-number`: this call is itself a call
+   * back, and the number is not this caller's number. `open`, `caller-open`: a call back for this number or caller is
    * already waiting. `number-limit`, `caller-limit`: too many call backs. `do-not-call`: the number is on the
    * do-not-call list.
    */

@@ -9,7 +9,7 @@ export interface CallBackLimits {
   readonly perCallerDay: number
 }
 
-/** Time for which a call back counts towards the limits and, while it waits, holds its place. */
+/** Time for which a call back counts towards the limits, even if it is already over. */
 export const CALL_BACKS_COUNTED_MS = 7 * DAY_MS
 
 /** Limit that a call back would exceed. */
@@ -36,7 +36,6 @@ export function passedLimit(
   const sameCaller = by === '' ? [] : counted.filter((other) => callerOf(other) === by)
   const within = (rows: readonly Row[], ms: number): number =>
     rows.filter((other) => askedMs(other) > nowMs - ms).length
-  const isOpen = (other: Row): boolean => other.result === null && askedMs(other) > nowMs - CALL_BACKS_COUNTED_MS
   if (sameNumber.some(isOpen)) return 'open'
   if (sameCaller.some(isOpen)) return 'caller-open'
   if (within(sameNumber, DAY_MS) >= perNumberDay || within(sameNumber, CALL_BACKS_COUNTED_MS) >= perNumberWeek)
@@ -52,4 +51,8 @@ export function callerOf({ asked }: Row): string {
 /** Returns the time at which the call back was requested. Rows of an earlier build do not contain this time. */
 function askedMs({ asked, dueMs }: Row): number {
   return asked?.atMs ?? dueMs
+}
+
+function isOpen({ result }: Row): boolean {
+  return result === null
 }

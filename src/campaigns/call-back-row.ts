@@ -1,5 +1,4 @@
 import { callVariablesSchema } from '../agents/tools/call-variables.js'
-import { humansOf } from '../agents/file/definition.js'
 import type { AgentDefinition } from '../agents/file/definition.js'
 import { parseKeptCall } from '../call/documents/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
@@ -16,43 +15,25 @@ import type { Row } from './campaign.js'
 /** Maximum length of a caller's note in the greeting of a call back, in characters. */
 const NOTE_CHARS_MAX = 300
 
-interface TargetRules {
+interface CallBackRules {
+  readonly agent: (name: string) => AgentDefinition | undefined
   /** Value of OUTBOUND_PREFIXES. */
   readonly prefixes: readonly string[]
-  /** True for a number of a business of this gateway, as a `subscriberNumber`. */
-  readonly isOurs: (number: string) => boolean
-}
-
-interface CallBackRules extends TargetRules {
-  readonly agent: (name: string) => AgentDefinition | undefined
   /** Returns calendar time. */
   readonly wallClock: () => number
 }
 
 /** True if a call back to this phone number may be offered. @param ours  the gateway's number in the call */
-export function mayCallBack(definition: AgentDefinition, number: string, ours: string, rules: TargetRules): boolean {
+export function mayCallBack(
+  definition: AgentDefinition,
+  number: string,
+  ours: string,
+  prefixes: readonly string[],
+): boolean {
   // Without `callbacks` in the agent's file, another system makes this call back.
   if (definition.callbacks === null) return true
   const read = numberToCall(number)
-  return 'number' in read && targetFault(definition, read.number, ours, rules) === null
-}
-
-/**
- * Judges the number to which a call back goes.
- * @returns the fault, to be read after "a number that"; null if the number may be called back
- */
-function targetFault(
-  definition: AgentDefinition,
-  to: string,
-  ours: string,
-  { prefixes, isOurs }: TargetRules,
-): string | null {
-  const { outbound, escalation } = definition
-  const own = [ours, outbound.from, escalation?.callerId, ...humansOf(escalation).map(({ number }) => number)]
-  // A call back to ourselves would make two agents talk, and a human of the agent is reached by an escalation.
-  if (isOurs(to) || own.some((number) => number != null && sameNumber(number, to)))
-    return 'belongs to this line or to its people, and is not called back'
-  return ringFault(to, oursOf(definition, ours), prefixes)
+  return 'number' in read && ringFault(read.number, oursOf(definition, ours), prefixes) === null
 }
 
 /**
@@ -62,19 +43,20 @@ function targetFault(
 export function callBackRow(
   state: KeptState,
   order: CallBackOrder,
-  rules: CallBackRules,
+  { agent, prefixes, wallClock }: CallBackRules,
 ): Row | CallBackRefusal | null {
   const { kept } = state
-  const { agent, wallClock } = rules
   const definition = agent(promiserOf(kept.agent, state))
   if (definition?.callbacks == null) return null
-  const [theirs, ours] = kept.direction === 'inbound' ? [kept.from, kept.to] : [kept.to, kept.from]
-  // Before anything else: of another number, the answer is the same whatever is known of it.
-  if (!sameNumber(order.number, theirs)) return OTHER_NUMBER
   const read = numberToCall(order.number)
-  const fault = 'fault' in read ? read.fault : targetFault(definition, read.number, ours, rules)
-  if (fault !== null || !('number' in read)) return refusalOf('number', `The caller's number ${fault}; tell them so.`)
+  if ('fault' in read) return refusalOf('number', `number is one that ${read.fault}; ask the caller for it again.`)
   const to = read.number
+  const [theirs, ours] = kept.direction === 'inbound' ? [kept.from, kept.to] : [kept.to, kept.from]
+  const isCallBack = kept.placed?.promised === true || kept.recoveredFrom !== null
+  if (isCallBack && !sameNumber(to, theirs))
+    return refusalOf('third-number', 'In a call back only the number that was called is called again; tell them so.')
+  const fault = ringFault(to, oursOf(definition, ours), prefixes)
+  if (fault !== null) return refusalOf('number', `number is one that ${fault}. Ask the caller for another one.`)
   const zone = wishZone(to, definition)
   const wantedMs = order.wantedAt === undefined ? null : readDateAndTime(zone, order.wantedAt)
   const askedMs = Date.parse(order.at)
@@ -142,12 +124,6 @@ function oursOf({ outbound }: AgentDefinition, ours: string): string {
 export function refusalOf(why: CallBackRefusal['why'], text: string): CallBackRefusal {
   return { why, text }
 }
-
-/** Nobody can have another person called, and nobody learns what is known of a number. */
-const OTHER_NUMBER = refusalOf(
-  'third-number',
-  'Only the number that is on the line now is called back, and no other; a withheld number is not. Tell them so.',
-)
 
 const LIMIT_REFUSALS: Readonly<Record<PassedLimit, CallBackRefusal>> = {
   open: refusalOf('open', 'A call back to this number is noted already; tell them so.'),

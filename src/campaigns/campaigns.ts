@@ -653,8 +653,6 @@ interface CampaignsOptions {
    * a human.
    */
   readonly humanFirst: (agent: string, from: string | null) => string | null
-  /** True for a number of a business of this gateway. */
-  readonly isOurs: (number: string) => boolean
   readonly lines: Pick<BusyLines, 'hold' | 'released'>
   /** Value of OUTBOUND_PREFIXES. */
   readonly prefixes: readonly string[]

@@ -53,9 +53,7 @@ export interface Edge {
  */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   checkOptions(options)
-  const { node } = options.fleet ?? {}
-  // A token of one node is checked by others, whose calendar clocks may differ.
-  const tokens = new StreamTokens({ ...options, wallClock: () => node?.fleetTimeMs() ?? options.wallClock() })
+  const tokens = new StreamTokens(options)
   const guard = new WebhookGuard(options, tokens)
   const addresses = new ClientAddresses(options.trustedProxies)
   const opsApp = createApp()

@@ -221,21 +221,6 @@ export class FleetNode {
     return this.#viewWallMs === 0 ? null : this.#viewWallMs - this.#view.storeTimeMs
   }
 
-  /** Calendar time in ms by the store's clock, on which all nodes agree; by this machine's clock until it is known. */
-  fleetTimeMs(): number {
-    return this.#options.wallClock() - (this.clockAheadMs ?? 0)
-  }
-
-  /**
-   * Time in ms by which this machine's calendar clock is ahead of another run's, from the last heartbeats; 0 if that is
-   * not known.
-   */
-  clockAheadOf({ node, incarnation }: Pick<Owner, 'node' | 'incarnation'>): number {
-    const theirs = this.#view.nodes.find((run) => run.name === node && run.incarnation === incarnation)?.clockAheadMs
-    const ours = this.clockAheadMs
-    return ours === null || theirs === null || theirs === undefined ? 0 : ours - theirs
-  }
-
   /** Number of live calls of an agent at other nodes, from their last heartbeats. */
   callsElsewhere(agent: string): number {
     return this.others().reduce((sum, { seen, callsByAgent }) => {
@@ -278,24 +263,6 @@ export class FleetNode {
   get takesCallsElsewhere(): 'now' | 'soon' | 'never' {
     if (this.alive().some(({ free, state }) => free > 0 && state === 'open')) return 'now'
     return this.#options.clock() - this.#companyMs <= COMPANY_MS ? 'soon' : 'never'
-  }
-
-  /**
-   * Pings the nodes that accept calls. Never rejects.
-   * @returns the reason why none of them could take a call of this node, such as their clocks or secrets; null if one
-   * could, or if no answer shows that it could not
-   */
-  async whyNobodyTakes(): Promise<string | null> {
-    const { network } = this.#options
-    const takers = this.alive().filter(({ free, state }) => free > 0 && state === 'open')
-    if (network === null) return null
-    const answers = await Promise.all(
-      takers.map(async ({ name: node, incarnation, internalUrl: url }) =>
-        url === null ? null : network.peers.ping({ node, incarnation, url }),
-      ),
-    )
-    const reasons = answers.map((answer) => (answer?.result === 'failed' ? answer.reason : null))
-    return reasons.length === 0 || reasons.includes(null) ? null : [...new Set(reasons)].join(', ')
   }
 
   /**

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { atMost } from '../core/at-most.js'
 
-/** Maximum number of calls in `#keptFor`, and maximum number of calls in `#noted`. */
+/** Maximum number of calls in `#keptFor`, and maximum number of calls in `#owners`. */
 const LEFT_RECORDS_MAX = 10_000
 
 /**
@@ -17,43 +17,22 @@ export class LeftRecords {
   /** Node that has dropped its record because this node's record counts, by call. */
   readonly #keptFor = new LRUCache<string, string>(atMost(LEFT_RECORDS_MAX))
 
-  /** Entry of the store when this node last decided on a call, by call. */
-  readonly #noted = new LRUCache<string, NotedEntry>(atMost(LEFT_RECORDS_MAX))
-  /** Calls whose record this node drops when another node shows a record with the end of the call. */
-  readonly #yielding = new Set<string>()
+  /** Owner that the store named when this node last decided on a call, by call; null if the store named no owner. */
+  readonly #owners = new LRUCache<string, { readonly node: string | null }>(atMost(LEFT_RECORDS_MAX))
 
   /** @param name  name of this node */
   constructor(name: string) {
     this.#name = name
   }
 
-  /**
-   * Remembers the store's entry of a call.
-   * @param owner  null if the store named no owner
-   * @param overAtMs  time on the store's clock at which another run ended the call; null if none did
-   */
-  note(callSid: string, owner: string | null, overAtMs: number | null): void {
-    this.#noted.set(callSid, { owner, overAtMs })
+  /** Remembers the owner that the store named for a call. */
+  noteOwner(callSid: string, owner: string | null): void {
+    this.#owners.set(callSid, { node: owner })
   }
 
-  /** Owner that `note` last received for this call; undefined if it received none. */
+  /** Owner that `noteOwner` last received for this call; undefined if it received none. */
   ownerOf(callSid: string): string | null | undefined {
-    return this.#noted.get(callSid)?.owner
-  }
-
-  /** Time on the store's clock at which another run ended the call, as `note` last received it; null if unknown. */
-  overAtMs(callSid: string): number | null {
-    return this.#noted.get(callSid)?.overAtMs ?? null
-  }
-
-  /** Sets if this node drops its record of a call when another node shows a record with the end of the call. */
-  setYields(callSid: string, yields: boolean): void {
-    if (yields) this.#yielding.add(callSid)
-    else this.#yielding.delete(callSid)
-  }
-
-  yields(callSid: string): boolean {
-    return this.#yielding.has(callSid)
+    return this.#owners.get(callSid)?.node
   }
 
   /** True if `node` has dropped its record of a call because this node's record counts. */
@@ -99,9 +78,4 @@ export class LeftRecords {
     this.#keptFor.set(callSid, from)
     return true
   }
-}
-
-interface NotedEntry {
-  readonly owner: string | null
-  readonly overAtMs: number | null
 }

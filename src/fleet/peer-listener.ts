@@ -27,10 +27,9 @@ const PEER_BODY_MS = 5000
  */
 const PEER_IDLE_MS = 10_000
 /**
- * Time in ms for which a nonce is remembered, and maximum number of nonces. A request could be replayed for
- * CLOCK_SKEW_MS_MAX; the rest is for a clock that is set back. The limit allows about 300 requests a second.
+ * Maximum number of remembered nonces. Each nonce is remembered for as long as its request could be replayed. The limit
+ * allows about 1,600 requests a second.
  */
-const PEER_NONCES_MS = 300_000
 const PEER_NONCES_MAX = 100_000
 
 /** Status and reason of each refusal, for the sender and for the log. */
@@ -40,7 +39,7 @@ const REFUSALS: Readonly<Record<Exclude<PeerRefusal, 'protocol' | 'connections'>
   signature: [401, 'the signature fits none of the secrets of TOKEN_SECRET'],
   'another-node': [409, 'the request is for a node of another name'],
   'another-incarnation': [409, 'the request is for another run of this node'],
-  late: [401, `the request was sent more than ${CLOCK_SKEW_MS_MAX / 1000} s ago, or by a clock that runs ahead`],
+  late: [401, `the time of the request is more than ${CLOCK_SKEW_MS_MAX / 1000} s from the time here`],
   replayed: [401, 'this request was here before'],
   'not-found': [404, 'there is no such request'],
   'too-large': [413, `the body is larger than ${PEER_BODY_BYTES_MAX} bytes`],
@@ -240,17 +239,15 @@ export class PeerListener {
 
   /**
    * Fault of a request's claims; null if there is none. The addressee is checked first, so that even a sender with a
-   * wrong clock learns that the addressed run is gone. The age of a request does not depend on the two clocks, if their
-   * difference is known.
+   * wrong clock learns that the addressed run is gone.
    */
-  #judgeClaims({ from, to, timeMs, nonce }: PeerClaims): (PeerRefusal & keyof typeof REFUSALS) | null {
-    const { self, wallClock, clockAheadOf } = this.#options
+  #judgeClaims({ to, timeMs, nonce }: PeerClaims): (PeerRefusal & keyof typeof REFUSALS) | null {
+    const { self, wallClock } = this.#options
     if (to.node !== self.node) return 'another-node'
     if (to.incarnation !== self.incarnation) return 'another-incarnation'
     const nowMs = wallClock()
-    const sentMs = timeMs + clockAheadOf(from)
-    if (Math.abs(nowMs - sentMs) > CLOCK_SKEW_MS_MAX) return 'late'
-    return this.#seen.isNew(nonce, sentMs, nowMs) ? null : 'replayed'
+    if (Math.abs(nowMs - timeMs) > CLOCK_SKEW_MS_MAX) return 'late'
+    return this.#seen.isNew(nonce, timeMs, nowMs) ? null : 'replayed'
   }
 
   /** @param proven the verified request; null if the sender has not proven the secret */
@@ -348,8 +345,6 @@ interface ListenerOptions {
    * Called for each proven request of another node, before the handler. The request shows that the other node is alive.
    */
   readonly onHeard: (from: PeerName) => void
-  /** Time in ms by which this machine's calendar clock is ahead of another run's; 0 if that is not known. */
-  readonly clockAheadOf: (from: PeerName) => number
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
@@ -363,7 +358,7 @@ interface Connection {
 }
 
 /**
- * Nonces of accepted requests, remembered for longer than the requests could be replayed. If there are too many nonces,
+ * Nonces of accepted requests, remembered for as long as the requests could be replayed. If there are too many nonces,
  * the oldest are dropped, and requests as old as these are refused.
  */
 export class SeenRequests {
@@ -380,7 +375,7 @@ export class SeenRequests {
     if (timeMs <= this.#floorMs || this.#times.has(nonce)) return false
     this.#times.set(nonce, timeMs)
     for (const [oldest, sentMs] of this.#times) {
-      const over = nowMs - sentMs > PEER_NONCES_MS
+      const over = nowMs - sentMs > CLOCK_SKEW_MS_MAX
       if (!over && this.#times.size <= this.#max) break
       this.#times.delete(oldest)
       if (!over) this.#floorMs = Math.max(this.#floorMs, sentMs)

@@ -116,32 +116,14 @@ export class CallArchive {
 
   /**
    * Settles a call of `left`.
-   * @param known  data about the end of the call; null if the call continues, or another node has the call's record.
-   * `overAtMs`: time on the store's clock at which another run ended the call; null if no other run did. `isSure`: true
-   * if all other nodes have answered
-   * @returns the stored record
+   * @param isRecord  false: the call continues, or another node has the call's record
    */
-  settleLeft(
-    callSid: CallSid,
-    known: { readonly overAtMs: number | null; readonly isSure: boolean } | null,
-  ): CallRecord | null {
-    const left = known === null ? undefined : this.left.find((each) => each.callSid === callSid)
-    if (left === undefined || known === null) {
-      this.#archive?.settleLeft(callSid, false)
-      return null
-    }
-    const changes = left.ended || (known.overAtMs === null && known.isSure) ? {} : provisionalPart(left, known.overAtMs)
-    const record = { ...left.record, ...changes }
-    const days = this.#opened.recordsDaysOf(record.agent)
-    this.#post(recordNews('call.ended', record), () => this.#archive?.settleLeft(callSid, true, days, changes))
-    return record
-  }
-
-  /** Drops the record of a call, because another node has a better record. */
-  async dropRecord(callSid: CallSid): Promise<void> {
-    this.#archive?.dropRecord(callSid)
-    await this.#archive?.forget([])
-    await this.finder?.forget([callSid])
+  settleLeft(callSid: CallSid, isRecord: boolean): void {
+    const record = isRecord ? this.left.find((each) => each.callSid === callSid)?.record : undefined
+    const days = this.#opened.recordsDaysOf(record?.agent ?? '')
+    const settle = (): void => this.#archive?.settleLeft(callSid, isRecord, days)
+    if (record === undefined) settle()
+    else this.#post(recordNews('call.ended', record), settle)
   }
 
   /** Informs receivers that a call is over, then stores its record. */
@@ -554,18 +536,6 @@ async function holdLeftFolders(paths: readonly string[]): Promise<HeldFolder[]> 
     }),
   )
   return held.flat()
-}
-
-/** Changes to a record that was made from old files, and does not have the end of its call. */
-function provisionalPart(
-  { atWallMs }: LeftCall,
-  overAtMs: number | null,
-): Pick<CallRecord, 'endDetail'> & Required<Pick<CallRecord, 'provisional'>> {
-  const knownTo = new Date(atWallMs).toISOString()
-  const overAt = overAtMs === null ? null : new Date(overAtMs).toISOString()
-  const end =
-    overAt === null ? 'not every node has answered' : `the call was over at ${overAt}, and no node shows its end`
-  return { endDetail: `${end}; what is here was written down at ${knownTo}`, provisional: { knownTo, overAt } }
 }
 
 function messageAbout({ type, callSid, agent, data, id, number = null, outcome = null }: MessageNews): Message {

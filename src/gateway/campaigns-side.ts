@@ -34,8 +34,6 @@ interface CampaignsSideOptions {
   readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   readonly agentNames: () => readonly string[]
   readonly humanFirst: (agent: string, from: string | null) => string | null
-  /** True for a number of a business of this gateway. */
-  readonly isOurs: (number: string) => boolean
   readonly lines: FleetSide['lines']
   readonly slots: () => { readonly capacity: number; readonly free: number }
   readonly walletMinor: () => number | null
@@ -94,7 +92,6 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     agent,
     agentNames,
     humanFirst,
-    isOurs,
     lines,
     slots,
     walletMinor,
@@ -136,7 +133,6 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     claims: store,
     agent,
     humanFirst,
-    isOurs,
     lines,
     slots,
     walletMinor,

@@ -107,13 +107,13 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     onOp: (op, durationMs) => seconds({ op }).observe(durationMs / 1000),
   })
   const incarnation = newNonce()
-  let joining: FleetNode | null = null
-  const network = await openNetwork(config, tokenSecrets, incarnation, clock, log, () => joining).catch(
-    async (thrown: unknown) => {
-      await store.close()
-      throw thrown
-    },
-  )
+  let heard: (node: string, incarnation: string) => void = () => undefined
+  const network = await openNetwork(config, tokenSecrets, incarnation, clock, log, (node, run) =>
+    heard(node, run),
+  ).catch(async (thrown: unknown) => {
+    await store.close()
+    throw thrown
+  })
   const node: FleetNode = new FleetNode({
     name: config.nodeName,
     incarnation,
@@ -130,10 +130,9 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     },
     onView: ({ nodes }) => {
       const { behaviour } = calls() ?? {}
-      for (const { afterStream, name, incarnation: run } of nodes) {
+      for (const { afterStream, name } of nodes) {
         if (afterStream === null || name === config.nodeName) continue
-        const agoMs = Date.now() - afterStream.atMs - node.clockAheadOf({ node: name, incarnation: run })
-        behaviour?.learn(afterStream.seen, agoMs, clock())
+        behaviour?.learn(afterStream.seen, Date.now() - afterStream.atMs, clock())
       }
     },
     clock,
@@ -152,7 +151,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     },
     onNameTaken,
   })
-  joining = node
+  heard = (name, run) => node.heard(name, run)
   const keeper: CallKeeper = new CallKeeper({
     node: config.nodeName,
     alone: home === 'memory' && states === null,
@@ -325,7 +324,7 @@ async function openNetwork(
   incarnation: string,
   clock: Clock,
   log: Log,
-  node: () => FleetNode | null,
+  heard: (node: string, incarnation: string) => void,
 ): Promise<NodeNetwork | null> {
   if (config.internalPort === null) return null
   const self = { node: config.nodeName, incarnation }
@@ -336,10 +335,9 @@ async function openNetwork(
     host: config.internalHost,
     port: config.internalPort,
     url: config.internalUrl,
-    onHeard: (from) => {
-      node()?.heard(from.node, from.incarnation)
+    onHeard: ({ node, incarnation: run }) => {
+      heard(node, run)
     },
-    clockAheadOf: (from) => node()?.clockAheadOf(from) ?? 0,
   })
   const url = await listener.listen()
   return { peers: new Peers(shared), listener, url }

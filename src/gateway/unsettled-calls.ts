@@ -4,7 +4,6 @@ import { neverOpened } from '../call/documents/record.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import type { RecordPlace } from '../edge/ops/ops-fleet.js'
 import type { Log } from '../telemetry/log.js'
 import type { OverAnswer } from '../workers/main/main-thread-context.js'
 
@@ -25,7 +24,11 @@ interface UnsettledCallsOptions {
   /** This process's record of the call. */
   readonly recordOf: (callSid: CallSid) => CallRecord | undefined
   /** Finds out whether the call is at another node, live or as a record. `isLast`: this is the last check. */
-  readonly recordAt: (callSid: CallSid, ours: CallRecord, isLast: boolean) => Promise<RecordPlace>
+  readonly recordAt: (
+    callSid: CallSid,
+    ours: CallRecord,
+    isLast: boolean,
+  ) => Promise<'elsewhere' | 'nowhere' | 'unknown'>
   /** Called if another node has a call that is not live here. The other node then answers requests about the call. */
   readonly onElsewhere: (callSid: CallSid) => void
   /** True if the next start of this node can find the record of an undecided call. */
@@ -57,8 +60,7 @@ export class UnsettledCalls {
   }
 
   /**
-   * Decides on each record when the call's owner is known, and then calls `decide`, with `isSure` if all other nodes
-   * have answered. Never rejects. After `close`, each
+   * Decides on each record when the call's owner is known, and then calls `decide`. Never rejects. After `close`, each
    * call is checked once more. If its owner is still unknown then, the next start decides, if the next start can find
    * the record.
    * @param isTaken true: the store has accepted from this node that these calls have ended, so the next start cannot
@@ -67,7 +69,7 @@ export class UnsettledCalls {
    */
   async settle(
     records: readonly CallRecord[],
-    decide: (record: CallRecord, callSid: CallSid, isRecord: boolean, isSure: boolean) => void,
+    decide: (record: CallRecord, callSid: CallSid, isRecord: boolean) => void,
     isTaken = false,
     looksMax = LEFT_CALL_LOOKS_MAX,
   ): Promise<void> {
@@ -87,7 +89,7 @@ export class UnsettledCalls {
           if (!this.#options.isLive(callSid)) this.#options.onElsewhere(callSid)
         }
         this.#undecided.delete(callSid)
-        decide(record, callSid, found === 'nowhere' || found === 'unknown', found !== 'unknown')
+        decide(record, callSid, found === 'nowhere' || found === 'unknown')
       }
       for (let i = 0; i < left.length; i += ASKED_AT_ONCE_MAX)
         await Promise.all(left.slice(i, i + ASKED_AT_ONCE_MAX).map(lookAt))

@@ -14,7 +14,6 @@ export const UNBOUND = {
   agent: () => agent,
   standing: () => Promise.resolve('unknown'),
   humanFirst: () => null,
-  isOurs: () => false,
   lines: { hold: () => Promise.resolve('free'), released: () => Promise.resolve() },
   prefixes: [],
   callBackLimits: { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 },

@@ -167,14 +167,7 @@ export async function fleet(
     const log = createLog({ level: 'silent' })
     const self = { node: `gw-${index}`, incarnation: newNonce() }
     const shared = { self, secrets: ['secret-of-nodes-in-a-test'], tls: null, clock, wallClock: Date.now, log }
-    const listener = new PeerListener({
-      ...shared,
-      host: '127.0.0.1',
-      port: 0,
-      url: null,
-      onHeard: () => undefined,
-      clockAheadOf: () => 0,
-    })
+    const listener = new PeerListener({ ...shared, host: '127.0.0.1', port: 0, url: null, onHeard: () => undefined })
     const handle = listener.handle.bind(listener)
     listener.handle = (name, handler) => {
       handle(name, async (body, from) => {

@@ -1,18 +1,7 @@
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { openCallArchive, usesDataFolder } from '../../src/gateway/call-archive.js'
@@ -29,8 +18,6 @@ import { until } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
 
 const log = createLog({ level: 'silent' })
-/** No node has the record of a call that an earlier run has left. */
-const ALL_ANSWERED = { overAtMs: null, isSure: true }
 const nothing = (): void => undefined
 const SID = 'HD_left0000001'
 
@@ -75,7 +62,7 @@ t.test('a draining earlier process keeps its calls until it ends', async (t) => 
 
   const second = await begin()
   t.match(second.archive.left, [{ callSid: SID, record: { endReason: 'process-died' }, sealed: null, ended: false }])
-  second.archive.settleLeft(parseCallSid(SID), ALL_ANSWERED)
+  second.archive.settleLeft(parseCallSid(SID), true)
   t.match(await second.archive.find('record', parseCallSid(SID)), { endReason: 'process-died' })
   t.notOk(existsSync(open))
   await second.archive.close()
@@ -84,34 +71,6 @@ t.test('a draining earlier process keeps its calls until it ends', async (t) => 
   t.match(third.archive.ended, [{ callSid: SID }])
   t.same(third.archive.left, [], 'once')
   await third.archive.close()
-})
-
-t.test('a record from old files says what it does not know, and goes when a better one comes [7]', async (t) => {
-  const dataDir = t.testdir()
-  const config = loadConfig({ DATA_DIR: dataDir }, null)
-  const sid = parseCallSid(SID)
-  const open = join(dataDir, 'records', 'open')
-  mkdirSync(open, { recursive: true })
-  const died = endedCall({ callSid: SID, outcome: 'failed', endReason: 'process-died' })
-  for (const [known, says] of [
-    [ALL_ANSWERED, undefined],
-    [{ overAtMs: null, isSure: false }, { overAt: null }],
-    [{ overAtMs: 1_800_000_000_000, isSure: true }, { overAt: '2027-01-15T08:00:00.000Z' }],
-  ] as const) {
-    writeFileSync(join(open, `${SID}.json`), JSON.stringify(died))
-    utimesSync(join(open, `${SID}.json`), 1_700_000_000, 1_700_000_000)
-    const archive = await openArchive(config, await holdDataFolder(dataDir))
-    const record = archive.settleLeft(sid, known)
-    const provisional = says && { knownTo: '2023-11-14T22:13:20.000Z', ...says }
-    t.same(record?.provisional, provisional)
-    t.same(((await archive.find('record', sid)) as CallRecord).provisional, provisional)
-    await archive.dropRecord(sid)
-    t.equal(await archive.find('record', sid), undefined)
-    await archive.close()
-    const next = await openArchive(config, await holdDataFolder(dataDir))
-    t.same([next.ended, next.left], [[], []], 'nor at the next start')
-    await next.close()
-  }
 })
 
 t.test('a failed start leaves earlier folders to the next start', async (t) => {
@@ -149,7 +108,7 @@ t.test('a process that dies before the record leaves one record [3]', async (t) 
   const second = await begin()
   t.match(second.archive.left, [{ callSid: sid, record: { endReason: 'agent-goodbye' }, ended: true }])
   t.equal(await second.archive.find('record', sid), undefined)
-  second.archive.settleLeft(sid, ALL_ANSWERED)
+  second.archive.settleLeft(sid, true)
   t.match(await second.archive.find('record', sid), { endReason: 'agent-goodbye' })
   await second.archive.close()
   // As though it had lived: the record follows as soon as the store knows, and nothing is left.
@@ -270,7 +229,7 @@ t.test('receivers get refused calls and calls of dead processes', async (t) => {
       ? [receiverOf({ name: 'owner', url, unsigned: true, events: ['call.refused'] }, {})]
       : [],
   )
-  archive.settleLeft(parseCallSid(SID), ALL_ANSWERED)
+  archive.settleLeft(parseCallSid(SID), true)
   const refused = endedCall({
     callSid: 'HD_refused0001',
     outcome: 'refused',

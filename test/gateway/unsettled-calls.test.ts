@@ -29,12 +29,6 @@ function unsettledCalls(
   })
 }
 
-/** A node that has seen a heartbeat. Its run is `now`. */
-const NODE = {
-  name: 'a',
-  clockAheadMs: 0,
-  isThisRun: ({ incarnation }: { readonly incarnation?: string }) => incarnation === 'now',
-}
 /** A live call has no end. */
 const LIVE = { status: 200, body: {} }
 const records = ['HD_elsewhere001', 'HD_here00000001', 'HD_lost00000001', 'HD_later0000001', 'HD_never0000001'].map(
@@ -135,7 +129,7 @@ t.test('another possible owner is asked before a record is written [2]', async (
 t.test('a newly started node waits for a heartbeat before deciding', async (t) => {
   const node = (clockAheadMs: number | null): FleetNode => {
     const store = { patient: { read: () => Promise.resolve({ phase: 'over', owner: { node: 'gone' } }) } }
-    return { ...NODE, store, others: () => [], clockAheadMs, leftRecords: new LeftRecords('a') } as unknown as FleetNode
+    return { store, others: () => [], clockAheadMs, leftRecords: new LeftRecords('a') } as unknown as FleetNode
   }
   const callSid = parseCallSid('HD_later0000001')
   t.equal(await recordAt(node(null), callSid, endedCall()), 'unknown')
@@ -160,17 +154,18 @@ t.test('one of two nodes without a stream keeps the record [3]', async (t) => {
     isLeft = false,
     isLast = false,
   ) => {
+    const leftAtWallMs = isLeft ? 0 : null
     const other = name === 'a' ? 'b' : 'a'
     const read = (): Promise<object | null> =>
       entry instanceof Error
         ? Promise.reject(entry)
         : Promise.resolve(entry && { phase: 'over', owner: { node: 'gone' }, ...entry })
     const node = {
-      ...{ ...NODE, name, store: { patient: { read } }, leftRecords: new LeftRecords(name) },
+      ...{ name, clockAheadMs: 0, store: { patient: { read } }, leftRecords: new LeftRecords(name) },
       others: () => [{ name: other, incarnation: 'i' }],
       ask: () => Promise.resolve({ result: 'answered', answer: { status: 200, body } }),
     } as unknown as FleetNode
-    return recordAt(node, callSid, ours, isLeft, isLast)
+    return recordAt(node, callSid, ours, leftAtWallMs, isLast)
   }
   const empty = endedCall({ callSid, endReason: 'socket-never-came', durationMs: 0 })
   const talked = endedCall({ callSid })
@@ -301,7 +296,7 @@ async function decided(
     }
     const store = { read: reading(0), patient: { read: reading(1000) } }
     nodes[name] = {
-      ...{ ...NODE, name, leftRecords: new LeftRecords(name), store },
+      ...{ name, clockAheadMs: 0, leftRecords: new LeftRecords(name), store },
       others: () => [{ name: other, incarnation: 'i' }],
       ask: async (_node: object, _name: string, request: { readonly callSid: string; readonly leaves: boolean }) => {
         await turns(name === 'a' ? 1 : 4)
@@ -315,7 +310,7 @@ async function decided(
   }
   const deciding = (['a', 'b'] as const).map(async (name) => {
     const unsettled = unsettledCalls({
-      recordAt: (sid, ours, isLast) => recordAt(nodes[name], sid, ours, false, isLast),
+      recordAt: (sid, ours, isLast) => recordAt(nodes[name], sid, ours, null, isLast),
       // Longer than an answer is waited for.
       sleep: () => turns(late === null ? 2 : 20),
     })
@@ -394,26 +389,31 @@ t.test('two nodes that leave each other a record keep one [7]', async (t) => {
   t.equal(await late, true)
 })
 
-t.test('only a node that shows a record proves that the record exists [1]', async (t) => {
+t.test('outdated files record no process death for an ended call [1]', async (t) => {
   const callSid = parseCallSid('HD_snapshot0001')
-  const overAtMs = Date.now() - 3_400_000
+  const endedAtMs = Date.now() - 3_400_000
   const died = endedCall({ callSid, endReason: 'process-died', outcome: 'failed' })
-  const at = async (entry: object, ours = died) => {
+  const at = (leftAtWallMs: number | null, entry: object, ours = died) => {
     const read = () => Promise.resolve({ phase: 'over', owner: { node: 'a', incarnation: 'before' }, ...entry })
-    const leftRecords = new LeftRecords('a')
-    const node = { ...NODE, store: { patient: { read } }, others: () => [], leftRecords } as unknown as FleetNode
-    return [await recordAt(node, callSid, ours, true), leftRecords.overAtMs(callSid)]
+    const node = {
+      ...{ name: 'a', clockAheadMs: 0, store: { patient: { read } }, others: () => [] },
+      leftRecords: new LeftRecords('a'),
+      isThisRun: ({ incarnation }: { readonly incarnation: string }) => incarnation === 'now',
+    } as unknown as FleetNode
+    return recordAt(node, callSid, ours, leftAtWallMs)
   }
-  t.same(await at({ overAtMs }), ['nowhere', overAtMs], 'whenever an earlier run has ended it')
-  t.same(await at({}), ['nowhere', null], 'an older node does not say when it was over')
-  const owner = { node: 'a', incarnation: 'now' }
-  t.same(await at({ overAtMs, owner }), ['nowhere', null], 'this run has ended it, and knows no more')
-  t.same(await at({ phase: 'owned' }), ['unknown', null])
+  const over = { overAtMs: endedAtMs }
+  t.equal(await at(endedAtMs - 200_000, over), 'elsewhere', 'it has gone on, and was over later')
+  t.equal(await at(endedAtMs - 2000, over), 'nowhere', 'its process died as it ended')
+  t.equal(await at(endedAtMs - 200_000, {}), 'nowhere', 'an older node does not say when it was over')
+  t.equal(await at(endedAtMs - 200_000, { ...over, owner: { node: 'a', incarnation: 'now' } }), 'nowhere', 'only now')
+  t.equal(await at(endedAtMs - 200_000, over, endedCall({ callSid })), 'nowhere', 'its record has its end')
+  t.equal(await at(null, over), 'nowhere', 'a call of this run')
 })
 
 t.test('an answer from one node is enough for "elsewhere"', async (t) => {
   const node = {
-    ...{ ...NODE, leftRecords: new LeftRecords('a') },
+    ...{ name: 'a', clockAheadMs: 0, leftRecords: new LeftRecords('a') },
     store: { patient: { read: () => new Promise(() => undefined) } },
     others: () => ['b', 'c'].map((name) => ({ name, incarnation: 'i' })),
     ask: ({ node: asked }: { readonly node: string }) =>
@@ -497,13 +497,8 @@ t.test("a campaign learns the result of a dead node's call", async (t) => {
   const nothing = (): void => undefined
   const shared = {
     inputs: {},
-    fleet: { node: { start: nothing, leftRecords: new LeftRecords('a') } },
-    kept: {
-      left: [{ record }, { record: others }],
-      ended: [],
-      settleLeft: (_: string, known: object | null) => known && record,
-    },
-    provisionalRecords: { add: nothing, start: nothing },
+    fleet: { node: { start: nothing } },
+    kept: { left: [{ record }, { record: others }], ended: [], settleLeft: nothing },
     unsettledCalls: unsettledCalls({
       earlier: [record, others],
       recordAt: (callSid) => Promise.resolve(callSid === others.callSid ? 'elsewhere' : 'nowhere'),

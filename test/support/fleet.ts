@@ -2,7 +2,6 @@ import { execFileSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import {
-  chmodSync,
   closeSync,
   existsSync,
   mkdirSync,
@@ -11,7 +10,6 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:http'
@@ -379,7 +377,7 @@ interface Ports {
 }
 
 /** Fields of a record that tests read. */
-export type KeptRecord = Pick<CallRecord, 'callSid' | 'durationMs' | 'endReason' | 'provisional' | 'waits' | 'resumed'>
+export type KeptRecord = Pick<CallRecord, 'callSid' | 'durationMs' | 'endReason' | 'waits' | 'resumed'>
 
 /** Node that runs `mkondo serve` under one name. It may be started again. */
 export class FleetNode {
@@ -397,10 +395,6 @@ export class FleetNode {
     this.url = `http://${address}:${ports.public}`
     this.opsUrl = `http://${address}:${ports.ops}`
     this.#env = env
-  }
-
-  get dataDir(): string {
-    return this.#env['DATA_DIR'] ?? ''
   }
 
   /** Log lines of the node since its first start. */
@@ -430,7 +424,7 @@ export class FleetNode {
 
   /** Records in its folder, oldest first; a record that was written twice is listed twice. */
   records(): readonly KeptRecord[] {
-    const folder = join(this.dataDir, 'records')
+    const folder = join(this.#env['DATA_DIR'] ?? '', 'records')
     const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith('calls-')) : []
     return files.flatMap((name) =>
       readFileSync(join(folder, name), 'utf8')
@@ -481,21 +475,6 @@ export class FleetNode {
   disk(takes: boolean): void {
     const pid = this.#run?.child.pid
     if (pid !== undefined) execFileSync('prlimit', [`--pid=${pid}`, `--fsize=${takes ? 'unlimited' : '0'}:`])
-  }
-
-  /**
-   * Sets if the node's disk is read-only. If true, its folders refuse new, renamed and deleted files, and a file that
-   * would grow is refused. Root may write to any folder, so root's folders are made immutable.
-   */
-  readOnly(is: boolean): void {
-    const folders = [
-      this.dataDir,
-      ...readdirSync(this.dataDir, { recursive: true, encoding: 'utf8' }).map((name) => join(this.dataDir, name)),
-    ]
-    for (const path of folders.filter((path) => statSync(path).isDirectory()))
-      if (process.getuid?.() === 0) execFileSync('chattr', [is ? '+i' : '-i', path])
-      else chmodSync(path, is ? 0o500 : 0o700)
-    if (is) this.disk(false)
   }
 
   /** Fetches a page of its ops port. With `body`, sends a POST. */

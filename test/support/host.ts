@@ -21,7 +21,7 @@ import { TextSpeech, TextVoices } from '../../src/simulator/scenarios/text-speec
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
-import { CallRegistry, type CallRegistryOptions, type Elsewhere } from '../../src/workers/main/call-registry.js'
+import { CallRegistry, type CallRegistryOptions } from '../../src/workers/main/call-registry.js'
 import type { LiveCall, MediaSink, NewCall } from '../../src/workers/main/live-call.js'
 import { loadMediaAssets, voiceDetectors } from '../../src/workers/shared/media-assets.js'
 import type { PoolCalls } from '../../src/workers/main/media-pool.js'
@@ -292,9 +292,3 @@ export function inbound(callSid: string, changes: Partial<NewCall> = {}): NewCal
   const call = { callSid: sid(callSid), agent: 'order-status', from: '+254700000001', to: '+254709000000' }
   return { ...call, direction: 'inbound' as const, ...changes }
 }
-
-/** Other nodes that take calls. @param why  reason why each of them refuses this node */
-export const takers = (takes: Elsewhere['takes'], why: string | null = null): Elsewhere => ({
-  takes,
-  whyNot: () => Promise.resolve(why),
-})

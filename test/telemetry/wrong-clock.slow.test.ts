@@ -1,9 +1,8 @@
-import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { endsWith, mkondo, takesCalls } from '../cli/mkondo-process.js'
-import { FAKETIME } from '../support/faketime.js'
 import { reexport } from '../support/module-beside.js'
 import { SAME_CALLER } from '../support/same-caller.js'
 import { silentCall } from '../support/silent-call.js'
@@ -14,7 +13,10 @@ import { until } from '../support/until.js'
  * backend without a recogniser, so that nothing here waits for speech.
  */
 const BACKEND = new URL('../grafana/scripted-backend.js', import.meta.url).href
-const skip = FAKETIME === null ? 'SKIPPED: it needs the Debian package faketime' : false
+const FAKETIME = ['x86_64-linux-gnu', 'aarch64-linux-gnu']
+  .map((machine) => `/usr/lib/${machine}/faketime/libfaketimeMT.so.1`)
+  .find(existsSync)
+const skip = FAKETIME === undefined ? 'SKIPPED: it needs the Debian package faketime' : false
 
 /** A gateway's folder. @returns a function that starts the gateway with a difference of its clock, such as `+100d` */
 function gateways(t: Test) {
@@ -38,7 +40,9 @@ function gateways(t: Test) {
     ...{ DATA_DIR: dataDir, RECORDS_KEEP_DAYS: '30', RECORDINGS_KEEP_DAYS: '30', ...SAME_CALLER },
   }
   const clockOf = (change: string | null): Record<string, string> =>
-    change === null ? {} : { ...FAKETIME, FAKETIME: change }
+    change === null
+      ? {}
+      : { LD_PRELOAD: FAKETIME ?? '', FAKETIME: change, FAKETIME_DONT_FAKE_MONOTONIC: '1', FAKETIME_NO_CACHE: '1' }
   const start = async (change: string | null) => {
     const run = mkondo(['serve'], { ...settings, ...clockOf(change) })
     endsWith(t, run)

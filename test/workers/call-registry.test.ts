@@ -12,18 +12,7 @@ import type { CallRegistryOptions } from '../../src/workers/main/call-registry.j
 import type { RefusedCall } from '../../src/workers/main/live-call.js'
 import { LOAD_ADMIT_SAMPLES, LOAD_REFUSE_SAMPLES, LoadGate, type LoadSample } from '../../src/workers/main/load-gate.js'
 import { LoadWatch } from '../../src/workers/main/load-watch.js'
-import {
-  inbound,
-  orderStatusAgent,
-  pass,
-  settled,
-  sid,
-  startHost,
-  TestLine,
-  time,
-  until,
-  takers,
-} from '../support/host.js'
+import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
 import { SILENT_WORDS } from './silent-backend.js'
@@ -293,7 +282,7 @@ t.test('a drain waits for calls up to its limit [7]', async (t) => {
 t.test('at the drain limit calls move to another node [8]', async (t) => {
   const gone: string[] = []
   const test = await startHost({
-    elsewhere: takers(() => 'now'),
+    elsewhere: () => 'now',
     onGoneElsewhere: (callSid) => void gone.push(callSid),
   })
   t.teardown(() => test.close())
@@ -323,7 +312,7 @@ t.test('at the drain limit calls move to another node [8]', async (t) => {
 
 t.test('calls at the drain limit await a restarting node [9]', async (t) => {
   let elsewhere: 'now' | 'soon' | 'never' = 'soon'
-  const test = await startHost({ elsewhere: takers(() => elsewhere), afterStream: 'continues' })
+  const test = await startHost({ elsewhere: () => elsewhere, afterStream: 'continues' })
   t.teardown(() => test.close())
   const calls = ['HD_later0000001', 'HD_later0000002'].map((sid) => test.host.prepare(inbound(sid)))
   const lines = calls.map((one) => new TestLine(one))
@@ -345,7 +334,7 @@ t.test('calls at the drain limit await a restarting node [9]', async (t) => {
 })
 
 t.test('calls move one after another at the drain limit [10]', async (t) => {
-  const test = await startHost({ elsewhere: takers(() => 'now'), afterStream: 'continues' })
+  const test = await startHost({ elsewhere: () => 'now', afterStream: 'continues' })
   t.teardown(() => test.close())
   const closedMs: number[] = []
   class ClosedLine extends TestLine {
@@ -366,19 +355,8 @@ t.test('calls move one after another at the drain limit [10]', async (t) => {
   await settled(drained)
 })
 
-t.test('no call moves to nodes that refuse this node [12]', async (t) => {
-  const test = await startHost({ elsewhere: takers(() => 'now', 'turned-away'), afterStream: 'continues' })
-  t.teardown(() => test.close())
-  const live = test.host.prepare(inbound('HD_refused00001'))
-  const line = new TestLine(live)
-  line.start()
-  await until(() => line.frames.length > 0, 10_000, 'the greeting')
-  await settled(test.host.drain(200))
-  t.equal((await test.recordOf(live.callSid)).endReason, 'drain-limit', 'with a goodbye, not with a hang-up')
-})
-
 t.test('callers hear the goodbye if no other node returns [11]', async (t) => {
-  const test = await startHost({ elsewhere: takers(() => 'soon'), afterStream: 'continues' })
+  const test = await startHost({ elsewhere: () => 'soon', afterStream: 'continues' })
   t.teardown(() => test.close())
   const live = test.host.prepare(inbound('HD_later0000003'))
   const line = new TestLine(live)
@@ -389,7 +367,7 @@ t.test('callers hear the goodbye if no other node returns [11]', async (t) => {
 })
 
 t.test('callers hear the goodbye if the carrier never asks [12]', async (t) => {
-  const test = await startHost({ elsewhere: takers(() => 'now') })
+  const test = await startHost({ elsewhere: () => 'now' })
   t.teardown(() => test.close())
   const calls = ['HD_stays0000001', 'HD_stays0000002'].map((sid) => test.host.prepare(inbound(sid)))
   const lines = calls.map((one) => new TestLine(one))

@@ -1,5 +1,3 @@
-import { agentSchema } from '../../src/agents/file/definition.js'
-import { CALLBACK_TOOL } from '../../src/call/tools/gateway-tools.js'
 import t from 'tap'
 import { NO_ASSETS } from '../../src/agents/file/assets.js'
 import type { BackendCapabilities } from '../../src/backends/backend.js'
@@ -17,7 +15,7 @@ import type { MainThings } from '../../src/workers/main/call/main-part.js'
 import { EscalationDriver } from '../../src/workers/main/call/parts/escalation-driver.js'
 import type { CallBackOrder, CarrierControl } from '../../src/workers/main/main-thread-context.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
-import { sessionOptions, toolSpecs } from '../../src/workers/worker/call-setup.js'
+import { sessionOptions } from '../../src/workers/worker/call-setup.js'
 import { orderStatusAgent, sid } from '../support/host.js'
 
 const SID = sid('HD_escalation01')
@@ -321,34 +319,6 @@ t.test('a caller without a callable number is asked for one', (t) => {
   }
   t.same(offered('+254700000001'), ['offer', true])
   for (const caller of ['', '1234', 'agent.alice', '+2547000001']) t.same(offered(caller), ['failed', false], caller)
-  t.end()
-})
-
-t.test('a withheld caller gets no call back that the gateway makes', (t) => {
-  const { callbacks } = agentSchema.parse({
-    ...{ version: 1, name: 'rings', instructions: 'Call back.', callbacks: {} },
-    ...{ escalation: { numbers: ['+254720000010'] }, outbound: { from: '+254709000000' } },
-  })
-  const rings = { ...agent, callbacks }
-  const offered = (of: typeof agent, calledBack: boolean): unknown[] => {
-    const start = {
-      agent: of,
-      assets: NO_ASSETS,
-      callSid: SID,
-      calledBack,
-      from: '',
-      to: '',
-      direction: 'inbound',
-      resume: null,
-    }
-    const capabilities = { serverVad: false, truncate: false }
-    const session = sessionOptions(start as unknown as CallStart, capabilities as BackendCapabilities, 0)
-    const tools = toolSpecs(start as unknown as CallStart).map(({ name }) => name)
-    return [tools.includes(CALLBACK_TOOL), session.escalation?.callback !== null]
-  }
-  t.same(offered(rings, true), [true, true])
-  t.same(offered(rings, false), [false, false])
-  t.same(offered(agent, false), [true, true], 'another system may ask for a number')
   t.end()
 })
 

@@ -43,18 +43,7 @@ import {
 } from '../../src/workers/main/kept-call.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { amdOf } from '../../src/workers/worker/call-setup.js'
-import {
-  inbound,
-  orderStatusAgent,
-  pass,
-  settled,
-  sid,
-  startHost,
-  TestLine,
-  time,
-  until,
-  takers,
-} from '../support/host.js'
+import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
 import { archiveLimits, bytesOf } from '../support/stored-file.js'
@@ -882,7 +871,7 @@ t.test('a call that cannot continue is refused without traces [5]', async (t) =>
 })
 
 t.test('a moving call is stored before its stream closes [8]', async (t) => {
-  const d = await nodeOf('node-d', 'Goodbye.', { elsewhere: takers(() => 'now') })
+  const d = await nodeOf('node-d', 'Goodbye.', { elsewhere: () => 'now' })
   const calls = ['HD_planned00001', 'HD_planned00002', 'HD_planned00003'].map((callSid) => inbound(callSid))
   const entries = new Map<string, Promise<StoredCall | null>>()
   class ClosedLine extends TestLine {

@@ -88,7 +88,6 @@ function next({ messages, tools, language = '' }: ModelRequest, phrases: Message
       summary: 'No language model answers.',
       takesMessage: true,
     })
-  if (!tools.some((tool) => tool.name === CALLBACK_TOOL)) return sayAndEnd(failed)
   if (progress.noted === true) return sayAndEnd(noted)
   if (progress.noted === false) return numberAsked < NUMBER_ASKED_MAX ? say(number) : sayAndEnd(failed)
   if (asked === null) return { text: `${unreached ?? ''} ${textIn(name, language)}`.trim() }

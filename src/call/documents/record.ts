@@ -492,20 +492,6 @@ export const callRecordSchema = z.object({
   /** A `CallRefusal` if and only if the outcome is `refused`. */
   endReason: z.enum([...endReasonSchema.options, ...CALL_REFUSALS]),
   endDetail: z.string(),
-  provisional: z
-    .object({
-      knownTo: z.iso
-        .datetime()
-        .describe('Time of the last data in this record. What happened later in the call is unknown.'),
-      overAt: z.iso
-        .datetime()
-        .nullable()
-        .describe("End of the call, by the store's clock; null if the store does not have it."),
-    })
-    .exactOptional()
-    .describe(
-      'Present if the record was made from old files of its node, and the end of the call is unknown. If another node shows a record with the end, that record replaces this one. Both have the same message ids.',
-    ),
   startedAt: z.iso.datetime().describe('Calendar time of the webhook.'),
   durationMs: wholeMs.describe('Time for which the stream was open.'),
   greetingMs: wholeMs

@@ -174,8 +174,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         properties: {
           number: {
             type: 'string',
-            description:
-              'Only when they want to be called on another number than the one they call from. Many lines call back no other number, and say so.',
+            description: 'Only when they want to be called on another number than the one they call from.',
           },
           note: { type: 'string', description: 'What it is about, and when it suits them.' },
           at: {

@@ -544,12 +544,6 @@ interface EditsHere {
 }
 
 /**
- * Place of a call's record. `elsewhere`: another node has shown the call or its record, and keeps it. `nowhere`: all
- * other nodes have answered, and none of them has a record. `unknown`: a node or the store did not answer, or the call may continue.
- */
-export type RecordPlace = 'elsewhere' | 'nowhere' | 'unknown'
-
-/**
  * Finds if another node has a call, live or as a record. The first node with the call decides; the function does not
  * wait for the other answers.
  *
@@ -564,34 +558,36 @@ export type RecordPlace = 'elsewhere' | 'nowhere' | 'unknown'
  *
  * The store may name an earlier run of this node as the live owner. Such a call may still be taken over.
  * @param ours  record of the call at this node
- * @param isLeft  true: an earlier run of this node wrote our record. If the store no longer knows the call, a record of
- * this run counts
+ * @param leftAtWallMs  calendar time at which an earlier run of this node last wrote our record; null if the record is
+ * of this run. If the store no longer knows the call, a record of this run counts. If the store has an end of the call
+ * long after this time, our files are older than the end (a snapshot of DATA_DIR). Another node has then made the
+ * record.
  * @param isLast  true: no other check follows. If no node can read the store, the records alone decide.
  */
 export async function recordAt(
   node: FleetNode,
   callSid: CallSid,
   ours: OurRecord,
-  isLeft = false,
+  leftAtWallMs: number | null = null,
   isLast = false,
-): Promise<RecordPlace> {
-  return node.leftRecords.ask(callSid, () => lookAround(node, callSid, ours, isLeft, isLast))
+): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+  return node.leftRecords.ask(callSid, () => lookAround(node, callSid, ours, leftAtWallMs, isLast))
 }
 
 async function lookAround(
   node: FleetNode,
   callSid: CallSid,
   ours: OurRecord,
-  isLeft: boolean,
+  leftAtWallMs: number | null,
   isLast: boolean,
-): Promise<RecordPlace> {
+): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+  const isLeft = leftAtWallMs !== null
   // Before its first heartbeat a node does not know the other nodes, so it cannot ask them.
   const seen = node.clockAheadMs !== null
   // The read may be slow, because no caller waits for it and the next check is 5 s away.
   const reading = node.store.patient.read(callSid).then(
     (entry) => {
-      const isEnded = entry?.phase === 'over' && !node.isThisRun(entry.owner)
-      node.leftRecords.note(callSid, entry?.owner.node ?? null, isEnded ? (entry.overAtMs ?? null) : null)
+      node.leftRecords.noteOwner(callSid, entry?.owner.node ?? null)
       return entry
     },
     () => undefined,
@@ -599,7 +595,7 @@ async function lookAround(
   /** Other nodes that are still asking if their own record counts. */
   const deciding = new Set<string>()
   const isTheirs = async (name: string, theirs: RecordThere): Promise<boolean> => {
-    const { endReason, resumed = [], isLeft: isLeftThere = false, asks = false, yields = false } = theirs
+    const { endReason, resumed = [], isLeft: isLeftThere = false, asks = false } = theirs
     if (endReason === undefined) return true
     if (node.leftRecords.isKeptFor(callSid, name)) return false
     const [there, here] = [weight({ ...theirs, endReason }), weight(ours)]
@@ -607,9 +603,9 @@ async function lookAround(
     // A record that was made from a dead node's files does not contain the end of the call.
     const [diedThere, diedHere] = [endReason === 'process-died', ours.endReason === 'process-died']
     if (there === here && diedThere !== diedHere) {
-      // A decided record stays, unless its node drops it for a better record. A record of an older node also stays,
-      // because an older node does not ask. An undecided node may not know our record yet.
-      if (diedThere && !isLeftThere && !asks && !yields) return true
+      // A decided record stays. A record of an older node also stays, because an older node does not ask. An undecided
+      // node may not know our record yet.
+      if (diedThere && !isLeftThere && !asks) return true
       if (diedThere && asks) deciding.add(name)
       return resumed.length === ours.resumed.length ? diedHere : resumed.length > ours.resumed.length
     }
@@ -646,6 +642,14 @@ async function lookAround(
   }
   const [entry, answers] = await Promise.all([reading, Promise.all(asking)])
   if (deciding.size > 0 && !isLast) return 'unknown'
+  if (
+    leftAtWallMs !== null &&
+    ours.endReason === 'process-died' &&
+    entry?.overAtMs !== undefined &&
+    !node.isThisRun(entry.owner) &&
+    entry.overAtMs - leftAtWallMs > LEFT_BEFORE_MS
+  )
+    return 'elsewhere'
   const sure = seen && entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ answered }) => answered) ? 'nowhere' : 'unknown'
 }
@@ -697,6 +701,12 @@ export async function isLiveElsewhere(node: FleetNode, callSid: CallSid): Promis
   return bodies.some((body) => (body as RecordThere).endReason === undefined)
 }
 
+/**
+ * Maximum time in ms between the last writing of a call's files and the death of its process. Files are written
+ * OPEN_RECORD_EVERY_MS after a change of the call, and the clock may differ from the store's clock by 30 s.
+ */
+const LEFT_BEFORE_MS = 60_000
+
 type OurRecord = Pick<CallRecord, 'endReason' | 'resumed' | 'direction' | 'durationMs'>
 
 /** Another node's record of a call. A live call has no end reason. A record left by an older node lacks more fields. */
@@ -712,11 +722,6 @@ interface RecordThere extends Partial<OurRecord> {
    * other node is an older node.
    */
   readonly storeOwner?: string | null
-  /**
-   * True if the other node drops its record when this node shows one that contains the end of the call. Absent from an
-   * older node.
-   */
-  readonly yields?: boolean
   /** False if the other node drops its record. Absent if it was not asked to drop its record, or is an older node. */
   readonly keeps?: boolean
 }
@@ -735,10 +740,7 @@ export async function withDecision<There extends RecordThere>(
   if (leaves) return { ...there, keeps: node.leftRecords.keeps(callSid, from) }
   // A live call needs no decision.
   if (there.endReason === undefined) return there
-  const asks = {
-    ...(node.leftRecords.asks(callSid) && { asks: true }),
-    ...(node.leftRecords.yields(callSid) && { yields: true }),
-  }
+  const asks = node.leftRecords.asks(callSid) ? { asks: true } : {}
   const storeOwner = await node.store.read(callSid).then(
     (entry) => entry?.owner.node ?? null,
     () => node.leftRecords.ownerOf(callSid),

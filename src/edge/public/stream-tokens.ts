@@ -24,7 +24,7 @@ const USED_TOKENS_MAX = 50_000
 
 /**
  * Tokens in our URLs: creates and checks them, and remembers the audio tokens that have opened a socket. A token is valid
- * by calendar time, on which all nodes agree. Tokens of this process are also valid by its monotonic clock, so that
+ * by the calendar clock, on which all nodes agree. Tokens of this process are also valid by its monotonic clock, so that
  * a jump of the calendar clock refuses no live call.
  */
 export class StreamTokens {

@@ -402,7 +402,7 @@ export class Webhooks {
   hold(webhook: ProvenWebhook): Reply | null {
     const { route, callSid, agent, host, content } = webhook
     const { calls, wallClock, fleet } = this.#options
-    const nowMs = Math.round(fleet?.node.fleetTimeMs() ?? wallClock())
+    const nowMs = Math.round(wallClock() - (fleet?.node.clockAheadMs ?? 0))
     const sinceMs = webhook.heldSinceMs ?? nowMs
     const origins = this.#originsOf(host)
     if (callSid === null || origins === null || Math.abs(nowMs - sinceMs) >= CALLER_HELD_MS) return null

@@ -97,7 +97,7 @@ async function clockFinding(server: Redis, wallClock: () => number): Promise<Red
   if (Math.abs(aheadMs) <= CLOCK_SKEW_MS_MAX) return good('the clock of Redis and of this machine agree')
   const which = aheadMs > 0 ? 'ahead of' : 'behind'
   return look(
-    `this machine's clock is ${s} s ${which} that of Redis; allowed: ${CLOCK_SKEW_MS_MAX / 1000} s. A node whose clock alone is wrong accepts no calls`,
+    `this machine's clock is ${s} s ${which} that of Redis; allowed: ${CLOCK_SKEW_MS_MAX / 1000} s. Nodes refuse each other's requests where their clocks differ so much`,
   )
 }
 

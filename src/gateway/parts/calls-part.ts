@@ -7,7 +7,6 @@ import { isCallSid } from '../../core/ids.js'
 import type { CallSid } from '../../core/ids.js'
 import { HumanCalls } from '../../escalation/human-calls.js'
 import { recordAt } from '../../edge/ops/ops-fleet.js'
-import type { RecordPlace } from '../../edge/ops/ops-fleet.js'
 import { eachVersion } from '../../workers/main/canary.js'
 import { CallRegistry } from '../../workers/main/call-registry.js'
 import type { CallRegistryOptions } from '../../workers/main/call-registry.js'
@@ -16,7 +15,6 @@ import { loadMediaAssets } from '../../workers/shared/media-assets.js'
 import type { MediaAssets } from '../../workers/shared/media-assets.js'
 import { MediaPool } from '../../workers/main/media-pool.js'
 import { carrierControl } from '../carrier-side.js'
-import { ProvisionalRecords } from '../provisional-records.js'
 import { UnsettledCalls } from '../unsettled-calls.js'
 import { retentionOf } from './inputs.js'
 import type { Part } from './part.js'
@@ -42,7 +40,6 @@ type CallsShared = Shared<
   | 'kept'
   | 'humanCalls'
   | 'unsettledCalls'
-  | 'provisionalRecords'
   | 'calls'
   | 'costs'
   | 'budgets'
@@ -74,34 +71,15 @@ export function callsPart(shared: CallsShared): Part {
         'by',
         humanCalls.refused,
       )
-      const at = async (callSid: CallSid, ours: CallRecord, isLast: boolean): Promise<RecordPlace> => {
-        const isLeft = shared.unsettledCalls.record(callSid) === ours
-        const stored = isLeft ? await kept.inStorage(callSid) : 'nowhere'
-        if (stored === 'elsewhere') return stored
-        const place = await recordAt(fleet.node, callSid, ours, isLeft, isLast)
-        return place === 'nowhere' ? stored : place
-      }
-      const provisional = new ProvisionalRecords({
-        node: fleet.node,
-        recordAt: (callSid, ours) => at(callSid, ours, false),
-        drop: (callSid) => {
-          calls.forget(callSid)
-          fleet.node.handedOver(callSid)
-          return kept.dropRecord(callSid)
-        },
-        log: log.component('workers'),
-      })
-      shared.provisionalRecords = provisional
-      metrics.countOne(
-        'records_replaced',
-        'Records without the end of their call that were dropped because another node had the end',
-        () => provisional.replaced,
-      )
       shared.unsettledCalls = new UnsettledCalls({
         earlier: kept.left.map(({ record }) => record),
         isLive: (callSid) => calls.find(callSid) !== undefined,
         recordOf: (callSid) => calls.record(callSid),
-        recordAt: at,
+        recordAt: async (callSid, ours, isLast) => {
+          const left = kept.left.find(({ record }) => record === shared.unsettledCalls.record(callSid))
+          const stored = left === undefined ? 'nowhere' : await kept.inStorage(callSid)
+          return stored === 'nowhere' ? recordAt(fleet.node, callSid, ours, left?.atWallMs, isLast) : stored
+        },
         // From now on, the other node handles requests about this call.
         onElsewhere: (callSid) => fleet.node.handedOver(callSid),
         isKept: kept.openRecords !== null,
@@ -119,10 +97,7 @@ export function callsPart(shared: CallsShared): Part {
         throw thrown
       }
     },
-    stop: () => {
-      shared.provisionalRecords.close()
-      return shared.calls.close()
-    },
+    stop: () => shared.calls.close(),
   }
 }
 
@@ -166,11 +141,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
       kept.tell({ type: 'call.started', callSid, agent, number, data: started })
     },
     callBacks: {
-      mayRing: (agent, number, ours) =>
-        mayCallBack(agent, number, ours, {
-          prefixes: config.outboundPrefixes,
-          isOurs: (other) => numbers.businesses.has(other),
-        }),
+      mayRing: (agent, number, ours) => mayCallBack(agent, number, ours, config.outboundPrefixes),
       refusal: (state, order) => shared.placing?.campaigns.refusal(state, order) ?? Promise.resolve(null),
       promise: (state, order) => shared.placing?.campaigns.promise(state, order) ?? Promise.resolve(null),
     },
@@ -186,7 +157,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
     callerMemory: fleet.callerMemory,
     onStreamLost: (state, cut) => shared.edge.streamLost(state, cut),
     leaveResting: (callSid) => leaveResting(shared, callSid),
-    elsewhere: { takes: () => fleet.node.takesCallsElsewhere, whyNot: () => fleet.node.whyNobodyTakes() },
+    elsewhere: () => fleet.node.takesCallsElsewhere,
     onRefused: (record, packet) => kept.keepRefused(record, packet),
     onGoneElsewhere: (callSid, part) => goneElsewhere(shared, callSid, part),
     onRecord: (record, told) => ended(shared, record, told),
@@ -249,7 +220,7 @@ function goneElsewhere(
  * @param told  the store's answer about the call's owner; null if this node owns the call
  */
 function ended(shared: CallsShared, record: CallRecord, told: Promise<OverAnswer> | null): void {
-  const { fleet, journals, costs, analyses, kept, unsettledCalls, provisionalRecords, calls, details, placing } = shared
+  const { fleet, journals, costs, analyses, kept, unsettledCalls, calls, details, placing } = shared
   const { callSid } = record
   fleet.node.released(callSid)
   journals?.close(callSid)
@@ -270,7 +241,6 @@ function ended(shared: CallsShared, record: CallRecord, told: Promise<OverAnswer
       (newest) => {
         if (newest === null) return void (isCallSid(callSid) && calls.forget(callSid))
         analyses.take(newest)
-        provisionalRecords.add(newest)
         if (waits) tellsRow()
       },
     )

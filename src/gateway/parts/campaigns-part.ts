@@ -47,7 +47,6 @@ export function campaignsPart(
               agent: (name, from) => (calls.agent(name, from) === undefined ? undefined : agents.get(name)?.definition),
               agentNames: () => [...agents.keys()],
               humanFirst,
-              isOurs: (number) => numbers.businesses.has(number),
               lines: fleet.lines,
               slots: () => ({ capacity: calls.capacity, free: calls.free - outbound.waiting }),
               walletMinor: () => wallet?.minor ?? null,

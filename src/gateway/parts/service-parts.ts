@@ -29,7 +29,6 @@ export function newCallsPart(
     | 'fleet'
     | 'kept'
     | 'unsettledCalls'
-    | 'provisionalRecords'
     | 'calls'
     | 'costs'
     | 'analyses'
@@ -53,8 +52,6 @@ export function newCallsPart(
       void placing?.campaigns.look()
       void wallet?.look()
       settleLeft(shared)
-      for (const record of kept.ended) shared.provisionalRecords.add(record)
-      shared.provisionalRecords.start()
       metrics.countOne(
         'process_restarts',
         'Times that this process was started again after it had died',
@@ -79,23 +76,17 @@ export function newCallsPart(
 /** Settles the calls that were live when an earlier process died. */
 function settleLeft({
   kept,
-  fleet,
   unsettledCalls,
-  provisionalRecords,
   calls,
   costs,
   analyses,
   details,
   placing,
-}: Shared<
-  'kept' | 'fleet' | 'unsettledCalls' | 'provisionalRecords' | 'calls' | 'costs' | 'analyses' | 'details' | 'placing'
->): void {
+}: Shared<'kept' | 'unsettledCalls' | 'calls' | 'costs' | 'analyses' | 'details' | 'placing'>): void {
   const left = kept.left.map(({ record }) => record)
-  void unsettledCalls.settle(left, (_, callSid, isRecord, isSure) => {
-    const overAtMs = fleet.node.leftRecords.overAtMs(callSid)
-    const record = kept.settleLeft(callSid, isRecord ? { overAtMs, isSure } : null)
-    if (record === null) return
-    provisionalRecords.add(record)
+  void unsettledCalls.settle(left, (record, callSid, isRecord) => {
+    kept.settleLeft(callSid, isRecord)
+    if (!isRecord) return
     calls.addRecoveredCall(record)
     costs.count(record)
     void analyses.takeLeft([record])

@@ -21,7 +21,6 @@ import type { CampaignsSide } from '../campaigns-side.js'
 import type { DailyBudgets } from '../daily-budgets.js'
 import type { FleetSide } from '../fleet-side.js'
 import type { JournalFiles } from '../journal-files.js'
-import type { ProvisionalRecords } from '../provisional-records.js'
 import type { UnsettledCalls } from '../unsettled-calls.js'
 import type { IdleFolders } from '../process-plan.js'
 import type { GatewayInputs } from './inputs.js'
@@ -60,7 +59,6 @@ export class GatewayShared {
   kept!: CallArchive
   humanCalls!: HumanCalls
   unsettledCalls!: UnsettledCalls
-  provisionalRecords!: ProvisionalRecords
   calls!: CallRegistry
   costs!: CallCosts
   budgets!: DailyBudgets

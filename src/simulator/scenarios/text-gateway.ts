@@ -92,8 +92,7 @@ export class TextGateway implements CallEnvironment {
       callSeries: new CallSeries({ clock }),
       humanCalls: new HumanCalls({ perNumberPerMinute: 1, fallbacksPerMinute: 1 }),
     }
-    const isOurs = (number: string): boolean => options.businesses.has(number)
-    const rules = { agent: (name: string) => options.agents.get(name)?.definition, prefixes: [], isOurs, wallClock }
+    const rules = { agent: (name: string) => options.agents.get(name)?.definition, prefixes: [], wallClock }
     const refusal: CallBackDesk['refusal'] = (state, order) => {
       const row = callBackRow(state, order, rules)
       return Promise.resolve(row !== null && 'why' in row ? row : null)
@@ -120,7 +119,7 @@ export class TextGateway implements CallEnvironment {
       },
       onDoNotCall: () => Promise.resolve(true),
       callBacks: {
-        mayRing: (agent, number, ours) => mayCallBack(agent, number, ours, { prefixes: [], isOurs }),
+        mayRing: (agent, number, ours) => mayCallBack(agent, number, ours, []),
         refusal,
         promise,
       },

@@ -110,17 +110,9 @@ export type ToArchive =
   | { readonly type: 'open-record-gone'; readonly callSid: string }
   /**
    * Decision about a call that was open when an earlier process died. `isRecord`: its open record becomes the call's
-   * record, with these changes.
+   * record.
    */
-  | {
-      readonly type: 'left-record'
-      readonly callSid: string
-      readonly isRecord: boolean
-      readonly days: number | null
-      readonly changes: Readonly<Record<string, unknown>>
-    }
-  /** Another node has a better record of the call. */
-  | { readonly type: 'drop-record'; readonly callSid: string }
+  | { readonly type: 'left-record'; readonly callSid: string; readonly isRecord: boolean; readonly days: number | null }
   | { readonly type: 'find'; readonly id: number; readonly kind: DocumentKind; readonly callSid: string }
   /** `announced`: true if the caller has been informed. Without this, a recording must not be stored. */
   | {

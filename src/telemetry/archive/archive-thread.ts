@@ -236,15 +236,14 @@ function leftRecords(folder: string): Left[] {
  * Settles an open record: stores it as the call's record, or only removes it. A stored record has the date of the
  * call's last write, for retention. If the disk fails, the open record stays for the next start.
  */
-function settleLeft({ callSid, isRecord, days, changes }: Extract<ToArchive, { type: 'left-record' }>): void {
+function settleLeft(callSid: string, isRecord: boolean, days: number | null): void {
   const left = held.get(callSid)
   if (left === undefined) return
   held.delete(callSid)
   attempt('record', callSid, () => {
     const atMs = isUnsetDate(left.atWallMs) ? clock.ageMs : left.atWallMs
-    const document = { ...left.document, ...changes }
-    if (isRecord) logs.record.append(callSid, document, atMs, days)
-    if (isRecord && limits.uploads === true) upload({ kind: 'record', callSid, document, days })
+    if (isRecord) logs.record.append(callSid, left.document, atMs, days)
+    if (isRecord && limits.uploads === true) upload({ kind: 'record', callSid, document: left.document, days })
     if (isRecord && limits.fsync !== 'never') logs.record.sync()
     left.files.remove(callSid)
   })
@@ -322,9 +321,7 @@ port.on('message', (message: ToArchive) => {
     case 'handed-over':
       return handedOver(message.kind, message.callSid)
     case 'left-record':
-      return settleLeft(message)
-    case 'drop-record':
-      return void attempt('record', message.callSid, () => logs.record.remove(message.callSid))
+      return settleLeft(message.callSid, message.isRecord, message.days)
     case 'open-record-gone':
       return void attempt('record', message.callSid, () => openRecords.remove(message.callSid))
     case 'open-record':

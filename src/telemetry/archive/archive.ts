@@ -277,20 +277,9 @@ export class Archive {
    * Settles a call of `died`.
    * @param isRecord  false: the call continues, on this node or another node
    * @param days  see `keepRecord`
-   * @param changes  fields that replace fields of the record
    */
-  settleLeft(
-    callSid: CallSid,
-    isRecord: boolean,
-    days: number | null = null,
-    changes: Readonly<Record<string, unknown>> = {},
-  ): void {
-    this.#post({ type: 'left-record', callSid, isRecord, days, changes })
-  }
-
-  /** Drops the record of a call, because another node has a better record. */
-  dropRecord(callSid: CallSid): void {
-    this.#post({ type: 'drop-record', callSid })
+  settleLeft(callSid: CallSid, isRecord: boolean, days: number | null = null): void {
+    this.#post({ type: 'left-record', callSid, isRecord, days })
   }
 
   /** @param days time in days for which the record is stored; null for the default of the settings */

@@ -36,10 +36,6 @@ export class KeptLog {
     log.append(key, document, nowMs)
   }
 
-  remove(key: string): void {
-    for (const log of this.#all) log.remove(key)
-  }
-
   find(key: string): unknown {
     for (const log of this.#all) {
       const found = log.find(key)

@@ -133,14 +133,6 @@ export class LineLog {
     return place === undefined ? undefined : this.#readAt(place)
   }
 
-  /** Overwrites the document of a key with spaces. If the disk fails, the next start finds the document again. */
-  remove(key: string): void {
-    const place = this.#places.get(key)
-    if (place === undefined) return
-    this.#places.delete(key)
-    this.#blank(place)
-  }
-
   /** The `count` newest documents, the oldest of them first. */
   newest(count: number): unknown[] {
     return [...this.#places.values()]

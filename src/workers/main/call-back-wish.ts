@@ -5,7 +5,7 @@ import { DAY_MS } from '../../core/units.js'
 import { countryZone } from '../../sautikit/phone.js'
 
 /** Maximum time in days from now to the call back that a caller wants. */
-const WANTED_DAYS_MAX = 7
+const WANTED_DAYS_MAX = 90
 /** Tolerance in ms for a wanted time that has just passed: a time without seconds means its whole minute. */
 const MINUTE_MS = 60_000
 

@@ -535,24 +535,15 @@ export class CallRegistry implements CallDirectory {
    * moves first: the carrier might hold moved callers in silence.
    */
   async #leave(): Promise<void> {
-    const { clock, elsewhere = NOWHERE } = this.#options
+    const { clock, elsewhere = () => 'never' } = this.#options
     this.#leaving = true
     let moved = 0
     const waitUntilMs = clock() + ELSEWHERE_WITHIN_MS
     const untilElsewhere = async (): Promise<void> => {
-      while (elsewhere.takes() === 'soon' && this.#calls.size > 0 && clock() < waitUntilMs)
-        await this.#wait(ASKED_LOOK_MS)
+      while (elsewhere() === 'soon' && this.#calls.size > 0 && clock() < waitUntilMs) await this.#wait(ASKED_LOOK_MS)
     }
     await untilElsewhere()
-    const why = elsewhere.takes() === 'now' ? await elsewhere.whyNot() : null
-    if (why !== null) {
-      this.#log.warn(
-        { why },
-        'the drain timeout has passed: no call moves, because no other node accepts requests of this node',
-      )
-      return
-    }
-    if (elsewhere.takes() === 'now' && this.behaviour.known(clock()) !== 'holds')
+    if (elsewhere() === 'now' && this.behaviour.known(clock()) !== 'holds')
       await Promise.all([...this.#calls.values()].map((call) => call.moves()))
     const calls = [...this.#calls.values()]
     const pauseMs = Math.min(LEAVE_EVERY_MS, LEAVE_WITHIN_MS / calls.length)
@@ -560,7 +551,7 @@ export class CallRegistry implements CallDirectory {
       const known = this.behaviour.known(clock())
       if (known === 'holds') break
       await untilElsewhere()
-      if (elsewhere.takes() !== 'now') break
+      if (elsewhere() !== 'now') break
       if (!call.leave()) continue
       moved++
       const untilMs = clock() + ASKS_WITHIN_MS
@@ -682,16 +673,6 @@ const LEAVE_WITHIN_MS = 5000
 /** Time in ms that a call may need to end after a request. A call that needs more is ended by force. */
 const FORCE_AFTER_MS = 8000
 
-/** Other nodes that take calls of this node. */
-export interface Elsewhere {
-  /** Availability of another node that takes calls. */
-  readonly takes: () => 'now' | 'soon' | 'never'
-  /** Reason why none of the available nodes accepts requests of this node; null if one does. */
-  readonly whyNot: () => Promise<string | null>
-}
-
-const NOWHERE: Elsewhere = { takes: () => 'never', whyNot: () => Promise.resolve(null) }
-
 export interface CallRegistryOptions extends MainThreadServices {
   readonly agents: ReadonlyMap<string, HostedAgent>
   readonly defaultAgent: string | null
@@ -750,8 +731,8 @@ export interface CallRegistryOptions extends MainThreadServices {
    * The fleet's counter of attempts. If it is absent or null, only this process remembers wrong verification answers.
    */
   readonly sharedAttempts?: SharedAttempts | null
-  /** Other nodes that take calls. If this is absent, there are none. */
-  readonly elsewhere?: Elsewhere
+  /** Availability of another node that takes calls; `never` if this function is absent. */
+  readonly elsewhere?: () => 'now' | 'soon' | 'never'
   /**
    * Hands on a resting call when the process ends. A resting call has neither caller nor stream, but it waits for a
    * tool's outcome or for a human.

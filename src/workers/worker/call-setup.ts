@@ -89,7 +89,7 @@ export function sessionOptions(
     sendsDigits: start.direction === 'outbound' && agent.outbound.sendDigits,
     consentText: consentOf(agent),
     refusal: agent.recording.refusal,
-    escalation: agent.escalation === null ? null : escalationOptions(agent, agent.escalation, start.calledBack),
+    escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.calledBack),
   }
 }
 
@@ -194,20 +194,11 @@ function pick(amd: Amd | null): CallSessionOptions['amd'] {
  */
 const RING_MARGIN_MS = RING_GRACE_MS + 2000
 
-/**
- * True if the call can lead to a call back. The gateway itself rings only the number on the line, so with `callbacks` a
- * withheld number gets none. Another system may ask the caller for a number.
- */
-function callsBack({ escalation, callbacks }: AgentDefinition, numberKnown: boolean): boolean {
-  return escalation?.strategies.includes('callback') === true && (numberKnown || callbacks === null)
-}
-
 function escalationOptions(
-  agent: AgentDefinition,
   escalation: NonNullable<AgentDefinition['escalation']>,
   numberKnown: boolean,
 ): EscalationOptions {
-  const isCalledBack = callsBack(agent, numberKnown)
+  const callsBack = escalation.strategies.includes('callback')
   return {
     ...DEFAULT_ESCALATION_OPTIONS,
     announceText: escalation.announce,
@@ -215,7 +206,7 @@ function escalationOptions(
     closedText: escalation.closed,
     silentLineText:
       escalation.silentLine ??
-      (isCalledBack && numberKnown
+      (callsBack && numberKnown
         ? {
             en: 'If the line stays silent, please hang up and we will call you back.',
             sw: 'Simu ikinyamaza, tafadhali ikate nasi tutakupigia.',
@@ -224,7 +215,7 @@ function escalationOptions(
             en: DEFAULT_ESCALATION_OPTIONS.silentLineText,
             sw: 'Simu ikinyamaza, tafadhali ikate na utupigie tena.',
           }),
-    callback: isCalledBack
+    callback: callsBack
       ? {
           offerText: escalation.offer,
           confirmedText: escalation.offerAccepted,
@@ -248,7 +239,7 @@ function escalationOptions(
  * @param asksToGoOn  true: the call rings a caller back, who has not agreed to continue yet
  */
 export function toolSpecs(
-  { agent, assets, resume, direction, calledBack, messagesOnly = false }: CallStart,
+  { agent, assets, resume, direction, messagesOnly = false }: CallStart,
   fromServers: readonly ToolSpec[] = [],
   stages: Stages | null = null,
   changesTools = true,
@@ -259,7 +250,6 @@ export function toolSpecs(
   )
   const sessions = sessionTools({
     ...agent,
-    escalation: agent.escalation && { strategies: callsBack(agent, calledBack) ? ['callback'] : [] },
     sendsDigits: agent.outbound.sendDigits,
     placed: direction === 'outbound',
     messagesOnly,

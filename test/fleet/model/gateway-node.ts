@@ -219,7 +219,7 @@ export class GatewayNode implements Sending {
       earlier: left,
       isLive: (sid) => calls.find(sid) !== undefined,
       recordOf: (sid) => calls.record(sid),
-      recordAt: (sid, ours, isLast) => recordAt(node, sid, ours, unsettled.record(sid) !== undefined, isLast),
+      recordAt: (sid, ours, isLast) => recordAt(node, sid, ours, writtenAtMs(unsettled.record(sid)), isLast),
       onElsewhere: (callSid) => node.handedOver(callSid),
       isKept: true,
       log,
@@ -274,7 +274,7 @@ export class GatewayNode implements Sending {
       keeper: fleet.keeper,
       effects: fleet.effects,
       sharedAttempts: fleet.attempts,
-      elsewhere: { takes: () => node.takesCallsElsewhere, whyNot: () => node.whyNobodyTakes() },
+      elsewhere: () => node.takesCallsElsewhere,
       onStreamLost: (state, cut) => this.#recovery?.streamLost(state, cut) ?? Promise.resolve(),
       leaveResting: async (sid) => {
         if (!(await fleet.keeper.saved(sid))) return 'nowhere'
@@ -387,7 +387,6 @@ export class GatewayNode implements Sending {
       claims: fleet.store,
       agent: () => definition,
       humanFirst: () => null,
-      isOurs: () => false,
       lines: fleet.lines,
       prefixes: [],
       callBackLimits: { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 },
@@ -533,4 +532,9 @@ class Session {
     const kept = { streamMs: 1000, session: null, sessions: [] as KeptCall['sessions'] } as KeptCall
     this.#finish({ ...lostResult(kept, 'outcome'), outcome: 'contained', endReason, endDetail: '' })
   }
+}
+
+/** When what an earlier run has left of a call was written down; null where it left nothing. */
+function writtenAtMs(left: CallRecord | undefined): number | null {
+  return left === undefined ? null : Date.parse(left.startedAt) + left.durationMs
 }
